@@ -1,0 +1,1 @@
+"""People: users, their accounts, their API keys."""

@@ -1,0 +1,1 @@
+"""The management side: routes that people and scripts use, their errors, their documentation."""

@@ -1,0 +1,9 @@
+"""`python -m tokenbalance.cli`, where the command is not on the path."""
+
+from __future__ import annotations
+
+import sys
+
+from tokenbalance.cli import main
+
+sys.exit(main())

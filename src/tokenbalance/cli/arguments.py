@@ -1,0 +1,14 @@
+"""Arguments and options that several commands share."""
+
+from typing import Annotated, Final, TypeAlias
+
+import typer
+
+ACTOR: Final = "cli"
+"""Who made the ledger entries of these commands."""
+
+Email: TypeAlias = Annotated[str, typer.Argument(metavar="EMAIL", help="Whose; case is ignored.")]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+
+AMOUNTS_MAY_BE_NEGATIVE: Final = {"ignore_unknown_options": True}
+"""Lets `-5` be an argument rather than the option 5."""

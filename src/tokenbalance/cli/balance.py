@@ -1,0 +1,67 @@
+"""`tokenbalance balance ...`: what a user has, and giving more or less of it."""
+
+from collections.abc import Awaitable, Callable
+from typing import Annotated, TypeAlias
+
+import typer
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from tokenbalance.accounts.users import find_user
+from tokenbalance.cli.arguments import ACTOR, AMOUNTS_MAY_BE_NEGATIVE, AsJson, Email
+from tokenbalance.cli.database import transact
+from tokenbalance.cli.output import print_json, print_table
+from tokenbalance.database.tables import LedgerEntry, User
+from tokenbalance.ledger.credits import Cause, add, set_balance
+
+app = typer.Typer(name="balance", help="Show and change balances, in credits.")
+
+Note: TypeAlias = Annotated[str, typer.Option("--note", help="Why; kept in the ledger.")]
+Entering: TypeAlias = Callable[[AsyncSession, int, int, Cause], Awaitable[LedgerEntry]]
+
+
+@app.command("show")
+def show(email: Email, *, as_json: AsJson = False) -> None:
+    """Show what a user has, what is held by running requests, and what is left for others."""
+    _print(transact(lambda session: find_user(session, email)), as_json=as_json)
+
+
+@app.command("set", context_settings=AMOUNTS_MAY_BE_NEGATIVE)
+def set_to(
+    email: Email,
+    target: Annotated[int, typer.Argument(metavar="N", help="Credits the balance is to be.")],
+    *,
+    note: Note = "",
+    as_json: AsJson = False,
+) -> None:
+    """Set a balance; the ledger gets an entry of the difference."""
+    _enter(set_balance, email, target, note, as_json=as_json)
+
+
+@app.command("add", context_settings=AMOUNTS_MAY_BE_NEGATIVE)
+def add_to(
+    email: Email,
+    amount: Annotated[int, typer.Argument(metavar="N", help="Credits; negative takes away.")],
+    *,
+    note: Note = "",
+    as_json: AsJson = False,
+) -> None:
+    """Add credits, or take some away."""
+    _enter(add, email, amount, note, as_json=as_json)
+
+
+def _enter(entering: Entering, email: str, amount: int, note: str, *, as_json: bool) -> None:
+    async def enter(session: AsyncSession) -> User:
+        user = await find_user(session, email)
+        _ = await entering(session, user.account.id, amount, Cause(ACTOR, note))
+        return user
+
+    _print(transact(enter), as_json=as_json)
+
+
+def _print(user: User, *, as_json: bool) -> None:
+    account = user.account
+    funds = {"balance": account.balance, "held": account.held, "available": account.available}
+    if as_json:
+        print_json({"user": user.id, **funds})
+    else:
+        print_table(["user", *funds], [{"user": user.email, **funds}])

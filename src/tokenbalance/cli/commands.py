@@ -1,0 +1,29 @@
+"""All commands, by name. Each group is a file of its own; nothing is done here."""
+
+from __future__ import annotations
+
+import typer
+
+from tokenbalance.cli.balance import app as balance
+from tokenbalance.cli.key import app as key
+from tokenbalance.cli.ledger import app as ledger
+from tokenbalance.cli.migrate import migrate_database
+from tokenbalance.cli.sandbox import serve_sandbox
+from tokenbalance.cli.serve import serve
+from tokenbalance.cli.user import app as user
+from tokenbalance.cli.user import create_superuser
+
+app = typer.Typer(
+    name="tokenbalance",
+    help="OpenAI access handed out by prepaid balance.",
+    add_completion=False,
+    pretty_exceptions_enable=False,
+)
+_ = app.command("serve")(serve)
+_ = app.command("migrate")(migrate_database)
+_ = app.command("createsuperuser")(create_superuser)
+_ = app.command("sandbox")(serve_sandbox)
+app.add_typer(user)
+app.add_typer(key)
+app.add_typer(balance)
+app.add_typer(ledger)

@@ -1,0 +1,150 @@
+"""Which database a command works on, and one transaction on it.
+
+`DATABASE_URL` if it is set, else the embedded Postgres of the data folder: the same server that a
+running `serve` owns, or one of our own for as long as the command takes.
+
+    DatabaseError
+    |-- DatabaseUnavailable
+    `-- SchemaMissing
+"""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, TypeVar
+
+import asyncpg
+
+from tokenbalance.database.connections import CONNECT_TIMEOUT_S, open_sessions
+from tokenbalance.settings import load_settings
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Generator
+
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    from tokenbalance.settings import Settings
+
+T = TypeVar("T")
+
+
+class DatabaseError(Exception):
+    """The database is not fit for use; the message is one line and has no part of its URL."""
+
+
+class DatabaseUnavailable(DatabaseError):
+    """There is no connection to be had."""
+
+
+class SchemaMissing(DatabaseError):
+    """The database answers, but has no tables yet."""
+
+
+@contextmanager
+def open_database(settings: Settings, *, exclusive: bool = False) -> Generator[str, None, None]:
+    """Yield the DSN of a database that answers; an embedded one is migrated.
+
+    Must be called from the main thread, outside of an event loop.
+
+    Args:
+        settings: say which database.
+        exclusive: own the embedded server, for the one process that stays; or fail.
+
+    Raises:
+        DatabaseUnavailable: nothing answers at DATABASE_URL.
+        EmbeddedPostgresError: the embedded server cannot be used.
+
+    """
+    if settings.database_url is not None:
+        dsn = settings.database_url.get_secret_value()
+        _ = asyncio.run(_has_schema(dsn))
+        yield dsn
+        return
+    # Not needed at all with a DATABASE_URL, and not there on every platform.
+    from tokenbalance.database.embedded import EmbeddedPostgres  # noqa: PLC0415
+
+    with EmbeddedPostgres.start_or_attach(
+        settings.data_dir, settings.postgres_bin_dir, exclusive=exclusive
+    ) as server:
+        # A server that somebody else runs was migrated when it was started, or is being so.
+        if server.owned or not asyncio.run(_has_schema(server.dsn)):
+            migrate_to_head(server.dsn)
+        yield server.dsn
+
+
+@contextmanager
+def open_books(settings: Settings) -> Generator[str, None, None]:
+    """Yield the DSN of a database with tables in it.
+
+    Raises:
+        SchemaMissing: DATABASE_URL has none yet.
+        DatabaseUnavailable, EmbeddedPostgresError: as `open_database`.
+
+    """
+    with open_database(settings) as dsn:
+        require_schema(dsn)
+        yield dsn
+
+
+def require_schema(dsn: str) -> None:
+    """Go on only with a database that has tables.
+
+    Raises:
+        SchemaMissing: it has none yet.
+        DatabaseUnavailable: it does not answer.
+
+    """
+    if not asyncio.run(_has_schema(dsn)):
+        msg = "the database has no tables yet: run `tokenbalance migrate`"
+        raise SchemaMissing(msg)
+
+
+def transact(work: Callable[[AsyncSession], Awaitable[T]]) -> T:
+    """Do the work of a command in one transaction, committed at its end."""
+    with open_books(load_settings()) as dsn:
+        return asyncio.run(_transact(dsn, work))
+
+
+def migrate_to_head(dsn: str) -> None:
+    """Bring a database to the newest schema.
+
+    Raises:
+        DatabaseUnavailable: it does not answer; the direct URL may be another than the one tried.
+
+    """
+    from tokenbalance.database.migrate import migrate  # noqa: PLC0415 - Alembic is slow to import
+
+    _ = asyncio.run(_has_schema(dsn))
+    migrate(dsn)
+
+
+async def _transact(dsn: str, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
+    async with open_sessions(dsn) as sessions, sessions.begin() as session:
+        return await work(session)
+
+
+async def _has_schema(dsn: str) -> bool:
+    try:
+        connection = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_S)
+        try:
+            found = await connection.fetch("SELECT WHERE to_regclass('ledger_entries') IS NOT NULL")
+        finally:
+            await connection.close()
+    except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
+        raise DatabaseUnavailable(_reason(error)) from None
+    return bool(found)
+
+
+def _reason(error: Exception) -> str:
+    match error:
+        case TimeoutError():
+            reason = f"it does not answer within {CONNECT_TIMEOUT_S:.0f} s"
+        case OSError():
+            reason = error.strerror or str(error)
+        case asyncpg.PostgresError():
+            reason = str(error)
+        case _:
+            # What asyncpg says of a URL that it cannot read may quote any part of it.
+            return "DATABASE_URL: is not a URL that leads to a Postgres"
+    return f"cannot connect to the database: {reason}"

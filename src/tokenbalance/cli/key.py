@@ -1,0 +1,86 @@
+"""`tokenbalance key ...`: API keys. The secret is printed once, when a key is made."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Annotated
+
+import typer
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from tokenbalance.accounts import keys
+from tokenbalance.accounts.users import find_user
+from tokenbalance.cli.arguments import AsJson, Email
+from tokenbalance.cli.database import transact
+from tokenbalance.cli.output import Fields, print_aside, print_json, print_line, print_table
+from tokenbalance.database.tables import ApiKey
+
+app = typer.Typer(name="key", help="Make, list and revoke API keys.")
+
+
+@app.command("create")
+def create_key(
+    email: Email,
+    *,
+    name: Annotated[str, typer.Option("--name", help="What the key is for.")] = "",
+    expires_in_days: Annotated[
+        int | None,
+        typer.Option("--expires-in-days", min=1, max=36_500, help="Days; never if not given."),
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key; its secret is all of standard output: KEY=$(tokenbalance key create EMAIL)."""
+    lifetime = None if expires_in_days is None else timedelta(days=expires_in_days)
+    expires_at = None if lifetime is None else datetime.now(UTC) + lifetime
+
+    async def create(session: AsyncSession) -> tuple[ApiKey, str]:
+        user = await find_user(session, email)
+        return await keys.create_key(session, user.account.id, name=name, expires_at=expires_at)
+
+    key, secret = transact(create)
+    if as_json:
+        print_json({"id": key.id, "key": secret, **key_fields(key)})
+    else:
+        print_aside(f"created key {key.id}; its secret is shown this once:")
+        print_line(secret)
+
+
+@app.command("list")
+def list_keys(email: Email, *, as_json: AsJson = False) -> None:
+    """List a user's keys, revoked and expired ones too."""
+
+    async def find(session: AsyncSession) -> list[ApiKey]:
+        user = await find_user(session, email)
+        return list(await keys.list_keys(session, user.account.id))
+
+    found = [key_fields(key) for key in transact(find)]
+    if as_json:
+        print_json(found)
+    else:
+        columns = "id prefix name created_at expires_at revoked_at last_used_at"
+        print_table(columns.split(), found)
+
+
+@app.command("revoke")
+def revoke_key(
+    key_id: Annotated[int, typer.Argument(metavar="ID", min=1, max=2**63 - 1)],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Make a key stop working, at once and for good."""
+    key = transact(lambda session: keys.revoke_key(session, key_id))
+    if as_json:
+        print_json(key_fields(key))
+    else:
+        print_line(f"revoked key {key.id} {key.prefix}…")
+
+
+def key_fields(key: ApiKey) -> Fields:
+    """Name what is told of a key after it was made."""
+    return {
+        "id": key.id,
+        "prefix": key.prefix,
+        "name": key.name,
+        "created_at": key.created_at,
+        "expires_at": key.expires_at,
+        "revoked_at": key.revoked_at,
+        "last_used_at": key.last_used_at,
+    }

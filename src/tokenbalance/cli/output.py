@@ -1,0 +1,77 @@
+"""What commands print: JSON for programs, aligned tables for people. Nothing else writes to stdout.
+
+No line is ever wrapped or shortened, so that ids and secrets survive a narrow terminal and a pipe.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+import orjson
+from rich.console import Console
+from rich.table import Table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+Value: TypeAlias = str | int | bool | datetime | Sequence[str] | None
+Fields: TypeAlias = Mapping[str, Value]
+"""One thing that is told, by the names of the contract."""
+
+# Wider than any row, because rich folds and cuts cells to the width that it is given.
+_COLUMNS_MAX: Final = 100_000
+
+
+def print_json(document: Fields | Sequence[Fields]) -> None:
+    """Print one JSON value: times as ISO 8601 with their offset."""
+    print_line(orjson.dumps(document).decode())
+
+
+def print_line(line: str) -> None:
+    """Print a line of the result."""
+    _ = sys.stdout.write(f"{line}\n")
+
+
+def print_aside(line: str) -> None:
+    """Print a line for people beside the result, where no pipe takes it for the result."""
+    _ = sys.stderr.write(f"{line}\n")
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Fields]) -> None:
+    """Print the named fields of each row, numbers to the right with thousands separators."""
+    rows = list(rows)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in columns:
+        right = any(_is_number(row[name]) for row in rows) and name != "id"
+        table.add_column(name, justify="right" if right else "left", no_wrap=True)
+    for row in rows:
+        table.add_row(*(_cell(name, row[name]) for name in columns))
+    # Names and notes are text, never rich's markup.
+    console = Console(markup=False, emoji=False, highlight=False, width=_COLUMNS_MAX)
+    with console.capture() as printed:
+        console.print(table)
+    for line in printed.get().splitlines():
+        print_line(line.rstrip())
+
+
+def _is_number(value: Value) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _cell(name: str, value: Value) -> str:
+    match value:
+        case None:
+            return ""
+        case bool():
+            return "yes" if value else "no"
+        case int():
+            return str(value) if name == "id" else f"{value:,}"
+        case datetime():
+            return value.isoformat(sep=" ", timespec="seconds")
+        case str():
+            return value
+        case _:
+            return ", ".join(value)

@@ -1,0 +1,33 @@
+"""Alembic, called from Python: brings a database to the newest schema."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from alembic import command
+from alembic.config import Config
+
+import tokenbalance
+
+_PACKAGED = Path(tokenbalance.__file__).parent / "migrations"
+_CHECKOUT = Path(tokenbalance.__file__).parents[2] / "migrations"
+
+
+def alembic_config(dsn: str) -> Config:
+    """Alembic's configuration for one database, without an ini file."""
+    config = Config()
+    scripts = _PACKAGED if _PACKAGED.is_dir() else _CHECKOUT
+    config.set_main_option("script_location", str(scripts).replace("%", "%%"))
+    config.attributes["dsn"] = dsn
+    return config
+
+
+def migrate(dsn: str) -> None:
+    """Upgrade to head. Safe to run from several processes at once: the first one does it."""
+    command.upgrade(alembic_config(dsn), "head")
+
+
+async def migrate_in_thread(dsn: str) -> None:
+    """Upgrade to head from a running event loop (Alembic starts a loop of its own)."""
+    await asyncio.to_thread(migrate, dsn)

@@ -1,0 +1,218 @@
+"""The schema, as SQLAlchemy sees it. Migrations make it so; `alembic check` proves they agree.
+
+Constraints are part of the design: a state that must not be cannot be written. Every table that
+the request path touches is keyed by `account_id` first, so that it can be distributed by it.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any, ClassVar, TypeAlias
+
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    DateTime,
+    ForeignKey,
+    ForeignKeyConstraint,
+    Identity,
+    Index,
+    LargeBinary,
+    MetaData,
+    Text,
+    func,
+    text,
+)
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
+from sqlalchemy.schema import SchemaItem
+
+HOLD_STATES = ("open", "settled", "voided", "expired")
+ENTRY_KINDS = ("grant", "top-up", "set", "charge", "refund", "adjustment", "expiry")
+
+
+TableArgs: TypeAlias = tuple[SchemaItem, ...]
+
+
+def _one_of(column: str, values: tuple[str, ...]) -> str:
+    return f"{column} IN ({', '.join(repr(value) for value in values)})"
+
+
+class Base(DeclarativeBase):
+    """Names every constraint, so that migrations can find them again."""
+
+    metadata: ClassVar[MetaData] = MetaData(
+        naming_convention={
+            "ix": "ix_%(column_0_label)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_N_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map: ClassVar[dict[Any, Any]] = {  # pyright: ignore[reportExplicitAny]
+        int: BigInteger,
+        str: Text,
+        bool: Boolean,
+        bytes: LargeBinary,
+        datetime: DateTime(timezone=True),
+    }
+
+
+class User(Base):
+    """Who signs in; owns keys. Disabled, never deleted: the ledger keeps its owner."""
+
+    __tablename__ = "users"
+    __table_args__: TableArgs = (
+        CheckConstraint("position('@' in email) > 1", "email_has_at"),
+        Index("uq_users_email_lower", func.lower(text("email")), unique=True),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    email: Mapped[str]
+    name: Mapped[str] = mapped_column(server_default="")
+    password_hash: Mapped[str | None]
+    is_superuser: Mapped[bool] = mapped_column(server_default=text("false"))
+    is_active: Mapped[bool] = mapped_column(server_default=text("true"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    account: Mapped[Account] = relationship(back_populates="user", lazy="raise")
+
+
+class Account(Base):
+    """Who pays. `balance` is the sum of its ledger entries, `held` of its open holds."""
+
+    __tablename__ = "accounts"
+    __table_args__: TableArgs = (
+        CheckConstraint("held >= 0", "held_not_negative"),
+        CheckConstraint("overdraft >= 0", "overdraft_not_negative"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), unique=True)
+    balance: Mapped[int] = mapped_column(server_default=text("0"))
+    held: Mapped[int] = mapped_column(server_default=text("0"))
+    overdraft: Mapped[int] = mapped_column(server_default=text("0"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    user: Mapped[User] = relationship(back_populates="account", lazy="raise")
+
+    @property
+    def available(self) -> int:
+        """Credits that no open hold reserves."""
+        return self.balance - self.held
+
+
+class ApiKey(Base):
+    """The secret that a caller shows: its SHA-256 and a short display prefix, never itself."""
+
+    __tablename__ = "api_keys"
+    __table_args__: TableArgs = (
+        CheckConstraint("octet_length(secret_sha256) = 32", "secret_is_sha256"),
+        Index("ix_api_keys_account_id", "account_id"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
+    name: Mapped[str] = mapped_column(server_default="")
+    prefix: Mapped[str]
+    secret_sha256: Mapped[bytes] = mapped_column(unique=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+
+
+class HoldRecord(Base):
+    """Credits reserved for one request. Open once; settled, voided or expired once."""
+
+    __tablename__ = "holds"
+    __table_args__: TableArgs = (
+        CheckConstraint("amount > 0", "amount_positive"),
+        CheckConstraint(_one_of("state", HOLD_STATES), "state_known"),
+        CheckConstraint("(state = 'open') = (ended_at IS NULL)", "ended_iff_not_open"),
+        Index(
+            "ix_holds_open",
+            "account_id",
+            "created_at",
+            postgresql_where=text("state = 'open'"),
+        ),
+    )
+
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), primary_key=True)
+    request_id: Mapped[str] = mapped_column(primary_key=True)
+    key_id: Mapped[int] = mapped_column(ForeignKey("api_keys.id"))
+    amount: Mapped[int]
+    state: Mapped[str] = mapped_column(server_default="open")
+    endpoint: Mapped[str]
+    model: Mapped[str | None]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    ended_at: Mapped[datetime | None]
+
+
+class LedgerEntry(Base):
+    """One change of a balance; append-only, which a trigger enforces."""
+
+    __tablename__ = "ledger_entries"
+    __table_args__: TableArgs = (
+        ForeignKeyConstraint(
+            ["account_id", "request_id"], ["holds.account_id", "holds.request_id"]
+        ),
+        CheckConstraint(_one_of("kind", ENTRY_KINDS), "kind_known"),
+        CheckConstraint("amount <> 0 OR kind IN ('set', 'charge')", "amount_not_zero"),
+        CheckConstraint(
+            "kind <> 'charge' OR (amount <= 0 AND request_id IS NOT NULL)",
+            "charge_takes_for_a_request",
+        ),
+        Index(
+            "uq_ledger_entries_one_charge_per_request",
+            "account_id",
+            "request_id",
+            unique=True,
+            postgresql_where=text("kind = 'charge'"),
+        ),
+        Index("ix_ledger_entries_account_id_id", "account_id", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
+    kind: Mapped[str]
+    amount: Mapped[int]
+    balance_after: Mapped[int]
+    request_id: Mapped[str | None]
+    actor: Mapped[str]
+    note: Mapped[str] = mapped_column(server_default="")
+    estimated: Mapped[bool] = mapped_column(server_default=text("false"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class UsageRecord(Base):
+    """What one settled request used, as reported by the upstream, and what it was charged."""
+
+    __tablename__ = "usage"
+    __table_args__: TableArgs = (
+        ForeignKeyConstraint(
+            ["account_id", "request_id"], ["holds.account_id", "holds.request_id"]
+        ),
+        CheckConstraint(
+            "least(input, cached_input, output, reasoning, audio_input, audio_output, total,"
+            " charge, overrun) >= 0",
+            "counts_not_negative",
+        ),
+        Index("ix_usage_account_id_created_at", "account_id", "created_at"),
+    )
+
+    account_id: Mapped[int] = mapped_column(primary_key=True)
+    request_id: Mapped[str] = mapped_column(primary_key=True)
+    input: Mapped[int]
+    cached_input: Mapped[int]
+    output: Mapped[int]
+    reasoning: Mapped[int]
+    audio_input: Mapped[int]
+    audio_output: Mapped[int]
+    total: Mapped[int]
+    charge: Mapped[int]
+    overrun: Mapped[int]
+    """Credits by which the charge exceeded the hold; 0 unless an estimate was too low."""
+    estimated: Mapped[bool]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())

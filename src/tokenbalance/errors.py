@@ -1,0 +1,245 @@
+"""Every error that a caller of the proxy can meet, and the one renderer of them.
+
+    ProxyError                              500  server_error
+    |-- InvalidRequest                      400  invalid_request_error
+    |   |-- InvalidJson                     400  . invalid_json
+    |   |-- InvalidType                     400  . invalid_type
+    |   |-- MissingParameter                400  . missing_required_parameter
+    |   |-- UnsupportedParameter            400  . unsupported_parameter
+    |   |-- UnknownParameter                400  . unknown_parameter
+    |   |-- InvalidValue                    400  . invalid_value
+    |   |-- EmptyArray                      400  . empty_array
+    |   |-- IntegerBelowMinimum             400  . integer_below_min_value
+    |   |-- IntegerAboveMaximum             400  . integer_above_max_value
+    |   |-- UnsupportedMediaType            415  . unsupported_media_type
+    |   |-- RequestTimeout                  408  . request_timeout
+    |   `-- RequestTooLarge                 413  . request_too_large
+    |-- InvalidApiKey                       401  . invalid_api_key
+    |-- InsufficientQuota                   402  insufficient_quota . insufficient_quota
+    |-- EndpointNotAllowed                  403  . endpoint_not_allowed
+    |-- UnknownUrl                          404  . unknown_url
+    |-- ModelNotFound                       404  . model_not_found
+    |-- UpstreamIncomplete                  424  upstream_error . upstream_incomplete
+    |-- UpstreamAuth                        502  upstream_error . upstream_auth
+    |-- UpstreamUnavailable                 502  upstream_error . upstream_unavailable
+    |-- UpstreamTimeout                     504  upstream_error . upstream_timeout
+    |-- UpstreamNotConfigured               503  server_error . upstream_not_configured
+    `-- ServiceUnavailable                  503  server_error . service_unavailable
+
+The codes are OpenAI's own where OpenAI has one (its recorded errors), so that SDKs raise the
+exception class their users expect. A message never carries a secret or text of the request.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import orjson
+
+
+class ProxyError(Exception):
+    """Something on our side went wrong; the request may be sent again."""
+
+    status: ClassVar[int] = 500
+    type: ClassVar[str] = "server_error"
+    code: ClassVar[str] = "internal_error"
+    headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
+
+    def __init__(self, message: str, *, param: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.param = param
+
+
+class InvalidRequest(ProxyError):
+    """The request cannot be understood; nothing was held or sent upstream."""
+
+    status = 400
+    type = "invalid_request_error"
+    code = "invalid_request"
+
+
+class InvalidJson(InvalidRequest):
+    """The body is not one strict JSON object: syntax, duplicate keys, or depth."""
+
+    code = "invalid_json"
+
+
+class InvalidType(InvalidRequest):
+    """A field that decides the cost has the wrong JSON type."""
+
+    code = "invalid_type"
+
+
+class MissingParameter(InvalidRequest):
+    """A field that decides the cost is missing."""
+
+    code = "missing_required_parameter"
+
+
+class UnsupportedParameter(InvalidRequest):
+    """A field asks for something that cannot be shared or metered here."""
+
+    code = "unsupported_parameter"
+
+
+class UnknownParameter(InvalidRequest):
+    """A field looks like one that decides the cost but is not spelled like it."""
+
+    code = "unknown_parameter"
+
+
+class InvalidValue(InvalidRequest):
+    """A field has a value outside what the upstream defines."""
+
+    code = "invalid_value"
+
+
+class EmptyArray(InvalidRequest):
+    """A list that must hold something is empty."""
+
+    code = "empty_array"
+
+
+class IntegerBelowMinimum(InvalidRequest):
+    """A number that decides the cost is too small."""
+
+    code = "integer_below_min_value"
+
+
+class IntegerAboveMaximum(InvalidRequest):
+    """A number that decides the cost is too large."""
+
+    code = "integer_above_max_value"
+
+
+class UnsupportedMediaType(InvalidRequest):
+    """The body is not plain, uncompressed JSON."""
+
+    status = 415
+    code = "unsupported_media_type"
+
+
+class RequestTimeout(InvalidRequest):
+    """The client did not send its body in time."""
+
+    status = 408
+    code = "request_timeout"
+
+
+class RequestTooLarge(InvalidRequest):
+    """The body is larger than the proxy takes."""
+
+    status = 413
+    code = "request_too_large"
+
+
+class InvalidApiKey(ProxyError):
+    """No key, an unknown, expired or revoked key, or a disabled user."""
+
+    status = 401
+    type = "invalid_request_error"
+    code = "invalid_api_key"
+    headers = ((b"www-authenticate", b"Bearer"),)
+
+
+class InsufficientQuota(ProxyError):
+    """The balance cannot cover the request; nothing was sent upstream."""
+
+    status = 402
+    type = "insufficient_quota"
+    code = "insufficient_quota"
+    # Without it the SDKs would try again (429 is retryable to them), to no avail.
+    headers = ((b"x-should-retry", b"false"),)
+
+
+class EndpointNotAllowed(ProxyError):
+    """OpenAI has this endpoint, but it is not open through a shared key."""
+
+    status = 403
+    type = "invalid_request_error"
+    code = "endpoint_not_allowed"
+
+
+class UnknownUrl(ProxyError):
+    """No such endpoint here."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "unknown_url"
+
+
+class ModelNotFound(ProxyError):
+    """The model's name is not one that can exist upstream for this caller."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "model_not_found"
+
+
+class UpstreamIncomplete(ProxyError):
+    """The upstream accepted the request and broke off; what arrived was charged.
+
+    Deliberately not a status that SDKs retry: the answer was bought once.
+    """
+
+    status = 424
+    type = "upstream_error"
+    code = "upstream_incomplete"
+    headers = ((b"x-should-retry", b"false"),)
+
+
+class UpstreamAuth(ProxyError):
+    """The upstream refused the operator's key."""
+
+    status = 502
+    type = "upstream_error"
+    code = "upstream_auth"
+
+
+class UpstreamUnavailable(ProxyError):
+    """The upstream could not be reached; nothing was charged."""
+
+    status = 502
+    type = "upstream_error"
+    code = "upstream_unavailable"
+
+
+class UpstreamTimeout(ProxyError):
+    """The upstream did not answer in time; nothing was charged."""
+
+    status = 504
+    type = "upstream_error"
+    code = "upstream_timeout"
+
+
+class UpstreamNotConfigured(ProxyError):
+    """The operator has not set OPENAI_API_KEY."""
+
+    status = 503
+    code = "upstream_not_configured"
+
+
+class ServiceUnavailable(ProxyError):
+    """The database cannot be reached, so nothing may be dispatched."""
+
+    status = 503
+    code = "service_unavailable"
+    headers = ((b"retry-after", b"1"),)
+
+
+def error_document(error: ProxyError) -> dict[str, dict[str, str | None]]:
+    """OpenAI's error envelope, always with all four keys."""
+    return {
+        "error": {
+            "message": error.message,
+            "type": error.type,
+            "param": error.param,
+            "code": error.code,
+        }
+    }
+
+
+def render(error: ProxyError) -> bytes:
+    """The envelope as the bytes of a response body."""
+    return orjson.dumps(error_document(error))

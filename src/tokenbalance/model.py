@@ -1,0 +1,113 @@
+"""What travels between the stages: frozen, typed, free of I/O.
+
+Amounts are integer credits, counts are integer tokens; nothing here is a float.
+The words are those of the README's glossary.
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+from typing import TypeAlias
+
+# A parsed JSON value. Recursive, so that a careless `document["x"]["y"]` does not type-check.
+Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
+Document: TypeAlias = dict[str, Json]
+
+
+class Metering(enum.Enum):
+    """How an endpoint's answer is priced, and so how its request is read."""
+
+    CHAT = "chat"
+    COMPLETIONS = "completions"
+    RESPONSES = "responses"
+    EMBEDDINGS = "embeddings"
+    FREE = "free"
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """One operation of the upstream that a caller may use."""
+
+    method: str
+    path: str
+    """Below `/v1`, as OpenAI's reference writes it: `/models/{model}`."""
+    metering: Metering
+    summary: str
+    charged: bool = True
+    """False where the upstream charges nothing; such a request needs no hold."""
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks, and who pays: the account and API key of one request."""
+
+    user_id: int
+    account_id: int
+    key_id: int
+    available: int
+    """Credits that were not held when the key was checked: a hint, never a guarantee."""
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """The ceiling of what a request may cost, in tokens."""
+
+    input_tokens: int
+    """Never below what the upstream will report for text."""
+    choices: int = 1
+    """How many answers share the input: n, best_of, times the number of prompts."""
+    output_cap: int = 0
+    """Most output tokens of one choice; 0 where the endpoint produces none."""
+    output_minimum: int = 0
+    """Fewest output tokens of one choice that the upstream accepts as a limit."""
+    cap_field: str | None = None
+    """The field that tells the upstream the cap; None where there is no output to cap."""
+    cap_is_told: bool = True
+    """Whether the request already carries `output_cap` in `cap_field`, or needs no telling
+    because the model itself cannot exceed it."""
+    counted: bool = False
+    """True when `input_tokens` was counted, False when it is the bound by bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Purpose:
+    """What a hold is placed for."""
+
+    request_id: str
+    endpoint: str
+    model: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class Hold:
+    """Credits reserved for one request."""
+
+    request_id: str
+    account_id: int
+    amount: int
+
+
+@dataclass(frozen=True, slots=True)
+class Usage:
+    """Tokens of one request, as the upstream reports them (or as counted, when it does not)."""
+
+    input: int = 0
+    cached_input: int = 0
+    output: int = 0
+    reasoning: int = 0
+    audio_input: int = 0
+    audio_output: int = 0
+    total: int = 0
+    """The upstream's own `total_tokens`; input + output where it names none."""
+    estimated: bool = False
+    """True when the upstream reported nothing usable and tokens were counted instead."""
+
+
+@dataclass(frozen=True, slots=True)
+class Charge:
+    """What a settled request cost, and what that left."""
+
+    amount: int
+    balance: int
+    held: int

@@ -1,0 +1,72 @@
+"""Logs: one line an event, JSON for machines or plain for people.
+
+No secret and no text of a request may reach them. Whatever is logged is escaped to one line, so
+that a client cannot write lines of its own.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from datetime import UTC, datetime
+from typing import Final, Literal
+
+import orjson
+
+_STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
+    "message",
+    "asctime",
+    "color_message",
+    "taskName",
+}
+
+
+def configure_logs(level: str, log_format: Literal["json", "console"] | None) -> None:
+    """Send every log of the process to stderr.
+
+    Args:
+        level: the least important level that is shown.
+        log_format: None for `console` on a terminal and `json` elsewhere.
+
+    """
+    plain = log_format == "console" or (log_format is None and sys.stderr.isatty())
+    handler = logging.StreamHandler()
+    handler.setFormatter(ConsoleFormatter() if plain else JsonFormatter())
+    logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+def _fields(record: logging.LogRecord) -> dict[str, object]:
+    attributes: dict[str, object] = vars(record)
+    return {name: value for name, value in attributes.items() if name not in _STANDARD}
+
+
+class JsonFormatter(logging.Formatter):
+    """One JSON object a line: time, level, logger, message, and what was given as `extra`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a record."""
+        event = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "message": record.getMessage(),
+            **_fields(record),
+        }
+        if record.exc_info:
+            event["exception"] = self.formatException(record.exc_info)
+        return orjson.dumps(event, default=str).decode()
+
+
+class ConsoleFormatter(logging.Formatter):
+    """Time, level and message, for a terminal."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a record."""
+        time = datetime.fromtimestamp(record.created, UTC).astimezone().strftime("%H:%M:%S")
+        fields = "".join(f" {name}={value}" for name, value in _fields(record).items())
+        line = f"{time} {record.levelname.lower():8}{_one_line(record.getMessage() + fields)}"
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _one_line(text: str) -> str:
+    return "".join(char if char.isprintable() else repr(char)[1:-1] for char in text)

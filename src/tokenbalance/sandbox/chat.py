@@ -1,0 +1,201 @@
+"""`POST /chat/completions`: reads the request, and dresses an answer up as OpenAI does."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import TYPE_CHECKING
+
+from tokenbalance.sandbox import counting
+from tokenbalance.sandbox.answers import Answer, compose, spell
+from tokenbalance.sandbox.faults import MODEL_WITHOUT_USAGE, ApiError
+from tokenbalance.sandbox.fields import (
+    Fields,
+    empty_array,
+    invalid_value,
+    missing,
+    text_within,
+)
+from tokenbalance.sandbox.replies import (
+    DONE,
+    Stream,
+    Whole,
+    completion_usage,
+    event,
+    new_id,
+    now,
+)
+from tokenbalance.sandbox.tools import ToolCall, call_tool, insisted_tool, text_in_format
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tokenbalance.model import Document
+    from tokenbalance.sandbox.replies import Reply
+
+OUTPUT_LIMIT_TOKENS = 272_000
+"""The most that any model can be told."""
+CHOICES_LIMIT = 128
+
+_ROLES = ("system", "assistant", "user", "function", "tool", "developer")
+_FINISH_REASONS = {True: "stop", False: "length"}
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    said: Answer | ToolCall
+    finish_reason: str
+    tokens: int
+    call_id: str = ""
+
+
+def complete_chat(fields: Fields) -> Reply:
+    """Answer a chat.
+
+    Raises:
+        ApiError: the request is not one that OpenAI would take.
+    """
+    model = fields.required_text("model")
+    messages = _messages(fields)
+    cap = _cap(fields, model)
+    count = fields.integer("n", 1, CHOICES_LIMIT) or 1
+    _ = fields.number("temperature", 0, 2), fields.number("top_p", 0, 1)
+    streamed, with_usage = stream_options(fields)
+    prompt = _last_user_text(messages)
+    choices = [_choose(fields, model, prompt, cap, index) for index in range(count)]
+    usage = completion_usage(counting.chat_tokens(fields), sum(choice.tokens for choice in choices))
+    if streamed:
+        return Stream(tuple(_events(model, choices, usage if with_usage else None)))
+    return Whole(_document(model, choices, usage))
+
+
+def stream_options(fields: Fields) -> tuple[bool, bool]:
+    """Whether the answer is streamed, and whether its usage is wanted at the end."""
+    streamed = fields.flag("stream")
+    if fields.value("stream_options") is not None and not streamed:
+        message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
+        raise ApiError(message, param="stream_options")
+    return streamed, fields.within("stream_options").flag("include_usage")
+
+
+def _messages(fields: Fields) -> list[Fields]:
+    _ = fields.required("messages")
+    messages = fields.objects("messages")
+    if not messages:
+        raise empty_array("messages")
+    for message in messages:
+        role = message.required_text("role")
+        if role not in _ROLES:
+            raise invalid_value(message.path_of("role"), role, _ROLES)
+        if "content" not in message.document and role != "assistant":
+            raise missing(message.path_of("content"))
+    return messages
+
+
+def _cap(fields: Fields, model: str) -> int | None:
+    older = fields.integer("max_tokens", 1, OUTPUT_LIMIT_TOKENS)
+    newer = fields.integer("max_completion_tokens", 1, OUTPUT_LIMIT_TOKENS)
+    if older is not None and newer is not None:
+        message = (
+            "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported."
+        )
+        raise ApiError(message, param="max_tokens", code="invalid_parameter_combination")
+    if older is not None and counting.is_reasoning(model):
+        raise ApiError(
+            "Unsupported parameter: 'max_tokens' is not supported with this model. Use "
+            "'max_completion_tokens' instead.",
+            param="max_tokens",
+            code="unsupported_parameter",
+        )
+    return newer if older is None else older
+
+
+def _last_user_text(messages: list[Fields]) -> str:
+    of_users = [message for message in messages if message.value("role") == "user"]
+    return text_within((of_users or messages)[-1].value("content"))
+
+
+def _choose(fields: Fields, model: str, prompt: str, cap: int | None, index: int) -> _Choice:
+    if function := insisted_tool(fields):
+        call = call_tool(function, model, cap, prompt)
+        reason = "tool_calls" if call.arguments.finished else "length"
+        return _Choice(call, reason, call.arguments.tokens, new_id("call_"))
+    text = text_in_format(fields.value("response_format"), compose(prompt, index))
+    answer = spell(text, model, cap, fields.strings("stop"))
+    return _Choice(answer, _FINISH_REASONS[answer.finished], answer.tokens)
+
+
+def _document(model: str, choices: list[_Choice], usage: Document) -> Document:
+    document = _envelope(new_id("chatcmpl-"), "chat.completion", model)
+    document["choices"] = [
+        {
+            "index": index,
+            "message": _message(choice),
+            "logprobs": None,
+            "finish_reason": choice.finish_reason,
+        }
+        for index, choice in enumerate(choices)
+    ]
+    if model != MODEL_WITHOUT_USAGE:
+        document["usage"] = usage
+    return document
+
+
+def _envelope(identity: str, kind: str, model: str) -> Document:
+    return {
+        "id": identity,
+        "object": kind,
+        "created": now(),
+        "model": model,
+        "service_tier": "default",
+        "system_fingerprint": "fp_sandbox",
+    }
+
+
+def _message(choice: _Choice) -> Document:
+    message: Document = {"role": "assistant", "content": None, "refusal": None, "annotations": []}
+    if isinstance(choice.said, ToolCall):
+        message["tool_calls"] = [_call(choice, choice.said, choice.said.arguments.text)]
+    else:
+        message["content"] = choice.said.text
+    return message
+
+
+def _call(choice: _Choice, call: ToolCall, arguments: str) -> Document:
+    return {
+        "id": choice.call_id,
+        "type": "function",
+        "function": {"name": call.name, "arguments": arguments},
+    }
+
+
+def _events(model: str, choices: list[_Choice], usage: Document | None) -> Iterator[bytes]:
+    """Role chunks, content chunks in turn, finish chunks, usage where it is wanted, the end."""
+    frame = _envelope(new_id("chatcmpl-"), "chat.completion.chunk", model)
+    # Each chunk but the last says `usage: null`, only if the usage is wanted at all.
+    told = usage is not None and model != MODEL_WITHOUT_USAGE
+    null_usage: Document = {"usage": None} if told else {}
+    for chunks in zip_longest(*(_chunks(index, choice) for index, choice in enumerate(choices))):
+        for chunk in filter(None, chunks):
+            yield event({**frame, "choices": [chunk], **null_usage})
+    if told:
+        yield event({**frame, "choices": [], "usage": usage})
+    yield DONE
+
+
+def _chunks(index: int, choice: _Choice) -> Iterator[Document]:
+    for delta, finish_reason in _deltas(choice):
+        yield {"index": index, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+
+
+def _deltas(choice: _Choice) -> Iterator[tuple[Document, str | None]]:
+    if isinstance(choice.said, ToolCall):
+        call: Document = {"index": 0, **_call(choice, choice.said, "")}
+        yield {"role": "assistant", "content": None, "tool_calls": [call], "refusal": None}, None
+        for piece in choice.said.arguments.pieces:
+            yield {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}, None
+    else:
+        yield {"role": "assistant", "content": "", "refusal": None}, None
+        for piece in choice.said.pieces:
+            yield {"content": piece}, None
+    yield {}, choice.finish_reason

@@ -1,0 +1,132 @@
+"""`POST /completions`, the older endpoint: prompts in, texts out, 16 tokens unless told."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import zip_longest
+from typing import TYPE_CHECKING
+
+from tokenbalance.sandbox.answers import Answer, compose, spell
+from tokenbalance.sandbox.chat import OUTPUT_LIMIT_TOKENS, stream_options
+from tokenbalance.sandbox.faults import MODEL_WITHOUT_USAGE, ApiError
+from tokenbalance.sandbox.prompts import Prompt, prompts_in
+from tokenbalance.sandbox.replies import (
+    DONE,
+    Stream,
+    Whole,
+    completion_usage,
+    event,
+    new_id,
+    now,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tokenbalance.model import Document
+    from tokenbalance.sandbox.fields import Fields
+    from tokenbalance.sandbox.replies import Reply
+
+DEFAULT_CAP_TOKENS = 16
+"""What OpenAI documents for `max_tokens` on this endpoint."""
+BEST_OF_LIMIT = 20
+CHOICES_LIMIT = 128
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    answer: Answer
+    echo: str
+
+    @property
+    def finish_reason(self) -> str:
+        return "stop" if self.answer.finished else "length"
+
+
+def complete(fields: Fields) -> Reply:
+    """Answer each prompt.
+
+    Raises:
+        ApiError: the request is not one that OpenAI would take.
+    """
+    model = fields.required_text("model")
+    prompts = prompts_in(fields, "prompt", model)
+    cap = fields.integer("max_tokens", 0, OUTPUT_LIMIT_TOKENS)
+    count = fields.integer("n", 1, CHOICES_LIMIT) or 1
+    streamed, with_usage = stream_options(fields)
+    best_of = _best_of(fields, count, streamed=streamed)
+    _ = fields.number("temperature", 0, 2), fields.number("top_p", 0, 1)
+    candidates = [
+        _choose(fields, model, prompt, DEFAULT_CAP_TOKENS if cap is None else cap, index)
+        for prompt in prompts
+        for index in range(best_of)
+    ]
+    # Every candidate was written and is paid for; only the first n of each prompt are shown.
+    usage = completion_usage(
+        sum(prompt.tokens for prompt in prompts),
+        sum(candidate.answer.tokens for candidate in candidates),
+    )
+    choices = [choice for index, choice in enumerate(candidates) if index % best_of < count]
+    if streamed:
+        return Stream(tuple(_events(model, choices, usage if with_usage else None)))
+    return Whole(_document(model, choices, usage))
+
+
+def _best_of(fields: Fields, count: int, *, streamed: bool) -> int:
+    best_of = fields.integer("best_of", 1, BEST_OF_LIMIT) or count
+    if best_of < count:
+        message = "You requested that the server return more choices than it will generate (HINT: "
+        raise ApiError(f"{message}'best_of' must be at least as large as 'n').", param="best_of")
+    if streamed and best_of > count:
+        raise ApiError("Cannot stream results with best_of > n.", param="best_of")
+    return best_of
+
+
+def _choose(fields: Fields, model: str, prompt: Prompt, cap: int, index: int) -> _Choice:
+    text = "\n\n" + compose(prompt.text, index)
+    answer = spell(text, model, cap, fields.strings("stop"))
+    return _Choice(answer, prompt.text if fields.flag("echo") else "")
+
+
+def _envelope(model: str) -> Document:
+    return {
+        "id": new_id("cmpl-"),
+        "object": "text_completion",
+        "created": now(),
+        "model": model,
+    }
+
+
+def _shown(index: int, text: str, finish_reason: str | None) -> Document:
+    return {"text": text, "index": index, "logprobs": None, "finish_reason": finish_reason}
+
+
+def _document(model: str, choices: list[_Choice], usage: Document) -> Document:
+    document = _envelope(model)
+    document["choices"] = [
+        _shown(index, choice.echo + choice.answer.text, choice.finish_reason)
+        for index, choice in enumerate(choices)
+    ]
+    if model != MODEL_WITHOUT_USAGE:
+        document["usage"] = usage
+    return document
+
+
+def _events(model: str, choices: list[_Choice], usage: Document | None) -> Iterator[bytes]:
+    frame = _envelope(model)
+    told = usage is not None and model != MODEL_WITHOUT_USAGE
+    null_usage: Document = {"usage": None} if told else {}
+    for chunks in zip_longest(*(_chunks(index, choice) for index, choice in enumerate(choices))):
+        for chunk in filter(None, chunks):
+            yield event({**frame, "choices": [chunk], **null_usage})
+    if told:
+        yield event({**frame, "choices": [], "usage": usage})
+    yield DONE
+
+
+def _chunks(index: int, choice: _Choice) -> Iterator[Document]:
+    if choice.echo:
+        yield _shown(index, choice.echo, None)
+    for piece in choice.answer.pieces:
+        yield _shown(index, piece, None)
+    yield _shown(index, "", choice.finish_reason)

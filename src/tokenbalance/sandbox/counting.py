@@ -1,0 +1,117 @@
+"""How many tokens a prompt has, by the rules of the real API.
+
+Four tokens for each message (three and its role), one for a name, three to begin the answer, one
+less for reasoning models, and the text itself. Functions and schemas cost what their words cost,
+an image a flat `IMAGE_TOKENS`, because nobody looks at it here.
+
+Only the counting of text is shared with the proxy. The rules are written a second time on
+purpose: an upstream that asked the proxy what to report could never show it wrong.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from tokenbalance.tokens import count_tokens, encoding_for
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tokenbalance.model import Json
+    from tokenbalance.sandbox.fields import Fields
+
+IMAGE_TOKENS = 64
+"""Fewer than any model charges."""
+
+_MESSAGE_TOKENS = 4
+_NAME_TOKENS = 1
+_REPLY_TOKENS = 3
+# Not asked of `tokens`, which takes every unknown name for a reasoning model.
+_REASONING_MODEL = re.compile(r"(?:ft:)?(?:o\d|gpt-(?:[5-9]|\d\d)(?!.*-chat))")
+_IMAGE_TYPES = frozenset({"image_url", "input_image"})
+# What a message or an item of the input may say, wherever it says it.
+_TEXT_FIELDS = ("content", "text", "refusal", "output", "arguments", "name")
+
+
+def is_reasoning(model: str) -> bool:
+    """Whether the model thinks before it answers."""
+    return _REASONING_MODEL.match(model) is not None
+
+
+def count_text(text: str, model: str) -> int:
+    """Tokens of a text."""
+    return count_tokens(encoding_for(model), text)
+
+
+def text_of_tokens(tokens: Iterable[int], model: str) -> str:
+    """The text that token ids stand for, those left out that stand for none."""
+    encoding = encoding_for(model)
+    known = [token for token in tokens if 0 <= token < encoding.n_vocab]
+    try:
+        return encoding.decode(known)
+    except KeyError:
+        return ""
+
+
+def chat_tokens(fields: Fields) -> int:
+    """Tokens of a chat's prompt."""
+    model = fields.text("model") or ""
+    messages = sum(_message_tokens(message, model) for message in fields.objects("messages"))
+    tools = [tool.value("function") for tool in fields.objects("tools")]
+    schema = fields.within("response_format").value("json_schema")
+    schemas = _words_tokens([*tools, fields.value("functions"), schema], model)
+    return messages + schemas + _reply_tokens(model)
+
+
+def response_tokens(fields: Fields) -> int:
+    """Tokens of a response's input."""
+    model = fields.text("model") or ""
+    instructions = fields.text("instructions")
+    tokens = _MESSAGE_TOKENS + count_text(instructions, model) if instructions else 0
+    given = fields.value("input")
+    if isinstance(given, str):
+        tokens += _MESSAGE_TOKENS + count_text(given, model)
+    else:
+        tokens += sum(_message_tokens(item, model) for item in fields.objects("input"))
+    schema = fields.within("text").within("format").value("schema")
+    schemas = _words_tokens([fields.value("tools"), schema], model)
+    return tokens + schemas + _reply_tokens(model)
+
+
+def _reply_tokens(model: str) -> int:
+    return _REPLY_TOKENS - 1 if is_reasoning(model) else _REPLY_TOKENS
+
+
+def _message_tokens(message: Fields, model: str) -> int:
+    said = sum(_said_tokens(message.value(name), model) for name in _TEXT_FIELDS)
+    calls = sum(
+        _said_tokens(call.within("function").document, model)
+        for call in message.objects("tool_calls")
+    )
+    name = _NAME_TOKENS if message.value("name") is not None else 0
+    return _MESSAGE_TOKENS + said + calls + name
+
+
+def _said_tokens(said: Json, model: str) -> int:
+    """Tokens of the text in a string, a part, or a list of parts."""
+    if isinstance(said, str):
+        return count_text(said, model)
+    if isinstance(said, list):
+        return sum(_said_tokens(part, model) for part in said)
+    if isinstance(said, dict):
+        image = IMAGE_TOKENS if said.get("type") in _IMAGE_TYPES else 0
+        return image + sum(_said_tokens(said.get(name), model) for name in _TEXT_FIELDS)
+    return 0
+
+
+def _words_tokens(value: Json, model: str) -> int:
+    """Tokens of every name and string in a JSON value, but not of its punctuation."""
+    if isinstance(value, str):
+        return count_text(value, model)
+    if isinstance(value, list):
+        return sum(_words_tokens(element, model) for element in value)
+    if isinstance(value, dict):
+        members = sum(_words_tokens(member, model) for member in value.values())
+        return members + sum(count_text(name, model) for name in value)
+    return 0

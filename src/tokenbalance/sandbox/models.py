@@ -1,0 +1,52 @@
+"""`GET /models` and `GET /models/{model}`.
+
+The list is for people to choose from; every other name is answered as well.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tokenbalance.sandbox.faults import MODELS_ON_DEMAND, no_such_model
+from tokenbalance.sandbox.replies import Whole
+
+if TYPE_CHECKING:
+    from tokenbalance.model import Document, Json
+
+MODELS = (
+    "gpt-4.1",
+    "gpt-4.1-mini",
+    "gpt-4o",
+    "gpt-4o-mini",
+    "gpt-5",
+    "gpt-5-mini",
+    "gpt-3.5-turbo-instruct",
+    "text-embedding-3-small",
+    "text-embedding-3-large",
+    "text-embedding-ada-002",
+    "omni-moderation-latest",
+    *MODELS_ON_DEMAND,
+)
+
+_CREATED = 1_735_689_600
+
+
+def list_models() -> Whole:
+    """Every model worth trying here."""
+    data: list[Json] = [_model(name) for name in MODELS]
+    return Whole({"object": "list", "data": data})
+
+
+def show_model(name: str) -> Whole:
+    """One of them.
+
+    Raises:
+        ApiError: it is not in the list.
+    """
+    if name not in MODELS:
+        raise no_such_model(name)
+    return Whole(_model(name))
+
+
+def _model(name: str) -> Document:
+    return {"id": name, "object": "model", "created": _CREATED, "owned_by": "tokenbalance-sandbox"}

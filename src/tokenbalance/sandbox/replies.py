@@ -1,0 +1,68 @@
+"""What an endpoint hands to `app.py`, and the small parts that several endpoints share.
+
+A reply is finished before its first byte leaves, so that endpoints are plain functions from a
+request to bytes.
+"""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, TypeAlias
+
+import orjson
+
+if TYPE_CHECKING:
+    from tokenbalance.model import Document
+
+DONE = b"data: [DONE]\n\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Whole:
+    """An answer in one JSON document."""
+
+    document: Document
+
+
+@dataclass(frozen=True, slots=True)
+class Stream:
+    """An answer as server-sent events, each one ready to be sent."""
+
+    events: tuple[bytes, ...]
+
+
+Reply: TypeAlias = Whole | Stream
+
+
+def event(document: Document, name: str | None = None) -> bytes:
+    """One server-sent event; only Responses name theirs."""
+    head = f"event: {name}\n".encode() if name else b""
+    return head + b"data: " + orjson.dumps(document) + b"\n\n"
+
+
+def new_id(prefix: str) -> str:
+    """An id as OpenAI makes them: `chatcmpl-...`, `resp_...`."""
+    return prefix + secrets.token_hex(16)
+
+
+def now() -> int:
+    """Seconds since the epoch."""
+    return int(time.time())
+
+
+def completion_usage(prompt_tokens: int, completion_tokens: int) -> Document:
+    """Usage as chats and completions report it."""
+    return {
+        "prompt_tokens": prompt_tokens,
+        "completion_tokens": completion_tokens,
+        "total_tokens": prompt_tokens + completion_tokens,
+        "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+        "completion_tokens_details": {
+            "reasoning_tokens": 0,
+            "audio_tokens": 0,
+            "accepted_prediction_tokens": 0,
+            "rejected_prediction_tokens": 0,
+        },
+    }

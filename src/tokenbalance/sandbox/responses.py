@@ -1,0 +1,233 @@
+"""`POST /responses` and `POST /responses/input_tokens`: the newer endpoint and its events."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tokenbalance.sandbox import counting
+from tokenbalance.sandbox.answers import Answer, compose, spell
+from tokenbalance.sandbox.chat import OUTPUT_LIMIT_TOKENS
+from tokenbalance.sandbox.faults import MODEL_WITHOUT_USAGE, ApiError
+from tokenbalance.sandbox.fields import Fields, empty_array, invalid_type, text_within
+from tokenbalance.sandbox.replies import Stream, Whole, event, new_id, now
+from tokenbalance.sandbox.tools import ToolCall, call_tool, insisted_tool, text_in_format
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tokenbalance.model import Document, Json
+    from tokenbalance.sandbox.replies import Reply
+
+SMALLEST_CAP_TOKENS = 16
+
+_ECHOED: Document = {
+    "instructions": None,
+    "max_output_tokens": None,
+    "max_tool_calls": None,
+    "metadata": {},
+    "parallel_tool_calls": True,
+    "previous_response_id": None,
+    "prompt_cache_key": None,
+    "reasoning": {"effort": None, "summary": None},
+    "safety_identifier": None,
+    "store": True,
+    "temperature": 1.0,
+    "text": {"format": {"type": "text"}, "verbosity": "medium"},
+    "tool_choice": "auto",
+    "tools": [],
+    "top_logprobs": 0,
+    "top_p": 1.0,
+    "truncation": "disabled",
+    "user": None,
+}
+"""Fields of the request that the response repeats, and what it says where they are absent."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Turn:
+    """One response on its way: the same document in each state, and what it says."""
+
+    frame: Document
+    said: Answer | ToolCall
+    item_id: str
+    call_id: str
+
+    @property
+    def answer(self) -> Answer:
+        return self.said.arguments if isinstance(self.said, ToolCall) else self.said
+
+    @property
+    def status(self) -> str:
+        return "completed" if self.answer.finished else "incomplete"
+
+
+def respond(fields: Fields) -> Reply:
+    """Answer with one message or one function call.
+
+    Raises:
+        ApiError: the request is not one that OpenAI would take.
+    """
+    model = fields.required_text("model")
+    prompt = _prompt(fields)
+    cap = fields.integer("max_output_tokens", SMALLEST_CAP_TOKENS, OUTPUT_LIMIT_TOKENS)
+    _ = fields.number("temperature", 0, 2), fields.number("top_p", 0, 1)
+    turn = _turn(fields, model, prompt, cap)
+    usage = None
+    if model != MODEL_WITHOUT_USAGE:
+        usage = _usage(counting.response_tokens(fields), turn.answer.tokens)
+    if fields.flag("stream"):
+        return Stream(tuple(_events(turn, usage)))
+    return Whole(_ended(turn, usage))
+
+
+def count_input(fields: Fields) -> Whole:
+    """How many tokens the input of a response would have."""
+    _ = fields.text("model"), _prompt(fields)
+    tokens = counting.response_tokens(fields)
+    return Whole({"object": "response.input_tokens", "input_tokens": tokens})
+
+
+def _prompt(fields: Fields) -> str:
+    """What the user said last."""
+    value = fields.value("input")
+    if value is None:
+        message = (
+            "One of \"input\" or \"previous_response_id\" or 'prompt' or 'conversation_id' "
+            "must be provided."
+        )
+        raise ApiError(message, param="input", code="missing_required_parameter")
+    if isinstance(value, str):
+        return value
+    if not isinstance(value, list):
+        raise invalid_type("input", "a string or an array of input items", value)
+    if not value:
+        raise empty_array("input")
+    items = fields.objects("input")
+    of_users = [item for item in items if item.value("role") == "user"]
+    return text_within((of_users or items)[-1].value("content"))
+
+
+def _turn(fields: Fields, model: str, prompt: str, cap: int | None) -> _Turn:
+    frame = _frame(fields, model)
+    if function := insisted_tool(fields):
+        call = call_tool(function, model, cap, prompt)
+        return _Turn(frame, call, new_id("fc_"), new_id("call_"))
+    text = text_in_format(fields.within("text").value("format"), compose(prompt))
+    return _Turn(frame, spell(text, model, cap), new_id("msg_"), "")
+
+
+def _frame(fields: Fields, model: str) -> Document:
+    echoed = {
+        name: default if fields.value(name) is None else fields.value(name)
+        for name, default in _ECHOED.items()
+    }
+    return {
+        "id": new_id("resp_"),
+        "object": "response",
+        "created_at": now(),
+        "status": "in_progress",
+        "background": False,
+        "completed_at": None,
+        "error": None,
+        "incomplete_details": None,
+        "model": model,
+        "output": [],
+        "service_tier": "default",
+        **echoed,
+        "usage": None,
+    }
+
+
+def _usage(input_tokens: int, output_tokens: int) -> Document:
+    return {
+        "input_tokens": input_tokens,
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": output_tokens,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": input_tokens + output_tokens,
+    }
+
+
+def _ended(turn: _Turn, usage: Document | None) -> Document:
+    incomplete: Json = None if turn.answer.finished else {"reason": "max_output_tokens"}
+    return {
+        **turn.frame,
+        "status": turn.status,
+        "completed_at": now() if turn.answer.finished else None,
+        "incomplete_details": incomplete,
+        "output": [_item(turn, turn.status, turn.answer.text)],
+        "usage": usage,
+    }
+
+
+def _item(turn: _Turn, status: str, text: str | None) -> Document:
+    """The one output item; without a text it has only just begun."""
+    if isinstance(turn.said, ToolCall):
+        return {
+            "id": turn.item_id,
+            "type": "function_call",
+            "status": status,
+            "arguments": text or "",
+            "call_id": turn.call_id,
+            "name": turn.said.name,
+        }
+    content: list[Json] = [] if text is None else [_part(text)]
+    return {
+        "id": turn.item_id,
+        "type": "message",
+        "status": status,
+        "content": content,
+        "role": "assistant",
+    }
+
+
+def _part(text: str) -> Document:
+    return {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
+
+
+def _events(turn: _Turn, usage: Document | None) -> Iterator[bytes]:
+    """Every event of the response, numbered in order."""
+    documents = [
+        {"type": "response.created", "response": turn.frame},
+        {"type": "response.in_progress", "response": turn.frame},
+        *_item_events(turn),
+        {"type": f"response.{turn.status}", "response": _ended(turn, usage)},
+    ]
+    for number, document in enumerate(documents):
+        yield event({**document, "sequence_number": number}, str(document["type"]))
+
+
+def _item_events(turn: _Turn) -> Iterator[Document]:
+    place: Document = {"output_index": 0}
+    yield {
+        "type": "response.output_item.added",
+        "item": _item(turn, "in_progress", None),
+        **place,
+    }
+    inner = _call_events if isinstance(turn.said, ToolCall) else _text_events
+    yield from inner(turn.answer, {"item_id": turn.item_id, **place})
+    yield {
+        "type": "response.output_item.done",
+        "item": _item(turn, turn.status, turn.answer.text),
+        **place,
+    }
+
+
+def _call_events(arguments: Answer, place: Document) -> Iterator[Document]:
+    for piece in arguments.pieces:
+        yield {"type": "response.function_call_arguments.delta", "delta": piece, **place}
+    yield {
+        "type": "response.function_call_arguments.done",
+        "arguments": arguments.text,
+        **place,
+    }
+
+
+def _text_events(answer: Answer, place: Document) -> Iterator[Document]:
+    place = {**place, "content_index": 0}
+    yield {"type": "response.content_part.added", "part": _part(""), **place}
+    for piece in answer.pieces:
+        yield {"type": "response.output_text.delta", "delta": piece, "logprobs": [], **place}
+    yield {"type": "response.output_text.done", "text": answer.text, "logprobs": [], **place}
+    yield {"type": "response.content_part.done", "part": _part(answer.text), **place}

@@ -1,0 +1,367 @@
+"""The process that serves: its socket, its signals, its workers, and the one line when ready.
+
+This file owns how uvicorn is set up and ended; `http_protocol.py` owns what passes for a request.
+It must never know what is served: the application is named by an import string, because every
+worker imports it anew, and everything that needs an owner (the pools, the sweeper) is opened by
+the application's lifespan.
+
+The socket listens before the application is loaded. A taken port is thus known at once, and who
+connects early waits for the answer instead of being refused.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import importlib.util
+import logging
+import multiprocessing
+import os
+import signal
+import socket
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, cast
+
+import uvicorn
+from typing_extensions import override
+from uvicorn.config import STARTUP_FAILURE
+from uvicorn.lifespan.on import LifespanOn
+from uvicorn.server import HANDLED_SIGNALS
+from uvicorn.supervisors.multiprocess import SIGNALS, Multiprocess, Process
+
+from tokenbalance.http_protocol import HardenedProtocol
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator
+
+    from uvicorn._types import (
+        ASGI3Application,
+        ASGIApplication,
+        ASGIReceiveCallable,
+        ASGISendCallable,
+        LifespanScope,
+    )
+    from uvicorn.lifespan.on import LifespanSendMessage
+
+APPLICATION = "tokenbalance.app:create_app_from_environment"
+
+BACKLOG = 2048
+# Longer than the 60 seconds after which most load balancers drop an idle connection, so that it is
+# never we who close one that a request is just being sent on.
+KEEP_ALIVE_S = 75
+GRACEFUL_SHUTDOWN_S = 30
+# After that, a process that still has not ended is killed.
+KILL_AFTER_S = GRACEFUL_SHUTDOWN_S + 10
+# Generous, since importing and loading vocabularies on a busy machine is not hanging.
+WORKER_SILENCE_S = 15
+WORKER_POLL_S = 0.05
+
+logger = logging.getLogger("uvicorn.error")
+
+
+def run(  # noqa: PLR0913 - what `serve` can be told
+    app: str | Callable[[], ASGIApplication] = APPLICATION,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    workers: int = 1,
+    log_config: dict[str, object] | None = None,
+    log_level: str = "info",
+    forwarded_allow_ips: str | None = None,
+) -> int:
+    """Serve until SIGTERM or SIGINT and return the exit code, so that the caller can clean up.
+
+    `app` names a factory without arguments; with several workers it must be an import string.
+    Port 0 takes a free one. Prints `listening on http://H:N` to stdout once requests are answered
+    (by all workers). What keeps the server from starting is one line on stderr, and the code is 1.
+    """
+    try:
+        listener = listen(host, port)
+    except (OSError, OverflowError) as error:
+        _say_why(f"cannot listen on {_url(host, port)}: {_one_line(error)}")
+        return 1
+    config = build_config(
+        app,
+        host=host,
+        port=port,
+        workers=workers,
+        log_config=log_config,
+        log_level=log_level,
+        forwarded_allow_ips=forwarded_allow_ips,
+    )
+    with listener:
+        url = _url(host, cast("tuple[str, int]", listener.getsockname())[1])
+        if workers > 1:
+            return _serve_from_workers(config, listener, url)
+        return _serve_from_here(config, listener, url)
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A listening TCP socket. `host` is a name or an address, IPv6 with or without brackets.
+
+    Raises:
+        OSError: the port is taken, or the host is not one of this machine.
+    """
+    name = host.strip("[]")
+    family, kind, protocol, _, address = socket.getaddrinfo(
+        name, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+    )[0]
+    listener = socket.socket(family, kind, protocol)
+    try:
+        if os.name == "posix":  # On Windows this option would share the port with others.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(BACKLOG)
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def build_config(  # noqa: PLR0913 - as run()
+    app: str | Callable[[], ASGIApplication] = APPLICATION,
+    *,
+    host: str = "127.0.0.1",
+    port: int = 8000,
+    workers: int = 1,
+    log_config: dict[str, object] | None = None,
+    log_level: str = "info",
+    forwarded_allow_ips: str | None = None,
+) -> uvicorn.Config:
+    """Everything uvicorn is told. Without `forwarded_allow_ips`, FORWARDED_ALLOW_IPS counts."""
+    # uvicorn's "trace" writes whole header lists, keys included, so it is not to be had.
+    level = "debug" if log_level.lower() == "trace" else log_level.lower()
+    return _Config(
+        app,
+        factory=True,
+        interface="asgi3",
+        host=host,
+        port=port,
+        workers=workers,
+        loop="uvloop" if importlib.util.find_spec("uvloop") else "asyncio",
+        http=HardenedProtocol,
+        ws="none",
+        lifespan="on",
+        log_config=log_config,
+        log_level=level,
+        access_log=False,
+        server_header=False,
+        date_header=True,
+        proxy_headers=True,
+        forwarded_allow_ips=forwarded_allow_ips,
+        backlog=BACKLOG,
+        limit_concurrency=None,
+        timeout_keep_alive=KEEP_ALIVE_S,
+        timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S,
+        timeout_worker_healthcheck=WORKER_SILENCE_S,
+    )
+
+
+def _serve_from_here(config: uvicorn.Config, listener: socket.socket, url: str) -> int:
+    server = _Server(config, url)
+    try:
+        server.run(sockets=[listener])
+    except SystemExit:  # uvicorn's way of saying that the start failed; why has been said.
+        return 1
+    return 0
+
+
+def _serve_from_workers(config: uvicorn.Config, listener: socket.socket, url: str) -> int:
+    before = {number: signal.getsignal(number) for number in cast("dict[int, str]", SIGNALS)}
+    supervisor = _Supervisor(config, listener, url)
+    try:
+        supervisor.run()
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+    return 1 if supervisor.has_failed() else 0
+
+
+class _Config(uvicorn.Config):
+    """The configuration, which is also what reaches a worker: so its hooks are here."""
+
+    @override
+    def load(self) -> None:
+        _end_with_parent()
+        try:
+            super().load()
+        except Exception as error:
+            logger.debug("The application cannot be loaded.", exc_info=error)
+            _say_why(_one_line(error))
+            sys.exit(STARTUP_FAILURE)
+        self.lifespan_class = _Lifespan
+
+
+class _Lifespan(LifespanOn):
+    """uvicorn's lifespan, with one line instead of a traceback when the start fails."""
+
+    @override
+    async def startup(self) -> None:
+        self._task = asyncio.get_running_loop().create_task(self.main())
+        await self.receive_queue.put({"type": "lifespan.startup"})
+        await self.startup_event.wait()
+        self.should_exit = self.startup_failed or self.error_occurred
+        if self.should_exit:
+            # Starlette reports the failure first and raises what caused it right after.
+            await self._task
+            if not self.error_occurred:
+                _say_why("the application did not start")
+
+    @override
+    async def main(self) -> None:
+        scope: LifespanScope = {
+            "type": "lifespan",
+            "asgi": {"version": self.config.asgi_version, "spec_version": "2.0"},
+            "state": self.state,
+        }
+        app = cast("ASGI3Application", self.config.loaded_app)
+        try:
+            await app(
+                scope,
+                cast("ASGIReceiveCallable", self.receive),
+                cast("ASGISendCallable", self.send),
+            )
+        except Exception as error:
+            self.error_occurred = True
+            logger.debug("The application's lifespan ended with an error.", exc_info=error)
+            _say_why(_one_line(error))
+        finally:
+            self.startup_event.set()
+            self.shutdown_event.set()
+
+    @override
+    async def send(self, message: LifespanSendMessage) -> None:
+        if (
+            message["type"] == "lifespan.startup.failed"
+            or message["type"] == "lifespan.shutdown.failed"
+        ):
+            message["message"] = ""  # A traceback, of the exception that `main` is about to see.
+        await super().send(message)
+
+
+class _Server(uvicorn.Server):
+    """One worker in this process, which ends with code 0 when it is told to end."""
+
+    def __init__(self, config: uvicorn.Config, url: str) -> None:
+        super().__init__(config)
+        self._url = url
+
+    @override
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if not self.should_exit:
+            _announce(self._url)
+
+    @override
+    @contextlib.contextmanager
+    def capture_signals(self) -> Generator[None]:
+        # uvicorn raises the signal once more at the end, which would kill this process before it
+        # has stopped the database that it owns.
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+        before = {number: signal.signal(number, self.handle_exit) for number in HANDLED_SIGNALS}
+        try:
+            yield
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+
+
+class _Supervisor(Multiprocess):
+    """uvicorn's supervisor, which knows when all workers are ready and waits for none forever."""
+
+    def __init__(self, config: uvicorn.Config, listener: socket.socket, url: str) -> None:
+        super().__init__(config, sockets=[listener])
+        self._url = url
+        self._failed = False
+
+    @override
+    def init_processes(self) -> None:
+        # One first: what is wrong with the start is then said once, not once per worker.
+        self._start_workers(1)
+        if self._wait_until_ready():
+            self._start_workers(self.processes_num - 1)
+            if self._wait_until_ready():
+                _announce(self._url)
+
+    def _start_workers(self, count: int) -> None:
+        for _ in range(count):
+            process = Process(self.config, self.sockets)
+            process.start()
+            self.processes.append(process)
+
+    def _wait_until_ready(self) -> bool:
+        """False when a signal or the end of a worker came first."""
+        while not self.should_exit.wait(WORKER_POLL_S):
+            self.handle_signals()
+            if any(worker.exitcode is not None for worker in self.processes):
+                self._failed = True
+                self.should_exit.set()
+            elif all(worker.is_ready(timeout=1) for worker in self.processes):
+                return True
+        return False
+
+    @override
+    def keep_subprocess_alive(self) -> None:
+        if self.has_failed():
+            self.should_exit.set()
+        super().keep_subprocess_alive()
+
+    def has_failed(self) -> bool:
+        """Whether it ends because the application does not start, now or in a new worker."""
+        return self._failed or any(w.exitcode == STARTUP_FAILURE for w in self.processes)
+
+    @override
+    def join_all(self) -> None:
+        deadline = time.monotonic() + KILL_AFTER_S
+        for worker in self.processes:
+            worker.process.join(max(0.0, deadline - time.monotonic()))
+            if worker.process.is_alive():
+                logger.error("Worker %s did not end in time and is killed.", worker.pid)
+                worker.process.kill()
+                worker.process.join()
+
+
+def _end_with_parent() -> None:
+    """In a worker: end gracefully when the supervisor has died, however it died."""
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
+
+    def wait_for_its_end() -> None:
+        parent.join()
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(KILL_AFTER_S)
+        os._exit(1)
+
+    threading.Thread(target=wait_for_its_end, name="parent-watch", daemon=True).start()
+
+
+def _url(host: str, port: int) -> str:
+    name = host.strip("[]")
+    return f"http://[{name}]:{port}" if ":" in name else f"http://{name}:{port}"
+
+
+def _announce(url: str) -> None:
+    sys.stdout.write(f"listening on {url}\n")
+    sys.stdout.flush()
+
+
+def _say_why(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+    sys.stderr.flush()
+
+
+def _one_line(error: BaseException) -> str:
+    """What to tell an operator: the innermost message, with the type where it says too little."""
+    while isinstance(error, BaseExceptionGroup):
+        nested: tuple[BaseException, ...] = error.exceptions
+        error = nested[0]
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    text = " ".join(str(error).split())
+    name = type(error).__name__
+    return f"{name}: {text}" if not text or isinstance(error, (LookupError, TypeError)) else text

@@ -1,0 +1,160 @@
+"""Every variable the product reads, typed. Read by `app.py`, `server.py` and the CLI, nowhere else.
+
+Values come from the environment, then from `.env` in the working directory. Secrets are
+`SecretStr`, so that no traceback or log line can carry them by accident.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+from urllib.parse import urlsplit
+
+import platformdirs
+from pydantic import (
+    AliasChoices,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class SettingsError(Exception):
+    """A variable has a wrong value; the message names it and never repeats a secret."""
+
+
+class Settings(BaseSettings):
+    """The process's configuration; names are upper case in the environment."""
+
+    model_config = SettingsConfigDict(
+        env_file=".env", env_ignore_empty=True, extra="ignore", populate_by_name=True
+    )
+
+    openai_api_key: SecretStr | None = None
+    """The upstream key; without it `/v1` answers 503 and everything else works."""
+    openai_api_key_file: Path | None = None
+    """A file that holds the upstream key, such as a container secret."""
+    openai_base_url: str = "https://api.openai.com/v1"
+    openai_organization: str | None = Field(
+        default=None, validation_alias=AliasChoices("OPENAI_ORGANIZATION", "OPENAI_ORG_ID")
+    )
+    openai_project: str | None = Field(
+        default=None, validation_alias=AliasChoices("OPENAI_PROJECT", "OPENAI_PROJECT_ID")
+    )
+
+    database_url: SecretStr | None = None
+    """`postgresql://...`; without it the embedded Postgres in `data_dir` is used."""
+    database_direct_url: SecretStr | None = None
+    """For migrations, when `database_url` is a pooler."""
+    database_pool_size: int = Field(default=10, ge=1, le=1000)
+    """Most connections of one worker for holds and settlements."""
+    postgres_bin_dir: Path | None = None
+    """Where `initdb` and `postgres` are, to use them instead of the packaged ones."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8000, ge=0, le=65535)
+    web_concurrency: int = Field(default=1, ge=1, le=256)
+    log_level: Literal["critical", "error", "warning", "info", "debug"] = "info"
+    log_format: Literal["json", "console"] | None = None
+    """None: console on a terminal, json elsewhere."""
+    forwarded_allow_ips: str = "127.0.0.1"
+
+    data_dir: Path = Field(
+        default_factory=lambda: platformdirs.user_data_path("tokenbalance"),
+        validation_alias="TOKENBALANCE_DATA_DIR",
+    )
+    insufficient_status: Literal[402, 429] = Field(
+        default=402, validation_alias="TOKENBALANCE_INSUFFICIENT_STATUS"
+    )
+    on_disconnect: Literal["drain", "cancel"] = Field(
+        default="drain", validation_alias="TOKENBALANCE_ON_DISCONNECT"
+    )
+
+    sandbox: bool = Field(default=False, validation_alias="TOKENBALANCE_SANDBOX")
+    """The upstream is the built-in fake: every answer says so. Set by `serve --sandbox`."""
+
+    @field_validator("openai_base_url")
+    @classmethod
+    def _base_url_is_http(cls, value: str) -> str:
+        parts = urlsplit(value)
+        if parts.scheme not in {"http", "https"} or not parts.hostname:
+            msg = "must be an http:// or https:// URL"
+            raise ValueError(msg)
+        if parts.username or parts.password or parts.query or parts.fragment:
+            msg = "must not carry credentials, a query or a fragment"
+            raise ValueError(msg)
+        return value.rstrip("/")
+
+    @field_validator("database_url", "database_direct_url")
+    @classmethod
+    def _database_is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
+        return None if value is None else SecretStr(plain_dsn(value.get_secret_value()))
+
+    @field_validator("openai_api_key")
+    @classmethod
+    def _key_is_one_line(cls, value: SecretStr | None) -> SecretStr | None:
+        return None if value is None else _clean_key(value.get_secret_value())
+
+    @field_validator("insufficient_status", mode="before")
+    @classmethod
+    def _status_is_a_number(cls, value: object) -> object:
+        return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+    @model_validator(mode="after")
+    def _read_key_file(self) -> Self:
+        if self.openai_api_key is None and self.openai_api_key_file is not None:
+            try:
+                self.openai_api_key = _clean_key(self.openai_api_key_file.read_text("utf-8"))
+            except (OSError, UnicodeDecodeError) as error:
+                msg = f"OPENAI_API_KEY_FILE: cannot be read ({type(error).__name__})"
+                raise ValueError(msg) from None
+        return self
+
+    @property
+    def migration_url(self) -> SecretStr | None:
+        """Where migrations connect: the direct URL when there is one."""
+        return self.database_direct_url or self.database_url
+
+
+def load_settings(**overrides: object) -> Settings:
+    """Read the environment.
+
+    Raises:
+        SettingsError: one line that names the first wrong variable, without its value.
+
+    """
+    try:
+        return Settings(**overrides)  # pyright: ignore[reportArgumentType]
+    except ValidationError as error:
+        first = error.errors(include_input=False, include_url=False)[0]
+        raise SettingsError(_describe(first["loc"], first["msg"])) from None
+
+
+def plain_dsn(url: str) -> str:
+    """`postgres://` or `postgresql+driver://` as the `postgresql://` that asyncpg reads."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme.partition("+")[0] not in {"postgres", "postgresql"}:
+        msg = "must start with postgresql:// or postgres://"
+        raise ValueError(msg)
+    return f"postgresql://{rest}"
+
+
+def _clean_key(value: str) -> SecretStr | None:
+    key = value.strip()
+    if not key.isprintable() or not key.isascii():
+        msg = "must be one line of printable ASCII"
+        raise ValueError(msg)
+    return SecretStr(key) if key else None
+
+
+def _describe(location: tuple[int | str, ...], message: str) -> str:
+    message = message.removeprefix("Value error, ")
+    if not location:
+        return message
+    name = str(location[0])
+    field = Settings.model_fields.get(name)
+    alias = field.validation_alias if field else None
+    return f"{alias if isinstance(alias, str) else name.upper()}: {message}"

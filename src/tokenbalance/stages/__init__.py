@@ -1,0 +1,1 @@
+"""The stages of a request, one file each; none knows another. `proxy.py` knows their order."""

@@ -1,0 +1,94 @@
+"""Text to tokens: the exact count, and the bound by bytes that needs no counting.
+
+A count is never below what tiktoken says of the whole text, and never an exception: what cannot
+be counted safely is bounded by its bytes, since no token is shorter than one.
+"""
+
+from __future__ import annotations
+
+import unicodedata
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import tiktoken
+
+Measure: TypeAlias = Callable[[str], int]
+"""A ceiling of the tokens of a text: `byte_bound`, or `count_tokens` of one encoding."""
+
+PIECE_CHARACTERS: Final = 64 * 1024
+"""Longer texts make tiktoken slow, and some (a megabyte of spaces) make it panic."""
+_SEARCH_CHARACTERS: Final = 4096
+_SEPARATE: Final = frozenset("PSZ")
+"""General categories that neither words nor numbers of a vocabulary's pattern contain."""
+
+
+def byte_bound(text: str) -> int:
+    """The UTF-8 bytes of `text`: no fewer than its tokens in any vocabulary of bytes."""
+    return len(text) if text.isascii() else len(text.encode())
+
+
+def count_tokens(encoding: tiktoken.Encoding, text: str) -> int:
+    """The tokens of `text`, special tokens read as plain text; more only where it says below.
+
+    A text longer than `PIECE_CHARACTERS` is cut where both vocabularies' patterns are certain to
+    end one match and begin the next, so that the pieces' tokens are those of the whole. A piece
+    whose end offers no such place, and one that makes tiktoken panic, counts as its bytes.
+    """
+    if len(text) <= PIECE_CHARACTERS:
+        return _count_piece(encoding, text)
+    return sum(
+        _count_piece(encoding, text[start:end]) if is_certain else byte_bound(text[start:end])
+        for start, end, is_certain in _pieces(text)
+    )
+
+
+def _count_piece(encoding: tiktoken.Encoding, piece: str) -> int:
+    try:
+        # A list, not an array: the array would need numpy for the sake of its length.
+        return len(encoding.encode_ordinary(piece))
+    except BaseException as error:
+        # A panic inside tiktoken derives from BaseException, and its class cannot be imported.
+        if type(error).__name__ != "PanicException":
+            raise
+        return byte_bound(piece)
+
+
+def _pieces(text: str) -> Iterator[tuple[int, int, bool]]:
+    """Start and end of each piece, and whether its tokens are certain to be the whole's."""
+    start = 0
+    begins_certain = True
+    while start < len(text):
+        end, ends_certain = _cut(text, start)
+        yield start, end, begins_certain and ends_certain
+        start, begins_certain = end, ends_certain
+
+
+def _cut(text: str, start: int) -> tuple[int, bool]:
+    """Where the piece that begins at `start` ends, and whether a match is certain to end there."""
+    end = start + PIECE_CHARACTERS
+    if end >= len(text):
+        return len(text), True
+    for position in range(end, end - _SEARCH_CHARACTERS, -1):
+        if _is_boundary(text[position - 1], text[position]):
+            return position, True
+    return end, False
+
+
+def _is_boundary(before: str, after: str) -> bool:
+    """Whether every match that holds `before` ends with it, `after` following.
+
+    In both patterns a match that has taken a letter goes on with letters, marks and contractions
+    only, and one that has taken a digit with digits only; neither looks further ahead.
+    """
+    if before.isalpha():
+        return after.isdecimal() or _is_separate(after)
+    return before.isdecimal() and (after.isalpha() or _is_separate(after))
+
+
+def _is_separate(character: str) -> bool:
+    if character in "\r\n\t":
+        return True
+    return character != "'" and unicodedata.category(character)[0] in _SEPARATE

@@ -1,0 +1,103 @@
+"""Reads a usage object, and finds one at the end of a document without parsing the rest.
+
+Owns what counts as a valid usage report of the upstream. It must never guess: a report that is
+not plainly valid is none at all, and the caller counts tokens instead.
+"""
+
+from __future__ import annotations
+
+from typing import cast
+
+import orjson
+
+from tokenbalance.model import Document, Json, Usage
+
+COUNT_MAX = 2**53
+"""Beyond it a JSON number is no longer exact everywhere; no request has ever come near."""
+
+CANDIDATES_MAX = 8
+"""How many times `"usage"` is looked at from the end before the search gives up."""
+
+_KEY = b'"usage"'
+
+# The same counter under its two names: chat, completions and embeddings; responses.
+_INPUT = ("prompt_tokens", "input_tokens")
+_OUTPUT = ("completion_tokens", "output_tokens")
+
+
+def read_usage(value: Json) -> Usage | None:
+    """Read any usage object that the API reports, in tokens.
+
+    The input is required. A missing output is 0 (embeddings have none), a missing total is
+    input + output. Where there is a total it is the truth, even when it is not that sum. One
+    required counter that is there but is no count makes the whole report void; a broken detail
+    (or one larger than what it is part of) is 0, since it only says how a sum divides.
+
+    Zeros with a total of 0 are believed: recorded answers of /responses carry them. Zeros without
+    a total are what a server writes that did not count, and would make the answer free.
+    """
+    if not isinstance(value, dict):
+        return None
+    inputs = _count(_either(value, _INPUT))
+    outputs = _count(_either(value, _OUTPUT, missing=0))
+    if inputs is None or outputs is None:
+        return None
+    total = _count(value.get("total_tokens", inputs + outputs))
+    if total is None or (total == 0 and "total_tokens" not in value):
+        return None
+    input_parts = _either(value, ("prompt_tokens_details", "input_tokens_details"))
+    output_parts = _either(value, ("completion_tokens_details", "output_tokens_details"))
+    return Usage(
+        input=inputs,
+        cached_input=_part(input_parts, "cached_tokens", inputs),
+        output=outputs,
+        reasoning=_part(output_parts, "reasoning_tokens", outputs),
+        audio_input=_part(input_parts, "audio_tokens", inputs),
+        audio_output=_part(output_parts, "audio_tokens", outputs),
+        total=total,
+    )
+
+
+def trailing_usage(text: bytes, opening: bytes = b"{") -> tuple[int, Document] | None:
+    """Find the last `"usage"` member of the document whose end `text` is.
+
+    Returns its offset in `text` and the members from there to the end, or None. `opening` is what
+    the members are nested in: `{` for the document itself, `{"response":{` for one below.
+
+    If the opening followed by the rest parses, the rest closes exactly what the opening opens, so
+    in a valid document the member lies at that depth and nowhere deeper. A quote inside a JSON
+    string is escaped, so `"usage"` without a backslash before it starts no string's inside.
+    """
+    offset = len(text)
+    for _ in range(CANDIDATES_MAX):
+        offset = text.rfind(_KEY, 0, offset)
+        if offset < 0:
+            return None
+        if text[offset - 1 : offset] == b"\\":
+            continue
+        try:
+            members = cast("Json", orjson.loads(opening + text[offset:]))
+        except orjson.JSONDecodeError:
+            continue
+        if isinstance(members, dict):
+            return offset, members
+    return None
+
+
+def _either(value: Document, names: tuple[str, str], missing: Json = None) -> Json:
+    for name in names:
+        if name in value:
+            return value[name]
+    return missing
+
+
+def _count(value: Json) -> int | None:
+    # bool is an int to Python, not to anybody who bills.
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= COUNT_MAX:
+        return value
+    return None
+
+
+def _part(details: Json, name: str, whole: int) -> int:
+    count = _count(details.get(name)) if isinstance(details, dict) else None
+    return count if count is not None and count <= whole else 0

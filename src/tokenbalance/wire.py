@@ -1,0 +1,178 @@
+"""The client's side of a `/v1` request, as ASGI gives it: what was received, and how to answer.
+
+Decisions look at the raw path and the header list as received, copied before the body is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, cast
+
+from tokenbalance.errors import (
+    InvalidRequest,
+    ProxyError,
+    RequestTimeout,
+    RequestTooLarge,
+    UnsupportedMediaType,
+    render,
+)
+
+if TYPE_CHECKING:
+    from starlette.types import Message, Receive, Scope, Send
+
+Headers = list[tuple[bytes, bytes]]
+
+BODY_BYTES_MAX: Final = 32 * 1024 * 1024
+SHOWN_PATH_CHARS: Final = 200
+BODY_SILENCE_MAX_S: Final = 20.0
+"""How long a client may send nothing while it owes a body."""
+
+
+class ClientGone(Exception):
+    """The client closed the connection before it had sent its request."""
+
+
+class ClientRequest:
+    """One request as it was received."""
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self.method = cast("str", scope["method"])
+        self.raw_path = cast("bytes", scope["raw_path"])
+        """As the client spelled it, without the query."""
+        self.query = cast("bytes", scope["query_string"])
+        self.headers = list(cast("Headers", scope["headers"]))
+        self._receive = receive
+
+    @property
+    def shown_path(self) -> str:
+        """The path for logs: on one line, and not longer than anybody reads."""
+        shown = self.raw_path[:SHOWN_PATH_CHARS].decode("ascii", "backslashreplace")
+        return shown if shown.isprintable() else repr(shown)
+
+    async def read_body(self) -> bytes:
+        """Read the whole body.
+
+        Raises:
+            RequestTooLarge: it is longer than `BODY_BYTES_MAX`, or says so.
+            RequestTimeout: the client stopped sending.
+            ClientGone: the client left.
+
+        """
+        declared = self._header(b"content-length")
+        if declared is not None and declared.isdigit() and int(declared) > BODY_BYTES_MAX:
+            raise _too_large()
+        pieces: list[bytes] = []
+        size = 0
+        more = True
+        while more:
+            message = await self._next_message()
+            piece = cast("bytes", message.get("body", b""))
+            more = bool(message.get("more_body"))
+            size += len(piece)
+            if size > BODY_BYTES_MAX:
+                raise _too_large()
+            pieces.append(piece)
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def require_json(self) -> None:
+        """Refuse a body that is not plain JSON; none declared counts as JSON.
+
+        Raises:
+            UnsupportedMediaType: it is declared to be something else, or compressed.
+            InvalidRequest: it is declared twice.
+
+        """
+        types = [value for name, value in self.headers if name == b"content-type"]
+        if len(types) > 1:
+            msg = "More than one Content-Type header was sent; exactly one is accepted."
+            raise InvalidRequest(msg)
+        encoding = self._header(b"content-encoding")
+        if encoding is not None and encoding.lower() != b"identity":
+            msg = "A compressed request body is not accepted; send it without Content-Encoding."
+            raise UnsupportedMediaType(msg)
+        if types and not _is_utf8_json(types[0]):
+            msg = "The request body must be JSON in UTF-8 (Content-Type: application/json)."
+            raise UnsupportedMediaType(msg)
+
+    async def wait_for_disconnect(self) -> None:
+        """Return when the client has gone; to be called after the body was read."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    def _header(self, name: bytes) -> bytes | None:
+        return next((value for known, value in self.headers if known == name), None)
+
+    async def _next_message(self) -> Message:
+        try:
+            async with asyncio.timeout(BODY_SILENCE_MAX_S):
+                message = await self._receive()
+        except TimeoutError:
+            msg = "The request body did not arrive in time."
+            raise RequestTimeout(msg) from None
+        if message["type"] == "http.disconnect":
+            raise ClientGone
+        return message
+
+
+class ClientAnswer:
+    """The answer to one request: a head once, then body bytes, then the end."""
+
+    def __init__(self, send: Send, own_headers: Headers) -> None:
+        self._send = send
+        self._own_headers = own_headers
+        self.status = 0
+        """What was sent; 0 until the head is."""
+
+    @property
+    def started(self) -> bool:
+        """Whether the head has been sent."""
+        return self.status != 0
+
+    def add_header(self, name: bytes, value: bytes | int) -> None:
+        """Add a header of ours, before the head is sent."""
+        self._own_headers.append((name, value if isinstance(value, bytes) else b"%d" % value))
+
+    async def start(self, status: int, headers: Headers) -> None:
+        """Send the head."""
+        self.status = status
+        await self._send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [*headers, *self._own_headers],
+            }
+        )
+
+    async def write(self, body: bytes) -> None:
+        """Send body bytes at once; returns when the client's connection can take more."""
+        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+
+    async def end(self, body: bytes = b"") -> None:
+        """Send the last bytes."""
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def whole(self, status: int, headers: Headers, body: bytes) -> None:
+        """Send head and body in one go."""
+        await self.start(status, [*headers, (b"content-length", b"%d" % len(body))])
+        await self.end(body)
+
+    async def error(self, error: ProxyError, status: int) -> None:
+        """Send one of our errors in OpenAI's envelope."""
+        headers = [(b"content-type", b"application/json"), *error.headers]
+        await self.whole(status, headers, render(error))
+
+
+def _too_large() -> RequestTooLarge:
+    return RequestTooLarge(f"The request body is larger than {BODY_BYTES_MAX} bytes.")
+
+
+def _is_utf8_json(content_type: bytes) -> bool:
+    media, *parameters = (part.strip().lower() for part in content_type.split(b";"))
+    charsets = [
+        value.removeprefix(b"charset=").strip(b'"')
+        for value in parameters
+        if value.startswith(b"charset=")
+    ]
+    return media == b"application/json" and all(
+        charset in {b"utf-8", b"utf8"} for charset in charsets
+    )

@@ -1,0 +1,50 @@
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from hashlib import sha256
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Cli
+    from tokenbalance.database.connections import Pool
+
+
+async def test_a_secret_is_shown_once_and_only_its_hash_is_kept(cli: Cli, pool: Pool) -> None:
+    cli("user", "create", "a@b.c")
+
+    answer = cli("key", "create", "A@b.c", "--name", "laptop")
+
+    # All of standard output, so that KEY=$(tokenbalance key create ...) is the secret.
+    secret = answer.out.removesuffix("\n")
+    assert secret.startswith("tb-")
+    assert secret.split() == [secret]
+    stored = await pool.fetchrow("SELECT secret_sha256, prefix, name FROM api_keys")
+    assert stored is not None
+    assert tuple(stored) == (sha256(secret.encode()).digest(), secret[:9], "laptop")
+    assert secret not in cli("key", "list", "a@b.c").out
+
+
+def test_keys_are_listed_with_their_dates_and_stay_revoked(cli: Cli) -> None:
+    cli("user", "create", "a@b.c")
+    before = datetime.now(UTC)
+    created = cli.json("key", "create", "a@b.c", "--expires-in-days", "2")
+    secret = created.pop("key")
+    assert created["prefix"] == secret[:9]
+    assert created == {
+        "id": 1,
+        "prefix": secret[:9],
+        "name": "",
+        "created_at": created["created_at"],
+        "expires_at": created["expires_at"],
+        "revoked_at": None,
+        "last_used_at": None,
+    }
+    lifetime = datetime.fromisoformat(created["expires_at"]) - before
+    assert timedelta(days=2) <= lifetime < timedelta(days=2, minutes=5)
+
+    revoked = cli.json("key", "revoke", "1")
+
+    assert datetime.fromisoformat(revoked["revoked_at"]).utcoffset() == timedelta(0)
+    assert cli.json("key", "revoke", "1") == revoked
+    assert cli.json("key", "list", "a@b.c") == [revoked]
+    assert "id 2" in cli.refused("key", "revoke", "2")

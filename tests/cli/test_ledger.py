@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import orjson
+
+from tests.support.books import create_holder
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Cli
+    from tokenbalance.database.connections import Pool
+
+
+async def test_sound_books_are_one_line_and_exit_0(cli: Cli, pool: Pool) -> None:
+    _ = await create_holder(pool, 1000)
+    answer = cli("ledger", "verify")
+    assert answer.code == 0
+    assert answer.out == "ok: 1 accounts, 1 entries, 0 open holds\n"
+    assert cli.json("ledger", "verify") == {
+        "ok": True,
+        "accounts": 1,
+        "entries": 1,
+        "open_holds": 0,
+        "violations": [],
+    }
+
+
+async def test_broken_books_are_a_line_each_and_exit_1(cli: Cli, pool: Pool) -> None:
+    one, other = await create_holder(pool, 1000), await create_holder(pool, 7)
+    async with pool.acquire() as connection, connection.transaction():
+        # As a superuser may: nobody else gets past the trigger.
+        await connection.execute("SET LOCAL session_replication_role = replica")
+        await connection.execute(
+            "UPDATE ledger_entries SET amount = 999 WHERE account_id = $1", one.account_id
+        )
+        await connection.execute("UPDATE accounts SET held = 3 WHERE id = $1", other.account_id)
+
+    answer = cli("ledger", "verify")
+    as_json = cli("ledger", "verify", "--json")
+
+    assert (answer.code, as_json.code) == (1, 1)
+    lines = answer.out.splitlines()
+    assert lines == [
+        f"account {one.account_id}: balance is 1000, its entries add up to 999",
+        f"account {other.account_id}: held is 3, its open holds add up to 0",
+        (
+            f"entry 1 of account {one.account_id}: balance_after is 1000,"
+            " 0 before it and its amount make 999"
+        ),
+    ]
+    report = orjson.loads(as_json.out)
+    assert (report["ok"], report["violations"]) == (False, lines)

@@ -1,0 +1,88 @@
+"""Fixtures of every test: a Postgres a run, a database a test, the product on a socket."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import httpx2
+import openai
+import pytest
+
+from tests.support import postgres
+from tests.support.product import serving
+from tests.support.upstream import ScriptedUpstream
+from tokenbalance.database.connections import open_pool, open_sessions
+from tokenbalance.database.migrate import migrate
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Iterator
+
+    from tests.support.books import Holder
+    from tokenbalance.database.connections import Pool, Sessions
+    from tokenbalance.database.embedded import EmbeddedPostgres
+
+
+@pytest.fixture(scope="session")
+def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[EmbeddedPostgres]:
+    """The run's Postgres."""
+    cluster = postgres.start_cluster(tmp_path_factory.mktemp("cluster"))
+    yield cluster
+    cluster.stop()
+
+
+@pytest.fixture(scope="session")
+async def template(cluster: EmbeddedPostgres) -> str:
+    """The name of the migrated database that every test's own is a copy of."""
+    return await postgres.make_template(cluster, migrate)
+
+
+@pytest.fixture
+async def dsn(cluster: EmbeddedPostgres, template: str) -> AsyncIterator[str]:
+    """A migrated database of the test's own."""
+    dsn = await postgres.clone(cluster, template)
+    yield dsn
+    await postgres.drop(cluster, dsn)
+
+
+@pytest.fixture
+async def pool(dsn: str) -> AsyncIterator[Pool]:
+    """Connections as the request path has them."""
+    async with open_pool(dsn, size=20) as pool:
+        yield pool
+
+
+@pytest.fixture
+async def sessions(dsn: str) -> AsyncIterator[Sessions]:
+    """Sessions as the management side has them."""
+    async with open_sessions(dsn) as sessions:
+        yield sessions
+
+
+@pytest.fixture
+async def upstream() -> AsyncIterator[ScriptedUpstream]:
+    """The only fake: what stands in for api.openai.com."""
+    async with ScriptedUpstream() as upstream:
+        yield upstream
+
+
+@pytest.fixture
+async def product(dsn: str, upstream: ScriptedUpstream) -> AsyncIterator[str]:
+    """The product, served on a socket; its URL without a path."""
+    async with serving(dsn, upstream.base_url) as url:
+        yield url
+
+
+@pytest.fixture
+async def http(product: str) -> AsyncIterator[httpx2.AsyncClient]:
+    """A plain HTTP client of the product."""
+    async with httpx2.AsyncClient(base_url=product, timeout=30) as client:
+        yield client
+
+
+@pytest.fixture
+async def sdk(product: str) -> AsyncIterator[Callable[[Holder], openai.AsyncOpenAI]]:
+    """Makes official SDK clients for holders; they never retry."""
+    async with httpx2.AsyncClient(timeout=30) as client:
+        yield lambda holder: openai.AsyncOpenAI(
+            api_key=holder.secret, base_url=f"{product}/v1", max_retries=0, http_client=client
+        )

@@ -1,0 +1,167 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.books import account_of, create_holder
+from tokenbalance.ledger.audit import audit
+from tokenbalance.ledger.book import Book
+from tokenbalance.ledger.credits import (
+    CREDITS_MAX,
+    AmountNotPositive,
+    AmountTooLarge,
+    AmountZero,
+    BalanceTooLow,
+    Cause,
+    CreditError,
+    InvalidNote,
+    UnknownAccount,
+    add,
+    grant,
+    set_balance,
+)
+from tokenbalance.model import Purpose
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    from tokenbalance.database.connections import Pool, Sessions
+    from tokenbalance.database.tables import LedgerEntry
+
+    Entering = Callable[[AsyncSession, int, int, Cause], Awaitable[LedgerEntry]]
+
+CAUSE = Cause("root@example.com", "because")
+
+
+@pytest.mark.parametrize(
+    ("entering", "amount", "kind", "difference"),
+    [
+        (grant, 5, "grant", 5),
+        (add, 5, "top-up", 5),
+        (add, -5, "adjustment", -5),
+        (set_balance, 130, "set", 30),
+        (set_balance, 30, "set", -70),
+        # One act is one entry, so that the ledger tells who confirmed a balance, and when.
+        (set_balance, 100, "set", 0),
+    ],
+)
+async def test_an_entry_says_what_changed_and_who_did_it(
+    pool: Pool, sessions: Sessions, entering: Entering, amount: int, kind: str, difference: int
+) -> None:
+    holder = await create_holder(pool, 100)
+
+    async with sessions.begin() as session:
+        entry = await entering(session, holder.account_id, amount, CAUSE)
+
+    assert (entry.kind, entry.amount, entry.balance_after) == (kind, difference, 100 + difference)
+    assert (entry.actor, entry.note, entry.request_id) == ("root@example.com", "because", None)
+    assert entry.created_at.tzinfo is not None
+    assert (await account_of(pool, holder)).balance == 100 + difference
+    assert (await audit(pool)).violations == []
+
+
+@pytest.mark.parametrize(
+    ("entering", "amount", "note", "error"),
+    [
+        (grant, 0, "", AmountNotPositive),
+        (grant, -1, "", AmountNotPositive),
+        (add, 0, "", AmountZero),
+        (add, CREDITS_MAX + 1, "", AmountTooLarge),
+        (add, CREDITS_MAX - 99, "", AmountTooLarge),
+        (add, -CREDITS_MAX - 1, "", AmountTooLarge),
+        (set_balance, CREDITS_MAX + 1, "", AmountTooLarge),
+        (set_balance, 10**40, "", AmountTooLarge),
+        (add, -111, "", BalanceTooLow),
+        (set_balance, -11, "", BalanceTooLow),
+        (add, 1, "a\nb", InvalidNote),
+        (add, 1, "a\0b", InvalidNote),
+        (add, 1, "x" * 501, InvalidNote),
+    ],
+)
+async def test_a_refused_entry_leaves_no_trace(
+    pool: Pool,
+    sessions: Sessions,
+    entering: Entering,
+    amount: int,
+    note: str,
+    error: type[CreditError],
+) -> None:
+    holder = await create_holder(pool, 100, overdraft=10)
+
+    async with sessions.begin() as session:
+        with pytest.raises(error):
+            await entering(session, holder.account_id, amount, Cause("cli", note))
+        # Even where the caller goes on and commits.
+
+    assert (await account_of(pool, holder)).balance == 100
+    assert (await audit(pool)).violations == []
+
+
+async def test_the_limits_themselves_are_allowed(pool: Pool, sessions: Sessions) -> None:
+    holder = await create_holder(pool, 0, overdraft=10)
+    async with sessions.begin() as session:
+        top = await set_balance(session, holder.account_id, CREDITS_MAX, CAUSE)
+        bottom = await set_balance(session, holder.account_id, 0, CAUSE)
+        overdrawn = await add(session, holder.account_id, -10, CAUSE)
+    assert (top.balance_after, bottom.amount) == (CREDITS_MAX, -CREDITS_MAX)
+    assert overdrawn.balance_after == -10
+
+
+async def test_an_account_that_is_too_low_already_may_be_raised(
+    pool: Pool, sessions: Sessions
+) -> None:
+    holder = await create_holder(pool, -100)
+    async with sessions.begin() as session:
+        entry = await add(session, holder.account_id, 40, CAUSE)
+    assert entry.balance_after == -60
+
+
+async def test_an_unknown_account_is_refused(sessions: Sessions) -> None:
+    async with sessions.begin() as session:
+        with pytest.raises(UnknownAccount):
+            await grant(session, 4711, 1, CAUSE)
+
+
+async def test_what_running_requests_hold_may_be_taken_away(pool: Pool, sessions: Sessions) -> None:
+    holder = await create_holder(pool, 100)
+    hold = await Book(pool).place(
+        holder.caller, Purpose("tb_1", "/models", None), wanted=80, minimum=80
+    )
+    assert hold
+
+    async with sessions.begin() as session:
+        await set_balance(session, holder.account_id, 0, CAUSE)
+
+    account = await account_of(pool, holder)
+    assert (account.balance, account.held) == (0, 80)
+    assert (await audit(pool)).violations == []
+
+
+async def test_simultaneous_entries_follow_each_other(pool: Pool, sessions: Sessions) -> None:
+    holder = await create_holder(pool, 100)
+
+    async def enter(number: int) -> None:
+        async with sessions.begin() as session:
+            if number % 2:
+                await add(session, holder.account_id, number, CAUSE)
+            else:
+                await set_balance(session, holder.account_id, number, CAUSE)
+
+    await asyncio.gather(*(enter(number) for number in range(1, 11)))
+
+    assert (await audit(pool)).violations == []
+    assert await pool.fetchval("SELECT count(*) FROM ledger_entries") == 11
+
+
+async def test_entries_are_undone_with_the_callers_transaction(
+    pool: Pool, sessions: Sessions
+) -> None:
+    holder = await create_holder(pool, 100)
+    async with sessions() as session:
+        await add(session, holder.account_id, 5, CAUSE)
+        await session.rollback()
+    assert (await account_of(pool, holder)).balance == 100

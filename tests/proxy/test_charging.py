@@ -1,0 +1,261 @@
+"""What is answered is charged: exactly the reported usage, before the client sees the end."""
+
+from __future__ import annotations
+
+import gzip
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.books import account_of, charges_of, create_holder, hold_states
+from tests.support.chat import CHAT, DONE, MESSAGES, USAGE, chunk, content
+from tests.support.upstream import Answer, Gate, ScriptedUpstream, event_stream, json_answer
+
+if TYPE_CHECKING:
+    import httpx2
+
+    from tests.support.chat import Sdk
+    from tokenbalance.database.connections import Pool
+
+
+async def test_a_chat_costs_its_total_tokens(pool: Pool, sdk: Sdk) -> None:
+    holder = await create_holder(pool, 1000)
+    answer = await sdk(holder).chat.completions.create(**CHAT)
+    assert answer.usage is not None
+    assert (await account_of(pool, holder)).balance == 1000 - answer.usage.total_tokens
+    (charge,) = await charges_of(pool, holder)
+    assert charge["input"] == answer.usage.prompt_tokens
+    assert charge["output"] == answer.usage.completion_tokens
+    assert not charge["estimated"]
+
+
+async def test_a_streamed_chat_costs_its_total_tokens(pool: Pool, sdk: Sdk) -> None:
+    holder = await create_holder(pool, 1000)
+    stream = await sdk(holder).chat.completions.create(
+        **CHAT, stream=True, stream_options={"include_usage": True}
+    )
+    chunks = [chunk async for chunk in stream]
+    usage = chunks[-1].usage
+    assert usage is not None
+    assert (await account_of(pool, holder)).balance == 1000 - usage.total_tokens
+
+
+async def test_a_response_costs_its_total_tokens_streamed_and_not(pool: Pool, sdk: Sdk) -> None:
+    holder = await create_holder(pool, 1000)
+    client = sdk(holder)
+    answer = await client.responses.create(model="gpt-4o-mini", input="Hi", max_output_tokens=40)
+    assert answer.usage is not None
+    stream = await client.responses.create(
+        model="gpt-4o-mini", input="Hi", max_output_tokens=40, stream=True
+    )
+    events = [event async for event in stream]
+    final = events[-1]
+    assert final.type in {"response.completed", "response.incomplete"}
+    assert final.response.usage is not None
+    spent = answer.usage.total_tokens + final.response.usage.total_tokens
+    assert (await account_of(pool, holder)).balance == 1000 - spent
+
+
+async def test_embeddings_and_legacy_completions_cost_their_total_tokens(
+    pool: Pool, sdk: Sdk
+) -> None:
+    holder = await create_holder(pool, 1000)
+    client = sdk(holder)
+    embedding = await client.embeddings.create(model="text-embedding-3-small", input="some words")
+    completion = await client.completions.create(
+        model="gpt-3.5-turbo-instruct", prompt="Once", max_tokens=10
+    )
+    assert completion.usage is not None
+    spent = embedding.usage.total_tokens + completion.usage.total_tokens
+    assert (await account_of(pool, holder)).balance == 1000 - spent
+    assert [c["endpoint"] for c in await charges_of(pool, holder)] == [
+        "/embeddings",
+        "/completions",
+    ]
+
+
+async def test_models_moderations_and_token_counts_cost_nothing(pool: Pool, sdk: Sdk) -> None:
+    holder = await create_holder(pool, 0)
+    client = sdk(holder)
+    assert (await client.models.list()).data
+    assert (await client.models.retrieve("gpt-4o-mini")).id == "gpt-4o-mini"
+    assert (await client.moderations.create(input="I want to hug you")).results
+    counted = await client.responses.input_tokens.count(model="gpt-4o-mini", input="Hello")
+    assert counted.input_tokens > 0
+    assert await hold_states(pool, holder) == []
+
+
+async def test_the_answer_says_what_it_cost_and_what_is_left(
+    pool: Pool, http: httpx2.AsyncClient
+) -> None:
+    holder = await create_holder(pool, 1000)
+    answer = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
+    total = answer.json()["usage"]["total_tokens"]
+    assert answer.headers["x-tokenbalance-charge"] == str(total)
+    assert answer.headers["x-tokenbalance-balance"] == str(1000 - total)
+    assert int(answer.headers["x-tokenbalance-hold"]) >= total
+    assert answer.headers["x-tokenbalance-request-id"].startswith("tb_")
+    assert "x-tokenbalance-output-cap" not in answer.headers
+
+
+async def test_the_charge_is_committed_before_the_last_bytes_of_a_stream_leave(
+    pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream
+) -> None:
+    holder = await create_holder(pool, 1000)
+    upstream.script(event_stream(content("a"), content("b"), USAGE, DONE))
+    body = {**CHAT, "stream": True, "stream_options": {"include_usage": True}}
+    seen: dict[bytes, int] = {}
+    async with http.stream(
+        "POST", "/v1/chat/completions", json=body, headers=holder.headers
+    ) as answer:
+        async for line in answer.aiter_lines():
+            if line.startswith("data: "):
+                seen[line.encode()] = (await account_of(pool, holder)).balance
+    assert seen[USAGE.strip()] == 988
+    assert seen[DONE.strip()] == 988
+
+
+async def test_content_is_passed_on_at_once_while_the_upstream_is_silent(
+    pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream
+) -> None:
+    holder = await create_holder(pool, 1000)
+    gate = Gate()
+    upstream.script(event_stream(content("first"), gate, content("second"), USAGE, DONE))
+    body = {**CHAT, "stream": True}
+    async with http.stream(
+        "POST", "/v1/chat/completions", json=body, headers=holder.headers
+    ) as answer:
+        bytes_seen = b""
+        async for piece in answer.aiter_raw():
+            bytes_seen += piece
+            if b"first" in bytes_seen and not gate.reached.is_set():
+                await gate.reached.wait()
+            if b"first" in bytes_seen:
+                gate.open()
+    assert b"second" in bytes_seen
+
+
+async def test_no_database_connection_is_held_while_bytes_flow(
+    pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream
+) -> None:
+    holder = await create_holder(pool, 1000)
+    gate = Gate()
+    upstream.script(event_stream(content("first"), gate, USAGE, DONE))
+    async with http.stream(
+        "POST", "/v1/chat/completions", json={**CHAT, "stream": True}, headers=holder.headers
+    ) as answer:
+        await gate.reached.wait()
+        busy = await pool.fetchval(
+            "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+            " AND pid <> pg_backend_pid() AND state <> 'idle'"
+        )
+        assert busy == 0
+        assert (await account_of(pool, holder)).held > 0
+        gate.open()
+        await answer.aread()
+    assert (await account_of(pool, holder)).held == 0
+
+
+async def test_usage_that_the_client_did_not_ask_for_is_asked_for_and_hidden(
+    pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream
+) -> None:
+    holder = await create_holder(pool, 1000)
+    moderation = chunk(choices=[], moderation={"flagged": False})
+    upstream.script(
+        event_stream(content("a", usage=None), content("b", usage=None), USAGE, moderation, DONE)
+    )
+    answer = await http.post(
+        "/v1/chat/completions", json={**CHAT, "stream": True}, headers=holder.headers
+    )
+    assert upstream.requests[0].json()["stream_options"] == {"include_usage": True}
+    assert answer.content == content("a") + content("b") + moderation + DONE
+    assert (await account_of(pool, holder)).balance == 988
+
+
+async def test_usage_that_the_client_asked_for_arrives_untouched(
+    pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream
+) -> None:
+    holder = await create_holder(pool, 1000)
+    body = {**CHAT, "stream": True, "stream_options": {"include_usage": True}}
+    sent = content("a", usage=None) + USAGE + DONE
+    upstream.script(event_stream(sent))
+    answer = await http.post("/v1/chat/completions", json=body, headers=holder.headers)
+    assert answer.content == sent
+    assert upstream.requests[0].json() == body
+
+
+async def test_missing_usage_is_counted_and_flagged(pool: Pool, sdk: Sdk) -> None:
+    holder = await create_holder(pool, 1000)
+    stream = await sdk(holder).chat.completions.create(
+        model="no-usage", messages=MESSAGES, stream=True, max_tokens=30
+    )
+    text = "".join(
+        [chunk.choices[0].delta.content or "" async for chunk in stream if chunk.choices]
+    )
+    assert text
+    (charge,) = await charges_of(pool, holder)
+    assert charge["estimated"]
+    assert charge["input"] == 9
+    assert charge["output"] == 30
+
+
+@pytest.mark.parametrize("total", [-5, 1e30, "12", None, True, [3]])
+async def test_usage_that_makes_no_sense_is_counted_instead(
+    pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream, total: object
+) -> None:
+    holder = await create_holder(pool, 1000)
+    usage: Any = {"prompt_tokens": total, "completion_tokens": total, "total_tokens": total}
+    message: Any = {"role": "assistant", "content": "one two three"}
+    upstream.script(json_answer({"choices": [{"index": 0, "message": message}], "usage": usage}))
+    await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
+    (charge,) = await charges_of(pool, holder)
+    assert charge["estimated"]
+    assert (charge["input"], charge["output"]) == (9, 3)
+
+
+async def test_a_compressed_answer_is_metered_and_readable(
+    pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream
+) -> None:
+    holder = await create_holder(pool, 1000)
+    document = b'{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":1,"total_tokens":10}}'
+    upstream.script(
+        Answer(
+            headers=[("content-type", "application/json"), ("content-encoding", "gzip")],
+            body=gzip.compress(document),
+        )
+    )
+    answer = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
+    assert upstream.requests[0].header("accept-encoding") == "identity"
+    assert answer.content == document
+    assert (await account_of(pool, holder)).balance == 990
+
+
+async def test_a_compression_that_cannot_be_read_costs_the_hold(
+    pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream
+) -> None:
+    holder = await create_holder(pool, 1000)
+    upstream.script(
+        Answer(
+            headers=[("content-type", "application/json"), ("content-encoding", "unheard-of")],
+            body=b"\x01\x02\x03",
+        )
+    )
+    answer = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
+    assert answer.headers["content-encoding"] == "unheard-of"
+    (charge,) = await charges_of(pool, holder)
+    assert charge["estimated"]
+    assert charge["total"] == charge["held"]
+
+
+async def test_an_answer_too_large_to_keep_is_passed_on_and_charged(
+    pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream
+) -> None:
+    holder = await create_holder(pool, 1000)
+    vectors = b",".join([b"[" + b"0.123456789," * 2000 + b"1]"] * 400)
+    document = b'{"data":[' + vectors + b'],"usage":{"prompt_tokens":7,"total_tokens":7}}'
+    assert len(document) > 9_000_000
+    upstream.script(Answer(body=document))
+    body = {"model": "text-embedding-3-small", "input": "seven"}
+    answer = await http.post("/v1/embeddings", json=body, headers=holder.headers)
+    assert answer.content == document
+    assert (await account_of(pool, holder)).balance == 993

@@ -1,0 +1,154 @@
+"""What crosses the proxy in either direction, and what never does."""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING
+
+import httpx2
+
+from tests.support.books import create_holder
+from tests.support.chat import CHAT
+from tests.support.product import UPSTREAM_KEY, serving
+from tests.support.upstream import Answer, ScriptedUpstream
+
+if TYPE_CHECKING:
+    import pytest
+
+    from tokenbalance.database.connections import Pool
+
+
+async def test_the_upstream_sees_the_operators_key_and_not_the_clients_secrets(
+    pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream
+) -> None:
+    holder = await create_holder(pool, 1000)
+    headers = {
+        **holder.headers,
+        "Cookie": "session=secret",
+        "OpenAI-Organization": "org-mine",
+        "OpenAI-Project": "proj-mine",
+        "Api-Key": holder.secret,
+        "X-Api-Key": holder.secret,
+        "Idempotency-Key": "shared-by-accident",
+        "X-Forwarded-For": "10.0.0.1",
+        "Proxy-Authorization": "Basic Zm9vOmJhcg==",
+        "Connection": "keep-alive, X-Hop",
+        "X-Hop": "1",
+        "TE": "trailers",
+        "Upgrade": "h2c",
+    }
+    await http.post("/v1/chat/completions", json=CHAT, headers=headers)
+    (request,) = upstream.requests
+    assert request.header("authorization") == f"Bearer {UPSTREAM_KEY}"
+    seen = {name.lower() for name, _ in request.headers}
+    refused = {name.lower().encode() for name in headers} - {b"authorization", b"connection"}
+    assert not seen & refused
+    assert all(holder.secret.encode() not in value for _, value in request.headers)
+    assert len(request.headers) == len(seen)
+
+
+async def test_end_to_end_headers_reach_the_upstream_once(
+    pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream
+) -> None:
+    holder = await create_holder(pool, 1000)
+    headers = {
+        **holder.headers,
+        "OpenAI-Beta": "assistants=v2",
+        "X-Stainless-Lang": "python",
+        "X-Client-Request-Id": "mine",
+        "User-Agent": "tests/1.0",
+        "Accept": "application/json",
+    }
+    await http.post("/v1/chat/completions?api-version=2&x=%20y", json=CHAT, headers=headers)
+    (request,) = upstream.requests
+    assert request.target == b"/v1/chat/completions?api-version=2&x=%20y"
+    for name in ("OpenAI-Beta", "X-Stainless-Lang", "X-Client-Request-Id", "User-Agent", "Accept"):
+        values = [v for k, v in request.headers if k.lower() == name.lower().encode()]
+        assert values == [headers[name].encode()]
+    assert request.header("content-type") == "application/json"
+    assert request.header("host") == upstream.base_url.split("/")[2]
+
+
+async def test_the_operators_organization_and_project_are_sent_upstream(
+    dsn: str, pool: Pool, upstream: ScriptedUpstream
+) -> None:
+    holder = await create_holder(pool, 1000)
+    async with (
+        serving(
+            dsn, upstream.base_url, openai_organization="org-o", openai_project="proj-p"
+        ) as url,
+        httpx2.AsyncClient(base_url=url) as http,
+    ):
+        await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
+    (request,) = upstream.requests
+    assert request.header("openai-organization") == "org-o"
+    assert request.header("openai-project") == "proj-p"
+
+
+async def test_the_client_sees_the_answers_headers_and_nothing_of_the_operator(
+    pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream
+) -> None:
+    holder = await create_holder(pool, 1000)
+    passed = {
+        "x-request-id": "req_1",
+        "openai-processing-ms": "12",
+        "openai-version": "2020-10-01",
+        "x-custom": "kept",
+    }
+    kept_back = {
+        "set-cookie": "cf=1",
+        "openai-organization": "org-secret",
+        "openai-project": "proj-secret",
+        "x-ratelimit-remaining-tokens": "7",
+        "x-ratelimit-limit-requests": "9",
+        "alt-svc": "h3",
+        "strict-transport-security": "max-age=1",
+        "server": "cloudflare",
+        "x-tokenbalance-charge": "-999",
+        "keep-alive": "timeout=5",
+    }
+    upstream.script(
+        Answer(
+            headers=[("content-type", "application/json"), *passed.items(), *kept_back.items()],
+            body=b'{"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}',
+        )
+    )
+    answer = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
+    assert {name: answer.headers[name] for name in passed} == passed
+    assert answer.headers["x-tokenbalance-charge"] == "2"
+    for name in set(kept_back) - {"x-tokenbalance-charge"}:
+        assert name not in answer.headers
+    assert answer.headers.get_list("content-length") == [str(len(answer.content))]
+
+
+async def test_no_secret_reaches_the_logs(
+    pool: Pool,
+    http: httpx2.AsyncClient,
+    upstream: ScriptedUpstream,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    holder = await create_holder(pool, 1000)
+    caplog.set_level(logging.DEBUG)
+    await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
+    upstream.script(Answer(raw=b"not http at all"))
+    await http.post("/v1/chat/completions?secret-query=1", json=CHAT, headers=holder.headers)
+    lines = "\n".join(
+        str(vars(record)) for record in caplog.records if record.name.startswith("tokenbalance")
+    )
+    assert "POST /v1/chat/completions 200" in lines
+    for secret in (holder.secret, UPSTREAM_KEY, "Hello there", "secret-query"):
+        assert secret not in lines
+
+
+async def test_the_sandbox_says_so_in_every_answer(
+    dsn: str, pool: Pool, upstream: ScriptedUpstream
+) -> None:
+    holder = await create_holder(pool, 1000)
+    async with (
+        serving(dsn, upstream.base_url, sandbox=True) as url,
+        httpx2.AsyncClient(base_url=url) as http,
+    ):
+        good = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
+        bad = await http.post("/v1/chat/completions", json=CHAT)
+    assert good.headers["x-tokenbalance-upstream"] == "sandbox"
+    assert bad.headers["x-tokenbalance-upstream"] == "sandbox"

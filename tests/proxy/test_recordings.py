@@ -1,0 +1,181 @@
+"""Real exchanges, replayed through real sockets: byte for byte, and charged as recorded."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import orjson
+
+from tests.support.books import Holder, create_holder
+from tests.support.recordings import Recording, needs_recordings, recordings
+from tests.support.upstream import ScriptedUpstream, replay
+from tokenbalance.endpoints import find_endpoint
+from tokenbalance.errors import ProxyError
+
+if TYPE_CHECKING:
+    import httpx2
+
+    from tests.support.upstream import Answer, Received
+    from tokenbalance.database.connections import Pool
+
+pytestmark = needs_recordings
+
+AT_ONCE = 16
+RICH = 10**12
+# Refused before they are sent, each by a rule of its own.
+REFUSED_PARAMS = (
+    *("previous_response_id", "conversation", "prompt", "background"),
+    *("tools[", "input[", "messages["),
+)
+
+
+def served() -> list[Recording]:
+    """The recordings of endpoints that are open here."""
+    return [recording for recording in recordings() if _is_served(recording)]
+
+
+def _is_served(recording: Recording) -> bool:
+    path = recording.path.partition("?")[0].removeprefix("/v1").encode()
+    try:
+        find_endpoint(recording.method, path)
+    except ProxyError:
+        return False
+    return True
+
+
+def by_name(answers: dict[str, Answer]) -> object:
+    """An upstream that answers each request with the answer that it names."""
+
+    def answer(received: Received) -> Answer:
+        return answers[received.header("x-client-request-id") or ""]
+
+    return answer
+
+
+async def ask(
+    http: httpx2.AsyncClient, holder: Holder, recording: Recording, name: str
+) -> httpx2.Response:
+    return await http.request(
+        recording.method,
+        recording.path,
+        content=recording.request_body,
+        headers={
+            **holder.headers,
+            "content-type": "application/json",
+            "x-client-request-id": name,
+        },
+    )
+
+
+async def charged_total(pool: Pool, answer: httpx2.Response) -> int | None:
+    """What the ledger says of a request: the total that was reported, None when there is none."""
+    return await pool.fetchval(
+        "SELECT total FROM usage JOIN ledger_entries USING (account_id, request_id)"
+        " WHERE request_id = $1 AND NOT usage.estimated AND amount = -total",
+        answer.headers["x-tokenbalance-request-id"],
+    )
+
+
+def reported_total(recording: Recording) -> int | None:
+    usage = recording.usage or {}
+    total = usage.get("total_tokens")
+    return total if isinstance(total, int) else None
+
+
+async def test_every_recording_arrives_byte_for_byte_and_is_charged_as_recorded(
+    pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream
+) -> None:
+    holder = await create_holder(pool, RICH)
+    upstream.always(by_name({r.id: replay(r) for r in served()}))  # pyright: ignore[reportArgumentType]
+    turns = asyncio.Semaphore(AT_ONCE)
+    seen: Counter[str] = Counter()
+
+    async def check(recording: Recording) -> None:
+        async with turns:
+            answer = await ask(http, holder, recording, recording.id)
+        if "x-tokenbalance-hold" not in answer.headers and answer.status_code == 400:
+            error = answer.json()["error"]
+            if recording.status == 400:
+                assert error == orjson.loads(recording.response_body)["error"]
+                return
+            assert error["code"] == "unsupported_parameter", (recording.id, error)
+            assert error["param"].startswith(REFUSED_PARAMS)
+            seen["refused"] += 1
+            return
+        if recording.status in {401, 403}:
+            assert answer.json()["error"]["code"] == "upstream_auth"
+            return
+        assert answer.status_code == recording.status, (recording.id, answer.text)
+        assert answer.content == recording.response_body, recording.id
+        if recording.status == 200 and (total := reported_total(recording)) is not None:
+            assert await charged_total(pool, answer) == total, recording.id
+            seen["charged"] += 1
+        seen["identical"] += 1
+
+    await asyncio.gather(*(check(recording) for recording in served()))
+    assert seen["identical"] > 1200
+    assert seen["charged"] > 1100
+    assert seen["refused"] < 40
+    assert await pool.fetchval("SELECT held FROM accounts") == 0
+
+
+async def test_a_stream_is_the_same_wherever_it_is_split(
+    pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream
+) -> None:
+    holder = await create_holder(pool, RICH)
+    streams = sorted(
+        (r for r in served() if r.streamed and reported_total(r) and r.path.startswith("/v1/chat")),
+        key=lambda recording: len(recording.response_body),
+    )[:2]
+    assert streams
+    answers = {
+        f"{recording.id}@{position}": (recording, replay(recording, [position]))
+        for recording in streams
+        for position in range(1, len(recording.response_body))
+    }
+    upstream.always(by_name({name: answer for name, (_, answer) in answers.items()}))  # pyright: ignore[reportArgumentType]
+    turns = asyncio.Semaphore(AT_ONCE)
+
+    async def check(name: str, recording: Recording) -> None:
+        async with turns:
+            answer = await ask(http, holder, recording, name)
+        assert answer.content == recording.response_body, name
+        assert await charged_total(pool, answer) == reported_total(recording), name
+
+    await asyncio.gather(*(check(name, recording) for name, (recording, _) in answers.items()))
+
+
+async def test_usage_that_a_recorded_client_had_asked_for_is_hidden_from_one_that_had_not(
+    pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream
+) -> None:
+    holder = await create_holder(pool, RICH)
+    asked = [
+        recording
+        for recording in served()
+        if recording.streamed
+        and recording.usage
+        and b'"include_usage":true' in recording.request_body.replace(b" ", b"")
+        and b'"choices":[],' in recording.response_body
+    ]
+    assert asked
+    for recording in asked:
+        upstream.script(replay(recording))
+        document = orjson.loads(recording.request_body)
+        del document["stream_options"]
+        answer = await http.post(recording.path, json=document, headers=holder.headers)
+        assert await charged_total(pool, answer) == reported_total(recording)
+        assert answer.content == without_usage(recording.response_body), recording.id
+
+
+def without_usage(stream: bytes) -> bytes:
+    """A recorded stream as a client sees it that did not ask for usage; read event by event."""
+    kept: list[bytes] = []
+    for event in stream.split(b"\n\n"):
+        data = event.removeprefix(b"data: ")
+        document: dict[str, Any] = orjson.loads(data) if data.startswith(b"{") else {}
+        if document.get("choices") == [] and document.get("usage"):
+            continue
+        kept.append(event.replace(b',"usage":null', b""))
+    return b"\n\n".join(kept)

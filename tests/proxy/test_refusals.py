@@ -1,0 +1,237 @@
+"""What is refused is refused in OpenAI's shape, names its field, and changes nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+
+from tests.support.books import Holder, create_holder, hold_states
+from tests.support.chat import CHAT, MESSAGES
+
+if TYPE_CHECKING:
+    import httpx2
+
+    from tests.support.upstream import ScriptedUpstream
+    from tokenbalance.database.connections import Pool
+
+
+@pytest.fixture
+async def holder(pool: Pool) -> Holder:
+    return await create_holder(pool, 1_000_000)
+
+
+def check(answer: httpx2.Response, status: int, code: str, param: str | None = None) -> None:
+    assert answer.status_code == status
+    error = answer.json()["error"]
+    assert set(error) == {"message", "type", "param", "code"}
+    assert (error["code"], error["param"]) == (code, param)
+    assert param is None or param in error["message"]
+
+
+async def invalidate(pool: Pool, how: str) -> None:
+    statements = {
+        "revoked": "UPDATE api_keys SET revoked_at = now()",
+        "expired": "UPDATE api_keys SET expires_at = now() - interval '1 second'",
+        "disabled": "UPDATE users SET is_active = false",
+    }
+    await pool.execute(statements[how])
+
+
+@pytest.mark.parametrize("how", ["revoked", "expired", "disabled"])
+async def test_a_key_that_is_no_longer_valid_is_refused_at_once(
+    pool: Pool, http: httpx2.AsyncClient, holder: Holder, how: str
+) -> None:
+    assert (await http.get("/v1/models", headers=holder.headers)).status_code == 200
+    await invalidate(pool, how)
+    check(await http.get("/v1/models", headers=holder.headers), 401, "invalid_api_key")
+
+
+async def test_a_key_that_expires_later_is_valid(
+    pool: Pool, http: httpx2.AsyncClient, holder: Holder
+) -> None:
+    await pool.execute("UPDATE api_keys SET expires_at = now() + interval '1 hour'")
+    assert (await http.get("/v1/models", headers=holder.headers)).status_code == 200
+
+
+@pytest.mark.parametrize("value", ["", "Bearer", "Basic abc", "Bearer nope", "nope", "Bearer ü"])
+async def test_a_header_that_is_no_key_is_refused(
+    http: httpx2.AsyncClient, upstream: ScriptedUpstream, value: str
+) -> None:
+    headers = [(b"authorization", value.encode())]
+    answer = await http.post("/v1/chat/completions", json=CHAT, headers=headers)
+    check(answer, 401, "invalid_api_key")
+    assert answer.headers["www-authenticate"] == "Bearer"
+    assert upstream.requests == []
+
+
+async def test_the_original_projects_scheme_is_accepted(
+    http: httpx2.AsyncClient, holder: Holder
+) -> None:
+    headers = {"authorization": f"Token {holder.secret}"}
+    assert (await http.get("/v1/models", headers=headers)).status_code == 200
+
+
+async def test_the_last_use_of_a_key_is_recorded(
+    pool: Pool, http: httpx2.AsyncClient, holder: Holder
+) -> None:
+    await http.get("/v1/models", headers=holder.headers)
+    assert await pool.fetchval("SELECT last_used_at IS NOT NULL FROM api_keys")
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status", "code"),
+    [
+        ("GET", "/v1/nothing", 404, "unknown_url"),
+        ("GET", "/v1/", 404, "unknown_url"),
+        ("POST", "/v1/models", 404, "unknown_url"),
+        ("DELETE", "/v1/models/gpt-4o", 404, "unknown_url"),
+        ("POST", "/v1/chat/completions/", 404, "unknown_url"),
+        ("POST", "/v1//chat/completions", 404, "unknown_url"),
+        ("POST", "//v1/chat/completions", 404, "unknown_url"),
+        ("POST", "/v1/chat%2Fcompletions", 404, "unknown_url"),
+        ("POST", "/V1/chat/completions", 404, "unknown_url"),
+        ("GET", "/v1/models/..%2Ffiles", 404, "unknown_url"),
+        ("GET", "/v1/organization/admin_api_keys", 404, "unknown_url"),
+        ("GET", "/v1/responses/resp_123", 404, "unknown_url"),
+        ("GET", "/v1/chat/completions", 403, "endpoint_not_allowed"),
+        ("GET", "/v1/chat/completions/chatcmpl-1/messages", 403, "endpoint_not_allowed"),
+        ("POST", "/v1/fine_tuning/jobs", 403, "endpoint_not_allowed"),
+        ("GET", "/nothing", 404, "unknown_url"),
+    ],
+)
+async def test_what_is_not_served_is_refused_by_rule(
+    http: httpx2.AsyncClient,
+    holder: Holder,
+    upstream: ScriptedUpstream,
+    method: str,
+    path: str,
+    status: int,
+    code: str,
+) -> None:
+    request = http.build_request(method, "http://x/", headers=holder.headers)
+    request.url = http.base_url.copy_with(raw_path=path.encode())
+    check(await http.send(request), status, code)
+    assert upstream.requests == []
+
+
+@pytest.mark.parametrize("slash", ["", "/"])
+async def test_the_original_projects_paths_are_the_same_thing(
+    http: httpx2.AsyncClient, holder: Holder, upstream: ScriptedUpstream, slash: str
+) -> None:
+    answer = await http.post(
+        f"/api/openai/chat/completions{slash}", json=CHAT, headers=holder.headers
+    )
+    assert answer.status_code == 200
+    assert upstream.requests[0].target == b"/v1/chat/completions"
+
+
+@pytest.mark.parametrize(
+    ("body", "code", "param"),
+    [
+        (b"", "invalid_json", None),
+        (b"{", "invalid_json", None),
+        (b"[]", "invalid_json", None),
+        (b'{"model":"a","model":"b","messages":[]}', "invalid_json", None),
+        (b'{"a":' + b"[" * 500 + b"]" * 500 + b"}", "invalid_json", None),
+        ({"messages": MESSAGES}, "missing_required_parameter", "model"),
+        ({"model": "gpt-4o"}, "missing_required_parameter", "messages"),
+        ({"model": 1, "messages": MESSAGES}, "invalid_type", "model"),
+        ({"model": "gpt-4o", "messages": []}, "empty_array", "messages"),
+        ({**CHAT, "max_tokens": "9"}, "invalid_type", "max_tokens"),
+        ({**CHAT, "max_tokens": 0}, "integer_below_min_value", "max_tokens"),
+        ({**CHAT, "max_tokens": 2**40}, "integer_above_max_value", "max_tokens"),
+        ({**CHAT, "n": True}, "invalid_type", "n"),
+        ({**CHAT, "stream": "yes"}, "invalid_type", "stream"),
+    ],
+)
+async def test_a_body_that_cannot_be_priced_is_a_400_that_names_the_field(
+    pool: Pool,
+    http: httpx2.AsyncClient,
+    holder: Holder,
+    upstream: ScriptedUpstream,
+    body: Any,
+    code: str,
+    param: str | None,
+) -> None:
+    raw = body if isinstance(body, bytes) else orjson.dumps(body)
+    headers = {**holder.headers, "content-type": "application/json"}
+    answer = await http.post("/v1/chat/completions", content=raw, headers=headers)
+    check(answer, 400, code, param)
+    assert upstream.requests == []
+    assert await hold_states(pool, holder) == []
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("previous_response_id", "resp_1"),
+        ("conversation", "conv_1"),
+        ("prompt", {"id": "pmpt_1"}),
+        ("background", True),
+        ("input", [{"role": "user", "content": [{"type": "input_file", "file_id": "file-1"}]}]),
+        ("tools", [{"type": "file_search", "vector_store_ids": ["vs_1"]}]),
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/responses", "/v1/responses/input_tokens"])
+async def test_what_needs_state_of_other_requests_is_refused(
+    http: httpx2.AsyncClient,
+    holder: Holder,
+    upstream: ScriptedUpstream,
+    path: str,
+    field: str,
+    value: object,
+) -> None:
+    body = {"model": "gpt-4o", "input": "Hi", field: value}
+    answer = await http.post(path, json=body, headers=holder.headers)
+    assert answer.status_code == 400
+    error = answer.json()["error"]
+    assert error["code"] == "unsupported_parameter"
+    assert error["param"].startswith(field)
+    assert upstream.requests == []
+
+
+@pytest.mark.parametrize(
+    ("headers", "status", "code"),
+    [
+        ({"content-type": "text/plain"}, 415, "unsupported_media_type"),
+        ({"content-type": "application/json; charset=utf-16"}, 415, "unsupported_media_type"),
+        ({"content-encoding": "gzip"}, 415, "unsupported_media_type"),
+        ({"content-type": "application/json; charset=UTF-8"}, 200, None),
+    ],
+)
+async def test_a_body_must_be_plain_json(
+    http: httpx2.AsyncClient, holder: Holder, headers: dict[str, str], status: int, code: str | None
+) -> None:
+    answer = await http.post(
+        "/v1/chat/completions",
+        content=orjson.dumps(CHAT),
+        headers={**holder.headers, "content-type": "application/json", **headers},
+    )
+    assert answer.status_code == status
+    if code:
+        assert answer.json()["error"]["code"] == code
+
+
+async def test_a_body_over_the_limit_is_a_413(
+    http: httpx2.AsyncClient, holder: Holder, upstream: ScriptedUpstream
+) -> None:
+    body = b'{"model":"gpt-4o","messages":[{"role":"user","content":"' + b"a" * 33_554_432 + b'"}]}'
+    headers = {**holder.headers, "content-type": "application/json"}
+    check(
+        await http.post("/v1/chat/completions", content=body, headers=headers),
+        413,
+        "request_too_large",
+    )
+    assert upstream.requests == []
+
+
+async def test_an_unknown_model_name_that_cannot_exist_is_a_404(
+    http: httpx2.AsyncClient, holder: Holder, upstream: ScriptedUpstream
+) -> None:
+    answer = await http.post(
+        "/v1/chat/completions", json={**CHAT, "model": "GPT-4O"}, headers=holder.headers
+    )
+    check(answer, 404, "model_not_found", "model")
+    assert upstream.requests == []

@@ -1,0 +1,58 @@
+"""One Postgres for a whole test run: a migrated template, and a database of its own per test.
+
+Real Postgres, the product's own supervisor; only its safety against power cuts is off.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from typing import TYPE_CHECKING
+
+import asyncpg
+
+from tokenbalance.database.embedded import EmbeddedPostgres
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+_numbers = itertools.count(1)
+
+
+def start_cluster(folder: Path) -> EmbeddedPostgres:
+    """Start the run's server in a folder of its own. The caller stops it."""
+    return EmbeddedPostgres.start_or_attach(folder / "postgres", exclusive=True, durable=False)
+
+
+async def make_template(
+    cluster: EmbeddedPostgres, migrate: Callable[[str], None], name: str = "template_migrated"
+) -> str:
+    """Create and migrate the database that `clone` copies; gives its name."""
+    await _execute(cluster, f'CREATE DATABASE "{name}"')
+    # In a thread: Alembic starts an event loop of its own.
+    await asyncio.to_thread(migrate, cluster.dsn_of(name))
+    # A test that connects to the template by mistake would block every clone.
+    await _execute(cluster, f'ALTER DATABASE "{name}" WITH ALLOW_CONNECTIONS false')
+    return name
+
+
+async def clone(cluster: EmbeddedPostgres, template: str) -> str:
+    """Create a database like the template; gives its DSN."""
+    name = f"test_{next(_numbers)}"
+    await _execute(cluster, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    return cluster.dsn_of(name)
+
+
+async def drop(cluster: EmbeddedPostgres, dsn: str) -> None:
+    """Drop a cloned database, whoever is still connected to it."""
+    name = dsn.partition("?")[0].rpartition("/")[2]
+    await _execute(cluster, f'DROP DATABASE "{name}" WITH (FORCE)')
+
+
+async def _execute(cluster: EmbeddedPostgres, statement: str) -> None:
+    connection = await asyncpg.connect(cluster.dsn_of("postgres"))
+    try:
+        _ = await connection.execute(statement)
+    finally:
+        await connection.close()

@@ -1,0 +1,58 @@
+"""The product under test, served on a real socket by its own server."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import uvicorn
+
+from tokenbalance.app import create_app
+from tokenbalance.server import build_config
+from tokenbalance.settings import Settings
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from fastapi import FastAPI
+
+UPSTREAM_KEY = "sk-upstream-secret-of-the-operator"
+
+
+def product_app(dsn: str, upstream_url: str | None, **settings: Any) -> FastAPI:
+    """Assemble the product, untouched by the environment of whoever runs the tests."""
+    values: dict[str, Any] = {"openai_api_key": UPSTREAM_KEY if upstream_url else None, **settings}
+    if upstream_url:
+        values["openai_base_url"] = upstream_url
+    settings_of_the_test = Settings(_env_file=None, **values)  # pyright: ignore[reportCallIssue]
+    return create_app(settings_of_the_test, dsn)
+
+
+@asynccontextmanager
+async def serving(dsn: str, upstream_url: str | None, **settings: Any) -> AsyncGenerator[str]:
+    """Serve the product; yields its base URL without a path.
+
+    Args:
+        dsn: a migrated database.
+        upstream_url: the upstream's base URL; None for a product without an upstream key.
+        settings: further settings by field name.
+
+    """
+    app = product_app(dsn, upstream_url, **settings)
+    listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
+    server = uvicorn.Server(build_config(lambda: app))  # pyright: ignore[reportArgumentType]
+    running = asyncio.create_task(server.serve(sockets=[listener]))
+    while not server.started:
+        if running.done():
+            running.result()
+            msg = "the server stopped before it was ready"
+            raise RuntimeError(msg)
+        await asyncio.sleep(0.005)
+    try:
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}"
+    finally:
+        server.should_exit = True
+        await running
+        listener.close()

