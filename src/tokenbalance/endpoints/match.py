@@ -52,10 +52,11 @@ def find_endpoint(method: str, path: bytes) -> Endpoint:
     endpoint = _EXACT.get((method, path))
     if endpoint is not None:
         return endpoint
-    for known_method, pattern, candidate in _PATTERNS:
-        if method == known_method and pattern.fullmatch(path) and b".." not in path:
-            return candidate
-    if method in _METHODS and any(pattern.fullmatch(path) for pattern in _REFUSED):
+    if b".." not in path:
+        for known_method, pattern, candidate in _PATTERNS:
+            if method == known_method and pattern.fullmatch(path):
+                return candidate
+    if b"/." not in path and method in _METHODS and any(p.fullmatch(path) for p in _REFUSED):
         raise EndpointNotAllowed(_message("is not available through this API key", method, path))
     raise UnknownUrl(_message("is not an endpoint of this server", method, path))
 
