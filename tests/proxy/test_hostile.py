@@ -1,4 +1,4 @@
-"""Hostile requests against the whole product: each is refused as it should be, and nothing leaks."""
+"""Hostile requests against the whole product: each is refused as it should be; nothing leaks."""
 
 from __future__ import annotations
 
