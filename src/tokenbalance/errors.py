@@ -14,10 +14,13 @@
     |   |-- UnsupportedMediaType            415  . unsupported_media_type
     |   |-- RequestTimeout                  408  . request_timeout
     |   `-- RequestTooLarge                 413  . request_too_large
+    |       |-- HeadTooLarge                431  . request_too_large
+    |       `-- UrlTooLong                  414  . request_too_large
     |-- InvalidApiKey                       401  . invalid_api_key
     |-- InsufficientQuota                   402  insufficient_quota . insufficient_quota
     |-- EndpointNotAllowed                  403  . endpoint_not_allowed
     |-- UnknownUrl                          404  . unknown_url
+    |   `-- MalformedTarget                 400  . unknown_url
     |-- ModelNotFound                       404  . model_not_found
     |-- UpstreamIncomplete                  424  upstream_error . upstream_incomplete
     |-- UpstreamAuth                        502  upstream_error . upstream_auth
@@ -134,6 +137,18 @@ class RequestTooLarge(InvalidRequest):
     code = "request_too_large"
 
 
+class HeadTooLarge(RequestTooLarge):
+    """The request head has too many bytes or fields."""
+
+    status = 431
+
+
+class UrlTooLong(RequestTooLarge):
+    """The request target is longer than any endpoint's."""
+
+    status = 414
+
+
 class InvalidApiKey(ProxyError):
     """No key, an unknown, expired or revoked key, or a disabled user."""
 
@@ -167,6 +182,12 @@ class UnknownUrl(ProxyError):
     status = 404
     type = "invalid_request_error"
     code = "unknown_url"
+
+
+class MalformedTarget(UnknownUrl):
+    """The request target is not a path on this server."""
+
+    status = 400
 
 
 class ModelNotFound(ProxyError):

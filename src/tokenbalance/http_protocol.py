@@ -33,11 +33,12 @@ from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
 from tokenbalance.errors import (
+    HeadTooLarge,
     InvalidRequest,
+    MalformedTarget,
     ProxyError,
     RequestTimeout,
-    RequestTooLarge,
-    UnknownUrl,
+    UrlTooLong,
     render,
 )
 
@@ -59,24 +60,6 @@ CHUNK_OVERHEAD_BYTES_USUAL = 24
 PIPELINED_REQUESTS_MAX = 16
 
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[\w.~!$&'()*+,;=%-]*)(?::[0-9]{0,5})?")
-
-
-class HeadTooLarge(RequestTooLarge):
-    """The request head has too many bytes or fields."""
-
-    status = 431
-
-
-class UrlTooLong(RequestTooLarge):
-    """The request target is longer than any endpoint's."""
-
-    status = 414
-
-
-class MalformedTarget(UnknownUrl):
-    """The request target is not a path on this server."""
-
-    status = 400
 
 
 class _Phase(enum.Enum):

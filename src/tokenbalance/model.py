@@ -63,9 +63,6 @@ class Estimate:
     """Fewest output tokens of one choice that the upstream accepts as a limit."""
     cap_field: str | None = None
     """The field that tells the upstream the cap; None where there is no output to cap."""
-    cap_is_told: bool = True
-    """Whether the request already carries `output_cap` in `cap_field`, or needs no telling
-    because the model itself cannot exceed it."""
     counted: bool = False
     """True when `input_tokens` was counted, False when it is the bound by bytes."""
 

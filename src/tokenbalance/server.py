@@ -70,12 +70,14 @@ def run(  # noqa: PLR0913 - what `serve` can be told
     log_config: dict[str, object] | None = None,
     log_level: str = "info",
     forwarded_allow_ips: str | None = None,
+    on_ready: Callable[[str], None] | None = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT and return the exit code, so that the caller can clean up.
 
     `app` names a factory without arguments; with several workers it must be an import string.
     Port 0 takes a free one. Prints `listening on http://H:N` to stdout once requests are answered
-    (by all workers). What keeps the server from starting is one line on stderr, and the code is 1.
+    (by all workers), then calls `on_ready` with that URL. What keeps the server from starting is
+    one line on stderr, and the code is 1.
     """
     try:
         listener = listen(host, port)
@@ -93,9 +95,15 @@ def run(  # noqa: PLR0913 - what `serve` can be told
     )
     with listener:
         url = _url(host, cast("tuple[str, int]", listener.getsockname())[1])
+
+        def announce() -> None:
+            _announce(url)
+            if on_ready is not None:
+                on_ready(url)
+
         if workers > 1:
-            return _serve_from_workers(config, listener, url)
-        return _serve_from_here(config, listener, url)
+            return _serve_from_workers(config, listener, announce)
+        return _serve_from_here(config, listener, announce)
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -159,8 +167,10 @@ def build_config(  # noqa: PLR0913 - as run()
     )
 
 
-def _serve_from_here(config: uvicorn.Config, listener: socket.socket, url: str) -> int:
-    server = _Server(config, url)
+def _serve_from_here(
+    config: uvicorn.Config, listener: socket.socket, announce: Callable[[], None]
+) -> int:
+    server = _Server(config, announce)
     try:
         server.run(sockets=[listener])
     except SystemExit:  # uvicorn's way of saying that the start failed; why has been said.
@@ -168,9 +178,11 @@ def _serve_from_here(config: uvicorn.Config, listener: socket.socket, url: str) 
     return 0
 
 
-def _serve_from_workers(config: uvicorn.Config, listener: socket.socket, url: str) -> int:
+def _serve_from_workers(
+    config: uvicorn.Config, listener: socket.socket, announce: Callable[[], None]
+) -> int:
     before = {number: signal.getsignal(number) for number in cast("dict[int, str]", SIGNALS)}
-    supervisor = _Supervisor(config, listener, url)
+    supervisor = _Supervisor(config, listener, announce)
     try:
         supervisor.run()
     finally:
@@ -244,15 +256,15 @@ class _Lifespan(LifespanOn):
 class _Server(uvicorn.Server):
     """One worker in this process, which ends with code 0 when it is told to end."""
 
-    def __init__(self, config: uvicorn.Config, url: str) -> None:
+    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
         super().__init__(config)
-        self._url = url
+        self._announce = announce
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
         if not self.should_exit:
-            _announce(self._url)
+            self._announce()
 
     @override
     @contextlib.contextmanager
@@ -273,9 +285,11 @@ class _Server(uvicorn.Server):
 class _Supervisor(Multiprocess):
     """uvicorn's supervisor, which knows when all workers are ready and waits for none forever."""
 
-    def __init__(self, config: uvicorn.Config, listener: socket.socket, url: str) -> None:
+    def __init__(
+        self, config: uvicorn.Config, listener: socket.socket, announce: Callable[[], None]
+    ) -> None:
         super().__init__(config, sockets=[listener])
-        self._url = url
+        self._announce = announce
         self._failed = False
 
     @override
@@ -285,7 +299,7 @@ class _Supervisor(Multiprocess):
         if self._wait_until_ready():
             self._start_workers(self.processes_num - 1)
             if self._wait_until_ready():
-                _announce(self._url)
+                self._announce()
 
     def _start_workers(self, count: int) -> None:
         for _ in range(count):

@@ -4,15 +4,15 @@ What is resolved here reaches the application through the environment, because e
 process reads its settings anew.
 """
 
-import io
 import os
 import shlex
 import shutil
 import sys
 from collections.abc import Generator
-from contextlib import contextmanager, redirect_stdout
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
-from typing import Annotated, Final, TextIO
+from typing import Annotated
 
 import typer
 
@@ -20,8 +20,6 @@ from tokenbalance.cli.database import migrate_to_head, open_database, require_sc
 from tokenbalance.cli.migrate import migration_dsn
 from tokenbalance.cli.output import print_aside
 from tokenbalance.settings import Settings, load_settings
-
-_READY: Final = "listening on "
 
 
 def serve(
@@ -85,33 +83,14 @@ def _run(settings: Settings, *, sandbox: bool) -> int:
 
     configure_logs(settings.log_level, settings.log_format)
     keyless = settings.openai_api_key is None and not sandbox
-    with redirect_stdout(_Announcement(sys.stdout, keyless=keyless)):
-        return run(
-            host=settings.host,
-            port=settings.port,
-            workers=settings.web_concurrency,
-            log_level=settings.log_level,
-            forwarded_allow_ips=settings.forwarded_allow_ips,
-        )
-
-
-class _Announcement(io.TextIOBase):
-    """Standard output, until the server has said that it is ready; then says what to do next."""
-
-    def __init__(self, stdout: TextIO, *, keyless: bool) -> None:
-        super().__init__()
-        self._stdout: TextIO = stdout
-        self._keyless: bool = keyless
-
-    def write(self, text: str, /) -> int:
-        written = self._stdout.write(text)
-        if text.startswith(_READY):
-            self._stdout.flush()
-            _say_what_is_next(text.removeprefix(_READY).strip(), keyless=self._keyless)
-        return written
-
-    def flush(self) -> None:
-        self._stdout.flush()
+    return run(
+        host=settings.host,
+        port=settings.port,
+        workers=settings.web_concurrency,
+        log_level=settings.log_level,
+        forwarded_allow_ips=settings.forwarded_allow_ips,
+        on_ready=partial(_say_what_is_next, keyless=keyless),
+    )
 
 
 def _say_what_is_next(url: str, *, keyless: bool) -> None:

@@ -51,4 +51,4 @@ def _told_cap(estimate: Estimate, hold: Hold) -> int | None:
     if estimate.cap_field is None:
         return None
     cap = cap_within(estimate, hold.amount)
-    return None if cap == estimate.output_cap and estimate.cap_is_told else cap
+    return None if cap == estimate.output_cap else cap
