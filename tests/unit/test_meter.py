@@ -474,7 +474,7 @@ def test_a_server_that_never_ends_after_its_usage_is_not_kept_for_ever(
 
 
 def test_collected_text_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(meter, "TEXT_MAX", 10_000)
+    monkeypatch.setattr("tokenbalance.relayed_text.TEXT_MAX", 10_000)
     stream = StreamMeter(hide_usage=False)
     for _ in range(1000):
         stream.feed(chunk("x" * 100).encode())

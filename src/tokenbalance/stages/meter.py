@@ -61,64 +61,38 @@ The text of the answer is collected as raw JSON string bodies, to be counted if 
 
 from __future__ import annotations
 
-import json
 import re
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import TYPE_CHECKING, cast
 
 import orjson
 
+from tokenbalance.events import BOM, data_lines, event_name, without_usage
+from tokenbalance.relayed_text import STRING_BODY, RelayedText, output_texts
 from tokenbalance.usage import read_usage, trailing_usage
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from tokenbalance.model import Document, Json, Usage
 
 DOCUMENT_MAX = 8 * 1024 * 1024
 EVENT_MAX = 1024 * 1024
-TEXT_MAX = 2 * 1024 * 1024
-TEXT_BATCH = 4 * 1024
 TAIL = 64 * 1024
 HEAD = 4 * 1024
 """How far into an incomplete event its beginning is looked for."""
 
-_BOM = b"\xef\xbb\xbf"
 _FINAL_TYPES = frozenset({"response.completed", "response.incomplete", "response.failed"})
 _WHOLE_EVENTS = (b"\n\n", b"\r\n\r\n")
-_SPACE = b" \t\r\n"
 
 # A line ends with CRLF, LF or CR; the atomic group keeps CRLF from counting as two.
 _EVENT_END = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _BETWEEN_EVENTS = re.compile(rb"(?:(?::[^\r\n]*)?(?:\r\n|\n|\r))+")
 
-_STRING_BODY = rb'[^"\\\x00-\x1f]*(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*)*'
-_PLAIN_MEMBER = rb'"[^"\\\x00-\x1f]*": ?(?:"' + _STRING_BODY + rb'"|[-+.0-9eE]+|null|true|false), ?'
+_PLAIN_MEMBER = rb'"[^"\\\x00-\x1f]*": ?(?:"' + STRING_BODY + rb'"|[-+.0-9eE]+|null|true|false), ?'
 _NOT_THE_END = re.compile(
     rb"(?:\xef\xbb\xbf)?(?:(?!data)[^\r\n]+(?>\r\n|\n|\r))*data: ?\{ ?(?:" + _PLAIN_MEMBER + rb")*?"
     rb'(?:"choices": ?\[ ?\{'
     rb'|"type": ?"(?!response\.(?:completed|incomplete|failed)"|error")[^"\\]*")'
 )
 _FINAL_TYPE = re.compile(rb'"type": ?"(response\.(?:completed|incomplete|failed))"')
-
-# A string, a bracket, or anything else that is no punctuation or space: a number, a null.
-_JSON_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]|[^ \t\r\n:,"{}\[\]]+')
-_OPENING = frozenset({b"{", b"["})
-_CLOSING = frozenset({b"}", b"]"})
-_JSON_COMMA = re.compile(rb"[ \t\r\n]*,[ \t\r\n]*")
-
-# Keys whose strings are output, in the order in which they are joined. A stream of /responses has
-# its text in "delta" and repeats it under other keys, so "delta" stands alone.
-_DELTA = b"delta"
-_TEXT_KEYS = (b"content", b"reasoning_content", b"refusal", b"text", b"arguments")
-_QUOTED = {key: b'"' + key + b'"' for key in (_DELTA, *_TEXT_KEYS)}
-_BODIES = {
-    key: re.compile(quoted + rb'[ \t]*:[ \t]*"(' + _STRING_BODY + rb")")
-    for key, quoted in _QUOTED.items()
-}
-
-# In a whole document: more places, and nested ones that are not the model's words.
-_DOCUMENT_KEYS = frozenset({"transcript", "input", "code", *(k.decode() for k in _TEXT_KEYS)})
-_NOT_OUTPUT = frozenset({"logprobs", "annotations", "results", "outputs"})
 
 
 class JsonMeter:
@@ -134,7 +108,7 @@ class JsonMeter:
         """What the document reports; None until `finish`, or when it reports nothing valid."""
         self._body = bytearray()
         self._whole = True
-        self._text = _RelayedText()
+        self._text = RelayedText()
 
     def feed(self, data: bytes) -> None:
         """Watch the next bytes of the body."""
@@ -164,13 +138,13 @@ class JsonMeter:
         document = self._document()
         if document:
             answer: list[Json] = [document.get("choices"), document.get("output")]
-            return "".join(_output_texts(answer))
-        text = _RelayedText()
+            return "".join(output_texts(answer))
+        text = RelayedText()
         text.collect(bytes(self._body))
         return text.joined()
 
     def _document(self) -> Document:
-        return _document(bytes(self._body).removeprefix(_BOM))
+        return _document(bytes(self._body).removeprefix(BOM))
 
 
 class StreamMeter:
@@ -210,7 +184,7 @@ class StreamMeter:
         self._hide_usage = hide_usage
         self._settled = False
         self._withheld = bytearray()
-        self._text = _RelayedText()
+        self._text = RelayedText()
 
         # The incomplete event: all its bytes (the last ones, when it is overlong), how many of
         # them were sent on, and how many were already searched for its end.
@@ -388,15 +362,15 @@ class StreamMeter:
         self._text.collect(event)
         if not (self.withholding or _may_matter(event, nulls=self._hide_usage)):
             return event
-        lines = _data_lines(event)
+        lines = data_lines(event)
         data = b"\n".join([event[start:end] for start, end in lines])
         if data.strip() == b"[DONE]":
             self._end(failed=False)
             return event
         document = _document(data)
-        self._note(document, _event_name(event))
+        self._note(document, event_name(event))
         if self._hide_usage and "usage" in document:
-            return _without_usage(event, data, lines, document)
+            return without_usage(event, data, lines, document)
         return event
 
     def _note(self, document: Document, name: str) -> None:
@@ -435,53 +409,6 @@ class StreamMeter:
             self._end(failed=self._final_type == "response.failed")
 
 
-class _DataLine(NamedTuple):
-    """Where the value of one `data` field stands in its event."""
-
-    start: int
-    end: int
-
-
-class _RelayedText:
-    """Collects raw bodies of output strings, at most about TEXT_MAX bytes of them.
-
-    They are kept apart by key, so that the result does not depend on how the bytes were cut, and
-    unescaped only when they are asked for: mostly the upstream reports usage, and nobody does.
-    Looking for them in a few events at once costs half of looking in each.
-    """
-
-    __slots__ = ("_bodies", "_events", "_size")
-
-    def __init__(self) -> None:
-        self._events = bytearray()
-        self._bodies: dict[bytes, bytearray] = {}
-        self._size = 0
-
-    def collect(self, data: bytes) -> None:
-        """Collect what looks like output text in `data`, one or more whole events."""
-        self._events += data
-        if len(self._events) > TEXT_BATCH:
-            self._extract()
-
-    def joined(self) -> str:
-        """Return the text, unescaped."""
-        self._extract()
-        keys = (_DELTA,) if _DELTA in self._bodies else _TEXT_KEYS
-        return "".join(_unescape(bytes(self._bodies.get(key, b""))) for key in keys)
-
-    def _extract(self) -> None:
-        if self._size <= TEXT_MAX:
-            for key, quoted in _QUOTED.items():
-                if self._events.find(quoted) >= 0:
-                    self._add(key, b"".join(_BODIES[key].findall(self._events)))
-        self._events.clear()
-
-    def _add(self, key: bytes, body: bytes) -> None:
-        if body:
-            self._bodies.setdefault(key, bytearray()).extend(body)
-            self._size += len(body)
-
-
 def _may_matter(data: bytes, *, nulls: bool) -> bool:
     """Whether `data` holds a word that an event with a meaning for the meter must hold.
 
@@ -516,103 +443,3 @@ def _document(data: bytes) -> Document:
     except orjson.JSONDecodeError:
         return {}
     return value if isinstance(value, dict) else {}
-
-
-def _fields(event: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Name, and start and end of the value, of each field of an event."""
-    start = len(_BOM) if event.startswith(_BOM) else 0
-    for line in event[start:].splitlines(keepends=True):
-        end = start + len(line)
-        body = line.rstrip(b"\r\n")
-        name, _, value = body.partition(b":")
-        space = value.startswith(b" ")
-        yield name, start + len(body) - len(value) + space, start + len(body)
-        start = end
-
-
-def _data_lines(event: bytes) -> list[_DataLine]:
-    if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2:
-        return [_DataLine(6, len(event) - 2)]
-    return [_DataLine(start, end) for name, start, end in _fields(event) if name == b"data"]
-
-
-def _event_name(event: bytes) -> str:
-    if event.find(b"event") < 0:
-        return ""
-    names = [event[start:end] for name, start, end in _fields(event) if name == b"event"]
-    return names[-1].decode("ascii", "replace") if names else ""
-
-
-def _without_usage(event: bytes, data: bytes, lines: list[_DataLine], document: Document) -> bytes:
-    """Take out of an event what `include_usage` put there."""
-    if document.get("choices") == [] and isinstance(document.get("usage"), dict):
-        return b""
-    if len(lines) == 1 and data.endswith(b',"usage":null}'):
-        # The brace ends a valid document, so the member is its own.
-        end = lines[0].end - 1
-        return event[: end - len(b',"usage":null')] + event[end:]
-    found = trailing_usage(data)
-    if found is None:
-        return event
-    start, end = _member_span(data, found[0])
-    return _cut(event, lines, start, end)
-
-
-def _member_span(data: bytes, start: int) -> tuple[int, int]:
-    """Where a member stands whose key is at `start`, with the one comma that goes with it."""
-    end = _value_end(data, start + len(b'"usage"'))
-    before = len(data[:start].rstrip(_SPACE))
-    if data[before - 1 : before] == b",":
-        return before - 1, end
-    comma = _JSON_COMMA.match(data, end)
-    return start, comma.end() if comma is not None else end
-
-
-def _value_end(data: bytes, start: int) -> int:
-    """Where the value of a valid document ends that begins after the colon at `start`."""
-    depth = 0
-    for token in _JSON_TOKEN.finditer(data, start):
-        depth += (token[0] in _OPENING) - (token[0] in _CLOSING)
-        if depth == 0:
-            return token.end()
-    return start
-
-
-def _cut(event: bytes, lines: list[_DataLine], start: int, end: int) -> bytes:
-    """Cut a span of the joined data out of the lines it stands in."""
-    kept: list[bytes] = []
-    done = offset = 0
-    for line in lines:
-        length = line.end - line.start
-        first = line.start + min(max(start - offset, 0), length)
-        last = line.start + min(max(end - offset, 0), length)
-        kept.append(event[done:first])
-        done = last
-        offset += length + 1
-    kept.append(event[done:])
-    return b"".join(kept)
-
-
-def _output_texts(value: Json) -> Iterator[str]:
-    pending = [value]
-    while pending:
-        item = pending.pop()
-        if isinstance(item, list):
-            pending.extend(reversed(item))
-        elif isinstance(item, dict):
-            for key, member in item.items():
-                if isinstance(member, str):
-                    if key in _DOCUMENT_KEYS:
-                        yield member
-                elif key not in _NOT_OUTPUT:
-                    pending.append(member)
-
-
-def _unescape(body: bytes) -> str:
-    quoted = b'"' + body + b'"'
-    try:
-        return cast("str", orjson.loads(quoted))
-    except orjson.JSONDecodeError:
-        # Half a surrogate pair, or half a character, at a place where the answer broke off.
-        text = cast("str", json.loads(quoted.decode("utf-8", "replace")))
-        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

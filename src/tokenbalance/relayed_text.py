@@ -1,0 +1,104 @@
+"""The text of an answer, collected from the bytes that pass, for counting when no usage comes.
+
+Nothing here parses a stream's JSON: raw string bodies are found by their keys, and unescaped only
+when somebody asks. It must never keep more than about TEXT_MAX bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, cast
+
+import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from tokenbalance.model import Json
+
+TEXT_MAX = 2 * 1024 * 1024
+TEXT_BATCH = 4 * 1024
+
+STRING_BODY = rb'[^"\\\x00-\x1f]*(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*)*'
+"""What may stand between the quotes of a JSON string."""
+
+# Keys whose strings are output, in the order in which they are joined. A stream of /responses has
+# its text in "delta" and repeats it under other keys, so "delta" stands alone.
+_DELTA = b"delta"
+_TEXT_KEYS = (b"content", b"reasoning_content", b"refusal", b"text", b"arguments")
+_QUOTED = {key: b'"' + key + b'"' for key in (_DELTA, *_TEXT_KEYS)}
+_BODIES = {
+    key: re.compile(quoted + rb'[ \t]*:[ \t]*"(' + STRING_BODY + rb")")
+    for key, quoted in _QUOTED.items()
+}
+
+# In a whole document: more places, and nested ones that are not the model's words.
+_DOCUMENT_KEYS = frozenset({"transcript", "input", "code", *(k.decode() for k in _TEXT_KEYS)})
+_NOT_OUTPUT = frozenset({"logprobs", "annotations", "results", "outputs"})
+
+
+class RelayedText:
+    """Collects raw bodies of output strings, at most about TEXT_MAX bytes of them.
+
+    They are kept apart by key, so that the result does not depend on how the bytes were cut, and
+    unescaped only when they are asked for: mostly the upstream reports usage, and nobody does.
+    Looking for them in a few events at once costs half of looking in each.
+    """
+
+    __slots__ = ("_bodies", "_events", "_size")
+
+    def __init__(self) -> None:
+        self._events = bytearray()
+        self._bodies: dict[bytes, bytearray] = {}
+        self._size = 0
+
+    def collect(self, data: bytes) -> None:
+        """Collect what looks like output text in `data`, one or more whole events."""
+        self._events += data
+        if len(self._events) > TEXT_BATCH:
+            self._extract()
+
+    def joined(self) -> str:
+        """Return the text, unescaped."""
+        self._extract()
+        keys = (_DELTA,) if _DELTA in self._bodies else _TEXT_KEYS
+        return "".join(_unescape(bytes(self._bodies.get(key, b""))) for key in keys)
+
+    def _extract(self) -> None:
+        if self._size <= TEXT_MAX:
+            for key, quoted in _QUOTED.items():
+                if self._events.find(quoted) >= 0:
+                    self._add(key, b"".join(_BODIES[key].findall(self._events)))
+        self._events.clear()
+
+    def _add(self, key: bytes, body: bytes) -> None:
+        if body:
+            self._bodies.setdefault(key, bytearray()).extend(body)
+            self._size += len(body)
+
+
+def output_texts(value: Json) -> Iterator[str]:
+    """Yield the strings of a whole document that are the model's output, in their order."""
+    pending = [value]
+    while pending:
+        item = pending.pop()
+        if isinstance(item, list):
+            pending.extend(reversed(item))
+        elif isinstance(item, dict):
+            for key, member in item.items():
+                if isinstance(member, str):
+                    if key in _DOCUMENT_KEYS:
+                        yield member
+                elif key not in _NOT_OUTPUT:
+                    pending.append(member)
+
+
+def _unescape(body: bytes) -> str:
+    quoted = b'"' + body + b'"'
+    try:
+        return cast("str", orjson.loads(quoted))
+    except orjson.JSONDecodeError:
+        # Half a surrogate pair, or half a character, at a place where the answer broke off.
+        text = cast("str", json.loads(quoted.decode("utf-8", "replace")))
+        return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
