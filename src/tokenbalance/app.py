@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 from contextlib import AsyncExitStack, asynccontextmanager
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from fastapi import FastAPI
+from starlette.responses import RedirectResponse
 
 import tokenbalance
 from tokenbalance.api.docs import mount_docs
@@ -92,6 +94,7 @@ def create_app(settings: Settings, dsn: str) -> FastAPI:
     )
     install_error_handlers(app)
     app.include_router(health_router)
+    app.add_api_route("/", _to_docs, include_in_schema=False)
     mount_docs(app)
     describe_endpoints(app)
     for prefix in PREFIXES:
@@ -112,6 +115,11 @@ def create_app_from_environment() -> FastAPI:
         raise SettingsError(msg)
     configure_logs(settings.log_level, settings.log_format)
     return create_app(settings, settings.database_url.get_secret_value())
+
+
+def _to_docs() -> RedirectResponse:
+    """Lead whoever opens the server's bare address to its documentation."""
+    return RedirectResponse("/docs", HTTPStatus.FOUND)
 
 
 async def _open_upstream(settings: Settings, stack: AsyncExitStack) -> Upstream | None:
