@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import gzip
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
+import orjson
 import pytest
 
 from tests.support.books import account_of, charges_of, create_holder, hold_states
@@ -259,3 +262,32 @@ async def test_an_answer_too_large_to_keep_is_passed_on_and_charged(
     answer = await http.post("/v1/embeddings", json=body, headers=holder.headers)
     assert answer.content == document
     assert (await account_of(pool, holder)).balance == 993
+
+
+async def test_a_slow_client_slows_its_own_upstream_and_nobody_else(
+    pool: Pool, http: httpx2.AsyncClient, product: str, upstream: ScriptedUpstream
+) -> None:
+    holder = await create_holder(pool, 1000)
+    events = [content("x" * 50_000)] * 1000
+    upstream.script(event_stream(*events, USAGE, DONE))
+    body = orjson.dumps({**CHAT, "stream": True})
+    parts = urlsplit(product)
+    reader, writer = await asyncio.open_connection(parts.hostname, parts.port, limit=1024)
+    head = (
+        "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-type: application/json\r\n"
+        f"authorization: Bearer {holder.secret}\r\ncontent-length: {len(body)}\r\n\r\n"
+    )
+    writer.write(head.encode() + body)
+    slow = await upstream.received(1)
+    for _ in range(30):
+        answer = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
+        assert answer.status_code in {200, 402}
+    # What the sockets and the buffers on the way take, of 50 MB.
+    assert slow.bytes_sent < 25_000_000
+    assert not slow.ended.is_set()
+    while await reader.read(1_000_000):
+        if slow.ended.is_set():
+            break
+    writer.close()
+    await slow.ended.wait()
+    assert slow.bytes_sent > 50_000_000
