@@ -6,6 +6,7 @@ import asyncio
 import socket
 from typing import TYPE_CHECKING, Any
 
+import asyncpg
 import httpx2
 import openai
 import orjson
@@ -22,6 +23,7 @@ from tests.support.upstream import (
     event_stream,
     json_answer,
 )
+from tokenbalance.ledger.book import Book
 
 if TYPE_CHECKING:
     from starlette.types import Message
@@ -29,7 +31,7 @@ if TYPE_CHECKING:
     from tests.support.books import Holder
     from tests.support.chat import Sdk
     from tokenbalance.database.connections import Pool
-    from tokenbalance.model import Json
+    from tokenbalance.model import Charge, Hold, Json, Usage
 
 
 async def until_ended(pool: Pool, holder: Holder) -> list[str]:
@@ -315,3 +317,32 @@ async def test_a_request_that_is_cancelled_by_the_server_is_settled(
         assert await until_ended(pool, holder) == ["settled"]
     (charge,) = await charges_of(pool, holder)
     assert charge["estimated"]
+
+
+@pytest.mark.parametrize(
+    "fault",
+    [
+        ConnectionResetError(),
+        asyncpg.InterfaceError("connection is closed"),
+        asyncpg.InternalClientError("cannot switch to state 11"),
+        asyncpg.AdminShutdownError("terminating connection"),
+    ],
+    ids=lambda fault: type(fault).__name__,
+)
+async def test_a_settlement_is_tried_until_it_is_committed(
+    pool: Pool, http: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch, fault: Exception
+) -> None:
+    holder = await create_holder(pool, 1000)
+    commit = Book.settle
+    faults = [fault, fault]
+
+    async def settle(book: Book, hold: Hold, usage: Usage) -> Charge | None:
+        if faults:
+            raise faults.pop()
+        return await commit(book, hold, usage)
+
+    monkeypatch.setattr(Book, "settle", settle)
+    answer = await post(http, holder, CHAT)
+    assert answer.status_code == 200
+    assert not faults
+    assert len(await charges_of(pool, holder)) == 1

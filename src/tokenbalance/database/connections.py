@@ -29,6 +29,7 @@ STATEMENT_TIMEOUT_S = 5.0
 UNAVAILABLE = (
     OSError,  # refused, reset, and TimeoutError
     asyncpg.InterfaceError,  # the pool or the connection is closed or in a wrong state
+    asyncpg.InternalClientError,  # the connection was lost between two of the driver's own steps
     asyncpg.PostgresConnectionError,
     asyncpg.OperatorInterventionError,  # shutting down, starting up, cancelled
     asyncpg.InsufficientResourcesError,  # too many connections, disk full
