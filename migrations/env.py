@@ -40,7 +40,7 @@ def _run(connection: Connection) -> None:
 
 
 async def _migrate() -> None:
-    engine = create_engine(_dsn())
+    engine = create_engine(_dsn(), timeout_s=None)
     try:
         async with engine.connect() as connection:
             await connection.run_sync(_run)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -14,27 +15,30 @@ import tokenbalance
 from tokenbalance.api.docs import mount_docs
 from tokenbalance.api.errors import install_error_handlers
 from tokenbalance.api.reference import describe_endpoints
-from tokenbalance.database.connections import open_pool
+from tokenbalance.database.connections import UNAVAILABLE, open_pool
 from tokenbalance.ledger.book import Book
+from tokenbalance.ledger.leases import Leases
+from tokenbalance.ledger.sweep import SWEEP_NAME, Sweep
+from tokenbalance.ledger.waiting import Waiters
 from tokenbalance.observe.health import health_router
 from tokenbalance.observe.logs import configure_logs
 from tokenbalance.proxy import PREFIXES, Proxy
 from tokenbalance.settings import Settings, SettingsError, load_settings
+from tokenbalance.stages.hold import Admissions
 from tokenbalance.stages.settle import Settler
 from tokenbalance.tokens import load
 from tokenbalance.upstream import open_upstream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Coroutine
 
     from starlette.types import Receive, Scope, Send
 
-    from tokenbalance.database.connections import Pool
     from tokenbalance.upstream import Upstream
 
 logger = logging.getLogger(__name__)
 
-SETTLE_AT_END_S: Final = 10.0
+SETTLE_AT_END_S: Final = 2.0
 """How long a stopping process tries to commit the settlements under way."""
 SANDBOX_HEADER: Final = (b"x-tokenbalance-upstream", b"sandbox")
 
@@ -62,25 +66,12 @@ def create_app(settings: Settings, dsn: str) -> FastAPI:
     mounted = _Mounted()
 
     @asynccontextmanager
-    async def lifespan(_app: FastAPI) -> AsyncGenerator[dict[str, Pool]]:
+    async def lifespan(_app: FastAPI) -> AsyncGenerator[dict[str, object]]:
         load()
         async with AsyncExitStack() as stack:
-            pool = await stack.enter_async_context(open_pool(dsn, settings.database_pool_size))
-            book = Book(pool)
-            settler = Settler(book)
-            mounted.proxy = Proxy(
-                pool=pool,
-                book=book,
-                settler=settler,
-                upstream=await _open_upstream(settings, stack),
-                insufficient_status=settings.insufficient_status,
-                cancel_on_disconnect=settings.on_disconnect == "cancel",
-                own_headers=(SANDBOX_HEADER,) if settings.sandbox else (),
-            )
-            yield {"pool": pool}
-            late = await settler.drain(SETTLE_AT_END_S)
-            if late:
-                logger.error("%d settlements could not be committed before the end", late)
+            mounted.proxy = proxy = await _open_proxy(settings, dsn, stack)
+            yield {"pool": proxy.pool, "leases": proxy.leases}
+            await _end_holds(proxy)
 
     app = FastAPI(
         title="tokenbalance",
@@ -120,6 +111,51 @@ def create_app_from_environment() -> FastAPI:
 def _to_docs() -> RedirectResponse:
     """Lead whoever opens the server's bare address to its documentation."""
     return RedirectResponse("/docs", HTTPStatus.FOUND)
+
+
+async def _open_proxy(settings: Settings, dsn: str, stack: AsyncExitStack) -> Proxy:
+    """Open what the request path needs; the stack closes it, last opened first."""
+    pool = await stack.enter_async_context(open_pool(dsn, settings.database_pool_size))
+    # Of its own, so that leases are renewed however busy the request path is.
+    sweep_pool = await stack.enter_async_context(open_pool(dsn, 1, SWEEP_NAME))
+    book = Book(pool, settings.lease_s)
+    leases = Leases(settings.data_dir / "journal")
+    stack.callback(leases.close_journal)
+    with suppress(*UNAVAILABLE):
+        await leases.open_journal(book)
+    waiters = Waiters(pool, book)
+    stack.push_async_callback(waiters.close)
+    sweep = Sweep(sweep_pool, Book(sweep_pool, settings.lease_s), leases, settings.sweep_s)
+    _ = await stack.enter_async_context(_running(sweep.run()))
+    return Proxy(
+        pool=pool,
+        leases=leases,
+        admissions=Admissions(book, waiters, settings.hold_wait_s),
+        settler=Settler(book, leases),
+        upstream=await _open_upstream(settings, stack),
+        insufficient_status=settings.insufficient_status,
+        cancel_on_disconnect=settings.on_disconnect == "cancel",
+        own_headers=(SANDBOX_HEADER,) if settings.sandbox else (),
+    )
+
+
+async def _end_holds(proxy: Proxy) -> None:
+    """Give the last requests time to commit their ends; what cannot be is in the journal."""
+    late = await proxy.settler.drain(SETTLE_AT_END_S)
+    if late:
+        logger.error("%d ends are left to the journal, the database did not take them", late)
+
+
+@asynccontextmanager
+async def _running(work: Coroutine[object, object, None]) -> AsyncGenerator[None]:
+    """Run something beside everything else; cancelled at the end."""
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        _ = task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
 
 
 async def _open_upstream(settings: Settings, stack: AsyncExitStack) -> Upstream | None:

@@ -242,11 +242,14 @@ class UpstreamNotConfigured(ProxyError):
 
 
 class ServiceUnavailable(ProxyError):
-    """The database cannot be reached, so nothing may be dispatched."""
+    """The database or the journal cannot be written, or the server stops: nothing is dispatched."""
 
     status = 503
     code = "service_unavailable"
     headers = ((b"retry-after", b"1"),)
+
+    def __init__(self, reason: str = "The service is temporarily unavailable") -> None:
+        super().__init__(f"{reason}; nothing was sent or charged. Try again.")
 
 
 def error_document(error: ProxyError) -> dict[str, dict[str, str | None]]:

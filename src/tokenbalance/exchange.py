@@ -5,6 +5,7 @@
     2xx, usage reported                     settled with it before the last bytes leave
     2xx, no usage, broken off, client gone  settled with what was counted, flagged as estimated
     cancelled after it was dispatched       settled with what was seen so far, flagged
+    the process dies                        the sweep of another one settles, voids or expires it
 
 There is no other way out of `run`. A client that leaves changes nothing: what it would have been
 sent is read to its end all the same, unless the operator chose to cancel.
@@ -14,14 +15,16 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import asynccontextmanager, suppress
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import orjson
 
+from tokenbalance.database.journal import JournalUnavailable
 from tokenbalance.errors import (
     ProxyError,
+    ServiceUnavailable,
     UpstreamAuth,
     UpstreamIncomplete,
     UpstreamUnavailable,
@@ -33,8 +36,9 @@ from tokenbalance.stages.relay import headers_for_client, is_event_stream
 from tokenbalance.upstream import UpstreamBroke
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable, Callable
+    from collections.abc import Awaitable, Callable
 
+    from tokenbalance.ledger.leases import Lease
     from tokenbalance.model import Charge, Hold
     from tokenbalance.stages.settle import Settler
     from tokenbalance.upstream import UpstreamAnswer
@@ -60,33 +64,30 @@ class Exchange:
     """The client had not asked for the usage that a stream reports."""
     cancels: bool
     """Cancel the upstream when the client has left, instead of reading on."""
-    hold: Hold | None = None
-    """The open hold; None before it is placed, after it has ended, and where none is needed."""
+    lease: Lease | None = None
+    """Of the open hold; None after it has ended, and where none is needed."""
     _meter: JsonMeter | StreamMeter = field(default_factory=JsonMeter)
     _readable: bool = True
 
-    async def run(self, sending: Awaitable[UpstreamAnswer]) -> None:
-        """Wait for the upstream's answer, relay it, end the hold.
+    async def run(self, send: Callable[[], Awaitable[UpstreamAnswer]]) -> None:
+        """Send the request, relay its answer, end the hold.
 
         Raises:
+            ServiceUnavailable: what is sent could not be written down, so nothing was.
             UpstreamUnavailable, UpstreamTimeout: no answer came.
             UpstreamAuth: the operator's key was refused.
             UpstreamIncomplete: the answer broke off before anything of it was sent on.
+            ClientGone: it has left, and the upstream was cancelled.
 
         """
-        async with self._watching_the_client():
-            try:
-                upstream = await sending
-            except Exception:
-                await self._void()
-                raise
-            except asyncio.CancelledError:
-                await self._settle()
-                raise
+        async with self.request.cancelling_when_gone() if self.cancels else nullcontext():
+            upstream = await self._dispatch(send)
             try:
                 await self._relay(upstream)
             except ProxyError:
                 raise
+            except asyncio.CancelledError:
+                await self._cut_off()
             except Exception as error:
                 # A fault of ours after the answer was bought: no status that would buy it again.
                 if self.answer.started:
@@ -97,6 +98,43 @@ class Exchange:
                 await self._settle()
                 await upstream.close()
 
+    async def _dispatch(self, send: Callable[[], Awaitable[UpstreamAnswer]]) -> UpstreamAnswer:
+        try:
+            if self.lease is not None:
+                self.lease.slot.dispatch()
+                self.lease.look = self._look
+            return await send()
+        except JournalUnavailable as error:
+            await self._void()
+            raise ServiceUnavailable from error
+        except UpstreamBroke as error:
+            charged = self.lease is not None
+            await self._settle()
+            raise _broken_off(charged=charged) from error
+        except Exception:
+            await self._void()
+            raise
+        except asyncio.CancelledError:
+            # It may be at work upstream already.
+            charged = self.lease is not None
+            await self._settle()
+            raise _cut_off(charged=charged) from None
+
+    async def _cut_off(self) -> None:
+        """Say that the answer ends here: this process is stopping, or the client has left."""
+        charged = self.lease is not None
+        if not self.answer.started:
+            await self._settle()
+            raise _cut_off(charged=charged)
+        if isinstance(self._meter, StreamMeter):
+            await self._end_broken(self._meter, _cut_off(charged=charged))
+
+    async def _end_broken(self, meter: StreamMeter, error: ProxyError) -> None:
+        """End a stream with what was whole of it, and an error unless that was all."""
+        rest = meter.abandon()
+        await self._settle()
+        await self.answer.end(rest if meter.ended else rest + _event(error))
+
     async def _relay(self, upstream: UpstreamAnswer) -> None:
         if upstream.status in {401, 403}:
             await self._void()
@@ -105,7 +143,7 @@ class Exchange:
         if not 200 <= upstream.status < 300:  # noqa: PLR2004 - the class of status codes
             await self._void()
         self._readable = upstream.readable
-        if self.hold is not None and is_event_stream(upstream.headers):
+        if self.lease is not None and is_event_stream(upstream.headers):
             await self._relay_stream(upstream)
         else:
             await self._relay_document(upstream)
@@ -114,28 +152,37 @@ class Exchange:
         """Pass events on as they arrive; those that end the stream wait for the charge."""
         self._meter = meter = StreamMeter(hide_usage=self.hides_usage)
         await self.answer.start(upstream.status, headers_for_client(upstream.headers))
+        usage: Usage | None = None
         try:
             async for chunk in upstream.chunks():
                 passing = meter.feed(chunk)
                 if meter.ended:
-                    await self._settle()
-                    passing += meter.take()
+                    passing += await self._at_the_end(meter)
+                elif meter.usage is not usage:
+                    usage = meter.usage
+                    self._note(usage)
                 if passing:
                     await self.answer.write(passing)
         except UpstreamBroke:
-            rest = meter.finish()
-            await self._settle()
-            await self.answer.end(rest + _broken_off_event())
+            await self._end_broken(meter, _broken_off(charged=True))
             return
         rest = meter.finish()
         await self._settle()
         await self.answer.end(rest)
 
+    async def _at_the_end(self, meter: StreamMeter) -> bytes:
+        """Charge what the terminal event ends, before it is passed on."""
+        if meter.failed and meter.usage is None:
+            # Nobody knows yet what it used: nothing, if really nothing follows.
+            return meter.release()
+        await self._settle()
+        return meter.take()
+
     async def _relay_document(self, upstream: UpstreamAnswer) -> None:
         """Keep the document until its charge is known; pass one on that is too large to keep."""
         meter = JsonMeter()
         self._meter = meter
-        charged = self.hold is not None
+        charged = self.lease is not None
         headers = headers_for_client(upstream.headers)
         kept = bytearray()
         try:
@@ -161,53 +208,42 @@ class Exchange:
 
     async def _settle(self) -> Charge | None:
         """End the hold, if it is still open, with the usage that the meter has read."""
-        hold, self.hold = self.hold, None
-        if hold is None:
+        lease, self.lease = self.lease, None
+        if lease is None or lease.hold is None:
             return None
-        meter = self._meter
+        hold, meter = lease.hold, self._meter
         if isinstance(meter, JsonMeter):
             meter.finish()
-        elif meter.failed and meter.usage is None and not meter.relayed_text():
-            await self.settler.void(hold)
+        elif _used_nothing(meter):
+            await self.settler.void(lease, hold)
             return None
-        return await self.settler.settle(hold, meter.usage, lambda: self._counted(hold))
+        return await self.settler.settle(lease, hold, meter.usage, lambda: self._counted(hold))
 
     def _counted(self, hold: Hold) -> Usage:
         if not self._readable:
             return Usage(total=hold.amount, estimated=True)
         return self.count(self._meter.relayed_text())
 
+    def _look(self) -> Callable[[], Usage]:
+        """Take what has been seen so far, to be counted elsewhere."""
+        usage, text = self._meter.usage, self._meter.relayed_text()
+        return lambda: usage or self.count(text)
+
+    def _note(self, usage: Usage | None) -> None:
+        """Write usage down that was seen while the stream goes on, lest it die with the process."""
+        if self.lease is not None and usage is not None:
+            # The books are told at the end all the same.
+            with suppress(JournalUnavailable):
+                self.lease.slot.use(usage)
+
     async def _void(self) -> None:
-        hold, self.hold = self.hold, None
-        if hold is not None:
-            await self.settler.void(hold)
+        lease, self.lease = self.lease, None
+        if lease is not None and lease.hold is not None:
+            await self.settler.void(lease, lease.hold)
 
-    @asynccontextmanager
-    async def _watching_the_client(self) -> AsyncGenerator[None]:
-        """Where the operator chose so, cancel this task when the client has left."""
-        if not self.cancels:
-            yield
-            return
-        serving = asyncio.current_task()
-        left = False
 
-        async def watch() -> None:
-            nonlocal left
-            await self.request.wait_for_disconnect()
-            left = True
-            if serving is not None:
-                _ = serving.cancel()
-
-        watching = asyncio.create_task(watch())
-        try:
-            yield
-        except asyncio.CancelledError:
-            if not left or serving is None or serving.uncancel() > 0:
-                raise
-        finally:
-            _ = watching.cancel()
-            with suppress(asyncio.CancelledError):
-                await watching
+def _used_nothing(meter: StreamMeter) -> bool:
+    return meter.failed and meter.usage is None and not meter.relayed_text()
 
 
 def _broken_off(*, charged: bool) -> UpstreamIncomplete | UpstreamUnavailable:
@@ -219,5 +255,14 @@ def _broken_off(*, charged: bool) -> UpstreamIncomplete | UpstreamUnavailable:
     return UpstreamUnavailable("The upstream broke off its answer; nothing was charged.")
 
 
-def _broken_off_event() -> bytes:
-    return b"data: " + orjson.dumps(error_document(_broken_off(charged=True))) + b"\n\n"
+def _cut_off(*, charged: bool) -> UpstreamIncomplete | ServiceUnavailable:
+    if charged:
+        return UpstreamIncomplete(
+            "This server is stopping and the answer was cut off. What is known of it was charged;"
+            " trying again would buy it again."
+        )
+    return ServiceUnavailable("This server is stopping")
+
+
+def _event(error: ProxyError) -> bytes:
+    return b"data: " + orjson.dumps(error_document(error)) + b"\n\n"

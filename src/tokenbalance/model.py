@@ -77,6 +77,18 @@ class Purpose:
 
 
 @dataclass(frozen=True, slots=True)
+class Claim:
+    """What a request asks its account to reserve."""
+
+    wanted: int
+    """Credits that cover it whatever happens."""
+    minimum: int
+    """Credits without which it makes no sense."""
+    known_input: int = 0
+    """Tokens that it is charged if its process is gone before it knows better."""
+
+
+@dataclass(frozen=True, slots=True)
 class Hold:
     """Credits reserved for one request."""
 

@@ -3,7 +3,8 @@
     authenticate   bearer key -> caller                                    401
     match          method + raw path -> endpoint                           404 / 403
     estimate       document -> ceiling of what it may cost                 400
-    hold           reserve the ceiling, committed before anything is sent  402
+    hold           reserve the ceiling, or wait for it; committed before
+                   anything is sent                                        402
     relay          the same bytes there, the same bytes back
     meter          a reader beside the stream
     settle         hold -> charge, before the client sees the end
@@ -18,11 +19,12 @@ import asyncio
 import logging
 import os
 import time
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.database.connections import UNAVAILABLE
+from tokenbalance.database.journal import JournalUnavailable
 from tokenbalance.document import parse_document
 from tokenbalance.endpoints import find_endpoint
 from tokenbalance.errors import (
@@ -34,12 +36,10 @@ from tokenbalance.errors import (
 )
 from tokenbalance.exchange import Exchange
 from tokenbalance.ledger.rates import wanted_for
-from tokenbalance.model import Estimate, Hold, Metering, Purpose, Usage
+from tokenbalance.model import Estimate, Metering, Purpose
 from tokenbalance.stages import estimate as estimating
 from tokenbalance.stages.authenticate import authenticate
-from tokenbalance.stages.hold import Admission, place_hold
 from tokenbalance.stages.relay import edited_body, headers_for_upstream
-from tokenbalance.tokens import count_tokens, encoding_for
 from tokenbalance.wire import ClientAnswer, ClientGone, ClientRequest
 
 if TYPE_CHECKING:
@@ -48,8 +48,9 @@ if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
 
     from tokenbalance.database.connections import Pool
-    from tokenbalance.ledger.book import Book
+    from tokenbalance.ledger.leases import Lease, Leases
     from tokenbalance.model import Caller, Document, Endpoint, Json
+    from tokenbalance.stages.hold import Admission, Admissions
     from tokenbalance.stages.settle import Settler
     from tokenbalance.upstream import Upstream
 
@@ -73,7 +74,8 @@ class Proxy:
     """The ASGI application behind `/v1`."""
 
     pool: Pool
-    book: Book
+    leases: Leases
+    admissions: Admissions
     settler: Settler
     upstream: Upstream | None
     """None when the operator has not configured a key."""
@@ -92,6 +94,11 @@ class Proxy:
         )
         try:
             await self._serve(request, answer, request_id)
+        except asyncio.CancelledError:
+            # Nothing was sent yet: afterwards the exchange has its own answer to this.
+            if not answer.started:
+                stopping = ServiceUnavailable("This server is stopping")
+                await answer.error(stopping, stopping.status)
         except ClientGone:
             logger.debug("client left before its request was complete: %s", request_id)
         except ProxyError as error:
@@ -125,19 +132,19 @@ class Proxy:
             answer=answer,
             settler=self.settler,
             hides_usage=bool(edits),
-            count=lambda text: _counted_usage(endpoint, document, text),
+            count=estimating.UsageCounter(endpoint, document),
             cancels=self.cancel_on_disconnect,
         )
         if endpoint.charged:
-            purpose = Purpose(request_id, endpoint.path, _model_of(document))
-            admission = await self._admit(caller, purpose, endpoint, document, estimate)
-            exchange.hold = admission.hold
+            lease = self._begin(caller, Purpose(request_id, endpoint.path, _model_of(document)))
+            admission = await self._admit(request, lease, endpoint, document, estimate)
+            exchange.lease = lease
             answer.add_header(b"x-tokenbalance-hold", admission.hold.amount)
             if admission.output_cap is not None and estimate.cap_field is not None:
                 edits[estimate.cap_field] = admission.output_cap
                 answer.add_header(b"x-tokenbalance-output-cap", admission.output_cap)
         await exchange.run(
-            upstream.send(
+            lambda: upstream.send(
                 request.method,
                 _target(path, request.query),
                 headers_for_upstream(request.headers),
@@ -145,32 +152,40 @@ class Proxy:
             )
         )
 
+    def _begin(self, caller: Caller, purpose: Purpose) -> Lease:
+        try:
+            return self.leases.begin(caller, purpose)
+        except JournalUnavailable as error:
+            raise ServiceUnavailable from error
+
     async def _admit(
         self,
-        caller: Caller,
-        purpose: Purpose,
+        request: ClientRequest,
+        lease: Lease,
         endpoint: Endpoint,
         document: Document,
         bound: Estimate,
     ) -> Admission:
         """Hold the bound by bytes where the account affords it many times over, else the count."""
-        if caller.available >= AMPLE * wanted_for(bound):
-            # Refused all the same when others have emptied the account since the key was checked.
-            with suppress(InsufficientQuota):
-                return await self._place(caller, purpose, bound)
-        if bound.input_tokens <= INLINE_BYTES_MAX:
-            counted = estimating.count(endpoint, document)
-        else:
-            counted = await asyncio.to_thread(estimating.count, endpoint, document)
-        return await self._place(caller, purpose, counted)
-
-    async def _place(self, caller: Caller, purpose: Purpose, estimate: Estimate) -> Admission:
         try:
             with _database_needed():
-                return await place_hold(self.book, caller, purpose, estimate)
-        except (ServiceUnavailable, asyncio.CancelledError):
-            # The hold may have been committed although the answer to it was lost.
-            self.settler.void_later(Hold(purpose.request_id, caller.account_id, 0))
+                if lease.caller.available >= AMPLE * wanted_for(bound):
+                    # It may have been emptied since the key was checked.
+                    admission = await self.admissions.try_hold(lease, bound)
+                    if admission is not None:
+                        return admission
+                estimate = await _counted(endpoint, document, bound)
+                admission = await self.admissions.try_hold(lease, estimate)
+                if admission is not None:
+                    return admission
+                async with request.cancelling_when_gone():
+                    return await self.admissions.wait_for_hold(lease, estimate)
+        except BaseException:
+            if lease.placing or lease.hold is not None:
+                # It may have been committed although the answer to it was lost.
+                self.settler.forestall_later(lease)
+            else:
+                self.leases.end(lease)
             raise
 
     def _configured_upstream(self) -> Upstream:
@@ -196,8 +211,7 @@ def _database_needed() -> Generator[None]:
         yield
     except UNAVAILABLE as error:
         logger.warning("the database is unavailable: %s", type(error).__name__)
-        msg = "The service is temporarily unavailable; nothing was sent or charged. Try again."
-        raise ServiceUnavailable(msg) from error
+        raise ServiceUnavailable from error
 
 
 def _path_below_prefix(raw_path: bytes) -> bytes:
@@ -232,11 +246,10 @@ def _usage_to_be_asked_for(endpoint: Endpoint, document: Document) -> dict[str, 
     return {"stream_options": {**options, "include_usage": True}}
 
 
-def _counted_usage(endpoint: Endpoint, document: Document, text: str) -> Usage:
-    """Count what the upstream did not report: the input, and the text that was relayed."""
-    counted = estimating.count(endpoint, document).input_tokens
-    output = count_tokens(encoding_for(_model_of(document) or ""), text)
-    return Usage(input=counted, output=output, total=counted + output, estimated=True)
+async def _counted(endpoint: Endpoint, document: Document, bound: Estimate) -> Estimate:
+    if bound.input_tokens <= INLINE_BYTES_MAX:
+        return estimating.count(endpoint, document)
+    return await asyncio.to_thread(estimating.count, endpoint, document)
 
 
 def _model_of(document: Document) -> str | None:

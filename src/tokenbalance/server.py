@@ -7,6 +7,18 @@ the application's lifespan.
 
 The socket listens before the application is loaded. A taken port is thus known at once, and who
 connects early waits for the answer instead of being refused.
+
+How it ends, on SIGTERM or SIGINT, in every worker at the same time:
+
+    at once            `STOPPING` is set for whoever asks; connections are refused, idle ones closed
+    up to shutdown_s   running requests go on to their end
+    then, CUT_S        what still runs is cancelled, once, and may end its answer and its hold
+    then, CLOSE_S      the application's lifespan closes what requests use; never earlier
+
+Connections are refused, not accepted until the end: a refusal is the one failure that every load
+balancer and SDK may try elsewhere, since nothing was sent. What was accepted late would be cut. A
+second SIGINT ends the waiting for requests and cuts them at once; nothing else is skipped. A second
+SIGTERM changes nothing: several processes may hear of the same stop in more than one way.
 """
 
 from __future__ import annotations
@@ -15,6 +27,7 @@ import asyncio
 import contextlib
 import importlib.util
 import logging
+import math
 import multiprocessing
 import os
 import signal
@@ -51,12 +64,20 @@ BACKLOG = 2048
 # Longer than the 60 seconds after which most load balancers drop an idle connection, so that it is
 # never we who close one that a request is just being sent on.
 KEEP_ALIVE_S = 75
-GRACEFUL_SHUTDOWN_S = 30
-# After that, a process that still has not ended is killed.
-KILL_AFTER_S = GRACEFUL_SHUTDOWN_S + 10
+SHUTDOWN_S = 25.0
+# Longer than ending a hold and writing an event take, and no longer than a client that does not
+# read is worth.
+CUT_S = 3.0
+CLOSE_S = 5.0
+DRAIN_POLL_S = 0.05
+# The key in the lifespan's state, and so in the state of every request's scope, of an
+# `asyncio.Event` that is set when the server begins to stop.
+STOPPING = "stopping"
 # Generous, since importing and loading vocabularies on a busy machine is not hanging.
 WORKER_SILENCE_S = 15
 WORKER_POLL_S = 0.05
+# Between the end of what a worker may take and its being killed.
+WORKER_GRACE_S = 1.0
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -70,14 +91,16 @@ def run(  # noqa: PLR0913 - what `serve` can be told
     log_config: dict[str, object] | None = None,
     log_level: str = "info",
     forwarded_allow_ips: str | None = None,
+    shutdown_s: float = SHUTDOWN_S,
     on_ready: Callable[[str], None] | None = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT and return the exit code, so that the caller can clean up.
 
-    `app` names a factory without arguments; with several workers it must be an import string.
-    Port 0 takes a free one. Prints `listening on http://H:N` to stdout once requests are answered
-    (by all workers), then calls `on_ready` with that URL. What keeps the server from starting is
-    one line on stderr, and the code is 1.
+    Running requests then have `shutdown_s` to end before they are cut. `app` names a factory
+    without arguments; with several workers it must be an import string. Port 0 takes a free one.
+    Prints `listening on http://H:N` to stdout once requests are answered (by all workers), then
+    calls `on_ready` with that URL. What keeps the server from starting is one line on stderr, and
+    the code is 1.
     """
     try:
         listener = listen(host, port)
@@ -92,6 +115,7 @@ def run(  # noqa: PLR0913 - what `serve` can be told
         log_config=log_config,
         log_level=log_level,
         forwarded_allow_ips=forwarded_allow_ips,
+        shutdown_s=shutdown_s,
     )
     with listener:
         url = _url(host, cast("tuple[str, int]", listener.getsockname())[1])
@@ -137,11 +161,12 @@ def build_config(  # noqa: PLR0913 - as run()
     log_config: dict[str, object] | None = None,
     log_level: str = "info",
     forwarded_allow_ips: str | None = None,
-) -> uvicorn.Config:
+    shutdown_s: float = SHUTDOWN_S,
+) -> Config:
     """Everything uvicorn is told. Without `forwarded_allow_ips`, FORWARDED_ALLOW_IPS counts."""
     # uvicorn's "trace" writes whole header lists, keys included, so it is not to be had.
     level = "debug" if log_level.lower() == "trace" else log_level.lower()
-    return _Config(
+    config = Config(
         app,
         factory=True,
         interface="asgi3",
@@ -162,15 +187,16 @@ def build_config(  # noqa: PLR0913 - as run()
         backlog=BACKLOG,
         limit_concurrency=None,
         timeout_keep_alive=KEEP_ALIVE_S,
-        timeout_graceful_shutdown=GRACEFUL_SHUTDOWN_S,
+        # For uvicorn's own server, which knows whole seconds only; ours goes by what follows.
+        timeout_graceful_shutdown=math.ceil(shutdown_s),
         timeout_worker_healthcheck=WORKER_SILENCE_S,
     )
+    config.shutdown_s = shutdown_s
+    return config
 
 
-def _serve_from_here(
-    config: uvicorn.Config, listener: socket.socket, announce: Callable[[], None]
-) -> int:
-    server = _Server(config, announce)
+def _serve_from_here(config: Config, listener: socket.socket, announce: Callable[[], None]) -> int:
+    server = Server(config, announce)
     try:
         server.run(sockets=[listener])
     except SystemExit:  # uvicorn's way of saying that the start failed; why has been said.
@@ -179,7 +205,7 @@ def _serve_from_here(
 
 
 def _serve_from_workers(
-    config: uvicorn.Config, listener: socket.socket, announce: Callable[[], None]
+    config: Config, listener: socket.socket, announce: Callable[[], None]
 ) -> int:
     before = {number: signal.getsignal(number) for number in cast("dict[int, str]", SIGNALS)}
     supervisor = _Supervisor(config, listener, announce)
@@ -188,15 +214,23 @@ def _serve_from_workers(
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-    return 1 if supervisor.has_failed() else 0
+    return 1 if supervisor.failed else 0
 
 
-class _Config(uvicorn.Config):
+class Config(uvicorn.Config):
     """The configuration, which is also what reaches a worker: so its hooks are here."""
+
+    shutdown_s: float = SHUTDOWN_S
+    """How long running requests may go on when the server is told to end."""
+
+    @property
+    def kill_after_s(self) -> float:
+        """What a worker may take to end, at most; one that takes longer hangs."""
+        return self.shutdown_s + CUT_S + CLOSE_S + WORKER_GRACE_S
 
     @override
     def load(self) -> None:
-        _end_with_parent()
+        _end_with_parent(self.kill_after_s)
         try:
             super().load()
         except Exception as error:
@@ -208,6 +242,10 @@ class _Config(uvicorn.Config):
 
 class _Lifespan(LifespanOn):
     """uvicorn's lifespan, with one line instead of a traceback when the start fails."""
+
+    def __init__(self, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self.state[STOPPING] = asyncio.Event()
 
     @override
     async def startup(self) -> None:
@@ -253,18 +291,65 @@ class _Lifespan(LifespanOn):
         await super().send(message)
 
 
-class _Server(uvicorn.Server):
+class Server(uvicorn.Server):
     """One worker in this process, which ends with code 0 when it is told to end."""
 
-    def __init__(self, config: uvicorn.Config, announce: Callable[[], None]) -> None:
+    lifespan: LifespanOn
+
+    def __init__(self, config: Config, announce: Callable[[], None] | None = None) -> None:
         super().__init__(config)
+        self._config = config
         self._announce = announce
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         await super().startup(sockets)
-        if not self.should_exit:
+        if self._announce is not None and not self.should_exit:
             self._announce()
+
+    @override
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        self._refuse_connections(sockets or [])
+        if not await self._has_ended_within(self._config.shutdown_s, hurry=True):
+            await self._cut()
+        try:
+            await asyncio.wait_for(self.lifespan.shutdown(), CLOSE_S)
+        except TimeoutError:
+            logger.warning("The application did not close within %g s.", CLOSE_S)
+
+    def _refuse_connections(self, sockets: list[socket.socket]) -> None:
+        cast("asyncio.Event", self.lifespan.state[STOPPING]).set()
+        for listener in [*self.servers, *sockets]:
+            listener.close()
+        for connection in list(self.server_state.connections):
+            connection.shutdown()
+
+    async def _has_ended_within(self, limit_s: float, *, hurry: bool = False) -> bool:
+        """Wait for every request, and for its answer to have left."""
+        deadline = time.monotonic() + limit_s
+        while self.server_state.tasks or self.server_state.connections:
+            if time.monotonic() >= deadline or (hurry and self.force_exit):
+                return False
+            await asyncio.sleep(DRAIN_POLL_S)
+        return True
+
+    async def _cut(self) -> None:
+        """Cancel what runs, and forget what waits behind it on the same connection."""
+        deadline = time.monotonic() + CUT_S
+        connections = cast("set[HardenedProtocol]", self.server_state.connections)
+        for connection in connections:
+            connection.pipeline.clear()
+        tasks = list(self.server_state.tasks)
+        for task in tasks:
+            _ = task.cancel()
+        if tasks:
+            logger.warning("%d requests still ran and were cut.", len(tasks))
+            _, late = await asyncio.wait(tasks, timeout=CUT_S)
+            if late:
+                logger.error("%d requests did not end.", len(late))
+        for connection in list(connections):
+            connection.transport.close()
+        _ = await self._has_ended_within(deadline - time.monotonic())
 
     @override
     @contextlib.contextmanager
@@ -282,15 +367,28 @@ class _Server(uvicorn.Server):
                 signal.signal(number, handler)
 
 
+class _Worker(Process):
+    """One worker in a process of its own."""
+
+    @property
+    @override
+    def server(self) -> uvicorn.Server:
+        if self._server is None:
+            self._server = Server(cast("Config", self.config))
+        return self._server
+
+
 class _Supervisor(Multiprocess):
     """uvicorn's supervisor, which knows when all workers are ready and waits for none forever."""
 
     def __init__(
-        self, config: uvicorn.Config, listener: socket.socket, announce: Callable[[], None]
+        self, config: Config, listener: socket.socket, announce: Callable[[], None]
     ) -> None:
         super().__init__(config, sockets=[listener])
         self._announce = announce
-        self._failed = False
+        self._kill_after_s = config.kill_after_s
+        self.failed = False
+        """It ends because the application does not start."""
 
     @override
     def init_processes(self) -> None:
@@ -303,43 +401,89 @@ class _Supervisor(Multiprocess):
 
     def _start_workers(self, count: int) -> None:
         for _ in range(count):
-            process = Process(self.config, self.sockets)
-            process.start()
-            self.processes.append(process)
+            self.processes.append(self._start_worker())
+
+    def _start_worker(self) -> _Worker:
+        worker = _Worker(self.config, self.sockets)
+        worker.start()
+        return worker
 
     def _wait_until_ready(self) -> bool:
         """False when a signal or the end of a worker came first."""
         while not self.should_exit.wait(WORKER_POLL_S):
             self.handle_signals()
             if any(worker.exitcode is not None for worker in self.processes):
-                self._failed = True
+                self.failed = True
                 self.should_exit.set()
             elif all(worker.is_ready(timeout=1) for worker in self.processes):
                 return True
         return False
 
     @override
-    def keep_subprocess_alive(self) -> None:
-        if self.has_failed():
+    def handle_signals(self) -> None:
+        # uvicorn's other signals restart and add workers; those would not be ours.
+        if any(number in HANDLED_SIGNALS for number in self.signal_queue):
             self.should_exit.set()
-        super().keep_subprocess_alive()
+        self.signal_queue.clear()
 
-    def has_failed(self) -> bool:
-        """Whether it ends because the application does not start, now or in a new worker."""
-        return self._failed or any(w.exitcode == STARTUP_FAILURE for w in self.processes)
+    @override
+    def keep_subprocess_alive(self) -> None:
+        for place, worker in enumerate(self.processes):
+            if self.should_exit.is_set() or self._answers(worker):
+                continue
+            worker.kill()
+            worker.process.join()
+            logger.error("Worker %s is gone (%s).", worker.pid, worker.exitcode)
+            # One that cannot be replaced now may be later; others may be serving meanwhile.
+            if worker.exitcode == STARTUP_FAILURE and not self._has_others(worker):
+                self.failed = True
+                self.should_exit.set()
+            else:
+                self.processes[place] = self._start_worker()
+
+    def _answers(self, worker: Process) -> bool:
+        """Whether a worker is there and has not been silent for too long.
+
+        A signal comes first: it must not wait for a worker that hangs.
+        """
+        deadline = time.monotonic() + self.config.timeout_worker_healthcheck
+        while worker.process.is_alive() and time.monotonic() < deadline:
+            if self.signal_queue or worker.ping(timeout=WORKER_POLL_S):
+                return True
+        return False
+
+    def _has_others(self, worker: Process) -> bool:
+        return any(other is not worker and other.process.is_alive() for other in self.processes)
+
+    @override
+    def terminate_all(self) -> None:
+        # Else this process' copy would go on taking connections that nobody answers.
+        for listener in self.sockets:
+            listener.close()
+        super().terminate_all()
 
     @override
     def join_all(self) -> None:
-        deadline = time.monotonic() + KILL_AFTER_S
+        deadline = time.monotonic() + self._kill_after_s
         for worker in self.processes:
-            worker.process.join(max(0.0, deadline - time.monotonic()))
+            while worker.process.is_alive() and time.monotonic() < deadline:
+                self._pass_on_hurry()
+                worker.process.join(WORKER_POLL_S)
             if worker.process.is_alive():
                 logger.error("Worker %s did not end in time and is killed.", worker.pid)
                 worker.process.kill()
-                worker.process.join()
+            worker.process.join()
+
+    def _pass_on_hurry(self) -> None:
+        """Let the workers hear of a second SIGINT."""
+        hurried = os.name == "posix" and signal.SIGINT in self.signal_queue
+        self.signal_queue.clear()
+        for worker in self.processes if hurried else ():
+            if worker.pid is not None and worker.process.is_alive():
+                os.kill(worker.pid, signal.SIGINT)
 
 
-def _end_with_parent() -> None:
+def _end_with_parent(kill_after_s: float) -> None:
     """In a worker: end gracefully when the supervisor has died, however it died."""
     parent = multiprocessing.parent_process()
     if parent is None:
@@ -348,7 +492,7 @@ def _end_with_parent() -> None:
     def wait_for_its_end() -> None:
         parent.join()
         os.kill(os.getpid(), signal.SIGTERM)
-        time.sleep(KILL_AFTER_S)
+        time.sleep(kill_after_s)
         os._exit(1)
 
     threading.Thread(target=wait_for_its_end, name="parent-watch", daemon=True).start()

@@ -66,12 +66,24 @@ class Settings(BaseSettings):
         default_factory=lambda: platformdirs.user_data_path("tokenbalance"),
         validation_alias="TOKENBALANCE_DATA_DIR",
     )
+    """The embedded database, and the settlements that wait for theirs."""
     insufficient_status: Literal[402, 429] = Field(
         default=402, validation_alias="TOKENBALANCE_INSUFFICIENT_STATUS"
     )
     on_disconnect: Literal["drain", "cancel"] = Field(
         default="drain", validation_alias="TOKENBALANCE_ON_DISCONNECT"
     )
+    hold_wait_s: float = Field(
+        default=30, ge=0, le=3600, validation_alias="TOKENBALANCE_HOLD_WAIT_S"
+    )
+    """How long a request may wait for its account's own open holds; 0 refuses at once."""
+    lease_s: float = Field(default=60, ge=1, le=86_400, validation_alias="TOKENBALANCE_LEASE_S")
+    """After this the hold of a request whose process is gone is ended."""
+    sweep_s: float = Field(default=15, ge=0.1, le=3600, validation_alias="TOKENBALANCE_SWEEP_S")
+    """How often ended leases are looked for."""
+    shutdown_s: float = Field(default=25, ge=0, le=3600, validation_alias="TOKENBALANCE_SHUTDOWN_S")
+    """How long running requests may go on after SIGTERM, before they are cut. The default leaves
+    time to cut and charge them within the 30 s after which container platforms kill."""
 
     sandbox: bool = Field(default=False, validation_alias="TOKENBALANCE_SANDBOX")
     """The upstream is the built-in fake: every answer says so. Set by `serve --sandbox`."""

@@ -15,6 +15,7 @@ import httpx2
 from httpx_aiohttp.httpx2 import AiohttpTransport
 
 from tokenbalance.errors import UpstreamTimeout, UpstreamUnavailable
+from tokenbalance.upstream_protocol import BrokeInHead, left_unread, open_connector
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
@@ -28,6 +29,7 @@ KEEPALIVE_S: Final = 15.0
 """Shorter than the upstream's own, so that a request is not sent into a closing connection."""
 
 _TIMEOUTS: Final = {"connect": CONNECT_TIMEOUT_S, "read": READ_TIMEOUT_S, "pool": None}
+_FINAL_STATUS_MIN: Final = 200
 _DECODED: Final = frozenset({b"gzip", b"deflate", b"x-gzip"})
 # What aiohttp would add by itself. The upstream gets the client's headers and nothing else.
 _ADDED_BY_AIOHTTP: Final = ("Accept", "Accept-Encoding", "Content-Type", "User-Agent")
@@ -57,14 +59,21 @@ class UpstreamAnswer:
 
         """
         try:
-            if _content_encoding(self._response.headers.raw) in _DECODED:
+            if not self._is_plain:
                 async for chunk in self._response.aiter_bytes():
                     yield chunk
             else:
                 async for chunk in self._response.stream:  # pyright: ignore[reportGeneralTypeIssues, reportUnknownVariableType]
                     yield chunk
         except _FAILED as error:
+            rest = left_unread(self._response) if self._is_plain else b""
+            if rest:
+                yield rest
             raise UpstreamBroke(type(error).__name__) from error
+
+    @property
+    def _is_plain(self) -> bool:
+        return _content_encoding(self._response.headers.raw) not in _DECODED
 
     async def close(self) -> None:
         """Let go of the connection; one whose body was not read to its end is closed."""
@@ -91,8 +100,10 @@ class Upstream:
             body: sent as it is.
 
         Raises:
-            UpstreamUnavailable: no connection, or none that lasted until an answer.
+            UpstreamUnavailable: no connection, or none that lasted until an answer, or none that
+                HTTP knows.
             UpstreamTimeout: no answer in time.
+            UpstreamBroke: an answer that began as a 2xx and has no complete head.
 
         """
         request = httpx2.Request(
@@ -105,11 +116,17 @@ class Upstream:
         try:
             response = await self._transport.handle_async_request(request)
         except _FAILED as error:
+            if isinstance(error.__cause__ or error, BrokeInHead):
+                raise UpstreamBroke(type(error).__name__) from error
             if isinstance(error.__cause__ or error, _TIMED_OUT):
                 msg = "The upstream did not answer in time; nothing was charged."
                 raise UpstreamTimeout(msg) from error
             msg = "The upstream could not be reached; nothing was charged."
             raise UpstreamUnavailable(msg) from error
+        if response.status_code < _FINAL_STATUS_MIN:
+            await response.aclose()
+            msg = "The upstream gave no answer that can be passed on; nothing was charged."
+            raise UpstreamUnavailable(msg)
         encoding = _content_encoding(response.headers.raw)
         return UpstreamAnswer(
             status=response.status_code,
@@ -142,7 +159,7 @@ async def open_upstream(
     if project:
         credentials.append((b"openai-project", project.encode()))
     session = aiohttp.ClientSession(
-        connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
+        connector=open_connector(KEEPALIVE_S),
         skip_auto_headers=_ADDED_BY_AIOHTTP,
         auto_decompress=False,
         cookie_jar=aiohttp.DummyCookieJar(),

@@ -6,6 +6,7 @@ Decisions look at the raw path and the header list as received, copied before th
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final, cast
 
 from tokenbalance.errors import (
@@ -18,6 +19,8 @@ from tokenbalance.errors import (
 )
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     from starlette.types import Message, Receive, Scope, Send
 
 Headers = list[tuple[bytes, bytes]]
@@ -98,6 +101,36 @@ class ClientRequest:
         """Return when the client has gone; to be called after the body was read."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
+
+    @asynccontextmanager
+    async def cancelling_when_gone(self) -> AsyncGenerator[None]:
+        """Cancel what runs inside when the client leaves; to be entered after the body was read.
+
+        Raises:
+            ClientGone: it has left.
+
+        """
+        serving = asyncio.current_task()
+        left = False
+
+        async def watch() -> None:
+            nonlocal left
+            await self.wait_for_disconnect()
+            left = True
+            if serving is not None:
+                _ = serving.cancel()
+
+        watching = asyncio.create_task(watch())
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not left or serving is None or serving.uncancel() > 0:
+                raise
+            raise ClientGone from None
+        finally:
+            _ = watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
 
     def _header(self, name: bytes) -> bytes | None:
         return next((value for known, value in self.headers if known == name), None)

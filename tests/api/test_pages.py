@@ -21,7 +21,7 @@ async def test_a_working_product_is_live_and_ready(http: httpx2.AsyncClient) -> 
     for path in ("/readyz", "/health"):
         answer = await http.get(path)
         assert answer.status_code == 200
-        assert answer.json() == {"status": "ok", "database": "ok"}
+        assert answer.json() == {"status": "ok", "database": "ok", "journal": "ok"}
 
 
 async def test_every_endpoint_is_documented_with_how_it_is_metered(

@@ -71,4 +71,4 @@ class Cli:
 @pytest.fixture
 def cli(dsn: str, tmp_path: Path) -> Cli:
     """The command, on a migrated database of the test's own."""
-    return Cli(tmp_path, {"DATABASE_URL": dsn})
+    return Cli(tmp_path, {"DATABASE_URL": dsn, "TOKENBALANCE_DATA_DIR": str(tmp_path / "data")})

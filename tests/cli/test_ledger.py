@@ -4,7 +4,9 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from tests.support.books import create_holder
+from tests.support.books import create_holder, placed
+from tokenbalance.ledger.book import Book
+from tokenbalance.model import Usage
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Cli
@@ -50,3 +52,42 @@ async def test_broken_books_are_a_line_each_and_exit_1(cli: Cli, pool: Pool) -> 
     ]
     report = orjson.loads(as_json.out)
     assert (report["ok"], report["violations"]) == (False, lines)
+
+
+async def test_a_request_is_refunded_and_the_ledger_tells_why(cli: Cli, pool: Pool) -> None:
+    holder = await create_holder(pool, 1000)
+    hold = await placed(Book(pool), holder, "tb_1", 600)
+    assert await Book(pool).settle(hold, Usage(total=512))
+
+    part = cli.json("ledger", "refund", "tb_1", "--amount", "12", "--note", "a poor answer")
+    rest = cli("ledger", "refund", "tb_1")
+
+    assert rest.code == 0
+    head, entry = rest.out.splitlines()
+    assert head.split()[2:5] == ["kind", "amount", "balance_after"]
+    assert entry.split()[3:] == ["refund", "500", "1,000", "no", "cli", "tb_1"]
+    assert part.pop("created_at")
+    assert part == {
+        "id": 3,
+        "kind": "refund",
+        "amount": 12,
+        "balance_after": 500,
+        "request_id": "tb_1",
+        "actor": "cli",
+        "note": "a poor answer",
+        "estimated": False,
+    }
+    assert cli.json("ledger", "verify")["ok"]
+
+
+async def test_what_cannot_be_refunded_is_refused_in_one_line(cli: Cli, pool: Pool) -> None:
+    holder = await create_holder(pool, 1000)
+    hold = await placed(Book(pool), holder, "tb_1", 600)
+    assert await Book(pool).settle(hold, Usage(total=512))
+    _ = await placed(Book(pool), holder, "tb_2", 100)
+
+    assert "no request has the id 'tb_0'" in cli.refused("ledger", "refund", "tb_0")
+    assert "was never charged" in cli.refused("ledger", "refund", "tb_2")
+    assert "only 512 credits" in cli.refused("ledger", "refund", "tb_1", "--amount", "513")
+    assert "at least 1 credit" in cli.refused("ledger", "refund", "tb_1", "--amount", "-1")
+    assert await pool.fetchval("SELECT count(*) FROM ledger_entries") == 2

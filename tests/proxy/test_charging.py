@@ -267,7 +267,7 @@ async def test_an_answer_too_large_to_keep_is_passed_on_and_charged(
 async def test_a_slow_client_slows_its_own_upstream_and_nobody_else(
     pool: Pool, http: httpx2.AsyncClient, product: str, upstream: ScriptedUpstream
 ) -> None:
-    holder = await create_holder(pool, 1000)
+    holder = await create_holder(pool, 100_000)
     events = [content("x" * 50_000)] * 1000
     upstream.script(event_stream(*events, USAGE, DONE))
     body = orjson.dumps({**CHAT, "stream": True})
@@ -281,7 +281,7 @@ async def test_a_slow_client_slows_its_own_upstream_and_nobody_else(
     slow = await upstream.received(1)
     for _ in range(30):
         answer = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
-        assert answer.status_code in {200, 402}
+        assert answer.status_code == 200
     # What the sockets and the buffers on the way take, of 50 MB.
     assert slow.bytes_sent < 25_000_000
     assert not slow.ended.is_set()

@@ -6,16 +6,16 @@ import asyncio
 from collections import Counter
 from typing import TYPE_CHECKING
 
+import httpx2
 import openai
 import pytest
 
 from tests.support.books import account_of, charges_of, create_holder
 from tests.support.chat import DONE, MESSAGES, USAGE, content
+from tests.support.product import serving
 from tests.support.upstream import Gate, ScriptedUpstream, event_stream
 
 if TYPE_CHECKING:
-    import httpx2
-
     from tests.support.chat import Sdk
     from tokenbalance.database.connections import Pool
 
@@ -53,8 +53,16 @@ async def test_fifty_at_once_on_a_balance_for_ten(
 
 
 async def test_exactly_as_many_are_admitted_at_one_moment_as_fit(
-    pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream
+    dsn: str, pool: Pool, upstream: ScriptedUpstream
 ) -> None:
+    async with (
+        serving(dsn, upstream.base_url, hold_wait_s=0) as product,
+        httpx2.AsyncClient(base_url=product, timeout=30) as http,
+    ):
+        await _fill(pool, http, upstream)
+
+
+async def _fill(pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream) -> None:
     holder = await create_holder(pool, 7 * (9 + 20) + 28)
     gate = Gate()
     upstream.always(event_stream(content("x"), gate, USAGE, DONE))

@@ -26,6 +26,8 @@ from tests.support.upstream import (
 from tokenbalance.ledger.book import Book
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from starlette.types import Message
 
     from tests.support.books import Holder
@@ -282,16 +284,17 @@ async def test_settlements_wait_for_the_database_to_come_back(
     )
     gate.open()
     assert (await asking).status_code == 200
+    assert await until_ended(pool, holder) == ["settled"]
     assert (await account_of(pool, holder)).balance == 988
 
 
 async def test_a_request_that_is_cancelled_by_the_server_is_settled(
-    dsn: str, pool: Pool, upstream: ScriptedUpstream
+    dsn: str, pool: Pool, upstream: ScriptedUpstream, tmp_path: Path
 ) -> None:
     holder = await create_holder(pool, 1000)
     gate = Gate()
     upstream.script(event_stream(content("one two"), gate, USAGE, DONE))
-    app = product_app(dsn, upstream.base_url)
+    app = product_app(dsn, upstream.base_url, data_dir=tmp_path)
     body = orjson.dumps(STREAM)
     scope = {
         "type": "http",
@@ -344,5 +347,7 @@ async def test_a_settlement_is_tried_until_it_is_committed(
     monkeypatch.setattr(Book, "settle", settle)
     answer = await post(http, holder, CHAT)
     assert answer.status_code == 200
+    # The client need not wait for what is safe on the disk.
+    assert await until_ended(pool, holder) == ["settled"]
     assert not faults
     assert len(await charges_of(pool, holder)) == 1

@@ -7,7 +7,7 @@ from itertools import count
 from typing import TYPE_CHECKING
 
 from tokenbalance.accounts.secrets import new_secret, prefix, sha256
-from tokenbalance.model import Caller, Hold, Purpose
+from tokenbalance.model import Caller, Claim, Hold, Purpose
 
 if TYPE_CHECKING:
     import asyncpg
@@ -71,7 +71,7 @@ async def place(
 ) -> Hold | None:
     """Place a hold as a chat would."""
     purpose = Purpose(request_id, "/chat/completions", "gpt-4o-mini")
-    return await book.place(holder.caller, purpose, wanted=wanted, minimum=minimum)
+    return await book.place(holder.caller, purpose, Claim(wanted, minimum))
 
 
 async def placed(book: Book, holder: Holder, request_id: str, wanted: int) -> Hold:
@@ -115,3 +115,17 @@ async def hold_states(pool: Pool, holder: Holder) -> list[str]:
         holder.account_id,
     )
     return [row["state"] for row in rows]
+
+
+async def entries_of(pool: Pool, holder: Holder) -> list[tuple[str, int, int]]:
+    """Read kind, amount and balance after of the account's entries, oldest first."""
+    rows = await pool.fetch(
+        "SELECT kind, amount, balance_after FROM ledger_entries WHERE account_id = $1 ORDER BY id",
+        holder.account_id,
+    )
+    return [(row["kind"], row["amount"], row["balance_after"]) for row in rows]
+
+
+async def end_leases(pool: Pool) -> None:
+    """Let every lease have ended a second ago, by the database's clock."""
+    await pool.execute("UPDATE holds SET lease_until = now() - interval '1 second'")

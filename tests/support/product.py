@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import tempfile
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import uvicorn
-
 from tokenbalance.app import create_app
-from tokenbalance.server import build_config
+from tokenbalance.server import Server, build_config
 from tokenbalance.settings import Settings
 
 if TYPE_CHECKING:
@@ -23,7 +23,10 @@ UPSTREAM_KEY = "sk-upstream-secret-of-the-operator"
 
 def product_app(dsn: str, upstream_url: str | None, **settings: Any) -> FastAPI:
     """Assemble the product, untouched by the environment of whoever runs the tests."""
-    values: dict[str, Any] = {"openai_api_key": UPSTREAM_KEY if upstream_url else None, **settings}
+    values: dict[str, Any] = {
+        "openai_api_key": UPSTREAM_KEY if upstream_url else None,
+        **settings,
+    }
     if upstream_url:
         values["openai_base_url"] = upstream_url
     settings_of_the_test = Settings(_env_file=None, **values)  # pyright: ignore[reportCallIssue]
@@ -40,9 +43,16 @@ async def serving(dsn: str, upstream_url: str | None, **settings: Any) -> AsyncG
         settings: further settings by field name.
 
     """
-    app = product_app(dsn, upstream_url, **settings)
+    with tempfile.TemporaryDirectory() as folder:
+        values: dict[str, Any] = {"data_dir": Path(folder), **settings}
+        async with _serving(product_app(dsn, upstream_url, **values)) as url:
+            yield url
+
+
+@asynccontextmanager
+async def _serving(app: FastAPI) -> AsyncGenerator[str]:
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
-    server = uvicorn.Server(build_config(lambda: app))  # pyright: ignore[reportArgumentType]
+    server = Server(build_config(lambda: app))  # pyright: ignore[reportArgumentType]
     running = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started:
         if running.done():

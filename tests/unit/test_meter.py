@@ -317,6 +317,97 @@ def test_comments_pass_as_soon_as_they_are_complete() -> None:
     assert stream.feed(b"\n") == b"\n"
 
 
+# What is released without a charge, and what is abandoned
+
+ERROR = 'data: {"error":{"message":"overloaded"}}\n\n'
+
+
+def test_after_a_released_error_usage_is_still_read_and_withheld() -> None:
+    stream = StreamMeter(hide_usage=False)
+    assert stream.feed(ERROR.encode()) == b""
+    assert stream.release().decode() == ERROR
+    assert not stream.withholding
+    assert stream.feed(chunk("Hi").encode()).decode() == chunk("Hi")
+    assert stream.feed(USAGE_CHUNK.encode()) == b""
+    assert said(stream) == (COUNTED, True, True, "Hi")
+    assert stream.take().decode() == USAGE_CHUNK
+
+
+@pytest.mark.parametrize("hide_usage", [False, True])
+def test_what_is_released_is_not_released_again(*, hide_usage: bool) -> None:
+    stream = StreamMeter(hide_usage=hide_usage)
+    stream.feed(ERROR.encode())
+    assert stream.release().decode() == ERROR
+    assert stream.release() == b""
+    assert stream.feed(DONE.encode()) == b""
+    assert stream.finish().decode() == DONE
+    assert said(stream) == (None, True, True, "")
+
+
+def abandoned(text: str, *, hide_usage: bool = False) -> tuple[str, str, StreamMeter]:
+    """What passed of a stream that broke off there, what was made of its end, and the meter."""
+    stream = StreamMeter(hide_usage=hide_usage)
+    passed = stream.feed(text.encode())
+    return passed.decode(), stream.abandon().decode(), stream
+
+
+@pytest.mark.parametrize("fragment", ["data", 'data: {"id"', f"data: {HEAD}[]", USAGE_CHUNK[:-4]])
+def test_of_an_abandoned_stream_a_fragment_not_yet_sent_is_dropped(fragment: str) -> None:
+    passed, rest, stream = abandoned(chunk("Hi") + fragment)
+    assert (passed, rest) == (chunk("Hi"), "")
+    assert not stream.ended
+
+
+def test_of_an_abandoned_stream_a_fragment_sent_in_part_is_ended_and_counted() -> None:
+    text = chunk("Hello")
+    fragment = text[: text.index("lo")]
+    passed, rest, stream = abandoned(fragment)
+    assert (passed, rest) == (fragment, "\n\n")
+    assert said(stream) == (None, False, False, "Hel")
+
+
+def test_of_an_abandoned_stream_usage_that_was_withheld_is_kept() -> None:
+    passed, rest, stream = abandoned(chunk("Hi") + USAGE_CHUNK + "data: [DO")
+    assert (passed, rest) == (chunk("Hi"), USAGE_CHUNK)
+    assert said(stream) == (COUNTED, False, False, "Hi")
+
+
+@pytest.mark.parametrize(
+    "fragment",
+    [
+        'event: response.completed\ndata: {"type":"response.completed","response":{"id":"r","usa',
+        'event: error\ndata: {"mess',
+    ],
+)
+def test_an_abandoned_end_that_lacks_data_is_none(fragment: str) -> None:
+    passed, rest, stream = abandoned(chunk("Hi") + fragment)
+    assert (passed + rest).rstrip("\n") == chunk("Hi").rstrip("\n")
+    assert not stream.ended
+
+
+@pytest.mark.parametrize("end", [DONE, final(), final("response.failed"), ERROR])
+@pytest.mark.parametrize("missing", [1, 2])
+def test_an_abandoned_end_that_lacks_only_its_blank_line_gets_one(end: str, missing: int) -> None:
+    passed, rest, stream = abandoned(end[:-missing])
+    assert passed == ""
+    assert rest.rstrip("\n") == end.rstrip("\n")
+    assert rest.endswith("\n\n")
+    assert stream.ended
+
+
+@pytest.mark.parametrize("hide_usage", [False, True])
+def test_wherever_a_stream_is_abandoned_what_is_sent_after_it_stands_alone(
+    *, hide_usage: bool
+) -> None:
+    for cut in range(len(CHAT) + 1):
+        passed, rest, stream = abandoned(CHAT[:cut], hide_usage=hide_usage)
+        sent = passed + rest
+        assert sent == "" or sent.endswith("\n\n")
+        assert stream.ended == (cut >= len(CHAT) - 2)
+        if hide_usage:
+            assert CHAT.replace(USAGE_CHUNK, "").startswith(sent.rstrip("\n"))
+
+
 # What is hidden
 
 

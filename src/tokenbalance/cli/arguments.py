@@ -8,6 +8,7 @@ ACTOR: Final = "cli"
 """Who made the ledger entries of these commands."""
 
 Email: TypeAlias = Annotated[str, typer.Argument(metavar="EMAIL", help="Whose; case is ignored.")]
+Note: TypeAlias = Annotated[str, typer.Option("--note", help="Why; kept in the ledger.")]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
 
 AMOUNTS_MAY_BE_NEGATIVE: Final = {"ignore_unknown_options": True}

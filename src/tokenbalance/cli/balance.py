@@ -7,7 +7,7 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tokenbalance.accounts.users import find_user
-from tokenbalance.cli.arguments import ACTOR, AMOUNTS_MAY_BE_NEGATIVE, AsJson, Email
+from tokenbalance.cli.arguments import ACTOR, AMOUNTS_MAY_BE_NEGATIVE, AsJson, Email, Note
 from tokenbalance.cli.database import transact
 from tokenbalance.cli.output import print_json, print_table
 from tokenbalance.database.tables import LedgerEntry, User
@@ -15,7 +15,6 @@ from tokenbalance.ledger.credits import Cause, add, set_balance
 
 app = typer.Typer(name="balance", help="Show and change balances, in credits.")
 
-Note: TypeAlias = Annotated[str, typer.Option("--note", help="Why; kept in the ledger.")]
 Entering: TypeAlias = Callable[[AsyncSession, int, int, Cause], Awaitable[LedgerEntry]]
 
 

@@ -1,22 +1,29 @@
-"""`tokenbalance ledger ...`: what happened to a balance, and the proof that the books are right."""
+"""`tokenbalance ledger ...`: what happened to a balance, refunds, and the proof of the books."""
 
 import asyncio
 from dataclasses import asdict
+from typing import Annotated, Final
 
 import asyncpg
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tokenbalance.accounts.users import find_user
-from tokenbalance.cli.arguments import AsJson, Email
+from tokenbalance.cli.arguments import ACTOR, AsJson, Email, Note
 from tokenbalance.cli.database import open_books, transact
 from tokenbalance.cli.output import Fields, print_json, print_line, print_table
 from tokenbalance.database.tables import LedgerEntry
 from tokenbalance.ledger import report
 from tokenbalance.ledger.audit import AuditReport, audit
+from tokenbalance.ledger.credits import Cause, refund
 from tokenbalance.settings import load_settings
 
-app = typer.Typer(name="ledger", help="List entries, and verify the books.")
+app = typer.Typer(name="ledger", help="List entries, refund requests, verify the books.")
+
+_COLUMNS: Final = (
+    *("id", "created_at", "kind", "amount", "balance_after"),
+    *("estimated", "actor", "request_id", "note"),
+)
 
 
 @app.command("list")
@@ -31,8 +38,32 @@ def list_entries(email: Email, *, as_json: AsJson = False) -> None:
     if as_json:
         print_json(found)
     else:
-        columns = "id created_at kind amount balance_after estimated actor request_id note"
-        print_table(columns.split(), found)
+        print_table(_COLUMNS, found)
+
+
+@app.command("refund")
+def refund_request(
+    request_id: Annotated[
+        str, typer.Argument(metavar="REQUEST_ID", help="As in x-tokenbalance-request-id.")
+    ],
+    *,
+    amount: Annotated[
+        int | None,
+        typer.Option(metavar="N", help="Credits.", show_default="all that it was charged"),
+    ] = None,
+    note: Note = "",
+    as_json: AsJson = False,
+) -> None:
+    """Give back what a request was charged, or a part of it, by an entry of its own."""
+
+    async def enter(session: AsyncSession) -> Fields:
+        return _entry_fields(await refund(session, request_id, amount, Cause(ACTOR, note)))
+
+    entered = transact(enter)
+    if as_json:
+        print_json(entered)
+    else:
+        print_table(_COLUMNS, [entered])
 
 
 @app.command("verify")
@@ -49,11 +80,13 @@ def verify_ledger(*, as_json: AsJson = False) -> None:
 
 
 async def _audit(dsn: str) -> AuditReport:
-    connection = await asyncpg.connect(dsn)
-    try:
-        return await audit(connection)
-    finally:
-        await connection.close()
+    # Two connections, for half of the work each.
+    async with (
+        asyncpg.create_pool(dsn, min_size=2, max_size=2) as pool,
+        pool.acquire() as connection,
+        pool.acquire() as second,
+    ):
+        return await audit(connection, second)
 
 
 def _print(verdict: AuditReport) -> None:

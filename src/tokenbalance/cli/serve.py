@@ -89,6 +89,7 @@ def _run(settings: Settings, *, sandbox: bool) -> int:
         workers=settings.web_concurrency,
         log_level=settings.log_level,
         forwarded_allow_ips=settings.forwarded_allow_ips,
+        shutdown_s=settings.shutdown_s,
         on_ready=partial(_say_what_is_next, keyless=keyless),
     )
 

@@ -1,13 +1,25 @@
 """Connections to Postgres: the pool of the request path, sessions for everything else.
 
 One DSN, read by asyncpg in both cases, so that a URL means the same to both. A connection is
-borrowed for one statement; nothing here is ever held while bytes flow.
+borrowed for one statement; nothing here is ever held while bytes flow, and nothing here waits for
+a server without a deadline:
+
+    no connection free, none can be made      TimeoutError at the deadline
+    no answer                                 TimeoutError at the deadline; what runs there is
+                                              cancelled and its connection closed, unseen by anyone
+    the task is cancelled                     the same, at once
+    the server is another, or says goodbye    closed, and so is every connection opened before
+    the statement failed                      the connection is used again
+
+No statement is sent twice from here: only its owner knows whether that is safe.
 """
 
 from __future__ import annotations
 
-from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, TypeAlias
+import asyncio
+import re
+from contextlib import asynccontextmanager, suppress
+from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import asyncpg
 from sqlalchemy.ext.asyncio import (
@@ -18,29 +30,226 @@ from sqlalchemy.ext.asyncio import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
-Pool: TypeAlias = "asyncpg.Pool[asyncpg.Record]"
+    from asyncpg.pool import PoolConnectionProxy
+
+    Borrowed: TypeAlias = PoolConnectionProxy[asyncpg.Record]
+
 Sessions: TypeAlias = async_sessionmaker[AsyncSession]
+T = TypeVar("T")
 
-CONNECT_TIMEOUT_S = 3.0
-STATEMENT_TIMEOUT_S = 5.0
+NAME: Final = "tokenbalance"
+"""What the server calls our connections."""
+STATEMENT_TIMEOUT_S: Final = 2.5
+"""From asking for a connection to the answer: what a client that waits 3 s for its 503 leaves."""
+CONNECT_TIMEOUT_S: Final = 3.0
+MANAGEMENT_TIMEOUT_S: Final = 60.0
+"""Of a statement off the request path."""
+CANCEL_TIMEOUT_S: Final = 0.5
+"""How long an abandoned connection waits for the server to confirm that its statement is over."""
+CLOSE_TIMEOUT_S: Final = STATEMENT_TIMEOUT_S + CANCEL_TIMEOUT_S
+"""How long a closing pool waits for the statements under way; each ends before by itself."""
+IDLE_CONNECTION_S: Final = 300.0
+"""Unused ones are closed before the firewalls and balancers between forget them (AWS: 350 s)."""
 
-UNAVAILABLE = (
-    OSError,  # refused, reset, and TimeoutError
+SESSION_OVER: Final = (
+    OSError,  # refused, reset, TLS, and TimeoutError
     asyncpg.InterfaceError,  # the pool or the connection is closed or in a wrong state
-    asyncpg.InternalClientError,  # the connection was lost between two of the driver's own steps
+    asyncpg.InternalClientError,  # lost between two of the driver's own steps; no host is writable
     asyncpg.PostgresConnectionError,
-    asyncpg.OperatorInterventionError,  # shutting down, starting up, cancelled
-    asyncpg.InsufficientResourcesError,  # too many connections, disk full
-    asyncpg.ReadOnlySQLTransactionError,  # connected to a standby
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.CannotConnectNowError,  # starting up, shutting down, recovering
+    asyncpg.DatabaseDroppedError,
+    asyncpg.IdleSessionTimeoutError,
+    asyncpg.IdleInTransactionSessionTimeoutError,
+    asyncpg.TransactionTimeoutError,  # unlike the statement's, it ends the session
+    asyncpg.ReadOnlySQLTransactionError,  # a standby, or what was the primary before a failover
+    asyncpg.InvalidSQLStatementNameError,  # a pooler gave us a session without what we prepared,
+    asyncpg.DuplicatePreparedStatementError,  # or with what others did
+    asyncpg.UnknownPostgresError,  # the code of a pooler or a provider, none of Postgres's own
+)
+"""After these a session is not used again, nor any that was opened before."""
+
+UNAVAILABLE: Final = (
+    *SESSION_OVER,
+    asyncpg.OperatorInterventionError,  # cancelled, by statement_timeout too
+    asyncpg.InsufficientResourcesError,  # too many connections, disk full, out of memory
+    asyncpg.TransactionRollbackError,  # deadlock, serialization
+    asyncpg.ObjectNotInPrerequisiteStateError,  # lock_timeout; the database accepts no connections
+    asyncpg.PostgresSystemError,  # I/O error
+    asyncpg.InternalServerError,  # corrupted data or index; a pooler's word for no server
     asyncpg.InvalidAuthorizationSpecificationError,  # the password is being changed
     asyncpg.InvalidCatalogNameError,  # no such database, as while one is restored
     asyncpg.UndefinedTableError,  # not migrated yet
-    asyncpg.DeadlockDetectedError,
-    asyncpg.SerializationError,
+    asyncpg.UndefinedColumnError,  # the same
+    asyncpg.InvalidCachedStatementError,  # migrated just now
 )
 """What means that the database cannot do it now, and not that the statement is wrong."""
+
+_NEXT_HOST: Final = (
+    OSError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.TargetServerAttributeNotMatched,
+)
+
+
+class Pool:
+    """The request path's connections: each statement borrows one and ends by its deadline.
+
+    Every method raises what asyncpg raises, and TimeoutError when `deadline_s` has passed, be it in
+    waiting for a connection, in making one, or in waiting for the answer. After a TimeoutError, a
+    lost connection or a cancellation the statement may or may not have been committed.
+    """
+
+    def __init__(self, connections: asyncpg.Pool[asyncpg.Record]) -> None:
+        self._connections = connections
+        self._answers = 0
+        self._abandoned: set[asyncio.Task[None]] = set()
+
+    async def fetch(
+        self, statement: str, *arguments: object, deadline_s: float = STATEMENT_TIMEOUT_S
+    ) -> list[asyncpg.Record]:
+        """Run a statement; returns its rows."""
+        return await self._run(lambda session: session.fetch(statement, *arguments), deadline_s)
+
+    async def fetchrow(
+        self, statement: str, *arguments: object, deadline_s: float = STATEMENT_TIMEOUT_S
+    ) -> asyncpg.Record | None:
+        """Run a statement; returns its first row, None when it has none."""
+        return await self._run(lambda session: session.fetchrow(statement, *arguments), deadline_s)
+
+    async def fetchval(  # pyright: ignore[reportAny]
+        self, statement: str, *arguments: object, deadline_s: float = STATEMENT_TIMEOUT_S
+    ) -> Any:  # noqa: ANN401 - the column's type  # pyright: ignore[reportExplicitAny]
+        """Run a statement; returns the first column of its first row, None when it has none."""
+        row = await self.fetchrow(statement, *arguments, deadline_s=deadline_s)
+        return None if row is None else row[0]
+
+    async def execute(
+        self, statement: str, *arguments: object, deadline_s: float = STATEMENT_TIMEOUT_S
+    ) -> str:
+        """Run a statement, or several without arguments; returns the command tag."""
+        return await self._run(lambda session: session.execute(statement, *arguments), deadline_s)
+
+    @asynccontextmanager
+    async def acquire(self, deadline_s: float = STATEMENT_TIMEOUT_S) -> AsyncGenerator[Borrowed]:
+        """Borrow a connection for a transaction; never on the request path.
+
+        The deadline is for getting it: whoever borrows it sets those of the statements.
+        """
+        async with asyncio.timeout(deadline_s):
+            session = await self._connections.acquire()
+        try:
+            yield session
+        except BaseException as error:
+            await self._give_back_after(error, session)
+            raise
+        await self._connections.release(session)
+
+    async def close(self) -> None:
+        """Wait for the statements under way, but not for long, and close every connection."""
+        with suppress(TimeoutError):
+            # On cancellation asyncpg terminates what is left.
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self._connections.close()
+
+    async def _run(self, statement: Callable[[Borrowed], Awaitable[T]], deadline_s: float) -> T:
+        answers = self._answers
+        try:
+            async with asyncio.timeout(deadline_s):
+                session = await self._connections.acquire()
+                try:
+                    answer = await statement(session)
+                except BaseException as error:
+                    await self._give_back_after(error, session)
+                    raise
+        except TimeoutError:
+            # A lock may be waited for; but when nobody was answered, no connection is trusted.
+            if self._answers == answers:
+                await self._connections.expire_connections()
+            raise
+        self._answers += 1
+        await self._connections.release(session)
+        return answer
+
+    async def _give_back_after(self, error: BaseException, session: Borrowed) -> None:
+        if isinstance(error, SESSION_OVER):
+            # Includes this one: an expired connection is closed when it is given back.
+            await self._connections.expire_connections()
+        elif not isinstance(error, asyncpg.PostgresError):
+            self._abandon(session)
+            return
+        await self._connections.release(session)
+
+    def _abandon(self, session: Borrowed) -> None:
+        """Close a connection on which something still runs, without waiting for it here."""
+        closing = asyncio.create_task(_cancel_and_close(session))
+        self._abandoned.add(closing)
+        closing.add_done_callback(self._abandoned.discard)
+
+
+async def _cancel_and_close(session: Borrowed) -> None:
+    """Have the server cancel what runs, lest a statement given up be committed much later."""
+    with suppress(Exception):  # closed all the same
+        await session.close(timeout=CANCEL_TIMEOUT_S)
+
+
+class _Hosts:
+    """The servers that an address names; each has a share of the time, for one may be silent."""
+
+    def __init__(self, dsn: str, name: str) -> None:
+        self._dsns = _one_host_each(dsn)
+        self._name = name
+        self._timeout_s = STATEMENT_TIMEOUT_S / len(self._dsns)
+
+    async def connect(
+        self, *_arguments: object, **_options: object
+    ) -> asyncpg.Connection[asyncpg.Record]:
+        """Connect to the first that will do, beginning with the one that did last.
+
+        The arguments are the pool's, which knows nothing that is not known here.
+        """
+        *others, last = self._dsns
+        for other in others:
+            with suppress(*_NEXT_HOST):
+                return await self._connect(other)
+        return await self._connect(last)
+
+    async def _connect(self, dsn: str) -> asyncpg.Connection[asyncpg.Record]:
+        connection = await asyncpg.connect(
+            dsn,
+            timeout=self._timeout_s,
+            connection_class=_Connection,
+            # Poolers take no other setting with the start of a session.
+            server_settings={"application_name": self._name},
+        )
+        self._dsns = [dsn, *(other for other in self._dsns if other != dsn)]
+        return connection
+
+
+def _one_host_each(dsn: str) -> list[str]:
+    """Split an address of several hosts; what is no URL is left to asyncpg."""
+    parts = re.fullmatch(r"(\w+://(?:[^/?#]*@)?)([^/?#@]*,[^/?#@]*)((?:[/?#].*)?)", dsn, re.DOTALL)
+    if parts is None:
+        return [dsn]
+    before, hosts, after = parts.groups()
+    return [f"{before}{host}{after}" for host in hosts.split(",")]
+
+
+class _Connection(asyncpg.Connection):
+    """A connection whose closing takes no time, unless it is given some.
+
+    asyncpg's pool closes expired connections politely and waits for the server's answer, which one
+    that has stopped never gives. To Postgres the end of the stream says as much.
+    """
+
+    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's
+        if timeout is None:
+            self.terminate()
+        else:
+            await super().close(timeout=timeout)
 
 
 async def _keep_session(_connection: object) -> None:
@@ -48,29 +257,46 @@ async def _keep_session(_connection: object) -> None:
 
 
 @asynccontextmanager
-async def open_pool(dsn: str, size: int) -> AsyncGenerator[Pool]:
-    """Open the request path's pool; connections are made when first needed."""
-    pool = asyncpg.create_pool(
+async def open_pool(dsn: str, size: int, name: str = NAME) -> AsyncGenerator[Pool]:
+    """Open the request path's pool; connections are made when first needed.
+
+    Args:
+        dsn: the database; of several hosts, the first that answers and fits is used.
+        size: how many connections at most.
+        name: what the server calls them in `pg_stat_activity`.
+
+    """
+    connections = await asyncpg.create_pool(
         dsn,
         min_size=0,
         max_size=size,
+        max_inactive_connection_lifetime=IDLE_CONNECTION_S,
+        connect=_Hosts(dsn, name).connect,
+        connection_class=_Connection,
         reset=_keep_session,
-        timeout=CONNECT_TIMEOUT_S,
-        command_timeout=STATEMENT_TIMEOUT_S,
-        server_settings={"application_name": "tokenbalance"},
     )
-    async with pool:
+    pool = Pool(connections)
+    try:
         yield pool
+    finally:
+        await pool.close()
 
 
-def create_engine(dsn: str) -> AsyncEngine:
-    """Create the engine of everything that is not the request path."""
+def create_engine(dsn: str, timeout_s: float | None = MANAGEMENT_TIMEOUT_S) -> AsyncEngine:
+    """Create the engine of everything that is not the request path.
+
+    Args:
+        dsn: the database.
+        timeout_s: how long a statement may take; None for as long as it takes, as in migrations.
+
+    """
 
     async def connect() -> asyncpg.Connection:
         return await asyncpg.connect(
             dsn,
             timeout=CONNECT_TIMEOUT_S,
-            server_settings={"application_name": "tokenbalance"},
+            command_timeout=timeout_s,
+            server_settings={"application_name": NAME},
         )
 
     return create_async_engine("postgresql+asyncpg://", async_creator=connect, pool_pre_ping=True)

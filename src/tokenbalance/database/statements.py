@@ -1,10 +1,17 @@
 """The SQL of the request path, written out and named, and nothing else.
 
-Each statement is one transaction on one account. `accounts` is always locked by the UPDATE of its
-one row, and a hold's row before it, so that two statements can never wait for each other.
+Each statement is one transaction, on one account but for those that renew and look. `accounts` is
+always locked by the UPDATE of its one row, and a hold's row before it, so that two ends can never
+wait for each other.
 """
 
-FIND_CALLER = """
+from typing import Final
+
+WHICH_BOOKS: Final = """
+SELECT id FROM books
+"""
+
+FIND_CALLER: Final = """
 -- $1 SHA-256 of the secret
 SELECT a.user_id, k.account_id, k.id AS key_id,
        a.balance - a.held + a.overdraft AS available, k.last_used_at
@@ -17,43 +24,50 @@ SELECT a.user_id, k.account_id, k.id AS key_id,
    AND u.is_active
 """
 
-TOUCH_KEY = """
+TOUCH_KEY: Final = """
 -- $1 key
 UPDATE api_keys SET last_used_at = now() WHERE id = $1
 """
 
-PLACE = """
--- $1 account, $2 request, $3 key, $4 wanted, $5 minimum, $6 endpoint, $7 model
+PLACE: Final = """
+-- $1 account, $2 request, $3 key, $4 wanted, $5 minimum, $6 endpoint, $7 model, $8 known input,
+-- $9 lease in seconds, $10 position among the waiters or null
 -- Reserves what is wanted, or all that the balance affords when that is less but enough to be
--- of use. One conditional UPDATE: there is no moment between the check and the act.
+-- of use, and leaves what those wait for who came before. One conditional UPDATE: there is no
+-- moment between the check and the act.
 WITH account AS (
     UPDATE accounts
        SET held = held + least($4, balance + overdraft)
      WHERE id = $1
        AND least($4, balance + overdraft) >= $5
-       AND least($4, balance + overdraft) <= balance - held + overdraft
+       AND least($4, balance + overdraft) <= balance - held + overdraft - (
+               SELECT coalesce(sum(wanted), 0)
+                 FROM waiters
+                WHERE account_id = $1 AND alive_until > now()
+                  AND ($10::bigint IS NULL OR position < $10))
     RETURNING least($4, balance + overdraft) AS amount
 )
-INSERT INTO holds (account_id, request_id, key_id, amount, endpoint, model)
-SELECT $1, $2, $3, amount, $6, $7
+INSERT INTO holds
+       (account_id, request_id, key_id, amount, endpoint, model, known_input, lease_until)
+SELECT $1, $2, $3, amount, $6, $7, $8, now() + make_interval(secs => $9)
   FROM account
 RETURNING amount
 """
 
-FUNDS = """
+FUNDS: Final = """
 -- $1 account
 SELECT balance, held, overdraft FROM accounts WHERE id = $1
 """
 
-SETTLE = """
+# The compare-and-set on the hold's state is what makes a charge happen once: when it finds no
+# open hold, nothing below it finds a row either.
+_CHARGE: Final = """
 -- $1 account, $2 request, $3 charge, $4 estimated,
 -- $5..$11 input, cached input, output, reasoning, audio input, audio output, total
--- The compare-and-set on the hold's state is what makes a charge happen once: when it finds no
--- open hold, nothing below it finds a row either.
 WITH hold AS (
     UPDATE holds
-       SET state = 'settled', ended_at = now()
-     WHERE account_id = $1 AND request_id = $2 AND state = 'open'
+       SET state = '{state}', ended_at = now()
+     WHERE account_id = $1 AND request_id = $2 AND state = 'open'{only_if}
     RETURNING amount
 ), account AS (
     UPDATE accounts
@@ -63,8 +77,8 @@ WITH hold AS (
     RETURNING balance, held, hold.amount AS hold_amount
 ), entry AS (
     INSERT INTO ledger_entries
-           (account_id, kind, amount, balance_after, request_id, actor, estimated)
-    SELECT $1, 'charge', -$3, balance, $2, 'proxy', $4
+           (account_id, kind, amount, balance_after, request_id, actor, note, estimated)
+    SELECT $1, 'charge', -$3, balance, $2, '{actor}', '{note}', $4
       FROM account
 ), record AS (
     INSERT INTO usage
@@ -76,7 +90,61 @@ WITH hold AS (
 SELECT balance, held FROM account
 """
 
-VOID = """
+SETTLE: Final = _CHARGE.format(state="settled", only_if="", actor="proxy", note="")
+
+EXPIRE: Final = _CHARGE.format(
+    state="expired",
+    # $12: the process is known to be gone. Otherwise the lease must have ended, on this clock.
+    only_if=" AND ($12 OR lease_until < now())",
+    actor="sweep",
+    note="its process was gone",
+)
+
+CORRECT: Final = """
+-- Parameters as those of a charge.
+-- The true usage of a request whose hold had expired by then: the ledger gets the difference, and
+-- the record of usage the truth. Once, by compare-and-set on corrected_at.
+WITH before AS (
+    SELECT u.charge
+      FROM usage u
+      JOIN holds h ON h.account_id = u.account_id AND h.request_id = u.request_id
+     WHERE u.account_id = $1 AND u.request_id = $2
+       AND h.state = 'expired' AND u.corrected_at IS NULL
+       FOR UPDATE OF u
+), record AS (
+    UPDATE usage u
+       SET charge = $3, estimated = $4, input = $5, cached_input = $6, output = $7,
+           reasoning = $8, audio_input = $9, audio_output = $10, total = $11,
+           overrun = greatest($3 - h.amount, 0), corrected_at = now()
+      FROM before, holds h
+     WHERE u.account_id = $1 AND u.request_id = $2
+       AND h.account_id = $1 AND h.request_id = $2
+    RETURNING before.charge AS charged
+), account AS (
+    UPDATE accounts SET balance = balance + charged - $3 FROM record WHERE id = $1
+    RETURNING balance, held, charged
+), entry AS (
+    INSERT INTO ledger_entries
+           (account_id, kind, amount, balance_after, request_id, actor, note, estimated)
+    SELECT $1, 'adjustment', charged - $3, balance, $2, 'proxy',
+           'true usage of a request that was charged by estimate', $4
+      FROM account
+     WHERE charged <> $3
+)
+SELECT balance, held FROM account
+"""
+
+ENDED: Final = """
+-- $1 account, $2 request
+-- What a hold that has ended was charged, and the account as it is now.
+SELECT u.charge, a.balance, a.held
+  FROM holds h
+  JOIN accounts a ON a.id = h.account_id
+  LEFT JOIN usage u ON u.account_id = h.account_id AND u.request_id = h.request_id
+ WHERE h.account_id = $1 AND h.request_id = $2
+"""
+
+VOID: Final = """
 -- $1 account, $2 request
 WITH hold AS (
     UPDATE holds
@@ -85,4 +153,84 @@ WITH hold AS (
     RETURNING amount
 )
 UPDATE accounts SET held = held - hold.amount FROM hold WHERE id = $1
+"""
+
+FORESTALL: Final = """
+-- $1 account, $2 request, $3 key, $4 endpoint
+-- Where no hold was placed, a voided one takes its place, so that a statement that is still on its
+-- way can no longer place it; one that is just placing it is waited for. VOID does the rest.
+INSERT INTO holds (account_id, request_id, key_id, amount, endpoint, state, ended_at)
+VALUES ($1, $2, $3, 1, $4, 'voided', now())
+ON CONFLICT (account_id, request_id) DO NOTHING
+"""
+
+RENEW: Final = """
+-- $1 accounts, $2 requests, $3 known inputs or nulls, $4 known outputs or nulls,
+-- $5 lease in seconds
+UPDATE holds
+   SET lease_until = now() + make_interval(secs => $5),
+       known_input = coalesce(k.input, known_input),
+       known_output = coalesce(k.output, known_output)
+  FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[])
+       AS k (account_id, request_id, input, output)
+ WHERE holds.account_id = k.account_id AND holds.request_id = k.request_id
+   AND state = 'open'
+"""
+
+LAPSED: Final = """
+-- $1 how many
+-- Open holds whose lease has ended, but for those that somebody is ending right now.
+SELECT account_id, request_id, amount, known_input, known_output
+  FROM holds
+ WHERE state = 'open' AND lease_until < now()
+ ORDER BY lease_until
+ LIMIT $1
+   FOR UPDATE SKIP LOCKED
+"""
+
+KNOWN: Final = """
+-- $1 account, $2 request
+SELECT amount, known_input, known_output
+  FROM holds
+ WHERE account_id = $1 AND request_id = $2
+"""
+
+ENTER: Final = """
+-- $1 account, $2 wanted, $3 seconds for which the waiter counts as there
+INSERT INTO waiters (account_id, wanted, alive_until)
+VALUES ($1, $2, now() + make_interval(secs => $3))
+RETURNING position
+"""
+
+LEAVE: Final = """
+-- $1 account, $2 position
+DELETE FROM waiters WHERE account_id = $1 AND position = $2
+"""
+
+STAY: Final = """
+-- $1 accounts, $2 positions, $3 seconds
+UPDATE waiters w
+   SET alive_until = now() + make_interval(secs => $3)
+  FROM unnest($1::bigint[], $2::bigint[]) AS k (account_id, position)
+ WHERE w.account_id = k.account_id AND w.position = k.position
+"""
+
+PROMISING: Final = """
+-- $1 accounts, $2 positions, $3 wanted, $4 minimum
+-- Those of the waiters who are worth another try: it fits now, or never will.
+SELECT k.position
+  FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
+       AS k (account_id, position, wanted, minimum)
+  JOIN accounts a ON a.id = k.account_id
+ WHERE balance + overdraft < k.minimum
+    OR least(k.wanted, balance + overdraft) <= balance - held + overdraft - (
+           SELECT coalesce(sum(w.wanted), 0)
+             FROM waiters w
+            WHERE w.account_id = k.account_id AND w.alive_until > now()
+              AND w.position < k.position)
+"""
+
+FORGET_WAITERS: Final = """
+-- Of processes that are gone.
+DELETE FROM waiters WHERE alive_until < now() - interval '1 minute'
 """

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from typing import Any, ClassVar, TypeAlias
+from uuid import UUID
 
 from sqlalchemy import (
     BigInteger,
@@ -21,6 +22,7 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     Text,
+    Uuid,
     func,
     text,
 )
@@ -31,7 +33,7 @@ HOLD_STATES = ("open", "settled", "voided", "expired")
 ENTRY_KINDS = ("grant", "top-up", "set", "charge", "refund", "adjustment", "expiry")
 
 
-TableArgs: TypeAlias = tuple[SchemaItem, ...]
+TableArgs: TypeAlias = tuple[SchemaItem | dict[str, list[str]], ...]
 
 
 def _one_of(column: str, values: tuple[str, ...]) -> str:
@@ -56,7 +58,18 @@ class Base(DeclarativeBase):
         bool: Boolean,
         bytes: LargeBinary,
         datetime: DateTime(timezone=True),
+        UUID: Uuid,
     }
+
+
+class Books(Base):
+    """Which books these are, in one row: a journal must not be applied to others."""
+
+    __tablename__ = "books"
+    __table_args__: TableArgs = (CheckConstraint("single", "single_row"),)
+
+    id: Mapped[UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
+    single: Mapped[bool] = mapped_column(unique=True, server_default=text("true"))
 
 
 class User(Base):
@@ -131,6 +144,7 @@ class HoldRecord(Base):
         CheckConstraint("amount > 0", "amount_positive"),
         CheckConstraint(_one_of("state", HOLD_STATES), "state_known"),
         CheckConstraint("(state = 'open') = (ended_at IS NULL)", "ended_iff_not_open"),
+        CheckConstraint("least(known_input, known_output) >= 0", "known_not_negative"),
         Index(
             "ix_holds_open",
             "account_id",
@@ -148,6 +162,31 @@ class HoldRecord(Base):
     model: Mapped[str | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     ended_at: Mapped[datetime | None]
+    lease_until: Mapped[datetime] = mapped_column(server_default=func.now())
+    """Until then its process answers for it; later the sweep may end it."""
+    known_input: Mapped[int] = mapped_column(server_default=text("0"))
+    """Tokens that are known to be used if the process should be gone: first the estimate of the
+    input, later what was counted."""
+    known_output: Mapped[int] = mapped_column(server_default=text("0"))
+
+
+class Waiter(Base):
+    """A request that waits for open holds of its account, in the order of arrival.
+
+    Unlogged: after a crash of the database nobody waits any more.
+    """
+
+    __tablename__ = "waiters"
+    __table_args__: TableArgs = (
+        CheckConstraint("wanted > 0", "wanted_positive"),
+        {"prefixes": ["UNLOGGED"]},
+    )
+
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), primary_key=True)
+    position: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    wanted: Mapped[int]
+    alive_until: Mapped[datetime]
+    """Until then its process is taken to be there; renewed while it waits."""
 
 
 class LedgerEntry(Base):
@@ -216,3 +255,5 @@ class UsageRecord(Base):
     """Credits by which the charge exceeded the hold; 0 unless an estimate was too low."""
     estimated: Mapped[bool]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    corrected_at: Mapped[datetime | None]
+    """When the true usage replaced what an expired hold was charged, once."""

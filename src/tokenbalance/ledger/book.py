@@ -1,20 +1,38 @@
-"""The book of holds: place, settle, void. Each is one statement and one commit.
+"""The book of holds: place, and the four ends. Each is one statement and one commit.
 
-Knows accounts and credits; must never know of HTTP, and never check before it acts.
+    place ---> open ---> settled    the charge of what was used
+                    |--> voided     nothing was used
+                    `--> expired    charged what was known; its process was gone
+                           `-- correct: the true usage turned up, the difference is entered
+
+Every end is a compare-and-set on the hold's state, so each can be tried again at any time: when an
+answer was lost, by another process, from a journal. Knows accounts and credits; must never know of
+HTTP, and never check before it acts.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
+
+import asyncpg
 
 from tokenbalance.database import statements
 from tokenbalance.ledger.rates import charge_for
-from tokenbalance.model import Charge, Hold
+from tokenbalance.model import Charge, Hold, Usage
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from uuid import UUID
+
     from tokenbalance.database.connections import Pool
-    from tokenbalance.model import Caller, Purpose, Usage
+    from tokenbalance.model import Caller, Claim, Purpose
+
+LEASE_S: Final = 60.0
+
+
+class UnknownHold(LookupError):
+    """These books have never held anything for this request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,9 +44,22 @@ class Funds:
     overdraft: int
 
     @property
+    def limit(self) -> int:
+        """What holds may take when nothing is held, in credits."""
+        return self.balance + self.overdraft
+
+    @property
     def available(self) -> int:
         """What a hold may still take, in credits."""
-        return self.balance - self.held + self.overdraft
+        return self.limit - self.held
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """An open hold, and what its request is known to have used."""
+
+    hold: Hold
+    usage: Usage
 
 
 class Book:
@@ -37,21 +68,30 @@ class Book:
     Raises what asyncpg raises; `database.connections.UNAVAILABLE` says which of it may pass.
     """
 
-    def __init__(self, pool: Pool) -> None:
+    def __init__(self, pool: Pool, lease_s: float = LEASE_S) -> None:
         self._pool = pool
+        self.lease_s = lease_s
+        """How long a hold outlives the last sign of life of its process."""
+        self.on_release: Callable[[int], None] | None = None
+        """Told the account when credits of it were released here."""
+
+    async def name(self) -> str:
+        """Tell which books these are."""
+        return str(cast("UUID", await self._pool.fetchval(statements.WHICH_BOOKS)))
 
     async def place(
-        self,
-        caller: Caller,
-        purpose: Purpose,
-        *,
-        wanted: int,
-        minimum: int,
+        self, caller: Caller, purpose: Purpose, claim: Claim, *, position: int | None = None
     ) -> Hold | None:
-        """Reserve `wanted` credits, or what the balance affords if that is at least `minimum`.
+        """Reserve what is claimed, or what the balance affords if that is at least the minimum.
 
         Open holds of the account are not taken into what the balance affords: a request is capped
         because the account is nearly empty, never because it is busy.
+
+        Args:
+            caller: whose account and key.
+            purpose: what for.
+            claim: how much.
+            position: the request's own among the waiters; None lets all of them go first.
 
         Returns:
             The hold, or None when it does not fit at this moment.
@@ -62,10 +102,13 @@ class Book:
             caller.account_id,
             purpose.request_id,
             caller.key_id,
-            wanted,
-            minimum,
+            claim.wanted,
+            claim.minimum,
             purpose.endpoint,
             purpose.model,
+            claim.known_input,
+            self.lease_s,
+            position,
         )
         if row is None:
             return None
@@ -78,15 +121,114 @@ class Book:
         return Funds(0, 0, 0) if row is None else Funds(*cast("tuple[int, int, int]", tuple(row)))
 
     async def settle(self, hold: Hold, usage: Usage) -> Charge | None:
-        """End a hold with the charge for what was used.
+        """End a hold with the charge for what was used, or correct that of an expired one.
 
         Returns:
-            The charge, or None when the hold had already ended: then nothing changed.
+            The charge; None when the hold was voided before, and nothing changed. A hold that was
+            settled before keeps the charge it has.
+
+        Raises:
+            UnknownHold: it was never placed.
 
         """
+        charge = await self._charge(statements.SETTLE, hold, usage)
+        if charge is not None:
+            self._released(hold.account_id)
+            return charge
+        # Settled before (an answer that was lost), or expired.
+        await self.correct(hold, usage)
+        return await self._ended(hold)
+
+    async def correct(self, hold: Hold, usage: Usage) -> None:
+        """Enter the true usage of a hold that had expired; at most once, else nothing changes."""
+        _ = await self._charge(statements.CORRECT, hold, usage)
+
+    async def expire(self, hold: Hold, usage: Usage, *, orphaned: bool = False) -> bool:
+        """End a hold whose process is gone with the charge for what is known.
+
+        Args:
+            hold: the hold.
+            usage: what is known, estimated.
+            orphaned: the process is known to be gone; otherwise the lease must have ended.
+
+        Returns:
+            Whether it was ended here and now.
+
+        """
+        charge = await self._charge(statements.EXPIRE, hold, usage, orphaned)
+        if charge is not None:
+            self._released(hold.account_id)
+        return charge is not None
+
+    async def void(self, hold: Hold) -> None:
+        """End a hold without a charge; when it has already ended, nothing changes."""
+        await self._pool.execute(statements.VOID, hold.account_id, hold.request_id)
+        self._released(hold.account_id)
+
+    async def forestall(self, caller: Caller, purpose: Purpose) -> None:
+        """Void a hold that may or may not have been placed, or may yet be.
+
+        Raises:
+            UnknownHold: these books have no such account or key.
+
+        """
+        try:
+            await self._pool.execute(
+                statements.FORESTALL,
+                caller.account_id,
+                purpose.request_id,
+                caller.key_id,
+                purpose.endpoint,
+            )
+        except asyncpg.ForeignKeyViolationError:
+            raise UnknownHold(purpose.request_id) from None
+        await self.void(Hold(purpose.request_id, caller.account_id, 0))
+
+    async def renew(self, holds: Sequence[tuple[Hold, Usage | None]]) -> None:
+        """Renew the leases of open holds, and note what is known to be used; one statement.
+
+        Args:
+            holds: each with what was seen so far, None to leave what is noted.
+
+        """
+        await self._pool.execute(
+            statements.RENEW,
+            [hold.account_id for hold, _ in holds],
+            [hold.request_id for hold, _ in holds],
+            [None if seen is None else seen.input for _, seen in holds],
+            [None if seen is None else seen.output for _, seen in holds],
+            self.lease_s,
+        )
+
+    async def lapsed(self, limit: int) -> list[Known]:
+        """Find open holds whose lease has ended, by the database's clock."""
+        rows = await self._pool.fetch(statements.LAPSED, limit)
+        return [
+            _known(Hold(request_id, account_id, amount), known_input, known_output)
+            for account_id, request_id, amount, known_input, known_output in cast(
+                "list[tuple[int, str, int, int, int]]", [tuple(row) for row in rows]
+            )
+        ]
+
+    async def known(self, account_id: int, request_id: str) -> Known:
+        """Read what is known of one hold.
+
+        Raises:
+            UnknownHold: it was never placed.
+
+        """
+        row = await self._pool.fetchrow(statements.KNOWN, account_id, request_id)
+        if row is None:
+            raise UnknownHold(request_id)
+        amount, known_input, known_output = cast("tuple[int, int, int]", tuple(row))
+        return _known(Hold(request_id, account_id, amount), known_input, known_output)
+
+    async def _charge(
+        self, statement: str, hold: Hold, usage: Usage, *more: object
+    ) -> Charge | None:
         amount = charge_for(usage)
         row = await self._pool.fetchrow(
-            statements.SETTLE,
+            statement,
             hold.account_id,
             hold.request_id,
             amount,
@@ -98,12 +240,26 @@ class Book:
             usage.audio_input,
             usage.audio_output,
             usage.total,
+            *more,
         )
         if row is None:
             return None
         balance, held = cast("tuple[int, int]", tuple(row))
         return Charge(amount, balance, held)
 
-    async def void(self, hold: Hold) -> None:
-        """End a hold without a charge; when it has already ended, nothing changes."""
-        await self._pool.execute(statements.VOID, hold.account_id, hold.request_id)
+    async def _ended(self, hold: Hold) -> Charge | None:
+        row = await self._pool.fetchrow(statements.ENDED, hold.account_id, hold.request_id)
+        if row is None:
+            raise UnknownHold(hold.request_id)
+        amount, balance, held = cast("tuple[int | None, int, int]", tuple(row))
+        return None if amount is None else Charge(amount, balance, held)
+
+    def _released(self, account_id: int) -> None:
+        if self.on_release is not None:
+            self.on_release(account_id)
+
+
+def _known(hold: Hold, known_input: int, known_output: int) -> Known:
+    total = known_input + known_output
+    usage = Usage(input=known_input, output=known_output, total=total, estimated=True)
+    return Known(hold, usage)

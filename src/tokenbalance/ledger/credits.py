@@ -1,4 +1,4 @@
-"""Entries that people make: grants, top-ups, adjustments, and setting a balance.
+"""Entries that people make: grants, top-ups, adjustments, refunds, and setting a balance.
 
 Each locks the account's row, so that the balance it writes follows from the one before, and adds
 one ledger entry, in the caller's transaction. Never commits, never touches holds.
@@ -9,17 +9,20 @@ one ledger entry, in the caller's transaction. Never commits, never touches hold
     |-- AmountTooLarge
     |-- BalanceTooLow
     |-- InvalidNote
-    `-- UnknownAccount
+    |-- NothingToRefund
+    |-- RefundTooLarge
+    |-- UnknownAccount
+    `-- UnknownRequest
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import func
+from sqlalchemy import func, select
 
-from tokenbalance.database.tables import Account, LedgerEntry
+from tokenbalance.database.tables import Account, HoldRecord, LedgerEntry
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -34,7 +37,7 @@ class CreditError(Exception):
 
 
 class AmountNotPositive(CreditError):
-    """A grant gives; it never takes."""
+    """Grants and refunds give; they never take."""
 
 
 class AmountZero(CreditError):
@@ -53,8 +56,20 @@ class InvalidNote(CreditError):
     """A note with control characters, or a very long one."""
 
 
+class NothingToRefund(CreditError):
+    """The request was never charged, or has all of it back."""
+
+
+class RefundTooLarge(CreditError):
+    """More than is left of what the request was charged."""
+
+
 class UnknownAccount(CreditError):
     """No account has this id."""
+
+
+class UnknownRequest(CreditError):
+    """No request has this id."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +79,8 @@ class Cause:
     actor: str
     """`cli`, or a user's e-mail."""
     note: str = ""
+    request_id: str | None = None
+    """The request that it is about."""
 
 
 async def grant(session: AsyncSession, account_id: int, amount: int, cause: Cause) -> LedgerEntry:
@@ -112,6 +129,61 @@ async def set_balance(
     return await _enter(session, account, "set", target - account.balance, cause)
 
 
+async def refund(
+    session: AsyncSession, request_id: str, amount: int | None, cause: Cause
+) -> LedgerEntry:
+    """Give back what a request was charged, or a part of it.
+
+    Args:
+        session: the caller's transaction.
+        request_id: which request.
+        amount: credits; None for all that is left of the charge, its correction and earlier
+            refunds taken into account.
+        cause: who and why.
+
+    Raises:
+        CreditError: as drawn above.
+
+    """
+    if amount is not None and amount <= 0:
+        msg = "a refund is at least 1 credit"
+        raise AmountNotPositive(msg)
+    # The lock first, so that of two refunds the second sees what the first has left.
+    account = await _lock(session, await _account_of(session, request_id))
+    left = await _refundable(session, account.id, request_id)
+    if amount is not None and amount > left:
+        msg = f"only {left:,} credits are left of what request {request_id} was charged"
+        raise RefundTooLarge(msg)
+    return await _enter(
+        session, account, "refund", amount or left, replace(cause, request_id=request_id)
+    )
+
+
+async def _account_of(session: AsyncSession, request_id: str) -> int:
+    query = select(HoldRecord.account_id).where(HoldRecord.request_id == request_id)
+    # Text that Postgres cannot hold is no request's id, and not worth asking for.
+    account_id = await session.scalar(query) if request_id.isprintable() else None
+    if account_id is None:
+        msg = f"no request has the id {request_id!a}"
+        raise UnknownRequest(msg)
+    return account_id
+
+
+async def _refundable(session: AsyncSession, account_id: int, request_id: str) -> int:
+    """Credits that the request has cost until now: its charge and correction, less refunds."""
+    entries = select(func.count(), -func.coalesce(func.sum(LedgerEntry.amount), 0)).where(
+        LedgerEntry.account_id == account_id, LedgerEntry.request_id == request_id
+    )
+    number, left = (await session.execute(entries)).one()
+    if number == 0:
+        msg = f"request {request_id} was never charged"
+        raise NothingToRefund(msg)
+    if left <= 0:
+        msg = f"nothing is left to refund of request {request_id}"
+        raise NothingToRefund(msg)
+    return int(left)
+
+
 async def _lock(session: AsyncSession, account_id: int) -> Account:
     """Read the account as it is now, and keep holds and settlements waiting until the commit."""
     account = await session.get(
@@ -144,6 +216,7 @@ async def _enter(
         kind=kind,
         amount=amount,
         balance_after=balance,
+        request_id=cause.request_id,
         actor=cause.actor,
         note=cause.note,
         # When it happened, not when the transaction began, which may have waited for the lock.

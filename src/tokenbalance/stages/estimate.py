@@ -7,12 +7,13 @@ only finds the rule and says which of two measures to use. It knows no balance a
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
-from functools import partial
+from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.document import optional_boolean, optional_object, require_string
-from tokenbalance.model import Metering
+from tokenbalance.model import Metering, Usage
 from tokenbalance.tokens import chat, completions, embeddings, responses
 from tokenbalance.tokens.counting import byte_bound, count_tokens
 from tokenbalance.tokens.models import check_model_name, encoding_for, model_for
@@ -51,6 +52,39 @@ def count(endpoint: Endpoint, document: Document) -> Estimate:
     """
     encoding = encoding_for(require_string(document, "model"))
     return replace(_estimate(endpoint, document, partial(count_tokens, encoding)), counted=True)
+
+
+class UsageCounter:
+    """Counts what a request has used when the upstream does not say: its input, and a text.
+
+    Called again with a text that goes on from the one before, it counts what is new only.
+    """
+
+    def __init__(self, endpoint: Endpoint, document: Document) -> None:
+        self._endpoint = endpoint
+        self._document = document
+        self._counted = ""
+        self._output = 0
+        # A renewal of the lease may count in one thread while the end is counted in another.
+        self._lock = threading.Lock()
+
+    def __call__(self, text: str) -> Usage:
+        """Count; a matter of CPU time."""
+        with self._lock:
+            return self._count(text)
+
+    def _count(self, text: str) -> Usage:
+        if not text.startswith(self._counted):
+            self._counted, self._output = "", 0
+        new = text[len(self._counted) :]
+        self._output += count_tokens(encoding_for(require_string(self._document, "model")), new)
+        self._counted = text
+        total = self._input + self._output
+        return Usage(input=self._input, output=self._output, total=total, estimated=True)
+
+    @cached_property
+    def _input(self) -> int:
+        return count(self._endpoint, self._document).input_tokens
 
 
 def _estimate(endpoint: Endpoint, document: Document, measure: Measure) -> Estimate:

@@ -1,4 +1,7 @@
-"""Estimate to hold: reserve the ceiling, or say what is missing. Nothing is sent before this."""
+"""Estimate to hold: reserve the ceiling, wait for it, or say what is missing.
+
+Nothing is sent before this.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,13 @@ from typing import TYPE_CHECKING
 
 from tokenbalance.errors import InsufficientQuota
 from tokenbalance.ledger.rates import cap_within, minimum_for, wanted_for
+from tokenbalance.model import Claim
 
 if TYPE_CHECKING:
-    from tokenbalance.ledger.book import Book
-    from tokenbalance.model import Caller, Estimate, Hold, Purpose
+    from tokenbalance.ledger.book import Book, Funds
+    from tokenbalance.ledger.leases import Lease
+    from tokenbalance.ledger.waiting import Waiters
+    from tokenbalance.model import Estimate, Hold
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,28 +28,63 @@ class Admission:
     """Tokens of each choice that the upstream must be told; None when nothing is to be told."""
 
 
-async def place_hold(book: Book, caller: Caller, purpose: Purpose, estimate: Estimate) -> Admission:
-    """Reserve what the request may cost, lowering its output cap to what the balance affords.
+@dataclass(frozen=True, slots=True)
+class Admissions:
+    """Where holds are placed, and how long a request may wait for one."""
 
-    Raises:
-        InsufficientQuota: not even the input and the smallest output fit.
+    book: Book
+    waiters: Waiters
+    wait_s: float
 
-    """
-    wanted, minimum = wanted_for(estimate), minimum_for(estimate)
-    hold = await book.place(caller, purpose, wanted=wanted, minimum=minimum)
-    if hold is None:
-        funds = await book.funds(caller.account_id)
-        needed = (
-            minimum
-            if funds.balance + funds.overdraft < minimum
-            else min(wanted, funds.balance + funds.overdraft)
-        )
-        msg = (
-            f"Insufficient balance: this request needs {needed} credits,"
-            f" {max(funds.available, 0)} are available"
-            f" (balance {funds.balance}, held by requests in progress {funds.held})."
-        )
-        raise InsufficientQuota(msg)
+    async def try_hold(self, lease: Lease, estimate: Estimate) -> Admission | None:
+        """Reserve what the request may cost, lowering its output cap to what the balance affords.
+
+        Returns:
+            None when it does not fit at this moment.
+
+        """
+        hold = await lease.place(self.book, claim_for(estimate))
+        return None if hold is None else _admission(estimate, hold)
+
+    async def wait_for_hold(self, lease: Lease, estimate: Estimate) -> Admission:
+        """Wait for other open holds of the account where the request fits but for them.
+
+        Raises:
+            InsufficientQuota: not even the input and the smallest output fit, or the account was
+                busy for as long as a request may wait.
+
+        """
+        claim, account_id = claim_for(estimate), lease.caller.account_id
+        funds = await self.book.funds(account_id)
+        if funds.limit >= claim.minimum and self.wait_s > 0:
+            hold = await self.waiters.place(
+                account_id,
+                claim,
+                lambda position: lease.place(self.book, claim, position),
+                self.wait_s,
+            )
+            if hold is not None:
+                return _admission(estimate, hold)
+            funds = await self.book.funds(account_id)
+        raise InsufficientQuota(_what_is_missing(claim, funds))
+
+
+def claim_for(estimate: Estimate) -> Claim:
+    """Turn the ceiling of a request into what it asks its account for."""
+    return Claim(wanted_for(estimate), minimum_for(estimate), estimate.input_tokens)
+
+
+def _what_is_missing(claim: Claim, funds: Funds) -> str:
+    affordable = funds.limit >= claim.minimum
+    needed = min(claim.wanted, funds.limit) if affordable else claim.minimum
+    return (
+        f"Insufficient balance: this request needs {needed} credits,"
+        f" {max(funds.available, 0)} are available"
+        f" (balance {funds.balance}, held by requests in progress {funds.held})."
+    )
+
+
+def _admission(estimate: Estimate, hold: Hold) -> Admission:
     return Admission(hold, _told_cap(estimate, hold))
 
 

@@ -233,6 +233,13 @@ class StreamMeter:
             self._buffer.clear()
         return released
 
+    def release(self) -> bytes:
+        """Release what is withheld although nothing was charged, and go on watching."""
+        self.withholding = False
+        released = bytes(self._withheld)
+        self._withheld.clear()
+        return released
+
     def finish(self) -> bytes:
         """End the stream; return everything still withheld, to be sent once it is settled.
 
@@ -243,6 +250,24 @@ class StreamMeter:
             self._end_event(len(self._buffer), out)
         out.insert(0, self.take())
         return b"".join(out)
+
+    def abandon(self) -> bytes:
+        """End a stream that broke off: as `finish`, without the event that it broke off in.
+
+        Where a part of that event was sent on already, its end is made up, so that it cannot run
+        into what is sent after it.
+        """
+        released = bytes(self._withheld)
+        self._withheld.clear()
+        begun = self._sent > 0
+        if _lacks_only_its_end(bytes(self._buffer)):
+            self._end_event(len(self._buffer), [])
+        else:
+            self._text.collect(bytes(self._buffer))
+            self._buffer.clear()
+        if begun:
+            return released + b"\n\n"
+        return released + self.take() + b"\n\n" if self.ended else released
 
     def relayed_text(self) -> str:
         """Return the output text so far, for counting when usage is missing."""
@@ -424,6 +449,12 @@ def _may_matter(data: bytes, *, nulls: bool) -> bool:
             and (find(b".completed") >= 0 or find(b".incomplete") >= 0 or find(b".failed") >= 0)
         )
     )
+
+
+def _lacks_only_its_end(event: bytes) -> bool:
+    """Whether an event that broke off has all of its data."""
+    data = b"\n".join([event[start:end] for start, end in data_lines(event)])
+    return data.strip() == b"[DONE]" or bool(_document(data))
 
 
 def _is_plainly_cut(data: bytes) -> bool:

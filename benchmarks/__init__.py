@@ -1,0 +1,1 @@
+"""Commands that load and break the product, and say what they saw."""

@@ -1,0 +1,165 @@
+"""The chaos run: two replicas under mixed load, one fault every ten seconds, and then the books.
+
+    python3 -m benchmarks.chaos [--minutes 3] [--seed N] [--per-second 30]
+
+Exits with 1 if anything that is promised was broken: an invariant, at any second; a hold still open
+half a minute after the load; an answer of the upstream not charged once, or charged wrongly; a
+client that was told to try again although its answer had been bought. The same seed gives the same
+faults and the same requests at the same times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import random
+import shutil
+import sys
+import tempfile
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from benchmarks.crowd import top_up
+from benchmarks.faults import Struck, fault_table, schedule, strike_all
+from benchmarks.reckoning import Reckoning, reckon
+from benchmarks.stage import Stage, open_stage
+from benchmarks.watch import Watch, until_no_hold_is_open
+from tokenbalance.database.connections import open_pool, open_sessions
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Coroutine
+
+QUIET_S: Final = 30.0
+"""After the load; by then no hold may be open."""
+OVERTIME_S: Final = 240.0
+"""For starting, for the last clients and for ending; a run that takes longer has failed."""
+_SHOWN: Final = 40
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What was asked for."""
+
+    minutes: float
+    seed: int
+    per_s: float
+
+    @property
+    def lasting_s(self) -> float:
+        """How long the load lasts."""
+        return self.minutes * 60
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What a run has shown."""
+
+    watch: Watch
+    open_holds: int
+    quiet_after_s: float
+    reckoning: Reckoning
+    exit_codes: list[int]
+
+    @property
+    def breaches(self) -> list[str]:
+        """Everything that was promised and broken, one line each."""
+        found = [f"at {at_s:.0f} s: {line}" for line, at_s in self.watch.violations.items()]
+        found += self.reckoning.breaches
+        if self.open_holds:
+            found.append(f"{self.open_holds} holds are open {QUIET_S:.0f} s after the load")
+        found += [f"a replica ended with code {code}" for code in self.exit_codes if code != 0]
+        return found
+
+
+async def run(plan: Plan, folder: Path) -> Outcome:
+    """Do it all, in bounded time."""
+    async with asyncio.timeout(plan.lasting_s + OVERTIME_S), open_stage(folder, plan.seed) as stage:
+        struck = schedule(plan.seed, plan.lasting_s)
+        watch = Watch(stage.dsn)
+        began = asyncio.get_running_loop().time()
+        async with _beside(watch.run()):
+            await _load(plan, stage, struck)
+            open_holds, quiet_after_s = await until_no_hold_is_open(stage.dsn, QUIET_S)
+        await watch.look(asyncio.get_running_loop().time() - began)
+        async with open_pool(stage.dsn, 1) as pool:
+            reckoning = await reckon(pool, stage.upstream.served, stage.crowd.told)
+        stage.scene.exit_codes += [await replica.stop() for replica in stage.scene.replicas]
+        _say("\n".join(["", *fault_table(struck, stage.crowd.told, began)]))
+        return Outcome(watch, open_holds, quiet_after_s, reckoning, stage.scene.exit_codes)
+
+
+async def _load(plan: Plan, stage: Stage, struck: list[Struck]) -> None:
+    async with (
+        open_sessions(stage.dsn) as sessions,
+        _beside(top_up(stage.crowd, sessions)),
+        asyncio.TaskGroup() as tasks,
+    ):
+        _ = tasks.create_task(strike_all(stage.scene, struck))
+        _ = tasks.create_task(_tell(struck))
+        await stage.crowd.load(plan.per_s, plan.lasting_s)
+
+
+async def _tell(struck: list[Struck]) -> None:
+    """Say what goes on while it does."""
+    at_s = 0.0
+    for each in struck:
+        await asyncio.sleep(each.at_s - at_s)
+        at_s = each.at_s
+        _say(f"{at_s:5.0f} s  {each.name}, {each.lasting_s:.1f} s")
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[object, object, None]) -> AsyncGenerator[None]:
+    task = asyncio.create_task(work)
+    try:
+        yield
+    finally:
+        _ = task.cancel()
+        with suppress(asyncio.CancelledError):
+            await task
+
+
+def _summary(plan: Plan, outcome: Outcome) -> list[str]:
+    watch = outcome.watch
+    return [
+        f"seed {plan.seed}, {plan.minutes:g} minutes, {plan.per_s:g} requests a second",
+        *outcome.reckoning.lines(),
+        f"audits answered: {watch.audits}, not answered: {watch.unanswered}",
+        f"violations: {len(watch.violations)}, lowest balance: {watch.lowest}",
+        f"open holds: {outcome.open_holds}, {outcome.quiet_after_s:.1f} s after the last client",
+        f"breaches: {len(outcome.breaches)}",
+    ]
+
+
+def main() -> int:
+    """Run the command; returns its exit code."""
+    plan, folder = _arguments(), Path(tempfile.mkdtemp(prefix="chaos-"))
+    _say(f"seed {plan.seed}")
+    outcome = asyncio.run(run(plan, folder))
+    _say("\n".join(["", *_summary(plan, outcome)]))
+    for breach in outcome.breaches[:_SHOWN]:
+        _say(f"BREACH: {breach}")
+    if outcome.breaches:
+        _say(f"data and logs are kept in {folder}")
+        return 1
+    shutil.rmtree(folder, ignore_errors=True)
+    return 0
+
+
+def _arguments() -> Plan:
+    parser = argparse.ArgumentParser(description="Load, faults, and then the books.")
+    _ = parser.add_argument("--minutes", type=float, default=3.0)
+    _ = parser.add_argument("--seed", type=int, default=random.SystemRandom().randrange(10**6))
+    _ = parser.add_argument("--per-second", type=float, default=30.0)
+    given = parser.parse_args()
+    return Plan(given.minutes, given.seed, given.per_second)
+
+
+def _say(line: str) -> None:
+    print(line, flush=True)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

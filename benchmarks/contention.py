@@ -1,0 +1,252 @@
+"""Contention on one account: everything that it can pay for is answered, and nothing else.
+
+    python3 -m benchmarks.contention [--answers 1000] [--streams 128]
+
+Two replicas with two workers each on one Postgres. First many requests fired together at a balance
+that covers a quarter of them; then streams without a pause, whose answers use less than their holds
+reserve, until the balance is spent. Balance and books are watched all the while. Exits with 1 when
+a credit too much was spent, when something affordable was refused, or when books are broken.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import re
+import sys
+import tempfile
+from collections import Counter
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, cast
+
+import aiohttp
+import orjson
+
+from benchmarks.database import Database
+from benchmarks.replicas import Replica, kill_all, start_all
+from benchmarks.watch import Watch, until_no_hold_is_open
+from tests.support.books import create_holder
+from tests.support.upstream import Answer, Part, ScriptedUpstream, event_stream
+from tokenbalance.database.connections import open_pool
+from tokenbalance.database.migrate import migrate_in_thread
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
+    from tests.support.books import Holder
+    from tests.support.upstream import Received
+    from tokenbalance.database.connections import Pool
+
+PROMPT_TOKENS: Final = 9
+OUTPUT_TOKENS: Final = 30
+"""What the upstream says to everything, unless it is told to stop before."""
+OUTPUT_LIMIT: Final = 120
+"""What the clients allow; so a hold is three times what is used."""
+PIECES: Final = 5
+PIECE_S: Final = 0.1
+SAMPLE_S: Final = 0.02
+END_S: Final = 30.0
+_FUNDS: Final = re.compile(r"needs (\d+) credits.*balance (-?\d+),")
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the clients were told, and what the account went through."""
+
+    statuses: Counter[int] = field(default_factory=Counter)
+    falsely_refused: list[str] = field(default_factory=list)
+    """Refusals of what the balance would have paid for."""
+    lowest: int | None = None
+    samples: int = 0
+
+    def add(self, status: int, body: bytes) -> None:
+        """Count one answer."""
+        self.statuses[status] += 1
+        if status == 402:  # noqa: PLR2004 - as the contract says
+            message = str(orjson.loads(body)["error"]["message"])
+            found = _FUNDS.search(message)
+            if found is None or int(found[1]) <= int(found[2]):
+                self.falsely_refused.append(message)
+
+
+@dataclass(frozen=True, slots=True)
+class Ring:
+    """Where it takes place."""
+
+    replicas: list[Replica]
+    pool: Pool
+    dsn: str
+    session: aiohttp.ClientSession
+
+
+def _answer(request: Received) -> Answer:
+    document = cast("dict[str, int]", request.json())
+    limit = document.get("max_completion_tokens") or document.get("max_tokens") or OUTPUT_TOKENS
+    output = min(OUTPUT_TOKENS, limit)
+    usage = {
+        "prompt_tokens": PROMPT_TOKENS,
+        "completion_tokens": output,
+        "total_tokens": PROMPT_TOKENS + output,
+    }
+    if not document.get("stream"):
+        return Answer(body=orjson.dumps({"id": "a", "choices": [], "usage": usage}))
+    piece = {"id": "a", "choices": [{"index": 0, "delta": {"content": "word "}}]}
+    parts: list[Part] = []
+    for _ in range(PIECES):
+        parts += [b"data: " + orjson.dumps(piece) + b"\n\n", PIECE_S]
+    last = b"data: " + orjson.dumps({"id": "a", "choices": [], "usage": usage}) + b"\n\n"
+    return event_stream(*parts, last, b"data: [DONE]\n\n")
+
+
+@asynccontextmanager
+async def _open_ring(folder: Path) -> AsyncGenerator[Ring]:
+    async with AsyncExitStack() as stack:
+        database = Database(folder / "postgres")
+        stack.push_async_callback(database.stop)
+        await database.start()
+        await migrate_in_thread(database.dsn)
+        upstream = await stack.enter_async_context(ScriptedUpstream())
+        upstream.always(_answer)
+        settings = {
+            "DATABASE_URL": database.dsn,
+            "OPENAI_BASE_URL": upstream.base_url,
+            "OPENAI_API_KEY": "sk-upstream",
+        }
+        replicas = [Replica(folder / name, settings) for name in "ab"]
+        stack.push_async_callback(kill_all, replicas)
+        await start_all(replicas)
+        pool = await stack.enter_async_context(open_pool(database.dsn, 3))
+        session = await stack.enter_async_context(
+            aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=120)
+            )
+        )
+        yield Ring(replicas, pool, database.dsn, session)
+
+
+async def _ask(ring: Ring, holder: Holder, number: int, limit: int, tally: Tally) -> int:
+    document = {
+        "model": "gpt-4o-mini",
+        "messages": [{"role": "user", "content": "Hello there"}],
+        "max_tokens": limit,
+        "stream": True,
+    }
+    url = ring.replicas[number % len(ring.replicas)].url + "/v1/chat/completions"
+    async with ring.session.post(url, json=document, headers=holder.headers) as answer:
+        tally.add(answer.status, await answer.read())
+        return answer.status
+
+
+async def _sample(ring: Ring, holder: Holder, tally: Tally) -> None:
+    while True:
+        balance = cast(
+            "int",
+            await ring.pool.fetchval(
+                "SELECT balance FROM accounts WHERE id = $1", holder.account_id
+            ),
+        )
+        tally.samples += 1
+        tally.lowest = balance if tally.lowest is None else min(tally.lowest, balance)
+        await asyncio.sleep(SAMPLE_S)
+
+
+@asynccontextmanager
+async def _watched(ring: Ring, holder: Holder, tally: Tally) -> AsyncGenerator[Watch]:
+    watch = Watch(ring.dsn)
+    tasks = [asyncio.create_task(watch.run()), asyncio.create_task(_sample(ring, holder, tally))]
+    try:
+        yield watch
+    finally:
+        for task in tasks:
+            _ = task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+
+async def _all_at_once(ring: Ring, requests: int, affordable: int) -> list[str]:
+    """Fire together what the balance covers a part of; each uses all of its hold."""
+    charge = PROMPT_TOKENS + OUTPUT_TOKENS
+    holder = await create_holder(ring.pool, affordable * charge)
+    tally = Tally()
+    async with _watched(ring, holder, tally) as watch:
+        _ = await asyncio.gather(
+            *(_ask(ring, holder, number, OUTPUT_TOKENS, tally) for number in range(requests))
+        )
+        breaches = await _verdict(ring, holder, tally, watch)
+    print(f"{requests} at once, a balance for {affordable}: answered {tally.statuses[200]}")
+    if tally.statuses[200] != affordable:
+        breaches.append(f"{tally.statuses[200]} answered, {affordable} affordable")
+    return breaches
+
+
+async def _until_spent(ring: Ring, streams: int, answers: int) -> list[str]:
+    """Stream without a pause until nothing more is to be had."""
+    granted = answers * (PROMPT_TOKENS + OUTPUT_TOKENS)
+    holder = await create_holder(ring.pool, granted)
+    tally = Tally()
+
+    async def stream(number: int) -> None:
+        while await _ask(ring, holder, number, OUTPUT_LIMIT, tally) == 200:  # noqa: PLR2004
+            pass
+
+    began = asyncio.get_running_loop().time()
+    async with _watched(ring, holder, tally) as watch:
+        _ = await asyncio.gather(*(stream(number) for number in range(streams)))
+        took_s = asyncio.get_running_loop().time() - began
+        breaches = await _verdict(ring, holder, tally, watch)
+    left = cast(
+        "int",
+        await ring.pool.fetchval("SELECT balance FROM accounts WHERE id = $1", holder.account_id),
+    )
+    used = 100 * (granted - left) / granted
+    print(
+        f"{streams} streams, a balance for {answers}: answered {tally.statuses[200]} in"
+        f" {took_s:.0f} s, {used:.2f} % of the balance became answers, overspent {max(-left, 0)}"
+    )
+    if used < 99:  # noqa: PLR2004 - what is promised
+        breaches.append(f"{left} of {granted} credits were left over")
+    return breaches
+
+
+async def _verdict(ring: Ring, holder: Holder, tally: Tally, watch: Watch) -> list[str]:
+    open_holds, _ = await until_no_hold_is_open(ring.dsn, END_S)
+    await watch.look(0)
+    overrun = await ring.pool.fetchval(
+        "SELECT coalesce(sum(overrun), 0)::bigint FROM usage WHERE account_id = $1",
+        holder.account_id,
+    )
+    print(
+        f"statuses {dict(tally.statuses)}, lowest balance {tally.lowest} ({tally.samples} samples),"
+        f" audits {watch.audits}, violations {len(watch.violations)}, overrun {overrun}"
+    )
+    breaches = list(watch.violations) + tally.falsely_refused
+    if open_holds or overrun or tally.lowest is None or tally.lowest < 0:
+        breaches.append(f"open holds {open_holds}, overrun {overrun}, lowest {tally.lowest}")
+    return breaches
+
+
+async def _run(streams: int, answers: int) -> list[str]:
+    with tempfile.TemporaryDirectory(prefix="contention-", ignore_cleanup_errors=True) as folder:
+        async with _open_ring(Path(folder)) as ring:
+            breaches = await _all_at_once(ring, requests=400, affordable=100)
+            breaches += await _until_spent(ring, streams, answers)
+    return breaches
+
+
+def main() -> int:
+    """Run the command; returns its exit code."""
+    parser = argparse.ArgumentParser(description="Contention on one account.")
+    _ = parser.add_argument("--answers", type=int, default=1000)
+    _ = parser.add_argument("--streams", type=int, default=128)
+    given = parser.parse_args()
+    breaches = asyncio.run(_run(cast("int", given.streams), cast("int", given.answers)))
+    for breach in breaches[:20]:
+        print(f"BREACH: {breach}")
+    print(f"breaches: {len(breaches)}")
+    return 1 if breaches else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

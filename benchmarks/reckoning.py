@@ -1,0 +1,212 @@
+"""The reckoning: the answers of the upstream, what clients heard, and the books, compared.
+
+One line for everything that does not agree, with its ids. Three things are no breach, and counted:
+an answer that a fault swallowed whole (nobody can charge what never began to arrive), a charge by
+estimate (flagged, with what it is off by), and the estimate for a request whose process was gone
+before anybody could know that nothing came of it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from benchmarks.upstream import Kind, number_of
+
+if TYPE_CHECKING:
+    import asyncpg
+
+    from benchmarks.crowd import Told
+    from benchmarks.upstream import Served
+    from tokenbalance.database.connections import Pool
+
+_BOOKS: Final = """
+SELECT h.model, h.request_id, h.account_id, h.state, coalesce(u.estimated, false) AS estimated,
+       coalesce(e.charges, 0) AS charges, coalesce(e.net, 0)::bigint AS net
+  FROM holds h
+  LEFT JOIN usage u USING (account_id, request_id)
+  LEFT JOIN (SELECT account_id, request_id, -sum(amount) AS net,
+                    count(*) FILTER (WHERE kind = 'charge') AS charges
+               FROM ledger_entries WHERE request_id IS NOT NULL
+              GROUP BY account_id, request_id) e USING (account_id, request_id)
+ WHERE h.model IS NOT NULL
+"""
+_RETRYABLE: Final = frozenset({408, 409, 429})
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """What the books say of one request."""
+
+    request_id: str = "-"
+    account_id: int = 0
+    state: str = "no hold"
+    estimated: bool = False
+    charges: int = 0
+    net: int = 0
+    """Credits that it cost in the end."""
+
+
+@dataclass(slots=True)
+class Reckoning:
+    """What was found."""
+
+    breaches: list[str] = field(default_factory=list)
+    answers: int = 0
+    """Of the upstream, 2xx, of which something arrived."""
+    exact: int = 0
+    """Charged to the credit."""
+    estimated: int = 0
+    """Charged by estimate, since no usage arrived or the process was gone."""
+    estimated_off_by: int = 0
+    """Credits that those were charged too much (or too little), added up."""
+    swallowed: int = 0
+    """Answers of the upstream of which nothing arrived."""
+    for_nothing: int = 0
+    """Charged by estimate, of a process that was gone, although no answer had come."""
+    for_nothing_credits: int = 0
+    errors: int = 0
+    """Of the upstream, none of which was charged."""
+    statuses: Counter[str] = field(default_factory=Counter)
+    """What clients were told."""
+    unavailable_s: list[float] = field(default_factory=list)
+    """How long each client waited for a 503 of ours, a wait for its account's other holds included,
+    and the time for which its worker was frozen."""
+
+    def lines(self) -> list[str]:
+        """Say it, one line each."""
+        told = ", ".join(f"{count} {name}" for name, count in self.statuses.most_common())
+        half_s, most_s, all_s = (_share(self.unavailable_s, share) for share in (0.5, 0.9, 1))
+        off_by, for_nothing = f"{self.estimated_off_by:+}", self.for_nothing_credits
+        return [
+            f"clients were told: {told}",
+            f"503 of ours came within: {half_s:.1f} s (half), {most_s:.1f} s (90 %), {all_s:.1f} s",
+            f"answers of the upstream: {self.answers}, charged exactly: {self.exact}",
+            f"charged by estimate: {self.estimated}, off by {off_by} credits in all",
+            f"charged by estimate without an answer: {self.for_nothing}, {for_nothing} credits",
+            f"errors of the upstream: {self.errors}",
+            f"answers lost before their first byte: {self.swallowed}",
+        ]
+
+
+async def reckon(pool: Pool, served: dict[int, Served], told: list[Told]) -> Reckoning:
+    """Compare the three."""
+    found = Reckoning()
+    books = _by_number(await pool.fetch(_BOOKS, deadline_s=60), found)
+    for each in told:
+        _tell(each, found)
+        _Request(each, served.get(each.ask.number), books, found).check()
+    return found
+
+
+def _by_number(rows: list[asyncpg.Record], found: Reckoning) -> dict[int, Booked]:
+    books: dict[int, Booked] = {}
+    for model, *rest in (tuple(row) for row in rows):
+        booked = Booked(*rest)
+        number = number_of(model)
+        if number in books:
+            found.breaches.append(f"two holds for one request: {books[number]} and {booked}")
+        books[number] = booked
+    return books
+
+
+def _tell(told: Told, found: Reckoning) -> None:
+    if told.hung_up:
+        name = "hung up"
+    elif told.status is None:
+        name = "no answer"
+    elif told.code == "of the upstream":
+        name = f"{told.status} of the upstream"
+    elif told.status == HTTPStatus.OK:
+        name = "200 complete" if told.complete else "200 broken off"
+    else:
+        name = f"{told.status} {told.code}"
+    found.statuses[name] += 1
+    if told.code == "service_unavailable":
+        found.unavailable_s.append(told.ended - told.began)
+
+
+def _share(seconds: list[float], share: float) -> float:
+    """Give the time within which this share of them lies."""
+    return sorted([0.0, *seconds])[round(share * len(seconds))]
+
+
+class _Request:
+    """One request, seen from three sides."""
+
+    def __init__(
+        self, told: Told, served: Served | None, books: dict[int, Booked], found: Reckoning
+    ) -> None:
+        self._told = told
+        self._served = served
+        self._booked = books.get(told.ask.number, Booked())
+        self._found = found
+
+    def check(self) -> None:
+        served, booked = self._served, self._booked
+        if served is not None and served.times > 1:
+            self._breach(f"was sent upstream {served.times} times")
+        if booked.state == "open":
+            self._breach("its hold is still open")
+        if booked.charges > 1:
+            self._breach(f"was charged {booked.charges} times")
+        if served is not None and served.kind.status == HTTPStatus.OK and served.answered:
+            self._check_answered(served)
+        elif not self._may_be_charged(served):
+            self._check_uncharged()
+
+    def _check_answered(self, served: Served) -> None:
+        self._found.answers += 1
+        status = self._told.status
+        if status is not None and (
+            status in _RETRYABLE or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        ):
+            self._breach("the client may try again, although the upstream had answered")
+        if self._booked.charges == 0:
+            self._breach("was answered by the upstream and not charged")
+        elif self._booked.estimated:
+            self._check_estimated(served)
+        elif self._booked.net != served.total:
+            self._breach(f"used {served.total} tokens")
+        else:
+            self._found.exact += 1
+
+    def _check_estimated(self, served: Served) -> None:
+        self._found.estimated += 1
+        off_by = self._booked.net - served.total
+        self._found.estimated_off_by += off_by
+        # What was relayed whole can be counted as well as reported.
+        if self._told.complete and (off_by or served.kind is not Kind.BARE):
+            self._breach(f"is charged by estimate, the client has all of its {served.total} tokens")
+
+    def _may_be_charged(self, served: Served | None) -> bool:
+        """Count what nobody could know, and what was rightly charged all the same."""
+        if served is not None and not served.answered and served.kind.status == HTTPStatus.OK:
+            self._found.swallowed += 1
+        if served is not None and served.answered:
+            self._found.errors += 1
+        if self._booked.charges == 0:
+            return False
+        said_so = self._told.status == HTTPStatus.FAILED_DEPENDENCY
+        gone = self._booked.state == "expired" and self._told.status is None
+        if said_so or gone:
+            self._found.for_nothing += 1
+            self._found.for_nothing_credits += self._booked.net
+        return said_so or gone
+
+    def _check_uncharged(self) -> None:
+        if self._booked.net != 0:
+            self._breach("cost something, although nothing was answered")
+        if self._told.status == HTTPStatus.OK:
+            self._breach("the client was told 200, the upstream knows of no answer")
+
+    def _breach(self, what: str) -> None:
+        told, booked = self._told, self._booked
+        self._found.breaches.append(
+            f"request {booked.request_id} of account {booked.account_id}"
+            f" ({told.ask.kind} {told.ask.number}, {booked.state}, charges {booked.charges},"
+            f" net {booked.net}, estimated {booked.estimated}, client heard {told.status}"
+            f" {told.code or '-'}, hung up {told.hung_up}): {what}"
+        )

@@ -1,0 +1,149 @@
+"""The lines of a journal's file: its header and its slots, as bytes and back.
+
+Owns the format, and must never touch a file.
+"""
+
+from __future__ import annotations
+
+import enum
+import zlib
+from dataclasses import dataclass
+from typing import Final, TypeAlias
+
+import orjson
+from pydantic import TypeAdapter, ValidationError
+
+from tokenbalance.model import Usage  # noqa: TC001 - pydantic reads it
+
+SLOT_BYTES: Final = 512
+"""A sector: the largest piece that disks write whole. No slot crosses a page."""
+
+SLOTS_MAX: Final = 65_536
+"""Requests in progress in one process; the file is then 32 MiB and a header."""
+
+USAGE_BYTES_MAX: Final = 256
+"""Room kept in every slot for the usage to come: eight fields of 19 digits need less."""
+
+VERSION: Final = 1
+"""To be raised with any change of a line; the header's line has the same form in all versions."""
+
+_FORMAT = "tokenbalance journal"
+_HEADER_STATE = b"h"
+_PREFIX_BYTES = 11
+_PAYLOAD_BYTES = SLOT_BYTES - _PREFIX_BYTES - 1
+
+FREED: Final = b" " * _PREFIX_BYTES
+"""Written over the beginning of a line, it frees the slot."""
+
+
+class State(enum.Enum):
+    """How far a request has come; the value is the first byte of its slot."""
+
+    FREE = b" "
+    PLACING = b"p"
+    VOID = b"v"
+    DISPATCHED = b"d"
+    USED = b"u"
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """Which request it is: what its hold can be found and ended by."""
+
+    request_id: str
+    account_id: int
+    key_id: int
+    endpoint: str
+
+
+Known: TypeAlias = "tuple[State, Usage | None]"
+"""What a slot says of its request."""
+
+
+@dataclass(frozen=True, slots=True)
+class Header:
+    """Who wrote a file: in which format, and in which run of the machine."""
+
+    format: str
+    version: int
+    boot_id: str | None
+    pid: int
+
+    @property
+    def readable(self) -> bool:
+        """Whether the lines below can be understood."""
+        return (self.format, self.version) == (_FORMAT, VERSION)
+
+
+@dataclass(frozen=True, slots=True)
+class _Payload:
+    entry: Entry
+    usage: Usage | None
+
+
+_PAYLOAD = TypeAdapter(_Payload)
+_HEADER = TypeAdapter(Header)
+
+
+def slot_line(entry: Entry, known: Known) -> bytes:
+    """Write a slot.
+
+    Raises:
+        ValueError: the entry does not fit a slot beside the usage to come.
+
+    """
+    state, usage = known
+    if state is State.FREE:
+        return b" " * (SLOT_BYTES - 1) + b"\n"
+    payload = orjson.dumps(_Payload(entry, usage))
+    room = _PAYLOAD_BYTES if usage is not None else _PAYLOAD_BYTES - USAGE_BYTES_MAX
+    if len(payload) > room:
+        raise ValueError("The entry does not fit a slot.")
+    return _sealed(state.value, payload)
+
+
+def read_slot(line: bytes) -> tuple[Entry, State, Usage | None] | None:
+    """Read a taken slot; None when it cannot be."""
+    payload = _unsealed(line)
+    if payload is None:
+        return None
+    try:
+        state = State(line[:1])
+        read = _PAYLOAD.validate_json(payload, strict=True)
+    except ValueError:
+        return None
+    if read.usage is not None:
+        state = State.USED
+    elif state is State.USED:
+        # The usage did not reach the file, only the state.
+        state = State.DISPATCHED
+    return read.entry, state, read.usage
+
+
+def header_line(boot_id: str | None, pid: int) -> bytes:
+    """Write a header of the present version."""
+    return _sealed(_HEADER_STATE, orjson.dumps(Header(_FORMAT, VERSION, boot_id, pid)))
+
+
+def read_header(line: bytes) -> Header | None:
+    """Read a header; None when it is not what was written."""
+    payload = _unsealed(line)
+    if payload is None:
+        return None
+    try:
+        return _HEADER.validate_json(payload, strict=True)
+    except ValidationError:
+        # Somebody's header, only not of any version known here.
+        return Header("", 0, None, 0)
+
+
+def _sealed(state: bytes, payload: bytes) -> bytes:
+    text = payload.ljust(_PAYLOAD_BYTES) + b"\n"
+    return b"%b %08x %b" % (state, zlib.crc32(text), text)
+
+
+def _unsealed(line: bytes) -> bytes | None:
+    """The payload of a line, None when it is not what was written."""
+    text = line[_PREFIX_BYTES:]
+    whole = len(line) == SLOT_BYTES and line[1:_PREFIX_BYTES] == b" %08x " % zlib.crc32(text)
+    return text if whole else None

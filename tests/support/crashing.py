@@ -1,0 +1,341 @@
+"""Servers that kill themselves, with SIGKILL, at a named point of a request.
+
+    async with Servers(folder) as servers:
+        server = await servers.start(settings, Point.USED, hit=2)
+        url = await server.ready()
+        ...                               # the second request gets as far as that
+        assert await server.ended() == KILLED
+
+Each is a process of its own with the product as it is, but for the one method that it dies before
+or after. Importing the product takes longer than everything else here, so one process does it once
+and forks the servers, and is told what to do in lines of JSON. Nothing of it runs in the product.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+import gc
+import importlib
+import inspect
+import os
+import signal
+import sys
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Self
+
+import orjson
+
+from tokenbalance import server as serving
+from tokenbalance.database.journal import Abandoned, Journal, Slot
+from tokenbalance.ledger.book import Book
+from tokenbalance.ledger.leases import Leases
+from tokenbalance.ledger.sweep import Sweep
+from tokenbalance.tokens import load
+from tokenbalance.upstream import Upstream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+    from tests.support.upstream import ScriptedUpstream
+
+KILLED = -signal.SIGKILL
+_LIMIT_S = 30.0
+
+
+class Moment(enum.Enum):
+    """Of a call."""
+
+    BEFORE = "before"
+    AFTER = "after"
+
+
+class Point(enum.Enum):
+    """Where a server dies; counted from the first request on, a replay's from the start."""
+
+    BEGUN = (Leases, "begin", Moment.AFTER)
+    """The request is written down, its hold is not placed."""
+    PLACED = (Book, "place", Moment.AFTER)
+    """The hold is committed; that it is, nobody knows yet."""
+    DISPATCHING = (Slot, "dispatch", Moment.BEFORE)
+    """The hold is known; nothing else has happened."""
+    DISPATCHED = (Slot, "dispatch", Moment.AFTER)
+    """It is written down that the request is about to be sent; the upstream has not read it."""
+    HEAD_CAME = (Upstream, "send", Moment.AFTER)
+    """The upstream has answered its head."""
+    USAGE_SEEN = (Slot, "use", Moment.BEFORE)
+    """The usage is known to this process alone."""
+    USED = (Slot, "use", Moment.AFTER)
+    """The usage is in the journal; the settlement was not tried."""
+    SYNCED = (Journal, "sync", Moment.AFTER)
+    """The settlement was refused; the journal is on the disk."""
+    SETTLED = (Book, "settle", Moment.AFTER)
+    """The settlement is committed; nobody was told."""
+    CLEARING = (Leases, "end", Moment.BEFORE)
+    """The end is committed; the journal still shows the request."""
+    CLEARED = (Leases, "end", Moment.AFTER)
+    """The journal has forgotten the request; its client has no answer."""
+    ERROR_SEEN = (Slot, "void", Moment.BEFORE)
+    """That nothing was used is known to this process alone."""
+    VOIDING = (Slot, "void", Moment.AFTER)
+    """That nothing was used is in the journal; the books were not told."""
+    VOIDED = (Book, "void", Moment.AFTER)
+    """The hold is voided; nobody was told."""
+    REPLAYED = (Sweep, "_end_left", Moment.AFTER)
+    """One request of a dead process's journal has been ended."""
+    PUTTING_AWAY = (Abandoned, "done", Moment.BEFORE)
+    """All of them have; the file is still there."""
+
+    @property
+    def of_a_replay(self) -> bool:
+        """Whether it is reached without any request."""
+        return self in {Point.REPLAYED, Point.PUTTING_AWAY}
+
+
+@dataclass(slots=True, eq=False)
+class Server:
+    """A server, running or dead."""
+
+    pid: int
+    _name: str
+    _servers: Servers
+    _awaited: bool = False
+
+    async def ready(self) -> str:
+        """Wait until it answers requests; gives its URL."""
+        return await self._servers.told(self._name, "url")
+
+    async def ended(self) -> int:
+        """Wait for its end; gives the exit code, negative for a signal."""
+        if not self._awaited:
+            self._awaited = True
+            self._servers.tell({"name": self._name, "wait": self.pid})
+        return await self._servers.told(self._name, "code")
+
+    async def kill(self) -> None:
+        """Kill it with SIGKILL, and wait until it is dead."""
+        os.kill(self.pid, signal.SIGKILL)
+        assert await self.ended() == KILLED
+
+    async def stop(self) -> int:
+        """Ask it to stop; gives its exit code."""
+        os.kill(self.pid, signal.SIGTERM)
+        return await self.ended()
+
+    async def discard(self) -> None:
+        """Leave nothing of it, whatever the test has come to."""
+        if not self._servers.has_told(self._name, "code"):
+            os.kill(self.pid, signal.SIGKILL)
+            await self.ended()
+
+
+class Servers:
+    """Starts servers; those that still run at the end are killed."""
+
+    def __init__(self, folder: Path) -> None:
+        """Take a folder for what they log."""
+        self._folder = folder
+        self._process: asyncio.subprocess.Process | None = None
+        self._listening: asyncio.Task[None] | None = None
+        self._servers: list[Server] = []
+        self._told: dict[tuple[str, str], asyncio.Future[Any]] = {}
+
+    async def __aenter__(self) -> Self:
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "tests.support.crashing",
+            stdin=asyncio.subprocess.PIPE,
+            stdout=asyncio.subprocess.PIPE,
+            # No settings of whoever runs the tests.
+            cwd=self._folder,
+            env={"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)},
+        )
+        self._listening = asyncio.create_task(self._listen())
+        return self
+
+    async def __aexit__(self, *_exception: object) -> None:
+        assert self._process
+        assert self._process.stdin
+        assert self._listening
+        await self.discard()
+        self._process.stdin.close()
+        await self._process.wait()
+        await self._listening
+
+    async def start(
+        self, settings: Mapping[str, str], point: Point | None = None, hit: int = 1
+    ) -> Server:
+        """Start one.
+
+        Args:
+            settings: its environment.
+            point: where it dies; None for one that does not.
+            hit: at which time that it gets there.
+
+        """
+        name = f"server{len(self._servers)}"
+        dies = None if point is None else [point.name, hit]
+        self.tell({"name": name, "settings": {**settings}, "dies": dies})
+        server = Server(await self.told(name, "pid"), name, self)
+        self._servers.append(server)
+        return server
+
+    async def discard(self) -> None:
+        """Kill those that still run."""
+        for server in self._servers:
+            await server.discard()
+
+    def log(self) -> str:
+        """What all of them have logged."""
+        return "".join(path.read_text("utf-8") for path in sorted(self._folder.glob("*.log")))
+
+    def tell(self, order: Mapping[str, Any]) -> None:
+        """Send an order to the process that forks."""
+        assert self._process
+        assert self._process.stdin
+        self._process.stdin.write(orjson.dumps(order) + b"\n")
+
+    async def told(self, name: str, what: str) -> Any:
+        """Wait for what a server, or the process that forks, says."""
+        assert self._listening
+        answer = self._answer(name, what)
+        waiting = {answer, self._listening}
+        await asyncio.wait(waiting, timeout=_LIMIT_S, return_when=asyncio.FIRST_COMPLETED)
+        assert answer.done(), f"{name} has not said {what}:\n{self.log()}"
+        return answer.result()
+
+    def has_told(self, name: str, what: str) -> bool:
+        """Whether it was said already."""
+        return self._answer(name, what).done()
+
+    async def _listen(self) -> None:
+        assert self._process
+        assert self._process.stdout
+        async for line in self._process.stdout:
+            said = orjson.loads(line)
+            name = said.pop("name")
+            for what, value in said.items():
+                self._answer(name, what).set_result(value)
+
+    def _answer(self, name: str, what: str) -> asyncio.Future[Any]:
+        loop = asyncio.get_running_loop()
+        return self._told.setdefault((name, what), loop.create_future())
+
+
+def settings_of(dsn: str, upstream: ScriptedUpstream, data_dir: Path) -> dict[str, str]:
+    """Variables of a server: its database, its upstream, and where its journal is."""
+    return {
+        "DATABASE_URL": dsn,
+        "OPENAI_BASE_URL": upstream.base_url,
+        "OPENAI_API_KEY": "sk-upstream",
+        "TOKENBALANCE_DATA_DIR": str(data_dir),
+        "TOKENBALANCE_SWEEP_S": "0.1",
+    }
+
+
+@dataclass(slots=True)
+class _Fuse:
+    """Counts how often a point is reached, once it burns."""
+
+    left: int
+    burns: bool
+
+    def light(self) -> None:
+        self.burns = True
+
+    def reach(self) -> None:
+        self.left -= self.burns
+        if self.left == 0:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
+def _die_at(point: Point, hit: int) -> None:
+    owner, method, moment = point.value
+    fuse = _Fuse(hit, burns=point.of_a_replay)
+    _add(owner, method, moment, fuse.reach)
+    _add(Leases, "begin", Moment.BEFORE, fuse.light)
+
+
+def _add(owner: type, method: str, moment: Moment, act: Callable[[], None]) -> None:
+    """Let an act come before or after every call of a method."""
+    original = getattr(owner, method)
+    before = act if moment is Moment.BEFORE else _nothing
+    after = act if moment is Moment.AFTER else _nothing
+
+    def call(*arguments: Any, **named: Any) -> Any:
+        before()
+        result = original(*arguments, **named)
+        after()
+        return result
+
+    async def call_and_wait(*arguments: Any, **named: Any) -> Any:
+        before()
+        result = await original(*arguments, **named)
+        after()
+        return result
+
+    setattr(owner, method, call_and_wait if inspect.iscoroutinefunction(original) else call)
+
+
+def _nothing() -> None:
+    pass
+
+
+def _say(**words: object) -> None:
+    # In one piece, since all servers write to the same pipe.
+    os.write(sys.stdout.fileno(), orjson.dumps(words) + b"\n")
+
+
+def _fork(name: str, settings: Mapping[str, str], dies: tuple[str, int] | None) -> int:
+    pid = os.fork()
+    if pid:
+        return pid
+    code = 1
+    try:
+        code = _serve(name, settings, dies)
+    finally:
+        os._exit(code)
+
+
+def _serve(name: str, settings: Mapping[str, str], dies: tuple[str, int] | None) -> int:
+    os.environ.update(settings)
+    log = os.open(f"{name}.log", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    pipe = os.dup(1)
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(log, 1)
+    os.dup2(log, 2)
+    if dies is not None:
+        _die_at(Point[dies[0]], dies[1])
+
+    def announce(url: str) -> None:
+        os.write(pipe, orjson.dumps({"name": name, "url": url}) + b"\n")
+
+    return serving.run(port=0, log_level="warning", on_ready=announce)
+
+
+def main() -> None:
+    """Fork servers and wait for their ends, as told on stdin; at its end kill what still runs."""
+    importlib.import_module(serving.APPLICATION.partition(":")[0])
+    load()
+    # Pages that no collector writes to are shared for good, which makes forks cheap.
+    gc.freeze()
+    running: set[int] = set()
+    for line in sys.stdin:
+        order = orjson.loads(line)
+        name = order["name"]
+        if "wait" in order:
+            pid, status = os.waitpid(order["wait"], 0)
+            running.remove(pid)
+            _say(name=name, code=os.waitstatus_to_exitcode(status))
+        else:
+            pid = _fork(name, order["settings"], order["dies"])
+            running.add(pid)
+            _say(name=name, pid=pid)
+    for pid in running:
+        os.kill(pid, signal.SIGKILL)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,42 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tokenbalance.settings import SettingsError, load_settings
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+
+@pytest.mark.parametrize(
+    ("variable", "values"),
+    [
+        ("TOKENBALANCE_HOLD_WAIT_S", ["-0.1", "3601", "nan", "soon"]),
+        ("TOKENBALANCE_LEASE_S", ["0.9", "inf", "soon"]),
+        ("TOKENBALANCE_SWEEP_S", ["0", "inf", "soon"]),
+        ("TOKENBALANCE_SHUTDOWN_S", ["-1", "inf", "soon"]),
+    ],
+)
+def test_a_duration_out_of_its_range_is_refused_by_its_name(
+    variable: str, values: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for value in values:
+        monkeypatch.setenv(variable, value)
+        with pytest.raises(SettingsError, match=f"^{variable}: "):
+            load_settings()
+
+
+def test_durations_may_be_fractions_and_two_of_them_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TOKENBALANCE_HOLD_WAIT_S", "0")
+    monkeypatch.setenv("TOKENBALANCE_LEASE_S", "1")
+    monkeypatch.setenv("TOKENBALANCE_SWEEP_S", "0.1")
+    monkeypatch.setenv("TOKENBALANCE_SHUTDOWN_S", "0")
+    settings = load_settings()
+    durations = (settings.hold_wait_s, settings.lease_s, settings.sweep_s, settings.shutdown_s)
+    assert durations == (0, 1, 0.1, 0)
