@@ -181,6 +181,8 @@ class ModelAccount:
         hold = self.holds.get(request_id)
         if hold is not None and hold.state == "open":
             hold.state = "voided"
+        elif hold is not None and hold.state == "expired":
+            self._correct(request_id, Usage())
 
     def forestall(self, request_id: str) -> None:
         if request_id in self.holds:

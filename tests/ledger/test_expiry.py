@@ -372,11 +372,17 @@ async def test_a_settled_hold_is_not_corrected(pool: Pool, book: Book, holder: H
     assert (await account_of(pool, holder)).balance == 75
 
 
-async def test_an_expired_hold_is_not_voided(pool: Pool, book: Book, holder: Holder) -> None:
+async def test_voiding_an_expired_hold_takes_its_charge_back_once(
+    pool: Pool, book: Book, holder: Holder
+) -> None:
     hold = await expired(pool, book, holder)
     await book.void(hold)
+    await book.void(hold)
     assert await hold_states(pool, holder) == ["expired"]
-    assert (await account_of(pool, holder)).held == 0
+    account = await account_of(pool, holder)
+    assert (account.balance, account.held) == (100, 0)
+    kinds = [kind for kind, _, _ in await entries_of(pool, holder)]
+    assert kinds == ["grant", "charge", "adjustment"]
 
 
 async def test_what_was_never_placed_is_unknown(pool: Pool, book: Book, holder: Holder) -> None:
@@ -472,17 +478,24 @@ async def test_forestalling_and_placing_at_random_never_leave_anything_held(
     assert (await account_of(pool, holder)).held == 0
 
 
-async def test_forestalling_what_has_ended_changes_nothing(
+async def test_forestalling_what_was_settled_changes_nothing(
     pool: Pool, book: Book, holder: Holder
 ) -> None:
     settled = await placed(book, holder, "settled", 20)
     _ = await book.settle(settled, Usage(total=5))
-    _ = await expired(pool, book, holder, "expired")
-    for request_id in ("settled", "expired"):
-        await forestall(book, holder, request_id)
-    assert sorted(await hold_states(pool, holder)) == ["expired", "settled"]
+    await forestall(book, holder, "settled")
+    assert await hold_states(pool, holder) == ["settled"]
     account = await account_of(pool, holder)
-    assert (account.balance, account.held) == (85, 0)
+    assert (account.balance, account.held) == (95, 0)
+
+
+async def test_forestalling_what_has_expired_takes_its_charge_back(
+    pool: Pool, book: Book, holder: Holder
+) -> None:
+    _ = await expired(pool, book, holder, "expired")
+    await forestall(book, holder, "expired")
+    account = await account_of(pool, holder)
+    assert (account.balance, account.held) == (100, 0)
 
 
 # Those who wait.

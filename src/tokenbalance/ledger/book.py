@@ -31,6 +31,9 @@ if TYPE_CHECKING:
 LEASE_S: Final = 60.0
 
 
+_NOTHING_DONE: Final = "UPDATE 0"
+
+
 class UnknownHold(LookupError):
     """These books have never held anything for this request."""
 
@@ -161,8 +164,13 @@ class Book:
         return charge is not None
 
     async def void(self, hold: Hold) -> None:
-        """End a hold without a charge; when it has already ended, nothing changes."""
-        await self._pool.execute(statements.VOID, hold.account_id, hold.request_id)
+        """End a hold without a charge, and take back that of an expired one.
+
+        When it has ended in another way, nothing changes.
+        """
+        done = await self._pool.execute(statements.VOID, hold.account_id, hold.request_id)
+        if done == _NOTHING_DONE:
+            await self.correct(hold, Usage())
         self._released(hold.account_id)
 
     async def forestall(self, caller: Caller, purpose: Purpose) -> None:

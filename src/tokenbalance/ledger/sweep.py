@@ -144,8 +144,6 @@ class Sweep:
         entry = left.entry
         caller = Caller(0, entry.account_id, entry.key_id, 0)
         await self._book.forestall(caller, Purpose(entry.request_id, entry.endpoint, None))
-        # Somebody without this journal may have charged it by estimate.
-        await self._book.correct(Hold(entry.request_id, entry.account_id, 0), Usage())
         logger.warning("voided from a journal: %s", entry.request_id)
 
 

@@ -34,6 +34,8 @@ logger = logging.getLogger(__name__)
 POLL_S: Final = 0.1
 STAY_S: Final = 1.0
 ALIVE_S: Final = 5.0
+SILENCE_S: Final = 2.0
+"""How long the database may be away before waiters are told."""
 WAITERS_MAX: Final = 1000
 """Of one account in one process."""
 _POLLED_OF_AN_ACCOUNT: Final = 8
@@ -134,20 +136,30 @@ class Waiters:
             line[0].woken.set()
 
     async def _poll(self) -> None:
-        stay_at = 0.0
         clock = asyncio.get_running_loop().time
+        stay_at = 0.0
+        answered_at = clock()
         while self._lines:
             try:
                 if clock() >= stay_at:
                     await self._stay()
                     stay_at = clock() + STAY_S
                 await self._wake_promising()
+                answered_at = clock()
             except UNAVAILABLE as error:
                 logger.debug("waiters cannot look now: %s", type(error).__name__)
+                if clock() - answered_at >= SILENCE_S:
+                    self._wake_all()
             except Exception:
                 logger.exception("waiters cannot look")
             await asyncio.sleep(POLL_S)
         self._polling = None
+
+    def _wake_all(self) -> None:
+        """Let everybody find out that the database is away, instead of waiting for nothing."""
+        for line in self._lines.values():
+            for waiter in line:
+                waiter.woken.set()
 
     async def _stay(self) -> None:
         waiters = [waiter for line in self._lines.values() for waiter in line]
