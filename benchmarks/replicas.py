@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 START_S: Final = 90.0
 _AGAIN_S: Final = 0.5
+_GIVEN: Final[set[int]] = set()
 _READY: Final = b"listening on "
 _OURS: Final = ("OPENAI_", "DATABASE_", "TOKENBALANCE_", "HOST", "PORT", "WEB_CONCURRENCY", "LOG_")
 
@@ -132,5 +133,10 @@ async def kill_all(replicas: list[Replica]) -> None:
 
 
 def _free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        return int(listener.getsockname()[1])
+    """Find a port that nobody listens at, nor any other replica of this run will."""
+    while True:
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            port = int(listener.getsockname()[1])
+        if port not in _GIVEN:
+            _GIVEN.add(port)
+            return port
