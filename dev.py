@@ -44,6 +44,11 @@ MARKER = VENV / "installed.json"
 PARTS = ("runtime", "build", "embedded", "development")
 SERVING = PARTS[:3]
 
+# Tests wait more than they compute: for processes, databases, timeouts. Whoever is idle takes over
+# from the others.
+IN_PARALLEL = ("--numprocesses=3", "--dist=worksteal")
+COVERED = ("--cov", "--cov-report=term:skip-covered")
+
 # Settings of pip that would put packages elsewhere or add some of their own. Those that say
 # where packages come from are left alone.
 FOREIGN_SETTINGS = (
@@ -114,7 +119,7 @@ def check(_: list[str]) -> int:
     failed = [name for name, command in steps.items() if run(command, title=name) != 0]
     verdict = f"failed: {', '.join(failed)}" if failed else "all passed"
     say(f"format, lint, types, imports: {verdict}")
-    tests = run(module("pytest", "--cov", "--cov-report=term:skip-covered"), title="tests")
+    tests = run(module("pytest", *IN_PARALLEL, *COVERED), title="tests")
     return tests or int(bool(failed))
 
 

@@ -218,7 +218,7 @@ class Ending:
 
 async def endings(pool: Pool, holders: list[Holder]) -> list[Ending]:
     """Wait until nothing is open, audit once, and look at everybody's books."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while (report := await audit(pool)).open_holds:
             await asyncio.sleep(0.01)
     assert report.violations == []
@@ -399,7 +399,7 @@ class Caller:
                 b"content-length: %d\r\n\r\n%b"
                 % (place, holder.secret.encode(), len(self._body), self._body)
             )
-            async with asyncio.timeout(20):
+            async with asyncio.timeout(60):
                 yield reader
         finally:
             end(writer, reset=reset)

