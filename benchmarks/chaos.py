@@ -1,6 +1,6 @@
 """The chaos run: two replicas under mixed load, one fault every ten seconds, and then the books.
 
-    python3 -m benchmarks.chaos [--minutes 3] [--seed N] [--per-second 30]
+    .venv/bin/python -m benchmarks.chaos [--minutes 3] [--seed N] [--per-second 30]
 
 Exits with 1 if anything that is promised was broken: an invariant, at any second; a hold still open
 half a minute after the load; an answer of the upstream not charged once, or charged wrongly; a

@@ -1,6 +1,6 @@
 """Contention on one account: everything that it can pay for is answered, and nothing else.
 
-    python3 -m benchmarks.contention [--answers 1000] [--streams 128]
+    .venv/bin/python -m benchmarks.contention [--answers 1000] [--streams 128]
 
 Two replicas with two workers each on one Postgres. First many requests fired together at a balance
 that covers a quarter of them; then streams without a pause, whose answers use less than their holds

@@ -1,6 +1,6 @@
 """Every process of ours killed at a random moment under load, the Postgres too; again and again.
 
-    python3 -m benchmarks.crashes [--times 10] [--seed N] [--per-second 30]
+    .venv/bin/python -m benchmarks.crashes [--times 10] [--seed N] [--per-second 30]
 
 After each time everything is started again, and once the last hold has ended the books have to be
 right: audited, and compared with what the upstream answered and what the clients heard. Exits with

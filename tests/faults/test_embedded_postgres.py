@@ -238,6 +238,16 @@ def test_no_postgres_outlives_its_owner(
 
 
 @linux
+def test_a_frozen_server_is_stopped_all_the_same(data: Path) -> None:
+    with EmbeddedPostgres.start_or_attach(data, durable=False):
+        frozen = postgres_processes(data)
+        assert len(frozen) > 1
+        for process in frozen:
+            os.kill(process, signal.SIGSTOP)
+    wait_until(lambda: not postgres_processes(data), "no postgres process is left")
+
+
+@linux
 def test_a_new_owner_starts_at_once_after_the_old_one_was_killed(
     data: Path, start: Callable[..., Process]
 ) -> None:

@@ -69,6 +69,11 @@ class Process:
         self.leases.journal._closed = True
 
 
+def damage(journal: Path) -> None:
+    """Add a line that says nothing."""
+    journal.write_bytes(journal.read_bytes() + b"u 00000000 {}".ljust(511) + b"\n")
+
+
 def files(folder: Path, suffix: str) -> int:
     """How many files of this machine's processes there are."""
     return len(list(folder.glob(f"journal/**/*.{suffix}")))
@@ -458,6 +463,19 @@ async def test_a_journal_is_kept_aside_of_whose_requests_the_books_know_nothing(
     assert (await account_of(pool, holder)).balance == 975
     assert files(tmp_path, "unmatched") == 1
     assert files(tmp_path, "journal") == 1
+
+
+async def test_a_damaged_journal_is_applied_and_kept_aside(
+    pool: Pool, here: Process, beside: Process, holder: Holder, tmp_path: Path
+) -> None:
+    lease = await beside.hold(holder, "known")
+    lease.slot.dispatch()
+    lease.slot.use(USED)
+    beside.die()
+    damage(beside.leases.journal._slots.file.path)
+    await here.sweep._sweep()
+    assert (await account_of(pool, holder)).balance == 975
+    assert files(tmp_path, "unmatched") == 1
 
 
 @pytest.mark.parametrize("dead", [1, 3])

@@ -3,6 +3,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import os
+import shutil
 import stat
 import threading
 import zlib
@@ -629,6 +630,17 @@ def _read_line(line: bytes) -> object:
 
 @full_device
 class TestADiskThatRefuses:
+    async def test_that_loses_the_file_closes_nothing_but_is_repaired(
+        self, folder: Path, journal: Journal
+    ) -> None:
+        earlier = journal.begin(entry(1))
+        shutil.rmtree(folder)
+        await journal.repair()
+        assert journal.healthy
+        earlier.dispatch()
+        die(journal)
+        assert left(folder) == {entry(1).request_id: (State.DISPATCHED, None)}
+
     async def test_closes_admission_until_it_is_repaired(
         self, folder: Path, journal: Journal
     ) -> None:

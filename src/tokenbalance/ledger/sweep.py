@@ -154,6 +154,9 @@ def _tell_expired(hold: Hold, usage: Usage) -> None:
 
 
 def _put_away(abandoned: Abandoned, unknown: list[Unfinished]) -> None:
+    if abandoned.corrupt:
+        abandoned.keep("some of its lines cannot be read")
+        return
     if not unknown:
         abandoned.done()
         return

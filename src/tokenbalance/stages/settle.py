@@ -125,12 +125,13 @@ class Settler:
                 charge = None
                 break
             except UNAVAILABLE as error:
+                if delay_s == _RETRY_FIRST_S:
+                    # Once: a thousand may have to wait for the database, for hours.
+                    _tell_delayed(lease, error)
                 delay_s = min(delay_s * 2, _RETRY_MOST_S)
-                _tell_delayed(lease, error)
-            except Exception as error:
+            except Exception:
                 delay_s = _RETRY_UNEXPECTED_S
                 logger.exception("hold %s cannot be ended", lease.purpose.request_id)
-                _tell_delayed(lease, error)
             await self._secure(lease, outcome)
             await asyncio.sleep(delay_s)
         self._leases.end(lease)
@@ -164,7 +165,7 @@ def _write_down(lease: Lease, write: Callable[[], None]) -> None:
 
 def _tell_delayed(lease: Lease, error: Exception) -> None:
     logger.warning(
-        "hold %s cannot be ended now, trying again: %s",
+        "hold %s cannot be ended now, trying until it can: %s",
         lease.purpose.request_id,
         type(error).__name__,
     )

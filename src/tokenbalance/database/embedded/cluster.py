@@ -5,6 +5,7 @@ The server is a child of this process, listens on nothing but a Unix socket, and
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 import signal
@@ -130,12 +131,16 @@ class Cluster:
         server, self._server = self._server, None
         if server is None:
             return
+        # What somebody has frozen could not end in any other way than to be killed.
+        _signal_all([server.pid, *_children_of(server.pid)], signal.SIGCONT)
         for number, timeout_s in (
             (signal.SIGINT, TIMEOUT_FAST_S),
             (signal.SIGQUIT, TIMEOUT_IMMEDIATE_S),
             (signal.SIGKILL, None),
         ):
+            left = _children_of(server.pid) if number is signal.SIGKILL else []
             server.send_signal(number)
+            _signal_all(left, number)
             try:
                 _ = server.wait(timeout_s)
                 break
@@ -274,3 +279,18 @@ def _sync(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+def _children_of(pid: int) -> list[int]:
+    """List the processes that a server has started; empty where the system does not tell."""
+    try:
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
+    except OSError:
+        return []
+    return [int(child) for child in children.split()]
+
+
+def _signal_all(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, number)

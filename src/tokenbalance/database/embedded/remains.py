@@ -46,7 +46,12 @@ def clear_remains(cluster: Path, timeout_s: float = TIMEOUT_REMAINS_S) -> None:
         if not _is_in_use(left):
             path.unlink(missing_ok=True)
         elif time.monotonic() > deadline:
-            msg = f"another Postgres (pid {left.pid}) runs on {cluster}"
+            who = (
+                f"another Postgres (pid {left.pid}) runs"
+                if _is_postgres(left.pid)
+                else f"processes that a Postgres (pid {left.pid}) has left behind still run"
+            )
+            msg = f"{who} on {cluster}"
             raise DataFolderInUse(msg)
         else:
             time.sleep(_POLL_S)

@@ -43,7 +43,8 @@ class LockedFile:
 
     @classmethod
     def create(cls, folder: Path) -> LockedFile:
-        """Make a file under a name that nobody adopts."""
+        """Make a file under a name that nobody adopts, and the folder if need be."""
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for _ in range(_CREATE_ATTEMPTS):
             path = folder / f"{os.getpid()}-{os.urandom(6).hex()}{NEW}"
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
@@ -52,6 +53,14 @@ class LockedFile:
                 return cls(path, descriptor)
             os.close(descriptor)
         raise FileNotFoundError(0, "new files disappear", str(folder))
+
+    @property
+    def is_gone(self) -> bool:
+        """Whether its path no longer leads to it."""
+        try:
+            return not os.path.samestat(self.path.stat(), os.fstat(self.descriptor))
+        except OSError:
+            return True
 
     @classmethod
     def take(cls, path: Path) -> LockedFile | None:

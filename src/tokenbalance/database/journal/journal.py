@@ -48,7 +48,6 @@ class Journal:
 
         """
         try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             file = LockedFile.create(folder)
             try:
                 file.rewrite({})
@@ -109,10 +108,17 @@ class Journal:
     async def repair(self) -> None:
         """Write what is in progress to a new file, when the disk has refused the present one.
 
+        Or when the present one was removed.
+
         Does nothing while the journal is healthy, and leaves it unhealthy when the disk still
         refuses: to be called every few seconds.
         """
-        if self.healthy or self._closed:
+        if self._closed:
+            return
+        if self._slots.file.is_gone:
+            # Somebody has removed it: what is written there, nobody will read.
+            self._slots.doubted = True
+        if self.healthy:
             return
         if self._repairing is None:
             self._repairing = asyncio.create_task(self._repair())
