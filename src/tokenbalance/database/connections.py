@@ -43,6 +43,10 @@ NAME: Final = "tokenbalance"
 """What the server calls our connections."""
 STATEMENT_TIMEOUT_S: Final = 2.5
 """From asking for a connection to the answer: what a client that waits 3 s for its 503 leaves."""
+BUSY_S: Final = 30.0
+"""How long at most a statement waits for a connection while the database answers others."""
+_LOOK_BEFORE: Final = 0.8
+"""Of a deadline, when it is looked at whether there are answers meanwhile."""
 CONNECT_TIMEOUT_S: Final = 3.0
 MANAGEMENT_TIMEOUT_S: Final = 60.0
 """Of a statement off the request path."""
@@ -158,8 +162,8 @@ class Pool:
     async def _run(self, statement: Callable[[Borrowed], Awaitable[T]], deadline_s: float) -> T:
         answers = self._answers
         try:
-            async with asyncio.timeout(deadline_s):
-                session = await self._connections.acquire()
+            async with asyncio.timeout(deadline_s) as limit:
+                session = await self._acquire(limit, deadline_s)
                 try:
                     answer = await statement(session)
                 except BaseException as error:
@@ -173,6 +177,25 @@ class Pool:
         self._answers += 1
         await self._connections.release(session)
         return answer
+
+    async def _acquire(self, limit: asyncio.Timeout, deadline_s: float) -> Borrowed:
+        """Wait for a free connection, for as long as those that are busy get their answers."""
+        loop = asyncio.get_running_loop()
+        patience_ends = loop.time() + BUSY_S
+        answers = self._answers
+
+        def wait_on() -> None:
+            nonlocal answers, timer
+            if self._answers != answers and loop.time() < patience_ends:
+                answers = self._answers
+                limit.reschedule(loop.time() + deadline_s)
+                timer = loop.call_later(deadline_s * _LOOK_BEFORE, wait_on)
+
+        timer = loop.call_later(deadline_s * _LOOK_BEFORE, wait_on)
+        try:
+            return await self._connections.acquire()
+        finally:
+            timer.cancel()
 
     async def _give_back_after(self, error: BaseException, session: Borrowed) -> None:
         if isinstance(error, SESSION_OVER):

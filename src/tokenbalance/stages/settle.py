@@ -61,7 +61,8 @@ class Settler:
 
         async def end() -> None:
             used = usage or await _counted(hold, count)
-            _write_down(lease, lambda: lease.slot.use(used))
+            if lease.slot.usage != used:
+                _write_down(lease, lambda: lease.slot.use(used))
             await self._commit(lease, lambda: self._book.settle(hold, used), outcome)
 
         outcome = _new_outcome()
