@@ -13,7 +13,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
-import shutil
 import sys
 import tempfile
 from contextlib import asynccontextmanager, suppress
@@ -25,6 +24,7 @@ from benchmarks.crowd import top_up
 from benchmarks.faults import Struck, fault_table, schedule, strike_all
 from benchmarks.reckoning import Reckoning, reckon
 from benchmarks.stage import Stage, open_stage
+from benchmarks.verdict import conclude, say
 from benchmarks.watch import Watch, until_no_hold_is_open
 from tokenbalance.database.connections import open_pool, open_sessions
 
@@ -35,7 +35,6 @@ QUIET_S: Final = 30.0
 """After the load; by then no hold may be open."""
 OVERTIME_S: Final = 240.0
 """For starting, for the last clients and for ending; a run that takes longer has failed."""
-_SHOWN: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,7 +85,7 @@ async def run(plan: Plan, folder: Path) -> Outcome:
         async with open_pool(stage.dsn, 1) as pool:
             reckoning = await reckon(pool, stage.upstream.served, stage.crowd.told)
         stage.scene.exit_codes += [await replica.stop() for replica in stage.scene.replicas]
-        _say("\n".join(["", *fault_table(struck, stage.crowd.told, began)]))
+        say("\n".join(["", *fault_table(struck, stage.crowd.told, began)]))
         return Outcome(watch, open_holds, quiet_after_s, reckoning, stage.scene.exit_codes)
 
 
@@ -107,7 +106,7 @@ async def _tell(struck: list[Struck]) -> None:
     for each in struck:
         await asyncio.sleep(each.at_s - at_s)
         at_s = each.at_s
-        _say(f"{at_s:5.0f} s  {each.name}, {each.lasting_s:.1f} s")
+        say(f"{at_s:5.0f} s  {each.name}, {each.lasting_s:.1f} s")
 
 
 @asynccontextmanager
@@ -136,16 +135,10 @@ def _summary(plan: Plan, outcome: Outcome) -> list[str]:
 def main() -> int:
     """Run the command; returns its exit code."""
     plan, folder = _arguments(), Path(tempfile.mkdtemp(prefix="chaos-"))
-    _say(f"seed {plan.seed}")
+    say(f"seed {plan.seed}")
     outcome = asyncio.run(run(plan, folder))
-    _say("\n".join(["", *_summary(plan, outcome)]))
-    for breach in outcome.breaches[:_SHOWN]:
-        _say(f"BREACH: {breach}")
-    if outcome.breaches:
-        _say(f"data and logs are kept in {folder}")
-        return 1
-    shutil.rmtree(folder, ignore_errors=True)
-    return 0
+    say("\n".join(["", *_summary(plan, outcome)]))
+    return conclude(outcome.breaches, folder)
 
 
 def _arguments() -> Plan:
@@ -155,10 +148,6 @@ def _arguments() -> Plan:
     _ = parser.add_argument("--per-second", type=float, default=30.0)
     given = parser.parse_args()
     return Plan(given.minutes, given.seed, given.per_second)
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 if __name__ == "__main__":

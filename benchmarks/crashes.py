@@ -12,7 +12,6 @@ from __future__ import annotations
 import argparse
 import asyncio
 import random
-import shutil
 import signal
 import sys
 import tempfile
@@ -24,6 +23,7 @@ from benchmarks.processes import send
 from benchmarks.reckoning import Reckoning, reckon
 from benchmarks.replicas import kill_all
 from benchmarks.stage import Stage, open_stage
+from benchmarks.verdict import conclude, say
 from benchmarks.watch import Watch, until_no_hold_is_open
 from tokenbalance.database.connections import open_pool
 
@@ -32,7 +32,6 @@ QUIET_S: Final = 30.0
 """After the restart; by then no hold may be open."""
 OVERTIME_S: Final = 120.0
 _OF_EACH_S: Final = 150.0
-_SHOWN: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +82,7 @@ async def _look(stage: Stage, number: int) -> list[str]:
     found.breaches += list(watch.violations)
     if left:
         found.breaches.append(f"{left} holds are open after {took_s:.0f} s")
-    _say(_line(number, took_s, found))
+    say(_line(number, took_s, found))
     return found.breaches
 
 
@@ -99,16 +98,10 @@ def _line(number: int, took_s: float, found: Reckoning) -> str:
 def main() -> int:
     """Run the command; returns its exit code."""
     plan, folder = _arguments(), Path(tempfile.mkdtemp(prefix="crashes-"))
-    _say(f"seed {plan.seed}")
+    say(f"seed {plan.seed}")
     breaches = asyncio.run(run(plan, folder))
-    _say(f"{plan.times} crashes, breaches: {len(breaches)}")
-    for breach in breaches[:_SHOWN]:
-        _say(f"BREACH: {breach}")
-    if breaches:
-        _say(f"data and logs are kept in {folder}")
-        return 1
-    shutil.rmtree(folder, ignore_errors=True)
-    return 0
+    say(f"{plan.times} crashes, breaches: {len(breaches)}")
+    return conclude(breaches, folder)
 
 
 def _arguments() -> Plan:
@@ -118,10 +111,6 @@ def _arguments() -> Plan:
     _ = parser.add_argument("--per-second", type=float, default=30.0)
     given = parser.parse_args()
     return Plan(given.times, given.seed, given.per_second)
-
-
-def _say(line: str) -> None:
-    print(line, flush=True)
 
 
 if __name__ == "__main__":

@@ -87,7 +87,7 @@ class Exchange:
             except ProxyError:
                 raise
             except asyncio.CancelledError:
-                await self._cut_off()
+                await self._end_cut_off()
             except Exception as error:
                 # A fault of ours after the answer was bought: no status that would buy it again.
                 if self.answer.started:
@@ -120,7 +120,7 @@ class Exchange:
             await self._settle()
             raise _cut_off(charged=charged) from None
 
-    async def _cut_off(self) -> None:
+    async def _end_cut_off(self) -> None:
         """Say that the answer ends here: this process is stopping, or the client has left."""
         charged = self.lease is not None
         if not self.answer.started:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     )
 
 VIOLATIONS_MAX: Final = 1000
-"""Lines of each check; more would tell nobody more."""
+"""Lines of each invariant; more would tell nobody more."""
 _TIMEOUT_S: Final = 600.0
 
 # Sorts of a million entries or requests stay in memory, 100 MB each and three at a time; more spill
@@ -42,7 +42,7 @@ class AuditReport:
     entries: int
     open_holds: int
     violations: list[str]
-    """One line each, with ids; at most `VIOLATIONS_MAX` of each check."""
+    """One line each, with ids; at most `VIOLATIONS_MAX` of each invariant."""
 
 
 async def audit(database: Pool | Connection, second: Connection | None = None) -> AuditReport:
@@ -84,7 +84,9 @@ async def _prove(connection: Connection, proof: Proof) -> tuple[list[int], list[
     counts = cast("list[int]", [*row[: len(proof.counts)]])
     fails = cast("list[bool]", [*row[len(proof.counts) :]])
     violations: list[str] = []
-    for check in compress(proof.checks, fails):
-        rows = await connection.fetch(f"{check.names} LIMIT {VIOLATIONS_MAX}", timeout=_TIMEOUT_S)
+    for invariant in compress(proof.invariants, fails):
+        rows = await connection.fetch(
+            f"{invariant.names} LIMIT {VIOLATIONS_MAX}", timeout=_TIMEOUT_S
+        )
         violations += [cast("str", row[0]) for row in rows]
     return counts, violations

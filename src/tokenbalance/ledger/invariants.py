@@ -1,8 +1,8 @@
 """The invariants of the books as SQL: what shows that one is broken, and what names where.
 
 Two statements read everything once. One goes along the ledger, account by account; the other along
-the requests, each hold beside what became of it. They only say which checks fail; each check that
-does has a statement of its own, which names what is broken, one line each, with its ids. It runs
+the requests, each hold beside what became of it. They only say which invariants are broken; each
+that is has a statement of its own, which names what breaks it, one line each, with its ids. It runs
 seldom, so it may take its time. Constraints are not trusted, which a restored backup may have lost.
 Only text: nothing here runs anything.
 """
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, slots=True)
-class Check:
+class Invariant:
     """One invariant, as the statements that find it broken."""
 
     fails: str
@@ -36,12 +36,12 @@ class Proof:
     """What the statement counts besides."""
     rows: str
     """One for each thing that is checked."""
-    checks: tuple[Check, ...]
+    invariants: tuple[Invariant, ...]
 
     @property
     def statement(self) -> str:
-        """Counts, then for each check whether it fails."""
-        columns = (*self.counts, *(check.fails for check in self.checks))
+        """Counts, then for each invariant whether it is broken."""
+        columns = (*self.counts, *(invariant.fails for invariant in self.invariants))
         return f"{self.looks} SELECT {', '.join(columns)} {self.rows}"
 
 
@@ -73,28 +73,28 @@ _ACCOUNTS: Final = f"""
 """  # noqa: S608 - of constants
 
 
-def _check(broken: str, line: str) -> Check:
-    """Build a check of each account."""
-    return Check(
+def _of_each_account(broken: str, line: str) -> Invariant:
+    """Build an invariant of each account."""
+    return Invariant(
         f"coalesce(bool_or({broken}), false)",
         f"SELECT format({line}) {_ACCOUNTS} WHERE {broken} ORDER BY coalesce(a.id, e.account_id)",
     )
 
 
-_EACH_ACCOUNT_IS_THERE: Final = _check(
+_EACH_ACCOUNT_IS_THERE: Final = _of_each_account(
     "a.id IS NULL",
     "'account %s: does not exist, but has %s entries and %s open holds',"
     " coalesce(e.account_id, h.account_id), coalesce(e.number, 0), coalesce(h.number, 0)",
 )
-_BALANCE_IS_THE_SUM_OF_THE_ENTRIES: Final = _check(
+_BALANCE_IS_THE_SUM_OF_THE_ENTRIES: Final = _of_each_account(
     "a.balance <> coalesce(e.total, 0)",
     "'account %s: balance is %s, its entries add up to %s', a.id, a.balance, coalesce(e.total, 0)",
 )
-_HELD_IS_THE_SUM_OF_THE_OPEN_HOLDS: Final = _check(
+_HELD_IS_THE_SUM_OF_THE_OPEN_HOLDS: Final = _of_each_account(
     "(a.held <> coalesce(h.total, 0) OR a.held < 0)",
     "'account %s: held is %s, its open holds add up to %s', a.id, a.held, coalesce(h.total, 0)",
 )
-_EACH_ENTRY_FOLLOWS_FROM_THE_ONE_BEFORE: Final = Check(
+_EACH_ENTRY_FOLLOWS_FROM_THE_ONE_BEFORE: Final = Invariant(
     "coalesce(bool_or(e.is_broken), false)",
     f"""
 SELECT format('entry %s of account %s: balance_after is %s, %s before it and its amount make %s',
@@ -108,7 +108,7 @@ SELECT format('entry %s of account %s: balance_after is %s, %s before it and its
 # Three things may take a balance lower, and each is on record: usage beyond a hold, usage that
 # turned up after its hold had expired, and charges of requests that were running when somebody
 # lowered the balance below what they held. A correction may be an overrun at the same time.
-_NO_BALANCE_IS_BELOW_ITS_OVERDRAFT: Final = Check(
+_NO_BALANCE_IS_BELOW_ITS_OVERDRAFT: Final = Invariant(
     "coalesce(bool_or(a.balance < -a.overdraft), false)",
     """
 WITH low AS (
@@ -162,7 +162,7 @@ _SWEPT: Final = """
                   AND backend_start < now() - interval '60 s')
 """
 _LAPSED: Final = "FROM holds WHERE state = 'open' AND lease_until < now() - interval '60 s'"
-_NO_OPEN_HOLD_OUTLIVES_ITS_LEASE: Final = Check(
+_NO_OPEN_HOLD_OUTLIVES_ITS_LEASE: Final = Invariant(
     f"(EXISTS (SELECT {_LAPSED}) AND {_SWEPT})",
     f"""
 SELECT format('hold %s of account %s: is open, but its lease ended at %s',
@@ -277,14 +277,14 @@ _PLAIN: Final = (
 )
 
 
-def _check_each(rules: Sequence[_Rule]) -> Check:
-    """Build one check of many rules for each request."""
+def _of_each_request(rules: Sequence[_Rule]) -> Invariant:
+    """Build one invariant of many rules for each request."""
     broken = " OR ".join(rule.broken for rule in rules)
     lines = ", ".join(
         f"({number}, CASE WHEN {rule.broken} THEN format({rule.line}) END)"
         for number, rule in enumerate(rules)
     )
-    return Check(
+    return Invariant(
         f"coalesce(bool_or(CASE WHEN {_PLAIN} THEN false ELSE {broken} END), false)",
         f"""
 SELECT rule.line
@@ -296,7 +296,7 @@ SELECT rule.line
     )
 
 
-_EACH_REQUEST_IS_RIGHT: Final = _check_each(
+_EACH_REQUEST_IS_RIGHT: Final = _of_each_request(
     (
         _EACH_HOLD_ENDS_ONCE,
         _EACH_CHARGE_IS_WHAT_WAS_USED,
@@ -322,7 +322,7 @@ WITH in_all AS MATERIALIZED (
 
 # A row for each request, unless something is there twice.
 _SOMETHING_IS_TWICE: Final = "count(h.request_id) <> count(DISTINCT h.request_id)"
-_NOTHING_IS_THERE_TWICE: Final = Check(
+_NOTHING_IS_THERE_TWICE: Final = Invariant(
     _SOMETHING_IS_TWICE,
     """
 SELECT line
@@ -343,7 +343,7 @@ SELECT line
  ORDER BY request_id, line
 """,
 )
-_EACH_ENTRY_OF_A_REQUEST_HAS_ITS_HOLD: Final = Check(
+_EACH_ENTRY_OF_A_REQUEST_HAS_ITS_HOLD: Final = Invariant(
     f"""
        ({_SOMETHING_IS_TWICE}
         OR count(c.taken) <> (SELECT charges FROM in_all)
@@ -359,7 +359,7 @@ SELECT format('entry %s of account %s: %s request %s, which has no hold', e.id, 
  ORDER BY e.id
 """,
 )
-_EACH_USAGE_HAS_ITS_HOLD: Final = Check(
+_EACH_USAGE_HAS_ITS_HOLD: Final = Invariant(
     f"({_SOMETHING_IS_TWICE} OR count(u.charge) <> (SELECT count(*) FROM usage))",  # noqa: S608 - of constants
     """
 SELECT format('usage of request %s of account %s: has no hold', u.request_id, u.account_id)
@@ -369,7 +369,7 @@ SELECT format('usage of request %s of account %s: has no hold', u.request_id, u.
  ORDER BY u.account_id, u.request_id
 """,
 )
-_EACH_CHARGE_TAKES_AND_EACH_REFUND_GIVES: Final = Check(
+_EACH_CHARGE_TAKES_AND_EACH_REFUND_GIVES: Final = Invariant(
     "(SELECT is_amiss FROM in_all)",
     f"""
 SELECT format('entry %s of account %s: is a %s of %s credits for request %s',

@@ -38,7 +38,6 @@ logger = logging.getLogger(__name__)
 
 SWEEP_NAME: Final = "tokenbalance sweep"
 """Of the connection that sweeps: whoever audits the books sees that somebody does."""
-SWEEP_S: Final = 15.0
 _HOLDS_AT_ONCE: Final = 500
 _RETRY_S: Final = 1.0
 
@@ -46,7 +45,7 @@ _RETRY_S: Final = 1.0
 class Sweep:
     """Renews this process's leases, and ends those of others that have lapsed."""
 
-    def __init__(self, pool: Pool, book: Book, leases: Leases, sweep_s: float = SWEEP_S) -> None:
+    def __init__(self, pool: Pool, book: Book, leases: Leases, sweep_s: float) -> None:
         self._pool = pool
         self._book = book
         self._leases = leases

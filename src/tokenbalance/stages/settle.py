@@ -66,30 +66,16 @@ class Settler:
             await self._commit(lease, lambda: self._book.settle(hold, used), outcome)
 
         outcome = _new_outcome()
-        _ = self._start(end())
+        self._start(end())
         return await asyncio.shield(outcome)
 
     async def void(self, lease: Lease, hold: Hold) -> None:
         """Give everything back; returns when it is committed, or safe on the disk."""
-
-        async def end() -> None:
-            _write_down(lease, lease.slot.void)
-            await self._commit(lease, lambda: self._book.void(hold), outcome)
-
-        outcome = _new_outcome()
-        _ = self._start(end())
-        _ = await asyncio.shield(outcome)
+        _ = await asyncio.shield(self._give_back(lease, lambda: self._book.void(hold)))
 
     def forestall_later(self, lease: Lease) -> None:
         """Give everything back, if it was ever placed, without waiting for it."""
-
-        async def end() -> None:
-            _write_down(lease, lease.slot.void)
-            await self._commit(
-                lease, lambda: self._book.forestall(lease.caller, lease.purpose), _new_outcome()
-            )
-
-        _ = self._start(end())
+        _ = self._give_back(lease, lambda: self._book.forestall(lease.caller, lease.purpose))
 
     async def drain(self, timeout_s: float) -> int:
         """Wait for the ends under way, and give up what cannot be committed in time.
@@ -106,11 +92,19 @@ class Settler:
         _ = await asyncio.gather(*late, return_exceptions=True)
         return len(late)
 
-    def _start(self, end: Coroutine[object, None, None]) -> asyncio.Task[None]:
+    def _give_back(self, lease: Lease, release: Callable[[], Awaitable[None]]) -> Outcome:
+        async def end() -> None:
+            _write_down(lease, lease.slot.void)
+            await self._commit(lease, release, outcome)
+
+        outcome = _new_outcome()
+        self._start(end())
+        return outcome
+
+    def _start(self, end: Coroutine[object, None, None]) -> None:
         task = asyncio.create_task(end)
         self._pending.add(task)
         task.add_done_callback(self._pending.discard)
-        return task
 
     async def _commit(
         self, lease: Lease, end: Callable[[], Awaitable[Charge | None]], outcome: Outcome
@@ -128,7 +122,11 @@ class Settler:
             except UNAVAILABLE as error:
                 if delay_s == _RETRY_FIRST_S:
                     # Once: a thousand may have to wait for the database, for hours.
-                    _tell_delayed(lease, error)
+                    logger.warning(
+                        "hold %s cannot be ended now, trying until it can: %s",
+                        lease.purpose.request_id,
+                        type(error).__name__,
+                    )
                 delay_s = min(delay_s * 2, _RETRY_MOST_S)
             except Exception:
                 delay_s = _RETRY_UNEXPECTED_S
@@ -162,14 +160,6 @@ def _write_down(lease: Lease, write: Callable[[], None]) -> None:
     except JournalUnavailable:
         # The books are the next to be told; only if they cannot be, something may be lost.
         logger.exception("%s cannot be written into the journal", lease.purpose.request_id)
-
-
-def _tell_delayed(lease: Lease, error: Exception) -> None:
-    logger.warning(
-        "hold %s cannot be ended now, trying until it can: %s",
-        lease.purpose.request_id,
-        type(error).__name__,
-    )
 
 
 async def _counted(hold: Hold, count: Callable[[], Usage]) -> Usage:
