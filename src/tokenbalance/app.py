@@ -15,11 +15,12 @@ import tokenbalance
 from tokenbalance.api.docs import mount_docs
 from tokenbalance.api.errors import install_error_handlers
 from tokenbalance.api.reference import describe_endpoints
-from tokenbalance.database.connections import UNAVAILABLE, open_pool
+from tokenbalance.database.connections import UNAVAILABLE, open_pool, open_sessions
 from tokenbalance.ledger.book import Book
 from tokenbalance.ledger.leases import Leases
 from tokenbalance.ledger.sweep import SWEEP_NAME, Sweep
 from tokenbalance.ledger.waiting import Waiters
+from tokenbalance.management import Management
 from tokenbalance.observe.health import health_router
 from tokenbalance.observe.logs import configure_logs
 from tokenbalance.proxy import PREFIXES, Proxy
@@ -70,7 +71,12 @@ def create_app(settings: Settings, dsn: str) -> FastAPI:
         load()
         async with AsyncExitStack() as stack:
             mounted.proxy = proxy = await _open_proxy(settings, dsn, stack)
-            yield {"pool": proxy.pool, "leases": proxy.leases}
+            management = Management(
+                sessions=await stack.enter_async_context(open_sessions(dsn)),
+                pool=proxy.pool,
+                signup_open=settings.signup == "open",
+            )
+            yield {"pool": proxy.pool, "leases": proxy.leases, "management": management}
             await _end_holds(proxy)
 
     app = FastAPI(

@@ -12,16 +12,21 @@
     |   |-- IntegerBelowMinimum             400  . integer_below_min_value
     |   |-- IntegerAboveMaximum             400  . integer_above_max_value
     |   |-- UnsupportedMediaType            415  . unsupported_media_type
+    |   |-- InvalidCredentials              400  . invalid_credentials
     |   |-- RequestTimeout                  408  . request_timeout
     |   `-- RequestTooLarge                 413  . request_too_large
     |       |-- HeadTooLarge                431  . request_too_large
     |       `-- UrlTooLong                  414  . request_too_large
     |-- InvalidApiKey                       401  . invalid_api_key
     |-- InsufficientQuota                   402  insufficient_quota . insufficient_quota
+    |-- NotAllowed                          403  . permission_denied
     |-- EndpointNotAllowed                  403  . endpoint_not_allowed
     |-- UnknownUrl                          404  . unknown_url
     |   `-- MalformedTarget                 400  . unknown_url
     |-- ModelNotFound                       404  . model_not_found
+    |-- NotFound                            404  . not_found
+    |-- IdempotencyKeyReused                409  . idempotency_key_reused
+    |-- TooManyAttempts                     429  . rate_limit_exceeded
     |-- UpstreamIncomplete                  424  upstream_error . upstream_incomplete
     |-- UpstreamAuth                        502  upstream_error . upstream_auth
     |-- UpstreamUnavailable                 502  upstream_error . upstream_unavailable
@@ -46,7 +51,7 @@ class ProxyError(Exception):
     status: ClassVar[int] = 500
     type: ClassVar[str] = "server_error"
     code: ClassVar[str] = "internal_error"
-    headers: ClassVar[tuple[tuple[bytes, bytes], ...]] = ()
+    headers: tuple[tuple[bytes, bytes], ...] = ()
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message)
@@ -116,6 +121,12 @@ class IntegerAboveMaximum(InvalidRequest):
     code = "integer_above_max_value"
 
 
+class InvalidCredentials(InvalidRequest):
+    """E-mail and password do not belong together; which of them is wrong is not told."""
+
+    code = "invalid_credentials"
+
+
 class UnsupportedMediaType(InvalidRequest):
     """The body is not plain, uncompressed JSON."""
 
@@ -168,6 +179,14 @@ class InsufficientQuota(ProxyError):
     headers = ((b"x-should-retry", b"false"),)
 
 
+class NotAllowed(ProxyError):
+    """The caller is known, and may not do this."""
+
+    status = 403
+    type = "invalid_request_error"
+    code = "permission_denied"
+
+
 class EndpointNotAllowed(ProxyError):
     """OpenAI has this endpoint, but it is not open through a shared key."""
 
@@ -196,6 +215,34 @@ class ModelNotFound(ProxyError):
     status = 404
     type = "invalid_request_error"
     code = "model_not_found"
+
+
+class NotFound(ProxyError):
+    """There is no such thing, or it is somebody else's."""
+
+    status = 404
+    type = "invalid_request_error"
+    code = "not_found"
+
+
+class IdempotencyKeyReused(ProxyError):
+    """The key of an earlier request came with other contents."""
+
+    status = 409
+    type = "invalid_request_error"
+    code = "idempotency_key_reused"
+
+
+class TooManyAttempts(ProxyError):
+    """Signing in has failed too often; it may be tried again in a while."""
+
+    status = 429
+    type = "invalid_request_error"
+    code = "rate_limit_exceeded"
+
+    def __init__(self, retry_after_s: int) -> None:
+        super().__init__(f"Too many failed attempts to sign in. Try again in {retry_after_s} s.")
+        self.headers = ((b"retry-after", str(retry_after_s).encode()),)
 
 
 class UpstreamIncomplete(ProxyError):

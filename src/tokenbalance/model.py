@@ -47,6 +47,8 @@ class Caller:
     key_id: int
     available: int
     """Credits that were not held when the key was checked: a hint, never a guarantee."""
+    is_superuser: bool = False
+    """May manage others."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -67,6 +67,10 @@ class Settings(BaseSettings):
         validation_alias="TOKENBALANCE_DATA_DIR",
     )
     """The embedded database, and the settlements that wait for theirs."""
+    signup: Literal["closed", "open"] = Field(
+        default="closed", validation_alias="TOKENBALANCE_SIGNUP"
+    )
+    """Who may create users: only superusers, or anybody."""
     insufficient_status: Literal[402, 429] = Field(
         default=402, validation_alias="TOKENBALANCE_INSUFFICIENT_STATUS"
     )

@@ -26,11 +26,13 @@ from sqlalchemy import (
     func,
     text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column, relationship
 from sqlalchemy.schema import SchemaItem
 
 HOLD_STATES = ("open", "settled", "voided", "expired")
 ENTRY_KINDS = ("grant", "top-up", "set", "charge", "refund", "adjustment", "expiry")
+KEY_KINDS = ("key", "sign-in")
 
 
 TableArgs: TypeAlias = tuple[SchemaItem | dict[str, list[str]], ...]
@@ -88,6 +90,7 @@ class User(Base):
     is_superuser: Mapped[bool] = mapped_column(server_default=text("false"))
     is_active: Mapped[bool] = mapped_column(server_default=text("true"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    last_sign_in_at: Mapped[datetime | None]
 
     account: Mapped[Account] = relationship(back_populates="user", lazy="raise")
 
@@ -117,16 +120,22 @@ class Account(Base):
 
 
 class ApiKey(Base):
-    """The secret that a caller shows: its SHA-256 and a short display prefix, never itself."""
+    """The secret that a caller shows: its SHA-256 and a short display prefix, never itself.
+
+    What somebody gets for a password, a sign-in token, is one too, of its own kind.
+    """
 
     __tablename__ = "api_keys"
     __table_args__: TableArgs = (
         CheckConstraint("octet_length(secret_sha256) = 32", "secret_is_sha256"),
+        CheckConstraint(_one_of("kind", KEY_KINDS), "kind_known"),
+        CheckConstraint("jsonb_typeof(limits) = 'object'", "limits_are_an_object"),
         Index("ix_api_keys_account_id", "account_id"),
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
     account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
+    kind: Mapped[str] = mapped_column(server_default="key")
     name: Mapped[str] = mapped_column(server_default="")
     prefix: Mapped[str]
     secret_sha256: Mapped[bytes] = mapped_column(unique=True)
@@ -134,6 +143,31 @@ class ApiKey(Base):
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
+    limits: Mapped[dict[str, Any]] = mapped_column(  # pyright: ignore[reportExplicitAny]
+        JSONB, server_default=text("'{}'")
+    )
+    """What its owner set; absent means unlimited."""
+
+
+class SignInFailures(Base):
+    """How often signing in has failed of late, by e-mail and by address; slows the next attempt.
+
+    Unlogged: after a crash of the database everybody begins anew.
+    """
+
+    __tablename__ = "sign_in_failures"
+    __table_args__: TableArgs = (
+        CheckConstraint("octet_length(subject_sha256) = 32", "subject_is_sha256"),
+        CheckConstraint("failures >= 0", "failures_not_negative"),
+        {"prefixes": ["UNLOGGED"]},
+    )
+
+    subject_sha256: Mapped[bytes] = mapped_column(primary_key=True)
+    """Of the e-mail as typed, or of the address: neither can be read here."""
+    failures: Mapped[int]
+    last_at: Mapped[datetime]
+    next_at: Mapped[datetime]
+    """Before this another attempt is refused unseen."""
 
 
 class HoldRecord(Base):
@@ -151,6 +185,8 @@ class HoldRecord(Base):
             "created_at",
             postgresql_where=text("state = 'open'"),
         ),
+        # Of every account at once: ids sort by time.
+        Index("ix_holds_request_id", "request_id"),
     )
 
     account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), primary_key=True)
@@ -168,6 +204,12 @@ class HoldRecord(Base):
     """Tokens that are known to be used if the process should be gone: first the estimate of the
     input, later what was counted."""
     known_output: Mapped[int] = mapped_column(server_default=text("0"))
+    estimated_input: Mapped[int] = mapped_column(server_default=text("0"))
+    """Tokens: the ceiling of the input, as first estimated."""
+    estimated_output: Mapped[int] = mapped_column(server_default=text("0"))
+    """Tokens: the most that all choices together were asked to be."""
+    rates: Mapped[dict[str, str] | None] = mapped_column(JSONB)
+    """Credits for one unit of each kind, as exact decimals; null: a credit a token."""
 
 
 class Waiter(Base):
@@ -211,6 +253,13 @@ class LedgerEntry(Base):
             postgresql_where=text("kind = 'charge'"),
         ),
         Index("ix_ledger_entries_account_id_id", "account_id", "id"),
+        Index(
+            "uq_ledger_entries_one_entry_per_idempotency_key",
+            "account_id",
+            "idempotency_key",
+            unique=True,
+            postgresql_where=text("idempotency_key IS NOT NULL"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
@@ -223,6 +272,8 @@ class LedgerEntry(Base):
     note: Mapped[str] = mapped_column(server_default="")
     estimated: Mapped[bool] = mapped_column(server_default=text("false"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    idempotency_key: Mapped[str | None]
+    """Chosen by who made the entry: asking again with the same one enters nothing."""
 
 
 class UsageRecord(Base):
@@ -238,6 +289,7 @@ class UsageRecord(Base):
             " charge, overrun) >= 0",
             "counts_not_negative",
         ),
+        CheckConstraint("least(image_input, image_output) >= 0", "images_not_negative"),
         Index("ix_usage_account_id_created_at", "account_id", "created_at"),
     )
 
@@ -249,6 +301,8 @@ class UsageRecord(Base):
     reasoning: Mapped[int]
     audio_input: Mapped[int]
     audio_output: Mapped[int]
+    image_input: Mapped[int] = mapped_column(server_default=text("0"))
+    image_output: Mapped[int] = mapped_column(server_default=text("0"))
     total: Mapped[int]
     charge: Mapped[int]
     overrun: Mapped[int]

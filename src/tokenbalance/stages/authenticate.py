@@ -36,15 +36,25 @@ async def authenticate(pool: Pool, headers: Iterable[tuple[bytes, bytes]]) -> Ca
         InvalidApiKey: no key, more than one, or one that is not valid now.
 
     """
-    row = await pool.fetchrow(statements.FIND_CALLER, sha256(_bearer_secret(headers)))
+    return await find_caller(pool, _bearer_secret(headers))
+
+
+async def find_caller(pool: Pool, secret: str) -> Caller:
+    """Find whose secret this is, and note that it was used.
+
+    Raises:
+        InvalidApiKey: nobody's now.
+
+    """
+    row = await pool.fetchrow(statements.FIND_CALLER, sha256(secret))
     if row is None:
         msg = "Incorrect API key provided. It may be unknown, expired, revoked or disabled."
         raise InvalidApiKey(msg)
-    found = cast("tuple[int, int, int, int, datetime | None]", tuple(row))
-    user_id, account_id, key_id, available, last_used_at = found
+    found = cast("tuple[int, int, int, int, bool, datetime | None]", tuple(row))
+    user_id, account_id, key_id, available, is_superuser, last_used_at = found
     if last_used_at is None or datetime.now(UTC) - last_used_at > _LAST_USE_RESOLUTION:
         await pool.execute(statements.TOUCH_KEY, key_id)
-    return Caller(user_id, account_id, key_id, available)
+    return Caller(user_id, account_id, key_id, available, is_superuser)
 
 
 def _bearer_secret(headers: Iterable[tuple[bytes, bytes]]) -> str:

@@ -1,0 +1,31 @@
+"""What the routes that people use work with; put together once, in `app.py`.
+
+The request path has none of this: it has a pool of its own, and no sessions.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, cast
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+
+    from tokenbalance.database.connections import Pool, Sessions
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Management:
+    """The books as people work with them."""
+
+    sessions: Sessions
+    """Transactions are explicit: `async with management.sessions.begin() as session`."""
+    pool: Pool
+    """The request path's, for telling who calls."""
+    signup_open: bool
+    """Anybody may create a user."""
+
+
+def management_of(request: Request) -> Management:
+    """Get what the lifespan has put together."""
+    return cast("Management", request.state.management)
