@@ -8,7 +8,7 @@ from __future__ import annotations
 import base64
 import binascii
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
+from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar, cast
 
 import orjson
 
@@ -22,6 +22,7 @@ Key: TypeAlias = tuple[str | int | None, ...]
 
 PAGE_ROWS: Final = 100
 PAGE_ROWS_MAX: Final = 1000
+_BIGINT_END: Final = 2**63
 
 
 class InvalidCursor(ValueError):
@@ -61,16 +62,22 @@ def read_cursor(text: str, kinds: tuple[type, ...]) -> Key:
 
     """
     try:
-        values = orjson.loads(base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True))
+        document = cast(
+            "object", orjson.loads(base64.b64decode(text + "=" * (-len(text) % 4), b"-_", True))
+        )
     except (ValueError, binascii.Error):
-        values = None
-    if (
-        not isinstance(values, list)
-        or len(values) != len(kinds)
-        or not all(type(value) is kind for value, kind in zip(values, kinds, strict=True))
-        or any(isinstance(value, str) and not value.isprintable() for value in values)
-        or any(isinstance(value, int) and abs(value) >= 2**63 for value in values)
-    ):
+        document = None
+    values = cast("list[object]", document) if isinstance(document, list) else []
+    if len(values) != len(kinds) or not all(map(_is_fit, values, kinds)):
         msg = "not a cursor of this list: pass the `next` of the page before"
         raise InvalidCursor(msg)
-    return tuple(values)
+    return cast("Key", tuple(values))
+
+
+def _is_fit(value: object, kind: type) -> bool:
+    """Whether a value is of its column's type, and one that the database can compare."""
+    if type(value) is not kind:
+        return False
+    if isinstance(value, str):
+        return value.isprintable()
+    return not isinstance(value, int) or abs(value) < _BIGINT_END
