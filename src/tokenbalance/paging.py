@@ -63,7 +63,8 @@ def read_cursor(text: str, kinds: tuple[type, ...]) -> Key:
     """
     try:
         document = cast(
-            "object", orjson.loads(base64.b64decode(text + "=" * (-len(text) % 4), b"-_", True))
+            "object",
+            orjson.loads(base64.b64decode(text + "=" * (-len(text) % 4), b"-_", validate=True)),
         )
     except (ValueError, binascii.Error):
         document = None
