@@ -5,25 +5,29 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from fastapi import FastAPI
-from starlette.responses import RedirectResponse
 
 import tokenbalance
 from tokenbalance.api.docs import mount_docs
 from tokenbalance.api.errors import install_error_handlers
 from tokenbalance.api.reference import describe_endpoints
+from tokenbalance.api.routes import include_management
 from tokenbalance.database.connections import UNAVAILABLE, open_pool, open_sessions
 from tokenbalance.ledger.book import Book
 from tokenbalance.ledger.leases import Leases
+from tokenbalance.ledger.rollup import RollUp
 from tokenbalance.ledger.sweep import SWEEP_NAME, Sweep
 from tokenbalance.ledger.waiting import Waiters
 from tokenbalance.management import Management
 from tokenbalance.observe.health import health_router
 from tokenbalance.observe.logs import configure_logs
-from tokenbalance.proxy import PREFIXES, Proxy
+from tokenbalance.observe.metrics import Metrics, Watched, metrics_router
+from tokenbalance.observe.totals import BooksWatch
+from tokenbalance.panel.mount import mount_panel
+from tokenbalance.proxy import Proxy
+from tokenbalance.reading import PREFIXES
 from tokenbalance.settings import Settings, SettingsError, load_settings
 from tokenbalance.stages.hold import Admissions
 from tokenbalance.stages.settle import Settler
@@ -35,6 +39,7 @@ if TYPE_CHECKING:
 
     from starlette.types import Receive, Scope, Send
 
+    from tokenbalance.database.connections import Pool
     from tokenbalance.upstream import Upstream
 
 logger = logging.getLogger(__name__)
@@ -75,8 +80,16 @@ def create_app(settings: Settings, dsn: str) -> FastAPI:
                 sessions=await stack.enter_async_context(open_sessions(dsn)),
                 pool=proxy.pool,
                 signup_open=settings.signup == "open",
+                rate_card=settings.rates,
             )
-            yield {"pool": proxy.pool, "leases": proxy.leases, "management": management}
+            roll_up = RollUp(management.sessions)
+            _ = await stack.enter_async_context(_running(roll_up.run()))
+            yield {
+                "pool": proxy.pool,
+                "leases": proxy.leases,
+                "metrics": proxy.metrics,
+                "management": management,
+            }
             await _end_holds(proxy)
 
     app = FastAPI(
@@ -90,8 +103,10 @@ def create_app(settings: Settings, dsn: str) -> FastAPI:
         redirect_slashes=False,
     )
     install_error_handlers(app)
+    include_management(app)
     app.include_router(health_router)
-    app.add_api_route("/", _to_docs, include_in_schema=False)
+    app.include_router(metrics_router)
+    mount_panel(app)
     mount_docs(app)
     describe_endpoints(app)
     for prefix in PREFIXES:
@@ -114,11 +129,6 @@ def create_app_from_environment() -> FastAPI:
     return create_app(settings, settings.database_url.get_secret_value())
 
 
-def _to_docs() -> RedirectResponse:
-    """Lead whoever opens the server's bare address to its documentation."""
-    return RedirectResponse("/docs", HTTPStatus.FOUND)
-
-
 async def _open_proxy(settings: Settings, dsn: str, stack: AsyncExitStack) -> Proxy:
     """Open what the request path needs; the stack closes it, last opened first."""
     pool = await stack.enter_async_context(open_pool(dsn, settings.database_pool_size))
@@ -131,18 +141,33 @@ async def _open_proxy(settings: Settings, dsn: str, stack: AsyncExitStack) -> Pr
         await leases.open_journal(book)
     waiters = Waiters(pool, book)
     stack.push_async_callback(waiters.close)
-    sweep = Sweep(sweep_pool, Book(sweep_pool, settings.lease_s), leases, settings.sweep_s)
+    settler = Settler(book, leases)
+    metrics = await _open_metrics(Watched(leases, settler, waiters), pool, stack)
+    sweep_book = Book(sweep_pool, settings.lease_s)
+    book.on_charge = sweep_book.on_charge = metrics.charged
+    sweep = Sweep(sweep_pool, sweep_book, leases, settings.sweep_s)
     _ = await stack.enter_async_context(_running(sweep.run()))
     return Proxy(
         pool=pool,
         leases=leases,
         admissions=Admissions(book, waiters, settings.hold_wait_s),
-        settler=Settler(book, leases),
+        settler=settler,
+        metrics=metrics,
         upstream=await _open_upstream(settings, stack),
+        rate_card=settings.rates,
         insufficient_status=settings.insufficient_status,
         cancel_on_disconnect=settings.on_disconnect == "cancel",
         own_headers=(SANDBOX_HEADER,) if settings.sandbox else (),
     )
+
+
+async def _open_metrics(watched: Watched, pool: Pool, stack: AsyncExitStack) -> Metrics:
+    """Begin to count, and to let other workers know what is in progress here."""
+    books = BooksWatch(pool)
+    stack.push_async_callback(books.close)
+    metrics = Metrics(watched, books)
+    _ = await stack.enter_async_context(_running(metrics.run()))
+    return metrics
 
 
 async def _end_holds(proxy: Proxy) -> None:

@@ -39,7 +39,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from tokenbalance.ledger.leases import Lease
-    from tokenbalance.model import Charge, Hold
+    from tokenbalance.model import Charge
     from tokenbalance.stages.settle import Settler
     from tokenbalance.upstream import UpstreamAnswer
     from tokenbalance.wire import ClientAnswer, ClientRequest
@@ -64,6 +64,8 @@ class Exchange:
     """The client had not asked for the usage that a stream reports."""
     cancels: bool
     """Cancel the upstream when the client has left, instead of reading on."""
+    ceiling: Usage = field(default_factory=Usage)
+    """What the request may use at most: charged when nobody can tell what it did use."""
     lease: Lease | None = None
     """Of the open hold; None after it has ended, and where none is needed."""
     _meter: JsonMeter | StreamMeter = field(default_factory=JsonMeter)
@@ -217,11 +219,11 @@ class Exchange:
         elif _used_nothing(meter):
             await self.settler.void(lease, hold)
             return None
-        return await self.settler.settle(lease, hold, meter.usage, lambda: self._counted(hold))
+        return await self.settler.settle(lease, hold, meter.usage, self._counted, self.ceiling)
 
-    def _counted(self, hold: Hold) -> Usage:
+    def _counted(self) -> Usage:
         if not self._readable:
-            return Usage(total=hold.amount, estimated=True)
+            return self.ceiling
         return self.count(self._meter.relayed_text())
 
     def _look(self) -> Callable[[], Usage]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
     from tokenbalance.database.connections import Pool, Sessions
+    from tokenbalance.ledger.rate_card import RateCard
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,6 +25,8 @@ class Management:
     """The request path's, for telling who calls."""
     signup_open: bool
     """Anybody may create a user."""
+    rate_card: RateCard | None = None
+    """What tokens cost; None: one credit each."""
 
 
 def management_of(request: Request) -> Management:

@@ -7,7 +7,7 @@ The words are those of the README's glossary.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeAlias
 
 # A parsed JSON value. Recursive, so that a careless `document["x"]["y"]` does not type-check.
@@ -52,6 +52,28 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
+class Rates:
+    """What one unit of each kind costs for one model, in nano-credits (10**-9): exact integers.
+
+    Built by `ledger.rates`, which fills in what a card leaves out. Where there are none (None),
+    every token is one credit.
+    """
+
+    input: int
+    cached_input: int
+    output: int
+    reasoning: int
+    audio_input: int
+    audio_output: int
+    image_input: int
+    image_output: int
+    request: int
+    """Once, for a request that used anything."""
+    text: str = field(compare=False, repr=False)
+    """What a hold stores of them: JSON, credits as exact decimals by kind."""
+
+
+@dataclass(frozen=True, slots=True)
 class Estimate:
     """The ceiling of what a request may cost, in tokens."""
 
@@ -67,6 +89,10 @@ class Estimate:
     """The field that tells the upstream the cap; None where there is no output to cap."""
     counted: bool = False
     """True when `input_tokens` was counted, False when it is the bound by bytes."""
+    predicted: int = 0
+    """Of `input_tokens`, those that the upstream may bill as output beyond the cap."""
+    has_media: bool = False
+    """True where something else than text may be read or written."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +102,8 @@ class Purpose:
     request_id: str
     endpoint: str
     model: str | None
+    rates: Rates | None = None
+    """What its usage will cost, whatever the card says later; None: a credit a token."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +115,9 @@ class Claim:
     minimum: int
     """Credits without which it makes no sense."""
     known_input: int = 0
-    """Tokens that it is charged if its process is gone before it knows better."""
+    """Tokens that it is charged if its process is gone before it knows better: its input."""
+    estimated_output: int = 0
+    """Tokens that all its choices together may be, as asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,6 +127,8 @@ class Hold:
     request_id: str
     account_id: int
     amount: int
+    rates: Rates | None = None
+    """Those of its purpose."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +141,8 @@ class Usage:
     reasoning: int = 0
     audio_input: int = 0
     audio_output: int = 0
+    image_input: int = 0
+    image_output: int = 0
     total: int = 0
     """The upstream's own `total_tokens`; input + output where it names none."""
     estimated: bool = False

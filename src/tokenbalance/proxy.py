@@ -21,22 +21,27 @@ import os
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from tokenbalance.database.connections import UNAVAILABLE
 from tokenbalance.database.journal import JournalUnavailable
-from tokenbalance.document import parse_document
 from tokenbalance.endpoints import find_endpoint
 from tokenbalance.errors import (
     InsufficientQuota,
     ProxyError,
     ServiceUnavailable,
-    UnknownUrl,
     UpstreamNotConfigured,
 )
 from tokenbalance.exchange import Exchange
-from tokenbalance.ledger.rates import wanted_for
 from tokenbalance.model import Estimate, Metering, Purpose
+from tokenbalance.reading import (
+    counted,
+    is_ample,
+    model_of,
+    path_below_prefix,
+    rates_of,
+    read_request,
+)
 from tokenbalance.stages import estimate as estimating
 from tokenbalance.stages.authenticate import authenticate
 from tokenbalance.stages.relay import edited_body, headers_for_upstream
@@ -49,24 +54,14 @@ if TYPE_CHECKING:
 
     from tokenbalance.database.connections import Pool
     from tokenbalance.ledger.leases import Lease, Leases
+    from tokenbalance.ledger.rate_card import RateCard
     from tokenbalance.model import Caller, Document, Endpoint, Json
+    from tokenbalance.observe.metrics import Metrics
     from tokenbalance.stages.hold import Admission, Admissions
     from tokenbalance.stages.settle import Settler
     from tokenbalance.upstream import Upstream
 
 logger = logging.getLogger(__name__)
-
-PREFIXES: Final = (b"/v1", b"/api/openai")
-"""Where the proxy is mounted; the second is the original project's name for the same thing."""
-
-AMPLE: Final = 1000
-"""An account that affords a request this many times over is not worth tokenizing for: the bound by
-bytes is held instead of the count. Nearer to the edge every hold is counted, so that none is larger
-than it must be."""
-
-INLINE_BYTES_MAX: Final = 4096
-"""Texts up to this bound are counted on the event loop (well below a millisecond), longer ones in a
-thread."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,8 +72,11 @@ class Proxy:
     leases: Leases
     admissions: Admissions
     settler: Settler
+    metrics: Metrics
     upstream: Upstream | None
     """None when the operator has not configured a key."""
+    rate_card: RateCard | None = None
+    """None: every token is one credit."""
     insufficient_status: int = InsufficientQuota.status
     cancel_on_disconnect: bool = False
     own_headers: tuple[tuple[bytes, bytes], ...] = ()
@@ -106,6 +104,8 @@ class Proxy:
                 raise
             await answer.error(error, self._status_of(error))
         finally:
+            seconds = time.perf_counter() - began
+            self.metrics.answered(request.method, request.raw_path, answer.status, seconds)
             logger.info(
                 "%s %s %d",
                 request.method,
@@ -113,14 +113,14 @@ class Proxy:
                 answer.status,
                 extra={
                     "request_id": request_id,
-                    "milliseconds": round((time.perf_counter() - began) * 1000, 1),
+                    "milliseconds": round(seconds * 1000, 1),
                 },
             )
 
     async def _serve(self, request: ClientRequest, answer: ClientAnswer, request_id: str) -> None:
         with _database_needed():
             caller = await authenticate(self.pool, request.headers)
-        path = _path_below_prefix(request.raw_path)
+        path = path_below_prefix(request.raw_path)
         endpoint = find_endpoint(request.method, path)
         upstream = self._configured_upstream()
         body = await request.read_body()
@@ -136,9 +136,11 @@ class Proxy:
             cancels=self.cancel_on_disconnect,
         )
         if endpoint.charged:
-            lease = self._begin(caller, Purpose(request_id, endpoint.path, _model_of(document)))
+            rates = rates_of(self.rate_card, document)
+            purpose = Purpose(request_id, endpoint.path, model_of(document), rates)
+            lease = self._begin(caller, purpose)
             admission = await self._admit(request, lease, endpoint, document, estimate)
-            exchange.lease = lease
+            exchange.lease, exchange.ceiling = lease, admission.ceiling
             answer.add_header(b"x-tokenbalance-hold", admission.hold.amount)
             if admission.output_cap is not None and estimate.cap_field is not None:
                 edits[estimate.cap_field] = admission.output_cap
@@ -169,12 +171,12 @@ class Proxy:
         """Hold the bound by bytes where the account affords it many times over, else the count."""
         try:
             with _database_needed():
-                if lease.caller.available >= AMPLE * wanted_for(bound):
+                if is_ample(lease.caller.available, bound, lease.purpose.rates):
                     # It may have been emptied since the key was checked.
                     admission = await self.admissions.try_hold(lease, bound)
                     if admission is not None:
                         return admission
-                estimate = await _counted(endpoint, document, bound)
+                estimate = await counted(endpoint, document, bound)
                 admission = await self.admissions.try_hold(lease, estimate)
                 if admission is not None:
                     return admission
@@ -214,25 +216,11 @@ def _database_needed() -> Generator[None]:
         raise ServiceUnavailable from error
 
 
-def _path_below_prefix(raw_path: bytes) -> bytes:
-    for prefix in PREFIXES:
-        if raw_path.startswith(prefix + b"/"):
-            path = raw_path[len(prefix) :]
-            # The original project's clients write a slash at the end.
-            return path if prefix == PREFIXES[0] else path.rstrip(b"/")
-    msg = "Invalid URL: it is not spelled as an endpoint of this server."
-    raise UnknownUrl(msg)
-
-
 def _read(endpoint: Endpoint, request: ClientRequest, body: bytes) -> tuple[Document, Estimate]:
-    """Read a request's document strictly, and bound its cost without counting."""
     if endpoint.method == "GET":
         return {}, Estimate(0)
     request.require_json()
-    document = parse_document(body)
-    if endpoint.metering is Metering.FREE:
-        return document, Estimate(0)
-    return document, estimating.bound(endpoint, document)
+    return read_request(endpoint, body)
 
 
 def _usage_to_be_asked_for(endpoint: Endpoint, document: Document) -> dict[str, Json]:
@@ -244,17 +232,6 @@ def _usage_to_be_asked_for(endpoint: Endpoint, document: Document) -> dict[str, 
     if options.get("include_usage") is True:
         return {}
     return {"stream_options": {**options, "include_usage": True}}
-
-
-async def _counted(endpoint: Endpoint, document: Document, bound: Estimate) -> Estimate:
-    if bound.input_tokens <= INLINE_BYTES_MAX:
-        return estimating.count(endpoint, document)
-    return await asyncio.to_thread(estimating.count, endpoint, document)
-
-
-def _model_of(document: Document) -> str | None:
-    model = document.get("model")
-    return model if isinstance(model, str) else None
 
 
 def _target(path: bytes, query: bytes) -> str:

@@ -45,6 +45,7 @@ from uvicorn.server import HANDLED_SIGNALS
 from uvicorn.supervisors.multiprocess import SIGNALS, Multiprocess, Process
 
 from tokenbalance.http_protocol import HardenedProtocol
+from tokenbalance.observe.worker_files import give_place, shared_files
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator
@@ -208,13 +209,19 @@ def _serve_from_workers(
     config: Config, listener: socket.socket, announce: Callable[[], None]
 ) -> int:
     before = {number: signal.getsignal(number) for number in cast("dict[int, str]", SIGNALS)}
-    supervisor = _Supervisor(config, listener, announce)
-    try:
-        supervisor.run()
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    return 1 if supervisor.failed else 0
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(shared_files())
+        except OSError as error:
+            _say_why(f"workers have nowhere to count together: {_one_line(error)}")
+            return 1
+        supervisor = _Supervisor(config, listener, announce)
+        try:
+            supervisor.run()
+        finally:
+            for number, handler in before.items():
+                signal.signal(number, handler)
+        return 1 if supervisor.failed else 0
 
 
 class Config(uvicorn.Config):
@@ -401,9 +408,10 @@ class _Supervisor(Multiprocess):
 
     def _start_workers(self, count: int) -> None:
         for _ in range(count):
-            self.processes.append(self._start_worker())
+            self.processes.append(self._start_worker(len(self.processes)))
 
-    def _start_worker(self) -> _Worker:
+    def _start_worker(self, place: int) -> _Worker:
+        give_place(place)
         worker = _Worker(self.config, self.sockets)
         worker.start()
         return worker
@@ -439,7 +447,7 @@ class _Supervisor(Multiprocess):
                 self.failed = True
                 self.should_exit.set()
             else:
-                self.processes[place] = self._start_worker()
+                self.processes[place] = self._start_worker(place)
 
     def _answers(self, worker: Process) -> bool:
         """Whether a worker is there and has not been silent for too long.

@@ -14,12 +14,15 @@ import platformdirs
 from pydantic import (
     AliasChoices,
     Field,
+    PrivateAttr,
     SecretStr,
     ValidationError,
     field_validator,
     model_validator,
 )
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from tokenbalance.ledger.rate_card import RateCard, RateCardError, load_rate_card
 
 
 class SettingsError(Exception):
@@ -88,6 +91,9 @@ class Settings(BaseSettings):
     shutdown_s: float = Field(default=25, ge=0, le=3600, validation_alias="TOKENBALANCE_SHUTDOWN_S")
     """How long running requests may go on after SIGTERM, before they are cut. The default leaves
     time to cut and charge them within the 30 s after which container platforms kill."""
+    rate_card: Path | None = Field(default=None, validation_alias="TOKENBALANCE_RATE_CARD")
+    """A TOML file that says what tokens cost; None: one credit each."""
+    _rates: RateCard | None = PrivateAttr(default=None)
 
     sandbox: bool = Field(default=False, validation_alias="TOKENBALANCE_SANDBOX")
     """The upstream is the built-in fake: every answer says so. Set by `serve --sandbox`."""
@@ -128,6 +134,21 @@ class Settings(BaseSettings):
                 msg = f"OPENAI_API_KEY_FILE: cannot be read ({type(error).__name__})"
                 raise ValueError(msg) from None
         return self
+
+    @model_validator(mode="after")
+    def _read_rate_card(self) -> Self:
+        if self.rate_card is not None:
+            try:
+                self._rates = load_rate_card(self.rate_card)
+            except RateCardError as error:
+                msg = f"TOKENBALANCE_RATE_CARD: {error}"
+                raise ValueError(msg) from None
+        return self
+
+    @property
+    def rates(self) -> RateCard | None:
+        """The rate card, as it was when the settings were read."""
+        return self._rates
 
     @property
     def migration_url(self) -> SecretStr | None:

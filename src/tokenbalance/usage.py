@@ -54,6 +54,8 @@ def read_usage(value: Json) -> Usage | None:
         reasoning=_part(output_parts, "reasoning_tokens", outputs),
         audio_input=_part(input_parts, "audio_tokens", inputs),
         audio_output=_part(output_parts, "audio_tokens", outputs),
+        image_input=_part(input_parts, "image_tokens", inputs),
+        image_output=_part(output_parts, "image_tokens", outputs),
         total=total,
     )
 

@@ -52,18 +52,18 @@ class ClientRequest:
         shown = self.raw_path[:SHOWN_PATH_CHARS].decode("ascii", "backslashreplace")
         return shown if shown.isprintable() else repr(shown)
 
-    async def read_body(self) -> bytes:
+    async def read_body(self, bytes_max: int = BODY_BYTES_MAX) -> bytes:
         """Read the whole body.
 
         Raises:
-            RequestTooLarge: it is longer than `BODY_BYTES_MAX`, or says so.
+            RequestTooLarge: it is longer than `bytes_max`, or says so.
             RequestTimeout: the client stopped sending.
             ClientGone: the client left.
 
         """
         declared = self._header(b"content-length")
-        if declared is not None and declared.isdigit() and int(declared) > BODY_BYTES_MAX:
-            raise _too_large()
+        if declared is not None and declared.isdigit() and int(declared) > bytes_max:
+            raise _too_large(bytes_max)
         pieces: list[bytes] = []
         size = 0
         more = True
@@ -72,8 +72,8 @@ class ClientRequest:
             piece = cast("bytes", message.get("body", b""))
             more = bool(message.get("more_body"))
             size += len(piece)
-            if size > BODY_BYTES_MAX:
-                raise _too_large()
+            if size > bytes_max:
+                raise _too_large(bytes_max)
             pieces.append(piece)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
@@ -195,8 +195,8 @@ class ClientAnswer:
         await self.whole(status, headers, render(error))
 
 
-def _too_large() -> RequestTooLarge:
-    return RequestTooLarge(f"The request body is larger than {BODY_BYTES_MAX} bytes.")
+def _too_large(bytes_max: int) -> RequestTooLarge:
+    return RequestTooLarge(f"The request body is larger than {bytes_max} bytes.")
 
 
 def _is_utf8_json(content_type: bytes) -> bool:

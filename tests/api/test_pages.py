@@ -10,12 +10,6 @@ if TYPE_CHECKING:
     import httpx2
 
 
-async def test_the_bare_address_leads_to_the_documentation(http: httpx2.AsyncClient) -> None:
-    answer = await http.get("/")
-    assert (answer.status_code, answer.headers["location"]) == (302, "/docs")
-    assert (await http.get("/docs")).status_code == 200
-
-
 async def test_a_working_product_is_live_and_ready(http: httpx2.AsyncClient) -> None:
     assert (await http.get("/livez")).json() == {"status": "ok"}
     for path in ("/readyz", "/health"):
@@ -32,6 +26,16 @@ async def test_every_endpoint_is_documented_with_how_it_is_metered(
         operation = paths[f"/v1{endpoint.path}"][endpoint.method.lower()]
         assert "Metering: " in operation["description"]
         assert ("free" in operation["description"]) is not endpoint.charged
+
+
+async def test_the_documentation_answers_by_the_addresses_of_the_original(
+    http: httpx2.AsyncClient,
+) -> None:
+    for path in ("/docs", "/redoc", "/api/docs", "/api/docs/"):
+        assert (await http.get(path)).status_code == 200
+    schema = (await http.get("/openapi.json")).content
+    for path in ("/api/schema", "/api/schema/"):
+        assert (await http.get(path)).content == schema
 
 
 async def test_errors_outside_v1_wear_the_same_envelope(http: httpx2.AsyncClient) -> None:

@@ -48,3 +48,21 @@ def test_keys_are_listed_with_their_dates_and_stay_revoked(cli: Cli) -> None:
     assert cli.json("key", "revoke", "1") == revoked
     assert cli.json("key", "list", "a@b.c") == [revoked]
     assert "id 2" in cli.refused("key", "revoke", "2")
+
+
+async def test_a_rotated_key_has_another_secret_and_the_same_id(cli: Cli, pool: Pool) -> None:
+    cli("user", "create", "a@b.c")
+    created = cli.json("key", "create", "a@b.c", "--name", "laptop", "--expires-in-days", "2")
+
+    rotated = cli.json("key", "rotate", "1")
+    answer = cli("key", "rotate", "1")
+
+    secrets = [created.pop("key"), rotated.pop("key"), answer.out.removesuffix("\n")]
+    assert len(set(secrets)) == 3
+    assert rotated == {**created, "prefix": secrets[1][:9]}
+    assert answer.err == "rotated key 1; its secret is shown this once:\n"
+    stored = await pool.fetchval("SELECT secret_sha256 FROM api_keys")
+    assert stored == sha256(secrets[2].encode()).digest()
+    assert "id 2" in cli.refused("key", "rotate", "2")
+    cli("key", "revoke", "1")
+    assert "was revoked" in cli.refused("key", "rotate", "1")

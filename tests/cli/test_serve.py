@@ -69,5 +69,11 @@ def test_commands_use_the_embedded_database_of_a_running_serve(tmp_path: Path) -
         assert httpx2.get(f"{url}/livez").is_success
 
     lines = "\n".join(said)
-    for command in ("user create", "key create", "balance set", f"{url}/docs", "OPENAI_API_KEY"):
+    for command in (
+        "createsuperuser",
+        "key create",
+        f"{url}/admin",
+        f"{url}/docs",
+        "OPENAI_API_KEY",
+    ):
         assert command in lines

@@ -1,11 +1,19 @@
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from typing import TYPE_CHECKING
 
 import pytest
 from argon2 import PasswordHasher
 
+from tests.cli.conftest import COMMAND
+from tokenbalance.accounts.sign_in import API_SIGN_IN, Attempt, sign_in
 from tokenbalance.accounts.users import InvalidEmail, clean_email
+from tokenbalance.database.connections import open_sessions
+from tokenbalance.errors import InvalidApiKey
+from tokenbalance.stages.authenticate import find_caller
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Cli
@@ -77,3 +85,111 @@ def test_what_cannot_be_an_address_is_refused(email: str) -> None:
 
 def test_the_longest_address_is_accepted() -> None:
     assert clean_email("é@" + "b" * 252) == "é@" + "b" * 252
+
+
+async def test_a_new_password_ends_what_was_given_for_the_old_one(cli: Cli, pool: Pool) -> None:
+    cli("user", "create", "a@b.c", "--password-stdin", stdin="old word\n")
+    async with open_sessions(cli.settings["DATABASE_URL"]) as sessions:
+        old = await sign_in(sessions, Attempt("a@b.c", "old word", ""), API_SIGN_IN)
+
+    changed = cli.json("user", "password", "A@b.c", "--password-stdin", stdin="neü word\r\n")
+
+    assert changed == cli.json("user", "show", "a@b.c")
+    assert PasswordHasher().verify(
+        await pool.fetchval("SELECT password_hash FROM users"), "neü word"
+    )
+    with pytest.raises(InvalidApiKey):
+        await find_caller(pool, old.secret)
+
+
+def test_a_password_that_cannot_be_had_is_refused(cli: Cli) -> None:
+    cli("user", "create", "a@b.c")
+    for email, stdin, code, line in (
+        ("a@b.c", "abcd\n", 1, "a password has at least 5 characters"),
+        ("x@y.z", "long enough\n", 1, "no user has the e-mail 'x@y.z'"),
+    ):
+        answer = cli("user", "password", email, "--password-stdin", stdin=stdin)
+        assert (answer.code, answer.out, answer.err) == (code, "", f"error: {line}\n")
+    answer = cli("user", "password", "a@b.c", stdin="long enough\n")
+    assert (answer.code, answer.out) == (2, "")
+    assert "--password-stdin" in answer.err
+
+
+def test_a_password_that_is_not_utf_8_is_not_repeated(cli: Cli) -> None:
+    done = subprocess.run(
+        [*COMMAND, "createsuperuser", "a@b.c", "--password-stdin"],
+        cwd=cli.folder,
+        env=cli.environment,
+        input=b"secret\xff\n",
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
+    assert b"UTF-8" in done.stderr
+    assert b"secret" not in done.stderr
+    assert cli.json("user", "list") == []
+
+
+# As on a terminal: `pty` makes one, and passes on what comes through the pipes.
+ON_A_TERMINAL = "import os, pty, sys; os._exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
+
+
+def on_a_terminal(cli: Cli, *arguments: str, answers: list[tuple[bytes, bytes]]) -> bytes:
+    """Answer each question when it has been asked; gives all that was shown."""
+    with subprocess.Popen(
+        [sys.executable, "-c", ON_A_TERMINAL, *COMMAND, *arguments],
+        cwd=cli.folder,
+        env=cli.environment,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    ) as command:
+        assert command.stdin
+        assert command.stdout
+        shown = b""
+        for question, answer in answers:
+            before = len(shown)
+            # The last character of a question is what says that it waits for the answer.
+            while not shown[before:].endswith(question):
+                byte = os.read(command.stdout.fileno(), 1)
+                assert byte, shown
+                shown += byte
+            os.write(command.stdin.fileno(), answer + b"\n")
+        shown += command.stdout.read()
+        assert command.wait() == 0, shown
+    return shown
+
+
+async def test_on_a_terminal_createsuperuser_asks_twice_and_shows_nothing(
+    cli: Cli, pool: Pool
+) -> None:
+    questions = (b"Password (empty for none): ", b"Once more: ")
+
+    shown = on_a_terminal(
+        *(cli, "createsuperuser", "root@b.c"),
+        answers=[(questions[0], b"pass word"), (questions[1], b"pass word")],
+    )
+    on_a_terminal(
+        *(cli, "createsuperuser", "none@b.c"),
+        answers=[(questions[0], b""), (questions[1], b"")],
+    )
+    on_a_terminal(
+        *(cli, "user", "password", "root@b.c"),
+        answers=[
+            (b"New password: ", b"a typo"),
+            (b"Once more: ", b"other word"),
+            (b"New password: ", b"other word"),
+            (b"Once more: ", b"other word"),
+        ],
+    )
+
+    assert b"pass word" not in shown
+    assert b"created user 1 root@b.c" in shown
+    rows = await pool.fetch("SELECT password_hash FROM users ORDER BY id")
+    assert PasswordHasher().verify(rows[0]["password_hash"], "other word")
+    assert rows[1]["password_hash"] is None
+
+
+async def test_without_a_terminal_createsuperuser_asks_nothing(cli: Cli, pool: Pool) -> None:
+    answer = cli("createsuperuser", "root@b.c", stdin="not a password\n")
+    assert (answer.code, answer.err) == (0, "")
+    assert await pool.fetchval("SELECT password_hash FROM users") is None

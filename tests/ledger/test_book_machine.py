@@ -671,8 +671,8 @@ BROKEN: Final = {
     "an expiry of a hold that has ended": ("EXPIRE", " AND state = 'open'", ""),
     "an expiry before the lease has ended": (
         "EXPIRE",
-        " AND ($12 OR lease_until < now())",
-        " AND ($12 OR NOT $12)",
+        " AND ($14 OR lease_until < now())",
+        " AND ($14 OR NOT $14)",
     ),
     "a correction of what was settled": ("CORRECT", "h.state = 'expired' AND ", ""),
     "a second correction": ("CORRECT", " AND u.corrected_at IS NULL", ""),

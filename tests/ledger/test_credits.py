@@ -16,12 +16,15 @@ from tokenbalance.ledger.credits import (
     BalanceTooLow,
     Cause,
     CreditError,
+    InvalidIdempotencyKey,
     InvalidNote,
+    KeyReused,
     NothingToRefund,
     RefundTooLarge,
     UnknownAccount,
     UnknownRequest,
     add,
+    add_once,
     grant,
     refund,
     set_balance,
@@ -284,4 +287,84 @@ async def test_simultaneous_refunds_give_back_once(pool: Pool, sessions: Session
     assert [amount for amount in given if isinstance(amount, int)] == [60]
     assert sum(isinstance(error, NothingToRefund) for error in given) == 3
     assert (await account_of(pool, holder)).balance == 100
+    assert (await audit(pool)).violations == []
+
+
+async def test_the_same_credits_are_added_once(pool: Pool, sessions: Sessions) -> None:
+    holder = await create_holder(pool, 100)
+    other = await create_holder(pool, 100)
+    entries: list[LedgerEntry] = []
+    for account_id in (holder.account_id, holder.account_id, other.account_id):
+        async with sessions.begin() as session:
+            entries.append(await add_once(session, account_id, 5, CAUSE, "order 1"))
+    async with sessions.begin() as session:
+        _ = await add(session, holder.account_id, 5, CAUSE)
+        late = await add_once(session, holder.account_id, 5, Cause("x@y.z", CAUSE.note), "order 1")
+        taken = await add_once(session, holder.account_id, -5, CAUSE, "order 2")
+
+    assert (entries[0].kind, entries[0].amount, entries[0].balance_after) == ("top-up", 5, 105)
+    assert entries[1].id == entries[0].id == late.id
+    assert (late.balance_after, late.actor) == (105, CAUSE.actor)
+    assert entries[2].account_id == other.account_id
+    assert (taken.kind, taken.balance_after) == ("adjustment", 105)
+    assert (await account_of(pool, holder)).balance == 105
+    assert (await audit(pool)).violations == []
+
+
+@pytest.mark.parametrize(
+    ("amount", "note", "key", "error"),
+    [
+        (6, "because", "used", KeyReused),
+        (-5, "because", "used", KeyReused),
+        (10**40, "because", "used", KeyReused),
+        (5, "", "used", KeyReused),
+        (5, "\0", "used", KeyReused),
+        (0, "because", "used", AmountZero),
+        (0, "", "new", AmountZero),
+        (10**40, "", "new", AmountTooLarge),
+        (-101, "", "new", BalanceTooLow),
+        (1, "a\0b", "new", InvalidNote),
+        (5, "because", "", InvalidIdempotencyKey),
+        (5, "because", "x" * 256, InvalidIdempotencyKey),
+        (5, "because", "a\0", InvalidIdempotencyKey),
+        (5, "because", "a\n", InvalidIdempotencyKey),
+        (5, "because", "\x7f", InvalidIdempotencyKey),
+        (5, "because", "\u00fc", InvalidIdempotencyKey),
+        (5, "because", "\udc80", InvalidIdempotencyKey),
+    ],
+)
+async def test_credits_refused_by_key_leave_no_trace(
+    pool: Pool, sessions: Sessions, amount: int, note: str, key: str, error: type[CreditError]
+) -> None:
+    holder = await create_holder(pool, 95)
+    async with sessions.begin() as session:
+        _ = await add_once(session, holder.account_id, 5, CAUSE, "used")
+
+    async with sessions.begin() as session:
+        with pytest.raises(error):
+            _ = await add_once(session, holder.account_id, amount, Cause(CAUSE.actor, note), key)
+        for longest in ("x" * 255, "!~ "):
+            _ = await add_once(session, holder.account_id, 1, CAUSE, longest)
+
+    assert (await account_of(pool, holder)).balance == 102
+    assert (await audit(pool)).violations == []
+
+
+async def test_the_same_credits_at_once_are_one_entry(pool: Pool, sessions: Sessions) -> None:
+    holder = await create_holder(pool, 100)
+
+    async def add_five() -> int:
+        async with sessions.begin() as session:
+            return (await add_once(session, holder.account_id, 5, CAUSE, "order 1")).id
+
+    async with pool.acquire() as connection, connection.transaction():
+        # Until all of them are at the account's row, none gets past it.
+        await connection.execute("SELECT FROM accounts FOR UPDATE")
+        additions = [asyncio.create_task(add_five()) for _ in range(4)]
+        while await pool.fetchval(WAITING) < len(additions):
+            assert not any(task.done() for task in additions)
+            await asyncio.sleep(0)
+
+    assert len(set(await asyncio.gather(*additions))) == 1
+    assert (await account_of(pool, holder)).balance == 105
     assert (await audit(pool)).violations == []

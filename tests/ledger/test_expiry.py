@@ -454,7 +454,7 @@ async def test_forestalling_waits_for_a_place_that_is_not_committed_yet(
         await session.execute(
             statements.PLACE,
             *(holder.account_id, "a", holder.key_id, 60, 60),
-            *("/chat/completions", None, 0, book.lease_s, None),
+            *("/chat/completions", None, 0, book.lease_s, None, 0, None),
         )
         forestalling = asyncio.create_task(forestall(book, holder, "a"))
         await blocked(pool, 1)

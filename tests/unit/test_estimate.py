@@ -192,7 +192,7 @@ def test_both_caps_at_once_are_refused_as_upstream_refuses_them() -> None:
 
 def test_every_choice_is_held_for() -> None:
     estimate = bound(CHAT, chat(n=128, max_tokens=16_384))
-    assert wanted_for(estimate) == estimate.input_tokens + 128 * 16_384
+    assert wanted_for(estimate, None) == estimate.input_tokens + 128 * 16_384
 
 
 @pytest.mark.parametrize(
@@ -460,8 +460,82 @@ def test_a_hostile_request_is_refused_as_expected_or_bounded(case: dict[str, Any
         assert outcome.status in case["expect_status"], outcome.message
         assert outcome.code in case.get("expect_code", [outcome.code])
     elif 200 in case["expect_status"]:
-        assert wanted_for(outcome) > 0
+        assert wanted_for(outcome, None) > 0
     else:
         # What is neither refused here nor sent on is refused for its price.
         assert 402 in case["expect_status"]
-        assert wanted_for(outcome) > 100_000
+        assert wanted_for(outcome, None) > 100_000
+
+
+@pytest.mark.parametrize(
+    ("document", "expected"),
+    [
+        (chat(), False),
+        (chat(modalities=["text"]), False),
+        (chat(modalities=["text", "audio"]), True),
+        (chat(audio={"voice": "alloy", "format": "wav"}), True),
+        (chat(messages=[{"role": "user", "content": [{"type": "text", "text": "Hi"}]}]), False),
+        (
+            chat(
+                messages=[
+                    {"role": "user", "content": [{"type": "image_url", "image_url": {"url": "x"}}]}
+                ]
+            ),
+            True,
+        ),
+        (chat(messages=[{"role": "assistant", "audio": {"id": "audio_1"}}]), True),
+        (chat(prediction={"type": "content", "content": "Hi"}), False),
+    ],
+)
+def test_a_chat_says_whether_anything_but_text_may_cost_something(
+    document: Document, expected: bool
+) -> None:
+    assert bound(CHAT, document).has_media is expected
+
+
+@pytest.mark.parametrize(
+    ("members", "expected"),
+    [
+        ({"input": "Hi"}, False),
+        ({"input": [{"role": "user", "content": "Hi"}]}, False),
+        ({"input": [{"role": "user", "content": [{"type": "input_text", "text": "a"}]}]}, False),
+        ({"input": [{"role": "user", "content": [{"type": "input_image"}]}]}, True),
+        ({"input": [{"type": "function_call_output", "output": "x"}]}, False),
+        ({"input": [{"type": "function_call_output", "output": [{"type": "input_image"}]}]}, True),
+        ({"input": [{"type": "computer_call_output", "output": {"type": "x"}}]}, True),
+        ({"input": [{"type": "image_generation_call", "result": "AAAA"}]}, True),
+        ({"input": [{"type": "of a later year"}]}, True),
+        ({"tools": [{"type": "function", "name": "f"}, {"type": "web_search"}]}, False),
+        ({"tools": [{"type": "image_generation"}]}, True),
+        ({"tools": [{"type": ["function"]}]}, True),
+        ({"modalities": ["audio"]}, True),
+    ],
+)
+def test_a_response_says_whether_anything_but_text_may_cost_something(
+    members: Document, expected: bool
+) -> None:
+    document: Document = {"model": "gpt-4o", "input": "Hi", **members}
+    assert bound(RESPONSES, document).has_media is expected
+
+
+def test_only_a_prediction_may_be_billed_as_output_beyond_the_cap() -> None:
+    predicted = bound(CHAT, chat(n=2, prediction={"type": "content", "content": "abc"}))
+    assert predicted.predicted == 6
+    assert bound(CHAT, chat()).predicted == 0
+
+
+@pytest.mark.parametrize(
+    "members",
+    [
+        {"input": [{"role": "user", "content": [{"type": ["a"], "text": "a"}]}]},
+        {"input": [{"role": "user", "content": [{"type": {"a": 1}, "text": "a"}]}]},
+    ],
+)
+def test_a_part_whose_type_is_no_text_is_refused(members: Document) -> None:
+    with pytest.raises(InvalidType):
+        bound(RESPONSES, {"model": "gpt-4o", **members})
+
+
+def test_a_format_whose_type_is_no_text_is_left_to_the_upstream() -> None:
+    document: Document = {"model": "gpt-4o", "input": "Hi", "text": {"format": {"type": []}}}
+    assert bound(RESPONSES, document).input_tokens > 0

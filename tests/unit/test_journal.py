@@ -26,6 +26,7 @@ from tokenbalance.database.journal import (
 )
 from tokenbalance.database.journal.lines import FREED, header_line, read_slot, slot_line
 from tokenbalance.model import Usage
+from tokenbalance.usage import COUNT_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 DEADLINE_S = 20.0
 ENTRY = Entry("tb_019ab3f0c2d1a1b2c3d4e5f6a7b8c9d0", 7, 9, "/chat/completions")
 USAGE = Usage(input=12, cached_input=4, output=345, reasoning=300, total=357)
-LARGEST = Usage(*[2**63 - 1] * 7, estimated=False)
+LARGEST = Usage(*[COUNT_MAX] * 9, estimated=False)
 
 
 def entry(number: int) -> Entry:
@@ -268,8 +269,8 @@ class TestTheFile:
         payload = (
             b'{"entry":{"request_id":"tb_019ab3f0c2d1a1b2c3d4e5f6a7b8c9d0","account_id":7,'
             b'"key_id":9,"endpoint":"/chat/completions"},"usage":{"input":12,"cached_input":4,'
-            b'"output":345,"reasoning":300,"audio_input":0,"audio_output":0,"total":357,'
-            b'"estimated":false}}'
+            b'"output":345,"reasoning":300,"audio_input":0,"audio_output":0,"image_input":0,'
+            b'"image_output":0,"total":357,"estimated":false}}'
         )
         # Another payload needs another VERSION: files are read by later releases.
         assert line + b"\n" == sealed(b"u", payload)
@@ -290,12 +291,19 @@ class TestTheFile:
                 b'{"entry":{"request_id":"b","account_id":3,"key_id":4,"endpoint":"/e"},'
                 b'"usage":null}',
             )
+            + sealed(
+                b"u",
+                b'{"entry":{"request_id":"c","account_id":5,"key_id":6,"endpoint":"/e"},'
+                b'"usage":{"input":12,"cached_input":4,"output":345,"reasoning":300,'
+                b'"audio_input":0,"audio_output":0,"total":357,"estimated":false}}',
+            )
         )
         abandoned = adopt_text(folder, text)
         abandoned.done()
         assert abandoned.requests == (
             Unfinished(Entry("a", 1, 2, "/e"), State.DISPATCHED, None, same_boot=False),
             Unfinished(Entry("b", 3, 4, "/e"), State.VOID, None, same_boot=False),
+            Unfinished(Entry("c", 5, 6, "/e"), State.USED, USAGE, same_boot=False),
         )
         assert abandoned.corrupt == 0
 
@@ -471,8 +479,9 @@ class TestAdopting:
     @pytest.mark.parametrize(
         "header",
         [
-            b'{"format":"tokenbalance journal","version":2,"boot_id":null,"pid":1}',
-            b'{"format":"something else","version":1,"boot_id":null,"pid":1}',
+            b'{"format":"tokenbalance journal","version":3,"boot_id":null,"pid":1}',
+            b'{"format":"tokenbalance journal","version":0,"boot_id":null,"pid":1}',
+            b'{"format":"something else","version":2,"boot_id":null,"pid":1}',
             b'{"anything":[]}',
         ],
     )

@@ -14,10 +14,11 @@ def test_a_chat_usage_is_read_with_its_details() -> None:
         "prompt_tokens": 392,
         "completion_tokens": 530,
         "total_tokens": 922,
-        "prompt_tokens_details": {"audio_tokens": 7, "cached_tokens": 128},
+        "prompt_tokens_details": {"audio_tokens": 7, "cached_tokens": 128, "image_tokens": 65},
         "completion_tokens_details": {
             "accepted_prediction_tokens": 0,
             "audio_tokens": 3,
+            "image_tokens": 2,
             "reasoning_tokens": 384,
             "rejected_prediction_tokens": 0,
         },
@@ -29,6 +30,8 @@ def test_a_chat_usage_is_read_with_its_details() -> None:
         reasoning=384,
         audio_input=7,
         audio_output=3,
+        image_input=65,
+        image_output=2,
         total=922,
     )
 

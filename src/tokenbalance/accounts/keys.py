@@ -1,40 +1,55 @@
-"""API keys of an account: made, listed, revoked. The secret is handed out once and never stored.
+"""API keys of an account: made, listed, rotated, revoked. A secret is shown once and never stored.
 
-Works in the caller's transaction and never commits.
+Works in the caller's transaction and never commits. Sign-in tokens, which lie in the same table,
+are never seen here.
 
     ApiKeyError
+    |-- InvalidExpiry
     |-- InvalidKeyName
+    |-- KeyEnded
     `-- UnknownKey
 """
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import func, select, update
+from sqlalchemy import func, or_, select, update
 
+from tokenbalance.accounts.limits import KeyLimits
 from tokenbalance.accounts.secrets import new_secret, prefix, sha256
 from tokenbalance.database.tables import ApiKey
+from tokenbalance.paging import Page, page_of, read_cursor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import datetime
 
+    from sqlalchemy import ColumnElement, Select
     from sqlalchemy.ext.asyncio import AsyncSession
 
 KEY_NAME_CHARS_MAX: Final = 200
+_BIGINT_END: Final = 2**63
 
 
 class ApiKeyError(Exception):
     """What was asked of a key cannot be done; the message is one line for people."""
 
 
+class InvalidExpiry(ApiKeyError):
+    """A time that is over, or one that no calendar has."""
+
+
 class InvalidKeyName(ApiKeyError):
     """A name with control characters, or a very long one."""
 
 
+class KeyEnded(ApiKeyError):
+    """The key was revoked or has expired, which is for good."""
+
+
 class UnknownKey(ApiKeyError):
-    """No key has this id."""
+    """No key has this id, or it is another account's."""
 
 
 async def create_key(
@@ -43,24 +58,30 @@ async def create_key(
     *,
     name: str = "",
     expires_at: datetime | None = None,
+    limits: KeyLimits | None = None,
 ) -> tuple[ApiKey, str]:
     """Make a key and its secret. The secret cannot be shown again: only its SHA-256 is kept.
 
+    Args:
+        session: the caller's transaction.
+        account_id: who pays for what is done with it.
+        name: what it is for.
+        expires_at: with its zone; None for never.
+        limits: None for none.
+
     Raises:
-        InvalidKeyName: the name is not acceptable.
+        InvalidKeyName, InvalidExpiry: the name or the expiry is not acceptable.
 
     """
-    name = name.strip()
-    if len(name) > KEY_NAME_CHARS_MAX or not name.isprintable():
-        msg = f"a key's name has at most {KEY_NAME_CHARS_MAX} characters, none of them control"
-        raise InvalidKeyName(msg)
     secret = new_secret()
     key = ApiKey(
         account_id=account_id,
-        name=name,
+        kind="key",
+        name=clean_key_name(name),
         prefix=prefix(secret),
         secret_sha256=sha256(secret),
-        expires_at=expires_at,
+        expires_at=None if expires_at is None else _clean_expiry(expires_at),
+        limits=(limits or KeyLimits()).as_document(),
     )
     session.add(key)
     await session.flush()
@@ -70,25 +91,127 @@ async def create_key(
 
 async def list_keys(session: AsyncSession, account_id: int) -> Sequence[ApiKey]:
     """Every key of an account, revoked and expired ones too, in the order of their creation."""
-    query = select(ApiKey).where(ApiKey.account_id == account_id).order_by(ApiKey.id)
+    query = _keys().where(ApiKey.account_id == account_id)
     return (await session.scalars(query)).all()
 
 
-async def revoke_key(session: AsyncSession, key_id: int) -> ApiKey:
-    """Make a key stop working at once and for good. Revoking again changes nothing.
+async def keys_page(
+    session: AsyncSession, account_id: int | None, after: str | None, limit: int
+) -> Page[ApiKey]:
+    """A part of what `list_keys` gives; of every account's keys when `account_id` is None.
+
+    Args:
+        session: the caller's transaction.
+        account_id: whose.
+        after: the `next` of the page before; None for the first page.
+        limit: rows at most.
 
     Raises:
-        UnknownKey: no key has this id.
+        InvalidCursor: `after` is none of this list.
+
+    """
+    query = _keys().limit(limit + 1)
+    if account_id is not None:
+        query = query.where(ApiKey.account_id == account_id)
+    if after is not None:
+        (last_id,) = read_cursor(after, (int,))
+        query = query.where(ApiKey.id > last_id)
+    return page_of((await session.scalars(query)).all(), limit, lambda key: (key.id,))
+
+
+async def rotate_key(
+    session: AsyncSession, key_id: int, account_id: int | None
+) -> tuple[ApiKey, str]:
+    """Give a key a new secret; the old one stops working at once. All else stays as it is.
+
+    Args:
+        session: the caller's transaction.
+        key_id: which key.
+        account_id: whose key it has to be; None for anybody's.
+
+    Raises:
+        UnknownKey: no key has this id, or it is another account's.
+        KeyEnded: it was revoked or has expired.
+
+    """
+    secret = new_secret()
+    rotated = (
+        update(ApiKey)
+        .where(*_one(key_id, account_id), ApiKey.revoked_at.is_(None))
+        .where(or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.clock_timestamp()))
+        .values(secret_sha256=sha256(secret), prefix=prefix(secret))
+        .returning(ApiKey)
+    )
+    key = await session.scalar(rotated, execution_options={"populate_existing": True})
+    if key is None:
+        ended = await _find(session, key_id, account_id)
+        msg = f"key {ended.id} was revoked or has expired: make a new one"
+        raise KeyEnded(msg)
+    return key, secret
+
+
+async def revoke_key(session: AsyncSession, key_id: int, account_id: int | None = None) -> ApiKey:
+    """Make a key stop working at once and for good. Revoking again changes nothing.
+
+    Args:
+        session: the caller's transaction.
+        key_id: which key.
+        account_id: whose key it has to be; None for anybody's.
+
+    Raises:
+        UnknownKey: no key has this id, or it is another account's.
 
     """
     # The first revocation's time stays: it says since when the key has been of no use.
     revoked = (
         update(ApiKey)
-        .where(ApiKey.id == key_id)
+        .where(*_one(key_id, account_id))
         .values(revoked_at=func.coalesce(ApiKey.revoked_at, func.clock_timestamp()))
         .returning(ApiKey)
     )
     key = await session.scalar(revoked, execution_options={"populate_existing": True})
+    return key or await _find(session, key_id, account_id)
+
+
+def clean_key_name(name: str) -> str:
+    """The name without surrounding space.
+
+    Raises:
+        InvalidKeyName: too long, or with control characters.
+
+    """
+    name = name.strip()
+    if len(name) > KEY_NAME_CHARS_MAX or not name.isprintable():
+        msg = f"a key's name has at most {KEY_NAME_CHARS_MAX} characters, none of them control"
+        raise InvalidKeyName(msg)
+    return name
+
+
+def _clean_expiry(expires_at: datetime) -> datetime:
+    try:
+        utc = expires_at.astimezone(UTC) if expires_at.tzinfo else None
+    except OverflowError:
+        utc = None
+    if utc is None or utc <= datetime.now(UTC):
+        msg = "a key's expiry is a time to come, with its zone"
+        raise InvalidExpiry(msg)
+    return utc
+
+
+def _keys() -> Select[ApiKey]:
+    return select(ApiKey).where(ApiKey.kind == "key").order_by(ApiKey.id)
+
+
+def _one(key_id: int, account_id: int | None) -> list[ColumnElement[bool]]:
+    """What one key is found by."""
+    # A number that the column cannot hold is nobody's.
+    key_id = key_id if 0 < key_id < _BIGINT_END else 0
+    found = [ApiKey.id == key_id, ApiKey.kind == "key"]
+    return found if account_id is None else [*found, ApiKey.account_id == account_id]
+
+
+async def _find(session: AsyncSession, key_id: int, account_id: int | None) -> ApiKey:
+    key = await session.scalar(select(ApiKey).where(*_one(key_id, account_id)))
     if key is None:
         msg = f"no key has the id {key_id}"
         raise UnknownKey(msg)

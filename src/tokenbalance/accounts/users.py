@@ -6,18 +6,22 @@ Works in the caller's transaction and never commits. Knows nothing of HTTP or of
     |-- InvalidEmail
     |-- InvalidName
     |-- EmailTaken
+    |-- LastSuperuser
     `-- UnknownUser
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from dataclasses import dataclass, field, fields, replace
+from typing import TYPE_CHECKING, Final, cast
 
-from sqlalchemy import func, select
+from sqlalchemy import func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import joinedload
 
+from tokenbalance.accounts.sign_in_tokens import end_tokens
 from tokenbalance.database.tables import Account, User
+from tokenbalance.paging import Page, page_of, read_cursor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,6 +31,7 @@ if TYPE_CHECKING:
 
 EMAIL_CHARS_MAX: Final = 254  # RFC 5321, section 4.5.3.1.3, without the angle brackets
 NAME_CHARS_MAX: Final = 200
+_BIGINT_END: Final = 2**63
 
 
 class UserError(Exception):
@@ -45,8 +50,32 @@ class EmailTaken(UserError):
     """Another user has this e-mail address, perhaps in other case."""
 
 
+class LastSuperuser(UserError):
+    """Without this one nobody could manage others any more."""
+
+
 class UnknownUser(UserError):
-    """No user has this e-mail address."""
+    """No user has this id or e-mail address."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """What is to be different about a user; None leaves it as it is."""
+
+    name: str | None = None
+    is_active: bool | None = None
+    is_superuser: bool | None = None
+    password_hash: str | None = field(default=None, repr=False)
+
+    @property
+    def end_sign_ins(self) -> bool:
+        """Whether what was given for the old password, or to who is now disabled, ends."""
+        return self.is_active is False or self.password_hash is not None
+
+    @property
+    def may_leave_no_superuser(self) -> bool:
+        """Whether somebody stops being an active superuser, if they were one."""
+        return self.is_active is False or self.is_superuser is False
 
 
 async def create_user(
@@ -100,22 +129,97 @@ async def find_user(session: AsyncSession, email: str) -> User:
     return user
 
 
+async def get_user(session: AsyncSession, user_id: int) -> User:
+    """Find a user, with the account, by id.
+
+    Raises:
+        UnknownUser: nobody has this id.
+
+    """
+    return await _get(session, _with_account(), user_id)
+
+
 async def list_users(session: AsyncSession) -> Sequence[User]:
     """Every user with the account, in the order of their creation."""
     return (await session.scalars(_with_account().order_by(User.id))).all()
 
 
+async def users_page(
+    session: AsyncSession, search: str, after: str | None, limit: int
+) -> Page[User]:
+    """A part of what `list_users` gives.
+
+    Args:
+        session: the caller's transaction.
+        search: a part of the e-mail or the name, without regard to case; empty for everybody.
+        after: the `next` of the page before; None for the first page.
+        limit: rows at most.
+
+    Raises:
+        InvalidCursor: `after` is none of this list.
+
+    """
+    query = _with_account().order_by(User.id).limit(limit + 1)
+    if after is not None:
+        (last_id,) = read_cursor(after, (int,))
+        query = query.where(User.id > last_id)
+    search = search.strip()
+    # Text that Postgres cannot hold, or no column does, is not worth asking for.
+    if not search.isprintable() or len(search) > EMAIL_CHARS_MAX:
+        return Page([], None)
+    if search:
+        in_email = User.email.icontains(search, autoescape=True)
+        query = query.where(or_(in_email, User.name.icontains(search, autoescape=True)))
+    return page_of((await session.scalars(query)).all(), limit, lambda user: (user.id,))
+
+
+async def update_user(
+    session: AsyncSession, user_id: int, changes: Changes, keep_key_id: int | None = None
+) -> User:
+    """Change a user; disabling one, or a new password, ends their sign-in tokens.
+
+    Requests in progress are settled as ever.
+
+    Args:
+        session: the caller's transaction.
+        user_id: who.
+        changes: what.
+        keep_key_id: the sign-in token that asks for it, which does not end.
+
+    Raises:
+        UnknownUser: nobody has this id.
+        InvalidName: the name is not acceptable.
+        LastSuperuser: there would be no active superuser; nothing was changed.
+
+    """
+    name = None if changes.name is None else clean_name(changes.name)
+    if changes.may_leave_no_superuser:
+        await _keep_a_superuser(session, user_id)
+    user = await lock_user(session, user_id)
+    return await _apply(session, user, replace(changes, name=name), keep_key_id)
+
+
+async def lock_user(session: AsyncSession, user_id: int) -> User:
+    """Find a user, with the account, as of now, and keep other changes waiting until the commit.
+
+    Raises:
+        UnknownUser: nobody has this id.
+
+    """
+    return await _get(session, _with_account().with_for_update(of=User, key_share=True), user_id)
+
+
 async def set_active(session: AsyncSession, email: str, *, active: bool) -> User:
-    """Enable or disable a user; the keys of a disabled one stop working at once.
+    """Enable or disable a user; what a disabled one shows is refused at once.
+
+    Whoever may call this can make a superuser: the last one may be disabled, too.
 
     Raises:
         UnknownUser: nobody has this address.
 
     """
     user = await find_user(session, email)
-    user.is_active = active
-    await session.flush()
-    return user
+    return await _apply(session, user, Changes(is_active=active), None)
 
 
 def clean_email(email: str) -> str:
@@ -152,6 +256,38 @@ def clean_name(name: str) -> str:
         msg = f"a name has at most {NAME_CHARS_MAX} characters and no control characters"
         raise InvalidName(msg)
     return name
+
+
+async def _keep_a_superuser(session: AsyncSession, user_id: int) -> None:
+    """Lock every active superuser, so that no two take the role from each other at once."""
+    active = select(User.id).where(User.is_superuser, User.is_active).order_by(User.id)
+    superusers = (await session.scalars(active.with_for_update(key_share=True))).all()
+    if list(superusers) == [user_id]:
+        msg = f"user {user_id} is the last superuser who is not disabled"
+        raise LastSuperuser(msg)
+
+
+async def _apply(
+    session: AsyncSession, user: User, changes: Changes, keep_key_id: int | None
+) -> User:
+    for change in fields(changes):
+        value = cast("str | bool | None", getattr(changes, change.name))
+        if value is not None:
+            setattr(user, change.name, value)
+    await session.flush()
+    if changes.end_sign_ins:
+        await end_tokens(session, user.account.id, keep_key_id)
+    return user
+
+
+async def _get(session: AsyncSession, query: Select[User], user_id: int) -> User:
+    # A number that the column cannot hold is nobody's.
+    by_id = User.id == (user_id if 0 < user_id < _BIGINT_END else 0)
+    user = await session.scalar(query.where(by_id), execution_options={"populate_existing": True})
+    if user is None:
+        msg = f"no user has the id {user_id}"
+        raise UnknownUser(msg)
+    return user
 
 
 def _with_account() -> Select[User]:

@@ -88,6 +88,9 @@ def mount_docs(app: FastAPI) -> None:
     aliases = {"/api/docs": swagger, "/api/schema": schema}
     for path, page in {**pages, **aliases}.items():
         app.add_route(path, page, include_in_schema=False)
+    # The original's own addresses end in a slash.
+    for path, page in aliases.items():
+        app.add_route(f"{path}/", page, include_in_schema=False)
     app.mount(ASSETS, _Assets(directory=_FOLDER), name="docs-assets")
 
 

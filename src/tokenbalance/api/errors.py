@@ -6,18 +6,21 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, cast
 
 from fastapi.exceptions import RequestValidationError
+from fastapi.routing import iter_route_contexts
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
+from starlette.routing import Match, Route
 
+from tokenbalance.api.refusals import refusal_at
 from tokenbalance.errors import InvalidRequest, ProxyError, UnknownUrl, error_document
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from fastapi import FastAPI
+    from pydantic_core import ErrorDetails
     from starlette.requests import Request
 
 _CODES: Final = {404: "unknown_url", 405: "method_not_allowed", 401: "invalid_api_key"}
+_NO_STORE: Final = {"cache-control": "no-store"}
 
 
 def install_error_handlers(app: FastAPI) -> None:
@@ -28,33 +31,47 @@ def install_error_handlers(app: FastAPI) -> None:
     app.add_exception_handler(Exception, _on_fault)
 
 
-def _response(error: ProxyError, status: int) -> JSONResponse:
+def _response(error: ProxyError) -> JSONResponse:
     headers = {name.decode(): value.decode() for name, value in error.headers}
-    return JSONResponse(error_document(error), status, headers)
+    return JSONResponse(error_document(error), error.status, {**_NO_STORE, **headers})
 
 
 def _on_proxy_error(_request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ProxyError)  # noqa: S101 - registered for nothing else
-    return _response(error, error.status)
+    return _response(error)
 
 
 def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
     if error.status_code == HTTPStatus.NOT_FOUND:
         msg = f"Invalid URL: {request.method} on this path is not served here."
-        return _response(UnknownUrl(msg), error.status_code)
+        return _response(UnknownUrl(msg))
     document = error_document(InvalidRequest(str(error.detail)))
     document["error"]["code"] = _CODES.get(error.status_code, "invalid_request")
-    return JSONResponse(document, error.status_code, error.headers)
+    headers = {**_NO_STORE, **(error.headers or {})}
+    if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
+        headers["Allow"] = ", ".join(sorted(_methods_of(request)))
+    return JSONResponse(document, error.status_code, headers)
+
+
+def _methods_of(request: Request) -> set[str]:
+    """All methods of a path; each of its routes knows only its own."""
+    app = cast("FastAPI", request.app)
+    routes = [context.original_route for context in iter_route_contexts(app.routes)]
+    return {
+        method
+        for route in routes
+        if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
+        for method in route.methods or ()
+    }
 
 
 def _on_invalid_request(_request: Request, error: Exception) -> JSONResponse:
+    """Refuse what is wrong in a path, a query or a header; bodies are read elsewhere."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
-    first = cast("Mapping[str, object]", error.errors()[0])
-    location = cast("tuple[object, ...]", first["loc"])
-    field = ".".join(str(part) for part in location[1:]) or None
-    return _response(InvalidRequest(f"{field or 'request'}: {first['msg']}", param=field), 400)
+    first = cast("ErrorDetails", error.errors()[0])
+    return _response(refusal_at(first["loc"][1:], first["type"], first["msg"]))
 
 
 def _on_fault(_request: Request, _error: Exception) -> JSONResponse:
-    return _response(ProxyError("An internal error occurred; it has been logged."), 500)
+    return _response(ProxyError("An internal error occurred; it has been logged."))

@@ -9,42 +9,38 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, cast
 
+from tokenbalance.api.describing import describe_routes
+from tokenbalance.api.endpoint_answers import (
+    ERROR,
+    ERROR_SCHEMA,
+    answers_of,
+    relayed_headers,
+    shared_answers,
+)
+from tokenbalance.api.endpoint_examples import EXAMPLES
 from tokenbalance.endpoints import ENDPOINTS
 from tokenbalance.endpoints.table import METERED_BY
-from tokenbalance.model import Document, Endpoint, Metering
+from tokenbalance.model import Document, Endpoint, Json, Metering
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
 
-_EXAMPLE_MODEL: Final = "gpt-4o-mini"
-_EXAMPLES: Final[dict[Metering, Document]] = {
-    Metering.CHAT: {
-        "model": _EXAMPLE_MODEL,
-        "messages": [{"role": "user", "content": "Say hello in five languages."}],
-        "max_completion_tokens": 100,
-    },
-    Metering.COMPLETIONS: {
-        "model": "gpt-3.5-turbo-instruct",
-        "prompt": "Once upon a time",
-        "max_tokens": 50,
-    },
-    Metering.EMBEDDINGS: {"model": "text-embedding-3-small", "input": "The quick brown fox"},
-    Metering.RESPONSES: {
-        "model": _EXAMPLE_MODEL,
-        "input": "Say hello in five languages.",
-        "max_output_tokens": 100,
-    },
-    Metering.FREE: {"model": "omni-moderation-latest", "input": "I want to hug you."},
+_TAG: Final[Document] = {
+    "name": "OpenAI",
+    "description": "Relayed to the upstream: the same bytes there, the same bytes back. Set an"
+    " SDK's `base_url` to this server's `/v1` and its `api_key` to a key of this server."
+    " `/api/openai/...` is the same as `/v1/...`. Credits are held before a request is sent, and"
+    " charged for what was used: one for each token, unless the operator's rate card says"
+    " otherwise. What is not listed here is refused: 404 `unknown_url`, or 403"
+    " `endpoint_not_allowed` where a shared key cannot allow it.",
 }
-_ANSWERS: Final = {
-    "200": "The upstream's answer, byte for byte.",
-    "400": "The request is not understood; `error.param` names the field.",
-    "401": "No valid API key.",
-    "402": "The balance cannot cover the request; nothing was sent.",
-    "502": "The upstream cannot be reached, or refuses the operator's key; nothing was charged.",
-    "503": "The database or the upstream's key is missing; nothing was sent.",
-    "504": "The upstream did not answer in time; nothing was charged.",
+_KEY: Final[Document] = {
+    "type": "http",
+    "scheme": "bearer",
+    "description": "An API key of this server, or a sign-in token.",
 }
+_WITH_KEY: Final[list[Json]] = [{"ApiKey": []}]
+_EXAMPLE_PARAMETERS: Final = {"model": "gpt-4o-mini"}
 
 
 def describe_endpoints(app: FastAPI) -> None:
@@ -54,19 +50,23 @@ def describe_endpoints(app: FastAPI) -> None:
     def openapi() -> Document:
         if app.openapi_schema is None:
             document = cast("Document", document_of_routes())
-            components = _member(document, "components")
-            _member(components, "securitySchemes")["ApiKey"] = {
-                "type": "http",
-                "scheme": "bearer",
-                "description": "An API key of this server.",
-            }
+            _add_shared(document)
             for endpoint in ENDPOINTS:
                 path = _member(_member(document, "paths"), f"/v1{endpoint.path}")
                 path[endpoint.method.lower()] = _operation(endpoint)
+            describe_routes(app, document)
             app.openapi_schema = document
         return app.openapi_schema
 
     app.openapi = openapi
+
+
+def _add_shared(document: Document) -> None:
+    components = _member(document, "components")
+    _member(components, "securitySchemes")["ApiKey"] = _KEY
+    _member(components, "schemas").setdefault(ERROR, ERROR_SCHEMA)
+    _member(components, "responses").update(shared_answers())
+    cast("list[Json]", document.setdefault("tags", [])).append(_TAG)
 
 
 def _member(document: Document, name: str) -> Document:
@@ -77,25 +77,60 @@ def _member(document: Document, name: str) -> Document:
 def _operation(endpoint: Endpoint) -> Document:
     metering = endpoint.metering if endpoint.charged else Metering.FREE
     operation: Document = {
-        "tags": ["OpenAI"],
+        "tags": [cast("str", _TAG["name"])],
         "summary": endpoint.summary,
         "description": f"Relayed to the upstream. Metering: {METERED_BY[metering]}.",
-        "operationId": f"{endpoint.method}{endpoint.path}".replace("/", "_").strip("{}_"),
-        "security": [{"ApiKey": []}],
-        "parameters": [
-            {"name": found[1], "in": "path", "required": True, "schema": {"type": "string"}}
-            for found in re.finditer(r"\{(\w+)\}", endpoint.path)
-        ],
-        "responses": {status: {"description": text} for status, text in _ANSWERS.items()},
+        "operationId": operation_id(endpoint),
+        "security": _WITH_KEY,
+        "parameters": [_parameter(found[1]) for found in re.finditer(r"\{(\w+)\}", endpoint.path)],
+        "responses": {"200": _relayed(endpoint), **answers_of(endpoint)},
     }
     if endpoint.method == "POST":
-        operation["requestBody"] = {
-            "required": True,
-            "content": {
-                "application/json": {
-                    "schema": {"type": "object", "additionalProperties": True},
-                    "example": _EXAMPLES[endpoint.metering],
-                }
-            },
-        }
+        operation["requestBody"] = _request(endpoint)
     return operation
+
+
+def operation_id(endpoint: Endpoint) -> str:
+    """Name an endpoint in the document, and so in the addresses of its pages."""
+    return re.sub(r"\W+", "_", f"{endpoint.method}{endpoint.path}").strip("_")
+
+
+def _parameter(name: str) -> Document:
+    return {
+        "name": name,
+        "in": "path",
+        "required": True,
+        "schema": {"type": "string"},
+        "example": _EXAMPLE_PARAMETERS[name],
+    }
+
+
+def _request(endpoint: Endpoint) -> Document:
+    examples: Document = {
+        name.lower().replace(" ", "-"): {"summary": name, "value": document}
+        for name, document in EXAMPLES[endpoint.path].requests.items()
+    }
+    schema: Document = {
+        "type": "object",
+        "additionalProperties": True,
+        "description": "As OpenAI's API reference describes it.",
+    }
+    return {
+        "required": True,
+        "content": {"application/json": {"schema": schema, "examples": examples}},
+    }
+
+
+def _relayed(endpoint: Endpoint) -> Document:
+    shown = EXAMPLES[endpoint.path]
+    content: Document = {
+        "application/json": {"schema": {"type": "object"}, "example": shown.answer}
+    }
+    if shown.stream is not None:
+        content["text/event-stream"] = {"schema": {"type": "string"}, "example": shown.stream}
+    return {
+        "description": "The upstream's answer, byte for byte"
+        + (', streamed when `"stream": true` was sent.' if shown.stream is not None else "."),
+        "headers": relayed_headers(endpoint),
+        "content": content,
+    }

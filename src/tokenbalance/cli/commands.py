@@ -10,6 +10,7 @@ from tokenbalance.cli.ledger import app as ledger
 from tokenbalance.cli.migrate import migrate_database
 from tokenbalance.cli.sandbox import serve_sandbox
 from tokenbalance.cli.serve import serve
+from tokenbalance.cli.usage import app as usage
 from tokenbalance.cli.user import app as user
 from tokenbalance.cli.user import create_superuser
 
@@ -27,3 +28,4 @@ app.add_typer(user)
 app.add_typer(key)
 app.add_typer(balance)
 app.add_typer(ledger)
+app.add_typer(usage)

@@ -1,7 +1,7 @@
-"""`tokenbalance key ...`: API keys. The secret is printed once, when a key is made."""
+"""`tokenbalance key ...`: API keys. A secret is printed once, when it is made."""
 
 from datetime import UTC, datetime, timedelta
-from typing import Annotated
+from typing import Annotated, TypeAlias
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,7 +13,9 @@ from tokenbalance.cli.database import transact
 from tokenbalance.cli.output import Fields, print_aside, print_json, print_line, print_table
 from tokenbalance.database.tables import ApiKey
 
-app = typer.Typer(name="key", help="Make, list and revoke API keys.")
+app = typer.Typer(name="key", help="Make, list, rotate and revoke API keys.")
+
+KeyId: TypeAlias = Annotated[int, typer.Argument(metavar="ID", min=1, max=2**63 - 1)]
 
 
 @app.command("create")
@@ -36,11 +38,7 @@ def create_key(
         return await keys.create_key(session, user.account.id, name=name, expires_at=expires_at)
 
     key, secret = transact(create)
-    if as_json:
-        print_json({"id": key.id, "key": secret, **key_fields(key)})
-    else:
-        print_aside(f"created key {key.id}; its secret is shown this once:")
-        print_line(secret)
+    _tell_secret(key, secret, "created", as_json=as_json)
 
 
 @app.command("list")
@@ -59,12 +57,15 @@ def list_keys(email: Email, *, as_json: AsJson = False) -> None:
         print_table(columns.split(), found)
 
 
+@app.command("rotate")
+def rotate_key(key_id: KeyId, *, as_json: AsJson = False) -> None:
+    """Give a key a new secret, printed as by `create`; the old one stops working at once."""
+    key, secret = transact(lambda session: keys.rotate_key(session, key_id, None))
+    _tell_secret(key, secret, "rotated", as_json=as_json)
+
+
 @app.command("revoke")
-def revoke_key(
-    key_id: Annotated[int, typer.Argument(metavar="ID", min=1, max=2**63 - 1)],
-    *,
-    as_json: AsJson = False,
-) -> None:
+def revoke_key(key_id: KeyId, *, as_json: AsJson = False) -> None:
     """Make a key stop working, at once and for good."""
     key = transact(lambda session: keys.revoke_key(session, key_id))
     if as_json:
@@ -84,3 +85,11 @@ def key_fields(key: ApiKey) -> Fields:
         "revoked_at": key.revoked_at,
         "last_used_at": key.last_used_at,
     }
+
+
+def _tell_secret(key: ApiKey, secret: str, done: str, *, as_json: bool) -> None:
+    if as_json:
+        print_json({"id": key.id, "key": secret, **key_fields(key)})
+    else:
+        print_aside(f"{done} key {key.id}; its secret is shown this once:")
+        print_line(secret)

@@ -97,9 +97,9 @@ def _run(settings: Settings, *, sandbox: bool) -> int:
 def _say_what_is_next(url: str, *, keyless: bool) -> None:
     command = _command()
     print_aside("Next, in another terminal:")
-    print_aside(f"  {command} user create you@example.com")
+    print_aside(f"  {command} createsuperuser you@example.com --balance 100000")
     print_aside(f"  {command} key create you@example.com")
-    print_aside(f"  {command} balance set you@example.com 100000")
+    print_aside(f"Users, keys and balances: {url}/admin (with the password you gave)")
     print_aside(f"How to call it: {url}/docs")
     if keyless:
         print_aside("OPENAI_API_KEY is not set: /v1 answers 503 until it is (or use --sandbox).")

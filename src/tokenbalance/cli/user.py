@@ -2,7 +2,7 @@
 
 import asyncio
 import sys
-from typing import Annotated, TypeAlias
+from typing import Annotated, TypeAlias, cast
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -14,7 +14,7 @@ from tokenbalance.cli.output import Fields, print_json, print_line, print_table
 from tokenbalance.database.tables import User
 from tokenbalance.ledger.credits import Cause, grant
 
-app = typer.Typer(name="user", help="Create, list, disable and enable users.")
+app = typer.Typer(name="user", help="Create, list, disable and enable users, set passwords.")
 
 Name: TypeAlias = Annotated[str, typer.Option("--name", help="What people call them.")]
 PasswordStdin: TypeAlias = Annotated[
@@ -40,21 +40,11 @@ def create_user(  # noqa: PLR0913 - one for each option
     as_json: AsJson = False,
 ) -> None:
     """Create a user and an account."""
-    password_hash = _read_password_hash() if password_stdin else None
-
-    async def create(session: AsyncSession) -> User:
-        user = await users.create_user(
-            session, email=email, name=name, password_hash=password_hash, is_superuser=superuser
-        )
-        if balance:
-            _ = await grant(session, user.account.id, balance, Cause(ACTOR))
-        return user
-
-    user = transact(create)
-    if as_json:
-        print_json(user_fields(user))
-    else:
-        print_line(f"created user {user.id} {user.email}")
+    password_hash = _hash(_read_password()) if password_stdin else None
+    user = _create(
+        email, name=name, superuser=superuser, password_hash=password_hash, balance=balance
+    )
+    _tell(user, "created", as_json=as_json)
 
 
 def create_superuser(
@@ -65,15 +55,34 @@ def create_superuser(
     balance: Balance = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Create a user who may manage others."""
-    create_user(
-        email,
-        name=name,
-        superuser=True,
-        password_stdin=password_stdin,
-        balance=balance,
-        as_json=as_json,
-    )
+    """Create a user who may manage others; on a terminal, asks for a password."""
+    password = _read_password() if password_stdin else ""
+    if not password_stdin and sys.stdin.isatty():
+        password = _ask_password("Password (empty for none)", default="")
+    password_hash = _hash(password) if password or password_stdin else None
+    user = _create(email, name=name, superuser=True, password_hash=password_hash, balance=balance)
+    _tell(user, "created", as_json=as_json)
+
+
+@app.command("password")
+def set_password(
+    email: Email, *, password_stdin: PasswordStdin = False, as_json: AsJson = False
+) -> None:
+    """Set a password; whoever signed in with the old one has to do so again. Keys stay."""
+    if password_stdin:
+        password = _read_password()
+    elif sys.stdin.isatty():
+        password = _ask_password("New password", default=None)
+    else:
+        msg = "without a terminal to ask on, --password-stdin is needed"
+        raise typer.BadParameter(msg)
+    changes = users.Changes(password_hash=_hash(password))
+
+    async def change(session: AsyncSession) -> User:
+        user = await users.find_user(session, email)
+        return await users.update_user(session, user.id, changes)
+
+    _tell(transact(change), "set the password of", as_json=as_json)
 
 
 @app.command("list")
@@ -115,12 +124,30 @@ def user_fields(user: User) -> Fields:
     }
 
 
+def _create(
+    email: str, *, name: str, superuser: bool, password_hash: str | None, balance: int
+) -> User:
+    async def create(session: AsyncSession) -> User:
+        user = await users.create_user(
+            session, email=email, name=name, password_hash=password_hash, is_superuser=superuser
+        )
+        if balance:
+            _ = await grant(session, user.account.id, balance, Cause(ACTOR))
+        return user
+
+    return transact(create)
+
+
 def _set_active(email: str, *, active: bool, as_json: bool) -> None:
     user = transact(lambda session: users.set_active(session, email, active=active))
+    _tell(user, "enabled" if active else "disabled", as_json=as_json)
+
+
+def _tell(user: User, done: str, *, as_json: bool) -> None:
     if as_json:
         print_json(user_fields(user))
     else:
-        print_line(f"{'enabled' if active else 'disabled'} user {user.id} {user.email}")
+        print_line(f"{done} user {user.id} {user.email}")
 
 
 def _print(found: Fields | list[Fields], *, as_json: bool) -> None:
@@ -132,9 +159,34 @@ def _print(found: Fields | list[Fields], *, as_json: bool) -> None:
         print_table(columns.split(), rows)
 
 
-def _read_password_hash() -> str:
-    """Hash one line of standard input, as bytes: a password need not be text in our encoding."""
+def _read_password() -> str:
+    """Read one line of standard input."""
+    line = sys.stdin.buffer.readline()
+    try:
+        return line.decode().removesuffix("\n").removesuffix("\r")
+    except UnicodeDecodeError:
+        msg = "the password on standard input is not UTF-8"
+        # From nothing: what could not be decoded is the password.
+        raise typer.BadParameter(msg) from None
+
+
+def _ask_password(question: str, default: str | None) -> str:
+    """Ask twice, showing nothing of the answers, where no pipe takes the question for a result."""
+    answer = cast(
+        "object",
+        typer.prompt(
+            question,
+            default=default,
+            show_default=False,
+            hide_input=True,
+            confirmation_prompt="Once more",
+            err=True,
+        ),
+    )
+    return str(answer)
+
+
+def _hash(password: str) -> str:
     from tokenbalance.accounts.passwords import hash_password  # noqa: PLC0415 - slow to import
 
-    password = sys.stdin.readline().removesuffix("\n").removesuffix("\r")
     return asyncio.run(hash_password(password))

@@ -22,6 +22,8 @@ from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, Final, TypeAlias, TypeVar
 
 import asyncpg
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoConnectionInTime
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
@@ -97,6 +99,14 @@ _NEXT_HOST: Final = (
     asyncpg.CannotConnectNowError,
     asyncpg.TargetServerAttributeNotMatched,
 )
+
+
+def is_unavailable(error: BaseException) -> bool:
+    """Whether an error of a statement, a session or a pool means what `UNAVAILABLE` means."""
+    if isinstance(error, DBAPIError) and error.orig is not None:
+        # SQLAlchemy's own class stands between its error and asyncpg's.
+        return isinstance(error.orig.__cause__, UNAVAILABLE)
+    return isinstance(error, (*UNAVAILABLE, NoConnectionInTime))
 
 
 class Pool:

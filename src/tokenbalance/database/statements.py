@@ -26,12 +26,16 @@ SELECT a.user_id, k.account_id, k.id AS key_id,
 
 TOUCH_KEY: Final = """
 -- $1 key
-UPDATE api_keys SET last_used_at = now() WHERE id = $1
+-- A key that somebody is changing right now is not waited for: the next request will do.
+UPDATE api_keys
+   SET last_used_at = now()
+ WHERE id = (SELECT id FROM api_keys WHERE id = $1 FOR NO KEY UPDATE SKIP LOCKED)
 """
 
 PLACE: Final = """
 -- $1 account, $2 request, $3 key, $4 wanted, $5 minimum, $6 endpoint, $7 model, $8 known input,
--- $9 lease in seconds, $10 position among the waiters or null
+-- $9 lease in seconds, $10 position among the waiters or null, $11 estimated output,
+-- $12 rates or null
 -- Reserves what is wanted, or all that the balance affords when that is less but enough to be
 -- of use, and leaves what those wait for who came before. One conditional UPDATE: there is no
 -- moment between the check and the act.
@@ -48,8 +52,9 @@ WITH account AS (
     RETURNING least($4, balance + overdraft) AS amount
 )
 INSERT INTO holds
-       (account_id, request_id, key_id, amount, endpoint, model, known_input, lease_until)
-SELECT $1, $2, $3, amount, $6, $7, $8, now() + make_interval(secs => $9)
+       (account_id, request_id, key_id, amount, endpoint, model, known_input, lease_until,
+        estimated_input, estimated_output, rates)
+SELECT $1, $2, $3, amount, $6, $7, $8, now() + make_interval(secs => $9), $8, $11, $12
   FROM account
 RETURNING amount
 """
@@ -59,11 +64,20 @@ FUNDS: Final = """
 SELECT balance, held, overdraft FROM accounts WHERE id = $1
 """
 
+WAITED_FOR: Final = """
+-- $1 account
+-- Credits that all who wait for the account have asked for.
+SELECT coalesce(sum(wanted), 0)::bigint
+  FROM waiters
+ WHERE account_id = $1 AND alive_until > now()
+"""
+
 # The compare-and-set on the hold's state is what makes a charge happen once: when it finds no
 # open hold, nothing below it finds a row either.
 _CHARGE: Final = """
 -- $1 account, $2 request, $3 charge, $4 estimated,
--- $5..$11 input, cached input, output, reasoning, audio input, audio output, total
+-- $5..$13 input, cached input, output, reasoning, audio input, audio output, image input,
+-- image output, total
 WITH hold AS (
     UPDATE holds
        SET state = '{state}', ended_at = now()
@@ -83,8 +97,8 @@ WITH hold AS (
 ), record AS (
     INSERT INTO usage
            (account_id, request_id, charge, estimated, input, cached_input, output, reasoning,
-            audio_input, audio_output, total, overrun)
-    SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, greatest($3 - hold_amount, 0)
+            audio_input, audio_output, image_input, image_output, total, overrun)
+    SELECT $1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, greatest($3 - hold_amount, 0)
       FROM account
 )
 SELECT balance, held FROM account
@@ -94,8 +108,8 @@ SETTLE: Final = _CHARGE.format(state="settled", only_if="", actor="proxy", note=
 
 EXPIRE: Final = _CHARGE.format(
     state="expired",
-    # $12: the process is known to be gone. Otherwise the lease must have ended, on this clock.
-    only_if=" AND ($12 OR lease_until < now())",
+    # $14: the process is known to be gone. Otherwise the lease must have ended, on this clock.
+    only_if=" AND ($14 OR lease_until < now())",
     actor="sweep",
     note="its process was gone",
 )
@@ -114,7 +128,8 @@ WITH before AS (
 ), record AS (
     UPDATE usage u
        SET charge = $3, estimated = $4, input = $5, cached_input = $6, output = $7,
-           reasoning = $8, audio_input = $9, audio_output = $10, total = $11,
+           reasoning = $8, audio_input = $9, audio_output = $10, image_input = $11,
+           image_output = $12, total = $13,
            overrun = greatest($3 - h.amount, 0), corrected_at = now()
       FROM before, holds h
      WHERE u.account_id = $1 AND u.request_id = $2
@@ -180,7 +195,7 @@ UPDATE holds
 LAPSED: Final = """
 -- $1 how many
 -- Open holds whose lease has ended, but for those that somebody is ending right now.
-SELECT account_id, request_id, amount, known_input, known_output
+SELECT account_id, request_id, amount, rates::text, known_input, known_output
   FROM holds
  WHERE state = 'open' AND lease_until < now()
  ORDER BY lease_until
@@ -190,7 +205,7 @@ SELECT account_id, request_id, amount, known_input, known_output
 
 KNOWN: Final = """
 -- $1 account, $2 request
-SELECT amount, known_input, known_output
+SELECT amount, rates::text, known_input, known_output
   FROM holds
  WHERE account_id = $1 AND request_id = $2
 """

@@ -6,7 +6,7 @@ the request path touches is keyed by `account_id` first, so that it can be distr
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import date, datetime
 from typing import Any, ClassVar, TypeAlias
 from uuid import UUID
 
@@ -163,7 +163,7 @@ class SignInFailures(Base):
     )
 
     subject_sha256: Mapped[bytes] = mapped_column(primary_key=True)
-    """Of the e-mail as typed, or of the address: neither can be read here."""
+    """Of the e-mail in lower case, or of the address: neither can be read here."""
     failures: Mapped[int]
     last_at: Mapped[datetime]
     next_at: Mapped[datetime]
@@ -260,6 +260,20 @@ class LedgerEntry(Base):
             unique=True,
             postgresql_where=text("idempotency_key IS NOT NULL"),
         ),
+        # What people enter is rare among charges, and no request pays for these.
+        Index(
+            "ix_ledger_entries_not_charges",
+            "kind",
+            "id",
+            postgresql_where=text("kind <> 'charge'"),
+        ),
+        Index(
+            "ix_ledger_entries_not_charges_of_account",
+            "account_id",
+            "kind",
+            "id",
+            postgresql_where=text("kind <> 'charge'"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
@@ -291,6 +305,13 @@ class UsageRecord(Base):
         ),
         CheckConstraint("least(image_input, image_output) >= 0", "images_not_negative"),
         Index("ix_usage_account_id_created_at", "account_id", "created_at"),
+        # Of every account at once. A B-tree would cost each request; this is a few pages.
+        Index(
+            "ix_usage_created_at",
+            "created_at",
+            postgresql_using="brin",
+            postgresql_with={"pages_per_range": 32, "autosummarize": True},
+        ),
     )
 
     account_id: Mapped[int] = mapped_column(primary_key=True)
@@ -311,3 +332,77 @@ class UsageRecord(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     corrected_at: Mapped[datetime | None]
     """When the true usage replaced what an expired hold was charged, once."""
+
+
+class UsageSums:
+    """Columns of tables that sum up usage: tokens by kind, credits, and numbers of requests."""
+
+    requests: Mapped[int] = mapped_column(server_default=text("0"))
+    input: Mapped[int] = mapped_column(server_default=text("0"))
+    cached_input: Mapped[int] = mapped_column(server_default=text("0"))
+    output: Mapped[int] = mapped_column(server_default=text("0"))
+    reasoning: Mapped[int] = mapped_column(server_default=text("0"))
+    audio_input: Mapped[int] = mapped_column(server_default=text("0"))
+    audio_output: Mapped[int] = mapped_column(server_default=text("0"))
+    image_input: Mapped[int] = mapped_column(server_default=text("0"))
+    image_output: Mapped[int] = mapped_column(server_default=text("0"))
+    total: Mapped[int] = mapped_column(server_default=text("0"))
+    charge: Mapped[int] = mapped_column(server_default=text("0"))
+    overrun: Mapped[int] = mapped_column(server_default=text("0"))
+    overruns: Mapped[int] = mapped_column(server_default=text("0"))
+    estimated: Mapped[int] = mapped_column(server_default=text("0"))
+
+
+class UsageDay(UsageSums, Base):
+    """What a key used of a model on one day (UTC), as far as it is summed: see `UsageSummed`."""
+
+    __tablename__ = "usage_days"
+    __table_args__: TableArgs = (Index("ix_usage_days_day_account_id", "day", "account_id"),)
+
+    account_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(primary_key=True)
+    """Empty for requests that named none."""
+    key_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+
+
+class UsageTotal(UsageSums, Base):
+    """What everybody used of a model on one day (UTC), as far as it is summed."""
+
+    __tablename__ = "usage_totals"
+
+    day: Mapped[date] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(primary_key=True)
+    voided: Mapped[int] = mapped_column(server_default=text("0"))
+    """Requests that arrived on this day and cost nothing."""
+
+
+class UsageSummed(Base):
+    """How far usage is summed, in one row: all before this, but for the days of `UsageChange`."""
+
+    __tablename__ = "usage_summed"
+    __table_args__: TableArgs = (CheckConstraint("single", "single_row"),)
+
+    single: Mapped[bool] = mapped_column(primary_key=True, server_default=text("true"))
+    until: Mapped[datetime]
+
+
+class UsageChange(Base):
+    """A day whose usage has changed since, or after its end; its sums are wrong until made anew.
+
+    A trigger writes it, in the transaction of the change.
+    """
+
+    __tablename__ = "usage_changes"
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    day: Mapped[date]
+
+
+class TopAccount(Base):
+    """One of those who used most in the last so many days, as far as they were summed."""
+
+    __tablename__ = "top_accounts"
+
+    days: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    account_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)

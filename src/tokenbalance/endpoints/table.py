@@ -26,22 +26,21 @@ ENDPOINTS: Final = (
     Endpoint("GET", "/models/{model}", Metering.FREE, "One model", charged=False),
 )
 
+_CHARGE: Final = "the charge is `usage.total_tokens`, or what the rate card makes of the usage"
 METERED_BY: Final = {
     Metering.CHAT: "the hold covers the counted messages plus `max_completion_tokens` (or"
-    " `max_tokens`, or the model's maximum) for each of `n` choices; the charge is"
-    " `usage.total_tokens`",
+    f" `max_tokens`, or the model's maximum) for each of `n` choices; {_CHARGE}",
     Metering.COMPLETIONS: "the hold covers the prompts plus `max_tokens` (16 when absent) for each"
-    " of `n` or `best_of` choices; the charge is `usage.total_tokens`",
+    f" of `n` or `best_of` choices; {_CHARGE}",
     Metering.RESPONSES: "the hold covers the counted input plus `max_output_tokens` (or the"
-    " model's maximum); the charge is `usage.total_tokens`",
-    Metering.EMBEDDINGS: "the hold covers the counted input; the charge is `usage.total_tokens`",
+    f" model's maximum); {_CHARGE}",
+    Metering.EMBEDDINGS: f"the hold covers the counted input; {_CHARGE}",
     Metering.FREE: "free: nothing is held or charged",
 }
 
 # OpenAI has these, and they act on what everybody behind the shared key owns together: stored
 # completions, fine-tunes, evaluations, uploads. They have no owner here, so nobody may use them.
 NOT_ALLOWED: Final = (
-    "/chat/completions",
     "/chat/completions",
     "/chat/completions/{completion}",
     "/evals",

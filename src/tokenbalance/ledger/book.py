@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Final, cast
 import asyncpg
 
 from tokenbalance.database import statements
-from tokenbalance.ledger.rates import charge_for
+from tokenbalance.ledger.rates import charge_for, stored_rates
 from tokenbalance.model import Charge, Hold, Usage
 
 if TYPE_CHECKING:
@@ -68,6 +68,9 @@ class Known:
 class Book:
     """Holds and their ends, on the request path's pool.
 
+    A hold is charged at the rates that it carries. Who ends one that it did not place reads them
+    first: `known` and `lapsed` give holds as they were placed.
+
     Raises what asyncpg raises; `database.connections.UNAVAILABLE` says which of it may pass.
     """
 
@@ -77,6 +80,8 @@ class Book:
         """How long a hold outlives the last sign of life of its process."""
         self.on_release: Callable[[int], None] | None = None
         """Told the account when credits of it were released here."""
+        self.on_charge: Callable[[Hold, Usage, Charge, bool], None] | None = None
+        """Told every charge that was committed, once, and whether the hold had expired."""
 
     async def name(self) -> str:
         """Tell which books these are."""
@@ -112,16 +117,22 @@ class Book:
             claim.known_input,
             self.lease_s,
             position,
+            claim.estimated_output,
+            None if purpose.rates is None else purpose.rates.text,
         )
         if row is None:
             return None
         (amount,) = cast("tuple[int]", tuple(row))
-        return Hold(purpose.request_id, caller.account_id, amount)
+        return Hold(purpose.request_id, caller.account_id, amount, purpose.rates)
 
     async def funds(self, account_id: int) -> Funds:
         """Read what an account has, for telling people; never for deciding."""
         row = await self._pool.fetchrow(statements.FUNDS, account_id)
         return Funds(0, 0, 0) if row is None else Funds(*cast("tuple[int, int, int]", tuple(row)))
+
+    async def waited_for(self, account_id: int) -> int:
+        """Read how many credits those who wait for an account ask for; never for deciding."""
+        return cast("int", await self._pool.fetchval(statements.WAITED_FOR, account_id))
 
     async def settle(self, hold: Hold, usage: Usage) -> Charge | None:
         """End a hold with the charge for what was used, or correct that of an expired one.
@@ -137,14 +148,24 @@ class Book:
         charge = await self._charge(statements.SETTLE, hold, usage)
         if charge is not None:
             self._released(hold.account_id)
+            self._charged(hold, usage, charge, expired=False)
             return charge
         # Settled before (an answer that was lost), or expired.
-        await self.correct(hold, usage)
-        return await self._ended(hold)
+        corrected = await self.correct(hold, usage)
+        charge = await self._ended(hold)
+        if charge is not None and not corrected:
+            # Nobody was told yet: the process that settled it did not hear of it.
+            self._charged(hold, usage, charge, expired=False)
+        return charge
 
-    async def correct(self, hold: Hold, usage: Usage) -> None:
-        """Enter the true usage of a hold that had expired; at most once, else nothing changes."""
-        _ = await self._charge(statements.CORRECT, hold, usage)
+    async def correct(self, hold: Hold, usage: Usage) -> bool:
+        """Enter the true usage of a hold that had expired; at most once, else nothing changes.
+
+        Returns:
+            Whether it was entered here and now.
+
+        """
+        return await self._charge(statements.CORRECT, hold, usage) is not None
 
     async def expire(self, hold: Hold, usage: Usage, *, orphaned: bool = False) -> bool:
         """End a hold whose process is gone with the charge for what is known.
@@ -161,6 +182,7 @@ class Book:
         charge = await self._charge(statements.EXPIRE, hold, usage, orphaned)
         if charge is not None:
             self._released(hold.account_id)
+            self._charged(hold, usage, charge, expired=True)
         return charge is not None
 
     async def void(self, hold: Hold) -> None:
@@ -170,7 +192,7 @@ class Book:
         """
         done = await self._pool.execute(statements.VOID, hold.account_id, hold.request_id)
         if done == _NOTHING_DONE:
-            await self.correct(hold, Usage())
+            _ = await self.correct(hold, Usage())
         self._released(hold.account_id)
 
     async def forestall(self, caller: Caller, purpose: Purpose) -> None:
@@ -212,9 +234,9 @@ class Book:
         """Find open holds whose lease has ended, by the database's clock."""
         rows = await self._pool.fetch(statements.LAPSED, limit)
         return [
-            _known(Hold(request_id, account_id, amount), known_input, known_output)
-            for account_id, request_id, amount, known_input, known_output in cast(
-                "list[tuple[int, str, int, int, int]]", [tuple(row) for row in rows]
+            _known(Hold(request_id, account_id, amount, stored_rates(rates)), *seen)
+            for account_id, request_id, amount, rates, *seen in cast(
+                "list[tuple[int, str, int, str | None, int, int]]", [tuple(row) for row in rows]
             )
         ]
 
@@ -228,13 +250,16 @@ class Book:
         row = await self._pool.fetchrow(statements.KNOWN, account_id, request_id)
         if row is None:
             raise UnknownHold(request_id)
-        amount, known_input, known_output = cast("tuple[int, int, int]", tuple(row))
-        return _known(Hold(request_id, account_id, amount), known_input, known_output)
+        amount, rates, known_input, known_output = cast(
+            "tuple[int, str | None, int, int]", tuple(row)
+        )
+        hold = Hold(request_id, account_id, amount, stored_rates(rates))
+        return _known(hold, known_input, known_output)
 
     async def _charge(
         self, statement: str, hold: Hold, usage: Usage, *more: object
     ) -> Charge | None:
-        amount = charge_for(usage)
+        amount = charge_for(usage, hold.rates)
         row = await self._pool.fetchrow(
             statement,
             hold.account_id,
@@ -247,6 +272,8 @@ class Book:
             usage.reasoning,
             usage.audio_input,
             usage.audio_output,
+            usage.image_input,
+            usage.image_output,
             usage.total,
             *more,
         )
@@ -265,6 +292,10 @@ class Book:
     def _released(self, account_id: int) -> None:
         if self.on_release is not None:
             self.on_release(account_id)
+
+    def _charged(self, hold: Hold, usage: Usage, charge: Charge, *, expired: bool) -> None:
+        if self.on_charge is not None:
+            self.on_charge(hold, usage, charge, expired)
 
 
 def _known(hold: Hold, known_input: int, known_output: int) -> Known:

@@ -8,7 +8,9 @@ one ledger entry, in the caller's transaction. Never commits, never touches hold
     |-- AmountZero
     |-- AmountTooLarge
     |-- BalanceTooLow
+    |-- InvalidIdempotencyKey
     |-- InvalidNote
+    |-- KeyReused
     |-- NothingToRefund
     |-- RefundTooLarge
     |-- UnknownAccount
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 CREDITS_MAX: Final = 2**53 - 1
 """Largest amount and balance: what every JSON reader takes for the integer that it is."""
 NOTE_CHARS_MAX: Final = 500
+IDEMPOTENCY_KEY_CHARS_MAX: Final = 255
 
 
 class CreditError(Exception):
@@ -52,8 +55,16 @@ class BalanceTooLow(CreditError):
     """The balance would fall below what the account may be overdrawn by."""
 
 
+class InvalidIdempotencyKey(CreditError):
+    """An idempotency key that is empty, very long, or more than printable ASCII characters."""
+
+
 class InvalidNote(CreditError):
     """A note with control characters, or a very long one."""
+
+
+class KeyReused(CreditError):
+    """The idempotency key belongs to an entry with another amount or note."""
 
 
 class NothingToRefund(CreditError):
@@ -81,6 +92,8 @@ class Cause:
     note: str = ""
     request_id: str | None = None
     """The request that it is about."""
+    idempotency_key: str | None = None
+    """What `add_once` recognises it by."""
 
 
 async def grant(session: AsyncSession, account_id: int, amount: int, cause: Cause) -> LedgerEntry:
@@ -104,12 +117,45 @@ async def add(session: AsyncSession, account_id: int, amount: int, cause: Cause)
         CreditError: as drawn above.
 
     """
-    if amount == 0:
-        msg = "an amount of 0 changes nothing"
-        raise AmountZero(msg)
+    _check_not_zero(amount)
     account = await _lock(session, account_id)
-    kind = "top-up" if amount > 0 else "adjustment"
-    return await _enter(session, account, kind, amount, cause)
+    return await _enter(session, account, _kind_of(amount), amount, cause)
+
+
+async def add_once(
+    session: AsyncSession, account_id: int, amount: int, cause: Cause, idempotency_key: str
+) -> LedgerEntry:
+    """Add credits as `add` does, but the same ones only once.
+
+    Args:
+        session: the caller's transaction.
+        account_id: whose balance.
+        amount: credits; negative to take some away.
+        cause: who and why.
+        idempotency_key: chosen by who asks; asking again with it gives the entry of the first time.
+
+    Raises:
+        InvalidIdempotencyKey: it is not 1 to 255 printable ASCII characters.
+        KeyReused: it came with another amount or note before.
+        CreditError: as drawn above.
+
+    """
+    _check_idempotency_key(idempotency_key)
+    _check_not_zero(amount)
+    # The lock first, so that of two with the same key the second sees the first one's entry.
+    account = await _lock(session, account_id)
+    before = await session.scalar(
+        select(LedgerEntry).where(
+            LedgerEntry.account_id == account_id, LedgerEntry.idempotency_key == idempotency_key
+        )
+    )
+    if before is None:
+        cause = replace(cause, idempotency_key=idempotency_key)
+        return await _enter(session, account, _kind_of(amount), amount, cause)
+    if (before.amount, before.note) != (amount, cause.note):
+        msg = "this idempotency key was used before, with another amount or note"
+        raise KeyReused(msg)
+    return before
 
 
 async def set_balance(
@@ -219,12 +265,29 @@ async def _enter(
         request_id=cause.request_id,
         actor=cause.actor,
         note=cause.note,
+        idempotency_key=cause.idempotency_key,
         # When it happened, not when the transaction began, which may have waited for the lock.
         created_at=func.clock_timestamp(),
     )
     session.add(entry)
     await session.flush()
     return entry
+
+
+def _kind_of(amount: int) -> str:
+    return "top-up" if amount > 0 else "adjustment"
+
+
+def _check_not_zero(amount: int) -> None:
+    if amount == 0:
+        msg = "an amount of 0 changes nothing"
+        raise AmountZero(msg)
+
+
+def _check_idempotency_key(key: str) -> None:
+    if not 1 <= len(key) <= IDEMPOTENCY_KEY_CHARS_MAX or not (key.isascii() and key.isprintable()):
+        msg = f"an idempotency key has 1 to {IDEMPOTENCY_KEY_CHARS_MAX} printable ASCII characters"
+        raise InvalidIdempotencyKey(msg)
 
 
 def _check_amount(amount: int, balance: int) -> None:

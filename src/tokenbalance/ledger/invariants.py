@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from tokenbalance.ledger.rates import AMOUNT_MAX, DEFAULTS
+
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
@@ -189,7 +191,8 @@ LEDGER: Final = Proof(
 # The requests. Their ids begin with the time, so that tables lie almost in their order and sorting
 # them costs next to nothing, as bytes; a database's own collation may take much longer.
 _HOLDS: Final = """
-       (SELECT account_id, request_id COLLATE "C" AS request_id, amount, state
+       (SELECT account_id, request_id COLLATE "C" AS request_id, amount, state,
+               rates IS NOT NULL AS has_rates
           FROM holds ORDER BY 2, 1 OFFSET 0)
 """
 _USAGES: Final = """
@@ -232,9 +235,9 @@ _EACH_HOLD_ENDS_ONCE: Final = _Rule(
     "'hold %s of account %s: is %s, with %s charges and %s records of usage',"
     " h.request_id, h.account_id, h.state, num_nonnulls(c.taken), num_nonnulls(u.charge)",
 )
-# One credit is one token (`rates.py`), so a charge is the total that was used.
+# Without rates one credit is one token (`rates.py`), so a charge is the total that was used.
 _EACH_CHARGE_IS_WHAT_WAS_USED: Final = _Rule(
-    "(u.charge <> c.taken + coalesce(l.adjusted, 0) OR u.charge <> u.total"
+    "(u.charge <> c.taken + coalesce(l.adjusted, 0) OR NOT h.has_rates AND u.charge <> u.total"
     " OR u.overrun <> greatest(u.charge - h.amount, 0))",
     "'request %s of account %s: took %s credits, its usage says charge %s, total %s,"
     " overrun %s of a hold of %s',"
@@ -272,7 +275,8 @@ _NO_OTHER_ENTRY_NAMES_A_REQUEST: Final = _Rule(
 # What most requests are, so that the rules are tried on few of them. It must follow from it that no
 # rule is broken.
 _PLAIN: Final = (
-    "h.state = 'settled' AND u.charge = c.taken AND u.charge = u.total AND u.charge <= h.amount"
+    "h.state = 'settled' AND u.charge = c.taken AND (h.has_rates OR u.charge = u.total)"
+    " AND u.charge <= h.amount"
     " AND u.overrun = 0 AND u.estimated = c.estimated AND NOT u.is_corrected AND l.number IS NULL"
 )
 
@@ -380,6 +384,52 @@ SELECT format('entry %s of account %s: is a %s of %s credits for request %s',
 """,  # noqa: S608 - of constants
 )
 
+# With rates a charge is what `rates.py` makes of the usage: computed once more here, in another
+# language. Few cards are ever used, so that each is read once.
+_RATES: Final = ", ".join(
+    f"coalesce((rates->>'{kind}')::numeric, (rates->>'{other}')::numeric, 0) AS {kind}"
+    for kind, other in DEFAULTS.items()
+)
+_PRICED: Final = f"""
+  FROM (SELECT rates, (rates->>'request')::numeric AS request,
+               coalesce((rates->>'input')::numeric, 0) AS input,
+               coalesce((rates->>'output')::numeric, 0) AS output,
+               {_RATES}
+          FROM (SELECT DISTINCT rates FROM holds WHERE rates IS NOT NULL) used) r
+  JOIN holds h ON h.rates = r.rates
+  JOIN usage u ON u.account_id = h.account_id AND u.request_id = h.request_id
+ CROSS JOIN LATERAL (SELECT least(u.audio_input, u.input) AS audio_input,
+                            least(u.audio_output, u.output) AS audio_output) audio
+ CROSS JOIN LATERAL (SELECT least(u.image_input, u.input - audio.audio_input) AS image_input,
+                            least(u.image_output, u.output - audio.audio_output) AS image_output
+                    ) image
+ CROSS JOIN LATERAL (SELECT u.input - audio.audio_input - image.image_input AS input,
+                            u.output - audio.audio_output - image.image_output AS output) text
+ CROSS JOIN LATERAL (SELECT least(u.cached_input, text.input) AS cached_input,
+                            least(u.reasoning, text.output) AS reasoning) part
+ CROSS JOIN LATERAL (SELECT CASE WHEN greatest(u.input, u.output, u.total) > 0 THEN
+           least({AMOUNT_MAX}, ceil(
+               coalesce(r.request, 0)
+               + audio.audio_input * r.audio_input + image.image_input * r.image_input
+               + part.cached_input * r.cached_input
+               + (text.input - part.cached_input) * r.input
+               + audio.audio_output * r.audio_output + image.image_output * r.image_output
+               + part.reasoning * r.reasoning
+               + (text.output - part.reasoning + greatest(u.total - u.input - u.output, 0))
+                 * r.output))
+           ELSE 0 END AS charge) due
+ WHERE u.charge <> due.charge
+"""  # noqa: S608 - of constants
+_EACH_CHARGE_IS_RATES_TIMES_USAGE: Final = Invariant(
+    f"EXISTS (SELECT {_PRICED})",
+    f"""
+SELECT format('request %s of account %s: was charged %s credits, its rates and usage make %s',
+              h.request_id, h.account_id, u.charge, due.charge)
+       {_PRICED}
+ ORDER BY h.account_id, h.request_id
+""",
+)
+
 REQUESTS_AND_THEIR_ENDS: Final = Proof(
     _IN_ALL,
     (),
@@ -389,6 +439,7 @@ REQUESTS_AND_THEIR_ENDS: Final = Proof(
         _EACH_USAGE_HAS_ITS_HOLD,
         _NOTHING_IS_THERE_TWICE,
         _EACH_REQUEST_IS_RIGHT,
+        _EACH_CHARGE_IS_RATES_TIMES_USAGE,
         _EACH_CHARGE_TAKES_AND_EACH_REFUND_GIVES,
     ),
 )

@@ -1,38 +1,206 @@
-"""What tokens cost in credits. One credit is one token, as the upstream reports it.
+"""What tokens cost in credits: every conversion between the two, and the one place that rounds.
 
-Every conversion between tokens and credits is here; nothing else may assume a rate.
+Nothing else may assume a rate. All of it is integer arithmetic: rates are nano-credits, and a sum
+of them is rounded up to credits once for a request. Without rates a credit is a token, as the
+upstream's `total_tokens` counts it.
+
+    input     = audio + image + cached + plain     each in this order, of what is left
+    output    = audio + image + reasoning + plain  likewise
+    total beyond input + output                    plain output: some servers count hidden
+                                                   reasoning in the total alone
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import json
+from decimal import Decimal
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, cast
+
+from tokenbalance.model import Rates
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tokenbalance.model import Estimate, Usage
 
+NANO: Final = 10**9
+"""Nano-credits of a credit."""
 
-def charge_for(usage: Usage) -> int:
-    """Credits for what was used."""
-    return usage.total
+AMOUNT_MAX: Final = 10**18
+"""Credits at most of a hold or a charge with rates: more than there can be, and the books can
+still add them up. No request comes near; a nonsensical report of usage may."""
+
+TOKEN_KINDS: Final = (
+    "input",
+    "cached_input",
+    "output",
+    "reasoning",
+    "audio_input",
+    "audio_output",
+    "image_input",
+    "image_output",
+)
+KINDS: Final = (*TOKEN_KINDS, "request")
+
+DEFAULTS: Final = {
+    "cached_input": "input",
+    "audio_input": "input",
+    "image_input": "input",
+    "reasoning": "output",
+    "audio_output": "output",
+    "image_output": "output",
+}
+"""The kind whose rate another one has when it has none of its own. The others cost nothing."""
 
 
-def wanted_for(estimate: Estimate) -> int:
+def charge_for(usage: Usage, rates: Rates | None) -> int:
+    """Credits for what was used. What used nothing costs nothing, not even the fee of a request."""
+    if rates is None:
+        return usage.total
+    if not (usage.total or usage.input or usage.output):
+        return 0
+    nano = rates.request + sum(
+        tokens * rate for tokens, rate in zip(split(usage), token_rates(rates), strict=True)
+    )
+    return _rounded(nano)
+
+
+def wanted_for(estimate: Estimate, rates: Rates | None) -> int:
     """Credits that cover the request whatever happens."""
-    return max(estimate.input_tokens + estimate.choices * estimate.output_cap, 1)
+    if rates is None:
+        return max(estimate.input_tokens + estimate.choices * estimate.output_cap, 1)
+    return max(_rounded(_ceiling(estimate, rates, estimate.output_cap)), 1)
 
 
-def minimum_for(estimate: Estimate) -> int:
+def minimum_for(estimate: Estimate, rates: Rates | None) -> int:
     """Credits without which the request makes no sense: its input and the smallest output.
 
     Where the output cannot be capped this is all of it.
     """
     if estimate.cap_field is None:
-        return wanted_for(estimate)
+        return wanted_for(estimate, rates)
     output = min(max(estimate.output_minimum, 1), estimate.output_cap)
-    return max(estimate.input_tokens + estimate.choices * output, 1)
+    if rates is None:
+        return max(estimate.input_tokens + estimate.choices * output, 1)
+    return max(_rounded(_ceiling(estimate, rates, output)), 1)
 
 
-def cap_within(estimate: Estimate, amount: int) -> int:
+def cap_within(estimate: Estimate, amount: int, rates: Rates | None) -> int:
     """Output tokens of each choice that `amount` credits pay for, the input paid first."""
-    affordable = (amount - estimate.input_tokens) // estimate.choices
-    return min(affordable, estimate.output_cap)
+    if rates is None:
+        affordable = (amount - estimate.input_tokens) // estimate.choices
+        return min(affordable, estimate.output_cap)
+    rate = _output_peak(estimate, rates)
+    if rate == 0:
+        return estimate.output_cap
+    left = amount * NANO - _ceiling(estimate, rates, 0)
+    return min(left // (estimate.choices * rate), estimate.output_cap)
+
+
+def split(usage: Usage) -> tuple[int, int, int, int, int, int, int, int]:
+    """The tokens of each kind, in the order of `TOKEN_KINDS`; none is counted twice."""
+    audio_input = min(usage.audio_input, usage.input)
+    left = usage.input - audio_input
+    image_input = min(usage.image_input, left)
+    left -= image_input
+    cached = min(usage.cached_input, left)
+    plain_input = left - cached
+
+    audio_output = min(usage.audio_output, usage.output)
+    left = usage.output - audio_output
+    image_output = min(usage.image_output, left)
+    left -= image_output
+    reasoning = min(usage.reasoning, left)
+    plain_output = left - reasoning + max(usage.total - usage.input - usage.output, 0)
+    return (
+        plain_input,
+        cached,
+        plain_output,
+        reasoning,
+        audio_input,
+        audio_output,
+        image_input,
+        image_output,
+    )
+
+
+def token_rates(rates: Rates) -> tuple[int, int, int, int, int, int, int, int]:
+    """The rates of the kinds of tokens, in the order of `TOKEN_KINDS`."""
+    return (
+        rates.input,
+        rates.cached_input,
+        rates.output,
+        rates.reasoning,
+        rates.audio_input,
+        rates.audio_output,
+        rates.image_input,
+        rates.image_output,
+    )
+
+
+def build_rates(nano: Mapping[str, int]) -> Rates:
+    """Make rates of those that a card names, in nano-credits by kind."""
+    filled = {kind: nano.get(kind, nano.get(DEFAULTS.get(kind, ""), 0)) for kind in KINDS}
+    own = {
+        kind: decimal_text(rate)
+        for kind, rate in filled.items()
+        if rate != filled.get(DEFAULTS.get(kind, ""), 0)
+    }
+    return Rates(**filled, text=json.dumps(own))
+
+
+@lru_cache(maxsize=256)
+def stored_rates(text: str | None) -> Rates | None:
+    """Read the rates of a hold from what is stored of them, as JSON."""
+    return None if text is None else rates_from(cast("dict[str, str]", json.loads(text)))
+
+
+def rates_from(document: Mapping[str, str]) -> Rates:
+    """Read rates from decimals by kind: what is stored of a hold's, or shown of them."""
+    return build_rates(
+        {kind: int(Decimal(document[kind]).scaleb(9)) for kind in KINDS if kind in document}
+    )
+
+
+def rates_document(rates: Rates) -> dict[str, str]:
+    """The rates of every kind as exact decimals, in credits for one token (or one request)."""
+    named = zip(KINDS, (*token_rates(rates), rates.request), strict=True)
+    return {kind: decimal_text(rate) for kind, rate in named}
+
+
+def decimal_text(nano: int) -> str:
+    """Nano-credits as credits, exactly, without needless zeros: `0.15`."""
+    if nano < 0:
+        return f"-{decimal_text(-nano)}"
+    whole, rest = divmod(nano, NANO)
+    return f"{whole}.{rest:09d}".rstrip("0") if rest else str(whole)
+
+
+def _rounded(nano: int) -> int:
+    """Nano-credits as credits: the one place that rounds, up."""
+    return min(-(-nano // NANO), AMOUNT_MAX)
+
+
+def _ceiling(estimate: Estimate, rates: Rates, output: int) -> int:
+    """Nano-credits at most of the request when each choice has `output` tokens at most."""
+    plain = estimate.input_tokens - estimate.predicted
+    inputs, outputs = _input_peak(estimate, rates), _output_peak(estimate, rates)
+    return (
+        rates.request
+        + plain * inputs
+        + estimate.predicted * max(inputs, outputs)
+        + estimate.choices * output * outputs
+    )
+
+
+def _input_peak(estimate: Estimate, rates: Rates) -> int:
+    if estimate.has_media:
+        return max(rates.input, rates.cached_input, rates.audio_input, rates.image_input)
+    return max(rates.input, rates.cached_input)
+
+
+def _output_peak(estimate: Estimate, rates: Rates) -> int:
+    if estimate.has_media:
+        return max(rates.output, rates.reasoning, rates.audio_output, rates.image_output)
+    return max(rates.output, rates.reasoning)

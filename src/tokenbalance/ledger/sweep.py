@@ -24,7 +24,7 @@ from tokenbalance.database.connections import UNAVAILABLE
 from tokenbalance.database.journal import JournalUnavailable, State
 from tokenbalance.ledger.book import UnknownHold
 from tokenbalance.ledger.leases import RENEWALS_OF_A_LEASE
-from tokenbalance.model import Caller, Hold, Purpose, Usage
+from tokenbalance.model import Caller, Purpose, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from tokenbalance.database.journal import Abandoned, Unfinished
     from tokenbalance.ledger.book import Book
     from tokenbalance.ledger.leases import Leases
+    from tokenbalance.model import Hold
 
 logger = logging.getLogger(__name__)
 
@@ -118,11 +119,11 @@ class Sweep:
     async def _end_left(self, left: Unfinished) -> bool:
         """End what one slot of a dead process tells of; False if the books do not know of it."""
         entry = left.entry
-        hold = Hold(entry.request_id, entry.account_id, 0)
         try:
             match left.state:
                 case State.USED:
-                    _ = await self._book.settle(hold, left.usage or Usage())
+                    known = await self._book.known(entry.account_id, entry.request_id)
+                    _ = await self._book.settle(known.hold, left.usage or Usage())
                     logger.warning("settled from a journal: %s", entry.request_id)
                 case State.DISPATCHED:
                     known = await self._book.known(entry.account_id, entry.request_id)

@@ -61,6 +61,9 @@ class Waiters:
         self._polling: asyncio.Task[None] | None = None
         book.on_release = self._wake
 
+    def __len__(self) -> int:
+        return sum(len(line) for line in self._lines.values())
+
     async def place(
         self, account_id: int, claim: Claim, attempt: Attempt, wait_s: float
     ) -> Hold | None:

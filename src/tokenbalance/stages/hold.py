@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 from tokenbalance.errors import InsufficientQuota
 from tokenbalance.ledger.rates import cap_within, minimum_for, wanted_for
-from tokenbalance.model import Claim
+from tokenbalance.model import Claim, Usage
 
 if TYPE_CHECKING:
     from tokenbalance.ledger.book import Book, Funds
     from tokenbalance.ledger.leases import Lease
     from tokenbalance.ledger.waiting import Waiters
-    from tokenbalance.model import Estimate, Hold
+    from tokenbalance.model import Estimate, Hold, Rates
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +26,8 @@ class Admission:
     hold: Hold
     output_cap: int | None
     """Tokens of each choice that the upstream must be told; None when nothing is to be told."""
+    ceiling: Usage
+    """What the request may use at most; the hold covers its charge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,7 @@ class Admissions:
             None when it does not fit at this moment.
 
         """
-        hold = await lease.place(self.book, claim_for(estimate))
+        hold = await lease.place(self.book, claim_for(estimate, lease.purpose.rates))
         return None if hold is None else _admission(estimate, hold)
 
     async def wait_for_hold(self, lease: Lease, estimate: Estimate) -> Admission:
@@ -54,7 +56,8 @@ class Admissions:
                 busy for as long as a request may wait.
 
         """
-        claim, account_id = claim_for(estimate), lease.caller.account_id
+        claim = claim_for(estimate, lease.purpose.rates)
+        account_id = lease.caller.account_id
         funds = await self.book.funds(account_id)
         if funds.limit >= claim.minimum and self.wait_s > 0:
             hold = await self.waiters.place(
@@ -69,9 +72,14 @@ class Admissions:
         raise InsufficientQuota(_what_is_missing(claim, funds))
 
 
-def claim_for(estimate: Estimate) -> Claim:
+def claim_for(estimate: Estimate, rates: Rates | None) -> Claim:
     """Turn the ceiling of a request into what it asks its account for."""
-    return Claim(wanted_for(estimate), minimum_for(estimate), estimate.input_tokens)
+    return Claim(
+        wanted_for(estimate, rates),
+        minimum_for(estimate, rates),
+        estimate.input_tokens,
+        estimate.choices * estimate.output_cap,
+    )
 
 
 def _what_is_missing(claim: Claim, funds: Funds) -> str:
@@ -85,11 +93,9 @@ def _what_is_missing(claim: Claim, funds: Funds) -> str:
 
 
 def _admission(estimate: Estimate, hold: Hold) -> Admission:
-    return Admission(hold, _told_cap(estimate, hold))
-
-
-def _told_cap(estimate: Estimate, hold: Hold) -> int | None:
-    if estimate.cap_field is None:
-        return None
-    cap = cap_within(estimate, hold.amount)
-    return None if cap == estimate.output_cap else cap
+    cap = estimate.output_cap
+    if estimate.cap_field is not None:
+        cap = cap_within(estimate, hold.amount, hold.rates)
+    inputs, outputs = estimate.input_tokens, estimate.choices * cap
+    ceiling = Usage(input=inputs, output=outputs, total=inputs + outputs, estimated=True)
+    return Admission(hold, None if cap == estimate.output_cap else cap, ceiling)

@@ -15,14 +15,13 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from tokenbalance.database.connections import UNAVAILABLE
 from tokenbalance.database.journal import JournalUnavailable
 from tokenbalance.ledger.book import UnknownHold
-from tokenbalance.model import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
 
     from tokenbalance.ledger.book import Book
     from tokenbalance.ledger.leases import Lease, Leases
-    from tokenbalance.model import Charge, Hold
+    from tokenbalance.model import Charge, Hold, Usage
 
 logger = logging.getLogger(__name__)
 
@@ -42,8 +41,16 @@ class Settler:
         self._leases = leases
         self._pending: set[asyncio.Task[None]] = set()
 
+    def __len__(self) -> int:
+        return len(self._pending)
+
     async def settle(
-        self, lease: Lease, hold: Hold, usage: Usage | None, count: Callable[[], Usage]
+        self,
+        lease: Lease,
+        hold: Hold,
+        usage: Usage | None,
+        count: Callable[[], Usage],
+        ceiling: Usage,
     ) -> Charge | None:
         """Charge what was used.
 
@@ -52,6 +59,7 @@ class Settler:
             hold: its hold, to be ended.
             usage: what the upstream reported, None when it reported nothing usable.
             count: counts what was used then; called in a thread.
+            ceiling: what was used at most, for when it cannot be counted.
 
         Returns:
             The charge, when it is committed; None when it is safe on the disk instead, or when
@@ -60,7 +68,7 @@ class Settler:
         """
 
         async def end() -> None:
-            used = usage or await _counted(hold, count)
+            used = usage or await _counted(hold, count, ceiling)
             if lease.slot.usage != used:
                 _write_down(lease, lambda: lease.slot.use(used))
             await self._commit(lease, lambda: self._book.settle(hold, used), outcome)
@@ -162,10 +170,10 @@ def _write_down(lease: Lease, write: Callable[[], None]) -> None:
         logger.exception("%s cannot be written into the journal", lease.purpose.request_id)
 
 
-async def _counted(hold: Hold, count: Callable[[], Usage]) -> Usage:
+async def _counted(hold: Hold, count: Callable[[], Usage], ceiling: Usage) -> Usage:
     try:
         return await asyncio.to_thread(count)
     except Exception:
         # Never a credit lost: what cannot be counted cost what was held for it.
         logger.exception("usage of %s cannot be counted; its hold is charged", hold.request_id)
-        return Usage(total=hold.amount, estimated=True)
+        return ceiling

@@ -49,6 +49,8 @@ PARALLEL_CALLS: Final = 16
 TOOLS: Final = 16
 REASONING_TOOLS: Final = 96
 """Reasoning models are told more about how to call functions."""
+_TEXT_ALONE: Final[tuple[Json, ...]] = (None, [], ["text"])
+_TEXT_PARTS: Final = frozenset({"refusal", "text"})
 _CHOICE: Final = 8
 _UNTOLD_CHOICES: Final = (None, "auto", "none")
 
@@ -84,7 +86,31 @@ def estimate(document: Document, model: Model, measure: Measure) -> Estimate:
         output_cap=told or model.maximum_output,
         output_minimum=1,
         cap_field=cap_field,
+        predicted=prediction,
+        has_media=_has_media(document),
     )
+
+
+def _has_media(document: Document) -> bool:
+    """Whether anything but text goes in or may come out; the document is known to be sound."""
+    if document.get("audio") is not None or document.get("modalities") not in _TEXT_ALONE:
+        return True
+    return any(
+        isinstance(message, dict)
+        and (message.get("audio") is not None or has_parts(message.get("content"), _TEXT_PARTS))
+        for message in require_list(document, "messages")
+    )
+
+
+def has_parts(content: Json, besides: frozenset[str]) -> bool:
+    """Whether a content has parts of other types than these."""
+    return isinstance(content, list) and any(not is_of(part, besides) for part in content)
+
+
+def is_of(value: Json, types: frozenset[str]) -> bool:
+    """Whether `value` is an object of one of these types."""
+    kind = value.get("type") if isinstance(value, dict) else None
+    return isinstance(kind, str) and kind in types
 
 
 def _told_cap(document: Document) -> tuple[str, int | None]:

@@ -28,6 +28,8 @@ from tokenbalance.tokens.chat import (
     REPLY,
     call_tokens,
     choice_tokens,
+    has_parts,
+    is_of,
 )
 from tokenbalance.tokens.hosted import (
     DEFAULT_CALLS,
@@ -87,6 +89,19 @@ _UNSEEN_REASONING: Final = 8_192
 _FORMAT_TYPES: Final = frozenset({"json_schema"})
 _PART_FIELDS: Final = frozenset({"prompt_cache_breakpoint", "text", "type"})
 _UNREAD_MEMBERS: Final = frozenset({"call_id", "id", "status", "type"})
+_TEXT_PARTS: Final = frozenset({
+    "input_text", "output_text", "reasoning_text", "refusal", "summary_text", "text",
+})  # fmt: skip
+_TEXT_ITEMS: Final = frozenset({
+    "apply_patch_call", "apply_patch_call_output", "compaction", "custom_tool_call",
+    "custom_tool_call_output", "file_search_call", "function_call", "function_call_output",
+    "local_shell_call", "local_shell_call_output", "mcp_list_tools", "message", "reasoning",
+    "shell_call", "shell_call_output", "web_search_call",
+})  # fmt: skip
+_TEXT_TOOLS: Final = frozenset({
+    "apply_patch", "custom", "function", "local_shell", "shell", "web_search",
+    "web_search_2025_08_26", "web_search_preview", "web_search_preview_2025_03_11",
+})  # fmt: skip
 _EARLIER_CALLS: Final = {
     "code_interpreter_call": 1_024,
     "file_search_call": SEARCH.call,
@@ -109,6 +124,30 @@ def estimate(document: Document, model: Model, measure: Measure) -> Estimate:
         output_cap=told or model.maximum_output,
         output_minimum=SMALLEST_CAP,
         cap_field="max_output_tokens",
+        has_media=_has_media(document),
+    )
+
+
+def _has_media(document: Document) -> bool:
+    """Whether anything but text goes in or may come out; the document is known to be sound.
+
+    Of what nobody knows yet, it may.
+    """
+    if document.get("audio") is not None or document.get("modalities") is not None:
+        return True
+    if any(not is_of(tool, _TEXT_TOOLS) for tool in optional_list(document, "tools")):
+        return True
+    items = document.get("input")
+    return isinstance(items, list) and any(_is_media(item) for item in items)
+
+
+def _is_media(item: Json) -> bool:
+    return (
+        not isinstance(item, dict)
+        or (item.get("type") is not None and not is_of(item, _TEXT_ITEMS))
+        or has_parts(item.get("content"), _TEXT_PARTS)
+        or has_parts(item.get("output"), _TEXT_PARTS)
+        or isinstance(item.get("output"), dict)
     )
 
 
@@ -157,7 +196,7 @@ def _input_tokens(document: Document, model: Model, measure: Measure) -> int:
 def _format_tokens(document: Document, measure: Measure) -> int:
     text = optional_object(document, "text")
     wanted = None if text is None else optional_object(text, "format", at="text")
-    if wanted is None or wanted.get("type") not in _FORMAT_TYPES:
+    if wanted is None or not is_of(wanted, _FORMAT_TYPES):
         return 0
     return format_tokens(wanted, measure)
 
@@ -246,7 +285,7 @@ def content_tokens(content: Json, at: str, model: Model, measure: Measure) -> in
 
 def _part_tokens(part: dict[str, Json], at: str, model: Model, measure: Measure) -> int:
     refuse_stored_file(part, at)
-    kind = part.get("type")
+    kind = optional_string(part, "type", at=at)
     if kind in {"input_image", "computer_screenshot"}:
         return image_tokens(model, part.get("detail"))
     if kind == "input_file":

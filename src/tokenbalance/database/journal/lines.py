@@ -21,11 +21,15 @@ SLOT_BYTES: Final = 512
 SLOTS_MAX: Final = 65_536
 """Requests in progress in one process; the file is then 32 MiB and a header."""
 
-USAGE_BYTES_MAX: Final = 256
-"""Room kept in every slot for the usage to come: eight fields of 19 digits need less."""
+USAGE_BYTES_MAX: Final = 280
+"""Room kept in every slot for the usage to come. Nine counts as large as an upstream may report
+(`usage.COUNT_MAX`, of 16 digits) need less; what is counted here has fewer."""
 
-VERSION: Final = 1
+VERSION: Final = 2
 """To be raised with any change of a line; the header's line has the same form in all versions."""
+
+_READABLE: Final = frozenset({1, VERSION})
+"""Version 1 has usages without images."""
 
 _FORMAT = "tokenbalance journal"
 _HEADER_STATE = b"h"
@@ -72,7 +76,7 @@ class Header:
     @property
     def readable(self) -> bool:
         """Whether the lines below can be understood."""
-        return (self.format, self.version) == (_FORMAT, VERSION)
+        return self.format == _FORMAT and self.version in _READABLE
 
 
 @dataclass(frozen=True, slots=True)

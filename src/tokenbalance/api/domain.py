@@ -1,0 +1,101 @@
+"""What the errors of accounts and books are to a client: the one table of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, Protocol, cast
+
+from tokenbalance.accounts.keys import ApiKeyError, InvalidExpiry, InvalidKeyName, UnknownKey
+from tokenbalance.accounts.limits import InvalidLimit
+from tokenbalance.accounts.passwords import Busy, PasswordError
+from tokenbalance.accounts.sign_in import SlowDown, WrongCredentials
+from tokenbalance.accounts.users import (
+    EmailTaken,
+    InvalidEmail,
+    InvalidName,
+    UnknownUser,
+    UserError,
+)
+from tokenbalance.errors import (
+    IdempotencyKeyReused,
+    IntegerAboveMaximum,
+    IntegerBelowMinimum,
+    InvalidCredentials,
+    InvalidRequest,
+    InvalidValue,
+    NotFound,
+    ProxyError,
+    ServiceUnavailable,
+    TooManyAttempts,
+)
+from tokenbalance.ledger.credits import (
+    AmountTooLarge,
+    BalanceTooLow,
+    CreditError,
+    InvalidIdempotencyKey,
+    InvalidNote,
+    KeyReused,
+    UnknownAccount,
+    UnknownRequest,
+)
+from tokenbalance.ledger.report import UnknownRequest as UnexplainedRequest
+from tokenbalance.paging import InvalidCursor
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    Answer = Callable[[Exception], ProxyError]
+
+IDEMPOTENCY_HEADER: Final = "Idempotency-Key"
+
+
+class _Sentence(Protocol):
+    def __call__(self, message: str, *, param: str | None = None) -> ProxyError: ...
+
+
+def _as(answered: _Sentence, param: str | None = None) -> Answer:
+    """Say the error's own words, of this parameter."""
+    return lambda error: answered(_sentence(str(error)), param=param)
+
+
+def _sentence(message: str) -> str:
+    return f"{message[:1].upper()}{message[1:].removesuffix('.')}."
+
+
+def _limit(error: Exception) -> ProxyError:
+    return InvalidValue(_sentence(str(error)), param=cast("InvalidLimit", error).field)
+
+
+# Of an error's classes the nearest that is here counts.
+_ANSWERS: Final[Mapping[type[BaseException], Answer]] = {
+    UserError: _as(InvalidRequest),
+    InvalidEmail: _as(InvalidValue, "email"),
+    InvalidName: _as(InvalidValue, "name"),
+    EmailTaken: _as(InvalidValue, "email"),
+    UnknownUser: _as(NotFound),
+    PasswordError: _as(InvalidValue, "password"),
+    Busy: lambda _: ServiceUnavailable("Too many passwords wait to be looked at"),
+    WrongCredentials: _as(InvalidCredentials),
+    SlowDown: lambda error: TooManyAttempts(cast("SlowDown", error).retry_after_s),
+    ApiKeyError: _as(InvalidRequest),
+    InvalidKeyName: _as(InvalidValue, "name"),
+    InvalidExpiry: _as(InvalidValue, "expires_at"),
+    InvalidLimit: _limit,
+    UnknownKey: _as(NotFound),
+    CreditError: _as(InvalidValue, "amount"),
+    AmountTooLarge: _as(IntegerAboveMaximum, "amount"),
+    BalanceTooLow: _as(IntegerBelowMinimum, "amount"),
+    InvalidNote: _as(InvalidValue, "note"),
+    InvalidIdempotencyKey: _as(InvalidValue, IDEMPOTENCY_HEADER),
+    KeyReused: _as(IdempotencyKeyReused, IDEMPOTENCY_HEADER),
+    UnknownAccount: _as(NotFound),
+    UnknownRequest: _as(NotFound),
+    UnexplainedRequest: _as(NotFound),
+    InvalidCursor: _as(InvalidValue, "after"),
+}
+
+
+def answer_to(error: Exception) -> ProxyError | None:
+    """Find what a client is told; None when the error is none of accounts and books."""
+    answers = (_ANSWERS[kind] for kind in type(error).__mro__ if kind in _ANSWERS)
+    answer = next(answers, None)
+    return None if answer is None else answer(error)

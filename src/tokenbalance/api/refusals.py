@@ -1,0 +1,77 @@
+"""What is wrong with a field, in OpenAI's words: its code, and the field by name.
+
+Never what was in the field: it may be a secret.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tokenbalance.errors import (
+    IntegerAboveMaximum,
+    IntegerBelowMinimum,
+    InvalidRequest,
+    InvalidType,
+    InvalidValue,
+    MissingParameter,
+    UnknownParameter,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from pydantic_core import ErrorDetails
+
+SHOWN_CHARS: Final = 100
+_BY_KIND: Final[Mapping[str, tuple[type[InvalidRequest], str]]] = {
+    "missing": (MissingParameter, "Missing required parameter: '{field}'."),
+    "extra_forbidden": (UnknownParameter, "Unknown parameter: '{field}'."),
+    "greater_than_equal": (
+        IntegerBelowMinimum,
+        "Invalid '{field}': integer below minimum value. {reason}.",
+    ),
+    "less_than_equal": (
+        IntegerAboveMaximum,
+        "Invalid '{field}': integer above maximum value. {reason}.",
+    ),
+}
+_WRONG_TYPE: Final = (InvalidType, "Invalid type for '{field}': {reason}.")
+_WRONG_VALUE: Final = (InvalidValue, "Invalid '{field}': {reason}.")
+_TYPE_ENDS: Final = ("_type", "_parsing", "int_from_float")
+
+
+def refusal(details: ErrorDetails) -> InvalidRequest:
+    """Say what pydantic found.
+
+    Args:
+        details: of a field of a body.
+
+    """
+    return refusal_at(details["loc"], details["type"], details["msg"])
+
+
+def refusal_at(location: Sequence[int | str], kind: str, reason: str) -> InvalidRequest:
+    """Say what is wrong.
+
+    Args:
+        location: the field, from the outside in.
+        kind: pydantic's name of the error.
+        reason: a sentence without what was sent.
+
+    """
+    known = _WRONG_TYPE if kind.endswith(_TYPE_ENDS) else _WRONG_VALUE
+    refused, message = _BY_KIND.get(kind, known)
+    field = shown(".".join(str(part) for part in location))
+    reason = reason.removeprefix("Value error, ").removesuffix(".")
+    return refused(message.format(field=field, reason=reason), param=field or None)
+
+
+def unknown_parameter(name: str) -> UnknownParameter:
+    """Refuse what is not a parameter of a route."""
+    field = shown(name)
+    return UnknownParameter(f"Unknown parameter: '{field}'.", param=field)
+
+
+def shown(name: str) -> str:
+    """The name of a field that somebody else chose, on one line and not very long."""
+    return name[:SHOWN_CHARS] if name.isprintable() else ascii(name[:SHOWN_CHARS])

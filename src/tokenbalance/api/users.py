@@ -1,0 +1,176 @@
+"""Users: creating one, oneself, and everybody for superusers."""
+
+from typing import Annotated, ClassVar, Self
+
+from fastapi import Depends, Query, Request
+from pydantic import ConfigDict, Field, SecretStr, model_validator
+
+from tokenbalance.accounts.passwords import hash_password
+from tokenbalance.accounts.users import (
+    EMAIL_CHARS_MAX,
+    NAME_CHARS_MAX,
+    Changes,
+    clean_email,
+    clean_name,
+    create_user,
+    get_user,
+    update_user,
+    users_page,
+)
+from tokenbalance.api.answers import (
+    CreatedUser,
+    Me,
+    PageAnswer,
+    UserAnswer,
+    page_answer,
+    user_answer,
+)
+from tokenbalance.api.bodies import Body, BodyReader
+from tokenbalance.api.callers import SignedIn, Superuser, may_create_users
+from tokenbalance.api.fields import FIRST_PAGE, Cursor, Limit, Number, Text
+from tokenbalance.api.routing import api_router
+from tokenbalance.database.tables import User
+from tokenbalance.management import management_of
+
+users_router = api_router("Users")
+
+_NAME = f"At most {NAME_CHARS_MAX} characters."
+
+
+class _Changing(Body):
+    """Fields of which some are given."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.model_fields_set:
+            names = ", ".join(f"'{name}'" for name in type(self).model_fields)
+            msg = f"at least one of {names} is expected"
+            raise ValueError(msg)
+        return self
+
+
+class NewUser(Body):
+    """A user to be created, with an empty account."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        json_schema_extra={
+            "examples": [{"email": "ada@example.com", "password": "a long one", "name": "Ada"}]
+        }
+    )
+
+    email: str = Field(description=f"Compared without case; at most {EMAIL_CHARS_MAX} characters.")
+    password: SecretStr = Field(description="5 to 1024 characters.")
+    name: str = Field(default="", description=_NAME)
+
+
+class OwnChanges(_Changing):
+    """What people may change of themselves."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        json_schema_extra={"examples": [{"name": "Ada Lovelace"}]}
+    )
+
+    name: str = Field(default="", description=_NAME)
+    password: SecretStr = Field(
+        default=SecretStr(""),
+        description="5 to 1024 characters; ends every other sign-in token.",
+    )
+
+
+class UserChanges(_Changing):
+    """What superusers may change of anybody."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        json_schema_extra={"examples": [{"is_active": False}]}
+    )
+
+    name: str = Field(default="", description=_NAME)
+    is_active: bool = Field(default=True, description="Whether the user's keys work.")
+    is_superuser: bool = Field(default=False, description="May manage others.")
+
+
+@users_router.post("/user/create", status_code=201, summary="Create a user")
+async def create(
+    request: Request,
+    _allowed: Annotated[None, Depends(may_create_users)],
+    body: Annotated[NewUser, Depends(BodyReader(NewUser))],
+) -> CreatedUser:
+    """Create a user with a balance of 0.
+
+    For superusers; for anybody where `TOKENBALANCE_SIGNUP` is `open`.
+    """
+    # What is refused anyway is refused before the work of hashing.
+    email, name = clean_email(body.email), clean_name(body.name)
+    password_hash = await hash_password(body.password.get_secret_value())
+    async with management_of(request).sessions.begin() as session:
+        user = await create_user(session, email=email, name=name, password_hash=password_hash)
+    return CreatedUser(id=user.id, email=user.email, name=user.name)
+
+
+@users_router.get("/user/me", summary="Who am I?")
+async def me(request: Request, caller: SignedIn) -> Me:
+    """Tell whose key or sign-in token this is."""
+    async with management_of(request).sessions() as session:
+        return _me(await get_user(session, caller.user_id))
+
+
+@users_router.patch("/user/me", summary="Change my name or password")
+async def change_me(
+    request: Request,
+    caller: SignedIn,
+    body: Annotated[OwnChanges, Depends(BodyReader(OwnChanges))],
+) -> Me:
+    """Change one's own name, password, or both.
+
+    A new password ends all of one's sign-in tokens but the one that this request came with. Keys
+    are not touched.
+    """
+    given = body.model_fields_set
+    changes = Changes(
+        name=body.name if "name" in given else None,
+        password_hash=(
+            await hash_password(body.password.get_secret_value()) if "password" in given else None
+        ),
+    )
+    async with management_of(request).sessions.begin() as session:
+        user = await update_user(session, caller.user_id, changes, keep_key_id=caller.key_id)
+    return _me(user)
+
+
+@users_router.get("/users", summary="List users")
+async def list_users(
+    request: Request,
+    _caller: Superuser,
+    search: Annotated[Text, Query(description="A part of the e-mail or the name.")] = "",
+    limit: Limit = FIRST_PAGE,
+    after: Cursor = None,
+) -> PageAnswer[UserAnswer]:
+    """List users with what they have, page by page."""
+    async with management_of(request).sessions() as session:
+        return page_answer(await users_page(session, search, after, limit), user_answer)
+
+
+@users_router.patch("/users/{user_id}", summary="Change a user")
+async def change_user(
+    request: Request,
+    _caller: Superuser,
+    user_id: Number,
+    body: Annotated[UserChanges, Depends(BodyReader(UserChanges))],
+) -> UserAnswer:
+    """Change a user's name, disable or enable them, or change what they may do.
+
+    The keys of a disabled user stop working at once, their sign-in tokens end for good. The last
+    active superuser can neither be disabled nor become an ordinary user (400).
+    """
+    given = body.model_fields_set
+    changes = Changes(
+        name=body.name if "name" in given else None,
+        is_active=body.is_active if "is_active" in given else None,
+        is_superuser=body.is_superuser if "is_superuser" in given else None,
+    )
+    async with management_of(request).sessions.begin() as session:
+        return user_answer(await update_user(session, user_id, changes))
+
+
+def _me(user: User) -> Me:
+    return Me(id=user.id, email=user.email, name=user.name, is_superuser=user.is_superuser)

@@ -1,0 +1,161 @@
+"""`tokenbalance usage ...`: what was used, as a file."""
+
+import asyncio
+import os
+import sys
+from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator
+from contextlib import AbstractContextManager, aclosing, contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, BinaryIO, Final, TypeAlias
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+from tokenbalance.accounts.users import find_user
+from tokenbalance.cli.database import open_books
+from tokenbalance.cli.output import print_aside
+from tokenbalance.database.connections import Sessions, open_sessions
+from tokenbalance.ledger.report import (
+    USAGE_COLUMNS,
+    Period,
+    count_usage,
+    csv_lines,
+    export_usage,
+    json_lines,
+)
+from tokenbalance.ledger.report.export import Batch
+from tokenbalance.settings import load_settings
+
+Told: TypeAlias = Callable[[int], None]
+"""Is told how many rows have been written."""
+
+app = typer.Typer(name="usage", help="Export what was used.")
+
+_ROWS_A_LINE: Final = 100_000
+_ISO: Final = "ISO 8601, a date or a time; UTC where it names no zone."
+
+
+class Format(StrEnum):
+    """What a file is written as."""
+
+    CSV = "csv"
+    JSONL = "jsonl"
+
+
+@dataclass(frozen=True, slots=True)
+class _Export:
+    """What to write, and as what."""
+
+    period: Period
+    email: str | None
+    format: Format
+
+
+@app.callback()
+def _group() -> None:
+    """Keep `export` a command of its own, although it is the only one."""
+
+
+@app.command("export")
+def export(  # noqa: PLR0913 - each is an option of its own
+    *,
+    since: Annotated[str, typer.Option(metavar="D", help=f"From then on. {_ISO}")],
+    until: Annotated[str | None, typer.Option(metavar="D", help="Before then.")] = None,
+    user: Annotated[str | None, typer.Option(metavar="EMAIL", help="Only theirs.")] = None,
+    format: Annotated[Format, typer.Option(help="What to write.")] = Format.CSV,  # noqa: A002
+    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Not to stdout.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="As --format jsonl.")] = False,
+) -> None:
+    """Write a row for every request that was charged, by account and time."""
+    period = Period(_moment(since, "--since"), None if until is None else _moment(until, "--until"))
+    wanted = _Export(period, user, Format.JSONL if as_json else format)
+    try:
+        with open_books(load_settings()) as dsn, _opened(output) as file:
+            asyncio.run(_write(dsn, wanted, file))
+    except BrokenPipeError:
+        # Who reads has had enough. What Python would still flush has nowhere to go.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+async def _write(dsn: str, wanted: _Export, file: BinaryIO) -> None:
+    async with open_sessions(dsn) as sessions:
+        account_id = await _account(sessions, wanted.email)
+        with await _progress(sessions, wanted.period, account_id) as tell:
+            batches = _counted(export_usage(sessions, wanted.period, account_id), tell)
+            lines = csv_lines if wanted.format is Format.CSV else json_lines
+            async with aclosing(lines(USAGE_COLUMNS, batches)) as pieces:
+                async for piece in pieces:
+                    _ = file.write(piece)
+    file.flush()
+
+
+async def _account(sessions: Sessions, email: str | None) -> int | None:
+    if email is None:
+        return None
+    async with sessions() as session:
+        return (await find_user(session, email)).account.id
+
+
+async def _counted(batches: AsyncIterable[Batch], tell: Told) -> AsyncGenerator[Batch]:
+    rows = 0
+    async for batch in batches:
+        yield batch
+        rows += len(batch)
+        tell(rows)
+
+
+async def _progress(
+    sessions: Sessions, period: Period, account_id: int | None
+) -> AbstractContextManager[Told]:
+    """Choose how people see how far it is: a bar on a terminal, lines elsewhere."""
+    if sys.stderr.isatty():
+        return _bar(await count_usage(sessions, period, account_id))
+    return _log_lines()
+
+
+@contextmanager
+def _bar(rows: int) -> Generator[Told]:
+    columns = (TextColumn("rows"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bar = progress.add_task("rows", total=rows)
+        yield lambda done: progress.update(bar, completed=done)
+
+
+@contextmanager
+def _log_lines() -> Generator[Told]:
+    written = said = 0
+
+    def tell(rows: int) -> None:
+        nonlocal written, said
+        written = rows
+        if rows - said >= _ROWS_A_LINE:
+            said = rows
+            print_aside(f"{rows:,} rows")
+
+    yield tell
+    print_aside(f"{written:,} rows, done")
+
+
+@contextmanager
+def _opened(output: Path | None) -> Generator[BinaryIO]:
+    if output is None:
+        yield sys.stdout.buffer
+        return
+    try:
+        file = output.open("wb")
+    except OSError as error:
+        raise typer.BadParameter(f"{output}: {error.strerror}", param_hint="--output") from None
+    with file:
+        yield file
+
+
+def _moment(text: str, option: str) -> datetime:
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!a} is not {_ISO}", param_hint=option) from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment

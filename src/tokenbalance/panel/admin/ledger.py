@@ -1,0 +1,71 @@
+"""Everybody's ledger entries, newest first, filtered, and as CSV."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from tokenbalance.database.tables import ENTRY_KINDS
+from tokenbalance.ledger.report import (
+    ENTRY_COLUMNS,
+    EntryQuery,
+    csv_lines,
+    entries_page,
+    export_entries,
+)
+from tokenbalance.panel.admin.filters import kept, pages, read_whose, refuse_wrong
+from tokenbalance.panel.admin.routing import route
+from tokenbalance.panel.download import csv_download
+from tokenbalance.panel.forms import query_form
+from tokenbalance.panel.links import address
+from tokenbalance.panel.rendering import render
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from tokenbalance.panel.visit import Visit
+
+_PATH: Final = "/admin/ledger"
+ROWS: Final = 50
+_FILE: Final = "/admin/ledger.csv"
+_KINDS: Final = {kind: kind for kind in ENTRY_KINDS}
+
+
+async def show(visit: Visit) -> Response:
+    """List entries."""
+    form = query_form(visit.request)
+    whose = await read_whose(visit, form)
+    kind, after = form.one_of("kind", _KINDS), form.typed("after") or None
+    page = None
+    if not form.errors:
+        kinds = (kind,) if kind else ()
+        query = EntryQuery(whose.account_id, kinds, whose.period, newest_first=True)
+        async with visit.management.sessions() as session:
+            page = await entries_page(session, query, after, ROWS)
+    return render(
+        visit,
+        "admin/ledger.html",
+        status=HTTPStatus.BAD_REQUEST if form.errors else HTTPStatus.OK,
+        form=form,
+        entries=page.data if page else (),
+        kinds=_KINDS,
+        links=pages(
+            _PATH, kept(form, ("user", "kind", "since", "until")), after, page and page.next
+        ),
+        download=address(_FILE, **kept(form, ("user", "since", "until"))),
+    )
+
+
+async def download(visit: Visit) -> Response:
+    """Give the entries of somebody and some days, of every kind, as a file."""
+    form = query_form(visit.request)
+    whose = await read_whose(visit, form)
+    refuse_wrong(form)
+    batches = export_entries(visit.management.sessions, whose.period, whose.account_id)
+    return await csv_download("ledger", csv_lines(ENTRY_COLUMNS, batches))
+
+
+ROUTES: Final = (
+    route("/ledger", get=show),
+    route("/ledger.csv", get=download),
+)

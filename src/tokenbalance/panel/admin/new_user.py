@@ -1,0 +1,120 @@
+"""A user made in one step: account, opening balance and first key, or nothing of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from tokenbalance.accounts.keys import ApiKeyError, InvalidExpiry, create_key
+from tokenbalance.accounts.passwords import PasswordError, hash_password
+from tokenbalance.accounts.users import InvalidName, UserError, create_user
+from tokenbalance.ledger.credits import Cause, CreditError, grant
+from tokenbalance.panel.admin.key_secret import secret_page
+from tokenbalance.panel.admin.routing import route
+from tokenbalance.panel.forms import Form
+from tokenbalance.panel.notices import Notice
+from tokenbalance.panel.rendering import go_to, render
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy.ext.asyncio import AsyncSession
+    from starlette.responses import Response
+
+    from tokenbalance.database.tables import ApiKey, User
+    from tokenbalance.panel.visit import Visit
+
+_OPENING_NOTE: Final = "opening balance"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """What the form asks for."""
+
+    email: str
+    name: str
+    password_hash: str | None = field(repr=False)
+    is_superuser: bool
+    balance: int
+    key: _WantedKey | None
+
+
+@dataclass(frozen=True, slots=True)
+class _WantedKey:
+    name: str
+    expires_at: datetime | None
+
+
+async def show(visit: Visit) -> Response:
+    """Ask for what is known of a new user."""
+    return render(visit, "admin/new-user.html", form=Form({"key": "yes"}))
+
+
+async def create(visit: Visit) -> Response:
+    """Make the user, and show the key's secret where one was asked for."""
+    form = visit.form
+    wanted = await _read(form)
+    if not form.errors:
+        try:
+            async with visit.management.sessions.begin() as session:
+                user, made = await _make(session, wanted, visit.signed_in.email)
+        except (UserError, CreditError, ApiKeyError) as error:
+            form.refuse(_field_of(error), str(error))
+        else:
+            if made is None:
+                return go_to(f"/admin/users/{user.id}", visit, Notice.USER_CREATED)
+            return secret_page(visit, user, made, "The user is created, with a key")
+    return render(visit, "admin/new-user.html", status=HTTPStatus.BAD_REQUEST, form=form)
+
+
+async def _read(form: Form) -> _Wanted:
+    key = _WantedKey(form.text("key-name"), form.end_of_day("key-expires"))
+    wanted = _Wanted(
+        email=form.text("email", required=True),
+        name=form.text("name"),
+        password_hash=None,
+        is_superuser=form.flag("superuser"),
+        balance=form.integer("balance", minimum=0) or 0,
+        key=key if form.flag("key") else None,
+    )
+    if form.errors or not form.secret("password"):
+        return wanted
+    try:
+        # Last: a mistyped e-mail is not worth the work.
+        return replace(wanted, password_hash=await hash_password(form.secret("password")))
+    except PasswordError as error:
+        form.refuse("password", str(error))
+        return wanted
+
+
+async def _make(
+    session: AsyncSession, wanted: _Wanted, actor: str
+) -> tuple[User, tuple[ApiKey, str] | None]:
+    user = await create_user(
+        session,
+        email=wanted.email,
+        name=wanted.name,
+        password_hash=wanted.password_hash,
+        is_superuser=wanted.is_superuser,
+    )
+    account_id = user.account.id
+    if wanted.balance:
+        _ = await grant(session, account_id, wanted.balance, Cause(actor, _OPENING_NOTE))
+    if wanted.key is None:
+        return user, None
+    key = await create_key(
+        session, account_id, name=wanted.key.name, expires_at=wanted.key.expires_at
+    )
+    return user, key
+
+
+def _field_of(error: Exception) -> str:
+    if isinstance(error, CreditError):
+        return "balance"
+    if isinstance(error, ApiKeyError):
+        return "key-expires" if isinstance(error, InvalidExpiry) else "key-name"
+    return "name" if isinstance(error, InvalidName) else "email"
+
+
+ROUTES: Final = (route("/users/new", get=show, post=create),)

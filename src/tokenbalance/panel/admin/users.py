@@ -1,0 +1,32 @@
+"""All users with their balances, and the search for one of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tokenbalance.accounts.users import users_page
+from tokenbalance.panel.admin.filters import kept, pages
+from tokenbalance.panel.admin.routing import route
+from tokenbalance.panel.forms import query_form
+from tokenbalance.panel.rendering import render
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from tokenbalance.panel.visit import Visit
+
+_PATH: Final = "/admin/users"
+ROWS: Final = 50
+
+
+async def show(visit: Visit) -> Response:
+    """List the users whose e-mail or name has what is searched for in it."""
+    form = query_form(visit.request)
+    search, after = form.text("search"), form.typed("after") or None
+    async with visit.management.sessions() as session:
+        page = await users_page(session, search, after, ROWS)
+    links = pages(_PATH, kept(form, ("search",)), after, page.next)
+    return render(visit, "admin/users.html", form=form, users=page.data, links=links)
+
+
+ROUTES: Final = (route("/users", get=show),)

@@ -1,0 +1,116 @@
+"""Errors as pages: each says what happened and what to do, none what went wrong inside.
+
+SignedOut           to /sign-in, and back afterwards
+ProxyError          its own status and message
+not there           404: users, keys, requests, and pages of lists
+database away       503
+anything else       500, logged
+"""
+
+from __future__ import annotations
+
+import logging
+from http import HTTPStatus
+from typing import TYPE_CHECKING, ClassVar, Final
+
+from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as NoConnectionFree
+from starlette.responses import RedirectResponse, Response
+
+from tokenbalance.accounts.keys import KeyEnded, UnknownKey
+from tokenbalance.accounts.passwords import Busy
+from tokenbalance.accounts.users import UnknownUser
+from tokenbalance.database.connections import UNAVAILABLE
+from tokenbalance.errors import NotFound, ProxyError
+from tokenbalance.ledger.report import UnknownRequest
+from tokenbalance.paging import InvalidCursor
+from tokenbalance.panel.links import sign_in_for
+from tokenbalance.panel.rendering import render
+from tokenbalance.panel.visit import SignedOut
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tokenbalance.panel.visit import Visit
+
+logger = logging.getLogger(__name__)
+
+_HEADINGS: Final = {
+    400: "This cannot be read",
+    403: "This is not for you",
+    404: "There is nothing here",
+    405: "This cannot be done here",
+    413: "This is too much",
+    415: "This cannot be read",
+    429: "Not so fast",
+    500: "Something went wrong",
+    503: "Back in a moment",
+}
+
+_NOT_THERE: Final = (UnknownKey, UnknownUser, UnknownRequest, InvalidCursor)
+"""What a handler need not look for: that it is not there says all there is to say."""
+
+
+class MethodNotAllowed(ProxyError):
+    """The page exists and does not do this."""
+
+    status: ClassVar[int] = HTTPStatus.METHOD_NOT_ALLOWED
+
+    def __init__(self, methods: Sequence[str]) -> None:
+        super().__init__("This address does not take what was sent.")
+        self.headers = ((b"allow", ", ".join(methods).encode()),)
+
+
+class Away(ProxyError):
+    """The database does not answer; pages can only wait for it."""
+
+    status: ClassVar[int] = HTTPStatus.SERVICE_UNAVAILABLE
+    headers = ((b"retry-after", b"5"),)
+
+
+async def nothing_here(_visit: Visit) -> Response:
+    """Answer for every address below a part of the panel that has no page."""
+    msg = "There is no such page. It may have been moved, or the address is misspelt."
+    raise NotFound(msg)
+
+
+def failure_page(visit: Visit, error: Exception) -> Response:
+    """The page that says what happened."""
+    if isinstance(error, SignedOut):
+        return _lead_to_sign_in(visit)
+    failure = _as_failure(error)
+    heading = _HEADINGS.get(failure.status, HTTPStatus(failure.status).phrase)
+    response = render(
+        visit, "failure.html", status=failure.status, heading=heading, message=failure.message
+    )
+    for name, value in failure.headers:
+        response.headers[name.decode()] = value.decode()
+    return response
+
+
+def _lead_to_sign_in(visit: Visit) -> Response:
+    if visit.by_script:
+        # A redirect would put the sign-in page where a list should be.
+        return Response(status_code=HTTPStatus.UNAUTHORIZED, headers={"hx-redirect": "/"})
+    return RedirectResponse(sign_in_for(visit.request), HTTPStatus.SEE_OTHER)
+
+
+def _as_failure(error: Exception) -> ProxyError:
+    if isinstance(error, ProxyError):
+        return error
+    if isinstance(error, _NOT_THERE):
+        return NotFound("There is no such thing, or it is somebody else's.")
+    if isinstance(error, KeyEnded):
+        return NotFound("The key was revoked or has expired. Make a new one.")
+    if isinstance(error, Busy):
+        return Away("Too many people sign in at this moment. Nothing was changed; try again.")
+    if _is_away(error):
+        logger.warning("The database is away: %s", type(error).__name__)
+        return Away("The books cannot be opened at the moment. Nothing was changed; try again.")
+    logger.error("A page failed.", exc_info=error)
+    return ProxyError("It is not your fault, and it has been logged.")
+
+
+def _is_away(error: Exception) -> bool:
+    cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else error
+    return isinstance(cause, (*UNAVAILABLE, NoConnectionFree))

@@ -1,0 +1,35 @@
+"""The panel's routes, in one list. What is not in it is not the panel's."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from starlette.routing import Mount, Route
+
+from tokenbalance.panel.account import ROUTES as ACCOUNT
+from tokenbalance.panel.admin import ROUTES as ADMIN
+from tokenbalance.panel.assets import ASSETS, FOLDER, Assets
+from tokenbalance.panel.failures import nothing_here
+from tokenbalance.panel.page import Audience, Page
+from tokenbalance.panel.sign_in import ROUTES as SIGN_IN
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+    from starlette.routing import BaseRoute
+
+_ELSEWHERE: Final = Page(get=nothing_here, post=nothing_here)
+_ELSEWHERE_ADMIN: Final = Page(get=nothing_here, post=nothing_here, audience=Audience.SUPERUSERS)
+
+ROUTES: Final[tuple[BaseRoute, ...]] = (
+    *SIGN_IN,
+    *ACCOUNT,
+    *ADMIN,
+    Route("/account/{rest:path}", _ELSEWHERE, include_in_schema=False),
+    Route("/admin/{rest:path}", _ELSEWHERE_ADMIN, include_in_schema=False),
+    Mount(ASSETS, Assets(directory=FOLDER), name="panel-assets"),
+)
+
+
+def mount_panel(app: FastAPI) -> None:
+    """Add the panel to the application."""
+    app.router.routes.extend(ROUTES)

@@ -1,0 +1,97 @@
+"""What a request asks for: which endpoint, which document, what it may use at most, at which rates.
+
+The proxy and the quote read requests with this, so that they cannot read them differently. It knows
+no caller and no balance, and must never send or hold anything.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final
+
+from tokenbalance.document import parse_document
+from tokenbalance.errors import ModelNotFound, UnknownUrl
+from tokenbalance.ledger.rate_card import UnpricedModel
+from tokenbalance.ledger.rates import wanted_for
+from tokenbalance.model import Estimate, Metering
+from tokenbalance.stages import estimate as estimating
+
+if TYPE_CHECKING:
+    from tokenbalance.ledger.rate_card import RateCard
+    from tokenbalance.model import Document, Endpoint, Rates
+
+PREFIXES: Final = (b"/v1", b"/api/openai")
+"""Where the proxy is mounted; the second is the original project's name for the same thing."""
+
+AMPLE: Final = 1000
+"""An account that affords a request this many times over is not worth tokenizing for: the bound by
+bytes is held instead of the count. Nearer to the edge every hold is counted, so that none is larger
+than it must be."""
+
+INLINE_BYTES_MAX: Final = 4096
+"""Texts up to this bound are counted on the event loop (well below a millisecond), longer ones in a
+thread."""
+
+
+def path_below_prefix(raw_path: bytes) -> bytes:
+    """Cut off where the proxy is mounted.
+
+    Raises:
+        UnknownUrl: it is not mounted there.
+
+    """
+    for prefix in PREFIXES:
+        if raw_path.startswith(prefix + b"/"):
+            path = raw_path[len(prefix) :]
+            # The original project's clients write a slash at the end.
+            return path if prefix == PREFIXES[0] else path.rstrip(b"/")
+    msg = "Invalid URL: it is not spelled as an endpoint of this server."
+    raise UnknownUrl(msg)
+
+
+def read_request(endpoint: Endpoint, body: bytes) -> tuple[Document, Estimate]:
+    """Read a request's document strictly, and bound what it may use without counting.
+
+    Raises:
+        InvalidRequest: it is not strict JSON, or a field that decides the cost is wrong.
+        ModelNotFound: the model's name is not one that a caller may use.
+
+    """
+    document = parse_document(body)
+    if endpoint.metering is Metering.FREE:
+        return document, Estimate(0)
+    return document, estimating.bound(endpoint, document)
+
+
+def model_of(document: Document) -> str | None:
+    """The model that a document names, if it names one."""
+    model = document.get("model")
+    return model if isinstance(model, str) else None
+
+
+def rates_of(rate_card: RateCard | None, document: Document) -> Rates | None:
+    """The rates of a request to a charged endpoint; None: a credit a token.
+
+    Raises:
+        ModelNotFound: the card has no rate for its model, and refuses such.
+
+    """
+    if rate_card is None:
+        return None
+    try:
+        return rate_card.rates_for(model_of(document) or "")
+    except UnpricedModel as error:
+        message = f"The model `{error.model}` cannot be used here: no rate is set for it."
+        raise ModelNotFound(message, param="model") from None
+
+
+def is_ample(available: int, bound: Estimate, rates: Rates | None) -> bool:
+    """Whether an account can be held the bound by bytes without noticing."""
+    return available >= AMPLE * wanted_for(bound, rates)
+
+
+async def counted(endpoint: Endpoint, document: Document, bound: Estimate) -> Estimate:
+    """Count what was only bounded, beside the event loop where that takes long."""
+    if bound.input_tokens <= INLINE_BYTES_MAX:
+        return estimating.count(endpoint, document)
+    return await asyncio.to_thread(estimating.count, endpoint, document)

@@ -1,0 +1,117 @@
+from __future__ import annotations
+
+import asyncio
+import csv
+import io
+import os
+import pty
+import subprocess
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import orjson
+
+from tests.cli.conftest import COMMAND, TIMEOUT_S
+from tests.support.books import create_holder
+from tests.support.usage import Used, use
+from tokenbalance.ledger.report import USAGE_COLUMNS
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tests.cli.conftest import Cli
+    from tokenbalance.database.connections import Pool
+
+MIDNIGHT = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
+YESTERDAY = MIDNIGHT - timedelta(hours=12)
+SINCE = str((MIDNIGHT - timedelta(days=3)).date())
+
+
+async def test_usage_is_written_as_csv_and_as_json_lines(cli: Cli, pool: Pool) -> None:
+    holder = await create_holder(pool)
+    request_id = await use(pool, holder, Used(tokens=12, at=YESTERDAY))
+
+    answer = cli("usage", "export", "--since", SINCE)
+    as_json = cli("usage", "export", "--since", SINCE, "--json")
+    same = cli("usage", "export", "--since", SINCE, "--format", "jsonl")
+
+    assert (answer.code, answer.err) == (0, "1 rows, done\n")
+    (row,) = csv.DictReader(io.StringIO(answer.out))
+    assert tuple(row) == USAGE_COLUMNS
+    assert (row["request_id"], row["total"], row["estimated"]) == (request_id, "12", "false")
+    assert datetime.fromisoformat(row["created_at"]) == YESTERDAY
+    assert as_json.out == same.out
+    assert orjson.loads(as_json.out)["charge"] == 12
+
+
+async def test_only_what_is_asked_for_is_written(cli: Cli, pool: Pool, tmp_path: Path) -> None:
+    one, other = await create_holder(pool), await create_holder(pool)
+    mine = await use(pool, one, Used(at=YESTERDAY))
+    _ = await use(pool, other, Used(at=YESTERDAY))
+    _ = await use(pool, one, Used(at=YESTERDAY - timedelta(days=9)))
+    _ = await use(pool, one, Used(at=MIDNIGHT))
+    email = await pool.fetchval("SELECT email FROM users WHERE id = $1", one.user_id)
+    file = tmp_path / "usage.jsonl"
+
+    until = f"{MIDNIGHT:%Y-%m-%dT%H:%M}"
+    asked = ("--since", SINCE, "--until", until, "--user", email.upper(), "--output", str(file))
+    answer = cli("usage", "export", *asked, "--json")
+
+    assert (answer.code, answer.out) == (0, "")
+    assert [orjson.loads(line)["request_id"] for line in file.read_bytes().splitlines()] == [mine]
+
+
+async def test_what_cannot_be_exported_is_told_in_one_line(cli: Cli) -> None:
+    assert "no user has" in cli.refused("usage", "export", "--since", SINCE, "--user", "x@y")
+    wrong = cli("usage", "export", "--since", "yesterday")
+    assert (wrong.code, wrong.out, wrong.err.count("\n")) == (2, "", 1)
+    assert "--since" in wrong.err
+    nowhere = cli("usage", "export", "--since", SINCE, "--output", "no/such/folder")
+    assert (nowhere.code, nowhere.err.count("\n")) == (2, 1)
+
+
+async def test_a_reader_that_has_had_enough_ends_it_quietly(cli: Cli, pool: Pool) -> None:
+    holder = await create_holder(pool)
+    for _ in range(3):
+        await use(pool, holder, Used(at=YESTERDAY))
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        ended = await asyncio.to_thread(
+            subprocess.run,
+            [*COMMAND, "usage", "export", "--since", SINCE],
+            cwd=cli.folder,
+            env=cli.environment,
+            stdout=writing,
+            stderr=subprocess.PIPE,
+            check=False,
+            timeout=TIMEOUT_S,
+        )
+    finally:
+        os.close(writing)
+    assert b"Traceback" not in ended.stderr
+    assert b"rror" not in ended.stderr
+    assert ended.returncode == 0
+
+
+async def test_a_terminal_sees_a_bar(cli: Cli, pool: Pool) -> None:
+    holder = await create_holder(pool)
+    await use(pool, holder, Used(at=YESTERDAY))
+    ours, theirs = pty.openpty()
+    try:
+        ended = await asyncio.to_thread(
+            subprocess.run,
+            [*COMMAND, "usage", "export", "--since", SINCE],
+            cwd=cli.folder,
+            env={**cli.environment, "TERM": "xterm", "COLUMNS": "80"},
+            stdout=subprocess.PIPE,
+            stderr=theirs,
+            check=True,
+            timeout=TIMEOUT_S,
+        )
+        os.close(theirs)
+        seen = os.read(ours, 10_000).decode()
+    finally:
+        os.close(ours)
+    assert "1/1" in seen
+    assert ended.stdout.count(b"\n") == 2

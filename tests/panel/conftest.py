@@ -1,0 +1,64 @@
+"""Fixtures of the pages: people who can sign in, a signed-in client, and a real browser."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from typing import TYPE_CHECKING
+
+import pytest
+from playwright.async_api import async_playwright
+
+from tests.support.people import People
+from tests.support.watched_browser import WatchedBrowser
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from playwright.async_api import Browser
+
+    from tokenbalance.database.connections import Sessions
+
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+
+
+@pytest.fixture
+def people(sessions: Sessions, product: str) -> People:
+    """Makes users with passwords, and signs them in."""
+    return People(sessions, product)
+
+
+@pytest.fixture(scope="session")
+async def chromium() -> AsyncIterator[Browser]:
+    """One chromium for the run."""
+    path = os.environ.get("CHROMIUM") or shutil.which("chromium")
+    if path is None:
+        pytest.skip("no chromium: install one, or name it in CHROMIUM")
+    async with async_playwright() as playwright:
+        browser = await playwright.chromium.launch(executable_path=path, args=ARGUMENTS)
+        yield browser
+        await browser.close()
+
+
+@pytest.fixture
+async def browser(chromium: Browser, product: str) -> AsyncIterator[WatchedBrowser]:
+    """A browser that has never been here; what it complains of fails the test at its end."""
+    async with WatchedBrowser.open(chromium, product) as browser:
+        yield browser
+        browser.check()
+
+
+@pytest.fixture
+async def plain_browser(chromium: Browser, product: str) -> AsyncIterator[WatchedBrowser]:
+    """The same without JavaScript."""
+    async with WatchedBrowser.open(chromium, product, java_script_enabled=False) as browser:
+        yield browser
+        browser.check()

@@ -1,0 +1,328 @@
+"""With a rate card: what is held, told, charged and quoted for requests on a real socket."""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import orjson
+import pytest
+
+from tests.support.books import account_of, charges_of, create_holder, hold_states
+from tests.support.chat import CHAT, DONE, MESSAGES, chunk, content
+from tests.support.product import serving
+from tests.support.upstream import Answer, ScriptedUpstream, event_stream, json_answer
+from tokenbalance.errors import (
+    EndpointNotAllowed,
+    InvalidJson,
+    InvalidType,
+    MissingParameter,
+    ModelNotFound,
+    UnknownUrl,
+)
+from tokenbalance.ledger.audit import audit
+from tokenbalance.ledger.rate_card import read_rate_card
+from tokenbalance.management import Management
+from tokenbalance.quote import quote
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+    from pathlib import Path
+
+    from tests.support.books import Holder
+    from tokenbalance.database.connections import Pool, Sessions
+    from tokenbalance.quote import Quote
+
+CARD = """
+[[models]]
+match = "gpt-4o-mini*"
+input = 0.5
+cached_input = 0.25
+output = 2
+reasoning = 3
+audio_input = 10
+audio_output = 20
+request = 1
+
+[[models]]
+match = "gpt-4.1"
+input = 1
+output = 0
+
+[[models]]
+match = "text-embedding-*"
+input = 0.1
+output = 0
+"""
+USAGE: Any = {
+    "prompt_tokens": 9,
+    "prompt_tokens_details": {"cached_tokens": 4},
+    "completion_tokens": 7,
+    "completion_tokens_details": {"reasoning_tokens": 2},
+    "total_tokens": 16,
+}
+CHARGE = 21
+"""1 + 5 x 0.5 + 4 x 0.25 + 5 x 2 + 2 x 3 = 20.5."""
+MESSAGE: Any = {"role": "assistant", "content": "one two three"}
+
+
+@pytest.fixture
+def card(tmp_path: Path) -> Path:
+    path = tmp_path / "card.toml"
+    path.write_text(CARD)
+    return path
+
+
+@asynccontextmanager
+async def priced(
+    dsn: str, upstream: ScriptedUpstream, card: Path, **more: Any
+) -> AsyncGenerator[httpx2.AsyncClient]:
+    async with (
+        serving(dsn, upstream.base_url, rate_card=card, **more) as url,
+        httpx2.AsyncClient(base_url=url, timeout=30) as http,
+    ):
+        yield http
+
+
+async def post(http: httpx2.AsyncClient, holder: Holder, **body: Any) -> httpx2.Response:
+    return await http.post("/v1/chat/completions", json={**CHAT, **body}, headers=holder.headers)
+
+
+async def test_usage_is_charged_at_the_rates_of_its_model(
+    pool: Pool, dsn: str, upstream: ScriptedUpstream, card: Path
+) -> None:
+    holder = await create_holder(pool, 1000)
+    upstream.script(json_answer({"choices": [{"message": MESSAGE}], "usage": USAGE}))
+    async with priced(dsn, upstream, card) as http:
+        answer = await post(http, holder)
+    assert answer.headers["x-tokenbalance-charge"] == str(CHARGE)
+    assert answer.headers["x-tokenbalance-balance"] == str(1000 - CHARGE)
+    # 1 + 9 x 0.5 + 50 x 3, the dearest that each token may be.
+    assert answer.headers["x-tokenbalance-hold"] == "156"
+    assert (await account_of(pool, holder)).balance == 1000 - CHARGE
+    assert (await audit(pool)).violations == []
+
+
+async def test_a_stream_is_charged_at_the_rates_of_its_model(
+    pool: Pool, dsn: str, upstream: ScriptedUpstream, card: Path
+) -> None:
+    holder = await create_holder(pool, 1000)
+    upstream.script(event_stream(content("a"), chunk(choices=[], usage=USAGE), DONE))
+    async with priced(dsn, upstream, card) as http:
+        _ = await post(http, holder, stream=True)
+    assert (await account_of(pool, holder)).balance == 1000 - CHARGE
+
+
+async def test_embeddings_without_output_are_charged_for_their_input(
+    pool: Pool, dsn: str, upstream: ScriptedUpstream, card: Path
+) -> None:
+    holder = await create_holder(pool, 100)
+    upstream.script(json_answer({"usage": {"prompt_tokens": 31, "total_tokens": 31}}))
+    body = {"model": "text-embedding-3-small", "input": "word " * 30}
+    async with priced(dsn, upstream, card) as http:
+        _ = await http.post("/v1/embeddings", json=body, headers=holder.headers)
+    assert (await account_of(pool, holder)).balance == 96
+
+
+async def test_the_output_is_capped_to_what_the_balance_pays_for(
+    pool: Pool, dsn: str, upstream: ScriptedUpstream, card: Path
+) -> None:
+    holder = await create_holder(pool, 30)
+    usage: Any = {**USAGE, "completion_tokens": 8, "total_tokens": 17}
+    usage["completion_tokens_details"] = {"reasoning_tokens": 8}
+    upstream.script(json_answer({"choices": [{"message": MESSAGE}], "usage": usage}))
+    async with priced(dsn, upstream, card) as http:
+        answer = await post(http, holder)
+    # 30 - 1 - 9 x 0.5 = 24.5 pay for 8 tokens of reasoning.
+    assert answer.headers["x-tokenbalance-output-cap"] == "8"
+    assert upstream.requests[0].json()["max_tokens"] == 8
+    assert (await account_of(pool, holder)).balance >= 0
+    (charge,) = await charges_of(pool, holder)
+    assert charge["overrun"] == 0
+
+
+async def test_output_that_costs_nothing_is_not_capped(
+    pool: Pool, dsn: str, upstream: ScriptedUpstream, card: Path
+) -> None:
+    holder = await create_holder(pool, 9)
+    upstream.script(json_answer({"choices": [{"message": MESSAGE}], "usage": USAGE}))
+    async with priced(dsn, upstream, card) as http:
+        answer = await post(http, holder, model="gpt-4.1")
+        assert answer.status_code == 200
+        assert "x-tokenbalance-output-cap" not in answer.headers
+        assert (await account_of(pool, holder)).balance == 0
+        assert (await post(http, holder, model="gpt-4.1")).status_code == 402
+
+
+async def test_audio_is_held_at_the_rate_of_audio(
+    pool: Pool, dsn: str, upstream: ScriptedUpstream, card: Path
+) -> None:
+    holder = await create_holder(pool, 10_000)
+    audio = {"type": "input_audio", "input_audio": {"data": "AAAA", "format": "wav"}}
+    text = {"type": "text", "text": "Hello there"}
+    async with priced(dsn, upstream, card) as http:
+        plain = await post(http, holder, messages=[{"role": "user", "content": [text]}])
+        heard = await post(http, holder, messages=[{"role": "user", "content": [text, audio]}])
+        spoken = await post(http, holder, modalities=["text", "audio"])
+    assert plain.headers["x-tokenbalance-hold"] == "156"
+    assert int(heard.headers["x-tokenbalance-hold"]) > 50 * 20 + 64 * 10
+    assert spoken.headers["x-tokenbalance-hold"] == str(1 + 9 * 10 + 50 * 20)
+
+
+async def test_an_answer_that_cannot_be_read_costs_at_most_its_hold(
+    pool: Pool, dsn: str, upstream: ScriptedUpstream, card: Path
+) -> None:
+    holder = await create_holder(pool, 1000)
+    headers = [("content-type", "application/json"), ("content-encoding", "unheard-of")]
+    upstream.script(Answer(headers=headers, body=b"\x01\x02\x03"))
+    async with priced(dsn, upstream, card) as http:
+        _ = await post(http, holder)
+    (charge,) = await charges_of(pool, holder)
+    assert charge["estimated"]
+    assert (charge["input"], charge["output"], charge["total"]) == (9, 50, 59)
+    # 1 + 9 x 0.5 + 50 x 2, rounded up; 156 were held.
+    assert charge["amount"] == -106
+    assert charge["overrun"] == 0
+    assert (await audit(pool)).violations == []
+
+
+async def test_a_model_without_a_rate_is_not_found_and_nothing_is_held(
+    pool: Pool, dsn: str, upstream: ScriptedUpstream, card: Path
+) -> None:
+    holder = await create_holder(pool, 10**6)
+    async with priced(dsn, upstream, card) as http:
+        answer = await post(http, holder, model="gpt-6")
+        free = {"model": "gpt-6", "input": "Hello"}
+        counted = await http.post("/v1/responses/input_tokens", json=free, headers=holder.headers)
+    assert answer.status_code == 404
+    error = answer.json()["error"]
+    assert (error["code"], error["param"]) == ("model_not_found", "model")
+    assert "gpt-6" in error["message"]
+    assert "no rate is set for it" in error["message"]
+    assert await hold_states(pool, holder) == []
+    assert counted.status_code == 200
+    assert [request.target for request in upstream.requests] == [b"/v1/responses/input_tokens"]
+
+
+# The quote.
+
+
+@pytest.fixture
+def management(pool: Pool, sessions: Sessions) -> Management:
+    return Management(
+        sessions=sessions, pool=pool, signup_open=False, rate_card=read_rate_card(CARD)
+    )
+
+
+async def ask(
+    management: Management, holder: Holder, path: str = "/v1/chat/completions", **body: Any
+) -> Quote:
+    return await quote(management, holder.caller, path, {**CHAT, **body})
+
+
+@pytest.mark.parametrize("balance", [30, 1000, 10**6])
+async def test_a_quote_says_what_the_proxy_then_does(
+    pool: Pool,
+    dsn: str,
+    upstream: ScriptedUpstream,
+    card: Path,
+    management: Management,
+    balance: int,
+) -> None:
+    holder = await create_holder(pool, balance)
+    quoted = await ask(management, holder)
+    assert upstream.requests == []
+    assert await hold_states(pool, holder) == []
+    async with priced(dsn, upstream, card) as http:
+        answer = await post(http, holder)
+    assert quoted.admitted
+    assert answer.headers["x-tokenbalance-hold"] == str(quoted.hold)
+    told = answer.headers.get("x-tokenbalance-output-cap")
+    assert (told is not None) == quoted.capped
+    assert quoted.output_cap == int(told or CHAT["max_tokens"])
+
+
+async def test_a_quote_explains_itself(pool: Pool, management: Management) -> None:
+    holder = await create_holder(pool, 1000)
+    quoted = await ask(management, holder, path="/api/openai/chat/completions/")
+    assert quoted.endpoint == "/chat/completions"
+    assert (quoted.model, quoted.input_tokens, quoted.choices) == ("gpt-4o-mini", 9, 1)
+    # 1 + 9 x 0.5 + 50 x 3, and the same with one token of output.
+    assert (quoted.hold, quoted.minimum) == (156, 9)
+    assert (quoted.balance, quoted.held, quoted.available) == (1000, 0, 1000)
+    assert (quoted.admitted, quoted.waits, quoted.capped) == (True, False, False)
+    assert quoted.rates is not None
+    assert (quoted.rates["reasoning"], quoted.rates["image_output"]) == ("3", "2")
+
+
+async def test_a_quote_without_a_card_counts_tokens(pool: Pool, sessions: Sessions) -> None:
+    holder = await create_holder(pool, 1000)
+    management = Management(sessions=sessions, pool=pool, signup_open=False)
+    quoted = await ask(management, holder, n=2)
+    assert (quoted.hold, quoted.minimum, quoted.choices) == (109, 11, 2)
+    assert quoted.rates is None
+
+
+async def test_a_quote_says_whether_a_request_would_wait_or_be_refused(
+    pool: Pool, management: Management
+) -> None:
+    holder = await create_holder(pool, 200)
+    await pool.execute("UPDATE accounts SET held = 100 WHERE id = $1", holder.account_id)
+    waiting = await ask(management, holder)
+    assert (waiting.admitted, waiting.waits, waiting.hold) == (False, True, 156)
+    await pool.execute("UPDATE accounts SET held = 0 WHERE id = $1", holder.account_id)
+    assert (await ask(management, holder)).admitted
+    await pool.execute(
+        "INSERT INTO waiters (account_id, wanted, alive_until)"
+        " VALUES ($1, 60, now() + interval '1 minute')",
+        holder.account_id,
+    )
+    behind = await ask(management, holder)
+    assert (behind.admitted, behind.waits) == (False, True)
+    poor = await ask(management, await create_holder(pool, 8))
+    assert (poor.admitted, poor.waits, poor.minimum, poor.hold) == (False, False, 9, 156)
+
+
+async def test_what_is_free_is_quoted_as_free(pool: Pool, management: Management) -> None:
+    holder = await create_holder(pool)
+    quoted = await quote(
+        management, holder.caller, "/v1/moderations", orjson.dumps({"input": "Hello"})
+    )
+    assert (quoted.hold, quoted.minimum, quoted.admitted) == (0, 0, True)
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "error"),
+    [
+        ("/v1/nothing", b"{}", UnknownUrl),
+        ("/v2/chat/completions", b"{}", UnknownUrl),
+        ("/v1/chat/completions?x=1", b"{}", UnknownUrl),
+        ("/v1/chat/completions\0", b"{}", UnknownUrl),
+        ("/v1/ch\udcfft", b"{}", UnknownUrl),
+        ("/v1/models", b"{}", UnknownUrl),
+        ("/v1/fine_tuning/jobs", b"{}", EndpointNotAllowed),
+        ("/v1/chat/completions", b"{", InvalidJson),
+        ("/v1/chat/completions", b'{"n":1,"n":2}', InvalidJson),
+        ("/v1/chat/completions", {"model": "gpt-4o-mini"}, MissingParameter),
+        ("/v1/chat/completions", {**CHAT, "messages": 3}, InvalidType),
+        ("/v1/chat/completions", {**CHAT, "seed": float("nan")}, InvalidJson),
+        ("/v1/chat/completions", {**CHAT, "user": "\ud800"}, InvalidJson),
+        ("/v1/chat/completions", {**CHAT, "seed": 2**70}, InvalidJson),
+        ("/v1/chat/completions", {**CHAT, "model": "gpt-6"}, ModelNotFound),
+        ("/v1/chat/completions", {**CHAT, "model": "ft:gpt-4o-mini:x"}, ModelNotFound),
+    ],
+)
+async def test_a_quote_refuses_what_the_proxy_refuses(
+    pool: Pool, management: Management, path: str, body: Any, error: type[Exception]
+) -> None:
+    holder = await create_holder(pool, 1000)
+    with pytest.raises(error):
+        await quote(management, holder.caller, path, body)
+
+
+async def test_a_long_text_is_quoted_like_a_short_one(pool: Pool, management: Management) -> None:
+    holder = await create_holder(pool, 10_000)
+    quoted = await ask(management, holder, messages=[{**MESSAGES[0], "content": "word " * 2000}])
+    assert quoted.input_tokens == 2008
+    assert quoted.admitted
