@@ -559,6 +559,7 @@ async def until_placing(pool: Pool, count: int) -> None:
     async with asyncio.timeout(LIMIT_S):
         while count != await pool.fetchval(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-            " AND pid <> pg_backend_pid() AND state = 'active' AND query LIKE '%INSERT INTO holds%'"
+            # A statement that is only being prepared is active, too.
+            " AND wait_event_type = 'Lock' AND query LIKE '%INSERT INTO holds%'"
         ):
             await asyncio.sleep(POLL_S)
