@@ -35,6 +35,15 @@ def command_of(pid: int) -> str:
         return ""
 
 
+def resident_bytes(pid: int) -> int:
+    """Tell how much memory a process has in use; 0 when it is gone."""
+    try:
+        _size, resident, *_ = Path(f"/proc/{pid}/statm").read_text().split()
+    except OSError:
+        return 0
+    return int(resident) * os.sysconf("SC_PAGE_SIZE")
+
+
 def send(number: signal.Signals, pids: Iterable[int]) -> None:
     """Send a signal to those that are still there."""
     for pid in pids:

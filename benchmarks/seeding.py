@@ -4,7 +4,8 @@
 
 Without an address it makes an embedded Postgres in a temporary folder, which stays. Few users make
 most of the requests. The books pass `ledger verify`: each statement writes what the product would
-have written, and usage is summed up at the end as the product does it.
+have written, and usage is summed up at the end as the product does it. Everybody's password is
+PASSWORD, the superuser's e-mail SUPERUSER.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ from typing import Final
 import asyncpg
 
 from benchmarks.verdict import say
-from tokenbalance.accounts.secrets import new_secret, prefix, sha256
+from tokenbalance.accounts.keys import create_key
+from tokenbalance.accounts.passwords import hash_password
+from tokenbalance.accounts.users import UnknownUser, create_user, find_user
 from tokenbalance.database.connections import open_sessions
 from tokenbalance.database.embedded import EmbeddedPostgres
 from tokenbalance.database.migrate import migrate_in_thread
@@ -32,14 +35,16 @@ from tokenbalance.ledger.rollup import RollUp
 USERS: Final = 10_000
 ENTRIES: Final = 1_000_000
 DAYS: Final = 90
+SUPERUSER: Final = "superuser@seeded.example"
+PASSWORD: Final = "of everybody who is seeded"  # noqa: S105 - there is nothing behind it
 _TIMEOUT_S: Final = 600.0
 
 _USERS: Final = """
--- $1 users, $2 days
+-- $1 users, $2 days, $3 hash of the password
 WITH made AS (
-    INSERT INTO users (email, name, created_at)
+    INSERT INTO users (email, name, password_hash, created_at)
     SELECT format('user%s.%s@seeded.example', n, substr(md5(random()::text), 1, 6)),
-           'Seeded ' || n, now() - make_interval(days => $2 + 1)
+           'Seeded ' || n, $3, now() - make_interval(days => $2 + 1)
       FROM generate_series(1, $1) n
     RETURNING id, created_at
 ), accounts AS (
@@ -204,7 +209,9 @@ async def _fill(connection: asyncpg.Connection, seeds: Seeds) -> None:
     # Some requests cost nothing, and some entries are not charges.
     requests = max(seeds.entries - seeds.users, 0)
     await connection.execute(_UNCHECKED)
-    await connection.execute(_USERS, seeds.users, seeds.days)
+    # Hashing takes long, and is done once for all of them.
+    password_hash = await hash_password(PASSWORD)
+    await connection.execute(_USERS, seeds.users, seeds.days, password_hash)
     await connection.execute(_REQUESTS, requests, seeds.days)
     await connection.execute("ANALYZE seeded_requests")
     await connection.execute(_HOLDS)
@@ -216,21 +223,18 @@ async def _fill(connection: asyncpg.Connection, seeds: Seeds) -> None:
 
 
 async def create_superuser(dsn: str) -> str:
-    """Make a superuser with a key, who may look at everything; gives the key."""
-    secret = new_secret()
-    connection = await asyncpg.connect(dsn)
-    try:
-        await connection.execute(
-            "WITH made AS (INSERT INTO users (email, is_superuser)"
-            " VALUES ('superuser.' || substr(md5(random()::text), 1, 6) || '@seeded.example', true)"
-            " RETURNING id), account AS (INSERT INTO accounts (user_id) SELECT id FROM made"
-            " RETURNING id) INSERT INTO api_keys (account_id, prefix, secret_sha256)"
-            " SELECT id, $1, $2 FROM account",
-            prefix(secret),
-            sha256(secret),
-        )
-    finally:
-        await connection.close()
+    """Make the superuser, or give the one there is another key; gives the key."""
+    async with open_sessions(dsn) as sessions, sessions.begin() as session:
+        try:
+            user = await find_user(session, SUPERUSER)
+        except UnknownUser:
+            user = await create_user(
+                session,
+                email=SUPERUSER,
+                password_hash=await hash_password(PASSWORD),
+                is_superuser=True,
+            )
+        _, secret = await create_key(session, user.account.id)
     return secret
 
 
@@ -258,7 +262,8 @@ def main() -> int:
 async def _migrate_and_seed(dsn: str, seeds: Seeds) -> None:
     await migrate_in_thread(dsn)
     await seed(dsn, seeds)
-    say(f"a superuser's key: {await create_superuser(dsn)}")
+    key = await create_superuser(dsn)
+    say(f"superuser: {SUPERUSER}, password: {PASSWORD}, key: {key}")
 
 
 if __name__ == "__main__":

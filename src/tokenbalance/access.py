@@ -1,5 +1,6 @@
 """Who may do what to whom: the only place where roles are looked at.
 
+    an API key    all that its owner may do, but for changing the password
     a user        their own account, keys, ledger and requests
     a superuser   everybody's, and users themselves
 
@@ -25,6 +26,18 @@ def require_superuser(caller: Caller) -> None:
     """
     if not caller.is_superuser:
         msg = "Only a superuser may do this."
+        raise NotAllowed(msg)
+
+
+def require_sign_in(caller: Caller) -> None:
+    """Go on only for the person, not for a program that was given a key.
+
+    Raises:
+        NotAllowed: the caller came with an API key.
+
+    """
+    if not caller.signed_in:
+        msg = "An API key may not do this: use a sign-in token."
         raise NotAllowed(msg)
 
 

@@ -14,7 +14,12 @@ from tokenbalance.api.docs import mount_docs
 from tokenbalance.api.errors import install_error_handlers
 from tokenbalance.api.reference import describe_endpoints
 from tokenbalance.api.routes import include_management
-from tokenbalance.database.connections import UNAVAILABLE, open_pool, open_sessions
+from tokenbalance.database.connections import (
+    PEOPLE_TIMEOUT_S,
+    UNAVAILABLE,
+    open_pool,
+    open_sessions,
+)
 from tokenbalance.ledger.book import Book
 from tokenbalance.ledger.leases import Leases
 from tokenbalance.ledger.rollup import RollUp
@@ -77,12 +82,12 @@ def create_app(settings: Settings, dsn: str) -> FastAPI:
         async with AsyncExitStack() as stack:
             mounted.proxy = proxy = await _open_proxy(settings, dsn, stack)
             management = Management(
-                sessions=await stack.enter_async_context(open_sessions(dsn)),
+                sessions=await stack.enter_async_context(open_sessions(dsn, PEOPLE_TIMEOUT_S)),
                 pool=proxy.pool,
                 signup_open=settings.signup == "open",
                 rate_card=settings.rates,
             )
-            roll_up = RollUp(management.sessions)
+            roll_up = RollUp(await stack.enter_async_context(open_sessions(dsn)))
             _ = await stack.enter_async_context(_running(roll_up.run()))
             yield {
                 "pool": proxy.pool,

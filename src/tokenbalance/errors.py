@@ -234,14 +234,14 @@ class IdempotencyKeyReused(ProxyError):
 
 
 class TooManyAttempts(ProxyError):
-    """Signing in has failed too often; it may be tried again in a while."""
+    """Signing in has failed, or signing up was done, too often; later it may be tried again."""
 
     status = 429
     type = "invalid_request_error"
     code = "rate_limit_exceeded"
 
-    def __init__(self, retry_after_s: int) -> None:
-        super().__init__(f"Too many failed attempts to sign in. Try again in {retry_after_s} s.")
+    def __init__(self, retry_after_s: int, reason: str = "Too many attempts to sign in") -> None:
+        super().__init__(f"{reason}. Try again in {retry_after_s} s.")
         self.headers = ((b"retry-after", str(retry_after_s).encode()),)
 
 

@@ -29,6 +29,11 @@ class Management:
     """What tokens cost; None: one credit each."""
 
 
+def address_of(request: Request) -> str:
+    """Tell where a request comes from: an IP address, or nothing."""
+    return request.client.host if request.client else ""
+
+
 def management_of(request: Request) -> Management:
     """Get what the lifespan has put together."""
     return cast("Management", request.state.management)

@@ -49,6 +49,8 @@ class Caller:
     """Credits that were not held when the key was checked: a hint, never a guarantee."""
     is_superuser: bool = False
     """May manage others."""
+    signed_in: bool = False
+    """Came with a sign-in token, and so with a password, not with an API key."""
 
 
 @dataclass(frozen=True, slots=True)

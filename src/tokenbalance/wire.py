@@ -52,15 +52,28 @@ class ClientRequest:
         shown = self.raw_path[:SHOWN_PATH_CHARS].decode("ascii", "backslashreplace")
         return shown if shown.isprintable() else repr(shown)
 
-    async def read_body(self, bytes_max: int = BODY_BYTES_MAX) -> bytes:
+    async def read_body(
+        self, bytes_max: int = BODY_BYTES_MAX, within_s: float | None = None
+    ) -> bytes:
         """Read the whole body.
+
+        Args:
+            bytes_max: its most bytes.
+            within_s: how long it may take in all; None for as long as something comes.
 
         Raises:
             RequestTooLarge: it is longer than `bytes_max`, or says so.
-            RequestTimeout: the client stopped sending.
+            RequestTimeout: the client stopped sending, or took too long.
             ClientGone: the client left.
 
         """
+        try:
+            async with asyncio.timeout(within_s):
+                return await self._read_body(bytes_max)
+        except TimeoutError:
+            raise _too_slow() from None
+
+    async def _read_body(self, bytes_max: int) -> bytes:
         declared = self._header(b"content-length")
         if declared is not None and declared.isdigit() and int(declared) > bytes_max:
             raise _too_large(bytes_max)
@@ -140,8 +153,7 @@ class ClientRequest:
             async with asyncio.timeout(BODY_SILENCE_MAX_S):
                 message = await self._receive()
         except TimeoutError:
-            msg = "The request body did not arrive in time."
-            raise RequestTimeout(msg) from None
+            raise _too_slow() from None
         if message["type"] == "http.disconnect":
             raise ClientGone
         return message
@@ -193,6 +205,10 @@ class ClientAnswer:
         """Send one of our errors in OpenAI's envelope."""
         headers = [(b"content-type", b"application/json"), *error.headers]
         await self.whole(status, headers, render(error))
+
+
+def _too_slow() -> RequestTimeout:
+    return RequestTimeout("The request body did not arrive in time.")
 
 
 def _too_large(bytes_max: int) -> RequestTooLarge:

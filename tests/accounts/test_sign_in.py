@@ -136,6 +136,14 @@ async def test_a_failure_is_answered_when_every_failure_is(
     assert len(waits) == 2
 
 
+@pytest.mark.parametrize(("took_s", "wait_s"), [(0, 0), (0.25, 0.75), (1.25, 0.75), (9.5, 0.5)])
+def test_a_failure_that_had_to_wait_for_others_says_no_more_by_its_time(
+    monkeypatch: pytest.MonkeyPatch, took_s: float, wait_s: float
+) -> None:
+    monkeypatch.setattr(signing_in, "FAILURE_ANSWERED_AFTER_S", 1.0)
+    assert signing_in._wait_after(took_s) == wait_s
+
+
 @pytest.mark.parametrize("stored", [django_pbkdf2(PASSWORD), django_argon2(PASSWORD)])
 async def test_a_hash_of_django_is_upgraded_at_sign_in(
     sessions: Sessions, pool: Pool, create: Create, looks: list[str], stored: str

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
 import asyncio
+import traceback
 from typing import TYPE_CHECKING
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from tests.support.books import create_holder, hold_states, placed
 from tokenbalance.accounts.users import (
@@ -208,3 +211,15 @@ async def test_a_megabyte_is_neither_an_e_mail_nor_a_name(sessions: Sessions) ->
         with pytest.raises(UnknownUser):
             await find_user(session, "a@" + "b" * 10**6)
         assert await list_users(session) == []
+
+
+async def test_an_error_of_the_database_does_not_repeat_what_it_was_given(
+    sessions: Sessions,
+) -> None:
+    secret = "a-password-hash"
+    statement = text("SELECT CAST(:secret AS text), 1 / CAST(:zero AS int)")
+    async with sessions() as session:
+        with pytest.raises(DBAPIError) as refusal:
+            await session.execute(statement, {"secret": secret, "zero": 0})
+    assert "division by zero" in str(refusal.value)
+    assert secret not in "".join(traceback.format_exception(refusal.value))

@@ -10,6 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.api.test_roles import TABLE, Row
+from tests.support.slow_client import a_trickle, status_for
+from tokenbalance.api import bodies
 
 if TYPE_CHECKING:
     import httpx2
@@ -36,6 +38,11 @@ FIELDS = [
     *("email", "password", "name", "is_active", "is_superuser", "balance", "amount", "note"),
     *("expires_at", "user_id", "requests_per_minute", "models", "path", "body"),
 ]
+
+HEAD = (
+    "POST /api/user/auth HTTP/1.1\r\nhost: {host}\r\n"
+    "content-type: application/json\r\ncontent-length: 1000\r\n\r\n"
+)
 
 
 def with_body() -> list[Row]:
@@ -68,3 +75,10 @@ async def test_no_json_is_a_fault(
     assert answer.status_code < 500, answer.text
     if answer.status_code >= 400:
         assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+
+
+async def test_a_body_that_trickles_in_is_not_waited_for(
+    product: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(bodies, "BODY_WITHIN_S", 0.2)
+    assert await status_for(product, HEAD, a_trickle()) == b"HTTP/1.1 408"

@@ -105,6 +105,19 @@ async def test_people_change_their_own_name_and_password(
     assert (await http.post("/api/user/auth", json=credentials)).status_code == 400
 
 
+async def test_a_key_that_a_program_was_given_does_not_change_its_owner_s_password(
+    http: httpx2.AsyncClient, people: People, pool: Pool
+) -> None:
+    change = {"name": "Mallory", "password": "difference"}
+    answer = await http.patch("/api/user/me", json=change, headers=people.user.headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "permission_denied")
+    row = await pool.fetchrow(
+        "SELECT name, password_hash FROM users WHERE id = $1", people.user.user_id
+    )
+    assert row is not None
+    assert tuple(row) == ("", None)
+
+
 async def test_changing_nothing_is_refused(http: httpx2.AsyncClient, people: People) -> None:
     for path in ("/api/user/me", f"/api/users/{people.user.user_id}"):
         answer = await http.patch(path, json={}, headers=people.superuser.headers)

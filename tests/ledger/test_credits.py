@@ -29,6 +29,7 @@ from tokenbalance.ledger.credits import (
     refund,
     set_balance,
 )
+from tokenbalance.ledger.rates import AMOUNT_MAX
 from tokenbalance.model import Claim, Purpose, Usage
 
 if TYPE_CHECKING:
@@ -130,6 +131,21 @@ async def test_an_account_that_is_too_low_already_may_be_raised(
     async with sessions.begin() as session:
         entry = await add(session, holder.account_id, 40, CAUSE)
     assert entry.balance_after == -60
+
+
+async def test_what_a_nonsensical_charge_made_of_a_balance_can_be_mended(
+    pool: Pool, sessions: Sessions
+) -> None:
+    holder = await create_holder(pool, -AMOUNT_MAX)
+    async with sessions.begin() as session:
+        raised = await add(session, holder.account_id, CREDITS_MAX, CAUSE)
+        with pytest.raises(AmountTooLarge):
+            await add(session, holder.account_id, CREDITS_MAX + 1, CAUSE)
+        mended = await set_balance(session, holder.account_id, 30, CAUSE)
+        with pytest.raises(AmountTooLarge):
+            await set_balance(session, holder.account_id, CREDITS_MAX + 1, CAUSE)
+    assert raised.balance_after == CREDITS_MAX - AMOUNT_MAX
+    assert (mended.amount, mended.balance_after) == (30 - raised.balance_after, 30)
 
 
 async def test_an_unknown_account_is_refused(sessions: Sessions) -> None:

@@ -15,6 +15,8 @@ from tests.support.people import PASSWORD
 from tests.support.upstream import Answer
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     import httpx2
 
     from tests.support.people import Pages, People, Somebody
@@ -27,11 +29,28 @@ HOSTILE = "<script>alert('1')</script>\" onload=x &amp; \u05e9\u05dc\u05d5\u05dd
 
 async def make_key(pages: Pages, **fields: str) -> str:
     """Create a key by its form; gives the secret."""
-    answer = await pages.submit("/account/keys", **fields)
-    assert answer.status_code == 201, answer.text
-    found = SECRET.search(answer.text)
+    return secret_on(await pages.see(await led_to(pages, "/account/keys", **fields)))
+
+
+async def led_to(pages: Pages, path: str, **fields: str) -> str:
+    """Send a form that makes a secret; gives where it leads."""
+    answer = await pages.submit(path, **fields)
+    assert answer.status_code == 303, answer.text
+    return answer.headers["location"]
+
+
+def secret_on(page: httpx2.Response) -> str:
+    found = SECRET.search(page.text)
     assert found
     return found.group(1)
+
+
+async def keys_of(pool: Pool) -> Sequence[object]:
+    """Everything that is kept of keys."""
+    # Being seen is noted, at most once a minute.
+    return await pool.fetch(
+        "SELECT to_jsonb(k) - 'last_used_at' FROM api_keys k WHERE kind = 'key' ORDER BY id"
+    )
 
 
 async def chat(http: httpx2.AsyncClient, secret: str) -> httpx2.Response:
@@ -65,23 +84,117 @@ async def test_a_secret_is_shown_once(people: People, pool: Pool) -> None:
         for path in ("/account", "/account/keys", "/account/requests", "/account/ledger"):
             assert secret not in (await pages.see(path)).text
         renewed_at = await pool.fetchval("SELECT id FROM api_keys WHERE kind = 'key'")
-        answer = await pages.submit(f"/account/keys/{renewed_at}/rotate")
+        answer = await pages.see(await led_to(pages, f"/account/keys/{renewed_at}/rotate"))
         assert answer.headers["cache-control"] == "no-store"
-        found = SECRET.search(answer.text)
-        assert found
-        assert found.group(1) != secret
+        assert secret_on(answer) != secret
+
+
+async def test_reloading_a_secret_shows_it_no_more_and_makes_nothing(
+    people: People, pool: Pool, http: httpx2.AsyncClient
+) -> None:
+    async with people.signed_in(await people.create(balance=10_000)) as pages:
+        path = "/account/keys"
+        for said in ("The key is made.", "The key has a new secret."):
+            shown_at = await led_to(pages, path, name="mine")
+            before = await keys_of(pool)
+            page = await pages.see(shown_at)
+            secret = secret_on(page)
+            assert said in page.text
+            for _ in range(2):
+                page = await pages.see(shown_at)
+                assert not SECRET.search(page.text)
+                assert secret not in page.text
+                assert "was shown once" in page.text
+            assert await keys_of(pool) == before
+            assert (await chat(http, secret)).status_code == 200
+            # What is said instead leads to a new one.
+            path = shown_at.removesuffix("/secret") + "/rotate"
+            assert f'action="{path}"' in page.text
+        assert len(before) == 1
+        await pages.submit(path.replace("rotate", "revoke"))
+        page = await pages.see(shown_at)
+        assert "The key has ended." in page.text
+        assert path not in page.text
+
+
+async def test_a_secret_is_kept_by_the_browser_alone_until_it_is_shown(
+    people: People, pool: Pool, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("DEBUG")
+    async with people.signed_in(await people.create()) as pages:
+        made = await pages.submit("/account/keys")
+        assert made.headers["cache-control"] == "no-store"
+        shown_at = made.headers["location"]
+        assert re.fullmatch(r"/account/keys/\d+/secret", shown_at)
+        page = await pages.see(shown_at)
+    secret = secret_on(page)
+    assert secret not in shown_at + made.text
+    (cookie,) = cookies_of(made, "tokenbalance-new-key")
+    value, *attributes = cookie.split("; ")
+    assert value == f"tokenbalance-new-key={shown_at.split('/')[3]}:{secret}"
+    assert sorted(each.lower() for each in attributes) == [
+        "httponly",
+        "max-age=120",
+        "path=/",
+        "samesite=lax",
+    ]
+    (cleared,) = cookies_of(page, "tokenbalance-new-key")
+    assert "max-age=0" in cleared.lower()
+    assert secret not in cleared
+    assert "tokenbalance-new-key" not in pages.cookies
+    assert secret not in str(await keys_of(pool))
+    # The client of this test says what it is sent; the product must not.
+    said = [each.getMessage() for each in caplog.records if not each.name.startswith("http")]
+    assert any("POST /account/keys" in each for each in said)
+    assert secret not in "".join(said)
+
+
+def cookies_of(answer: httpx2.Response, name: str) -> list[str]:
+    return [each for each in answer.headers.get_list("set-cookie") if each.startswith(f"{name}=")]
+
+
+async def test_a_secret_is_shown_with_its_own_key_alone(people: People, pool: Pool) -> None:
+    async with people.signed_in(await people.create()) as pages:
+        first = await led_to(pages, "/account/keys")
+        cookie = pages.cookies["tokenbalance-new-key"]
+        key_id, _, secret = cookie.partition(":")
+        second = await led_to(pages, "/account/keys")
+        # The browser has kept the second's by now, and goes on keeping it for its own page.
+        assert "was shown once" in (await pages.see(first)).text
+        forged = f"{key_id}:tb-{'x' * 43}"
+        for kept in (forged, f"{key_id}:", key_id, secret, f":{secret}", f"0{cookie}", "\xff:\xff"):
+            header = f"tokenbalance={pages.cookies['tokenbalance']}; tokenbalance-new-key={kept}"
+            page = await pages.get(first, headers={b"cookie": header.encode("latin-1")})
+            assert page.status_code == 200, kept
+            assert "was shown once" in page.text, kept
+        assert secret_on(await pages.see(second)) != secret
+        session_id = await pool.fetchval("SELECT id FROM api_keys WHERE kind = 'sign-in'")
+        for nobodys in (session_id, 987654321, 2**63, "x"):
+            assert (await pages.get(f"/account/keys/{nobodys}/secret")).status_code == 404
+    async with people.signed_in(await people.create(is_superuser=True)) as other:
+        # Not even with the cookie.
+        other.cookies.set("tokenbalance-new-key", cookie)
+        page = await other.get(first)
+        assert page.status_code == 404
+        assert secret not in page.text
 
 
 async def test_snippets_name_this_server_as_its_visitors_do(people: People) -> None:
     async with people.signed_in(await people.create()) as pages:
         headers = {"host": "ai.example.org", "x-forwarded-proto": "https"}
         cookie = f"__Host-tokenbalance={pages.cookies['tokenbalance']}"
-        answer = await pages.post(
+        made = await pages.post(
             "/account/keys",
             data={"form-token": pages.token},
             headers={**headers, "cookie": cookie},
         )
-        assert answer.status_code == 201
+        assert made.status_code == 303
+        (kept,) = cookies_of(made, "__Host-tokenbalance-new-key")
+        value, *attributes = kept.split("; ")
+        assert "Secure" in attributes
+        assert "Path=/" in attributes
+        headers["cookie"] = f"{cookie}; {value}"
+        answer = await pages.get(made.headers["location"], headers=headers)
         assert answer.text.count("https://ai.example.org/v1") == 3
         assert "http://" not in answer.text
 

@@ -57,7 +57,7 @@ FIELDS = {
 
 def test_every_form_is_among_those_that_are_tried() -> None:
     assert len(FORMS) == 14
-    assert len(PAGES) == 12
+    assert len(PAGES) == 13
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -86,7 +86,8 @@ async def test_a_form_is_not_taken_from_users_and_strangers(
         assert answer.status_code == 403
     async with people.pages() as pages:
         answer = await pages.submit(path, **FIELDS)
-        assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in")
+        assert answer.status_code == 303
+        assert answer.headers["location"].partition("?")[0] == "/sign-in"
     assert await pool.fetchrow(EVERYTHING) == before
 
 
@@ -135,7 +136,8 @@ async def test_what_is_no_page_is_said_to_be_none_to_superusers_alone(people: Pe
 
 
 @pytest.mark.parametrize(
-    "query", ["after=x", "after=%00", "user=%00", "since=x", "until=0001-01-01&since=9999-12-31"]
+    "query",
+    ["after=x", "after=%00", "user=%00", "since=x", "from=x", "until=0001-01-01&since=9999-12-31"],
 )
 @pytest.mark.parametrize("path", ["ledger", "requests", "ledger.csv", "requests.csv"])
 async def test_a_filter_that_cannot_be_read_is_a_400_or_an_empty_list(
@@ -143,5 +145,4 @@ async def test_a_filter_that_cannot_be_read_is_a_400_or_an_empty_list(
 ) -> None:
     async with people.signed_in(await people.create(is_superuser=True)) as pages:
         answer = await pages.get(f"/admin/{path}?{query}")
-        expected = {200} if path.endswith(".csv") and query.startswith("after") else {400, 404}
-        assert answer.status_code in expected
+        assert answer.status_code in {400, 404}

@@ -66,7 +66,7 @@ async def create_user(page: Page) -> str:
     await page.get_by_label("Opening balance").fill("1,000")
     await page.get_by_label("Name of the key").fill("laptop")
     await page.get_by_role("button", name="Create the user").click()
-    await expect(page.get_by_role("heading", name="The user is created")).to_be_visible()
+    await expect(page.get_by_role("status")).to_have_text("The user is created.")
     return await page.locator("#secret").inner_text()
 
 

@@ -79,6 +79,16 @@ def links_of(answer: httpx2.Response, words: str) -> list[str]:
     ]
 
 
+async def shown(pages: Pages, made: httpx2.Response) -> tuple[httpx2.Response, str]:
+    """The page that a form leads to which makes a secret, and the secret."""
+    assert made.status_code == 303, made.text
+    assert not SECRET.search(made.headers["location"] + made.text)
+    page = await pages.see(made.headers["location"])
+    assert page.headers["cache-control"] == "no-store"
+    (secret,) = set(SECRET.findall(page.text))
+    return page, secret
+
+
 # --- overview
 
 
@@ -124,9 +134,8 @@ async def test_a_user_is_made_with_balance_and_key_in_one_step(
         key="yes",
         **{"key-name": "laptop", "key-expires": "2099-12-31"},
     )
-    assert answer.status_code == 201
-    assert answer.headers["cache-control"] == "no-store"
-    (secret,) = set(SECRET.findall(answer.text))
+    page, secret = await shown(admin.pages, answer)
+    assert "The user is created." in page.text
     balance = await http.get("/api/balance", headers={"authorization": f"Bearer {secret}"})
     assert balance.json()["available"] == 1000
     user_id, account_id = await pool.fetchrow(
@@ -393,8 +402,9 @@ async def test_superusers_are_made_and_unmade_but_for_the_last(
     for action in ("demote", "disable"):
         answer = await admin.pages.submit(f"{here}/{action}")
         assert answer.status_code == 400
-        assert "superuser" in answer.text
+        assert "is the last superuser" in answer.text
         assert "Nothing was changed" in answer.text
+        assert "another look" not in answer.text
     assert (await admin.pages.get("/admin")).status_code == 200
 
 
@@ -445,22 +455,44 @@ async def test_keys_are_made_given_a_new_secret_and_revoked(
         return (await http.get("/api/balance", headers=headers)).status_code
 
     made = await admin.pages.submit(here, name="robot", requests_per_minute="5")
-    assert (made.status_code, made.headers["cache-control"]) == (201, "no-store")
-    (first,) = set(SECRET.findall(made.text))
-    key_id = holder.key_id + 1
-    while (
-        f"/keys/{key_id}/rotate"
-        not in (page := await admin.pages.see(f"/admin/users/{holder.user_id}")).text
-    ):
-        key_id += 1
+    _, first = await shown(admin.pages, made)
+    key_id = made.headers["location"].split("/")[-2]
+    page = await admin.pages.see(f"/admin/users/{holder.user_id}")
+    assert f"/keys/{key_id}/rotate" in page.text
     assert "5 requests a minute" in page.text
     rotated = await admin.pages.submit(f"{here}/{key_id}/rotate")
-    (second,) = set(SECRET.findall(rotated.text))
+    _, second = await shown(admin.pages, rotated)
     assert [await status_of(secret) for secret in (first, second)] == [401, 200]
     revoked = await admin.pages.submit(f"{here}/{key_id}/revoke")
     assert revoked.headers["location"] == f"/admin/users/{holder.user_id}"
     assert await status_of(second) == 401
     assert (await admin.pages.submit(f"{here}/{key_id}/rotate")).status_code == 404
+
+
+async def test_reloading_a_secret_shows_it_no_more_and_makes_nothing(
+    admin: Admin, holder: Holder, pool: Pool
+) -> None:
+    keys = f"/admin/users/{holder.user_id}/keys"
+    new_user = {"email": "new@example.com", "key": "yes"}
+    for path, fields in (
+        (keys, {}),
+        (f"{keys}/{holder.key_id}/rotate", {}),
+        ("/admin/users/new", new_user),
+    ):
+        made = await admin.pages.submit(path, **fields)
+        before = await pool.fetch("SELECT id, secret_sha256, revoked_at FROM api_keys ORDER BY id")
+        await shown(admin.pages, made)
+        for _ in range(2):
+            again = await admin.pages.see(made.headers["location"])
+            assert not SECRET.search(again.text)
+            assert "was shown once" in again.text
+            assert made.headers["location"].replace("/secret", "/rotate") in again.text
+        after = await pool.fetch("SELECT id, secret_sha256, revoked_at FROM api_keys ORDER BY id")
+        assert after == before
+    other = await create_holder(pool)
+    for user_id, key_id in ((other.user_id, holder.key_id), (holder.user_id, other.key_id)):
+        path = f"/admin/users/{user_id}/keys/{key_id}/secret"
+        assert (await admin.pages.get(path)).status_code == 404
 
 
 async def test_a_key_is_changed_on_its_owners_page_alone(

@@ -43,6 +43,9 @@ async def test_a_user_makes_a_key_uses_it_and_revokes_it(
         await expect(page.locator(snippet)).to_contain_text(f"{product}/v1")
         await expect(page.locator(snippet)).to_contain_text(secret)
 
+    await page.reload()
+    await expect(page.get_by_text("was shown once")).to_be_visible()
+    assert secret not in await page.content()
     answer = await chat(product, secret)
     assert answer.status_code == 200
     used = answer.json()["usage"]["total_tokens"]
@@ -60,6 +63,7 @@ async def test_a_user_makes_a_key_uses_it_and_revokes_it(
 
     await page.get_by_role("link", name="API keys").click()
     assert secret not in await page.content()
+    await expect(page.locator("#list tbody tr")).to_have_count(1)
     await page.locator("summary", has_text="Revoke").click()
     await page.get_by_role("button", name="Revoke the key").click()
     await expect(page.get_by_role("status")).to_contain_text("revoked")
@@ -94,6 +98,8 @@ async def test_the_same_goes_without_javascript(
     await page.get_by_role("button", name="Make a new secret").click()
     renewed = await page.locator("#secret").inner_text()
     assert renewed != secret
+    await page.reload()
+    await expect(page.get_by_text("was shown once")).to_be_visible()
     assert (await chat(product, secret)).status_code == 401
     assert (await chat(product, renewed)).status_code == 200
 
@@ -129,3 +135,13 @@ async def test_every_page_fits_a_phone_and_is_used_by_keyboard(
         await expect(page.locator(":focus")).to_have_text("Skip to the page")
         await page.keyboard.press("Enter")
         await expect(page.locator("main")).to_be_focused()
+    await page.goto("/account/keys")
+    await page.get_by_role("button", name="Create the key").click()
+    for heading in ("The key's secret", "This secret is not shown again"):
+        await expect(page.get_by_role("heading", name=heading)).to_be_visible()
+        assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), heading
+        await page.reload()
+    await page.locator("summary", has_text="New secret").click()
+    await page.get_by_role("button", name="Make a new secret").click()
+    await expect(page.get_by_role("status")).to_contain_text("The key has a new secret.")
+    await expect(page.locator("#secret")).to_be_visible()

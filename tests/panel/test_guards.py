@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING
+from urllib.parse import urlencode
 
 from starlette.routing import Route
 
@@ -141,13 +142,15 @@ async def test_strangers_are_led_to_the_sign_in_whatever_they_ask_for(
     await people.create()
     before = await books(pool)
     async with people.pages() as pages:
-        for path in {*GETS, "/account/nowhere", "/admin/nowhere"} - {"/sign-in"}:
+        for path in {*GETS, "/account/nowhere", "/admin/nowhere"} - {"/sign-in", "/sign-up"}:
             answer = await pages.get(path)
             assert answer.status_code == 303, path
             assert answer.headers["location"].startswith("/sign-in"), path
-        for path in set(POSTS) - {"/sign-in", "/sign-out"}:
+        for path in set(POSTS) - {"/sign-in", "/sign-out", "/sign-up"}:
             answer = await pages.post(path, data={"name": "x"})
-            assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in"), path
+            following = f"?{urlencode({'next': path})}" if path in GETS else ""
+            led_to = (answer.status_code, answer.headers["location"])
+            assert led_to == (303, f"/sign-in{following}"), path
     assert await books(pool) == before
 
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 import orjson
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from tests.support.books import account_of, charges_of, create_holder, hold_states
 from tests.support.chat import CHAT, DONE, MESSAGES, chunk, content
@@ -27,7 +29,7 @@ from tokenbalance.management import Management
 from tokenbalance.quote import quote
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, AsyncIterator
     from pathlib import Path
 
     from tests.support.books import Holder
@@ -67,10 +69,91 @@ CHARGE = 21
 MESSAGE: Any = {"role": "assistant", "content": "one two three"}
 
 
+EVERYTHING = """
+unpriced = "default"
+
+[default]
+request = 7
+
+[[models]]
+match = "gpt-4o-mini*"
+input = 0.15
+cached_input = 0.075
+output = 0.6
+request = 0.5
+
+[[models]]
+match = "o3*"
+input = 3
+output = 0
+
+[[models]]
+match = "gpt-4.1*"
+input = 0
+output = 0
+
+[[models]]
+match = "*instruct"
+input = 0.000000001
+output = 11.1
+"""
+"""A fee alone, rates of every size, output for nothing, and everything for nothing."""
+_TEXTS = st.text(st.characters(codec="utf-8", exclude_characters="\0"), min_size=1, max_size=60)
+_LONG = st.integers(1, 3000).map("word ".__mul__)
+_COUNTS = st.integers(1, 4)
+_CAPS = st.integers(1, 5000)
+
+
+def bodies(required: dict[str, Any], **optional: Any) -> st.SearchStrategy[dict[str, Any]]:
+    return st.fixed_dictionaries(required, optional=optional)
+
+
+def chat(text: str) -> list[dict[str, str]]:
+    return [{"role": "user", "content": text}]
+
+
+REQUESTS: st.SearchStrategy[tuple[str, dict[str, Any]]] = st.one_of(
+    st.tuples(
+        st.just("/v1/chat/completions"),
+        bodies(
+            {
+                "model": st.sampled_from(["gpt-4o-mini", "gpt-4o", "o3", "gpt-4.1", "unheard-of"]),
+                "messages": (_TEXTS | _LONG).map(chat),
+            },
+            n=_COUNTS,
+            max_completion_tokens=_CAPS,
+        ),
+    ),
+    st.tuples(
+        st.just("/v1/completions"),
+        bodies(
+            {"model": st.just("gpt-3.5-turbo-instruct"), "prompt": _TEXTS | _LONG},
+            n=_COUNTS,
+            max_tokens=_CAPS,
+        ),
+    ),
+    st.tuples(
+        st.just("/v1/responses"),
+        bodies(
+            {"model": st.sampled_from(["gpt-4o-mini", "gpt-4.1"]), "input": _TEXTS | _LONG},
+            max_output_tokens=st.integers(16, 5000),
+        ),
+    ),
+    st.tuples(
+        st.just("/v1/embeddings"),
+        bodies({"model": st.just("text-embedding-3-small"), "input": _TEXTS | _LONG}),
+    ),
+)
+
+
 @pytest.fixture
 def card(tmp_path: Path) -> Path:
-    path = tmp_path / "card.toml"
-    path.write_text(CARD)
+    return written(tmp_path, CARD)
+
+
+def written(folder: Path, text: str) -> Path:
+    path = folder / "card.toml"
+    path.write_text(text)
     return path
 
 
@@ -82,6 +165,14 @@ async def priced(
         serving(dsn, upstream.base_url, rate_card=card, **more) as url,
         httpx2.AsyncClient(base_url=url, timeout=30) as http,
     ):
+        yield http
+
+
+@pytest.fixture
+async def everything_priced(
+    dsn: str, upstream: ScriptedUpstream, tmp_path: Path
+) -> AsyncIterator[httpx2.AsyncClient]:
+    async with priced(dsn, upstream, written(tmp_path, EVERYTHING), hold_wait_s=0) as http:
         yield http
 
 
@@ -241,6 +332,58 @@ async def test_a_quote_says_what_the_proxy_then_does(
     told = answer.headers.get("x-tokenbalance-output-cap")
     assert (told is not None) == quoted.capped
     assert quoted.output_cap == int(told or CHAT["max_tokens"])
+
+
+@settings(
+    deadline=None,
+    max_examples=60,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
+@given(data=st.data())
+async def test_whatever_is_asked_a_quote_says_what_the_proxy_then_does(
+    pool: Pool, everything_priced: httpx2.AsyncClient, data: st.DataObject
+) -> None:
+    http = everything_priced
+    path, body = data.draw(REQUESTS)
+    first = await create_holder(pool, 10**12)
+    asked = {"path": path, "body": body}
+    wanted = (await http.post("/api/quote", json=asked, headers=first.headers)).json()
+    least, most = wanted["minimum"], wanted["hold"]
+    near = {0, 1, least - 1, least, least + 1, most - 1, most, most + 1, 1000 * most, 2000 * most}
+    holder = await create_holder(
+        pool, data.draw(st.sampled_from(sorted(near)) | st.integers(least, 2 * most))
+    )
+
+    quoted = (await http.post("/api/quote", json=asked, headers=holder.headers)).json()
+    answer = await http.post(path, json=body, headers=holder.headers)
+
+    assert answer.status_code == (200 if quoted["admitted"] else 402), (quoted, answer.text)
+    if quoted["admitted"]:
+        assert answer.headers["x-tokenbalance-hold"] == str(quoted["hold"])
+        told = answer.headers.get("x-tokenbalance-output-cap")
+        assert (told is not None) == quoted["capped"]
+        assert told in {None, str(quoted["output_cap"])}
+    else:
+        assert f"needs {quoted['minimum']} credits" in answer.json()["error"]["message"]
+        assert not quoted["waits"]
+
+
+async def test_a_charge_is_right_by_its_own_rates_after_the_card_was_changed(
+    pool: Pool, dsn: str, upstream: ScriptedUpstream, tmp_path: Path
+) -> None:
+    holder = await create_holder(pool, 1000)
+    charges: list[int] = []
+    for rate in ("0.5", "0.25"):
+        card = written(tmp_path, CARD.replace("input = 0.5", f"input = {rate}"))
+        upstream.script(json_answer({"choices": [{"message": MESSAGE}], "usage": USAGE}))
+        async with priced(dsn, upstream, card) as http:
+            answer = await post(http, holder)
+            charges.append(int(answer.headers["x-tokenbalance-charge"]))
+            listed = (await http.get("/api/requests", headers=holder.headers)).json()["data"]
+    assert charges == [CHARGE, CHARGE - 1]
+    assert [row["rates"]["input"] for row in listed] == ["0.25", "0.5"]
+    assert [row["charge"] for row in listed] == charges[::-1]
+    assert (await audit(pool)).violations == []
 
 
 async def test_a_quote_explains_itself(pool: Pool, management: Management) -> None:

@@ -1,6 +1,8 @@
-"""How often signing in may be tried: failures are counted by e-mail and by address, for everybody.
+"""How often signing in, and signing up, may be tried: counted by e-mail and by address.
 
-    failures of late        the next attempt
+Of signing in the failures count, by both; of signing up whatever comes of it, by address.
+
+    counted of late         the next attempt
     fewer than are free     at once
     as many, and more       in 1, 2, 4 ... 60 s; who comes earlier is refused and not counted
     none for 15 minutes     all is forgotten, little by little until then
@@ -34,6 +36,8 @@ if TYPE_CHECKING:
 EMAIL_FREE: Final = 10
 ADDRESS_FREE: Final = 100
 """More than of an e-mail: many people may share one."""
+SIGN_UPS_FREE: Final = 20
+"""Users that strangers make from one address: a class may sign up in one room."""
 _FIRST_WAIT_S: Final = 1
 WAIT_S_MAX: Final = 60
 FORGOTTEN_AFTER: Final = timedelta(minutes=15)
@@ -90,6 +94,20 @@ async def count_attempt(session: AsyncSession, email: str, address: str) -> Coun
     if not secrets.randbelow(_SWEEP_EVERY):
         await _sweep(session)
     return counted
+
+
+async def count_sign_up(session: AsyncSession, address: str) -> None:
+    """Count that a stranger makes a user, before it is known whether that can be.
+
+    Args:
+        session: a transaction to be committed at once: until then others wait for it.
+        address: from where, as of signing in.
+
+    Raises:
+        TooSoon: it may not be tried yet.
+
+    """
+    _ = await _count(session, literal(_address_subject(address, "sign-up")), SIGN_UPS_FREE)
 
 
 async def forgive(session: AsyncSession, counted: Counted) -> None:
@@ -175,8 +193,8 @@ def _email_subject(email: str) -> ColumnElement[bytes]:
     return func.sha256(func.convert_to(literal("e-mail ") + func.lower(email), "UTF8"))
 
 
-def _address_subject(address: str) -> bytes:
-    return sha256(f"address {_network(address)}".encode()).digest()
+def _address_subject(address: str, kind: str = "address") -> bytes:
+    return sha256(f"{kind} {_network(address)}".encode()).digest()
 
 
 def _network(address: str) -> str:

@@ -95,6 +95,12 @@ async def list_keys(session: AsyncSession, account_id: int) -> Sequence[ApiKey]:
     return (await session.scalars(query)).all()
 
 
+async def newest_keys(session: AsyncSession, account_id: int, limit: int) -> Sequence[ApiKey]:
+    """The last that `list_keys` gives, newest first."""
+    query = select(ApiKey).where(ApiKey.kind == "key", ApiKey.account_id == account_id)
+    return (await session.scalars(query.order_by(ApiKey.id.desc()).limit(limit))).all()
+
+
 async def keys_page(
     session: AsyncSession, account_id: int | None, after: str | None, limit: int
 ) -> Page[ApiKey]:
@@ -117,6 +123,25 @@ async def keys_page(
         (last_id,) = read_cursor(after, (int,))
         query = query.where(ApiKey.id > last_id)
     return page_of((await session.scalars(query)).all(), limit, lambda key: (key.id,))
+
+
+async def get_key(session: AsyncSession, key_id: int, account_id: int | None) -> ApiKey:
+    """One key, also one that has ended.
+
+    Args:
+        session: the caller's.
+        key_id: which key.
+        account_id: whose key it has to be; None for anybody's.
+
+    Raises:
+        UnknownKey: no key has this id, or it is another account's.
+
+    """
+    key = await session.scalar(select(ApiKey).where(*_one(key_id, account_id)))
+    if key is None:
+        msg = f"no key has the id {key_id}"
+        raise UnknownKey(msg)
+    return key
 
 
 async def rotate_key(
@@ -144,7 +169,7 @@ async def rotate_key(
     )
     key = await session.scalar(rotated, execution_options={"populate_existing": True})
     if key is None:
-        ended = await _find(session, key_id, account_id)
+        ended = await get_key(session, key_id, account_id)
         msg = f"key {ended.id} was revoked or has expired: make a new one"
         raise KeyEnded(msg)
     return key, secret
@@ -170,7 +195,7 @@ async def revoke_key(session: AsyncSession, key_id: int, account_id: int | None 
         .returning(ApiKey)
     )
     key = await session.scalar(revoked, execution_options={"populate_existing": True})
-    return key or await _find(session, key_id, account_id)
+    return key or await get_key(session, key_id, account_id)
 
 
 def clean_key_name(name: str) -> str:
@@ -208,11 +233,3 @@ def _one(key_id: int, account_id: int | None) -> list[ColumnElement[bool]]:
     key_id = key_id if 0 < key_id < _BIGINT_END else 0
     found = [ApiKey.id == key_id, ApiKey.kind == "key"]
     return found if account_id is None else [*found, ApiKey.account_id == account_id]
-
-
-async def _find(session: AsyncSession, key_id: int, account_id: int | None) -> ApiKey:
-    key = await session.scalar(select(ApiKey).where(*_one(key_id, account_id)))
-    if key is None:
-        msg = f"no key has the id {key_id}"
-        raise UnknownKey(msg)
-    return key

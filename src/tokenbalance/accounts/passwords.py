@@ -70,12 +70,11 @@ class Verdict:
     """To be stored in place of the old one, which is weaker than those of today."""
 
 
-async def hash_password(password: str) -> str:
-    """Hash a password for storing, away from the event loop.
+def check_password(password: str) -> None:
+    """Look whether a password would be accepted, without the work of hashing it.
 
     Raises:
-        PasswordTooShort, PasswordTooLong: it is not accepted.
-        Busy: it was not hashed.
+        PasswordTooShort, PasswordTooLong: it is not.
 
     """
     if len(password) < PASSWORD_CHARS_MIN:
@@ -84,6 +83,17 @@ async def hash_password(password: str) -> str:
     if len(password) > PASSWORD_CHARS_MAX:
         msg = f"a password has at most {PASSWORD_CHARS_MAX} characters"
         raise PasswordTooLong(msg)
+
+
+async def hash_password(password: str) -> str:
+    """Hash a password for storing, away from the event loop.
+
+    Raises:
+        PasswordTooShort, PasswordTooLong: it is not accepted.
+        Busy: it was not hashed.
+
+    """
+    check_password(password)
     return await _in_thread(lambda: _hash(_as_bytes(password)))
 
 

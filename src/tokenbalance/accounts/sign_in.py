@@ -34,7 +34,8 @@ API_SIGN_IN: Final = timedelta(days=30)
 BROWSER_SIGN_IN: Final = timedelta(hours=12)
 """How long a browser stays signed in."""
 FAILURE_ANSWERED_AFTER_S: Final = 0.8
-"""No failure is known earlier than this: longer than any stored hash takes to verify."""
+"""No failure is known earlier than this, longer than any stored hash takes to verify. Where it had
+to wait for others it is known after twice or thrice as long, so that its work never shows."""
 _LOOKS: Final = 2
 """At the stored hash, before an attempt is given up during which it was changed."""
 
@@ -85,18 +86,32 @@ async def sign_in(sessions: Sessions, attempt: Attempt, lifetime: timedelta) -> 
         lifetime: of the token; one of the constants above.
 
     Raises:
-        WrongCredentials: after a fixed time.
+        WrongCredentials: after a fixed time, or a multiple of it.
         SlowDown: at once.
         Busy: too many passwords wait to be verified; the attempt does not count.
 
     """
     clock = asyncio.get_running_loop()
-    answered_at = clock.time() + FAILURE_ANSWERED_AFTER_S
+    begun_at = clock.time()
     try:
         return await _sign_in(sessions, attempt, lifetime)
     except WrongCredentials:
-        await asyncio.sleep(answered_at - clock.time())
+        await asyncio.sleep(_wait_after(clock.time() - begun_at))
         raise
+
+
+async def confirm(sessions: Sessions, attempt: Attempt) -> None:
+    """Make sure that it is still the same person; counted like signing in, and gives no token.
+
+    Raises:
+        WrongCredentials, SlowDown, Busy: as for signing in, but at once.
+
+    """
+    begun = await _begin(sessions, attempt)
+    if not (await _verify(sessions, begun, attempt.password)).ok:
+        raise _wrong()
+    async with sessions.begin() as session:
+        await forgive(session, begun.counted)
 
 
 async def sign_out(session: AsyncSession, secret: str) -> None:
@@ -128,8 +143,16 @@ async def _sign_in(sessions: Sessions, attempt: Attempt, lifetime: timedelta) ->
                 await forgive(session, begun.counted)
                 return await _admit(session, user, verdict, lifetime)
         begun = replace(begun, stored=_stored(user))
-    msg = "no user who may sign in has this e-mail and password"
-    raise WrongCredentials(msg)
+    raise _wrong()
+
+
+def _wrong() -> WrongCredentials:
+    return WrongCredentials("no user who may sign in has this e-mail and password")
+
+
+def _wait_after(took_s: float) -> float:
+    """How long a failure is kept back."""
+    return -took_s % FAILURE_ANSWERED_AFTER_S
 
 
 async def _begin(sessions: Sessions, attempt: Attempt) -> _Begun:

@@ -20,6 +20,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import joinedload
 
 from tokenbalance.accounts.sign_in_tokens import end_tokens
+from tokenbalance.database.search import has_text
 from tokenbalance.database.tables import Account, User
 from tokenbalance.paging import Page, page_of, read_cursor
 
@@ -168,8 +169,7 @@ async def users_page(
     if not search.isprintable() or len(search) > EMAIL_CHARS_MAX:
         return Page([], None)
     if search:
-        in_email = User.email.icontains(search, autoescape=True)
-        query = query.where(or_(in_email, User.name.icontains(search, autoescape=True)))
+        query = query.where(or_(has_text(User.email, search), has_text(User.name, search)))
     return page_of((await session.scalars(query)).all(), limit, lambda user: (user.id,))
 
 

@@ -17,6 +17,7 @@ from tokenbalance.model import Document
 from tokenbalance.wire import ClientGone, ClientRequest
 
 BODY_BYTES_MAX: Final = 1024 * 1024
+BODY_WITHIN_S: Final = 60.0
 _NUMBER_CHARS_MAX: Final = 19
 _BEYOND: Final = object()
 
@@ -65,7 +66,7 @@ async def _read_document(request: Request, bytes_max: int) -> Document:
     received = ClientRequest(request.scope, request.receive)
     received.require_json()
     try:
-        body = await received.read_body(bytes_max)
+        body = await received.read_body(bytes_max, BODY_WITHIN_S)
     except ClientGone:
         msg = "The client left before it had sent its request."
         raise InvalidRequest(msg) from None

@@ -8,6 +8,7 @@ from typing import Annotated, TypeAlias, cast
 from fastapi import Depends, Request
 
 from tokenbalance.access import require_superuser
+from tokenbalance.errors import InvalidApiKey, NotAllowed
 from tokenbalance.management import management_of
 from tokenbalance.model import Caller
 from tokenbalance.stages.authenticate import authenticate
@@ -42,12 +43,20 @@ async def superuser(caller: SignedIn) -> Caller:
 Superuser: TypeAlias = Annotated[Caller, Depends(superuser)]
 
 
-async def may_create_users(request: Request) -> None:
+async def may_create_users(request: Request) -> bool:
     """Let anybody through while sign-up is open, else superusers only.
+
+    Returns:
+        Whether a superuser asks.
 
     Raises:
         InvalidApiKey, NotAllowed: sign-up is closed.
 
     """
-    if not management_of(request).signup_open:
+    try:
         require_superuser(await signed_in(request))
+    except (InvalidApiKey, NotAllowed):
+        if not management_of(request).signup_open:
+            raise
+        return False
+    return True

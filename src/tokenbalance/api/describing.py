@@ -73,7 +73,7 @@ _ANSWERS: Final[Mapping[int, tuple[str, ProxyError]]] = {
         UnsupportedMediaType("The request body must be JSON in UTF-8."),
     ),
     429: (
-        "Too many failed attempts; `Retry-After` says how many seconds to wait.",
+        "Too many attempts; `Retry-After` says how many seconds to wait.",
         TooManyAttempts(60),
     ),
     431: (

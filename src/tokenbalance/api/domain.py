@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
+from tokenbalance.accounts.attempts import TooSoon
 from tokenbalance.accounts.keys import ApiKeyError, InvalidExpiry, InvalidKeyName, UnknownKey
 from tokenbalance.accounts.limits import InvalidLimit
 from tokenbalance.accounts.passwords import Busy, PasswordError
@@ -76,6 +77,9 @@ _ANSWERS: Final[Mapping[type[BaseException], Answer]] = {
     Busy: lambda _: ServiceUnavailable("Too many passwords wait to be looked at"),
     WrongCredentials: _as(InvalidCredentials),
     SlowDown: lambda error: TooManyAttempts(cast("SlowDown", error).retry_after_s),
+    TooSoon: lambda error: TooManyAttempts(
+        cast("TooSoon", error).retry_after_s, "Too many users were created from your address"
+    ),
     ApiKeyError: _as(InvalidRequest),
     InvalidKeyName: _as(InvalidValue, "name"),
     InvalidExpiry: _as(InvalidValue, "expires_at"),

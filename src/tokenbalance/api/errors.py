@@ -50,7 +50,8 @@ def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
     document["error"]["code"] = _CODES.get(error.status_code, "invalid_request")
     headers = {**_NO_STORE, **(error.headers or {})}
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
-        headers["Allow"] = ", ".join(sorted(_methods_of(request)))
+        headers["Allow"] = allowed = ", ".join(sorted(_methods_of(request)))
+        document["error"]["message"] = f"{request.method} is not served here, but {allowed}."
     return JSONResponse(document, error.status_code, headers)
 
 

@@ -63,7 +63,7 @@ def refusal_at(location: Sequence[int | str], kind: str, reason: str) -> Invalid
     refused, message = _BY_KIND.get(kind, known)
     field = shown(".".join(str(part) for part in location))
     reason = reason.removeprefix("Value error, ").removesuffix(".")
-    return refused(message.format(field=field, reason=reason), param=field or None)
+    return refused(message.format(field=field or "body", reason=reason), param=field or None)
 
 
 def unknown_parameter(name: str) -> UnknownParameter:

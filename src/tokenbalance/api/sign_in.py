@@ -9,7 +9,7 @@ from tokenbalance.accounts.sign_in import API_SIGN_IN, Attempt, sign_in
 from tokenbalance.api.answers import TokenAnswer
 from tokenbalance.api.bodies import Body, BodyReader
 from tokenbalance.api.routing import api_router
-from tokenbalance.management import management_of
+from tokenbalance.management import address_of, management_of
 
 sign_in_router = api_router("Users")
 
@@ -36,7 +36,7 @@ async def authenticate(
     attempt = Attempt(
         email=body.email,
         password=body.password.get_secret_value(),
-        address=request.client.host if request.client else "",
+        address=address_of(request),
     )
     signed_in = await sign_in(management_of(request).sessions, attempt, API_SIGN_IN)
     return TokenAnswer(token=signed_in.secret, expires_at=signed_in.expires_at)

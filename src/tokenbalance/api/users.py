@@ -5,14 +5,13 @@ from typing import Annotated, ClassVar, Self
 from fastapi import Depends, Query, Request
 from pydantic import ConfigDict, Field, SecretStr, model_validator
 
+from tokenbalance.access import require_sign_in
 from tokenbalance.accounts.passwords import hash_password
+from tokenbalance.accounts.sign_up import Wanted, sign_up
 from tokenbalance.accounts.users import (
     EMAIL_CHARS_MAX,
     NAME_CHARS_MAX,
     Changes,
-    clean_email,
-    clean_name,
-    create_user,
     get_user,
     update_user,
     users_page,
@@ -30,7 +29,7 @@ from tokenbalance.api.callers import SignedIn, Superuser, may_create_users
 from tokenbalance.api.fields import FIRST_PAGE, Cursor, Limit, Number, Text
 from tokenbalance.api.routing import api_router
 from tokenbalance.database.tables import User
-from tokenbalance.management import management_of
+from tokenbalance.management import address_of, management_of
 
 users_router = api_router("Users")
 
@@ -89,21 +88,22 @@ class UserChanges(_Changing):
     is_superuser: bool = Field(default=False, description="May manage others.")
 
 
-@users_router.post("/user/create", status_code=201, summary="Create a user")
+@users_router.post("/user/create", status_code=201, summary="Create a user", responses={429: {}})
 async def create(
     request: Request,
-    _allowed: Annotated[None, Depends(may_create_users)],
+    by_superuser: Annotated[bool, Depends(may_create_users)],
     body: Annotated[NewUser, Depends(BodyReader(NewUser))],
 ) -> CreatedUser:
     """Create a user with a balance of 0.
 
-    For superusers; for anybody where `TOKENBALANCE_SIGNUP` is `open`.
+    For superusers; for anybody where `TOKENBALANCE_SIGNUP` is `open`, who have to wait when many
+    users were made from their address.
     """
-    # What is refused anyway is refused before the work of hashing.
-    email, name = clean_email(body.email), clean_name(body.name)
-    password_hash = await hash_password(body.password.get_secret_value())
-    async with management_of(request).sessions.begin() as session:
-        user = await create_user(session, email=email, name=name, password_hash=password_hash)
+    user = await sign_up(
+        management_of(request).sessions,
+        Wanted(body.email, body.name, body.password.get_secret_value()),
+        stranger_at=None if by_superuser else address_of(request),
+    )
     return CreatedUser(id=user.id, email=user.email, name=user.name)
 
 
@@ -114,7 +114,7 @@ async def me(request: Request, caller: SignedIn) -> Me:
         return _me(await get_user(session, caller.user_id))
 
 
-@users_router.patch("/user/me", summary="Change my name or password")
+@users_router.patch("/user/me", summary="Change my name or password", responses={403: {}})
 async def change_me(
     request: Request,
     caller: SignedIn,
@@ -122,10 +122,11 @@ async def change_me(
 ) -> Me:
     """Change one's own name, password, or both.
 
-    A new password ends all of one's sign-in tokens but the one that this request came with. Keys
-    are not touched.
+    A new password asks for a sign-in token, and ends all others of them. Keys are not touched.
     """
     given = body.model_fields_set
+    if "password" in given:
+        require_sign_in(caller)
     changes = Changes(
         name=body.name if "name" in given else None,
         password_hash=(

@@ -1,6 +1,7 @@
 """`tokenbalance usage ...`: what was used, as a file."""
 
 import asyncio
+import errno
 import os
 import sys
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator
@@ -35,6 +36,7 @@ Told: TypeAlias = Callable[[int], None]
 
 app = typer.Typer(name="usage", help="Export what was used.")
 
+_CANNOT_WRITE: Final = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
 _ROWS_A_LINE: Final = 100_000
 _ISO: Final = "ISO 8601, a date or a time; UTC where it names no zone."
 
@@ -78,7 +80,17 @@ def export(  # noqa: PLR0913 - each is an option of its own
             asyncio.run(_write(dsn, wanted, file))
     except BrokenPipeError:
         # Who reads has had enough. What Python would still flush has nowhere to go.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        _forget_stdout()
+    except OSError as error:
+        if error.errno not in _CANNOT_WRITE:
+            raise
+        _forget_stdout()
+        print_aside(f"cannot write: {error.strerror}")
+        raise typer.Exit(1) from None
+
+
+def _forget_stdout() -> None:
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 async def _write(dsn: str, wanted: _Export, file: BinaryIO) -> None:

@@ -52,6 +52,8 @@ _LOOK_BEFORE: Final = 0.8
 CONNECT_TIMEOUT_S: Final = 3.0
 MANAGEMENT_TIMEOUT_S: Final = 60.0
 """Of a statement off the request path."""
+PEOPLE_TIMEOUT_S: Final = 5.0
+"""Of a statement that somebody waits for, at a page."""
 CANCEL_TIMEOUT_S: Final = 0.5
 """How long an abandoned connection waits for the server to confirm that its statement is over."""
 CLOSE_TIMEOUT_S: Final = STATEMENT_TIMEOUT_S + CANCEL_TIMEOUT_S
@@ -332,13 +334,27 @@ def create_engine(dsn: str, timeout_s: float | None = MANAGEMENT_TIMEOUT_S) -> A
             server_settings={"application_name": NAME},
         )
 
-    return create_async_engine("postgresql+asyncpg://", async_creator=connect, pool_pre_ping=True)
+    return create_async_engine(
+        "postgresql+asyncpg://",
+        async_creator=connect,
+        pool_pre_ping=True,
+        # An error is logged, and what it was given may be the hash of a password.
+        hide_parameters=True,
+    )
 
 
 @asynccontextmanager
-async def open_sessions(dsn: str) -> AsyncGenerator[Sessions]:
-    """Open a factory of sessions; transactions are explicit: `async with sessions.begin()`."""
-    engine = create_engine(dsn)
+async def open_sessions(
+    dsn: str, timeout_s: float = MANAGEMENT_TIMEOUT_S
+) -> AsyncGenerator[Sessions]:
+    """Open a factory of sessions; transactions are explicit: `async with sessions.begin()`.
+
+    Args:
+        dsn: the database.
+        timeout_s: how long a statement may take, or the look whether a connection still works.
+
+    """
+    engine = create_engine(dsn, timeout_s)
     try:
         yield async_sessionmaker(engine, expire_on_commit=False)
     finally:

@@ -14,7 +14,8 @@ SELECT id FROM books
 FIND_CALLER: Final = """
 -- $1 SHA-256 of the secret
 SELECT a.user_id, k.account_id, k.id AS key_id,
-       a.balance - a.held + a.overdraft AS available, u.is_superuser, k.last_used_at
+       a.balance - a.held + a.overdraft AS available, u.is_superuser,
+       k.kind = 'sign-in' AS signed_in, k.last_used_at
   FROM api_keys k
   JOIN accounts a ON a.id = k.account_id
   JOIN users u ON u.id = a.user_id

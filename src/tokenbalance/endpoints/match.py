@@ -57,8 +57,10 @@ def find_endpoint(method: str, path: bytes) -> Endpoint:
             if method == known_method and pattern.fullmatch(path):
                 return candidate
     if b"/." not in path and method in _METHODS and any(p.fullmatch(path) for p in _REFUSED):
-        raise EndpointNotAllowed(_message("is not available through this API key", method, path))
-    raise UnknownUrl(_message("is not an endpoint of this server", method, path))
+        raise EndpointNotAllowed(
+            _message("this is not available through a shared key", method, path)
+        )
+    raise UnknownUrl(_message("this is not an endpoint of this server", method, path))
 
 
 def _message(what: str, method: str, path: bytes) -> str:

@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import func, select
 
 from tokenbalance.database.tables import Account, HoldRecord, LedgerEntry
+from tokenbalance.ledger.report.entries import entries_of_request
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -33,6 +34,7 @@ CREDITS_MAX: Final = 2**53 - 1
 """Largest amount and balance: what every JSON reader takes for the integer that it is."""
 NOTE_CHARS_MAX: Final = 500
 IDEMPOTENCY_KEY_CHARS_MAX: Final = 255
+_TOO_LARGE: Final = f"amounts and balances are at most {CREDITS_MAX:,} credits"
 
 
 class CreditError(Exception):
@@ -106,6 +108,7 @@ async def grant(session: AsyncSession, account_id: int, amount: int, cause: Caus
     if amount <= 0:
         msg = "a grant is at least 1 credit"
         raise AmountNotPositive(msg)
+    _check_amount(amount)
     account = await _lock(session, account_id)
     return await _enter(session, account, "grant", amount, cause)
 
@@ -118,6 +121,7 @@ async def add(session: AsyncSession, account_id: int, amount: int, cause: Cause)
 
     """
     _check_not_zero(amount)
+    _check_amount(amount)
     account = await _lock(session, account_id)
     return await _enter(session, account, _kind_of(amount), amount, cause)
 
@@ -150,6 +154,7 @@ async def add_once(
         )
     )
     if before is None:
+        _check_amount(amount)
         cause = replace(cause, idempotency_key=idempotency_key)
         return await _enter(session, account, _kind_of(amount), amount, cause)
     if (before.amount, before.note) != (amount, cause.note):
@@ -217,17 +222,15 @@ async def _account_of(session: AsyncSession, request_id: str) -> int:
 
 async def _refundable(session: AsyncSession, account_id: int, request_id: str) -> int:
     """Credits that the request has cost until now: its charge and correction, less refunds."""
-    entries = select(func.count(), -func.coalesce(func.sum(LedgerEntry.amount), 0)).where(
-        LedgerEntry.account_id == account_id, LedgerEntry.request_id == request_id
-    )
-    number, left = (await session.execute(entries)).one()
-    if number == 0:
+    entries = await entries_of_request(session, account_id, request_id)
+    left = -sum(entry.amount for entry in entries)
+    if not entries:
         msg = f"request {request_id} was never charged"
         raise NothingToRefund(msg)
     if left <= 0:
         msg = f"nothing is left to refund of request {request_id}"
         raise NothingToRefund(msg)
-    return int(left)
+    return left
 
 
 async def _lock(session: AsyncSession, account_id: int) -> Account:
@@ -249,7 +252,7 @@ async def _enter(
     session: AsyncSession, account: Account, kind: str, amount: int, cause: Cause
 ) -> LedgerEntry:
     balance = account.balance + amount
-    _check_amount(amount, balance)
+    _check_balance(amount, balance)
     _check_note(cause.note)
     # Open holds do not count: taking away what they reserve makes `available` negative, and the
     # requests under way are still charged. An account that is too low already may be raised.
@@ -290,10 +293,15 @@ def _check_idempotency_key(key: str) -> None:
         raise InvalidIdempotencyKey(msg)
 
 
-def _check_amount(amount: int, balance: int) -> None:
-    if abs(amount) > CREDITS_MAX or abs(balance) > CREDITS_MAX:
-        msg = f"amounts and balances are at most {CREDITS_MAX:,} credits"
-        raise AmountTooLarge(msg)
+def _check_amount(amount: int) -> None:
+    if abs(amount) > CREDITS_MAX:
+        raise AmountTooLarge(_TOO_LARGE)
+
+
+def _check_balance(amount: int, balance: int) -> None:
+    """Refuse to lead a balance out of its bounds; the way back is open, whatever led it there."""
+    if (amount > 0 and balance > CREDITS_MAX) or (amount < 0 and balance < -CREDITS_MAX):
+        raise AmountTooLarge(_TOO_LARGE)
 
 
 def _check_note(note: str) -> None:

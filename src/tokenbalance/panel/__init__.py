@@ -7,7 +7,7 @@ those are `ledger`, `accounts` and `access`.
     mount      the routes, in one list; assets at /panel/assets
     page       a page: the questions that every request is asked, in order
     visit      who looks at a page, and what they sent: what every handler gets
-    cookies    session, notice and the form's secret: how each is named and set
+    cookies    session, notice, the form's and a key's secret: how each is named and set
     guards     whether a POST comes from a form of ours
     forms      fields: read, checked, shown again with what is wrong with them
     rendering  a template as a page, with the headers that every page has
@@ -17,6 +17,7 @@ those are `ledger`, `accounts` and `access`.
     failures   errors as pages
     download   a file that is written while it is sent
     key_form   the fields that make a key
+    key_secret its secret, from that form to the page that shows it once
     account    one's own page; admin: the superusers'
     templates  layout.html is every page's frame; pieces/*.html are macros
 
@@ -24,7 +25,7 @@ A page is a handler, and a line in its part's table of routes:
 
     async def show(visit: Visit) -> Response:
         async with visit.management.sessions() as session:
-            keys = await list_keys(session, visit.caller.account_id)
+            keys = await newest_keys(session, visit.caller.account_id, 50)
         return render(visit, "account/keys.html", keys=keys, form=Form())
 
     async def revoke(visit: Visit) -> Response:
@@ -61,7 +62,8 @@ A form: `<form method="post">{{ visit.token_field }} ... </form>`, and in the ha
     pieces/charts.html  chart(chart): a `charts.Chart`, drawn, and as a table;
                         chart_scripts(asset) belongs into the block `head`
     pieces/keys.html    key_fields(form, today) with `key_form.read_limits`, key_state, key_limits
-    pieces/secret.html  secret_card(secret, base_url): a key's secret, once, with snippets
+    pieces/secret.html  secret_card(secret, base_url): a key's secret, once, with snippets;
+                        secret_gone(key, ended, keys, token_field): what is left to be said
     pieces/requests.html, pieces/explanation.html   a request in a list; one charge in words
     filters             amounts `|number`, `|signed`, `|decimal` (text), days `|day`,
                         times `|time` and `|minute`, whatever people have typed `|name`

@@ -3,6 +3,7 @@
     session  a sign-in token, which is all that a session is; nothing else is stored
     form     a random secret for the form that signs in, before there is a session
     notice   which notice the next page shows, once
+    new key  its secret, from the form that made it to the page that shows it, once
 
 None is ever read by the API. SameSite is Lax and not Strict, lest a link in a mail lead somebody
 who is signed in to the sign-in page; what Lax lets through, a foreign site's GET, changes nothing
@@ -29,6 +30,11 @@ class Cookie(enum.Enum):
     SESSION = "tokenbalance"
     FORM = "tokenbalance-form"
     NOTICE = "tokenbalance-notice"
+    NEW_KEY = "tokenbalance-new-key"
+
+
+_AGES_MAX_S: Final = {Cookie.NEW_KEY: 120}
+"""How long the browser keeps what is not for the whole visit: as long as a slow page takes."""
 
 
 def read_cookie(request: Request, cookie: Cookie) -> str | None:
@@ -38,13 +44,14 @@ def read_cookie(request: Request, cookie: Cookie) -> str | None:
 
 
 def set_cookie(request: Request, response: Response, cookie: Cookie, value: str) -> None:
-    """Have the browser keep something until it is closed.
+    """Have the browser keep something until it is closed, and a key's secret for two minutes.
 
     The session's token ends by itself, in the database, long before some browsers do.
     """
     response.set_cookie(
         _name(request, cookie),
         value,
+        max_age=_AGES_MAX_S.get(cookie),
         path="/",
         secure=_is_secure(request),
         httponly=True,

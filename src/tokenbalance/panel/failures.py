@@ -13,19 +13,18 @@ import logging
 from http import HTTPStatus
 from typing import TYPE_CHECKING, ClassVar, Final
 
-from sqlalchemy.exc import DBAPIError
-from sqlalchemy.exc import TimeoutError as NoConnectionFree
-from starlette.responses import RedirectResponse, Response
+from starlette.responses import Response
 
 from tokenbalance.accounts.keys import KeyEnded, UnknownKey
 from tokenbalance.accounts.passwords import Busy
 from tokenbalance.accounts.users import UnknownUser
-from tokenbalance.database.connections import UNAVAILABLE
+from tokenbalance.database.connections import is_unavailable
 from tokenbalance.errors import NotFound, ProxyError
 from tokenbalance.ledger.report import UnknownRequest
 from tokenbalance.paging import InvalidCursor
-from tokenbalance.panel.links import sign_in_for
-from tokenbalance.panel.rendering import render
+from tokenbalance.panel.links import path_here, sign_in_for
+from tokenbalance.panel.notices import Notice
+from tokenbalance.panel.rendering import go_to, render
 from tokenbalance.panel.visit import SignedOut
 
 if TYPE_CHECKING:
@@ -40,6 +39,7 @@ _HEADINGS: Final = {
     403: "This is not for you",
     404: "There is nothing here",
     405: "This cannot be done here",
+    408: "This took too long",
     413: "This is too much",
     415: "This cannot be read",
     429: "Not so fast",
@@ -68,6 +68,12 @@ class Away(ProxyError):
     headers = ((b"retry-after", b"5"),)
 
 
+async def look_elsewhere(visit: Visit) -> Response:
+    """Lead on from an address that only a slash at its end keeps from being a page's."""
+    path = visit.path.rstrip("/")
+    return await nothing_here(visit) if path == visit.path else go_to(path, visit)
+
+
 async def nothing_here(_visit: Visit) -> Response:
     """Answer for every address below a part of the panel that has no page."""
     msg = "There is no such page. It may have been moved, or the address is misspelt."
@@ -78,10 +84,15 @@ def failure_page(visit: Visit, error: Exception) -> Response:
     """The page that says what happened."""
     if isinstance(error, SignedOut):
         return _lead_to_sign_in(visit)
-    failure = _as_failure(error)
+    failure = _as_failure(visit, error)
     heading = _HEADINGS.get(failure.status, HTTPStatus(failure.status).phrase)
     response = render(
-        visit, "failure.html", status=failure.status, heading=heading, message=failure.message
+        visit,
+        "failure.html",
+        status=failure.status,
+        heading=heading,
+        message=failure.message,
+        retry=_retry_of(visit, failure),
     )
     for name, value in failure.headers:
         response.headers[name.decode()] = value.decode()
@@ -92,10 +103,28 @@ def _lead_to_sign_in(visit: Visit) -> Response:
     if visit.by_script:
         # A redirect would put the sign-in page where a list should be.
         return Response(status_code=HTTPStatus.UNAUTHORIZED, headers={"hx-redirect": "/"})
-    return RedirectResponse(sign_in_for(visit.request), HTTPStatus.SEE_OTHER)
+    notice = Notice.NOT_SAVED if visit.request.method == "POST" else None
+    return go_to(sign_in_for(visit.request), visit, notice)
 
 
-def _as_failure(error: Exception) -> ProxyError:
+def _away(visit: Visit) -> Away:
+    msg = "The server cannot reach its database just now."
+    if visit.request.method == "POST":
+        # What was sent last may have been committed before the answer was lost.
+        unknown = "It is not known whether what you sent was saved: look before you send it again."
+        return Away(f"{msg} {unknown}")
+    return Away(f"{msg} Try again in a moment.")
+
+
+def _retry_of(visit: Visit, failure: ProxyError) -> str | None:
+    """The same page again, where waiting may help and asking twice does no harm."""
+    if failure.status != HTTPStatus.SERVICE_UNAVAILABLE or visit.request.method != "GET":
+        return None
+    query = visit.request.url.query
+    return path_here(f"{visit.path}?{query}" if query else visit.path)
+
+
+def _as_failure(visit: Visit, error: Exception) -> ProxyError:
     if isinstance(error, ProxyError):
         return error
     if isinstance(error, _NOT_THERE):
@@ -104,13 +133,8 @@ def _as_failure(error: Exception) -> ProxyError:
         return NotFound("The key was revoked or has expired. Make a new one.")
     if isinstance(error, Busy):
         return Away("Too many people sign in at this moment. Nothing was changed; try again.")
-    if _is_away(error):
+    if is_unavailable(error):
         logger.warning("The database is away: %s", type(error).__name__)
-        return Away("The books cannot be opened at the moment. Nothing was changed; try again.")
+        return _away(visit)
     logger.error("A page failed.", exc_info=error)
     return ProxyError("It is not your fault, and it has been logged.")
-
-
-def _is_away(error: Exception) -> bool:
-    cause = error.orig.__cause__ if isinstance(error, DBAPIError) and error.orig else error
-    return isinstance(cause, (*UNAVAILABLE, NoConnectionFree))

@@ -12,18 +12,23 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, ClassVar, Final
 from urllib.parse import parse_qsl
 
-from tokenbalance.errors import InvalidRequest, RequestTooLarge
+from tokenbalance.errors import InvalidRequest
+from tokenbalance.wire import ClientGone, ClientRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from starlette.requests import Request
 
 BODY_BYTES_MAX: Final = 64 * 1024
+BODY_WITHIN_S: Final = 30.0
 FIELDS_MAX: Final = 100
 BIGINT_MAX: Final = 2**63 - 1
 _DIGITS_MAX: Final = 19
 _TYPE: Final = "application/x-www-form-urlencoded"
+_NAME_CHARS_MAX: Final = 40
+WHOLE: Final = ""
+"""Instead of a field's name: what is wrong with the form belongs to none of its fields."""
 
 
 class InvalidForm(InvalidRequest):
@@ -38,7 +43,7 @@ class NotAForm(InvalidForm):
 
 @dataclass(slots=True)
 class Form:
-    """What somebody has typed, and what is wrong with it, by field."""
+    """What somebody has typed, and what is wrong with it, by field or as a `WHOLE`."""
 
     values: Mapping[str, str] = field(default_factory=dict[str, str])
     errors: dict[str, str] = field(default_factory=dict[str, str])
@@ -127,29 +132,55 @@ async def read_form(request: Request) -> Form:
     Raises:
         NotAForm: it is of another type.
         RequestTooLarge: more than any form of ours.
-        InvalidForm: not UTF-8, too many fields, or one of them twice.
+        RequestTimeout: it did not arrive in time.
+        InvalidForm: not whole, not UTF-8, too many fields, or one of them twice.
 
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _TYPE:
         msg = "Only forms are taken here."
         raise NotAForm(msg)
-    body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > BODY_BYTES_MAX:
-            msg = "The form is larger than any of ours."
-            raise RequestTooLarge(msg)
-    return _parse(bytes(body))
+    received = ClientRequest(request.scope, request.receive)
+    try:
+        return _parse(await received.read_body(BODY_BYTES_MAX, BODY_WITHIN_S))
+    except ClientGone:
+        msg = "The form did not arrive whole."
+        raise InvalidForm(msg) from None
 
 
-def query_form(request: Request) -> Form:
+def query_form(request: Request, known: Collection[str] | None = None) -> Form:
     """Read what a filter's fields say, from the address.
+
+    Args:
+        request: the page's.
+        known: the fields that there are. Another one is wrong: whoever misspells a filter must
+            not be shown everything. None takes any.
 
     Raises:
         InvalidForm: as above.
 
     """
-    return _parse(request.url.query.encode())
+    form = _parse(request.url.query.encode())
+    if known is not None:
+        for name in form.values:
+            if name not in known:
+                form.refuse(WHOLE, _no_filter(name, known))
+    return form
+
+
+def refuse_wrong(form: Form) -> None:
+    """Go on only when all that was asked for could be read: a file cannot say what is wrong.
+
+    Raises:
+        InvalidForm: something could not.
+
+    """
+    for message in form.errors.values():
+        raise InvalidForm(message)
+
+
+def _no_filter(name: str, known: Collection[str]) -> str:
+    there = f"there are {', '.join(known)}" if known else "it has none"
+    return f"this address has no filter {name[:_NAME_CHARS_MAX]!a}; {there}"
 
 
 def _parse(body: bytes) -> Form:

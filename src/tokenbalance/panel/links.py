@@ -5,17 +5,21 @@ What comes from an address bar is never followed to another site.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 from urllib.parse import urlencode, urlsplit
+
+from starlette.routing import Match, Route
 
 from tokenbalance.access import sees_everything
 
 if TYPE_CHECKING:
+    from starlette.applications import Starlette
     from starlette.requests import Request
 
     from tokenbalance.model import Caller
 
 SIGN_IN: Final = "/sign-in"
+SIGN_UP: Final = "/sign-up"
 _PATH_CHARS_MAX: Final = 2000
 
 
@@ -51,11 +55,37 @@ def path_here(path: str) -> str | None:
 
 
 def sign_in_for(request: Request) -> str:
-    """The sign-in page, which leads back to what was asked for where that can be asked again."""
+    """The sign-in page, which leads back to what was asked for, or to its form's page."""
     if request.method not in {"GET", "HEAD"}:
-        return SIGN_IN
+        return address(SIGN_IN, next=_page_of_form(request))
     query = f"?{request.url.query}" if request.url.query else ""
     return address(SIGN_IN, next=path_here(request.url.path + query))
+
+
+def _page_of_form(request: Request) -> str | None:
+    """The page that a form was sent from, or the one at its own address; None when unknown."""
+    paths = (_referring_path(request), request.url.path)
+    return next((path for path in paths if path and _is_page(request, path)), None)
+
+
+def _referring_path(request: Request) -> str | None:
+    try:
+        parts = urlsplit(request.headers.get("referer", ""))
+    except ValueError:
+        return None
+    if parts.netloc != request.url.netloc:
+        return None
+    return path_here(f"{parts.path}?{parts.query}" if parts.query else parts.path)
+
+
+def _is_page(request: Request, path: str) -> bool:
+    """Whether an address shows something, and does not only take a form."""
+    scope = {**request.scope, "path": urlsplit(path).path, "method": "GET"}
+    for route in cast("Starlette", request.app).routes:
+        if route.matches(scope)[0] is Match.FULL:
+            page = route.app if isinstance(route, Route) else None
+            return getattr(page, "get", None) is not None
+    return False
 
 
 def base_url(request: Request) -> str:

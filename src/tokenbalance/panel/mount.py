@@ -9,19 +9,21 @@ from starlette.routing import Mount, Route
 from tokenbalance.panel.account import ROUTES as ACCOUNT
 from tokenbalance.panel.admin import ROUTES as ADMIN
 from tokenbalance.panel.assets import ASSETS, FOLDER, Assets
-from tokenbalance.panel.failures import nothing_here
+from tokenbalance.panel.failures import look_elsewhere, nothing_here
 from tokenbalance.panel.page import Audience, Page
 from tokenbalance.panel.sign_in import ROUTES as SIGN_IN
+from tokenbalance.panel.sign_up import ROUTES as SIGN_UP
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
     from starlette.routing import BaseRoute
 
-_ELSEWHERE: Final = Page(get=nothing_here, post=nothing_here)
-_ELSEWHERE_ADMIN: Final = Page(get=nothing_here, post=nothing_here, audience=Audience.SUPERUSERS)
+_ELSEWHERE: Final = Page(get=look_elsewhere, post=nothing_here)
+_ELSEWHERE_ADMIN: Final = Page(get=look_elsewhere, post=nothing_here, audience=Audience.SUPERUSERS)
 
 ROUTES: Final[tuple[BaseRoute, ...]] = (
     *SIGN_IN,
+    *SIGN_UP,
     *ACCOUNT,
     *ADMIN,
     Route("/account/{rest:path}", _ELSEWHERE, include_in_schema=False),

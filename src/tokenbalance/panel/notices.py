@@ -12,6 +12,9 @@ class Notice(enum.Enum):
     """Something that has been done."""
 
     SIGNED_OUT = "signed-out", "You are signed out."
+    KEY_MADE = "key-made", "The key is made."
+    KEY_RENEWED = "key-renewed", "The key has a new secret. The one before is refused from now on."
+    NOT_SAVED = "not-saved", "You were signed out; nothing was saved."
     KEY_REVOKED = "key-revoked", "The key is revoked. Requests with it are refused from now on."
     PROFILE_SAVED = "profile-saved", "Your name is saved."
     PASSWORD_CHANGED = (

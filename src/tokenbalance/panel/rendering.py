@@ -80,6 +80,11 @@ def _signed(value: int) -> str:
     return f"{value:+,}".replace("-", "\u2212") if value else "0"
 
 
+def _counted(value: int, noun: str) -> str:
+    """How many there are of something."""
+    return f"{_number(value)} {noun if abs(value) == 1 else noun + 's'}"
+
+
 def _decimal(value: str) -> str:
     """An exact decimal with its thousands separated."""
     whole, point, rest = value.partition(".")
@@ -123,16 +128,18 @@ def _templates() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(
-        number=_number,
-        signed=_signed,
-        decimal=_decimal,
-        time=_time,
-        minute=_minute,
-        day=_day,
-        name=_name,
-        json=_json,
-    )
+    filters: dict[str, object] = {
+        "number": _number,
+        "signed": _signed,
+        "counted": _counted,
+        "decimal": _decimal,
+        "time": _time,
+        "minute": _minute,
+        "day": _day,
+        "name": _name,
+        "json": _json,
+    }
+    cast("dict[str, object]", environment.filters).update(filters)
     names: dict[str, object] = {
         "address": address,
         "asset": asset,

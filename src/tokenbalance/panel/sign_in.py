@@ -19,6 +19,7 @@ from tokenbalance.accounts.sign_in import (
     sign_in,
     sign_out,
 )
+from tokenbalance.management import address_of
 from tokenbalance.panel.cookies import Cookie, clear_cookie, set_cookie
 from tokenbalance.panel.forms import Form, query_form
 from tokenbalance.panel.links import SIGN_IN, home_of, path_here
@@ -29,6 +30,7 @@ from tokenbalance.panel.rendering import go_to, render
 if TYPE_CHECKING:
     from starlette.responses import Response
 
+    from tokenbalance.accounts.sign_in import SignedIn
     from tokenbalance.panel.visit import Visit
 
 
@@ -48,7 +50,7 @@ async def show(visit: Visit) -> Response:
 async def enter(visit: Visit) -> Response:
     """Sign somebody in, and lead on to where they wanted to go."""
     form = visit.form
-    attempt = Attempt(form.typed("email"), form.secret("password"), _address(visit))
+    attempt = Attempt(form.typed("email"), form.secret("password"), address_of(visit.request))
     try:
         signed_in = await sign_in(visit.management.sessions, attempt, BROWSER_SIGN_IN)
     except WrongCredentials:
@@ -58,9 +60,14 @@ async def enter(visit: Visit) -> Response:
         )
     except SlowDown as slow:
         return _ask_for_patience(visit, slow.retry_after_s)
-    await _end_session(visit)
     # The bare address knows where somebody belongs.
-    response = go_to(path_here(form.typed("next")) or "/", visit)
+    return await begin_session(visit, signed_in, path_here(form.typed("next")) or "/")
+
+
+async def begin_session(visit: Visit, signed_in: SignedIn, path: str) -> Response:
+    """Lead somebody on who has just signed in; a session from before ends."""
+    await _end_session(visit)
+    response = go_to(path, visit)
     set_cookie(visit.request, response, Cookie.SESSION, signed_in.secret)
     clear_cookie(visit.request, response, Cookie.FORM)
     return response
@@ -90,10 +97,6 @@ async def _end_session(visit: Visit) -> None:
     if visit.person is not None:
         async with visit.management.sessions.begin() as session:
             await sign_out(session, visit.person.secret)
-
-
-def _address(visit: Visit) -> str:
-    return visit.request.client.host if visit.request.client else ""
 
 
 ROUTES: Final = (

@@ -12,9 +12,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, cast
 
 from markupsafe import Markup
-from sqlalchemy import select
 
-from tokenbalance.database.tables import Account, ApiKey, User
+from tokenbalance.accounts.users import get_user
 from tokenbalance.errors import InvalidApiKey, NotFound
 from tokenbalance.management import Management, management_of
 from tokenbalance.panel.cookies import Cookie, read_cookie
@@ -148,15 +147,8 @@ async def _find_person(management: Management, secret: str) -> Person | None:
         caller = await find_caller(management.pool, secret)
     except InvalidApiKey:
         return None
-    query = (
-        select(User.email, User.name)
-        .join(Account, Account.user_id == User.id)
-        .join(ApiKey, ApiKey.account_id == Account.id)
-        .where(ApiKey.id == caller.key_id, ApiKey.kind == "sign-in")
-    )
-    async with management.sessions() as session:
-        row = (await session.execute(query)).one_or_none()
-    if row is None:
+    if not caller.signed_in:
         return None
-    email, name = row
-    return Person(caller, email, name, secret)
+    async with management.sessions() as session:
+        user = await get_user(session, caller.user_id)
+    return Person(caller, user.email, user.name, secret)

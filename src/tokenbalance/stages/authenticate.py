@@ -50,11 +50,12 @@ async def find_caller(pool: Pool, secret: str) -> Caller:
     if row is None:
         msg = "Incorrect API key provided. It may be unknown, expired, revoked or disabled."
         raise InvalidApiKey(msg)
-    found = cast("tuple[int, int, int, int, bool, datetime | None]", tuple(row))
-    user_id, account_id, key_id, available, is_superuser, last_used_at = found
+    found = cast("tuple[int, int, int, int, bool, bool, datetime | None]", tuple(row))
+    last_used_at = found[-1]
+    caller = Caller(*found[:6])
     if last_used_at is None or datetime.now(UTC) - last_used_at > _LAST_USE_RESOLUTION:
-        await pool.execute(statements.TOUCH_KEY, key_id)
-    return Caller(user_id, account_id, key_id, available, is_superuser)
+        await pool.execute(statements.TOUCH_KEY, caller.key_id)
+    return caller
 
 
 def _bearer_secret(headers: Iterable[tuple[bytes, bytes]]) -> str:

@@ -81,11 +81,12 @@ async def entries_of_request(
     session: AsyncSession, account_id: int, request_id: str
 ) -> list[EntryRow]:
     """Read the entries that name a request, oldest first."""
-    statement = entry_rows(EntryQuery(account_id)).where(LedgerEntry.request_id == request_id)
-    charge, others = text("ledger_entries.kind = 'charge'"), text("ledger_entries.kind <> 'charge'")
+    charge = entry_rows(EntryQuery(account_id)).where(text("ledger_entries.kind = 'charge'"))
+    # Of no other kind may name one: top-ups are many, and need not be read for it.
+    others = entry_rows(EntryQuery(account_id, ("adjustment", "refund")))
     # Apart, and in the words of their indexes.
-    rows = await _read(session, statement.where(charge))
-    rows += await _read(session, statement.where(others))
+    rows = await _read(session, charge.where(LedgerEntry.request_id == request_id))
+    rows += await _read(session, others.where(LedgerEntry.request_id == request_id))
     return sorted(rows, key=lambda row: row.id)
 
 

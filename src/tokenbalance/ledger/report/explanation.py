@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 
 class UnknownRequest(LookupError):
-    """No request has this id, or it is somebody else's."""
+    """No request has this id, or it is somebody else's; the message is one line for people."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Explanation:
     estimated_output: int
     """Tokens: the most that all choices together could be."""
     bill: Bill | None
-    """Lines of kind and rate, their sum, rounding and charge ; None where nothing
+    """Lines of kind and rate, their sum, rounding and charge; None where nothing
     was charged."""
     entries: Sequence[EntryRow]
     """The charge, its correction and refunds, oldest first."""
@@ -69,7 +69,8 @@ async def explain(
     """
     hold = await _find(session, request_id, account_id) if request_id.isprintable() else None
     if hold is None:
-        raise UnknownRequest(request_id)
+        msg = f"no request has the id {request_id!a}"
+        raise UnknownRequest(msg)
     (request,) = await read_requests(session, _only(hold))
     return Explanation(
         request=request,

@@ -12,13 +12,14 @@ from tokenbalance.accounts.keys import (
     InvalidExpiry,
     InvalidKeyName,
     create_key,
+    get_key,
     keys_page,
     revoke_key,
     rotate_key,
 )
 from tokenbalance.panel.forms import Form, query_form
 from tokenbalance.panel.key_form import read_limits
-from tokenbalance.panel.links import base_url
+from tokenbalance.panel.key_secret import lead_to_secret, secret_page
 from tokenbalance.panel.notices import Notice
 from tokenbalance.panel.page import Page
 from tokenbalance.panel.rendering import go_to, render
@@ -26,7 +27,6 @@ from tokenbalance.panel.rendering import go_to, render
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from tokenbalance.database.tables import ApiKey
     from tokenbalance.panel.visit import Visit
 
 PATH: Final = "/account/keys"
@@ -39,7 +39,7 @@ async def show(visit: Visit) -> Response:
 
 
 async def create(visit: Visit) -> Response:
-    """Make a key, and show its secret."""
+    """Make a key, and lead on to its secret."""
     form = visit.form
     expires_at = form.end_of_day("expires_on")
     limits = read_limits(form)
@@ -47,7 +47,7 @@ async def create(visit: Visit) -> Response:
         return await _render(visit, form, HTTPStatus.BAD_REQUEST)
     try:
         async with visit.management.sessions.begin() as session:
-            key, secret = await create_key(
+            made = await create_key(
                 session,
                 visit.caller.account_id,
                 name=form.typed("name"),
@@ -59,15 +59,15 @@ async def create(visit: Visit) -> Response:
     except InvalidExpiry as error:
         form.refuse("expires_on", str(error))
     else:
-        return show_secret(visit, key, secret, "The key is made")
+        return lead_to_secret(visit, PATH, made, Notice.KEY_MADE)
     return await _render(visit, form, HTTPStatus.BAD_REQUEST)
 
 
 async def rotate(visit: Visit) -> Response:
-    """Give a key a new secret, and show it."""
+    """Give a key a new secret, and lead on to it."""
     async with visit.management.sessions.begin() as session:
-        key, secret = await rotate_key(session, visit.number("key_id"), visit.caller.account_id)
-    return show_secret(visit, key, secret, "The key has a new secret")
+        made = await rotate_key(session, visit.number("key_id"), visit.caller.account_id)
+    return lead_to_secret(visit, PATH, made, Notice.KEY_RENEWED)
 
 
 async def revoke(visit: Visit) -> Response:
@@ -77,17 +77,11 @@ async def revoke(visit: Visit) -> Response:
     return go_to(PATH, visit, Notice.KEY_REVOKED)
 
 
-def show_secret(visit: Visit, key: ApiKey, secret: str, heading: str) -> Response:
-    """Show a secret, which is kept nowhere: the answer to the form itself is its only place."""
-    return render(
-        visit,
-        "account/secret.html",
-        status=HTTPStatus.CREATED,
-        heading=heading,
-        key=key,
-        secret=secret,
-        base_url=f"{base_url(visit.request)}/v1",
-    )
+async def show_secret(visit: Visit) -> Response:
+    """Show a secret, which is kept nowhere but in the browser."""
+    async with visit.management.sessions() as session:
+        key = await get_key(session, visit.number("key_id"), visit.caller.account_id)
+    return secret_page(visit, "account/secret.html", PATH, key)
 
 
 async def _render(visit: Visit, form: Form, status: int = HTTPStatus.OK) -> Response:
@@ -109,6 +103,7 @@ async def _render(visit: Visit, form: Form, status: int = HTTPStatus.OK) -> Resp
 
 ROUTES: Final = (
     Route(PATH, Page(get=show, post=create), include_in_schema=False),
+    Route(f"{PATH}/{{key_id}}/secret", Page(get=show_secret), include_in_schema=False),
     Route(f"{PATH}/{{key_id}}/rotate", Page(post=rotate), include_in_schema=False),
     Route(f"{PATH}/{{key_id}}/revoke", Page(post=revoke), include_in_schema=False),
 )

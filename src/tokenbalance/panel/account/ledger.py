@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from starlette.routing import Route
@@ -14,14 +15,16 @@ from tokenbalance.ledger.report import (
     entries_page,
     export_entries,
 )
+from tokenbalance.paging import Page as Rows
 from tokenbalance.panel.download import csv_download
-from tokenbalance.panel.forms import query_form
+from tokenbalance.panel.forms import query_form, refuse_wrong
 from tokenbalance.panel.page import Page
 from tokenbalance.panel.rendering import render
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
+    from tokenbalance.ledger.report import EntryRow
     from tokenbalance.panel.visit import Visit
 
 PATH: Final = "/account/ledger"
@@ -30,15 +33,26 @@ ROWS: Final = 50
 
 async def show(visit: Visit) -> Response:
     """List the entries, newest first."""
-    after = query_form(visit.request).typed("after") or None
+    form = query_form(visit.request, ("after",))
+    after = form.typed("after") or None
     query = EntryQuery(visit.caller.account_id, newest_first=True)
-    async with visit.management.sessions() as session:
-        page = await entries_page(session, query, after, ROWS)
-    return render(visit, "account/ledger.html", page=page, after=after)
+    page: Rows[EntryRow] = Rows((), None)
+    if not form.errors:
+        async with visit.management.sessions() as session:
+            page = await entries_page(session, query, after, ROWS)
+    return render(
+        visit,
+        "account/ledger.html",
+        status=HTTPStatus.BAD_REQUEST if form.errors else HTTPStatus.OK,
+        form=form,
+        page=page,
+        after=after,
+    )
 
 
 async def download(visit: Visit) -> Response:
     """Give all entries as a file."""
+    refuse_wrong(query_form(visit.request, ()))
     batches = export_entries(visit.management.sessions, EVER, visit.caller.account_id)
     return await csv_download("ledger", csv_lines(ENTRY_COLUMNS, batches))
 

@@ -7,8 +7,10 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.routing import Route
 
-from tokenbalance.accounts.passwords import PasswordError, hash_password, verify_password
-from tokenbalance.accounts.users import Changes, InvalidName, get_user, update_user
+from tokenbalance.accounts.passwords import PasswordError, hash_password
+from tokenbalance.accounts.sign_in import Attempt, SlowDown, WrongCredentials, confirm
+from tokenbalance.accounts.users import Changes, InvalidName, update_user
+from tokenbalance.management import address_of
 from tokenbalance.panel.forms import Form
 from tokenbalance.panel.notices import Notice
 from tokenbalance.panel.page import Page
@@ -45,8 +47,8 @@ async def change_password(visit: Visit) -> Response:
     # Before anything is hashed: a mistyped repetition is not worth the work.
     if form.secret("password") != form.secret("repeated"):
         form.refuse("repeated", "this is not the same as above")
-    elif not await _knows_password(visit):
-        form.refuse("current", "this is not your password")
+    else:
+        await _confirm(visit)
     password_hash = None if form.errors else await _hash(form)
     if password_hash is None:
         return _render(visit, form, HTTPStatus.BAD_REQUEST)
@@ -65,11 +67,16 @@ async def _hash(form: Form) -> str | None:
         return None
 
 
-async def _knows_password(visit: Visit) -> bool:
-    """Whether it is still the same person who sits there."""
-    async with visit.management.sessions() as session:
-        user = await get_user(session, visit.caller.user_id)
-    return (await verify_password(visit.form.secret("current"), user.password_hash)).ok
+async def _confirm(visit: Visit) -> None:
+    """Make sure that it is still the same person who sits there; if not, the form says so."""
+    form = visit.form
+    attempt = Attempt(visit.signed_in.email, form.secret("current"), address_of(visit.request))
+    try:
+        await confirm(visit.management.sessions, attempt)
+    except WrongCredentials:
+        form.refuse("current", "this is not your password")
+    except SlowDown as slow:
+        form.refuse("current", str(slow))
 
 
 def _render(visit: Visit, form: Form, status: int = HTTPStatus.OK) -> Response:

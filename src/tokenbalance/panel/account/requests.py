@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 PATH: Final = "/account/requests"
 ROWS: Final = 50
+FIELDS: Final = ("state", "days", "model")
 STATES: Final = {
     "settled": "Settled",
     "open": "Open",
@@ -34,7 +35,7 @@ DAYS: Final = {"1": "Last 24 hours", "7": "Last 7 days", "30": "Last 30 days", "
 
 async def show(visit: Visit) -> Response:
     """List the requests that a filter lets through."""
-    form = query_form(visit.request)
+    form = query_form(visit.request, (*FIELDS, "after"))
     query = read_filter(form, visit.caller.account_id)
     after = form.typed("after") or None
     page: Rows[RequestRow] = Rows((), None)
@@ -48,7 +49,7 @@ async def show(visit: Visit) -> Response:
         form=form,
         page=page,
         after=after,
-        filters={name: form.typed(name) for name in ("state", "model", "days")},
+        filters={name: form.typed(name) for name in FIELDS},
         states=STATES,
         days=DAYS,
     )

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING
 from tokenbalance.panel.admin import (
     balance,
     books,
+    key_secret,
     keys,
     ledger,
     new_user,
@@ -46,6 +47,7 @@ ROUTES: tuple[Route, ...] = (
     *balance.ROUTES,
     *standing.ROUTES,
     *user_keys.ROUTES,
+    *key_secret.ROUTES,
     *keys.ROUTES,
     *ledger.ROUTES,
     *requests.ROUTES,

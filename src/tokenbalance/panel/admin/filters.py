@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 from tokenbalance.accounts.users import UnknownUser, find_user
 from tokenbalance.ledger.report import EVER, Period
-from tokenbalance.panel.forms import InvalidForm
 from tokenbalance.panel.links import address
 
 if TYPE_CHECKING:
@@ -73,17 +72,6 @@ def pages(
         address(path, **filtered) if after else None,
         address(path, **filtered, after=following) if following else None,
     )
-
-
-def refuse_wrong(form: Form) -> None:
-    """Go on only when all that was asked for could be read: a file cannot say what is wrong.
-
-    Raises:
-        InvalidForm: something could not.
-
-    """
-    for message in form.errors.values():
-        raise InvalidForm(message)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,38 +1,31 @@
-"""The page that shows a key's secret: the answer to the form itself, and its only place."""
+"""The page that shows a user's key's secret, once, to the superuser whose form has made it."""
 
 from __future__ import annotations
 
-from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from tokenbalance.panel.links import base_url
-from tokenbalance.panel.rendering import render
+from tokenbalance.accounts.keys import get_key
+from tokenbalance.panel.admin.routing import route
+from tokenbalance.panel.admin.user import user_of
+from tokenbalance.panel.key_secret import secret_page
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from tokenbalance.database.tables import ApiKey, User
     from tokenbalance.panel.visit import Visit
 
 
-def secret_page(visit: Visit, user: User, made: tuple[ApiKey, str], heading: str) -> Response:
-    """Show a secret, which is kept nowhere.
+def keys_of(user_id: int) -> str:
+    """The address that those of a user's keys begin with."""
+    return f"/admin/users/{user_id}/keys"
 
-    Args:
-        visit: whose form has asked for it.
-        user: who gets it.
-        made: the key and its secret.
-        heading: what has been done.
 
-    """
-    key, secret = made
-    return render(
-        visit,
-        "admin/secret.html",
-        status=HTTPStatus.CREATED,
-        heading=heading,
-        user=user,
-        key=key,
-        secret=secret,
-        base_url=f"{base_url(visit.request)}/v1",
-    )
+async def show(visit: Visit) -> Response:
+    """Show the secret, which is kept nowhere but in the browser."""
+    async with visit.management.sessions() as session:
+        user = await user_of(session, visit)
+        key = await get_key(session, visit.number("key_id"), user.account.id)
+    return secret_page(visit, "admin/secret.html", keys_of(user.id), key, user)
+
+
+ROUTES: Final = (route("/users/{user_id}/keys/{key_id}/secret", get=show),)

@@ -25,7 +25,7 @@ _STATES: Final = {state: state for state in KEY_STATES}
 
 async def show(visit: Visit) -> Response:
     """List keys."""
-    form = query_form(visit.request)
+    form = query_form(visit.request, ("search", "state", "after"))
     search, state = form.text("search"), form.one_of("state", _STATES)
     after = form.typed("after") or None
     page = None

@@ -13,10 +13,10 @@ from tokenbalance.ledger.report import (
     entries_page,
     export_entries,
 )
-from tokenbalance.panel.admin.filters import kept, pages, read_whose, refuse_wrong
+from tokenbalance.panel.admin.filters import kept, pages, read_whose
 from tokenbalance.panel.admin.routing import route
 from tokenbalance.panel.download import csv_download
-from tokenbalance.panel.forms import query_form
+from tokenbalance.panel.forms import query_form, refuse_wrong
 from tokenbalance.panel.links import address
 from tokenbalance.panel.rendering import render
 
@@ -28,12 +28,14 @@ if TYPE_CHECKING:
 _PATH: Final = "/admin/ledger"
 ROWS: Final = 50
 _FILE: Final = "/admin/ledger.csv"
+_FIELDS: Final = ("user", "kind", "since", "until")
+_FILE_FIELDS: Final = ("user", "since", "until")
 _KINDS: Final = {kind: kind for kind in ENTRY_KINDS}
 
 
 async def show(visit: Visit) -> Response:
     """List entries."""
-    form = query_form(visit.request)
+    form = query_form(visit.request, (*_FIELDS, "after"))
     whose = await read_whose(visit, form)
     kind, after = form.one_of("kind", _KINDS), form.typed("after") or None
     page = None
@@ -49,16 +51,14 @@ async def show(visit: Visit) -> Response:
         form=form,
         entries=page.data if page else (),
         kinds=_KINDS,
-        links=pages(
-            _PATH, kept(form, ("user", "kind", "since", "until")), after, page and page.next
-        ),
-        download=address(_FILE, **kept(form, ("user", "since", "until"))),
+        links=pages(_PATH, kept(form, _FIELDS), after, page and page.next),
+        download=address(_FILE, **kept(form, _FILE_FIELDS)),
     )
 
 
 async def download(visit: Visit) -> Response:
     """Give the entries of somebody and some days, of every kind, as a file."""
-    form = query_form(visit.request)
+    form = query_form(visit.request, _FILE_FIELDS)
     whose = await read_whose(visit, form)
     refuse_wrong(form)
     batches = export_entries(visit.management.sessions, whose.period, whose.account_id)

@@ -7,12 +7,13 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.accounts.keys import ApiKeyError, InvalidExpiry, create_key
-from tokenbalance.accounts.passwords import PasswordError, hash_password
-from tokenbalance.accounts.users import InvalidName, UserError, create_user
-from tokenbalance.ledger.credits import Cause, CreditError, grant
-from tokenbalance.panel.admin.key_secret import secret_page
+from tokenbalance.accounts.passwords import PasswordError, check_password, hash_password
+from tokenbalance.accounts.users import InvalidName, UserError, clean_email, clean_name, create_user
+from tokenbalance.ledger.credits import CREDITS_MAX, Cause, CreditError, grant
+from tokenbalance.panel.admin.key_secret import keys_of
 from tokenbalance.panel.admin.routing import route
 from tokenbalance.panel.forms import Form
+from tokenbalance.panel.key_secret import lead_to_secret
 from tokenbalance.panel.notices import Notice
 from tokenbalance.panel.rendering import go_to, render
 
@@ -52,7 +53,7 @@ async def show(visit: Visit) -> Response:
 
 
 async def create(visit: Visit) -> Response:
-    """Make the user, and show the key's secret where one was asked for."""
+    """Make the user, and lead on to the key's secret where one was asked for."""
     form = visit.form
     wanted = await _read(form)
     if not form.errors:
@@ -64,7 +65,10 @@ async def create(visit: Visit) -> Response:
         else:
             if made is None:
                 return go_to(f"/admin/users/{user.id}", visit, Notice.USER_CREATED)
-            return secret_page(visit, user, made, "The user is created, with a key")
+            return lead_to_secret(visit, keys_of(user.id), made, Notice.USER_CREATED)
+    if form.secret("password"):
+        # It is never shown again: who does not notice would make a user without one.
+        form.refuse("password", "type the password again")
     return render(visit, "admin/new-user.html", status=HTTPStatus.BAD_REQUEST, form=form)
 
 
@@ -75,17 +79,28 @@ async def _read(form: Form) -> _Wanted:
         name=form.text("name"),
         password_hash=None,
         is_superuser=form.flag("superuser"),
-        balance=form.integer("balance", minimum=0) or 0,
+        balance=form.integer("balance", minimum=0, maximum=CREDITS_MAX) or 0,
         key=key if form.flag("key") else None,
     )
+    _check(form, wanted)
     if form.errors or not form.secret("password"):
         return wanted
-    try:
-        # Last: a mistyped e-mail is not worth the work.
-        return replace(wanted, password_hash=await hash_password(form.secret("password")))
-    except PasswordError as error:
-        form.refuse("password", str(error))
-        return wanted
+    # Last: a form that comes back is not worth the work.
+    return replace(wanted, password_hash=await hash_password(form.secret("password")))
+
+
+def _check(form: Form, wanted: _Wanted) -> None:
+    """Tell all that is wrong at once, but for what only the database knows."""
+    for name, check, value in (
+        ("email", clean_email, wanted.email),
+        ("name", clean_name, wanted.name),
+        ("password", check_password, form.secret("password")),
+    ):
+        try:
+            if value:
+                _ = check(value)
+        except (UserError, PasswordError) as error:
+            form.refuse(name, str(error))
 
 
 async def _make(

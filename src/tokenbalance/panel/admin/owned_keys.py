@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import func, or_, select
 
+from tokenbalance.database.search import has_text
 from tokenbalance.database.tables import Account, ApiKey, User
 from tokenbalance.paging import Page, page_of, read_cursor
 
@@ -42,34 +43,41 @@ async def owned_keys_page(
         InvalidCursor: `after` is none of this list.
 
     """
-    query = (
-        select(ApiKey, User.id, User.email)
-        .join(Account, Account.id == ApiKey.account_id)
-        .join(User, User.id == Account.user_id)
-        .where(ApiKey.kind == "key")
-        .order_by(ApiKey.id.desc())
-        .limit(ROWS + 1)
-    )
     # Text that Postgres cannot hold, or no column does, is not worth asking for.
     if not search.isprintable() or len(search) > _SEARCH_CHARS_MAX:
         return Page([], None)
+    ids = select(ApiKey.id).where(ApiKey.kind == "key").order_by(ApiKey.id.desc())
     if after is not None:
         (last_id,) = read_cursor(after, (int,))
-        query = query.where(ApiKey.id < last_id)
+        ids = ids.where(ApiKey.id < last_id)
     if search:
-        query = query.where(_has(search))
+        ids = ids.where(_has(search))
     if state:
-        query = query.where(*_STATES[state])
-    found = (await session.execute(query)).all()
-    rows = [OwnedKey(key, user_id, email) for key, user_id, email in found]
+        ids = ids.where(*_STATES[state])
+    # Who owns a key is looked up for those of the page, not for all that are searched.
+    found = ids.limit(ROWS + 1).subquery("found")
+    query = (
+        select(ApiKey, User.id, User.email)
+        .join(found, found.c.id == ApiKey.id)
+        .join(Account, Account.id == ApiKey.account_id)
+        .join(User, User.id == Account.user_id)
+        .order_by(ApiKey.id.desc())
+    )
+    owned = (await session.execute(query)).all()
+    rows = [OwnedKey(key, user_id, email) for key, user_id, email in owned]
     return page_of(rows, ROWS, lambda owned: (owned.key.id,))
 
 
 def _has(search: str) -> ColumnElement[bool]:
+    owners = (
+        select(Account.id)
+        .join(User, User.id == Account.user_id)
+        .where(has_text(User.email, search))
+    )
     return or_(
-        ApiKey.prefix.icontains(search, autoescape=True),
-        ApiKey.name.icontains(search, autoescape=True),
-        User.email.icontains(search, autoescape=True),
+        has_text(ApiKey.prefix, search),
+        has_text(ApiKey.name, search),
+        ApiKey.account_id.in_(owners),
     )
 
 

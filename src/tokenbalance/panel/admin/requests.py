@@ -13,10 +13,10 @@ from tokenbalance.ledger.report import (
     export_usage,
     requests_page,
 )
-from tokenbalance.panel.admin.filters import kept, pages, read_whose, refuse_wrong
+from tokenbalance.panel.admin.filters import kept, pages, read_whose
 from tokenbalance.panel.admin.routing import route
 from tokenbalance.panel.download import csv_download
-from tokenbalance.panel.forms import query_form
+from tokenbalance.panel.forms import query_form, refuse_wrong
 from tokenbalance.panel.links import address
 from tokenbalance.panel.rendering import render
 
@@ -31,11 +31,12 @@ _FILE: Final = "/admin/requests.csv"
 _STATES: Final = {state: state for state in HOLD_STATES}
 _ONLY: Final = {"estimated": "estimated charges", "overrun": "overruns"}
 _FIELDS: Final = ("user", "state", "model", "only", "since", "until")
+_FILE_FIELDS: Final = ("user", "since", "until")
 
 
 async def show(visit: Visit) -> Response:
     """List requests."""
-    form = query_form(visit.request)
+    form = query_form(visit.request, (*_FIELDS, "after"))
     whose = await read_whose(visit, form)
     query = RequestQuery(
         account_id=whose.account_id,
@@ -59,13 +60,13 @@ async def show(visit: Visit) -> Response:
         states=_STATES,
         only=_ONLY,
         links=pages(_PATH, kept(form, _FIELDS), after, page and page.next),
-        download=address(_FILE, **kept(form, ("user", "since", "until"))),
+        download=address(_FILE, **kept(form, _FILE_FIELDS)),
     )
 
 
 async def download(visit: Visit) -> Response:
     """Give the usage of somebody and some days as a file."""
-    form = query_form(visit.request)
+    form = query_form(visit.request, _FILE_FIELDS)
     whose = await read_whose(visit, form)
     refuse_wrong(form)
     batches = export_usage(visit.management.sessions, whose.period, whose.account_id)

@@ -8,6 +8,7 @@ from tokenbalance.accounts.passwords import PasswordError, hash_password
 from tokenbalance.accounts.users import Changes, InvalidName, LastSuperuser, update_user
 from tokenbalance.panel.admin.routing import route
 from tokenbalance.panel.admin.user import path_of, user_of, user_page
+from tokenbalance.panel.forms import WHOLE
 from tokenbalance.panel.notices import Notice
 from tokenbalance.panel.rendering import go_to
 
@@ -59,7 +60,7 @@ async def _change(visit: Visit, changes: Changes, notice: Notice) -> Response:
             # A superuser who gives themselves a new password stays signed in here.
             _ = await update_user(session, user.id, changes, visit.caller.key_id)
     except LastSuperuser as error:
-        visit.form.refuse("standing", str(error))
+        visit.form.refuse(WHOLE, str(error))
         return await user_page(visit, visit.form)
     except InvalidName as error:
         visit.form.refuse("user-name", str(error))

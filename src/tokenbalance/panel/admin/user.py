@@ -12,7 +12,7 @@ from datetime import UTC, datetime, time
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from tokenbalance.accounts.keys import list_keys
+from tokenbalance.accounts.keys import newest_keys
 from tokenbalance.accounts.users import get_user
 from tokenbalance.ledger.report import (
     EntryQuery,
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 DAYS: Final = 30
 _ROWS: Final = 10
 """Of each list: the whole of it is a page of its own."""
+_KEYS: Final = 50
+"""Each has forms of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -109,7 +111,7 @@ async def _look(session: AsyncSession, user: User) -> _Looked:
     newest = EntryQuery(account_id, newest_first=True)
     return _Looked(
         user=user,
-        keys=(await list_keys(session, account_id))[::-1],
+        keys=await newest_keys(session, account_id, _KEYS),
         entries=(await entries_page(session, newest, limit=_ROWS)).data,
         requests=(await requests_page(session, RequestQuery(account_id), limit=_ROWS)).data,
         chart=await _usage_chart(session, account_id),

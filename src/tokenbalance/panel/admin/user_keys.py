@@ -11,10 +11,11 @@ from tokenbalance.accounts.keys import (
     revoke_key,
     rotate_key,
 )
-from tokenbalance.panel.admin.key_secret import secret_page
+from tokenbalance.panel.admin.key_secret import keys_of
 from tokenbalance.panel.admin.routing import route
 from tokenbalance.panel.admin.user import path_of, user_of, user_page
 from tokenbalance.panel.key_form import read_limits
+from tokenbalance.panel.key_secret import lead_to_secret
 from tokenbalance.panel.notices import Notice
 from tokenbalance.panel.rendering import go_to
 
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
 
 async def create(visit: Visit) -> Response:
-    """Make a key, and show its secret."""
+    """Make a key, and lead on to its secret."""
     form = visit.form
     name, expires_at, limits = form.text("name"), form.end_of_day("expires_on"), read_limits(form)
     if form.errors:
@@ -41,16 +42,16 @@ async def create(visit: Visit) -> Response:
     except InvalidExpiry as error:
         form.refuse("expires_on", str(error))
     else:
-        return secret_page(visit, user, made, "The key is made")
+        return lead_to_secret(visit, keys_of(user.id), made, Notice.KEY_MADE)
     return await user_page(visit, form)
 
 
 async def rotate(visit: Visit) -> Response:
-    """Give a key a new secret, and show it."""
+    """Give a key a new secret, and lead on to it."""
     async with visit.management.sessions.begin() as session:
         user = await user_of(session, visit)
         made = await rotate_key(session, visit.number("key_id"), user.account.id)
-    return secret_page(visit, user, made, "The key has a new secret")
+    return lead_to_secret(visit, keys_of(user.id), made, Notice.KEY_RENEWED)
 
 
 async def revoke(visit: Visit) -> Response:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.accounts.users import users_page
@@ -21,12 +22,20 @@ ROWS: Final = 50
 
 async def show(visit: Visit) -> Response:
     """List the users whose e-mail or name has what is searched for in it."""
-    form = query_form(visit.request)
+    form = query_form(visit.request, ("search", "after"))
     search, after = form.text("search"), form.typed("after") or None
-    async with visit.management.sessions() as session:
-        page = await users_page(session, search, after, ROWS)
-    links = pages(_PATH, kept(form, ("search",)), after, page.next)
-    return render(visit, "admin/users.html", form=form, users=page.data, links=links)
+    page = None
+    if not form.errors:
+        async with visit.management.sessions() as session:
+            page = await users_page(session, search, after, ROWS)
+    return render(
+        visit,
+        "admin/users.html",
+        status=HTTPStatus.BAD_REQUEST if form.errors else HTTPStatus.OK,
+        form=form,
+        users=page.data if page else (),
+        links=pages(_PATH, kept(form, ("search",)), after, page and page.next),
+    )
 
 
 ROUTES: Final = (route("/users", get=show),)
