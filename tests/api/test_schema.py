@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 RUN = (sys.executable, "-m", "schemathesis.cli", "run", "--no-color", "--continue-on-failure")
 BOUNDS = (
-    *("--max-examples", "5", "--workers", "3", "--seed", "1", "--generation-database", "none"),
+    *("--max-examples", "3", "--workers", "3", "--seed", "1", "--generation-database", "none"),
     *("--phases", "examples,coverage,fuzzing"),
 )
 NO_FAULTS = ("not_a_server_error", "status_code_conformance")

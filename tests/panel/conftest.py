@@ -11,6 +11,7 @@ from playwright.async_api import async_playwright
 
 from tests.support.people import People
 from tests.support.watched_browser import WatchedBrowser
+from tokenbalance.accounts import passwords
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -28,6 +29,15 @@ ARGUMENTS = [
     "--disable-component-update",
     "--disable-sync",
 ]
+
+
+@pytest.fixture(autouse=True)
+def _cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hash in a millisecond: nearly every test signs somebody in."""
+    cheap = passwords._CONTEXT.copy(  # pyright: ignore[reportUnknownMemberType]
+        argon2__time_cost=1, argon2__memory_cost=64
+    )
+    monkeypatch.setattr(passwords, "_CONTEXT", cheap)
 
 
 @pytest.fixture
