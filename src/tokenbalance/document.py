@@ -134,7 +134,7 @@ def _survey(document: Document) -> tuple[int, bool]:
         for node in level:
             values: Iterable[Json] = node
             if isinstance(node, dict):
-                colons += len(node) + sum(key.count(":") for key in node)
+                colons += len(node) + "".join(node).count(":")
                 values = node.values()
             for value in values:
                 if isinstance(value, str):

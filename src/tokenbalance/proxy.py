@@ -43,7 +43,6 @@ from tokenbalance.reading import (
     read_request,
 )
 from tokenbalance.stages import estimate as estimating
-from tokenbalance.stages.authenticate import authenticate
 from tokenbalance.stages.relay import edited_body, headers_for_upstream
 from tokenbalance.wire import ClientAnswer, ClientGone, ClientRequest
 
@@ -57,6 +56,7 @@ if TYPE_CHECKING:
     from tokenbalance.ledger.rate_card import RateCard
     from tokenbalance.model import Caller, Document, Endpoint, Json
     from tokenbalance.observe.metrics import Metrics
+    from tokenbalance.stages.authenticate import Callers
     from tokenbalance.stages.hold import Admission, Admissions
     from tokenbalance.stages.settle import Settler
     from tokenbalance.upstream import Upstream
@@ -69,6 +69,7 @@ class Proxy:
     """The ASGI application behind `/v1`."""
 
     pool: Pool
+    callers: Callers
     leases: Leases
     admissions: Admissions
     settler: Settler
@@ -103,6 +104,12 @@ class Proxy:
             if answer.started:
                 raise
             await answer.error(error, self._status_of(error))
+        except Exception:
+            if answer.started:
+                raise
+            logger.exception("a fault of ours: %s", request_id)
+            fault = ProxyError("An internal error occurred; it has been logged.")
+            await answer.error(fault, fault.status)
         finally:
             seconds = time.perf_counter() - began
             self.metrics.answered(request.method, request.raw_path, answer.status, seconds)
@@ -119,7 +126,7 @@ class Proxy:
 
     async def _serve(self, request: ClientRequest, answer: ClientAnswer, request_id: str) -> None:
         with _database_needed():
-            caller = await authenticate(self.pool, request.headers)
+            caller = await self.callers.authenticate(request.headers)
         path = path_below_prefix(request.raw_path)
         endpoint = find_endpoint(request.method, path)
         upstream = self._configured_upstream()

@@ -6,7 +6,9 @@ Decisions look at the raw path and the header list as received, copied before th
 from __future__ import annotations
 
 import asyncio
+import math
 from contextlib import asynccontextmanager, suppress
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final, cast
 
 from tokenbalance.errors import (
@@ -19,9 +21,9 @@ from tokenbalance.errors import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Callable
 
-    from starlette.types import Message, Receive, Scope, Send
+    from starlette.types import Receive, Scope, Send
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -67,27 +69,36 @@ class ClientRequest:
             ClientGone: the client left.
 
         """
-        try:
-            async with asyncio.timeout(within_s):
-                return await self._read_body(bytes_max)
-        except TimeoutError:
-            raise _too_slow() from None
-
-    async def _read_body(self, bytes_max: int) -> bytes:
         declared = self._header(b"content-length")
         if declared is not None and declared.isdigit() and int(declared) > bytes_max:
             raise _too_large(bytes_max)
+        now = asyncio.get_running_loop().time
+        ends = math.inf if within_s is None else now() + within_s
+        try:
+            async with asyncio.timeout_at(min(now() + BODY_SILENCE_MAX_S, ends)) as silence:
+                return await self._read_body(
+                    bytes_max,
+                    lambda: silence.reschedule(min(now() + BODY_SILENCE_MAX_S, ends)),
+                )
+        except TimeoutError:
+            raise _too_slow() from None
+
+    async def _read_body(self, bytes_max: int, wait_on: Callable[[], None]) -> bytes:
         pieces: list[bytes] = []
         size = 0
         more = True
         while more:
-            message = await self._next_message()
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
             piece = cast("bytes", message.get("body", b""))
             more = bool(message.get("more_body"))
             size += len(piece)
             if size > bytes_max:
                 raise _too_large(bytes_max)
             pieces.append(piece)
+            if more:
+                wait_on()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def require_json(self) -> None:
@@ -148,16 +159,6 @@ class ClientRequest:
     def _header(self, name: bytes) -> bytes | None:
         return next((value for known, value in self.headers if known == name), None)
 
-    async def _next_message(self) -> Message:
-        try:
-            async with asyncio.timeout(BODY_SILENCE_MAX_S):
-                message = await self._receive()
-        except TimeoutError:
-            raise _too_slow() from None
-        if message["type"] == "http.disconnect":
-            raise ClientGone
-        return message
-
 
 class ClientAnswer:
     """The answer to one request: a head once, then body bytes, then the end."""
@@ -215,6 +216,7 @@ def _too_large(bytes_max: int) -> RequestTooLarge:
     return RequestTooLarge(f"The request body is larger than {bytes_max} bytes.")
 
 
+@lru_cache(maxsize=64)
 def _is_utf8_json(content_type: bytes) -> bool:
     media, *parameters = (part.strip().lower() for part in content_type.split(b";"))
     charsets = [

@@ -29,6 +29,8 @@ def configure_logs(level: str, log_format: Literal["json", "console"] | None) ->
         log_format: None for `console` on a terminal and `json` elsewhere.
 
     """
+    # Nobody is shown these, and to find them out takes longer than all the rest of a line.
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     plain = log_format == "console" or (log_format is None and sys.stderr.isatty())
     handler = logging.StreamHandler()
     handler.setFormatter(ConsoleFormatter() if plain else JsonFormatter())

@@ -6,13 +6,12 @@ authenticates the client stays here (RFC 9110 section 7.6.1 for the hop-by-hop o
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 import orjson
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from tokenbalance.model import Document, Json
 
 Headers = list[tuple[bytes, bytes]]
@@ -70,11 +69,7 @@ def headers_for_upstream(received: Headers) -> Headers:
     """Choose the client's headers that the upstream may see."""
     named = _named_by_connection(received)
     return [
-        (name, value)
-        for name, value in received
-        if name not in _NOT_UPSTREAM
-        and name not in named
-        and not name.startswith(_NOT_UPSTREAM_PREFIXES)
+        (name, value) for name, value in received if _may_reach_upstream(name) and name not in named
     ]
 
 
@@ -84,21 +79,33 @@ def headers_for_client(received: Headers) -> Headers:
     return [
         (name, value)
         for name, value in received
-        if name not in _NOT_CLIENT
+        if _may_reach_client(name)
         and name not in named
-        and not name.startswith(_NOT_CLIENT_PREFIXES)
         and value.isascii()
         and value.decode().isprintable()
     ]
 
 
-def _named_by_connection(headers: Iterable[tuple[bytes, bytes]]) -> frozenset[bytes]:
+# The same dozen names come with every request.
+@lru_cache(maxsize=1024)
+def _may_reach_upstream(name: bytes) -> bool:
+    return name not in _NOT_UPSTREAM and not name.startswith(_NOT_UPSTREAM_PREFIXES)
+
+
+@lru_cache(maxsize=1024)
+def _may_reach_client(name: bytes) -> bool:
+    return name not in _NOT_CLIENT and not name.startswith(_NOT_CLIENT_PREFIXES)
+
+
+def _named_by_connection(headers: Headers) -> frozenset[bytes]:
     """Headers that `Connection` declares hop-by-hop, as RFC 9110 section 7.6.1 lets it."""
     return frozenset(
-        token.strip().lower()
-        for name, value in headers
-        if name == b"connection"
-        for token in value.split(b",")
+        [
+            token.strip().lower()
+            for name, value in headers
+            if name == b"connection"
+            for token in value.split(b",")
+        ]
     )
 
 

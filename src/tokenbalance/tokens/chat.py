@@ -64,6 +64,7 @@ _FIELDS: Final = frozenset({
     "web_search_options",
 })  # fmt: skip
 """Fields that have a rule here or that the model does not read; others are measured whole."""
+_PLAIN_MESSAGE: Final = frozenset({"content", "role"})
 _MESSAGE_FIELDS: Final = frozenset({
     "annotations", "audio", "content", "function_call", "name", "refusal", "role",
     "tool_call_id", "tool_calls",
@@ -115,19 +116,18 @@ def is_of(value: Json, types: frozenset[str]) -> bool:
 
 def _told_cap(document: Document) -> tuple[str, int | None]:
     """The field that limits the output, and the client's own limit if it has set one."""
-    caps = {
-        field: optional_integer(document, field, minimum=1, maximum=LARGEST_CAP)
-        for field in ("max_tokens", "max_completion_tokens")
-    }
-    told = {field: cap for field, cap in caps.items() if cap is not None}
-    if len(told) > 1:
+    older = optional_integer(document, "max_tokens", minimum=1, maximum=LARGEST_CAP)
+    newer = optional_integer(document, "max_completion_tokens", minimum=1, maximum=LARGEST_CAP)
+    if newer is None:
+        # The newer field does not go together with a prediction.
+        is_older = older is not None or document.get("prediction") is not None
+        return "max_tokens" if is_older else "max_completion_tokens", older
+    if older is not None:
         message = (
             "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported."
         )
         raise InvalidValue(message, param="max_tokens")
-    # The newer field does not go together with a prediction.
-    default = "max_completion_tokens" if document.get("prediction") is None else "max_tokens"
-    return next(iter(told.items()), (default, None))
+    return "max_completion_tokens", newer
 
 
 def _prediction_tokens(document: Document, model: Model, measure: Measure) -> int:
@@ -141,7 +141,7 @@ def _prompt_tokens(document: Document, model: Model, measure: Measure) -> int:
     messages = require_list(document, "messages")
     tokens = REPLY + model.overhead + unread_tokens(document, _FIELDS, measure)
     for index, message in enumerate(messages):
-        at = path_of("messages", index)
+        at = f"messages[{index}]"
         tokens += _message_tokens(require_object(message, at), at, model, measure)
     return tokens + _tools_tokens(document, model, measure) + _format_tokens(document, measure)
 
@@ -152,7 +152,9 @@ def _message_tokens(message: dict[str, Json], at: str, model: Model, measure: Me
     # What an assistant said may be a call alone.
     if role != "assistant" or message.get("content") is not None:
         content = require(message, "content", at=at)
-        tokens += content_tokens(content, path_of(at, "content"), model, measure)
+        tokens += content_tokens(content, f"{at}.content", model, measure)
+    if message.keys() <= _PLAIN_MESSAGE:
+        return tokens
     name = optional_string(message, "name", at=at)
     tokens += 0 if name is None else NAME + measure(name)
     tokens += measure(optional_string(message, "refusal", at=at) or "")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.errors import ModelNotFound
@@ -135,6 +136,7 @@ _LONGEST_NAME: Final = 128
 _NAME: Final = re.compile(r"[a-z0-9][a-z0-9._:/-]*")
 
 
+@lru_cache(maxsize=1024)
 def model_for(name: str) -> Model:
     """The facts about the model called `name`, with a fine-tune's `ft:` set aside."""
     base = name.removeprefix("ft:")

@@ -55,6 +55,8 @@ def _member_tokens(key: str, member: Json, measure: Measure) -> int:
 
 def unread_tokens(fields: Mapping[str, Json], known: frozenset[str], measure: Measure) -> int:
     """Tokens at most of the `fields` that are not `known`, should the model read them."""
+    if fields.keys() <= known:
+        return 0
     return sum(
         measure(key) + _KEY + json_tokens(member, measure)
         for key, member in fields.items()
