@@ -40,7 +40,7 @@ from tokenbalance.stages.authenticate import Callers
 from tokenbalance.stages.hold import Admissions
 from tokenbalance.stages.settle import Settler
 from tokenbalance.tokens import load
-from tokenbalance.upstream import open_upstream
+from tokenbalance.upstream import UpstreamAddress, open_upstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine
@@ -230,11 +230,12 @@ async def _running(work: Coroutine[object, object, None]) -> AsyncGenerator[None
 async def _open_upstream(settings: Settings, stack: AsyncExitStack) -> Upstream | None:
     if settings.openai_api_key is None:
         return None
-    return await stack.enter_async_context(
-        open_upstream(
-            settings.openai_base_url,
-            settings.openai_api_key.get_secret_value(),
-            settings.openai_organization,
-            settings.openai_project,
-        )
+    proxy = settings.upstream_proxy
+    address = UpstreamAddress(
+        base_url=settings.openai_base_url,
+        api_key=settings.openai_api_key.get_secret_value(),
+        organization=settings.openai_organization,
+        project=settings.openai_project,
+        proxy_url=None if proxy is None else proxy.get_secret_value(),
     )
+    return await stack.enter_async_context(open_upstream(address))

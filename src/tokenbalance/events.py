@@ -6,14 +6,16 @@ The format is the HTML standard's, section 9.2.6. Bytes are cut out, never writt
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple, cast
+
+import orjson
 
 from tokenbalance.usage import trailing_usage
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tokenbalance.model import Document
+    from tokenbalance.model import Document, Json
 
 BOM = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n"
@@ -49,6 +51,15 @@ def data_lines(event: bytes) -> list[DataLine]:
     if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2:
         return [DataLine(6, len(event) - 2)]
     return [DataLine(start, end) for name, start, end in fields(event) if name == b"data"]
+
+
+def document_of(data: bytes) -> Document:
+    """Parse an object; anything else is an empty one."""
+    try:
+        value = cast("Json", orjson.loads(data))
+    except orjson.JSONDecodeError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 def event_name(event: bytes) -> str:

@@ -156,7 +156,7 @@ class Exchange:
         await self.answer.start(upstream.status, headers_for_client(upstream.headers))
         usage: Usage | None = None
         try:
-            async for chunk in upstream.chunks():
+            while chunk := await upstream.read():
                 passing = meter.feed(chunk)
                 if meter.ended:
                     passing += await self._at_the_end(meter)
@@ -188,7 +188,7 @@ class Exchange:
         headers = headers_for_client(upstream.headers)
         kept = bytearray()
         try:
-            async for chunk in upstream.chunks():
+            while chunk := await upstream.read():
                 if charged:
                     meter.feed(chunk)
                 if len(kept) + len(chunk) > BUFFERED_BYTES_MAX or self.answer.started:

@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 
 TEXT_MAX = 2 * 1024 * 1024
 TEXT_BATCH = 4 * 1024
+READ_MAX = 64 * 1024
 
-STRING_BODY = rb'[^"\\\x00-\x1f]*(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*)*'
+STRING_BODY = rb'[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+'
 """What may stand between the quotes of a JSON string."""
 
 # Keys whose strings are output, in the order in which they are joined. A stream of /responses has
@@ -29,7 +30,7 @@ _DELTA = b"delta"
 _TEXT_KEYS = (b"content", b"reasoning_content", b"refusal", b"text", b"arguments")
 _QUOTED = {key: b'"' + key + b'"' for key in (_DELTA, *_TEXT_KEYS)}
 _BODIES = {
-    key: re.compile(quoted + rb'[ \t]*:[ \t]*"(' + STRING_BODY + rb")")
+    key: re.compile(quoted + rb'(?::"|[ \t]*+:[ \t]*+")(' + STRING_BODY + rb")")
     for key, quoted in _QUOTED.items()
 }
 
@@ -43,20 +44,25 @@ class RelayedText:
 
     They are kept apart by key, so that the result does not depend on how the bytes were cut, and
     unescaped only when they are asked for: mostly the upstream reports usage, and nobody does.
-    Looking for them in a few events at once costs half of looking in each.
+    Looking for them in a few events at once costs half of looking in each, and nothing at all
+    where usage comes first. So events wait for each other: up to TEXT_BATCH bytes where they come
+    one by one and slowly, up to READ_MAX where many come at once and the end is near.
     """
 
     __slots__ = ("_bodies", "_events", "_size")
 
     def __init__(self) -> None:
-        self._events = bytearray()
+        self._events = b""
         self._bodies: dict[bytes, bytearray] = {}
         self._size = 0
 
     def collect(self, data: bytes) -> None:
         """Collect what looks like output text in `data`, one or more whole events."""
+        size = len(self._events) + len(data)
+        if size > TEXT_BATCH and (size > READ_MAX or len(self._events) <= TEXT_BATCH):
+            self._extract()
         self._events += data
-        if len(self._events) > TEXT_BATCH:
+        if len(data) > READ_MAX:
             self._extract()
 
     def joined(self) -> str:
@@ -66,11 +72,12 @@ class RelayedText:
         return "".join(_unescape(bytes(self._bodies.get(key, b""))) for key in keys)
 
     def _extract(self) -> None:
-        if self._size <= TEXT_MAX:
-            for key, quoted in _QUOTED.items():
-                if self._events.find(quoted) >= 0:
-                    self._add(key, b"".join(_BODIES[key].findall(self._events)))
-        self._events.clear()
+        events, self._events = self._events, b""
+        if self._size > TEXT_MAX:
+            return
+        for key, quoted in _QUOTED.items():
+            if events.rfind(quoted) >= 0:
+                self._add(key, b"".join(_BODIES[key].findall(events)))
 
     def _add(self, key: bytes, body: bytes) -> None:
         if body:

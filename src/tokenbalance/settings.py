@@ -47,6 +47,10 @@ class Settings(BaseSettings):
     openai_project: str | None = Field(
         default=None, validation_alias=AliasChoices("OPENAI_PROJECT", "OPENAI_PROJECT_ID")
     )
+    upstream_proxy: SecretStr | None = Field(
+        default=None, validation_alias="TOKENBALANCE_UPSTREAM_PROXY"
+    )
+    """`http://` or `https://`, with or without credentials: the way out to the upstream."""
 
     database_url: SecretStr | None = None
     """`postgresql://...`; without it the embedded Postgres in `data_dir` is used."""
@@ -54,6 +58,9 @@ class Settings(BaseSettings):
     """For migrations, when `database_url` is a pooler."""
     database_pool_size: int = Field(default=10, ge=1, le=1000)
     """Most connections of one worker for holds and settlements."""
+    batch_max: int = Field(default=512, ge=1, le=10_000, validation_alias="TOKENBALANCE_BATCH_MAX")
+    """Requests at most whose keys, holds or settlements share a statement. 1: every statement that
+    moves credits is about one account, as a database distributed by account wants it."""
     postgres_bin_dir: Path | None = None
     """Where `initdb` and `postgres` are, to use them instead of the packaged ones."""
 
@@ -109,6 +116,14 @@ class Settings(BaseSettings):
             msg = "must not carry credentials, a query or a fragment"
             raise ValueError(msg)
         return value.rstrip("/")
+
+    @field_validator("upstream_proxy")
+    @classmethod
+    def _proxy_is_http(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not _is_proxy(value.get_secret_value()):
+            msg = "must be http://host:port or https://host:port, with user:password@ if need be"
+            raise ValueError(msg)
+        return value
 
     @field_validator("database_url", "database_direct_url")
     @classmethod
@@ -177,6 +192,17 @@ def plain_dsn(url: str) -> str:
         msg = "must start with postgresql:// or postgres://"
         raise ValueError(msg)
     return f"postgresql://{rest}"
+
+
+def _is_proxy(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    is_address = parts.scheme in {"http", "https"} and bool(parts.hostname) and port != 0
+    is_more = parts.path.strip("/") or parts.query or parts.fragment
+    return is_address and not is_more and url.isascii() and url.isprintable()
 
 
 def _clean_key(value: str) -> SecretStr | None:

@@ -23,6 +23,8 @@ _KEY = b'"usage"'
 # The same counter under its two names: chat, completions and embeddings; responses.
 _INPUT = ("prompt_tokens", "input_tokens")
 _OUTPUT = ("completion_tokens", "output_tokens")
+_INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
+_OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details")
 
 
 def read_usage(value: Json) -> Usage | None:
@@ -45,8 +47,8 @@ def read_usage(value: Json) -> Usage | None:
     total = _count(value.get("total_tokens", inputs + outputs))
     if total is None or (total == 0 and "total_tokens" not in value):
         return None
-    input_parts = _either(value, ("prompt_tokens_details", "input_tokens_details"))
-    output_parts = _either(value, ("completion_tokens_details", "output_tokens_details"))
+    input_parts = _details(value, _INPUT_DETAILS)
+    output_parts = _details(value, _OUTPUT_DETAILS)
     return Usage(
         input=inputs,
         cached_input=_part(input_parts, "cached_tokens", inputs),
@@ -95,11 +97,14 @@ def _either(value: Document, names: tuple[str, str], missing: Json = None) -> Js
 
 def _count(value: Json) -> int | None:
     # bool is an int to Python, not to anybody who bills.
-    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= COUNT_MAX:
-        return value
-    return None
+    return value if type(value) is int and 0 <= value <= COUNT_MAX else None
 
 
-def _part(details: Json, name: str, whole: int) -> int:
-    count = _count(details.get(name)) if isinstance(details, dict) else None
-    return count if count is not None and count <= whole else 0
+def _details(value: Document, names: tuple[str, str]) -> Document:
+    details = _either(value, names)
+    return details if isinstance(details, dict) else {}
+
+
+def _part(details: Document, name: str, whole: int) -> int:
+    count = details.get(name)
+    return count if type(count) is int and 0 <= count <= whole else 0

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import ssl
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from tests.support.books import account_of, charges_of, create_holder, hold_stat
 from tests.support.chat import CHAT, DONE, STREAM, USAGE, chunk, content
 from tests.support.fault_proxy import FaultProxy, url_target, url_through
 from tests.support.product import serving
+from tests.support.tls import server_context
 from tests.support.upstream import (
     Answer,
     Framing,
@@ -33,6 +33,7 @@ from tokenbalance.ledger.audit import audit
 from tokenbalance.upstream import Upstream
 
 if TYPE_CHECKING:
+    import ssl
     from collections.abc import AsyncGenerator, AsyncIterator
 
     from tests.support.books import Holder
@@ -55,26 +56,6 @@ MEMORY_MAX = 64 * MEGABYTE
 OK_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n"
 STREAM_HEAD = b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n"
 CHUNKED = b"transfer-encoding: chunked\r\n\r\n"
-
-# Of nobody but these tests, for 127.0.0.1.
-CERTIFICATE = """\
------BEGIN PRIVATE KEY-----
-MIGHAgEAMBMGByqGSM49AgEGCCqGSM49AwEHBG0wawIBAQQgCRlKA2RZ9+JSmdQc
-NkgOalNABPiMGHP/rdx+DO921T+hRANCAAQpXJnkX5xYN7hTuUuLjaaFgXWKHk54
-qQ5ju2EPf2mXm4PpDccSANtECWl1doxWUii0edi9+KXpW0vXrJTmoO78
------END PRIVATE KEY-----
------BEGIN CERTIFICATE-----
-MIIBkDCCATagAwIBAgIUe4i5z7oKLr+DqTQSXHSy3viQMDowCgYIKoZIzj0EAwIw
-FDESMBAGA1UEAwwJMTI3LjAuMC4xMCAXDTI2MTEyMzEyMjY0N1oYDzIxMjYxMDMw
-MTIyNjQ3WjAUMRIwEAYDVQQDDAkxMjcuMC4wLjEwWTATBgcqhkjOPQIBBggqhkjO
-PQMBBwNCAAQpXJnkX5xYN7hTuUuLjaaFgXWKHk54qQ5ju2EPf2mXm4PpDccSANtE
-CWl1doxWUii0edi9+KXpW0vXrJTmoO78o2QwYjAdBgNVHQ4EFgQUsZpSC2ab/a+M
-tnxN7rBupEgPVncwHwYDVR0jBBgwFoAUsZpSC2ab/a+MtnxN7rBupEgPVncwDwYD
-VR0TAQH/BAUwAwEB/zAPBgNVHREECDAGhwR/AAABMAoGCCqGSM49BAMCA0gAMEUC
-IFKNMxTZv93V0JWDwM7l5fY4PHfzfYltwiWcRSGXRzv8AiEAkUoANjYHBoNoCk4m
-qUnp4F1H7QMGG/WvwpABPnvM2/Q=
------END CERTIFICATE-----
-"""
 
 
 @pytest.fixture(scope="module")
@@ -165,8 +146,8 @@ def error_code(answer: httpx2.Response) -> str:
 
 
 def shorten_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
-    timeouts = {"connect": 0.3, "read": 0.3, "pool": None}
-    monkeypatch.setattr("tokenbalance.upstream._TIMEOUTS", timeouts)
+    monkeypatch.setattr("tokenbalance.upstream.dialing.CONNECT_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("tokenbalance.upstream.connections.READ_TIMEOUT_S", 0.3)
 
 
 # --- no answer: 502 or 504, and free ------------------------------------------------------------
@@ -215,20 +196,11 @@ async def listening(answer: bytes | None, tls: ssl.SSLContext | None = None) -> 
         server.close()
 
 
-def tls_of_nobody(folder: Path) -> ssl.SSLContext:
-    """A certificate that no authority has signed."""
-    file = folder / "certificate.pem"
-    file.write_text(CERTIFICATE, "ascii")
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(file)
-    return context
-
-
 async def test_a_certificate_that_nobody_signed_is_a_502_and_nothing_is_sent(
     dsn: str, pool: Pool, holder: Holder, tmp_path: Path
 ) -> None:
     async with (
-        listening(OK_HEAD + b"content-length: 2\r\n\r\n{}", tls_of_nobody(tmp_path)) as port,
+        listening(OK_HEAD + b"content-length: 2\r\n\r\n{}", server_context(tmp_path)) as port,
         serving(dsn, f"https://127.0.0.1:{port}/v1") as url,
         httpx2.AsyncClient(base_url=url) as http,
     ):
@@ -315,6 +287,7 @@ async def test_what_is_no_http_answer_is_a_502_and_free(
 BROKEN_HEADS = {
     "half a status line": b"HTTP/1.1 2",
     "half a status line of HTTP/1.0": b"HTTP/1.0 2",
+    "half a status line behind an interim answer": b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 2",
     "an unfinished head": OK_HEAD,
     "an endless status line": b"HTTP/1.1 200 " + b"O" * MEGABYTE,
     "an endless header": OK_HEAD + b"x-endless: " + b"x" * MEGABYTE,

@@ -6,20 +6,23 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
+import pytest
+
+from tests.support import postgres
 from tests.support.books import create_holder, end_leases, placed
 from tests.support.people import People
 from tests.support.product import serving
+from tokenbalance.database.connections import open_sessions
 from tokenbalance.ledger import audit
 from tokenbalance.ledger.book import Book
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, AsyncIterator
     from pathlib import Path
-
-    import pytest
 
     from tests.support.people import Pages
     from tokenbalance.database.connections import Pool, Sessions
+    from tokenbalance.database.embedded import EmbeddedPostgres
 
 CARD = """
 unpriced = "{unpriced}"
@@ -38,6 +41,20 @@ input = 2.5
 output = 10
 """
 DEFAULT = "[default]\ninput = 1\noutput = 1"
+
+
+@pytest.fixture
+async def dsn(cluster: EmbeddedPostgres, template: str) -> AsyncIterator[str]:
+    """Books that no other product answers for: the page counts them."""
+    dsn = await postgres.clone(cluster, template)
+    yield dsn
+    await postgres.drop(cluster, dsn)
+
+
+@pytest.fixture
+async def sessions(dsn: str) -> AsyncIterator[Sessions]:
+    async with open_sessions(dsn) as sessions:
+        yield sessions
 
 
 @asynccontextmanager

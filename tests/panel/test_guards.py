@@ -280,7 +280,10 @@ async def test_errors_on_pages_are_pages(people: People, pool: Pool) -> None:
         assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
         # What fails inside is told nobody.
         await pool.execute("ALTER TABLE accounts RENAME COLUMN overdraft TO gone")
-        answer = await pages.get("/account")
+        try:
+            answer = await pages.get("/account")
+        finally:  # The database is other tests' too.
+            await pool.execute("ALTER TABLE accounts RENAME COLUMN gone TO overdraft")
         assert answer.status_code in {500, 503}
         assert "overdraft" not in answer.text
         assert answer.text.startswith("<!doctype html>")

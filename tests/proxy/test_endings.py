@@ -166,9 +166,7 @@ async def test_an_upstream_that_is_silent_for_too_long_is_a_504_and_free(
     upstream: ScriptedUpstream,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(
-        "tokenbalance.upstream._TIMEOUTS", {"connect": 1.0, "read": 0.2, "pool": None}
-    )
+    monkeypatch.setattr("tokenbalance.upstream.connections.READ_TIMEOUT_S", 0.2)
     holder = await create_holder(pool, 1000)
     gate = Gate()
     upstream.script(Answer(head_gate=gate))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 import tempfile
 from contextlib import asynccontextmanager
@@ -52,17 +51,18 @@ async def serving(dsn: str, upstream_url: str | None, **settings: Any) -> AsyncG
 @asynccontextmanager
 async def _serving(app: FastAPI) -> AsyncGenerator[str]:
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
-    server = Server(build_config(lambda: app))  # pyright: ignore[reportArgumentType]
-    running = asyncio.create_task(server.serve(sockets=[listener]))
-    while not server.started:
-        if running.done():
-            running.result()
-            msg = "the server stopped before it was ready"
-            raise RuntimeError(msg)
-        await asyncio.sleep(0.005)
+    config = build_config(lambda: app)  # pyright: ignore[reportArgumentType]
+    config.load()
+    server = Server(config)
+    server.lifespan = config.lifespan_class(config)
+    # Not `serve()`, which looks ten times a second whether it is to stop, and takes the signals
+    # that are meant for whoever runs the tests.
+    await server.startup(sockets=[listener])
+    if not server.started:
+        msg = "the server stopped before it was ready"
+        raise RuntimeError(msg)
+    _ = await server.on_tick(0)  # which knows the date
     try:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
     finally:
-        server.should_exit = True
-        await running
-        listener.close()
+        await server.shutdown(sockets=[listener])

@@ -229,6 +229,19 @@ class ScriptedUpstream:
         """Answer every request that has no scripted answer with this; None: the sandbox again."""
         self._always = answer
 
+    def forget(self) -> None:
+        """Begin anew: nothing was asked yet, and nothing is scripted.
+
+        Raises:
+            BaseException: the first failure in here, as at the end.
+        """
+        errors = [*self.errors]
+        for kept in (self.requests, self.errors, self._scripts):
+            kept.clear()
+        self._always = None
+        if errors:
+            raise errors[0]
+
     async def until(self, condition: Callable[[], bool], timeout_s: float = _WAIT_S) -> None:
         """Wait until the condition holds; it is looked at when a request arrives or ends.
 

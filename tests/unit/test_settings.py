@@ -40,3 +40,37 @@ def test_durations_may_be_fractions_and_two_of_them_nothing(
     settings = load_settings()
     durations = (settings.hold_wait_s, settings.lease_s, settings.sweep_s, settings.shutdown_s)
     assert durations == (0, 1, 0.1, 0)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "proxy.example:3128",
+        "socks5://proxy.example:1080",
+        "http://",
+        "http://user:hidden@proxy.example:port",
+        "http://proxy.example/path",
+        "http://proxy.example:3128?hidden",
+        "http://proxy.example:0",
+    ],
+)
+def test_a_proxy_that_is_none_is_refused_by_its_name_and_never_shown(
+    value: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TOKENBALANCE_UPSTREAM_PROXY", value)
+    with pytest.raises(SettingsError, match=r"^TOKENBALANCE_UPSTREAM_PROXY: ") as refusal:
+        load_settings()
+    assert "hidden" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("value", ["http://proxy:3128", "https://user:hidden@[::1]:443/"])
+def test_a_proxy_may_have_credentials_and_they_are_not_shown(
+    value: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TOKENBALANCE_UPSTREAM_PROXY", value)
+    settings = load_settings()
+    assert settings.upstream_proxy is not None
+    assert settings.upstream_proxy.get_secret_value() == value
+    assert "hidden" not in repr(settings)

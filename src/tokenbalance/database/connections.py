@@ -121,6 +121,8 @@ class Pool:
 
     def __init__(self, connections: asyncpg.Pool[asyncpg.Record]) -> None:
         self._connections = connections
+        self._free = connections.get_max_size()
+        """How many more may be borrowed at once."""
         self._answers = 0
         self._abandoned: set[asyncio.Task[None]] = set()
 
@@ -155,14 +157,18 @@ class Pool:
 
         The deadline is for getting it: whoever borrows it sets those of the statements.
         """
-        async with asyncio.timeout(deadline_s):
-            session = await self._connections.acquire()
+        self._free -= 1
         try:
-            yield session
-        except BaseException as error:
-            await self._give_back_after(error, session)
-            raise
-        await self._connections.release(session)
+            async with asyncio.timeout(deadline_s):
+                session = await self._connections.acquire()
+            try:
+                yield session
+            except BaseException as error:
+                await self._give_back_after(error, session)
+                raise
+            await self._connections.release(session)
+        finally:
+            self._free += 1
 
     async def close(self) -> None:
         """Wait for the statements under way, but not for long, and close every connection."""
@@ -173,6 +179,7 @@ class Pool:
 
     async def _run(self, statement: Callable[[Borrowed], Awaitable[T]], deadline_s: float) -> T:
         answers = self._answers
+        self._free -= 1
         try:
             async with asyncio.timeout(deadline_s) as limit:
                 session = await self._acquire(limit, deadline_s)
@@ -181,17 +188,21 @@ class Pool:
                 except BaseException as error:
                     await self._give_back_after(error, session)
                     raise
+            self._answers += 1
+            await self._connections.release(session)
         except TimeoutError:
             # A lock may be waited for; but when nobody was answered, no connection is trusted.
             if self._answers == answers:
                 await self._connections.expire_connections()
             raise
-        self._answers += 1
-        await self._connections.release(session)
+        finally:
+            self._free += 1
         return answer
 
     async def _acquire(self, limit: asyncio.Timeout, deadline_s: float) -> Borrowed:
         """Wait for a free connection, for as long as those that are busy get their answers."""
+        if self._free >= 0:
+            return await self._connections.acquire()
         loop = asyncio.get_running_loop()
         patience_ends = loop.time() + BUSY_S
         answers = self._answers

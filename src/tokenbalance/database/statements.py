@@ -1,8 +1,13 @@
 """The SQL of the request path, written out and named, and nothing else.
 
-Each statement is one transaction, on one account but for those that renew and look. `accounts` is
-always locked by the UPDATE of its one row, and a hold's row before it, so that two ends can never
-wait for each other.
+Each statement is one transaction. One that waits for a lock is about one account: it locks a hold's
+row, then the account's, so that two ends can never wait for each other. One that is about several
+accounts waits for no lock at all: it leaves out what is locked, and tells what it did.
+
+The items of a statement for many have a LIMIT that limits nothing: of how many there may be the
+planner takes a tenth then, one, and so looks each up by its key, in a plan that it makes once. Else
+it plans anew for every length, which takes longer than to run, or reads a whole table that was
+small when it made its plan.
 """
 
 from typing import Final
@@ -11,26 +16,31 @@ WHICH_BOOKS: Final = """
 SELECT id FROM books
 """
 
-FIND_CALLER: Final = """
--- $1 SHA-256 of the secret
+FIND_CALLERS: Final = """
+-- $1 SHA-256 of the secrets
 SELECT a.user_id, k.account_id, k.id AS key_id,
        a.balance - a.held + a.overdraft AS available, u.is_superuser,
-       k.kind = 'sign-in' AS signed_in, k.last_used_at
-  FROM api_keys k
+       k.kind = 'sign-in' AS signed_in, k.last_used_at, k.secret_sha256
+  FROM (SELECT DISTINCT * FROM unnest($1::bytea[]) LIMIT (SELECT cardinality($1))) asked (secret)
+  JOIN api_keys k ON k.secret_sha256 = asked.secret
   JOIN accounts a ON a.id = k.account_id
   JOIN users u ON u.id = a.user_id
- WHERE k.secret_sha256 = $1
-   AND k.revoked_at IS NULL
+ WHERE k.revoked_at IS NULL
    AND (k.expires_at IS NULL OR k.expires_at > now())
    AND u.is_active
 """
 
-TOUCH_KEY: Final = """
--- $1 key
+TOUCH_KEYS: Final = """
+-- $1 keys
 -- A key that somebody is changing right now is not waited for: the next request will do.
-UPDATE api_keys
+UPDATE api_keys k
    SET last_used_at = now()
- WHERE id = (SELECT id FROM api_keys WHERE id = $1 FOR NO KEY UPDATE SKIP LOCKED)
+  FROM (SELECT id
+          FROM api_keys
+         WHERE id = ANY ($1::bigint[])
+           FOR NO KEY UPDATE SKIP LOCKED) free,
+       (SELECT set_config('synchronous_commit', 'off', true)) relaxed
+ WHERE k.id = free.id
 """
 
 PLACE: Final = """
@@ -59,6 +69,57 @@ SELECT $1, $2, $3, amount, $6, $7, $8, now() + make_interval(secs => $9), $8, $1
   FROM account
 RETURNING amount
 """
+
+_PLACE_MANY: Final = """
+-- $1 accounts, $2 requests, $3 keys, $4 wanted, $5 minima, $6 endpoints, $7 models,
+-- $8 known inputs, $9 estimated outputs, $10 rates or nulls, $11 lease in seconds
+-- As PLACE for those who have no position among the waiters: of each account, in order, as many as
+-- fit whole. None of them is capped then, and each account's row is written once. Who is left out,
+-- for whichever reason, is PLACE's.
+WITH item AS (
+    SELECT *
+      FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[],
+                  $7::text[], $8::bigint[], $9::bigint[], $10::text[])
+           WITH ORDINALITY AS item (account_id, request_id, key_id, wanted, minimum, endpoint,
+                                    model, known_input, estimated_output, rates, number)
+     LIMIT (SELECT cardinality($1))
+), account AS (
+    SELECT item.*, a.balance + a.overdraft - a.held - coalesce(w.wanted, 0) AS available
+      FROM item
+      JOIN accounts a ON a.id = item.account_id
+      JOIN api_keys k ON k.id = item.key_id
+      LEFT JOIN (SELECT account_id, sum(wanted) AS wanted
+                   FROM waiters
+                  WHERE alive_until > now()
+                  GROUP BY account_id) w ON w.account_id = item.account_id
+       FOR NO KEY UPDATE OF a{or_skip}
+       -- The foreign key would wait for one whose secret is being changed.
+       FOR KEY SHARE OF k SKIP LOCKED
+), claim AS (
+    SELECT *, sum(wanted) OVER (PARTITION BY account_id ORDER BY number) AS up_to FROM account
+), placed AS (
+    INSERT INTO holds
+           (account_id, request_id, key_id, amount, endpoint, model, known_input, lease_until,
+            estimated_input, estimated_output, rates)
+    SELECT account_id, request_id, key_id, wanted, endpoint, model, known_input,
+           now() + make_interval(secs => $11), known_input, estimated_output, rates::jsonb
+      FROM claim
+     WHERE up_to <= available AND wanted >= minimum
+     ORDER BY number
+    ON CONFLICT (account_id, request_id) DO NOTHING
+    RETURNING account_id, request_id, amount
+), reserved AS (
+    UPDATE accounts
+       SET held = held + amount
+      FROM (SELECT account_id, sum(amount)::bigint AS amount FROM placed GROUP BY account_id) p
+     WHERE id = account_id
+)
+SELECT account_id, request_id, amount FROM placed
+"""
+
+PLACE_MANY: Final = _PLACE_MANY.format(or_skip=" SKIP LOCKED")
+
+PLACE_MANY_OF_ONE: Final = _PLACE_MANY.format(or_skip="")
 
 FUNDS: Final = """
 -- $1 account
@@ -106,6 +167,70 @@ SELECT balance, held FROM account
 """
 
 SETTLE: Final = _CHARGE.format(state="settled", only_if="", actor="proxy", note="")
+
+_SETTLE_MANY: Final = """
+-- $1 accounts, $2 requests, $3 charges, $4 estimated,
+-- $5..$13 input, cached input, output, reasoning, audio input, audio output, image input,
+-- image output, total
+-- As SETTLE: the compare-and-set of each hold, then each account's row, once, then the entries, in
+-- order. What is locked or not open, or asked for twice, is SETTLE's.
+WITH item AS (
+    SELECT *
+      FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::boolean[], $5::bigint[], $6::bigint[],
+                  $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[],
+                  $12::bigint[], $13::bigint[])
+           WITH ORDINALITY AS item (account_id, request_id, charge, estimated, input, cached_input,
+                                    output, reasoning, audio_input, audio_output, image_input,
+                                    image_output, total, number)
+     LIMIT (SELECT cardinality($1))
+), hold AS (
+    SELECT item.*, a.balance, a.held
+      FROM item
+      JOIN holds h ON h.account_id = item.account_id AND h.request_id = item.request_id
+      -- Not by the mere account: all of its open holds would be looked at for each.
+      JOIN accounts a ON a.id = h.account_id + 0
+     WHERE h.state = 'open'
+       FOR NO KEY UPDATE OF h SKIP LOCKED
+       FOR NO KEY UPDATE OF a{or_skip}
+), ended AS (
+    UPDATE holds h
+       SET state = 'settled', ended_at = now()
+      FROM hold
+     WHERE h.account_id = hold.account_id AND h.request_id = hold.request_id AND h.state = 'open'
+    RETURNING hold.*, h.amount
+), charged AS (
+    SELECT *, balance - (sum(charge) OVER up_to)::bigint AS balance_after,
+           held - (sum(amount) OVER (PARTITION BY account_id))::bigint AS held_after
+      FROM ended
+    WINDOW up_to AS (PARTITION BY account_id ORDER BY number)
+), account AS (
+    UPDATE accounts
+       SET balance = balance - charge, held = held - amount
+      FROM (SELECT account_id, sum(charge)::bigint AS charge, sum(amount)::bigint AS amount
+              FROM ended
+             GROUP BY account_id) e
+     WHERE id = account_id
+), entry AS (
+    INSERT INTO ledger_entries
+           (account_id, kind, amount, balance_after, request_id, actor, note, estimated)
+    SELECT account_id, 'charge', -charge, balance_after, request_id, 'proxy', '', estimated
+      FROM charged
+     ORDER BY number
+), record AS (
+    INSERT INTO usage
+           (account_id, request_id, charge, estimated, input, cached_input, output, reasoning,
+            audio_input, audio_output, image_input, image_output, total, overrun)
+    SELECT account_id, request_id, charge, estimated, input, cached_input, output, reasoning,
+           audio_input, audio_output, image_input, image_output, total,
+           greatest(charge - amount, 0)
+      FROM charged
+)
+SELECT number, balance_after, held_after FROM charged
+"""
+
+SETTLE_MANY: Final = _SETTLE_MANY.format(or_skip=" SKIP LOCKED")
+
+SETTLE_MANY_OF_ONE: Final = _SETTLE_MANY.format(or_skip="")
 
 EXPIRE: Final = _CHARGE.format(
     state="expired",
@@ -183,12 +308,20 @@ ON CONFLICT (account_id, request_id) DO NOTHING
 RENEW: Final = """
 -- $1 accounts, $2 requests, $3 known inputs or nulls, $4 known outputs or nulls,
 -- $5 lease in seconds
+-- Those that are being ended right now need no lease any more. Nothing waits for the disk: a lease
+-- that is lost in a crash of the database is renewed before anybody may end its hold.
+WITH k AS (
+    SELECT k.*
+      FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[])
+           AS k (account_id, request_id, input, output)
+      JOIN holds h ON h.account_id = k.account_id AND h.request_id = k.request_id
+       FOR NO KEY UPDATE OF h SKIP LOCKED
+)
 UPDATE holds
    SET lease_until = now() + make_interval(secs => $5),
        known_input = coalesce(k.input, known_input),
        known_output = coalesce(k.output, known_output)
-  FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[])
-       AS k (account_id, request_id, input, output)
+  FROM k, (SELECT set_config('synchronous_commit', 'off', true)) relaxed
  WHERE holds.account_id = k.account_id AND holds.request_id = k.request_id
    AND state = 'open'
 """

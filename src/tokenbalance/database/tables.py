@@ -182,7 +182,7 @@ class HoldRecord(Base):
         Index(
             "ix_holds_open",
             "account_id",
-            "created_at",
+            "request_id",
             postgresql_where=text("state = 'open'"),
         ),
         # Of every account at once: ids sort by time.

@@ -1,4 +1,4 @@
-"""The book of holds: place, and the four ends. Each is one statement and one commit.
+"""The book of holds: place, and the four ends. Each is committed when it is answered.
 
     place ---> open ---> settled    the charge of what was used
                     |--> voided     nothing was used
@@ -6,8 +6,9 @@
                            `-- correct: the true usage turned up, the difference is entered
 
 Every end is a compare-and-set on the hold's state, so each can be tried again at any time: when an
-answer was lost, by another process, from a journal. Knows accounts and credits; must never know of
-HTTP, and never check before it acts.
+answer was lost, by another process, from a journal. What many ask for at the same time shares a
+statement and its commit (`placements`, `settlements`). Knows accounts and credits; must never know
+of HTTP, and never check before it acts.
 """
 
 from __future__ import annotations
@@ -18,7 +19,10 @@ from typing import TYPE_CHECKING, Final, cast
 import asyncpg
 
 from tokenbalance.database import statements
-from tokenbalance.ledger.rates import charge_for, stored_rates
+from tokenbalance.database.batches import BATCH_MAX
+from tokenbalance.ledger.placements import Placement, Placements
+from tokenbalance.ledger.rates import stored_rates
+from tokenbalance.ledger.settlements import Settlement, Settlements
 from tokenbalance.model import Charge, Hold, Usage
 
 if TYPE_CHECKING:
@@ -74,8 +78,11 @@ class Book:
     Raises what asyncpg raises; `database.connections.UNAVAILABLE` says which of it may pass.
     """
 
-    def __init__(self, pool: Pool, lease_s: float = LEASE_S) -> None:
+    def __init__(self, pool: Pool, lease_s: float = LEASE_S, *, batch_max: int = BATCH_MAX) -> None:
+        """Take a pool, and how many requests at most share a statement; 1: none ever do."""
         self._pool = pool
+        self._placements = Placements(pool, lease_s, batch_max)
+        self._settlements = Settlements(pool, batch_max)
         self.lease_s = lease_s
         """How long a hold outlives the last sign of life of its process."""
         self.on_release: Callable[[int], None] | None = None
@@ -105,25 +112,10 @@ class Book:
             The hold, or None when it does not fit at this moment.
 
         """
-        row = await self._pool.fetchrow(
-            statements.PLACE,
-            caller.account_id,
-            purpose.request_id,
-            caller.key_id,
-            claim.wanted,
-            claim.minimum,
-            purpose.endpoint,
-            purpose.model,
-            claim.known_input,
-            self.lease_s,
-            position,
-            claim.estimated_output,
-            None if purpose.rates is None else purpose.rates.text,
-        )
-        if row is None:
-            return None
-        (amount,) = cast("tuple[int]", tuple(row))
-        return Hold(purpose.request_id, caller.account_id, amount, purpose.rates)
+        placement = Placement(caller, purpose, claim)
+        if position is not None:
+            return await self._placements.place_alone(placement, position)
+        return await self._placements.place(placement)
 
     async def funds(self, account_id: int) -> Funds:
         """Read what an account has, for telling people; never for deciding."""
@@ -138,14 +130,14 @@ class Book:
         """End a hold with the charge for what was used, or correct that of an expired one.
 
         Returns:
-            The charge; None when the hold was voided before, and nothing changed. A hold that was
-            settled before keeps the charge it has.
+            The charge, with the balance right after it; None when the hold was voided before, and
+            nothing changed. A hold that was settled before keeps the charge it has.
 
         Raises:
             UnknownHold: it was never placed.
 
         """
-        charge = await self._charge(statements.SETTLE, hold, usage)
+        charge = await self._settlements.settle(Settlement.of(hold, usage))
         if charge is not None:
             self._released(hold.account_id)
             self._charged(hold, usage, charge, expired=False)
@@ -259,28 +251,7 @@ class Book:
     async def _charge(
         self, statement: str, hold: Hold, usage: Usage, *more: object
     ) -> Charge | None:
-        amount = charge_for(usage, hold.rates)
-        row = await self._pool.fetchrow(
-            statement,
-            hold.account_id,
-            hold.request_id,
-            amount,
-            usage.estimated,
-            usage.input,
-            usage.cached_input,
-            usage.output,
-            usage.reasoning,
-            usage.audio_input,
-            usage.audio_output,
-            usage.image_input,
-            usage.image_output,
-            usage.total,
-            *more,
-        )
-        if row is None:
-            return None
-        balance, held = cast("tuple[int, int]", tuple(row))
-        return Charge(amount, balance, held)
+        return await self._settlements.charge(statement, Settlement.of(hold, usage), *more)
 
     async def _ended(self, hold: Hold) -> Charge | None:
         row = await self._pool.fetchrow(statements.ENDED, hold.account_id, hold.request_id)

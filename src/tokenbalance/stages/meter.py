@@ -52,9 +52,11 @@ final one of /responses (which repeats the whole answer and the whole instructio
 passes without being hidden; but its last TAIL bytes are searched for usage, and if it is the
 final one they are withheld, so that even there nobody has the answer before it is charged.
 
-Speed: nothing is parsed that a byte search can dismiss. Bytes that are whole events without any
-of the words that matter are returned as they came, the same object. A word that matters may also
-stand in the text of an answer, which costs one needless parse.
+Speed: nothing is parsed that a byte search can dismiss. All whole events of a read are looked at
+together, whatever stands before and after them; without any of the words that matter they go on
+together, usually as the same object. Where there is such a word its event is found by halving,
+and only that one is parsed. The word may also stand in the text of an answer, which costs one
+needless parse.
 
 The text of the answer is collected as raw JSON string bodies, to be counted if no usage comes.
 """
@@ -62,12 +64,11 @@ The text of the answer is collected as raw JSON string bodies, to be counted if 
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
-import orjson
-
-from tokenbalance.events import BOM, data_lines, event_name, without_usage
+from tokenbalance.events import BOM, document_of
 from tokenbalance.relayed_text import STRING_BODY, RelayedText, output_texts
+from tokenbalance.stream_report import StreamReport, lacks_only_its_end
 from tokenbalance.usage import read_usage, trailing_usage
 
 if TYPE_CHECKING:
@@ -79,7 +80,6 @@ TAIL = 64 * 1024
 HEAD = 4 * 1024
 """How far into an incomplete event its beginning is looked for."""
 
-_FINAL_TYPES = frozenset({"response.completed", "response.incomplete", "response.failed"})
 _WHOLE_EVENTS = (b"\n\n", b"\r\n\r\n")
 
 # A line ends with CRLF, LF or CR; the atomic group keeps CRLF from counting as two.
@@ -101,22 +101,22 @@ class JsonMeter:
     Up to DOCUMENT_MAX bytes are kept; of a longer one only the end, where the usage is.
     """
 
-    __slots__ = ("_body", "_text", "_whole", "usage")
+    __slots__ = ("_body", "_text", "usage")
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
         """What the document reports; None until `finish`, or when it reports nothing valid."""
         self._body = bytearray()
-        self._whole = True
-        self._text = RelayedText()
+        # What was collected of a body that is too long to be kept whole.
+        self._text: RelayedText | None = None
 
     def feed(self, data: bytes) -> None:
         """Watch the next bytes of the body."""
         self._body += data
-        if self._whole and len(self._body) > DOCUMENT_MAX:
+        if self._text is None and len(self._body) > DOCUMENT_MAX:
+            self._text = RelayedText()
             self._text.collect(bytes(self._body))
-            self._whole = False
-        if not self._whole and len(self._body) > 2 * TAIL:
+        if self._text is not None and len(self._body) > 2 * TAIL:
             del self._body[:-TAIL]
 
     def finish(self) -> None:
@@ -124,7 +124,7 @@ class JsonMeter:
         found = trailing_usage(bytes(self._body[-TAIL:]))
         if found is not None:
             self.usage = read_usage(found[1].get("usage"))
-        elif self._whole:
+        elif self._text is None:
             self.usage = read_usage(self._document().get("usage"))
 
     def relayed_text(self) -> str:
@@ -133,7 +133,7 @@ class JsonMeter:
         Of a body longer than DOCUMENT_MAX, or one that is no JSON (broken off), what looks like
         output text.
         """
-        if not self._whole:
+        if self._text is not None:
             return self._text.joined()
         document = self._document()
         if document:
@@ -144,7 +144,7 @@ class JsonMeter:
         return text.joined()
 
     def _document(self) -> Document:
-        return _document(bytes(self._body).removeprefix(BOM))
+        return document_of(bytes(self._body).removeprefix(BOM))
 
 
 class StreamMeter:
@@ -158,33 +158,17 @@ class StreamMeter:
         "_hide_usage",
         "_idle",
         "_overlong",
+        "_report",
         "_scanned",
         "_sent",
-        "_settled",
-        "_text",
         "_undecided",
         "_withheld",
-        "ended",
-        "failed",
-        "usage",
-        "withholding",
     )
 
     def __init__(self, *, hide_usage: bool) -> None:
-        self.usage: Usage | None = None
-        """The greatest valid usage seen so far."""
-        self.ended = False
-        """The terminal event was seen completely: settle and `take`, nothing that matters follows.
-        """
-        self.failed = False
-        """The upstream reported an error inside the stream, or that the response failed."""
-        self.withholding = False
-        """Bytes are kept back until the charge is committed."""
-
         self._hide_usage = hide_usage
-        self._settled = False
+        self._report = StreamReport(hide_usage=hide_usage)
         self._withheld = bytearray()
-        self._text = RelayedText()
 
         # The incomplete event: all its bytes (the last ones, when it is overlong), how many of
         # them were sent on, and how many were already searched for its end.
@@ -200,22 +184,43 @@ class StreamMeter:
         # Nothing of the above is in the way of passing whole events on as they come.
         self._idle = True
 
+    @property
+    def usage(self) -> Usage | None:
+        """The greatest valid usage seen so far."""
+        return self._report.usage
+
+    @property
+    def ended(self) -> bool:
+        """The terminal event was seen completely: settle and `take`.
+
+        Nothing that matters follows.
+        """
+        return self._report.ended
+
+    @property
+    def failed(self) -> bool:
+        """The upstream reported an error inside the stream, or that the response failed."""
+        return self._report.failed
+
+    @property
+    def withholding(self) -> bool:
+        """Bytes are kept back until the charge is committed."""
+        return self._report.withholding
+
     def feed(self, data: bytes) -> bytes:
         """Take the upstream's next bytes; return what may go on to the client now."""
-        if self._settled and not self._hide_usage:
+        if self._report.settled and not self._hide_usage:
             return data
-        if self._idle and data.endswith(_WHOLE_EVENTS):
-            if not _may_matter(data, nulls=self._hide_usage):
-                self._text.collect(data)
-                return data
-            if _is_plainly_cut(data):
-                return self._read_plain_events(data)
-        self._buffer += data
+        whole = self._idle and data.endswith(_WHOLE_EVENTS)
+        plain = self._report.read_plain(data) if whole else None
+        if plain is not None:
+            return plain
         out: list[bytes] = []
-        self._read_whole_events(out)
-        if self._buffer:
-            self._read_incomplete_event(out)
-        self._idle = not (self._buffer or self.withholding or self._hid_after_cr)
+        if whole:
+            self._narrow_down(data, out)
+        else:
+            self._read_cut_events(data, out)
+        self._idle = not (self._buffer or self._report.withholding or self._hid_after_cr)
         return b"".join(out)
 
     def take(self) -> bytes:
@@ -224,10 +229,8 @@ class StreamMeter:
         Later bytes pass straight through; hidden usage stays hidden, for which the end of an
         event that is still incomplete is waited for.
         """
-        self._settled = True
-        self.withholding = False
-        released = bytes(self._withheld)
-        self._withheld.clear()
+        self._report.settled = True
+        released = self.release()
         if not self._hide_usage:
             released += bytes(self._buffer[self._sent :])
             self._buffer.clear()
@@ -235,7 +238,7 @@ class StreamMeter:
 
     def release(self) -> bytes:
         """Release what is withheld although nothing was charged, and go on watching."""
-        self.withholding = False
+        self._report.withholding = False
         released = bytes(self._withheld)
         self._withheld.clear()
         return released
@@ -260,10 +263,10 @@ class StreamMeter:
         released = bytes(self._withheld)
         self._withheld.clear()
         begun = self._sent > 0
-        if _lacks_only_its_end(bytes(self._buffer)):
+        if lacks_only_its_end(bytes(self._buffer)):
             self._end_event(len(self._buffer), [])
         else:
-            self._text.collect(bytes(self._buffer))
+            self._report.text.collect(bytes(self._buffer))
             self._buffer.clear()
         if begun:
             return released + b"\n\n"
@@ -271,17 +274,41 @@ class StreamMeter:
 
     def relayed_text(self) -> str:
         """Return the output text so far, for counting when usage is missing."""
-        return self._text.joined()
+        return self._report.text.joined()
 
-    # Framing
+    def _read_cut_events(self, data: bytes, out: list[bytes]) -> None:
+        """Read the end of an event, whole ones, and the beginning of one; any may be missing."""
+        if not self._idle:
+            rest, blank_line, data = data.partition(b"\n\n")
+            self._read_one_by_one(rest + blank_line, out)
+        whole, blank_line, begun = data.rpartition(b"\n\n")
+        if blank_line:
+            self._read_events(whole + blank_line, out)
+        if begun:
+            self._read_one_by_one(begun, out)
 
-    def _read_plain_events(self, data: bytes) -> bytes:
-        # The usual case of the general one below, several times as fast.
-        out: list[bytes] = []
-        for event in data[:-2].split(b"\n\n"):
-            self._emit(self._read_event(event + b"\n\n"), out)
-        self._idle = not self.withholding
-        return b"".join(out)
+    def _read_events(self, events: bytes, out: list[bytes]) -> None:
+        """Read whole events, with none before them that is incomplete."""
+        plain = self._report.read_plain(events)
+        if plain is not None:
+            out.append(plain)
+        else:
+            self._narrow_down(events, out)
+
+    def _narrow_down(self, events: bytes, out: list[bytes]) -> None:
+        """Find the event that matters by halving; the halves without one go on as they are."""
+        middle = 0 if self._report.withholding else _middle(events)
+        if middle:
+            self._read_events(events[:middle], out)
+            self._read_events(events[middle:], out)
+        else:
+            self._read_one_by_one(events, out)
+
+    def _read_one_by_one(self, data: bytes, out: list[bytes]) -> None:
+        self._buffer += data
+        self._read_whole_events(out)
+        if self._buffer:
+            self._read_incomplete_event(out)
 
     def _read_whole_events(self, out: list[bytes]) -> None:
         while self._buffer:
@@ -322,9 +349,9 @@ class StreamMeter:
         sent, overlong = self._sent, self._overlong
         del self._buffer[:end]
         if overlong:
-            self._read_end_of_overlong(event)
+            self._report.read_end(event, self._final_type)
         else:
-            kept = self._read_event(event)
+            kept = self._report.read(event)
             self._hid_after_cr = not kept and not self._buffer and event.endswith(b"\r")
             event = kept
         self._emit(event[sent:], out)
@@ -351,11 +378,11 @@ class StreamMeter:
             if final is not None and len(self._buffer) <= DOCUMENT_MAX:
                 return
             self._overlong = True
-            self._text.collect(bytes(self._buffer))
+            self._report.text.collect(bytes(self._buffer))
         self._let_overlong_pass(out)
 
     def _let_overlong_pass(self, out: list[bytes]) -> None:
-        kept = TAIL if self._final_type and not self._settled else 0
+        kept = TAIL if self._final_type and not self._report.settled else 0
         self._send_up_to(len(self._buffer) - kept, out)
         surplus = len(self._buffer) - TAIL
         if surplus > 0:
@@ -369,108 +396,23 @@ class StreamMeter:
             self._sent = end
 
     def _emit(self, piece: bytes, out: list[bytes]) -> None:
-        if self.withholding:
+        report = self._report
+        if report.withholding:
             self._withheld += piece
-            if self.ended or len(self._withheld) <= DOCUMENT_MAX:
+            if report.ended or len(self._withheld) <= DOCUMENT_MAX:
                 return
             # A server that goes on and on after its usage: it cannot be waited for.
-            self.withholding, piece = False, b""
+            report.withholding, piece = False, b""
         if self._withheld:
             out.append(bytes(self._withheld))
             self._withheld.clear()
         out.append(piece)
 
-    # Meaning
 
-    def _read_event(self, event: bytes) -> bytes:
-        """Note what a complete event says; return what of it may go on."""
-        self._text.collect(event)
-        if not (self.withholding or _may_matter(event, nulls=self._hide_usage)):
-            return event
-        lines = data_lines(event)
-        data = b"\n".join([event[start:end] for start, end in lines])
-        if data.strip() == b"[DONE]":
-            self._end(failed=False)
-            return event
-        document = _document(data)
-        self._note(document, event_name(event))
-        if self._hide_usage and "usage" in document:
-            return without_usage(event, data, lines, document)
-        return event
-
-    def _note(self, document: Document, name: str) -> None:
-        self._note_usage(document.get("usage"))
-        kind = document.get("type")
-        if document.get("error") or "error" in (kind, name):
-            self._end(failed=True)
-        elif document.get("choices"):
-            self.withholding = self.withholding and self.ended
-        elif isinstance(document.get("usage"), dict):
-            self.withholding = not self._settled
-        self._note_response(document.get("response"), kind if isinstance(kind, str) else name)
-
-    def _note_response(self, response: Json, kind: str) -> None:
-        if isinstance(response, dict):
-            self._note_usage(response.get("usage"))
-        if kind in _FINAL_TYPES:
-            self._end(failed=kind == "response.failed")
-
-    def _note_usage(self, value: Json) -> None:
-        usage = read_usage(value) if value is not None else None
-        if usage is not None and (self.usage is None or usage.total >= self.usage.total):
-            self.usage = usage
-
-    def _end(self, *, failed: bool) -> None:
-        self.ended = True
-        self.failed = self.failed or failed
-        self.withholding = not self._settled
-
-    def _read_end_of_overlong(self, tail: bytes) -> None:
-        for opening in (b"{", b'{"response":{'):
-            found = trailing_usage(tail, opening)
-            if found is not None:
-                self._note(found[1], "")
-        if self._final_type:
-            self._end(failed=self._final_type == "response.failed")
-
-
-def _may_matter(data: bytes, *, nulls: bool) -> bool:
-    """Whether `data` holds a word that an event with a meaning for the meter must hold.
-
-    `nulls` is whether `"usage":null` is such a word.
-    """
-    find = data.rfind  # a third of the time that `in` takes
-    return (
-        (find(b'"usage"') >= 0 and (nulls or data.count(b'"usage"') != data.count(b'"usage":null')))
-        or find(b"[DONE]") >= 0
-        or find(b"error") >= 0
-        or (
-            find(b"response.") >= 0
-            and (find(b".completed") >= 0 or find(b".incomplete") >= 0 or find(b".failed") >= 0)
-        )
-    )
-
-
-def _lacks_only_its_end(event: bytes) -> bool:
-    """Whether an event that broke off has all of its data."""
-    data = b"\n".join([event[start:end] for start, end in data_lines(event)])
-    return data.strip() == b"[DONE]" or bool(_document(data))
-
-
-def _is_plainly_cut(data: bytes) -> bool:
-    """Whether events (whole ones) are parted by two LFs each and by nothing else."""
-    return (
-        data.find(b"\r") < 0
-        and data.startswith((b"data:", b"event:"))
-        and data.find(b"\n\n\n") < 0
-        and data.find(b"\n\n:") < 0
-    )
-
-
-def _document(data: bytes) -> Document:
-    """Parse an object; anything else is an empty one."""
-    try:
-        value = cast("Json", orjson.loads(data))
-    except orjson.JSONDecodeError:
-        return {}
-    return value if isinstance(value, dict) else {}
+def _middle(events: bytes) -> int:
+    """Where an event begins near the middle of several; 0 when there is only one."""
+    middle = len(events) // 2
+    end = events.find(b"\n\n", middle)
+    if end < 0 or end + 2 == len(events):
+        end = events.rfind(b"\n\n", 0, middle + 1)
+    return end + 2 if end >= 0 else 0

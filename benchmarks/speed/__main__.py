@@ -1,0 +1,163 @@
+"""The product beside others: one table of CPU, latency and memory, with ratios, from one run.
+
+    python -m benchmarks.speed [--only tokenbalance,nginx] [--cases chat,streams] [--rounds 5]
+                               [--seconds 3] [--quick] [--soak 10m]
+
+How it measures, what the columns mean and what must not be compared is in `benchmarks/README.md`.
+Exits with 1 when an answer was not what it should be or the books are wrong; a goal that is missed
+is said in the table.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import signal
+import sys
+import tempfile
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import platformdirs
+
+from benchmarks.speed.cases import GROUPS, IDLE_STREAMS, cases_of
+from benchmarks.speed.cast import STARTERS, Cast
+from benchmarks.speed.goals import missed
+from benchmarks.speed.loads import Loader, LoadFailed
+from benchmarks.speed.machine import cores_for, describe, free_port, raise_open_files
+from benchmarks.speed.measuring import Meter, Wrong
+from benchmarks.speed.programs import NotStarted
+from benchmarks.speed.run import Run
+from benchmarks.speed.soak import duration_s, soak
+from benchmarks.speed.subjects import Unavailable
+from benchmarks.speed.table import table
+from benchmarks.speed.tools import UpstreamSeat, compile_tools
+from benchmarks.verdict import conclude, say
+
+ROUNDS: Final = 5
+ROUND_S: Final = 3.0
+_QUICK_IDLE_STREAMS: Final = 200
+
+
+@dataclass(frozen=True, slots=True)
+class Given:
+    """What was asked for."""
+
+    only: tuple[str, ...]
+    groups: tuple[str, ...]
+    rounds: int
+    seconds: float
+    idle_streams: int
+    soak_s: float | None
+    cache: Path
+
+
+def read_arguments() -> Given:
+    """Read what was asked for; ends the process when it makes no sense."""
+    parser = argparse.ArgumentParser(
+        prog="python -m benchmarks.speed",
+        description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    one_of = "of " + "; ".join(STARTERS)
+    _ = parser.add_argument("--only", help=f"subjects, {one_of}; direct always takes part")
+    _ = parser.add_argument("--cases", help=f"groups of cases, of {', '.join(GROUPS)}")
+    _ = parser.add_argument("--rounds", type=int, default=ROUNDS, help="the medians of so many")
+    _ = parser.add_argument("--seconds", type=float, default=ROUND_S, help="of a round")
+    _ = parser.add_argument("--quick", action="store_true", help="one round of a second: to try")
+    _ = parser.add_argument("--soak", type=duration_s, metavar="10m", help="only a soak, so long")
+    cache = platformdirs.user_cache_path("tokenbalance-benchmarks")
+    _ = parser.add_argument(
+        "--cache", type=Path, default=cache, help="what is installed stays here"
+    )
+    given = parser.parse_args()
+    groups = tuple((given.cases or ",".join(GROUPS)).split(","))
+    if unknown := {*groups} - {*GROUPS}:
+        parser.error(f"no cases are called {', '.join(unknown)}")
+    return Given(
+        only=_subjects(parser, given.only),
+        groups=groups,
+        rounds=1 if given.quick else given.rounds,
+        seconds=1.0 if given.quick else given.seconds,
+        idle_streams=_QUICK_IDLE_STREAMS if given.quick else IDLE_STREAMS,
+        soak_s=given.soak,
+        cache=given.cache.resolve(),
+    )
+
+
+def _subjects(parser: argparse.ArgumentParser, only: str | None) -> tuple[str, ...]:
+    """Find subjects by how their names begin, in whatever case."""
+    if only is None:
+        return tuple(STARTERS)
+    found = {"direct"}
+    for word in only.lower().split(","):
+        named = [name for name in STARTERS if name.lower().startswith(word)]
+        if not named:
+            parser.error(f"no subject is called {word}")
+        found.update(named)
+    return tuple(name for name in STARTERS if name in found)
+
+
+async def measure(given: Given, folder: Path) -> list[str]:
+    """Do what was asked for, and print it; returns what was wrong."""
+    began = time.monotonic()
+    tools = await compile_tools(given.cache)
+    rest = cores_for().rest
+    seat = UpstreamSeat(tools.upstream, free_port(), folder / "upstream", rest)
+    meter = Meter(Loader(tools.load, folder, rest), given.seconds, given.idle_streams)
+    (folder / "subjects").mkdir()
+    async with Cast(given.only, folder / "subjects", given.cache, seat.port) as cast:
+        if given.soak_s is not None:
+            return await soak(seat, cast, meter, given.soak_s)
+        run = Run(seat, cast, meter, given.rounds)
+        try:
+            await run.go_through(cases_of(given.groups))
+        finally:
+            # What was measured before somebody lost patience is of use too.
+            _show(given, run)
+    say(f"all of it took {time.monotonic() - began:.0f} s")
+    return run.breaches
+
+
+def _show(given: Given, run: Run) -> None:
+    say("\n" + "\n".join(table(cases_of(given.groups), run.results)) + "\n")
+    say(f"{describe()}: medians of {given.rounds} rounds of {given.seconds:g} s")
+    if not cores_for().apart:
+        say("there is one core only: subjects and load shared it")
+    if not cores_for(2).apart:
+        say("there is no third core: two workers share theirs with Postgres, load and upstream")
+    for name, reason in run.cast.skipped.items():
+        say(f"{name} was skipped: {reason}")
+    for note in run.notes:
+        say(f"of others: {note}")
+    if goals := missed(run.results):
+        say(f"goals missed: {goals}")
+
+
+async def _measure_until_told(given: Given, folder: Path) -> list[str]:
+    """Let SIGTERM end everything that was started, as Ctrl-C does."""
+    task = asyncio.current_task()
+    assert task
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+    return await measure(given, folder)
+
+
+def main() -> int:
+    """Run the command; returns its exit code."""
+    given = read_arguments()
+    given.cache.mkdir(parents=True, exist_ok=True)
+    raise_open_files()
+    folder = Path(tempfile.mkdtemp(prefix="tokenbalance-speed-"))
+    try:
+        breaches = asyncio.run(_measure_until_told(given, folder))
+    except (LoadFailed, NotStarted, Unavailable, Wrong) as error:
+        breaches = [str(error)]
+    except (KeyboardInterrupt, asyncio.CancelledError):
+        breaches = ["interrupted"]
+    return conclude(breaches, folder)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

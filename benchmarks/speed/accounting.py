@@ -1,0 +1,58 @@
+"""What processes have used, as the kernel counts it: CPU time and memory of a whole tree.
+
+CPU time is user and system of every thread, and of children that have ended (`/proc/PID/stat`, in
+ticks of 10 ms: what is measured has to take much longer). Memory is the proportional share (Pss),
+so that what workers share is counted once. Only reads.
+"""
+
+from __future__ import annotations
+
+import os
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from benchmarks.processes import children_of
+
+_TICK_US: Final = 1_000_000 / os.sysconf("SC_CLK_TCK")
+_UTIME: Final = 11
+"""Place in `/proc/PID/stat` after the name; stime, cutime and cstime follow."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tree:
+    """A process and its descendants, but for one of them and its own."""
+
+    root: int
+    without: int | None = None
+
+    def pids(self) -> list[int]:
+        """List those that run now."""
+        found = [self.root]
+        for pid in found:
+            found += [child for child in children_of(pid) if child != self.without]
+        return found
+
+    def cpu_us(self) -> float:
+        """Tell the CPU time that all of them have used so far, in microseconds."""
+        return sum(map(_cpu_us, self.pids()))
+
+    def pss_kib(self) -> int:
+        """Tell their memory, in KiB."""
+        return sum(map(_pss_kib, self.pids()))
+
+
+def _cpu_us(pid: int) -> float:
+    with suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        return sum(map(int, fields[_UTIME : _UTIME + 4])) * _TICK_US
+    return 0
+
+
+def _pss_kib(pid: int) -> int:
+    with suppress(OSError):
+        for line in Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines():
+            if line.startswith("Pss:"):
+                return int(line.split()[1])
+    return 0

@@ -1,0 +1,112 @@
+"""The product's accounts for a run, and the proof afterwards that its books are right.
+
+    users      64 of them, one for each of 64 connections
+    crowd      10,000
+    hot        one, whose requests all want the same row
+    edge       one that can pay for what a prompt is, but not for as many tokens as it has bytes
+    empty      one with nothing
+    unknown    a key that nobody has
+
+What is proved is that every invariant holds, that no hold is left open, and that what was charged
+is the sum of what the clients saw answered.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+import asyncpg
+
+from benchmarks.watch import until_no_hold_is_open
+from tokenbalance.accounts.secrets import new_secret, prefix, sha256
+from tokenbalance.ledger.audit import audit
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+AMPLE: Final = 1_000_000_000_000
+AT_THE_EDGE: Final = 300_000
+"""Credits: less than a prompt of 400 kB has bytes, more than it has tokens."""
+_OPEN_S: Final = 60.0
+_KINDS: Final[Mapping[str, tuple[int, int]]] = {
+    "users": (64, AMPLE),
+    "crowd": (10_000, AMPLE),
+    "hot": (1, AMPLE),
+    "edge": (1, AT_THE_EDGE),
+    "empty": (1, 0),
+}
+"""How many accounts, and the balance of each."""
+
+_CREATE: Final = """
+-- $1 e-mails, $2 prefixes, $3 hashes of secrets, $4 balance of each
+WITH given AS (
+    SELECT * FROM unnest($1::text[], $2::text[], $3::bytea[]) AS g (email, prefix, secret_sha256)
+), made AS (
+    INSERT INTO users (email) SELECT email FROM given RETURNING id, email
+), opened AS (
+    INSERT INTO accounts (user_id, balance) SELECT id, $4 FROM made RETURNING id, user_id
+), keys AS (
+    INSERT INTO api_keys (account_id, prefix, secret_sha256)
+    SELECT opened.id, prefix, secret_sha256
+      FROM opened JOIN made ON made.id = user_id JOIN given USING (email)
+)
+INSERT INTO ledger_entries (account_id, kind, amount, balance_after, actor)
+SELECT id, 'grant', $4, $4, 'benchmarks' FROM opened WHERE $4 > 0
+"""
+_CHARGED: Final = """
+SELECT coalesce(-sum(amount), 0)::bigint FROM ledger_entries WHERE kind = 'charge'
+"""
+
+
+async def create_accounts(dsn: str, folder: Path) -> dict[str, Path]:
+    """Make every account of a run; returns files with their keys, one a line."""
+    secrets = {name: [new_secret() for _ in range(number)] for name, (number, _) in _KINDS.items()}
+    connection = await asyncpg.connect(dsn, command_timeout=60)
+    try:
+        for name, keys in secrets.items():
+            emails = [f"{name}{number}@benchmarks.example" for number in range(len(keys))]
+            hashes = [*map(sha256, keys)]
+            await connection.execute(_CREATE, emails, [*map(prefix, keys)], hashes, _KINDS[name][1])
+        await connection.execute("VACUUM ANALYZE users, accounts, api_keys, ledger_entries")
+    finally:
+        await connection.close()
+    return {
+        name: write_keys(folder / name, keys)
+        for name, keys in (*secrets.items(), ("unknown", [new_secret()]))
+    }
+
+
+def write_keys(file: Path, keys: list[str]) -> Path:
+    """Write keys down as a load reads them."""
+    _ = file.write_text("\n".join(keys) + "\n")
+    return file
+
+
+@dataclass(slots=True)
+class Proof:
+    """What the books have to say when no request is under way."""
+
+    dsn: str
+    owed: int = 0
+    """Credits for all that was answered so far."""
+    is_known: bool = True
+    """Whether the clients saw all that is charged for: what they leave is charged as well."""
+
+    async def breaches(self) -> list[str]:
+        """Wait for the last hold to end, then name whatever is wrong."""
+        left, _ = await until_no_hold_is_open(self.dsn, _OPEN_S)
+        connection = await asyncpg.connect(self.dsn, command_timeout=600)
+        try:
+            charged: int = await connection.fetchval(_CHARGED)
+            report = await audit(connection)
+        finally:
+            await connection.close()
+        found = [*report.violations]
+        if left:
+            found.append(f"{left} holds are still open")
+        if self.is_known and charged != self.owed:
+            found.append(f"{charged:,} credits were charged for answers of {self.owed:,}")
+        self.owed, self.is_known = charged, True
+        return found

@@ -1,0 +1,151 @@
+"""The cases: what is asked, of whom, and how the upstream answers; never how it is measured."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Final
+
+from benchmarks.speed import bodies
+from benchmarks.speed.gateways import GATEWAYS, LITELLM
+from benchmarks.speed.loads import Load
+from benchmarks.speed.product import NAME, TWO_WORKERS
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+KB: Final = 1024
+IDLE_STREAMS: Final = 1000
+
+_OURS: Final = frozenset({NAME})
+_BARE: Final = _OURS | {"direct", "nginx"}
+_SOME: Final = _BARE | {LITELLM}
+_EVERYBODY: Final = _SOME | frozenset(GATEWAYS)
+
+_ANSWERS: Final = ("--json", "1024")
+_CHARGE: Final = 21
+_EMBEDDING_CHARGE: Final = 9
+_STREAM: Final = ("--stream", "200", "--gap-us", "0")
+
+
+class Unit(enum.StrEnum):
+    """What CPU time is told for one of."""
+
+    REQUEST = "request"
+    CHUNK = "chunk"
+    STREAM = "stream"
+
+
+class Way(enum.StrEnum):
+    """How a round goes."""
+
+    LOAD = "one load, for as long as a round takes"
+    IDLE = "streams that are held open, on a subject that was just started"
+    NEIGHBOUR = "one load, while another one has the subject count"
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """One line of the table for each subject."""
+
+    name: str
+    group: str
+    upstream: tuple[str, ...]
+    load: Load
+    subjects: frozenset[str] = _BARE
+    unit: Unit = Unit.REQUEST
+    credits: int = _CHARGE
+    """What the product charges for an answer: the usage that the upstream reports."""
+    way: Way = Way.LOAD
+    lasting: float = 1.0
+    """How many times as long as others a round takes."""
+    beside: Load | None = field(default=None)
+    """The other load of a `NEIGHBOUR`."""
+
+
+def _chat(size: int, connections: int = 64, keys: str = "users") -> Load:
+    return Load(bodies.chat(size), connections, keys)
+
+
+def _streams(connections: int, per_s: int | None = None) -> Load:
+    paced = None if per_s is None else connections
+    body = bodies.chat(KB, streams=True)
+    return Load(body, connections, streams=True, per_s=per_s, requests=paced)
+
+
+def _paced(connections: int, chunks: int, gap_ms: int) -> Case:
+    # Two seconds until all are open: a thousand at one moment would measure that moment.
+    return Case(
+        f"{connections:,} streams, {1000 // gap_ms} chunks/s each",
+        "paced",
+        ("--stream", str(chunks), "--gap-us", str(gap_ms * 1000)),
+        _streams(connections, per_s=connections // 2),
+        unit=Unit.CHUNK,
+    )
+
+
+_COUNTED: Final = _chat(400 * KB, 1, "edge")
+
+CASES: Final[Sequence[Case]] = (
+    Case("chat, 1 kB", "chat", _ANSWERS, _chat(KB), _EVERYBODY),
+    Case("chat, 32 kB", "chat", _ANSWERS, _chat(32 * KB), _SOME),
+    Case("chat, 400 kB", "chat", _ANSWERS, _chat(400 * KB), _BARE),
+    Case(
+        "embeddings",
+        "embeddings",
+        ("--embeddings", "1536"),
+        Load(bodies.embeddings(KB), 64, path="/v1/embeddings"),
+        credits=_EMBEDDING_CHARGE,
+    ),
+    Case(
+        "unknown key",
+        "refusals",
+        _ANSWERS,
+        replace(_chat(KB, keys="unknown"), expect=401),
+        _OURS,
+    ),
+    Case(
+        "empty balance", "refusals", _ANSWERS, replace(_chat(KB, keys="empty"), expect=402), _OURS
+    ),
+    Case("one hot account", "accounts", _ANSWERS, _chat(KB, keys="hot"), _OURS),
+    Case("10,000 accounts", "accounts", _ANSWERS, _chat(KB, keys="crowd"), _OURS),
+    Case("400 kB, counted", "edge", _ANSWERS, _COUNTED),
+    Case(
+        "another user meanwhile",
+        "edge",
+        _ANSWERS,
+        replace(_chat(KB, 8), per_s=50),
+        way=Way.NEIGHBOUR,
+        lasting=2,
+        beside=_COUNTED,
+    ),
+    Case("16 streams", "streams", _STREAM, _streams(16), _EVERYBODY, Unit.CHUNK),
+    Case("128 streams", "streams", _STREAM, _streams(128), unit=Unit.CHUNK),
+    Case("1,000 streams", "streams", _STREAM, _streams(1000), unit=Unit.CHUNK),
+    _paced(100, 200, 50),
+    _paced(1000, 100, 100),
+    Case(
+        "50 requests/s, one at a time",
+        "latency",
+        _ANSWERS,
+        replace(_chat(KB, 1), per_s=50),
+        _EVERYBODY,
+        lasting=2,
+    ),
+    Case(
+        "idle streams",
+        "memory",
+        ("--stream", "10", "--gap-us", "1000", "--idle-after", "3"),
+        _streams(IDLE_STREAMS),
+        _BARE - {"direct"},
+        Unit.STREAM,
+        way=Way.IDLE,
+    ),
+    Case("one worker, two workers", "workers", _ANSWERS, _chat(KB), _OURS | {TWO_WORKERS}),
+)
+GROUPS: Final = tuple(dict.fromkeys(case.group for case in CASES))
+
+
+def cases_of(groups: Sequence[str]) -> list[Case]:
+    """Find the cases of some groups, in their order."""
+    return [case for case in CASES if case.group in groups]

@@ -1,0 +1,54 @@
+"""A subject: something that requests can be sent to, and what it costs.
+
+How each is started is in a file of its own: `product.py`, `proxies.py`, `gateways.py`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from benchmarks.speed.accounting import Tree
+    from benchmarks.speed.accounts import Proof
+
+
+class Unavailable(Exception):
+    """It cannot take part here; the message says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What a subject is told when it is started."""
+
+    folder: Path
+    """Of this subject alone, for this run."""
+    cache: Path
+    """Of all runs: what was installed."""
+    upstream_port: int
+
+    @property
+    def upstream_url(self) -> str:
+        """Where the upstream answers."""
+        return f"http://127.0.0.1:{self.upstream_port}/v1"
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """One that runs."""
+
+    name: str
+    port: int
+    tree: Tree | None
+    """Its processes; None for the upstream itself, which is no subject's work."""
+    key_files: Mapping[str, Path]
+    postgres: Tree | None = None
+    proof: Proof | None = None
+    headers: tuple[str, ...] = field(default=())
+
+    def keys(self, name: str) -> Path:
+        """Find the keys to show; whoever knows no accounts has one for all."""
+        return self.key_files.get(name) or self.key_files["users"]

@@ -1,0 +1,167 @@
+"""Batches: what many ask of the database at the same time, sent as one statement.
+
+    nothing under way      sent at once, with all that is asked in the same turn of the loop
+    a batch under way      gathered until it is back, until it has been under way for BESIDE_S, or
+                           until the next one is full: then that goes beside it
+    the asker is gone      withdrawn if it was not sent yet; what was sent goes on
+
+Owns when something is sent and who gets which answer. It must never know what a statement says.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+Item = TypeVar("Item")
+Answer = TypeVar("Answer")
+
+BESIDE_S: Final = 0.02
+"""After this a batch under way no longer keeps the next one waiting."""
+BATCH_MAX: Final = 512
+"""Items at most of a statement."""
+
+
+class Left(enum.Enum):
+    """The answer to what a batch did not do: it is to be asked for in another way."""
+
+    LEFT = enum.auto()
+
+
+@dataclass(slots=True, eq=False)
+class Asked(Generic[Item, Answer]):
+    """One item of a batch, and who waits for its answer."""
+
+    item: Item
+    reply: asyncio.Future[Answer | Left]
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether nobody waits any more: it was answered, or its asker is gone."""
+        return self.reply.done()
+
+    def answer(self, answer: Answer | Left) -> None:
+        """Give the answer, unless nobody waits for it."""
+        if not self.reply.done():
+            self.reply.set_result(answer)
+
+    def fail(self, error: Exception) -> None:
+        """Give an error instead. Many may share it: a future resets its traceback."""
+        if not self.reply.done():
+            self.reply.set_exception(error)
+
+
+Batch: TypeAlias = "list[Asked[Item, Answer]]"
+HandedOver: TypeAlias = "asyncio.Future[Answer | Left]"
+Send: TypeAlias = (
+    "Callable[[Batch[Item, Answer]], Coroutine[object, object, None] | HandedOver[Answer]]"
+)
+
+
+class Batches(Generic[Item, Answer]):
+    """Sends what is asked for together, in order of arrival."""
+
+    def __init__(
+        self,
+        send: Send[Item, Answer],
+        size: int = BATCH_MAX,
+        *,
+        beside_s: float | None = BESIDE_S,
+        on_idle: Callable[[], object] | None = None,
+    ) -> None:
+        """Send nothing yet.
+
+        Args:
+            send: answers a batch; what it leaves unanswered is `LEFT`, and what it raises is the
+                answer to all of that. Or it hands the batch over, and gives what that gives.
+            size: items at most of a batch.
+            beside_s: how long a batch keeps the next one waiting; None for as long as it takes.
+                Then the TimeoutError of one is the answer to all behind it as well, who have
+                waited for the same.
+            on_idle: called when nothing is under way and nothing waits.
+
+        """
+        self._send = send
+        self._size = size
+        self._beside_s = beside_s
+        self._on_idle = on_idle
+        self._queue: Batch[Item, Answer] = []
+        self._under_way: set[asyncio.Future[None] | HandedOver[Answer]] = set()
+        self._began_at = 0.0
+        self._due: asyncio.Handle | None = None
+
+    def ask(self, item: Item) -> asyncio.Future[Answer | Left]:
+        """Have an item sent; cancelling the future withdraws it if it still can be."""
+        loop = asyncio.get_running_loop()
+        reply: asyncio.Future[Answer | Left] = loop.create_future()
+        self._queue.append(Asked(item, reply))
+        if self._due is None or len(self._queue) == self._size:
+            self._schedule(loop)
+        return reply
+
+    def take_over(self, batch: Batch[Item, Answer]) -> HandedOver[Answer]:
+        """Have a batch sent that others have gathered; gives what is done when it is back."""
+        self._queue += batch
+        if self._due is None:
+            self._schedule(asyncio.get_running_loop())
+        return batch[-1].reply
+
+    def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
+        """See to it that what is queued is sent; one handle at most, none where nothing waits."""
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+        is_full = self._beside_s is not None and len(self._queue) >= self._size
+        if is_full or not self._under_way:
+            self._due = loop.call_soon(self._begin)
+        elif self._beside_s is not None:
+            self._due = loop.call_at(self._began_at + self._beside_s, self._begin)
+
+    def _begin(self) -> None:
+        loop = asyncio.get_running_loop()
+        if self._due is not None:
+            self._due.cancel()
+            self._due = None
+        waiting = [asked for asked in self._queue if not asked.is_settled]
+        batch, self._queue = waiting[: self._size], waiting[self._size :]
+        if batch:
+            work = self._send(batch)
+            under_way = (
+                work
+                if isinstance(work, asyncio.Future)
+                else loop.create_task(self._answer(batch, work))
+            )
+            self._began_at = loop.time()
+            self._under_way.add(under_way)
+            under_way.add_done_callback(self._ended)
+        if self._queue:
+            self._schedule(loop)
+        elif not self._under_way and self._on_idle is not None:
+            _ = self._on_idle()
+
+    async def _answer(
+        self, batch: Batch[Item, Answer], work: Coroutine[object, object, None]
+    ) -> None:
+        try:
+            await work
+        except Exception as error:  # noqa: BLE001 - it is raised to whoever asked
+            behind = isinstance(error, TimeoutError) and self._beside_s is None
+            for asked in [*batch, *self._queue] if behind else batch:
+                asked.fail(error)
+        except asyncio.CancelledError:
+            for asked in batch:
+                _ = asked.reply.cancel()
+            raise
+        else:
+            for asked in batch:
+                asked.answer(Left.LEFT)
+
+    def _ended(self, under_way: asyncio.Future[None] | HandedOver[Answer]) -> None:
+        self._under_way.discard(under_way)
+        # Those who were just answered have run before this, and may have asked for more.
+        self._begin()

@@ -1,0 +1,124 @@
+"""The seam to the upstream: sends one request, gives back its head and its bytes as they arrive.
+
+Owns who speaks to the upstream: connections of our own, or httpx2 where requests must leave
+through a proxy. Nothing above it knows which. It must never retry, redirect or hold bytes back.
+"""
+
+from __future__ import annotations
+
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from tokenbalance.upstream.connections import Connections
+from tokenbalance.upstream.decoding import DECODABLE, DecodedBody
+from tokenbalance.upstream.egress import ProxiedClient
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Awaitable
+
+    from tokenbalance.upstream.client import Answer, Client, Headers
+
+
+@dataclass(slots=True)
+class UpstreamAnswer:
+    """The head of an answer, and its body to be read once."""
+
+    status: int
+    headers: Headers
+    """Names in lower case."""
+    readable: bool
+    """False when the body is compressed in a way that cannot be undone here."""
+    _body: Answer | DecodedBody
+
+    def read(self) -> Awaitable[bytes]:
+        """Give the bytes that have arrived since, all of them; `b""` at the end.
+
+        Raises:
+            UpstreamBroke: it ended early, by whichever fault; what had arrived was given first.
+
+        """
+        return self._body.read()
+
+    def close(self) -> Awaitable[None]:
+        """Let go of the connection; one whose answer has not ended is closed."""
+        return self._body.close()
+
+
+class Upstream:
+    """One upstream with the operator's credentials."""
+
+    def __init__(self, client: Client) -> None:
+        self._client: Client = client
+
+    async def send(self, method: str, target: str, headers: Headers, body: bytes) -> UpstreamAnswer:
+        """Send a request and wait for the head of its answer.
+
+        Args:
+            method: HTTP method.
+            target: path below the upstream's base URL, with its query.
+            headers: end-to-end headers; the operator's credentials are added to them.
+            body: sent as it is.
+
+        Raises:
+            UpstreamUnavailable: no connection, or none that lasted until an answer, or none that
+                HTTP knows.
+            UpstreamTimeout: no answer in time.
+            UpstreamBroke: an answer that began as a 2xx and has no complete head.
+
+        """
+        answer = await self._client.send(method, target, headers, body)
+        if b"content-encoding" in dict(answer.headers):
+            return _encoded(answer)
+        return UpstreamAnswer(answer.status, answer.headers, True, answer)  # noqa: FBT003 - a field
+
+
+def _encoded(answer: Answer) -> UpstreamAnswer:
+    codings = [value for name, value in answer.headers if name == b"content-encoding"]
+    coding = b", ".join(codings).lower()
+    if coding not in DECODABLE:
+        is_plain = coding in {b"", b"identity"}
+        return UpstreamAnswer(answer.status, answer.headers, is_plain, answer)
+    headers = [
+        (name, value)
+        for name, value in answer.headers
+        if name not in {b"content-encoding", b"content-length"}
+    ]
+    return UpstreamAnswer(answer.status, headers, True, DecodedBody(answer, coding))  # noqa: FBT003 - a field
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpstreamAddress:
+    """Where the upstream is, and as whom it is spoken to."""
+
+    base_url: str
+    api_key: str
+    organization: str | None = None
+    project: str | None = None
+    proxy_url: str | None = None
+    """An egress proxy, `http://` or `https://`; None: straight there."""
+
+    @property
+    def own_headers(self) -> Headers:
+        """Headers of every request. Plain bodies are asked for, so that usage can be read."""
+        headers = [(b"authorization", b"Bearer " + self.api_key.encode())]
+        if self.organization:
+            headers.append((b"openai-organization", self.organization.encode()))
+        if self.project:
+            headers.append((b"openai-project", self.project.encode()))
+        return [*headers, (b"accept-encoding", b"identity")]
+
+
+@asynccontextmanager
+async def open_upstream(address: UpstreamAddress) -> AsyncGenerator[Upstream]:
+    """Make ready to speak to the upstream; its connections are closed on leaving."""
+    client: Client
+    if address.proxy_url is None:
+        client = Connections(urlsplit(address.base_url), address.own_headers)
+    else:
+        client = ProxiedClient(address.base_url, address.own_headers, address.proxy_url)
+    try:
+        yield Upstream(client)
+    finally:
+        await client.close()
