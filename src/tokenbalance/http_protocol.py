@@ -24,9 +24,11 @@ body is read for a few seconds, since closing at once would reset the connection
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import re
-from typing import TYPE_CHECKING, ClassVar
+from typing import TYPE_CHECKING, ClassVar, cast
+from urllib.parse import unquote
 
 import httptools
 from typing_extensions import override
@@ -41,10 +43,9 @@ from tokenbalance.errors import (
     UrlTooLong,
     render,
 )
+from tokenbalance.http_cycle import Cycle
 
 if TYPE_CHECKING:
-    import asyncio
-
     from uvicorn._types import ASGI3Application
     from uvicorn.config import Config
     from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
@@ -189,13 +190,44 @@ class HardenedProtocol(HttpToolsProtocol):
         self._phase = _BODY
         if self.parser.should_upgrade():
             return
-        super().on_headers_complete()
+        self._begin_cycle()
         # Trailers go where nobody reads them (RFC 9110 6.5.1: they must not pass for headers).
         self.headers = []
         # Until the body is here, the connection cannot carry another request.
         self._may_keep_alive = self.cycle.keep_alive
         self.cycle.keep_alive = False
         self.cycle.transport = self._lingering_transport  # pyright: ignore[reportAttributeAccessIssue]
+
+    def _begin_cycle(self) -> None:
+        """Hand a request whose head is whole to the application, or queue it behind another."""
+        url = httptools.parse_url(self.url)
+        version = self.parser.get_http_version()
+        path = url.path.decode("ascii")
+        self.scope["method"] = self.parser.get_method().decode("ascii")
+        self.scope["http_version"] = version
+        self.scope["path"] = self.root_path + (unquote(path) if "%" in path else path)
+        self.scope["raw_path"] = self.root_path.encode() + url.path
+        self.scope["query_string"] = url.query or b""
+        before = cast("RequestResponseCycle | None", self.cycle)
+        self.cycle = Cycle(
+            scope=self.scope,
+            transport=self.transport,
+            flow=self.flow,
+            logger=self.logger,
+            access_logger=self.access_logger,
+            access_log=False,
+            default_headers=self.server_state.default_headers,
+            message_event=asyncio.Event(),
+            expect_100_continue=self.expect_100_continue,
+            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
+            on_response=self.on_response_complete,
+        )
+        app = cast("ASGI3Application", self.app)
+        if before is None or before.response_complete:
+            self._start_asgi_task(self.cycle, app)
+        else:
+            self.flow.pause_reading()
+            self.pipeline.appendleft((self.cycle, app))
 
     def on_chunk_header(self) -> None:
         """Allow for what a plain chunk costs. Called by httptools."""

@@ -19,7 +19,6 @@ import asyncio
 import logging
 import os
 import time
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -47,8 +46,6 @@ from tokenbalance.stages.relay import edited_body, headers_for_upstream
 from tokenbalance.wire import ClientAnswer, ClientGone, ClientRequest
 
 if TYPE_CHECKING:
-    from collections.abc import Generator
-
     from starlette.types import Receive, Scope, Send
 
     from tokenbalance.database.connections import Pool
@@ -125,8 +122,10 @@ class Proxy:
             )
 
     async def _serve(self, request: ClientRequest, answer: ClientAnswer, request_id: str) -> None:
-        with _database_needed():
+        try:
             caller = await self.callers.authenticate(request.headers)
+        except UNAVAILABLE as error:
+            raise _no_database(error) from error
         path = path_below_prefix(request.raw_path)
         endpoint = find_endpoint(request.method, path)
         upstream = self._configured_upstream()
@@ -177,24 +176,25 @@ class Proxy:
     ) -> Admission:
         """Hold the bound by bytes where the account affords it many times over, else the count."""
         try:
-            with _database_needed():
-                if is_ample(lease.caller.available, bound, lease.purpose.rates):
-                    # It may have been emptied since the key was checked.
-                    admission = await self.admissions.try_hold(lease, bound)
-                    if admission is not None:
-                        return admission
-                estimate = await counted(endpoint, document, bound)
-                admission = await self.admissions.try_hold(lease, estimate)
+            if is_ample(lease.caller.available, bound, lease.purpose.rates):
+                # It may have been emptied since the key was checked.
+                admission = await self.admissions.try_hold(lease, bound)
                 if admission is not None:
                     return admission
-                async with request.cancelling_when_gone():
-                    return await self.admissions.wait_for_hold(lease, estimate)
-        except BaseException:
+            estimate = await counted(endpoint, document, bound)
+            admission = await self.admissions.try_hold(lease, estimate)
+            if admission is not None:
+                return admission
+            async with request.cancelling_when_gone():
+                return await self.admissions.wait_for_hold(lease, estimate)
+        except BaseException as error:
             if lease.placing or lease.hold is not None:
                 # It may have been committed although the answer to it was lost.
                 self.settler.forestall_later(lease)
             else:
                 self.leases.end(lease)
+            if isinstance(error, UNAVAILABLE):
+                raise _no_database(error) from error
             raise
 
     def _configured_upstream(self) -> Upstream:
@@ -213,14 +213,10 @@ def new_request_id() -> str:
     return f"tb_{milliseconds:012x}{os.urandom(10).hex()}"
 
 
-@contextmanager
-def _database_needed() -> Generator[None]:
+def _no_database(error: Exception) -> ServiceUnavailable:
     """Fail closed: without the database nothing is dispatched."""
-    try:
-        yield
-    except UNAVAILABLE as error:
-        logger.warning("the database is unavailable: %s", type(error).__name__)
-        raise ServiceUnavailable from error
+    logger.warning("the database is unavailable: %s", type(error).__name__)
+    return ServiceUnavailable()
 
 
 def _read(endpoint: Endpoint, request: ClientRequest, body: bytes) -> tuple[Document, Estimate]:

@@ -6,9 +6,9 @@ no caller and no balance, and must never send or hold anything.
 
 from __future__ import annotations
 
-import asyncio
 from typing import TYPE_CHECKING, Final
 
+from tokenbalance.beside import run_beside
 from tokenbalance.document import parse_document
 from tokenbalance.errors import ModelNotFound, UnknownUrl
 from tokenbalance.ledger.rate_card import UnpricedModel
@@ -94,4 +94,4 @@ async def counted(endpoint: Endpoint, document: Document, bound: Estimate) -> Es
     """Count what was only bounded, beside the event loop where that takes long."""
     if bound.input_tokens <= INLINE_BYTES_MAX:
         return estimating.count(endpoint, document)
-    return await asyncio.to_thread(estimating.count, endpoint, document)
+    return await run_beside(estimating.count, endpoint, document)

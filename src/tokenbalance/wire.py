@@ -179,7 +179,12 @@ class ClientAnswer:
         self._own_headers.append((name, value if isinstance(value, bytes) else b"%d" % value))
 
     async def start(self, status: int, headers: Headers) -> None:
-        """Send the head."""
+        """Send the head, at once."""
+        await self._start(status, headers)
+        # Servers keep a head until there is a body.
+        await self.write(b"")
+
+    async def _start(self, status: int, headers: Headers) -> None:
         self.status = status
         await self._send(
             {
@@ -199,7 +204,7 @@ class ClientAnswer:
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
         """Send head and body in one go."""
-        await self.start(status, [*headers, (b"content-length", b"%d" % len(body))])
+        await self._start(status, [*headers, (b"content-length", b"%d" % len(body))])
         await self.end(body)
 
     async def error(self, error: ProxyError, status: int) -> None:

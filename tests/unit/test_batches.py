@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tokenbalance.database.batches import Batches, Left
+from tokenbalance.database.batches import Batches, Left, Turns
 from tokenbalance.ledger.accounts_at_once import AccountsAtOnce
 
 if TYPE_CHECKING:
@@ -103,6 +103,48 @@ async def test_a_batch_that_takes_long_is_overtaken(database: Database) -> None:
     database.reply(1)
     assert await fast == 4
     assert not slow.done()
+    database.reply(0)
+    assert await slow == 1
+
+
+async def test_kinds_that_share_their_turns_gather_while_another_is_under_way(
+    database: Database,
+) -> None:
+    shared = Turns()
+    holds, ends = (Batches(database.square, turns=shared, beside_s=LONG_S) for _ in range(2))
+    first = holds.ask(1)
+    await database.got(1)
+    later = [ends.ask(2), holds.ask(3), ends.ask(4)]
+    await turns()
+    assert database.sent == [[1]]
+    for number in range(3):
+        await database.got(number + 1)
+        database.reply(number)
+    assert await asyncio.gather(first, *later) == [1, 4, 9, 16]
+    assert database.sent == [[1], [2, 4], [3]]
+
+
+async def test_a_turn_is_not_given_to_a_kind_whose_askers_are_gone(database: Database) -> None:
+    shared = Turns()
+    kinds = [Batches(database.square, turns=shared, beside_s=LONG_S) for _ in range(3)]
+    first, gone, last = (kind.ask(number) for number, kind in enumerate(kinds, start=1))
+    await database.got(1)
+    assert gone.cancel()
+    database.reply(0)
+    await database.got(2)
+    database.reply(1)
+    assert (await first, await last) == (1, 9)
+
+
+async def test_a_turn_that_takes_long_keeps_no_other_kind_waiting(database: Database) -> None:
+    shared = Turns()
+    holds, ends = (Batches(database.square, turns=shared, beside_s=0.01) for _ in range(2))
+    slow = holds.ask(1)
+    await database.got(1)
+    fast = ends.ask(2)
+    await database.got(2)
+    database.reply(1)
+    assert await fast == 4
     database.reply(0)
     assert await slow == 1
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import enum
+from collections import deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar
 
@@ -63,6 +64,40 @@ Send: TypeAlias = (
 )
 
 
+class Turns:
+    """One batch after the other, of all kinds that share this: meanwhile the others gather.
+
+    Three kinds that send a batch each whenever they can send three times as many, of a third each.
+    """
+
+    def __init__(self) -> None:
+        self.began_at: float = 0.0
+        """When the last batch was sent, on the loop's clock."""
+        self._under_way: int = 0
+        self._next: deque[Callable[[], None]] = deque()
+
+    @property
+    def are_taken(self) -> bool:
+        """Whether a batch is under way."""
+        return self._under_way > 0
+
+    def take(self, now: float) -> None:
+        """Send a batch, in turn or beside the one whose turn it is."""
+        self._under_way += 1
+        self.began_at = now
+
+    def wait(self, begin: Callable[[], None]) -> None:
+        """Be called when it is one's turn; one place in the line each."""
+        if begin not in self._next:
+            self._next.append(begin)
+
+    def give_back(self) -> None:
+        """End a batch; the next in line begins, or whoever comes after it if it has nothing."""
+        self._under_way -= 1
+        while self._next and not self.are_taken:
+            self._next.popleft()()
+
+
 class Batches(Generic[Item, Answer]):
     """Sends what is asked for together, in order of arrival."""
 
@@ -71,6 +106,7 @@ class Batches(Generic[Item, Answer]):
         send: Send[Item, Answer],
         size: int = BATCH_MAX,
         *,
+        turns: Turns | None = None,
         beside_s: float | None = BESIDE_S,
         on_idle: Callable[[], object] | None = None,
     ) -> None:
@@ -80,6 +116,7 @@ class Batches(Generic[Item, Answer]):
             send: answers a batch; what it leaves unanswered is `LEFT`, and what it raises is the
                 answer to all of that. Or it hands the batch over, and gives what that gives.
             size: items at most of a batch.
+            turns: shared with other kinds; None for turns of its own.
             beside_s: how long a batch keeps the next one waiting; None for as long as it takes.
                 Then the TimeoutError of one is the answer to all behind it as well, who have
                 waited for the same.
@@ -92,7 +129,7 @@ class Batches(Generic[Item, Answer]):
         self._on_idle = on_idle
         self._queue: Batch[Item, Answer] = []
         self._under_way: set[asyncio.Future[None] | HandedOver[Answer]] = set()
-        self._began_at = 0.0
+        self._turns = turns or Turns()
         self._due: asyncio.Handle | None = None
 
     def ask(self, item: Item) -> asyncio.Future[Answer | Left]:
@@ -117,10 +154,21 @@ class Batches(Generic[Item, Answer]):
             self._due.cancel()
             self._due = None
         is_full = self._beside_s is not None and len(self._queue) >= self._size
-        if is_full or not self._under_way:
+        if is_full:
             self._due = loop.call_soon(self._begin)
-        elif self._beside_s is not None:
-            self._due = loop.call_at(self._began_at + self._beside_s, self._begin)
+        elif not self._turns.are_taken:
+            self._due = loop.call_soon(self._begin_in_turn)
+        else:
+            self._turns.wait(self._begin)
+            if self._beside_s is not None:
+                self._due = loop.call_at(self._turns.began_at + self._beside_s, self._begin)
+
+    def _begin_in_turn(self) -> None:
+        """Begin, unless another kind was faster."""
+        if self._turns.are_taken:
+            self._schedule(asyncio.get_running_loop())
+        else:
+            self._begin()
 
     def _begin(self) -> None:
         loop = asyncio.get_running_loop()
@@ -136,12 +184,16 @@ class Batches(Generic[Item, Answer]):
                 if isinstance(work, asyncio.Future)
                 else loop.create_task(self._answer(batch, work))
             )
-            self._began_at = loop.time()
+            self._turns.take(loop.time())
             self._under_way.add(under_way)
             under_way.add_done_callback(self._ended)
         if self._queue:
             self._schedule(loop)
-        elif not self._under_way and self._on_idle is not None:
+        else:
+            self._rest()
+
+    def _rest(self) -> None:
+        if not self._under_way and self._on_idle is not None:
             _ = self._on_idle()
 
     async def _answer(
@@ -164,4 +216,6 @@ class Batches(Generic[Item, Answer]):
     def _ended(self, under_way: asyncio.Future[None] | HandedOver[Answer]) -> None:
         self._under_way.discard(under_way)
         # Those who were just answered have run before this, and may have asked for more.
-        self._begin()
+        self._turns.give_back()
+        if not self._queue:
+            self._rest()

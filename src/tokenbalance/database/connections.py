@@ -31,6 +31,8 @@ from sqlalchemy.ext.asyncio import (
     create_async_engine,
 )
 
+from tokenbalance.database.batches import Turns
+
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
@@ -120,6 +122,8 @@ class Pool:
     """
 
     def __init__(self, connections: asyncpg.Pool[asyncpg.Record]) -> None:
+        self.turns: Turns = Turns()
+        """Of what is sent together."""
         self._connections = connections
         self._free = connections.get_max_size()
         """How many more may be borrowed at once."""

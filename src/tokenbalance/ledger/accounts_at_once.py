@@ -18,7 +18,7 @@ from tokenbalance.database.batches import BATCH_MAX, Batches, Left
 if TYPE_CHECKING:
     from collections.abc import Callable, Coroutine
 
-    from tokenbalance.database.batches import Batch, HandedOver
+    from tokenbalance.database.batches import Batch, HandedOver, Turns
 
 Item = TypeVar("Item")
 Answer = TypeVar("Answer")
@@ -35,6 +35,8 @@ class AccountsAtOnce(Generic[Item, Answer]):
         line: Work[Item, Answer],
         account_of: Callable[[Item], int],
         size: int = BATCH_MAX,
+        *,
+        turns: Turns | None = None,
     ) -> None:
         """Ask nothing yet.
 
@@ -43,13 +45,14 @@ class AccountsAtOnce(Generic[Item, Answer]):
             line: answers all of a batch of one account.
             account_of: whose an item is.
             size: items at most of a statement.
+            turns: of the crowds, shared with other kinds; None for turns of their own.
 
         """
         self._send_crowd = crowd
         self._send_line = line
         self._account_of = account_of
         self._size = size
-        self._crowd = Batches[Item, Answer](self._several, size)
+        self._crowd = Batches[Item, Answer](self._several, size, turns=turns)
         self._lines: dict[int, Batches[Item, Answer]] = {}
 
     async def ask(self, item: Item) -> Answer | Left:

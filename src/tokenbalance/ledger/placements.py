@@ -55,7 +55,11 @@ class Placements:
         self._pool = pool
         self._lease_s = lease_s
         self._at_once = AccountsAtOnce[Placement, Hold | None](
-            self._place_several, self._place_of_one, attrgetter("account_id"), batch_max
+            self._place_several,
+            self._place_of_one,
+            attrgetter("account_id"),
+            batch_max,
+            turns=pool.turns,
         )
 
     async def place(self, placement: Placement) -> Hold | None:

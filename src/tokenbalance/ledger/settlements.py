@@ -68,7 +68,11 @@ class Settlements:
     def __init__(self, pool: Pool, batch_max: int) -> None:
         self._pool = pool
         self._at_once = AccountsAtOnce[Settlement, Charge | None](
-            self._settle_several, self._settle_of_one, attrgetter("account_id"), batch_max
+            self._settle_several,
+            self._settle_of_one,
+            attrgetter("account_id"),
+            batch_max,
+            turns=pool.turns,
         )
 
     async def settle(self, settlement: Settlement) -> Charge | None:

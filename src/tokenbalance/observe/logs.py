@@ -6,12 +6,14 @@ that a client cannot write lines of its own.
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import sys
 from datetime import UTC, datetime
-from typing import Final, Literal
+from typing import Final, Literal, TextIO
 
 import orjson
+from typing_extensions import override
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",
@@ -32,9 +34,50 @@ def configure_logs(level: str, log_format: Literal["json", "console"] | None) ->
     # Nobody is shown these, and to find them out takes longer than all the rest of a line.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     plain = log_format == "console" or (log_format is None and sys.stderr.isatty())
-    handler = logging.StreamHandler()
+    handler = LineHandler()
     handler.setFormatter(ConsoleFormatter() if plain else JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+
+
+class LineHandler(logging.StreamHandler[TextIO]):
+    """Writes to stderr what one turn of the event loop has logged in one go.
+
+    What is worth a warning is written at once, with all before it.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._lines: list[str] = []
+
+    @override
+    def emit(self, record: logging.LogRecord) -> None:
+        try:
+            self._lines.append(f"{self.format(record)}\n")
+            if record.levelno >= logging.WARNING or not self._will_be_flushed():
+                self.flush()
+        except Exception:  # noqa: BLE001 - as every handler does
+            self.handleError(record)
+
+    @override
+    def flush(self) -> None:
+        self.acquire()
+        try:
+            lines, self._lines = self._lines, []
+            if lines:
+                _ = self.stream.write("".join(lines))
+            super().flush()
+        finally:
+            self.release()
+
+    def _will_be_flushed(self) -> bool:
+        """See to it that the loop does it; False where there is none, as in a thread."""
+        try:
+            loop = asyncio.get_running_loop()
+        except RuntimeError:
+            return False
+        if len(self._lines) == 1:
+            _ = loop.call_soon(self.flush)
+        return True
 
 
 def _fields(record: logging.LogRecord) -> dict[str, object]:

@@ -38,7 +38,7 @@ class Callers:
     def __init__(self, pool: Pool, batch_max: int = BATCH_MAX) -> None:
         """Take connections of the request path, and how many keys at most share a statement."""
         self._pool = pool
-        self._look_ups = Batches[bytes, Caller](self._look_up, batch_max)
+        self._look_ups = Batches[bytes, Caller](self._look_up, batch_max, turns=pool.turns)
         self._uses = Batches[int, None](self._note_use, batch_max)
 
     async def authenticate(self, headers: Iterable[tuple[bytes, bytes]]) -> Caller:

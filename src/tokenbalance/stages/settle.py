@@ -14,6 +14,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
+from tokenbalance.beside import run_beside
 from tokenbalance.database.connections import UNAVAILABLE
 from tokenbalance.database.journal import JournalUnavailable
 from tokenbalance.ledger.book import UnknownHold
@@ -231,7 +232,7 @@ def _write_down(lease: Lease, write: Callable[[], None]) -> None:
 
 async def _counted(hold: Hold, count: Callable[[], Usage], ceiling: Usage) -> Usage:
     try:
-        return await asyncio.to_thread(count)
+        return await run_beside(count)
     except Exception:
         # Never a credit lost: what cannot be counted cost what was held for it.
         logger.exception("usage of %s cannot be counted; its hold is charged", hold.request_id)

@@ -1,0 +1,24 @@
+"""Work beside the event loop: it gives way to it."""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+
+import pytest
+
+from tokenbalance.beside import run_beside
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority of their own on Linux")
+async def test_counting_has_a_lower_priority_than_relaying() -> None:
+    def priority() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    assert await run_beside(priority) > priority()
+
+
+async def test_what_it_raises_reaches_who_asked() -> None:
+    with pytest.raises(ZeroDivisionError):
+        _ = await run_beside(lambda: 1 // 0)
