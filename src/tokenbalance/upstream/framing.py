@@ -18,6 +18,8 @@ from typing import TYPE_CHECKING, Final
 import httptools
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tokenbalance.upstream.client import Headers
 
 HEAD_BYTES_MAX: Final = 64 * 1024
@@ -50,6 +52,7 @@ class AnswerReader:
         "has_head",
         "headers",
         "is_reusable",
+        "on_body",
         "status",
         "unread_bytes",
     )
@@ -71,6 +74,8 @@ class AnswerReader:
         self._head_room: int = HEAD_BYTES_MAX
         self._overhead: int = 0
         self._pieces: list[bytes] = []
+        self.on_body: Callable[[bytes], None] = self._pieces.append
+        """Called by httptools with each piece of the body, of which a read may bring hundreds."""
         self._parser: httptools.HttpResponseParser = httptools.HttpResponseParser(self)
         # Two habits of upstreams that are harmless where only one answer is ever taken.
         self._parser.set_dangerous_leniencies(
@@ -132,6 +137,7 @@ class AnswerReader:
             raise BadAnswer("an endless head")
 
     def _parse(self, data: bytes) -> None:
+        known = len(self._pieces)
         try:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
@@ -139,6 +145,16 @@ class AnswerReader:
                 raise BadAnswer(str(error)) from error
             # What comes behind an answer is not part of it.
             self.is_reusable = False
+        self._count_body(known)
+
+    def _count_body(self, known: int) -> None:
+        """Count the pieces that were not known before."""
+        pieces = self._pieces
+        if not self._wants_body:
+            pieces.clear()
+        elif len(pieces) > known:
+            self._overhead = 0
+            self.unread_bytes += sum(map(len, pieces[known:]))
 
     # What the parser reports.
 
@@ -164,13 +180,6 @@ class AnswerReader:
         self.status = status
         self.has_head = True
         self.ended = not self._wants_body
-
-    def on_body(self, piece: bytes) -> None:
-        """Some of the body, without its framing."""
-        if self.has_head and not self.ended:
-            self._overhead = 0
-            self._pieces.append(piece)
-            self.unread_bytes += len(piece)
 
     def on_message_complete(self) -> None:
         """It is whole, or the interim answer before it is."""
