@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 _WITHOUT_BODY: Final = frozenset({204, 304})
 _LAST_CHUNK: Final = b"0\r\n\r\n"
+_JOINED_BYTES_MAX: Final = 64 * 1024
+"""Of a body; to copy a longer one takes longer than a write."""
 
 
 class Cycle(RequestResponseCycle):
@@ -76,7 +78,10 @@ class Cycle(RequestResponseCycle):
         is_last = not message.get("more_body", False)
         framed = self._framed(message.get("body", b""), is_last=is_last)
         head, self._head = self._head, b""
-        if head or framed:
+        if len(framed) > _JOINED_BYTES_MAX:
+            self.transport.write(head)
+            self.transport.write(framed)
+        elif head or framed:
             self.transport.write(head + framed)
         if is_last:
             self._complete()
