@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from typing_extensions import override
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
+from uvicorn.protocols.utils import get_client_addr, get_path_with_query_string
 
 if TYPE_CHECKING:
     from uvicorn._types import ASGISendEvent, HTTPResponseBodyEvent, HTTPResponseStartEvent
@@ -58,9 +59,22 @@ class Cycle(RequestResponseCycle):
         if not head.count(b"\n") == head.count(b"\r") == len(lines) or b"\0" in head:
             msg = "a header of the answer has a line break or a NUL"
             raise RuntimeError(msg)
+        if self.access_log:
+            self._tell(status)
         self._head = head
         self.response_started = True
         self.waiting_for_100_continue = False
+
+    def _tell(self, status: int) -> None:
+        """Write uvicorn's access log, for whoever listens to it."""
+        self.access_logger.info(
+            '%s - "%s %s HTTP/%s" %d',
+            get_client_addr(self.scope),
+            self.scope["method"],
+            get_path_with_query_string(self.scope),
+            self.scope["http_version"],
+            status,
+        )
 
     def _obey(self, name: bytes, value: bytes) -> bool:
         """Frame the body as the application's own header says; tell whether to send it."""

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Headers = list[tuple[bytes, bytes]]
 
 BODY_BYTES_MAX: Final = 32 * 1024 * 1024
+_WITHOUT_BODY: Final = frozenset({204, 304})
 SHOWN_PATH_CHARS: Final = 200
 BODY_SILENCE_MAX_S: Final = 20.0
 """How long a client may send nothing while it owes a body."""
@@ -204,7 +205,9 @@ class ClientAnswer:
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
         """Send head and body in one go."""
-        await self._start(status, [*headers, (b"content-length", b"%d" % len(body))])
+        # RFC 9110 section 8.6: none of an answer without a body.
+        length = [] if status in _WITHOUT_BODY else [(b"content-length", b"%d" % len(body))]
+        await self._start(status, [*headers, *length])
         await self.end(body)
 
     async def error(self, error: ProxyError, status: int) -> None:

@@ -276,6 +276,17 @@ async def test_what_had_arrived_before_a_break_is_given_first(
             await answer.read()
 
 
+async def test_what_came_in_one_read_with_the_head_and_the_break_is_given_first(
+    sending: Upstream, upstream: ScriptedUpstream
+) -> None:
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+    upstream.script(Answer(raw=head + b"5\r\nbegun\r\nzz\r\n"))
+    answer = await send(sending)
+    assert await answer.read() == b"begun"
+    with pytest.raises(UpstreamBroke):
+        _ = await answer.read()
+
+
 async def test_an_answer_that_nobody_reads_is_not_read_ahead_without_bound(
     sending: Upstream, upstream: ScriptedUpstream, connections: Connections
 ) -> None:

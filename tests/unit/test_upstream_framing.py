@@ -225,3 +225,15 @@ def test_chunks_in_pieces_are_the_body_that_went_in(chunks: list[bytes], cuts: l
     edges = sorted({0, len(wire), *(cut for cut in cuts if cut < len(wire))})
     seen = read(*[wire[start:end] for start, end in pairwise(edges)])
     assert (seen.body, seen.ended, seen.is_reusable) == (b"".join(chunks), True, True)
+
+
+@pytest.mark.parametrize("status", [600, 999])
+def test_a_status_that_http_does_not_know_is_no_answer(status: int) -> None:
+    with pytest.raises(BadAnswer):
+        AnswerReader().feed(b"HTTP/1.1 %d Odd\r\ncontent-length: 0\r\n\r\n" % status)
+
+
+def test_what_comes_with_the_head_has_the_same_limits() -> None:
+    head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
+    with pytest.raises(BadAnswer):
+        AnswerReader().feed(head + b"1;" + b"x" * (OVERHEAD_BYTES_MAX + 1))

@@ -30,6 +30,8 @@ OVERHEAD_BYTES_MAX: Final = 64 * 1024
 
 _SWITCHING_PROTOCOLS: Final = 101
 _FINAL_STATUS_MIN: Final = 200
+_STATUS_MAX: Final = 599
+"""RFC 9110 section 15: what is above is invalid, and cannot be passed on."""
 _BODILESS: Final = frozenset({204, 304})
 
 
@@ -94,11 +96,11 @@ class AnswerReader:
             BadAnswer: it cannot go on. What had arrived before can still be taken.
 
         """
-        if not self.has_head:
-            self._feed_head(data)
-            return
         self._overhead += len(data)
-        self._parse(data)
+        if self.has_head:
+            self._parse(data)
+        else:
+            self._feed_head(data)
         if self._overhead > OVERHEAD_BYTES_MAX:
             raise BadAnswer("too much that is no body")
 
@@ -176,6 +178,8 @@ class AnswerReader:
                 raise BadAnswer("a change of protocol")
             self._is_interim = True
             return
+        if status > _STATUS_MAX:
+            raise BadAnswer("no status of HTTP")
         self._check_head(status, dict(self.headers))
         self.status = status
         self.has_head = True

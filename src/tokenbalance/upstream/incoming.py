@@ -104,7 +104,8 @@ class IncomingAnswer:
         """
         while not self.has_begun:
             await self.wait()
-        if self._fault is not None:
+        # A fault behind a head is for who reads the body: what came before it is given first.
+        if self._fault is not None and not self._reader.has_head:
             raise self._fault
 
     async def wait(self) -> None:
