@@ -730,8 +730,28 @@ async def test_a_stream_whose_first_chunk_came_broken_with_its_head_is_told_and_
     pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream, holder: Holder, bad: bytes
 ) -> None:
     upstream.script(Answer(raw=STREAM_HEAD + CHUNKED + bad))
-    assert_incomplete(await post(http, holder, STREAM))
+    answer = await post(http, holder, STREAM)
+    if bad == BROKEN_CHUNKS["more than its size"]:
+        # Some of the body had come, so that the stream has begun.
+        assert answer.status_code == 200
+        last = answer.content.rstrip().rpartition(b"data: ")[2]
+        assert orjson.loads(last)["error"]["code"] == "upstream_incomplete"
+    else:
+        assert_incomplete(answer)
     await assert_cost(pool, holder, INPUT_ONLY)
+
+
+async def test_a_stream_that_came_whole_with_its_head_and_broke_behind_its_end_is_charged_truly(
+    pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream, holder: Holder
+) -> None:
+    events = content(WORDS) + USAGE + DONE
+    sent = b"%x\r\n%b\r\n" % (len(events), events)
+    upstream.script(Answer(raw=STREAM_HEAD + CHUNKED + sent + BROKEN_CHUNKS["no size"]))
+    answer = await post(http, holder, STREAM)
+    assert answer.status_code == 200
+    assert answer.content.startswith(content(WORDS))
+    assert b"[DONE]" in answer.content
+    await assert_cost(pool, holder, REPORTED)
 
 
 async def test_an_upstream_that_falls_silent_within_a_stream_ends_it_with_an_error_event(

@@ -89,6 +89,11 @@ class AnswerReader:
         """Its first line has begun to say 2xx; the rest of its head may be missing."""
         return str(self._parser.get_status_code()).startswith("2")
 
+    @property
+    def has_unread(self) -> bool:
+        """Some of the body can be taken."""
+        return bool(self._pieces)
+
     def feed(self, data: bytes) -> None:
         """Take what has arrived.
 

@@ -104,8 +104,8 @@ class IncomingAnswer:
         """
         while not self.has_begun:
             await self.wait()
-        # A fault behind a head is for who reads the body: what came before it is given first.
-        if self._fault is not None and not self._reader.has_head:
+        # A fault behind some of the body is for who reads that: it is given first.
+        if self._fault is not None and not self._reader.has_unread:
             raise self._fault
 
     async def wait(self) -> None:
