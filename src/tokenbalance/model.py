@@ -7,7 +7,7 @@ The words are those of the README's glossary.
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
 # A parsed JSON value. Recursive, so that a careless `document["x"]["y"]` does not type-check.
@@ -76,25 +76,72 @@ class Rates:
 
 
 @dataclass(frozen=True, slots=True)
+class HostedCalls:
+    """How calls of the tools that the upstream runs itself add to the input of a request.
+
+    After each call the model reads everything again: what it had, and what the call brought.
+    """
+
+    first_turn: int
+    """Tokens that it reads before any call."""
+    growth: int
+    """Tokens at most that a call adds to every later turn."""
+    context: int
+    """Tokens at most of one turn."""
+    most: int
+    """Calls allowed for."""
+    fewest: int
+    """Calls without which the request makes no sense."""
+    asked: int | None
+    """The client's own limit, which the upstream is told already."""
+
+    def input_tokens(self, calls: int) -> int:
+        """Tokens at most that all turns together read."""
+        growing = min(max(self.context - self.first_turn, 0) // self.growth, calls)
+        total = (growing + 1) * self.first_turn + self.growth * growing * (growing + 1) // 2
+        # A turn cannot read more than the window, but it has read what it has.
+        return total + (calls - growing) * max(self.context, self.first_turn)
+
+
+@dataclass(frozen=True, slots=True)
 class Estimate:
     """The ceiling of what a request may cost, in tokens."""
 
     input_tokens: int
-    """Never below what the upstream will report for text."""
+    """Never below what the upstream will report for text; with hosted calls, of all turns."""
     choices: int = 1
     """How many answers share the input: n, best_of, times the number of prompts."""
     output_cap: int = 0
     """Most output tokens of one choice; 0 where the endpoint produces none."""
     output_minimum: int = 0
     """Fewest output tokens of one choice that the upstream accepts as a limit."""
-    cap_field: str | None = None
-    """The field that tells the upstream the cap; None where there is no output to cap."""
+    cap_fields: tuple[str, ...] = ()
+    """The fields that tell the upstream the cap; empty where there is no output to cap."""
+    tells_cap: bool = False
+    """The upstream has to be told the cap even where it is not lowered."""
+    calls: HostedCalls | None = None
+    """How many calls of hosted tools the input allows for; None where none can happen."""
     counted: bool = False
     """True when `input_tokens` was counted, False when it is the bound by bytes."""
     predicted: int = 0
     """Of `input_tokens`, those that the upstream may bill as output beyond the cap."""
     has_media: bool = False
     """True where something else than text may be read or written."""
+
+    def with_calls(self, number: int) -> Estimate:
+        """The same with so many calls of hosted tools at most; it has to have some."""
+        if self.calls is None:
+            return self
+        calls = replace(self.calls, most=number)
+        return replace(self, input_tokens=calls.input_tokens(number), calls=calls)
+
+    @property
+    def least(self) -> Estimate:
+        """With the fewest calls and the smallest output that make sense."""
+        fewest = self if self.calls is None else self.with_calls(self.calls.fewest)
+        if not self.cap_fields:
+            return fewest
+        return replace(fewest, output_cap=min(max(self.output_minimum, 1), self.output_cap))
 
 
 @dataclass(frozen=True, slots=True)

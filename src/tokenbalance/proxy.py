@@ -148,9 +148,11 @@ class Proxy:
             admission = await self._admit(request, lease, endpoint, document, estimate)
             exchange.lease, exchange.ceiling = lease, admission.ceiling
             answer.add_header(b"x-tokenbalance-hold", admission.hold.amount)
-            if admission.output_cap is not None and estimate.cap_field is not None:
-                edits[estimate.cap_field] = admission.output_cap
+            edits |= admission.told
+            if admission.output_cap is not None:
                 answer.add_header(b"x-tokenbalance-output-cap", admission.output_cap)
+            if admission.calls_cap is not None:
+                answer.add_header(b"x-tokenbalance-tool-calls-cap", admission.calls_cap)
         await exchange.run(
             lambda: upstream.send(
                 request.method,

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from tokenbalance.endpoints import find_endpoint
 from tokenbalance.errors import InvalidJson, RequestTooLarge
 from tokenbalance.ledger.book import Book
-from tokenbalance.ledger.rates import cap_within, rates_document
+from tokenbalance.ledger.rates import paid_for, rates_document
 from tokenbalance.reading import (
     counted,
     is_ample,
@@ -42,6 +42,8 @@ class Quote:
     """Tokens at most of its input."""
     output_cap: int
     """Tokens at most of each choice: its own limit, or the lower one that the balance affords."""
+    tool_calls_cap: int | None
+    """Calls at most of tools that the upstream runs itself; None where none can happen."""
     choices: int
     hold: int
     """Credits that would be held: what covers it, or all that the balance affords. What would cover
@@ -101,14 +103,13 @@ def _quoted(asked: _Asked, funds: Funds, waited_for: int) -> Quote:
     amount = min(claim.wanted, funds.limit)
     affordable = amount >= claim.minimum
     admitted = affordable and amount <= funds.available - waited_for
-    cap = estimate.output_cap
-    if affordable and estimate.cap_field is not None:
-        cap = cap_within(estimate, amount, asked.rates)
+    paid = paid_for(estimate, amount, asked.rates) if affordable else estimate
     return Quote(
         endpoint=asked.endpoint.path,
         model=asked.model,
         input_tokens=estimate.input_tokens,
-        output_cap=cap,
+        output_cap=paid.output_cap,
+        tool_calls_cap=None if paid.calls is None else paid.calls.most,
         choices=estimate.choices,
         hold=amount if affordable else claim.wanted,
         minimum=claim.minimum,
@@ -117,7 +118,7 @@ def _quoted(asked: _Asked, funds: Funds, waited_for: int) -> Quote:
         held=funds.held,
         admitted=admitted,
         waits=affordable and not admitted,
-        capped=cap < estimate.output_cap,
+        capped=paid.output_cap < estimate.output_cap,
         rates=None if asked.rates is None else rates_document(asked.rates),
     )
 
@@ -128,6 +129,7 @@ def _free(endpoint: Endpoint, document: Document, estimate: Estimate, funds: Fun
         model=model_of(document),
         input_tokens=estimate.input_tokens,
         output_cap=estimate.output_cap,
+        tool_calls_cap=None,
         choices=estimate.choices,
         hold=0,
         minimum=0,

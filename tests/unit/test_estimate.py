@@ -109,7 +109,7 @@ def test_the_words_of_a_prediction_are_held_for_each_choice_beside_the_cap() -> 
     estimate = bound(CHAT, chat(n=2, max_tokens=5, prediction=content))
     assert estimate.input_tokens == bound(CHAT, chat()).input_tokens + 200
     assert estimate.output_cap == 5
-    assert bound(CHAT, chat(prediction=content)).cap_field == "max_tokens"
+    assert bound(CHAT, chat(prediction=content)).cap_fields == ("max_tokens",)
 
 
 # Media.
@@ -182,7 +182,7 @@ def test_a_file_that_the_upstream_fetches_may_fill_the_context() -> None:
 )
 def test_the_cap_is_the_clients_or_the_models(fields: Document, cap: int, field: str) -> None:
     estimate = bound(CHAT, chat(**fields))
-    assert (estimate.output_cap, estimate.cap_field) == (cap, field)
+    assert (estimate.output_cap, estimate.cap_fields) == (cap, (field,))
 
 
 def test_both_caps_at_once_are_refused_as_upstream_refuses_them() -> None:
@@ -213,7 +213,7 @@ def test_completions_have_answers_for_each_prompt(
         choices=prompts * 3,
         output_cap=16,
         output_minimum=1,
-        cap_field="max_tokens",
+        cap_fields=("max_tokens",),
         counted=True,
     )
 
@@ -230,7 +230,7 @@ def test_a_response_costs_one_token_more_than_the_chat() -> None:
     estimate = count(RESPONSES, response(instructions="hello", max_output_tokens=32))
     assert estimate.input_tokens == 9 + 5 + 1
     assert estimate.output_cap == 32
-    assert (estimate.cap_field, estimate.output_minimum) == ("max_output_tokens", 16)
+    assert (estimate.cap_fields, estimate.output_minimum) == (("max_output_tokens",), 16)
     item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}
     assert count(RESPONSES, response(input=[item])).input_tokens == 9
 

@@ -17,10 +17,10 @@ from tokenbalance.ledger.rates import (
     DEFAULTS,
     NANO,
     build_rates,
-    cap_within,
     charge_for,
     decimal_text,
     minimum_for,
+    paid_for,
     rates_document,
     rates_from,
     split,
@@ -51,7 +51,7 @@ def estimates(draw: st.DrawFn, *, is_capped: bool | None = None) -> Estimate:
         choices=draw(st.integers(1, 5)),
         output_cap=draw(st.integers(1, 5_000)) if capped else draw(st.integers(0, 50)),
         output_minimum=draw(st.integers(0, 20)),
-        cap_field="max_tokens" if capped else None,
+        cap_fields=("max_tokens",) if capped else (),
         predicted=draw(st.one_of(st.just(0), st.integers(0, input_tokens))),
         has_media=draw(st.booleans()),
     )
@@ -109,9 +109,9 @@ any_usage = st.builds(Usage, *[counts] * 9)
 def test_without_rates_a_token_is_a_credit() -> None:
     usage = Usage(input=3, cached_input=2, output=4, reasoning=1, total=40)
     assert charge_for(usage, None) == 40
-    estimate = Estimate(10, choices=2, output_cap=5, output_minimum=1, cap_field="n")
+    estimate = Estimate(10, choices=2, output_cap=5, output_minimum=1, cap_fields=("n",))
     assert (wanted_for(estimate, None), minimum_for(estimate, None)) == (20, 12)
-    assert cap_within(estimate, 17, None) == 3
+    assert paid_for(estimate, 17, None).output_cap == 3
 
 
 def test_every_kind_has_its_own_rate_and_no_token_two() -> None:
@@ -186,22 +186,25 @@ def test_a_sum_is_rounded_up_once_and_only_if_it_is_not_whole() -> None:
 
 def test_an_amount_is_never_more_than_the_books_can_add_up() -> None:
     dear = rates_from({"input": "1000000", "output": "1000000"})
-    huge = Estimate(10**9, choices=10**7, output_cap=2**31, cap_field="max_tokens")
+    huge = Estimate(10**9, choices=10**7, output_cap=2**31, cap_fields=("max_tokens",))
     assert charge_for(Usage(input=2**53, total=2**53), dear) == AMOUNT_MAX
     assert wanted_for(huge, dear) == AMOUNT_MAX
-    assert charge_for(Usage(output=10**7 * cap_within(huge, AMOUNT_MAX, dear)), dear) < AMOUNT_MAX
+    assert (
+        charge_for(Usage(output=10**7 * paid_for(huge, AMOUNT_MAX, dear).output_cap), dear)
+        < AMOUNT_MAX
+    )
 
 
 def test_a_hold_is_at_least_one_credit_even_where_everything_is_free() -> None:
     free = build_rates({})
-    estimate = Estimate(100, output_cap=50, output_minimum=1, cap_field="max_tokens")
+    estimate = Estimate(100, output_cap=50, output_minimum=1, cap_fields=("max_tokens",))
     assert (wanted_for(estimate, free), minimum_for(estimate, free)) == (1, 1)
-    assert cap_within(estimate, 1, free) == 50
+    assert paid_for(estimate, 1, free).output_cap == 50
 
 
 def test_the_dearest_kind_is_held_and_media_only_where_there_may_be_some() -> None:
     card = rates_from({"input": "1", "cached_input": "2", "audio_input": "30", "output": "4"})
-    text = Estimate(10, output_cap=10, cap_field="max_tokens")
+    text = Estimate(10, output_cap=10, cap_fields=("max_tokens",))
     assert wanted_for(text, card) == 10 * 2 + 10 * 4
     assert wanted_for(replace(text, has_media=True), card) == 10 * 30 + 10 * 4
     thinking = rates_from({"input": "1", "output": "4", "reasoning": "9", "image_output": "50"})
@@ -210,7 +213,7 @@ def test_the_dearest_kind_is_held_and_media_only_where_there_may_be_some() -> No
 
 
 def test_a_prediction_is_held_at_the_rate_of_output() -> None:
-    estimate = Estimate(30, output_cap=10, cap_field="max_tokens", predicted=20)
+    estimate = Estimate(30, output_cap=10, cap_fields=("max_tokens",), predicted=20)
     assert wanted_for(estimate, rates_from({"input": "1", "output": "4"})) == 10 + 20 * 4 + 10 * 4
 
 
@@ -229,7 +232,7 @@ def test_no_usage_at_the_told_cap_costs_more_than_what_was_granted(
     least, most = minimum_for(estimate, rates), wanted_for(estimate, rates)
     assert least <= most
     amount = data.draw(st.integers(least, most))
-    cap = cap_within(estimate, amount, rates)
+    cap = paid_for(estimate, amount, rates).output_cap
     assert min(max(estimate.output_minimum, 1), estimate.output_cap) <= cap <= estimate.output_cap
     assert charge_for(data.draw(usages(estimate, cap)), rates) <= amount
 
@@ -241,7 +244,7 @@ def test_the_told_cap_is_the_largest_that_the_amount_pays_for(
     amount = data.draw(
         st.integers(minimum_for(estimate, rates), wanted_for(estimate, rates)), label="amount"
     )
-    cap = cap_within(estimate, amount, rates)
+    cap = paid_for(estimate, amount, rates).output_cap
     assert wanted_for(replace(estimate, output_cap=cap), rates) <= amount
     if cap < estimate.output_cap:
         assert wanted_for(replace(estimate, output_cap=cap + 1), rates) > amount

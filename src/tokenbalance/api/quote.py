@@ -51,6 +51,7 @@ class QuoteAnswer(BaseModel):
                     "model": "gpt-4o-mini",
                     "input_tokens": 10,
                     "output_cap": 100,
+                    "tool_calls_cap": None,
                     "choices": 1,
                     "hold": 110,
                     "minimum": 11,
@@ -73,6 +74,8 @@ class QuoteAnswer(BaseModel):
     """The input at most, in tokens."""
     output_cap: int
     """Output tokens of each choice at most: its own limit, or what the balance affords."""
+    tool_calls_cap: int | None
+    """Calls at most of tools that the upstream runs itself; null where none can happen."""
     choices: int
     hold: int
     """What would be held."""

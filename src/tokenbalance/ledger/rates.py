@@ -13,6 +13,8 @@ upstream's `total_tokens` counts it.
 from __future__ import annotations
 
 import json
+from bisect import bisect_right
+from dataclasses import replace
 from decimal import Decimal
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, cast
@@ -30,6 +32,9 @@ NANO: Final = 10**9
 AMOUNT_MAX: Final = 10**18
 """Credits at most of a hold or a charge with rates: more than there can be, and the books can
 still add them up. No request comes near; a nonsensical report of usage may."""
+
+ANSWER_AFTER_CALLS: Final = 1024
+"""Output tokens that a call of a hosted tool must leave: it is of no use without an answer."""
 
 TOKEN_KINDS: Final = (
     "input",
@@ -78,15 +83,36 @@ def minimum_for(estimate: Estimate, rates: Rates | None) -> int:
 
     Where the output cannot be capped this is all of it.
     """
-    if estimate.cap_field is None:
-        return wanted_for(estimate, rates)
-    output = min(max(estimate.output_minimum, 1), estimate.output_cap)
-    if rates is None:
-        return max(estimate.input_tokens + estimate.choices * output, 1)
-    return max(_rounded(_ceiling(estimate, rates, output)), 1)
+    return wanted_for(estimate.least, rates)
 
 
-def cap_within(estimate: Estimate, amount: int, rates: Rates | None) -> int:
+def paid_for(estimate: Estimate, amount: int, rates: Rates | None) -> Estimate:
+    """What `amount` credits pay for, which are at least the minimum: the estimate, lowered to it.
+
+    The input is paid first. Calls of hosted tools are lowered before the output is; the last one
+    is only given up where it would leave too little of an answer.
+    """
+    fitting = _with_calls_within(estimate, amount, rates)
+    if not estimate.cap_fields:
+        return fitting
+    return replace(fitting, output_cap=_cap_within(fitting, amount, rates))
+
+
+def _with_calls_within(estimate: Estimate, amount: int, rates: Rates | None) -> Estimate:
+    calls = estimate.calls
+    if calls is None or calls.most <= calls.fewest or wanted_for(estimate, rates) <= amount:
+        return estimate
+    answer = replace(estimate, output_cap=min(estimate.output_cap, ANSWER_AFTER_CALLS))
+    first = max(calls.fewest, 1)
+    if wanted_for(answer.with_calls(first), rates) > amount:
+        return estimate.with_calls(calls.fewest)
+    more = range(first + 1, calls.most)
+    return estimate.with_calls(
+        first + bisect_right(more, amount, key=lambda n: wanted_for(estimate.with_calls(n), rates))
+    )
+
+
+def _cap_within(estimate: Estimate, amount: int, rates: Rates | None) -> int:
     """Output tokens of each choice that `amount` credits pay for, the input paid first."""
     if rates is None:
         affordable = (amount - estimate.input_tokens) // estimate.choices

@@ -9,25 +9,29 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tokenbalance.errors import InsufficientQuota
-from tokenbalance.ledger.rates import cap_within, minimum_for, wanted_for
+from tokenbalance.ledger.rates import minimum_for, paid_for, wanted_for
 from tokenbalance.model import Claim, Usage
 
 if TYPE_CHECKING:
     from tokenbalance.ledger.book import Book, Funds
     from tokenbalance.ledger.leases import Lease
     from tokenbalance.ledger.waiting import Waiters
-    from tokenbalance.model import Estimate, Hold, Rates
+    from tokenbalance.model import Document, Estimate, Hold, Rates
 
 
 @dataclass(frozen=True, slots=True)
 class Admission:
-    """A placed hold, and the output cap that it pays for."""
+    """A placed hold, and what of the request it pays for."""
 
     hold: Hold
-    output_cap: int | None
-    """Tokens of each choice that the upstream must be told; None when nothing is to be told."""
     ceiling: Usage
     """What the request may use at most; the hold covers its charge."""
+    told: Document
+    """Fields of the request by which the upstream is told so."""
+    output_cap: int | None
+    """Tokens of each choice, where they had to be lowered."""
+    calls_cap: int | None
+    """Calls of hosted tools, where the client has not set them lower itself."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +81,7 @@ def claim_for(estimate: Estimate, rates: Rates | None) -> Claim:
     return Claim(
         wanted_for(estimate, rates),
         minimum_for(estimate, rates),
-        estimate.input_tokens,
+        estimate.least.input_tokens,
         estimate.choices * estimate.output_cap,
     )
 
@@ -93,9 +97,21 @@ def _what_is_missing(claim: Claim, funds: Funds) -> str:
 
 
 def _admission(estimate: Estimate, hold: Hold) -> Admission:
-    cap = estimate.output_cap
-    if estimate.cap_field is not None:
-        cap = cap_within(estimate, hold.amount, hold.rates)
-    inputs, outputs = estimate.input_tokens, estimate.choices * cap
+    paid = paid_for(estimate, hold.amount, hold.rates)
+    inputs, outputs = paid.input_tokens, paid.choices * paid.output_cap
+    output_cap = paid.output_cap if paid.output_cap < estimate.output_cap else None
+    calls_cap = _calls_cap(paid)
+    told: Document = {}
+    if estimate.tells_cap or output_cap is not None:
+        told |= dict.fromkeys(estimate.cap_fields, paid.output_cap)
+    if calls_cap is not None:
+        told["max_tool_calls"] = calls_cap
     ceiling = Usage(input=inputs, output=outputs, total=inputs + outputs, estimated=True)
-    return Admission(hold, None if cap == estimate.output_cap else cap, ceiling)
+    return Admission(hold, ceiling, told, output_cap, calls_cap)
+
+
+def _calls_cap(paid: Estimate) -> int | None:
+    calls = paid.calls
+    if calls is None or (calls.asked is not None and calls.asked <= calls.most):
+        return None
+    return calls.most

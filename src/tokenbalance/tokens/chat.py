@@ -86,7 +86,7 @@ def estimate(document: Document, model: Model, measure: Measure) -> Estimate:
         choices=choices,
         output_cap=told or model.maximum_output,
         output_minimum=1,
-        cap_field=cap_field,
+        cap_fields=(cap_field,),
         predicted=prediction,
         has_media=_has_media(document),
     )

@@ -40,7 +40,7 @@ def estimate(document: Document, model: Model, measure: Measure) -> Estimate:
         choices=prompts * answers,
         output_cap=DEFAULT_CAP if told is None else told,
         output_minimum=1,
-        cap_field="max_tokens",
+        cap_fields=("max_tokens",),
     )
 
 

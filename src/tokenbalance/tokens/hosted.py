@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
 from tokenbalance.document import optional_string, path_of, require_object
+from tokenbalance.model import HostedCalls
 from tokenbalance.tokens.media import unsupported
 
 if TYPE_CHECKING:
@@ -70,20 +71,18 @@ def allowance_for(tool: Mapping[str, Json]) -> Allowance:
     return _ALLOWANCES.get(kind, SEARCH) if isinstance(kind, str) else SEARCH
 
 
-def turns_tokens(prompt: int, allowances: list[Allowance], calls: int, model: Model) -> int:
-    """Input tokens at most of all turns, the first of which reads `prompt` tokens."""
-    tokens = prompt + sum(allowance.description for allowance in allowances)
+def hosted_calls(
+    prompt: int, allowances: list[Allowance], asked: int | None, model: Model
+) -> HostedCalls | None:
+    """The calls to allow for, where the first turn reads `prompt` tokens; None where none can be.
+
+    `asked` is the client's own limit of them.
+    """
     growth = max((allowance.call for allowance in allowances), default=0)
     if not growth:
-        return tokens
-    total, turn = tokens, tokens
-    for call in range(calls):
-        turn += growth
-        if turn >= model.context:
-            # A turn cannot read more than the window, but it has read what it has.
-            return total + (calls - call) * max(model.context, tokens)
-        total += turn
-    return total
+        return None
+    most = DEFAULT_CALLS if asked is None else asked
+    return HostedCalls(prompt, growth, model.context, most, fewest=0, asked=asked)
 
 
 def check_tool(tool: dict[str, Json], at: str) -> None:

@@ -32,11 +32,10 @@ from tokenbalance.tokens.chat import (
     is_of,
 )
 from tokenbalance.tokens.hosted import (
-    DEFAULT_CALLS,
     SEARCH,
     allowance_for,
     check_tools,
-    turns_tokens,
+    hosted_calls,
 )
 from tokenbalance.tokens.media import (
     audio_tokens,
@@ -49,7 +48,7 @@ from tokenbalance.tokens.media import (
 from tokenbalance.tokens.schemas import format_tokens, function_tokens, json_tokens, unread_tokens
 
 if TYPE_CHECKING:
-    from tokenbalance.model import Document, Json
+    from tokenbalance.model import Document, HostedCalls, Json
     from tokenbalance.tokens.counting import Measure
     from tokenbalance.tokens.models import Model
 
@@ -119,11 +118,13 @@ def estimate(document: Document, model: Model, measure: Measure) -> Estimate:
     """
     _refuse_state(document)
     told = optional_integer(document, "max_output_tokens", minimum=1, maximum=LARGEST_CAP)
+    prompt, calls = _first_turn(document, model, measure)
     return Estimate(
-        input_tokens=_all_turns_tokens(document, model, measure),
+        input_tokens=prompt if calls is None else calls.input_tokens(calls.most),
         output_cap=told or model.maximum_output,
         output_minimum=SMALLEST_CAP,
-        cap_field="max_output_tokens",
+        cap_fields=("max_output_tokens",),
+        calls=calls,
         has_media=_has_media(document),
     )
 
@@ -159,15 +160,19 @@ def _refuse_state(document: Document) -> None:
         raise unsupported("background")
 
 
-def _all_turns_tokens(document: Document, model: Model, measure: Measure) -> int:
+def _first_turn(
+    document: Document, model: Model, measure: Measure
+) -> tuple[int, HostedCalls | None]:
+    """Tokens at most that the first turn reads, and the calls of hosted tools that may follow."""
     tools = check_tools(optional_list(document, "tools"), "tools")
     prompt = _prompt_tokens(document, model, measure) + _tools_tokens(tools, measure)
     if tools:
         prompt += TOOLS + model.responses_tools_overhead
         prompt += _SERIAL if optional_boolean(document, "parallel_tool_calls") is False else 0
     allowances = [allowance_for(tool) for tool in tools if tool.get("type") != "function"]
-    calls = optional_integer(document, "max_tool_calls", minimum=0, maximum=LARGEST_CAP)
-    return turns_tokens(prompt, allowances, DEFAULT_CALLS if calls is None else calls, model)
+    prompt += sum(allowance.description for allowance in allowances)
+    asked = optional_integer(document, "max_tool_calls", minimum=0, maximum=LARGEST_CAP)
+    return prompt, hosted_calls(prompt, allowances, asked, model)
 
 
 def _prompt_tokens(document: Document, model: Model, measure: Measure) -> int:
