@@ -244,8 +244,8 @@ def test_hosted_tools_are_held_for_by_calls_and_context() -> None:
         tools = [{"type": "web_search"}]
         return bound(RESPONSES, response(tools=tools, **fields)).input_tokens
 
-    assert search(max_tool_calls=0) < 2_000
-    assert 10_000 < search(max_tool_calls=1) < 20_000
+    assert 4_400 < search(max_tool_calls=0) < 6_000
+    assert 14_000 < search(max_tool_calls=1) < 24_000
     assert 116_000 < search() < 500_000
     assert search(model="gpt-4o", max_tool_calls=2_147_483_647) <= 2_147_483_648 * 128_000
 
@@ -274,7 +274,10 @@ def test_hosted_tools_are_held_for_by_calls_and_context() -> None:
             {"input": [{"type": "computer_call_output", "output": {"file_id": "f"}}]},
             "input[0].output.file_id",
         ),
-        ({"tools": [{"type": "file_search", "vector_store_ids": ["vs"]}]}, "tools[0]"),
+        (
+            {"tools": [{"type": "file_search", "vector_store_ids": ["vs"]}]},
+            "tools[0].vector_store_ids",
+        ),
         ({"tools": [{"type": "code_interpreter", "container": "c"}]}, "tools[0].container"),
         (
             {"tools": [{"type": "code_interpreter", "container": {"file_ids": ["f"]}}]},
@@ -319,20 +322,12 @@ def test_an_mcp_server_must_have_a_public_name(url: str) -> None:
     )
 
 
-def test_public_mcp_servers_connectors_and_containers_of_ones_own_pass() -> None:
+def test_public_mcp_servers_and_containers_of_ones_own_pass() -> None:
     tools: list[object] = [
         {"type": "mcp", "server_label": "x", "server_url": "https://mcp.example.com/sse"},
-        {"type": "mcp", "server_label": "y", "connector_id": "connector_gmail"},
         {"type": "code_interpreter", "container": {"type": "auto", "file_ids": None}},
     ]
     assert bound(RESPONSES, response(tools=tools, store=None)).input_tokens > 3_000
-
-
-def test_a_cited_file_is_no_file() -> None:
-    note = {"type": "file_citation", "file_id": "file_1", "index": 0}
-    part = {"type": "output_text", "text": "hello", "annotations": [note]}
-    item = {"type": "message", "role": "assistant", "content": [part]}
-    assert bound(RESPONSES, response(input=[item])).input_tokens > 12
 
 
 def test_a_stored_file_in_a_chat_is_refused() -> None:
@@ -390,7 +385,7 @@ def test_a_wrong_field_that_decides_the_cost_is_refused(
 
 @pytest.mark.parametrize("content", [None, "", "hi", [{"type": "refusal", "refusal": "no"}]])
 def test_an_assistant_may_have_said_nothing(content: object) -> None:
-    document = messages({"role": "assistant", "content": content, "audio": {"id": "audio_1"}})
+    document = messages({"role": "assistant", "content": content})
     assert bound(CHAT, document).input_tokens >= 7
 
 
@@ -483,7 +478,6 @@ def test_a_hostile_request_is_refused_as_expected_or_bounded(case: dict[str, Any
             ),
             True,
         ),
-        (chat(messages=[{"role": "assistant", "audio": {"id": "audio_1"}}]), True),
         (chat(prediction={"type": "content", "content": "Hi"}), False),
     ],
 )

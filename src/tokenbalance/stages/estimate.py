@@ -13,9 +13,11 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.document import optional_boolean, optional_object, require_string
+from tokenbalance.endpoints.references import references
 from tokenbalance.model import Metering, Usage
 from tokenbalance.tokens import chat, completions, embeddings, responses
 from tokenbalance.tokens.counting import byte_bound, count_tokens
+from tokenbalance.tokens.media import unsupported
 from tokenbalance.tokens.models import check_model_name, encoding_for, model_for
 
 if TYPE_CHECKING:
@@ -31,6 +33,19 @@ _RULES: Final[dict[Metering, Callable[[Document, Model, Measure], Estimate]]] = 
     Metering.EMBEDDINGS: embeddings.estimate,
     Metering.RESPONSES: responses.estimate,
 }
+
+_INSTEAD: Final = {
+    "container": "Leave it out: a container of the request's own is `{\"type\": \"auto\"}`.",
+    "conversation": "Send the whole conversation as `input`.",
+    "file": "Send the file itself, as `file_data` or in a data URL.",
+    "image": "Send the image itself: with `store: false` clients do.",
+    "item": "It is an `item_reference`, which only the upstream can look up. Send the item itself:"
+    " with `store: false` clients do.",
+    "reasoning": "Send it with its `encrypted_content`, which comes with `store: false` and"
+    ' `include: ["reasoning.encrypted_content"]`, or leave the item out.',
+    "response": "Send the whole conversation as `input`: with `store: false` clients do.",
+}
+"""What avoids a reference, by the kind of thing that it names."""
 
 
 def bound(endpoint: Endpoint, document: Document) -> Estimate:
@@ -90,8 +105,15 @@ class UsageCounter:
 def _estimate(endpoint: Endpoint, document: Document, measure: Measure) -> Estimate:
     name = require_string(document, "model")
     check_model_name(name)
+    _refuse_others(endpoint, document)
     _check_streaming(document)
     return _RULES[endpoint.metering](document, model_for(name), measure)
+
+
+def _refuse_others(endpoint: Endpoint, document: Document) -> None:
+    """Refuse what the upstream keeps: who owns it is not known here."""
+    for reference in references(endpoint.metering, document):
+        raise unsupported(reference.param, _INSTEAD.get(reference.kind, ""))
 
 
 def _check_streaming(document: Document) -> None:

@@ -27,7 +27,6 @@ from tokenbalance.tokens.media import (
     audio_tokens,
     file_tokens,
     image_tokens,
-    refuse_stored_file,
     unknown_file_tokens,
 )
 from tokenbalance.tokens.schemas import format_tokens, function_tokens, json_tokens, unread_tokens
@@ -189,7 +188,6 @@ def content_tokens(content: Json, at: str, model: Model, measure: Measure) -> in
 
     Raises:
         InvalidType: it is neither.
-        UnsupportedParameter: a part is a file in the upstream's store.
     """
     if isinstance(content, str):
         return measure(content)
@@ -220,7 +218,6 @@ def _part_tokens(part: dict[str, Json], at: str, model: Model, measure: Measure)
 def _file_tokens(part: dict[str, Json], at: str, model: Model, measure: Measure) -> int:
     at = path_of(at, "file")
     file = require_object(part.get("file"), at)
-    refuse_stored_file(file, at)
     name = measure(optional_string(file, "filename", at=at) or "")
     data = optional_string(file, "file_data", at=at)
     return name + (unknown_file_tokens(model) if data is None else file_tokens(model, data))

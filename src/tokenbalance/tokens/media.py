@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tokenbalance.document import path_of
 from tokenbalance.errors import UnsupportedParameter
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from tokenbalance.model import Json
     from tokenbalance.tokens.models import Model
 
@@ -52,17 +49,10 @@ def _decoded_bytes(data: str) -> int:
     return encoded * 3 // 4 + 1
 
 
-def refuse_stored_file(fields: Mapping[str, Json], at: str) -> None:
-    """See that the object at path `at` names no file in the upstream's store.
+def unsupported(param: str, instead: str = "") -> UnsupportedParameter:
+    """The error for the field `param`, which asks for what cannot be shared or bounded here.
 
-    Raises:
-        UnsupportedParameter: it does; who owns such a file is not known here.
+    `instead` says what avoids it, as a sentence.
     """
-    if fields.get("file_id") is not None:
-        raise unsupported(path_of(at, "file_id"))
-
-
-def unsupported(param: str) -> UnsupportedParameter:
-    """The error for the field `param`, which reaches for state that all callers share."""
     message = f"Unsupported parameter: '{param}' is not supported through a shared key."
-    return UnsupportedParameter(message, param=param)
+    return UnsupportedParameter(f"{message} {instead}".rstrip(), param=param)
