@@ -8,6 +8,11 @@ The items of a statement for many have a LIMIT that limits nothing: of how many 
 planner takes a tenth then, one, and so looks each up by its key, in a plan that it makes once. Else
 it plans anew for every length, which takes longer than to run, or reads a whole table that was
 small when it made its plan.
+
+A statement for many finds open holds by `ended_at IS NULL`, which a check of the table makes the
+same as `state = 'open'`, and no index knows. Where the last ANALYZE happened to see no open hold,
+the index of the open ones looks as if reading all of it were cheaper than looking up one key, and
+each item then reads every open hold. Who names the state in a join brings that back.
 """
 
 from typing import Final
@@ -38,6 +43,7 @@ UPDATE api_keys k
   FROM (SELECT id
           FROM api_keys
          WHERE id = ANY ($1::bigint[])
+         LIMIT (SELECT cardinality($1))
            FOR NO KEY UPDATE SKIP LOCKED) free,
        (SELECT set_config('synchronous_commit', 'off', true)) relaxed
  WHERE k.id = free.id
@@ -84,19 +90,23 @@ WITH item AS (
                                     model, known_input, estimated_output, rates, number)
      LIMIT (SELECT cardinality($1))
 ), account AS (
-    SELECT item.*, a.balance + a.overdraft - a.held - coalesce(w.wanted, 0) AS available
+    SELECT item.*, a.balance + a.overdraft - a.held AS available
       FROM item
       JOIN accounts a ON a.id = item.account_id
       JOIN api_keys k ON k.id = item.key_id
-      LEFT JOIN (SELECT account_id, sum(wanted) AS wanted
-                   FROM waiters
-                  WHERE alive_until > now()
-                  GROUP BY account_id) w ON w.account_id = item.account_id
        FOR NO KEY UPDATE OF a{or_skip}
        -- The foreign key would wait for one whose secret is being changed.
        FOR KEY SHARE OF k SKIP LOCKED
+), line AS (
+    SELECT *, row_number() OVER (PARTITION BY account_id ORDER BY number) AS place FROM account
 ), claim AS (
-    SELECT *, sum(wanted) OVER (PARTITION BY account_id ORDER BY number) AS up_to FROM account
+    -- Who waits goes before the first of an account, and is looked for once.
+    SELECT *, sum(wanted + CASE place WHEN 1 THEN (
+               SELECT coalesce(sum(w.wanted), 0)
+                 FROM waiters w
+                WHERE w.account_id = line.account_id AND w.alive_until > now())
+           ELSE 0 END) OVER (PARTITION BY account_id ORDER BY number) AS up_to
+      FROM line
 ), placed AS (
     INSERT INTO holds
            (account_id, request_id, key_id, amount, endpoint, model, known_input, lease_until,
@@ -189,14 +199,15 @@ WITH item AS (
       JOIN holds h ON h.account_id = item.account_id AND h.request_id = item.request_id
       -- Not by the mere account: all of its open holds would be looked at for each.
       JOIN accounts a ON a.id = h.account_id + 0
-     WHERE h.state = 'open'
+     WHERE h.ended_at IS NULL
        FOR NO KEY UPDATE OF h SKIP LOCKED
        FOR NO KEY UPDATE OF a{or_skip}
 ), ended AS (
     UPDATE holds h
        SET state = 'settled', ended_at = now()
       FROM hold
-     WHERE h.account_id = hold.account_id AND h.request_id = hold.request_id AND h.state = 'open'
+     WHERE h.account_id = hold.account_id AND h.request_id = hold.request_id
+       AND h.ended_at IS NULL
     RETURNING hold.*, h.amount
 ), charged AS (
     SELECT *, balance - (sum(charge) OVER up_to)::bigint AS balance_after,
@@ -311,10 +322,11 @@ RENEW: Final = """
 -- Those that are being ended right now need no lease any more. Nothing waits for the disk: a lease
 -- that is lost in a crash of the database is renewed before anybody may end its hold.
 WITH k AS (
-    SELECT k.*
-      FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[])
-           AS k (account_id, request_id, input, output)
-      JOIN holds h ON h.account_id = k.account_id AND h.request_id = k.request_id
+    SELECT item.*
+      FROM (SELECT *
+              FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[])
+             LIMIT (SELECT cardinality($1))) item (account_id, request_id, input, output)
+      JOIN holds h ON h.account_id = item.account_id AND h.request_id = item.request_id
        FOR NO KEY UPDATE OF h SKIP LOCKED
 )
 UPDATE holds
@@ -323,7 +335,7 @@ UPDATE holds
        known_output = coalesce(k.output, known_output)
   FROM k, (SELECT set_config('synchronous_commit', 'off', true)) relaxed
  WHERE holds.account_id = k.account_id AND holds.request_id = k.request_id
-   AND state = 'open'
+   AND ended_at IS NULL
 """
 
 LAPSED: Final = """
@@ -368,8 +380,9 @@ PROMISING: Final = """
 -- $1 accounts, $2 positions, $3 wanted, $4 minimum
 -- Those of the waiters who are worth another try: it fits now, or never will.
 SELECT k.position
-  FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
-       AS k (account_id, position, wanted, minimum)
+  FROM (SELECT *
+          FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
+         LIMIT (SELECT cardinality($1))) k (account_id, position, wanted, minimum)
   JOIN accounts a ON a.id = k.account_id
  WHERE balance + overdraft < k.minimum
     OR least(k.wanted, balance + overdraft) <= balance - held + overdraft - (
