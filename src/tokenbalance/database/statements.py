@@ -9,10 +9,10 @@ planner takes a tenth then, one, and so looks each up by its key, in a plan that
 it plans anew for every length, which takes longer than to run, or reads a whole table that was
 small when it made its plan.
 
-A statement for many finds open holds by `ended_at IS NULL`, which a check of the table makes the
-same as `state = 'open'`, and no index knows. Where the last ANALYZE happened to see no open hold,
-the index of the open ones looks as if reading all of it were cheaper than looking up one key, and
-each item then reads every open hold. Who names the state in a join brings that back.
+A statement for many locks each hold in a LATERAL of its own, whose only way to it is the whole key,
+and writes it where it lies, for there it stays while it is locked. In a plain join the planner may
+begin with the index of the open holds: where the last ANALYZE happened to see none, reading all of
+it looks cheaper than looking up one key, and each item then reads every open hold.
 """
 
 from typing import Final
@@ -183,7 +183,8 @@ _SETTLE_MANY: Final = """
 -- $5..$13 input, cached input, output, reasoning, audio input, audio output, image input,
 -- image output, total
 -- As SETTLE: the compare-and-set of each hold, then each account's row, once, then the entries, in
--- order. What is locked or not open, or asked for twice, is SETTLE's.
+-- order. What is locked or not open, or asked for twice, is SETTLE's. So is a hold that was renewed
+-- at this very moment: where it lies now, this statement does not see it.
 WITH item AS (
     SELECT *
       FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::boolean[], $5::bigint[], $6::bigint[],
@@ -194,20 +195,20 @@ WITH item AS (
                                     image_output, total, number)
      LIMIT (SELECT cardinality($1))
 ), hold AS (
-    SELECT item.*, a.balance, a.held
+    SELECT item.*, h.place, a.balance, a.held
       FROM item
-      JOIN holds h ON h.account_id = item.account_id AND h.request_id = item.request_id
-      -- Not by the mere account: all of its open holds would be looked at for each.
-      JOIN accounts a ON a.id = h.account_id + 0
-     WHERE h.ended_at IS NULL
-       FOR NO KEY UPDATE OF h SKIP LOCKED
+     CROSS JOIN LATERAL (
+           SELECT account_id, ctid AS place
+             FROM holds
+            WHERE account_id = item.account_id AND request_id = item.request_id AND state = 'open'
+              FOR NO KEY UPDATE SKIP LOCKED) h
+      JOIN accounts a ON a.id = h.account_id
        FOR NO KEY UPDATE OF a{or_skip}
 ), ended AS (
     UPDATE holds h
        SET state = 'settled', ended_at = now()
       FROM hold
-     WHERE h.account_id = hold.account_id AND h.request_id = hold.request_id
-       AND h.ended_at IS NULL
+     WHERE h.ctid = hold.place
     RETURNING hold.*, h.amount
 ), charged AS (
     SELECT *, balance - (sum(charge) OVER up_to)::bigint AS balance_after,
@@ -322,20 +323,22 @@ RENEW: Final = """
 -- Those that are being ended right now need no lease any more. Nothing waits for the disk: a lease
 -- that is lost in a crash of the database is renewed before anybody may end its hold.
 WITH k AS (
-    SELECT item.*
+    SELECT h.place, item.input, item.output
       FROM (SELECT *
               FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[])
              LIMIT (SELECT cardinality($1))) item (account_id, request_id, input, output)
-      JOIN holds h ON h.account_id = item.account_id AND h.request_id = item.request_id
-       FOR NO KEY UPDATE OF h SKIP LOCKED
+     CROSS JOIN LATERAL (
+           SELECT ctid AS place
+             FROM holds
+            WHERE account_id = item.account_id AND request_id = item.request_id AND state = 'open'
+              FOR NO KEY UPDATE SKIP LOCKED) h
 )
 UPDATE holds
    SET lease_until = now() + make_interval(secs => $5),
        known_input = coalesce(k.input, known_input),
        known_output = coalesce(k.output, known_output)
   FROM k, (SELECT set_config('synchronous_commit', 'off', true)) relaxed
- WHERE holds.account_id = k.account_id AND holds.request_id = k.request_id
-   AND ended_at IS NULL
+ WHERE holds.ctid = k.place
 """
 
 LAPSED: Final = """
@@ -395,4 +398,13 @@ SELECT k.position
 FORGET_WAITERS: Final = """
 -- Of processes that are gone.
 DELETE FROM waiters WHERE alive_until < now() - interval '1 minute'
+"""
+
+OUTGROWN: Final = """
+-- Tables that were small when they were last looked at, and are not any more. A plan made then
+-- reads all of them, a foreign key's too, and is kept until somebody analyses.
+SELECT oid::regclass::text
+  FROM pg_class
+ WHERE oid = ANY ('{users,accounts,api_keys,holds,ledger_entries,usage,waiters}'::regclass[])
+   AND relpages < 32 AND pg_relation_size(oid) >= 32 * current_setting('block_size')::bigint
 """
