@@ -13,6 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.books import (
+    Account,
     account_of,
     charges_of,
     create_holder,
@@ -292,6 +293,17 @@ async def test_what_has_ended_in_another_way_is_left_as_it_is(
     assert [(await account_of(pool, holder)).balance for holder in holders] == [1000, 993, 993]
 
 
+async def test_a_voided_hold_is_not_charged_where_no_constraint_would_notice(
+    pool: Pool, book: Book, holders: list[Holder]
+) -> None:
+    voided, other = await place_each(book, holders[:2])
+    _ = await place_each(book, holders[:1], "still open")
+    await book.void(voided)
+    charges = await asyncio.gather(*(book.settle(hold, Usage(total=7)) for hold in (voided, other)))
+    assert [charge and charge.amount for charge in charges] == [None, 7]
+    assert await account_of(pool, holders[0]) == Account(1000, 10)
+
+
 async def test_one_that_is_wrong_does_not_fail_the_others(
     pool: Pool, book: Book, holders: list[Holder]
 ) -> None:
@@ -357,6 +369,28 @@ async def test_whoever_keeps_one_account_keeps_no_other_from_settling(
     assert (charge.amount, charge.balance) == (5, 995)
 
 
+async def test_settlements_that_wait_for_their_account_count_from_what_it_has_then(
+    pool: Pool, book: Book, holders: list[Holder], sent: list[str]
+) -> None:
+    holds = await place_each(book, holders[:1] * 3)
+    sent.clear()
+    top_up = (
+        "WITH topped AS (UPDATE accounts SET balance = balance + 500 WHERE id = $1 RETURNING id)"
+        " INSERT INTO ledger_entries (account_id, kind, amount, balance_after, actor)"
+        " SELECT id, 'top-up', 500, 1500, 'tests' FROM topped"
+    )
+    async with locked(pool, top_up, holders[0].account_id):
+        settling = [asyncio.create_task(book.settle(hold, Usage(total=5))) for hold in holds]
+        await blocked(pool, 1)
+    charges = await soon(asyncio.gather(*settling))
+    assert sent == ["SETTLE_MANY_OF_ONE"]
+    assert [(charge.balance, charge.held) for charge in charges] == [
+        (1495, 0),
+        (1490, 0),
+        (1485, 0),
+    ]
+
+
 async def test_a_renewal_waits_for_no_hold_that_is_being_ended(
     pool: Pool, book: Book, holders: list[Holder]
 ) -> None:
@@ -368,6 +402,31 @@ async def test_a_renewal_waits_for_no_hold_that_is_being_ended(
         assert [known.hold for known in await book.lapsed(10)] == []
     await pool.execute("UPDATE accounts SET held = 0 WHERE id = $1", holders[0].account_id)
     assert await hold_states(pool, holders[0]) == ["voided"]
+
+
+async def test_what_becomes_of_holds_while_a_batch_begins_to_settle_them_is_heeded(
+    pool: Pool, book: Book, holders: list[Holder], sent: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The batch sees the books as they were; then a hold is renewed, and another voided."""
+    begun = "LIMIT (SELECT cardinality($1) FROM pg_advisory_xact_lock(7))"
+    late = statements.SETTLE_MANY.replace("LIMIT (SELECT cardinality($1))", begun)
+    monkeypatch.setattr(statements, "SETTLE_MANY", late)
+    monkeypatch.setitem(NAMES, late, "SETTLE_MANY")
+    renewed, voided, left = await place_each(book, holders)
+    sent.clear()
+    async with locked(pool, "SELECT pg_advisory_xact_lock(7)"):
+        settling = [
+            asyncio.create_task(book.settle(hold, Usage(total=7)))
+            for hold in (renewed, voided, left)
+        ]
+        await blocked(pool, 1)
+        await book.renew([(renewed, Usage(input=3, output=1, total=4))])
+        await book.void(voided)
+    charges = await soon(asyncio.gather(*settling))
+    assert [charge and charge.balance for charge in charges] == [993, None, 993]
+    assert sent[:3] == ["SETTLE_MANY", "RENEW", "VOID"]
+    assert sorted(sent[3:]) == ["CORRECT", "ENDED", "SETTLE", "SETTLE"]
+    assert [len(await charges_of(pool, holder)) for holder in holders] == [1, 0, 1]
 
 
 async def test_a_key_that_is_not_valid_is_refused_beside_those_that_are(

@@ -25,6 +25,7 @@ from tokenbalance.ledger import sweep as module
 from tokenbalance.ledger.audit import audit
 from tokenbalance.ledger.book import Book
 from tokenbalance.ledger.leases import Lease, Leases
+from tokenbalance.ledger.settlements import Settlement
 from tokenbalance.ledger.sweep import Sweep
 from tokenbalance.model import Hold, Purpose, Usage
 
@@ -335,6 +336,43 @@ async def test_waiters_of_dead_processes_are_forgotten_after_a_minute(
     await here.sweep._sweep()
     rows = await pool.fetch("SELECT alive_until > now() AS alive FROM waiters ORDER BY position")
     assert [row["alive"] for row in rows] == [False, True]
+
+
+ENDED_ELSEWHERE = """
+INSERT INTO holds (account_id, request_id, key_id, amount, endpoint, state, ended_at)
+SELECT $1, 'elsewhere' || n, $2, 1, '', 'voided', now() FROM generate_series(1, 3000) n
+"""
+
+
+SCANS = "SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relname = 'holds'"
+
+
+async def scans_of_a_settlement(pool: Pool, holder: Holder, request_id: str) -> int:
+    """How often settling a hold reads all holds, for the checks of foreign keys as well."""
+    hold = await placed(Book(pool), holder, request_id, 1)
+    settlement = Settlement.of(hold, Usage(input=1, total=1))
+    async with pool.acquire() as session, session.transaction():
+        before = await session.fetchval(SCANS)
+        await session.fetch(statements.SETTLE, *settlement.arguments())
+        return int(await session.fetchval(SCANS)) - int(before)
+
+
+async def test_plans_that_small_books_have_outgrown_are_made_anew(
+    dsn: str, here: Process, holder: Holder
+) -> None:
+    await here.come_into_touch()
+    await here.pool.execute("ALTER TABLE holds SET (autovacuum_enabled = false)")
+    async with open_pool(dsn, 1) as one_session:
+        await one_session.execute("ANALYZE holds")
+        small = [await scans_of_a_settlement(one_session, holder, f"r{n}") for n in range(8)]
+        assert small[-1] == 3
+        await here.sweep._sweep()
+        assert await scans_of_a_settlement(one_session, holder, "still small") == 3
+        await one_session.execute(ENDED_ELSEWHERE, holder.account_id, holder.key_id)
+        assert await scans_of_a_settlement(one_session, holder, "outgrown") == 3
+        await here.sweep._sweep()
+        assert await scans_of_a_settlement(one_session, holder, "made anew") == 0
+    assert await here.pool.fetch(statements.OUTGROWN) == []
 
 
 # What dead processes left in their journals.

@@ -8,6 +8,11 @@ The items of a statement for many have a LIMIT that limits nothing: of how many 
 planner takes a tenth then, one, and so looks each up by its key, in a plan that it makes once. Else
 it plans anew for every length, which takes longer than to run, or reads a whole table that was
 small when it made its plan.
+
+A statement for many locks each hold in a LATERAL of its own, whose only way to it is the whole key,
+and writes it where it lies, for there it stays while it is locked. In a plain join the planner may
+begin with the index of the open holds: where the last ANALYZE happened to see none, reading all of
+it looks cheaper than looking up one key, and each item then reads every open hold.
 """
 
 from typing import Final
@@ -38,6 +43,7 @@ UPDATE api_keys k
   FROM (SELECT id
           FROM api_keys
          WHERE id = ANY ($1::bigint[])
+         LIMIT (SELECT cardinality($1))
            FOR NO KEY UPDATE SKIP LOCKED) free,
        (SELECT set_config('synchronous_commit', 'off', true)) relaxed
  WHERE k.id = free.id
@@ -84,19 +90,23 @@ WITH item AS (
                                     model, known_input, estimated_output, rates, number)
      LIMIT (SELECT cardinality($1))
 ), account AS (
-    SELECT item.*, a.balance + a.overdraft - a.held - coalesce(w.wanted, 0) AS available
+    SELECT item.*, a.balance + a.overdraft - a.held AS available
       FROM item
       JOIN accounts a ON a.id = item.account_id
       JOIN api_keys k ON k.id = item.key_id
-      LEFT JOIN (SELECT account_id, sum(wanted) AS wanted
-                   FROM waiters
-                  WHERE alive_until > now()
-                  GROUP BY account_id) w ON w.account_id = item.account_id
        FOR NO KEY UPDATE OF a{or_skip}
        -- The foreign key would wait for one whose secret is being changed.
        FOR KEY SHARE OF k SKIP LOCKED
+), line AS (
+    SELECT *, row_number() OVER (PARTITION BY account_id ORDER BY number) AS place FROM account
 ), claim AS (
-    SELECT *, sum(wanted) OVER (PARTITION BY account_id ORDER BY number) AS up_to FROM account
+    -- Who waits goes before the first of an account, and is looked for once.
+    SELECT *, sum(wanted + CASE place WHEN 1 THEN (
+               SELECT coalesce(sum(w.wanted), 0)
+                 FROM waiters w
+                WHERE w.account_id = line.account_id AND w.alive_until > now())
+           ELSE 0 END) OVER (PARTITION BY account_id ORDER BY number) AS up_to
+      FROM line
 ), placed AS (
     INSERT INTO holds
            (account_id, request_id, key_id, amount, endpoint, model, known_input, lease_until,
@@ -173,7 +183,8 @@ _SETTLE_MANY: Final = """
 -- $5..$13 input, cached input, output, reasoning, audio input, audio output, image input,
 -- image output, total
 -- As SETTLE: the compare-and-set of each hold, then each account's row, once, then the entries, in
--- order. What is locked or not open, or asked for twice, is SETTLE's.
+-- order. What is locked or not open, or asked for twice, is SETTLE's. So is a hold that was renewed
+-- at this very moment: where it lies now, this statement does not see it.
 WITH item AS (
     SELECT *
       FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::boolean[], $5::bigint[], $6::bigint[],
@@ -184,19 +195,20 @@ WITH item AS (
                                     image_output, total, number)
      LIMIT (SELECT cardinality($1))
 ), hold AS (
-    SELECT item.*, a.balance, a.held
+    SELECT item.*, h.place, a.balance, a.held
       FROM item
-      JOIN holds h ON h.account_id = item.account_id AND h.request_id = item.request_id
-      -- Not by the mere account: all of its open holds would be looked at for each.
-      JOIN accounts a ON a.id = h.account_id + 0
-     WHERE h.state = 'open'
-       FOR NO KEY UPDATE OF h SKIP LOCKED
+     CROSS JOIN LATERAL (
+           SELECT account_id, ctid AS place
+             FROM holds
+            WHERE account_id = item.account_id AND request_id = item.request_id AND state = 'open'
+              FOR NO KEY UPDATE SKIP LOCKED) h
+      JOIN accounts a ON a.id = h.account_id
        FOR NO KEY UPDATE OF a{or_skip}
 ), ended AS (
     UPDATE holds h
        SET state = 'settled', ended_at = now()
       FROM hold
-     WHERE h.account_id = hold.account_id AND h.request_id = hold.request_id AND h.state = 'open'
+     WHERE h.ctid = hold.place
     RETURNING hold.*, h.amount
 ), charged AS (
     SELECT *, balance - (sum(charge) OVER up_to)::bigint AS balance_after,
@@ -311,19 +323,22 @@ RENEW: Final = """
 -- Those that are being ended right now need no lease any more. Nothing waits for the disk: a lease
 -- that is lost in a crash of the database is renewed before anybody may end its hold.
 WITH k AS (
-    SELECT k.*
-      FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[])
-           AS k (account_id, request_id, input, output)
-      JOIN holds h ON h.account_id = k.account_id AND h.request_id = k.request_id
-       FOR NO KEY UPDATE OF h SKIP LOCKED
+    SELECT h.place, item.input, item.output
+      FROM (SELECT *
+              FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[])
+             LIMIT (SELECT cardinality($1))) item (account_id, request_id, input, output)
+     CROSS JOIN LATERAL (
+           SELECT ctid AS place
+             FROM holds
+            WHERE account_id = item.account_id AND request_id = item.request_id AND state = 'open'
+              FOR NO KEY UPDATE SKIP LOCKED) h
 )
 UPDATE holds
    SET lease_until = now() + make_interval(secs => $5),
        known_input = coalesce(k.input, known_input),
        known_output = coalesce(k.output, known_output)
   FROM k, (SELECT set_config('synchronous_commit', 'off', true)) relaxed
- WHERE holds.account_id = k.account_id AND holds.request_id = k.request_id
-   AND state = 'open'
+ WHERE holds.ctid = k.place
 """
 
 LAPSED: Final = """
@@ -368,8 +383,9 @@ PROMISING: Final = """
 -- $1 accounts, $2 positions, $3 wanted, $4 minimum
 -- Those of the waiters who are worth another try: it fits now, or never will.
 SELECT k.position
-  FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
-       AS k (account_id, position, wanted, minimum)
+  FROM (SELECT *
+          FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
+         LIMIT (SELECT cardinality($1))) k (account_id, position, wanted, minimum)
   JOIN accounts a ON a.id = k.account_id
  WHERE balance + overdraft < k.minimum
     OR least(k.wanted, balance + overdraft) <= balance - held + overdraft - (
@@ -382,4 +398,13 @@ SELECT k.position
 FORGET_WAITERS: Final = """
 -- Of processes that are gone.
 DELETE FROM waiters WHERE alive_until < now() - interval '1 minute'
+"""
+
+OUTGROWN: Final = """
+-- Tables that were small when they were last looked at, and are not any more. A plan made then
+-- reads all of them, a foreign key's too, and is kept until somebody analyses.
+SELECT oid::regclass::text
+  FROM pg_class
+ WHERE oid = ANY ('{users,accounts,api_keys,holds,ledger_entries,usage,waiters}'::regclass[])
+   AND relpages < 32 AND pg_relation_size(oid) >= 32 * current_setting('block_size')::bigint
 """

@@ -11,13 +11,15 @@
 
 Any number of replicas may sweep: every end is a compare-and-set, and time is the database's. A
 sweep that has just got the database back gives the others time to renew their leases first.
+
+It also keeps house: waiters of dead processes, and statistics that the books have outgrown.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from tokenbalance.database import statements
 from tokenbalance.database.connections import UNAVAILABLE
@@ -81,10 +83,20 @@ class Sweep:
         if self._others_had_time_to_renew():
             await self._end_lapsed()
             await self._pool.execute(statements.FORGET_WAITERS)
+        await self._analyse_outgrown()
 
     def _others_had_time_to_renew(self) -> bool:
         since = self._in_touch_since
         return since is not None and asyncio.get_running_loop().time() - since >= self._renewal_s
+
+    async def _analyse_outgrown(self) -> None:
+        """Have plans made anew that books in their first minutes have outgrown.
+
+        Autovacuum does as much within a minute or two, where it is on. Who may not analyse is told
+        so by a warning, and nothing else happens.
+        """
+        for (table,) in cast("list[tuple[str]]", await self._pool.fetch(statements.OUTGROWN)):
+            await self._pool.execute(f"ANALYZE (SKIP_LOCKED) {table}")
 
     async def _end_lapsed(self) -> None:
         more = True
