@@ -272,7 +272,7 @@ def install(parts: tuple[str, ...]) -> None:
             return
         wanted = tuple(part for part in PARTS if part in present.union(parts))
         uv = make_installer()
-        say(f"installing {', '.join(wanted)}; the first time takes a minute or two")
+        say(f"installing {', '.join(wanted)}; the first time may take a minute")
         uv.pip("sync", "--require-hashes", str(written("requirements.txt", wanted)))
         # Built anew: uv's cache would give back what an older state of this folder was called.
         editable = ("--no-deps", "--no-build-isolation", "--no-cache", "--editable", str(ROOT))
