@@ -6,6 +6,8 @@ import asyncio
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+import pytest
+
 from tests.support.books import account_of, create_holder
 from tests.support.hostile import Case, check, load_cases, send
 from tests.support.product import UPSTREAM_KEY
@@ -53,6 +55,7 @@ async def placeholders(pool: Pool, url: str) -> Mapping[str, str]:
     }
 
 
+@pytest.mark.product_deadlines
 async def test_every_hostile_request_is_answered_as_it_should_be(
     pool: Pool, product: str, upstream: ScriptedUpstream
 ) -> None:
