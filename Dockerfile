@@ -9,13 +9,16 @@ WORKDIR /build
 
 # Packages first, so that a change of the code does not install them again. requirements.lock has
 # parts: the first is what the proxy runs with, the second what its wheel is built with besides.
+# It is whole, so that nothing is resolved.
 COPY requirements.lock ./
 RUN sed '/^# --- build ---$/,$d' requirements.lock > runtime.txt \
     && sed -n '/^# --- build ---$/,/^# --- embedded ---$/p' requirements.lock > build.txt \
     && python -m venv --without-pip /opt/tokenbalance \
-    && python -m pip --python /opt/tokenbalance/bin/python install --require-hashes -r runtime.txt \
+    && python -m pip --python /opt/tokenbalance/bin/python install \
+        --no-deps --require-hashes -r runtime.txt \
     && python -m venv /opt/build \
-    && /opt/build/bin/python -m pip install --require-hashes -r runtime.txt -r build.txt
+    && /opt/build/bin/python -m pip install \
+        --no-deps --require-hashes -r runtime.txt -r build.txt
 
 COPY pyproject.toml README.md LICENSE ./
 COPY migrations migrations

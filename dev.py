@@ -5,20 +5,24 @@
     python3 dev.py check         format, lint, types, import contracts, tests with coverage
     python3 dev.py test [...]    the tests alone (options of pytest)
     python3 dev.py fix           formats, and repairs what the linter can repair
-    python3 dev.py lock          writes requirements.lock anew from pyproject.toml
+    python3 dev.py lock [...]    writes requirements.lock from pyproject.toml (--upgrade: all anew)
 
-Packages come from requirements.lock, each checked against its hash; from where is pip's own
-configuration to say. This file must stay readable to an old Python, so that it can say what it
-needs, and must never import what is not in the standard library.
+Packages come from requirements.lock and nowhere else, each checked against its hash: pip fetches
+the installer that the lock names, and the installer the rest. Nothing is resolved, so that no
+release of tomorrow can break an installation. From where packages come is pip's own configuration
+to say. This file must stay readable to an old Python, so that it can say what it needs, and must
+never import what is not in the standard library.
 """
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import hashlib
 import json
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 from pathlib import Path
@@ -40,17 +44,18 @@ PYTHON = SCRIPTS / ("python.exe" if os.name == "nt" else "python")
 MARKER = VENV / "installed.json"
 
 # The parts of requirements.lock, in the order of the file. A package stands in the first part
-# that needs it.
-PARTS = ("runtime", "build", "embedded", "development")
-SERVING = PARTS[:3]
+# that needs it; the installer is the one package that pip fetches itself.
+PARTS = ("runtime", "build", "embedded", "installer", "development")
+SERVING = PARTS[:4]
+INSTALLER = "uv"
 
 # Tests wait more than they compute: for processes, databases, timeouts. Whoever is idle takes over
 # from the others.
 IN_PARALLEL = ("--numprocesses=3", "--dist=worksteal")
 COVERED = ("--cov", "--cov-report=term:skip-covered")
 
-# Settings of pip that would put packages elsewhere or add some of their own. Those that say
-# where packages come from are left alone.
+# Settings of pip and uv that would put packages elsewhere, add some of their own or check them
+# otherwise. Those that say where packages come from are left alone.
 FOREIGN_SETTINGS = (
     "PIP_BUILD_CONSTRAINT",
     "PIP_CONSTRAINT",
@@ -62,7 +67,36 @@ FOREIGN_SETTINGS = (
     "PIP_TARGET",
     "PYTHONHOME",
     "PYTHONPATH",
+    "UV_BUILD_CONSTRAINT",
+    "UV_CONFIG_FILE",
+    "UV_CONSTRAINT",
+    "UV_EXCLUDE",
+    "UV_EXCLUDE_NEWER",
+    "UV_NO_EDITABLE",
+    "UV_NO_VERIFY_HASHES",
+    "UV_OVERRIDE",
+    "UV_PRERELEASE",
+    "UV_PROJECT",
+    "UV_PYTHON",
+    "UV_REQUIRE_HASHES",
+    "UV_RESOLUTION",
+    "UV_SYSTEM_PYTHON",
+    "UV_WORKING_DIR",
 )
+
+# uv does not read pip's configuration; these are the variables by which it is told the same.
+PROXIES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
+TOLD_TO_UV = {
+    "cert": ("SSL_CERT_FILE",),
+    "client-cert": ("SSL_CLIENT_CERT",),
+    "default-timeout": ("UV_HTTP_TIMEOUT",),
+    "extra-index-url": ("UV_INDEX",),
+    "find-links": ("UV_FIND_LINKS",),
+    "index-url": ("UV_DEFAULT_INDEX",),
+    "proxy": PROXIES,
+    "timeout": ("UV_HTTP_TIMEOUT",),
+    "trusted-host": ("UV_INSECURE_HOST",),
+}
 
 LOCK_HEAD = """\
 # Every package that tokenbalance is run and tested with, for all platforms, by version and hash.
@@ -81,8 +115,8 @@ def main(arguments: list[str]) -> int:
     if command not in commands:
         print(__doc__)
         return 0 if command in ("help", "-h", "--help") else 2
-    if rest and command in ("check", "fix", "lock"):
-        print(f"dev.py: {command} takes no arguments", file=sys.stderr)
+    if rest and (command in ("check", "fix") or (command == "lock" and rest != ["--upgrade"])):
+        print(f"dev.py: {command} does not take {' '.join(rest)}", file=sys.stderr)
         return 2
     try:
         use_new_python(arguments)
@@ -136,27 +170,36 @@ def fix(_: list[str]) -> int:
     return run(module("ruff", "format", ".")) or left
 
 
-def lock(_: list[str]) -> int:
-    """Resolve all parts together, then write each package into the first part that needs it."""
+def lock(arguments: list[str]) -> int:
+    """Resolve all parts together, then write each package into the first part that needs it.
+
+    Versions that pyproject.toml does not name stay as they are locked, unless all are upgraded.
+    """
     import tomllib  # noqa: PLC0415 - newer than the Pythons that may read this file
 
-    install(PARTS)
+    # The installer alone: the lock may be what has to be mended.
+    with one_at_a_time():
+        uv = make_installer()
     backend = tomllib.loads(PROJECT.read_text("utf-8"))["build-system"]["requires"]
-    everything = resolve(["--all-extras"], backend)
+    known = "" if arguments == ["--upgrade"] else lines_of(PARTS)
+    everything = resolve(uv, ["--all-extras"], backend, preferred=known)
     needed = {
-        "runtime": resolve([], [], everything),
-        "build": resolve(None, backend, everything),
-        "embedded": resolve(["--extra", "embedded"], [], everything),
+        "runtime": resolve(uv, [], [], pins=everything),
+        "build": resolve(uv, None, backend, pins=everything),
+        "embedded": resolve(uv, ["--extra", "embedded"], [], pins=everything),
+        "installer": {INSTALLER: everything[INSTALLER]},
         "development": everything,
     }
-    lines, written = [LOCK_HEAD], set()
+    lines, placed = [LOCK_HEAD], set()
     for part in PARTS:
         lines.append(f"# --- {part} ---\n")
-        names = [name for name in everything if name in needed[part] and name not in written]
+        names = [name for name in everything if name in needed[part] and name not in placed]
+        # An old pip must meet a package with its extra before anything that asks for it without.
+        names.sort(key=lambda name: "[" not in everything[name].partition("==")[0])
         lines += [everything[name] for name in names]
-        written.update(names)
+        placed.update(names)
     LOCK.write_text("".join(lines), "utf-8")
-    say(f"{LOCK.name}: {len(written)} packages")
+    say(f"{LOCK.name}: {len(placed)} packages")
     return 0
 
 
@@ -164,34 +207,36 @@ def lock(_: list[str]) -> int:
 
 
 def resolve(
-    extras: list[str] | None, requirements: list[str], pins: dict[str, str] | None = None
+    uv: Uv,
+    extras: list[str] | None,
+    requirements: list[str],
+    *,
+    pins: dict[str, str] | None = None,
+    preferred: str = "",
 ) -> dict[str, str]:
     """Ask uv for the closure of the project (None: without it) and `requirements`.
 
-    Returns the lines of each package, with its hashes, by name. `pins` keeps the versions of an
-    earlier answer.
+    Returns the lines of each package, with its extras and hashes, by name. `pins` keeps the
+    versions of an earlier answer, `preferred` those of a lock wherever they still fit.
     """
-    command = [str(SCRIPTS / "uv"), "pip", "compile", "--quiet", "--universal", "--no-annotate"]
-    command += ["--no-header", "--generate-hashes", "--python-version", "3.11", "-"]
+    answer = VENV / "resolved.txt"
+    command = ["compile", "--universal", "--no-annotate", "--no-header", "--generate-hashes"]
+    # An old pip takes an extra that a package asks for and the lock does not name for something
+    # that is still to be resolved.
+    command += ["--no-strip-extras", "--python-version", "3.11", "--output-file", str(answer), "-"]
     command += [] if extras is None else [PROJECT.name, *extras]
     with contextlib.ExitStack() as stack:
+        stack.callback(answer.unlink)
+        answer.write_text(preferred, "utf-8")
         if pins is not None:
             constraints = VENV / "constraints.txt"
-            constraints.write_text("".join(pins.values()), "utf-8")
+            # A constraint must not name extras.
+            plain = [name + line[line.index("==") :] for name, line in pins.items()]
+            constraints.write_text("".join(plain), "utf-8")
             stack.callback(constraints.unlink)
             command += ["--constraint", str(constraints)]
-        answer = subprocess.run(
-            command,
-            cwd=ROOT,
-            env=environment(),
-            input="\n".join(requirements),
-            stdout=subprocess.PIPE,
-            encoding="utf-8",
-            check=False,
-        )
-    if answer.returncode != 0:
-        raise SetupError("uv could not resolve pyproject.toml; see above")
-    return packages(answer.stdout)
+        uv.pip(*command, words="\n".join(requirements))
+        return packages(answer.read_text("utf-8"))
 
 
 def packages(text: str) -> dict[str, str]:
@@ -200,7 +245,7 @@ def packages(text: str) -> dict[str, str]:
     name = ""
     for line in text.splitlines(keepends=True):
         if not line[0].isspace():
-            name = line.partition("==")[0]
+            name = line.partition("==")[0].partition("[")[0]
         found[name] = found.get(name, "") + line
     return found
 
@@ -226,14 +271,28 @@ def install(parts: tuple[str, ...]) -> None:
         if present.issuperset(parts):
             return
         wanted = tuple(part for part in PARTS if part in present.union(parts))
-        pip = usable_pip() or make_venv()
-        MARKER.unlink(missing_ok=True)
-        say(f"installing {', '.join(wanted)}; the first time takes a minute or two")
-        requirements = VENV / "requirements.txt"
-        requirements.write_text(lines_of(wanted), "utf-8")
-        pip_install(pip, "--require-hashes", "--requirement", str(requirements))
-        pip_install(pip, "--no-deps", "--no-build-isolation", "--editable", str(ROOT))
+        uv = make_installer()
+        say(f"installing {', '.join(wanted)}; the first time may take a minute")
+        uv.pip("sync", "--require-hashes", str(written("requirements.txt", wanted)))
+        # Built anew: uv's cache would give back what an older state of this folder was called.
+        editable = ("--no-deps", "--no-build-isolation", "--no-cache", "--editable", str(ROOT))
+        uv.pip("install", *editable)
         MARKER.write_text(json.dumps({**identity(), "parts": wanted}), "utf-8")
+
+
+def written(name: str, parts: tuple[str, ...]) -> Path:
+    """Write the lines of these parts into a file of `.venv`."""
+    path = VENV / name
+    path.write_text(lines_of(parts), "utf-8")
+    return path
+
+
+def make_installer() -> Uv:
+    """Let pip fetch the installer that requirements.lock names, whatever `.venv` holds so far."""
+    pip = usable_pip() or make_venv()
+    MARKER.unlink(missing_ok=True)
+    pip_install(pip, "--no-deps", "--require-hashes", "-r", str(written("uv.txt", ("installer",))))
+    return Uv(settings_of(pip))
 
 
 @contextlib.contextmanager
@@ -303,6 +362,85 @@ def pip_install(pip: list[str], *arguments: str) -> None:
         raise SetupError("pip could not install what requirements.lock names; see above")
 
 
+def settings_of(pip: list[str]) -> dict[str, str]:
+    """Return what pip is told by its files and variables, by the names of its options."""
+    listed = subprocess.run(
+        [*pip, "config", "list"],
+        env=environment(),
+        stdout=subprocess.PIPE,
+        encoding="utf-8",
+        check=False,
+    )
+    found: dict[str, str] = {}
+    # In pip's own order: what is said for one command wins over what is said for all.
+    for section in ("global.", "install.", ":env:."):
+        for line in listed.stdout.splitlines():
+            if line.startswith(section):
+                option, _, value = line[len(section) :].partition("=")
+                found[option] = ast.literal_eval(value)
+    return found
+
+
+class Uv:
+    """The installer in `.venv`, which takes packages from where pip would take them."""
+
+    def __init__(self, settings: dict[str, str]) -> None:
+        self.program = str(SCRIPTS / INSTALLER)
+        self.variables = {**environment(), **variables_of(settings), "UV_NO_CONFIG": "1"}
+        self.options = ["--no-index"] if is_on(settings.get("no-index")) else []
+        probe = [self.program, "pip", "list", "--python", str(PYTHON)]
+        if is_on(settings.get("no-cache-dir")) or not answers(probe, self.variables):
+            # As pip does where the home folder cannot be written to.
+            self.variables["UV_NO_CACHE"] = "1"
+
+    def pip(self, command: str, *arguments: str, words: str | None = None) -> None:
+        """Run a command of `uv pip` for `.venv`; its own words tell what went wrong."""
+        options = ["--quiet", "--python", str(PYTHON), *self.options]
+        done = subprocess.run(
+            [self.program, "pip", command, *options, *arguments],
+            cwd=ROOT,
+            env=self.variables,
+            input=words,
+            encoding="utf-8",
+            check=False,
+        )
+        if done.returncode != 0:
+            raise SetupError(f"uv could not {command} what this folder names; see above")
+
+
+def variables_of(settings: dict[str, str]) -> dict[str, str]:
+    """Return the variables that tell uv what pip is told; what uv is told directly stays."""
+    # Hashes say what is installed, so that any index may provide it, as for pip.
+    told = {"UV_INDEX_STRATEGY": "unsafe-best-match"}
+    for option, names in TOLD_TO_UV.items():
+        if option in settings:
+            told.update(dict.fromkeys(names, " ".join(settings[option].split())))
+    if "UV_FIND_LINKS" in told:
+        places = told["UV_FIND_LINKS"].split()
+        # pip passes over a folder that is not there.
+        told["UV_FIND_LINKS"] = ",".join(p for p in places if "://" in p or Path(p).exists())
+    if "SSL_CERT_FILE" not in told:
+        told.update(certificates())
+    own = {name: value for name, value in os.environ.items() if name.startswith("UV_")}
+    return {name: value for name, value in told.items() if value and name not in own}
+
+
+def certificates() -> dict[str, str]:
+    """Say whom to trust where pip's configuration does not: as pip does, old or new."""
+    for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
+        if os.environ.get(name):
+            return {"SSL_CERT_FILE": os.environ[name]}
+    places = ssl.get_default_verify_paths()
+    on_disk = os.name == "posix" and sys.platform != "darwin"
+    has_store = not on_disk or places.cafile or places.capath
+    return {"UV_SYSTEM_CERTS": "1"} if has_store else {}
+
+
+def is_on(value: str | None) -> bool:
+    """Read a switch as pip reads it."""
+    return (value or "").lower() in ("1", "on", "t", "true", "y", "yes")
+
+
 # --- processes --------------------------------------------------------------------------------
 
 
@@ -338,11 +476,11 @@ def run(command: list[str], title: str = "") -> int:
     return subprocess.call(command, cwd=ROOT, env=environment())
 
 
-def answers(command: list[str]) -> bool:
+def answers(command: list[str], variables: dict[str, str] | None = None) -> bool:
     """Tell whether a command can be run and succeeds; what it prints is of no interest."""
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     try:
-        return subprocess.call(command, env=environment(), **quiet) == 0
+        return subprocess.call(command, env=variables or environment(), **quiet) == 0
     except OSError:
         return False
 

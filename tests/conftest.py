@@ -12,15 +12,21 @@ from tests.support import postgres
 from tests.support.product import serving
 from tests.support.tracing import trace_outside_of_greenlets
 from tests.support.upstream import ScriptedUpstream
-from tokenbalance.database.connections import open_pool, open_sessions
+from tokenbalance.database import connections
+from tokenbalance.database.connections import Pool, open_pool, open_sessions
 from tokenbalance.database.migrate import migrate
+from tokenbalance.http_protocol import HardenedProtocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from tests.support.books import Holder
-    from tokenbalance.database.connections import Pool, Sessions
+    from tokenbalance.database.connections import Sessions
     from tokenbalance.database.embedded import EmbeddedPostgres
+
+
+PATIENCE_S = 30.0
+"""Of a test, with a deadline of the product that is not its subject."""
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -35,6 +41,20 @@ def _no_certificates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
         patch.delenv("SSL_CERT_FILE", raising=False)
         patch.setenv("SSL_CERT_DIR", str(tmp_path_factory.mktemp("certificates")))
         yield
+
+
+@pytest.fixture(autouse=True)
+def _patience(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lift the product's deadlines where they are not the subject: a machine may be busy."""
+    if request.node.get_closest_marker("product_deadlines"):
+        return
+    for method in (Pool.fetch, Pool.fetchrow, Pool.fetchval, Pool.execute):
+        defaults = method.__kwdefaults__
+        assert defaults
+        monkeypatch.setitem(defaults, "deadline_s", PATIENCE_S)
+    monkeypatch.setattr(connections, "CONNECT_TIMEOUT_S", PATIENCE_S)
+    monkeypatch.setattr(connections, "STATEMENT_TIMEOUT_S", PATIENCE_S)
+    monkeypatch.setattr(HardenedProtocol, "head_timeout_s", PATIENCE_S)
 
 
 @pytest.fixture(scope="session")

@@ -417,7 +417,9 @@ async def lengths_of(
         for mark in marks:
             turn.allow(1)
             while mark not in received:
-                received += await reader.read(65536)
+                piece = await reader.read(65536)
+                assert piece, received
+                received += piece
             lengths.append(len(received))
     return lengths
 
@@ -431,7 +433,9 @@ async def read_up_to(
         turn.allow(1)
         # What was joined on the way has fewer bytes of framing, so that the end may come early.
         while len(received) < min(place, length) and not received.endswith(END_OF_CHUNKS):
-            received += await reader.read(min(place, length) - len(received))
+            piece = await reader.read(min(place, length) - len(received))
+            assert piece, received
+            received += piece
 
 
 def pieces_for(place: int, lengths: list[int]) -> int:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from tokenbalance.database.embedded import EmbeddedPostgres
 
+pytestmark = pytest.mark.product_deadlines
 linux = pytest.mark.skipif(sys.platform != "linux", reason="finds processes through /proc")
 
 LIMIT_S = 3.0
@@ -464,7 +465,7 @@ async def test_a_restarted_server_is_used_again_at_once(pool: Pool, server: Serv
 async def test_a_busy_pool_is_waited_for_as_long_as_others_get_their_answers(pool: Pool) -> None:
     slow = "SELECT pg_sleep(0.2)"
     answered = await asyncio.gather(
-        *(pool.fetchval(slow, deadline_s=0.5) for _ in range(SIZE * 6)), return_exceptions=True
+        *(pool.fetchval(slow, deadline_s=1) for _ in range(SIZE * 8)), return_exceptions=True
     )
     assert [answer for answer in answered if isinstance(answer, Exception)] == []
 

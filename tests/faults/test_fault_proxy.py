@@ -93,7 +93,9 @@ class Client:
 
     async def piece(self) -> bytes:
         async with asyncio.timeout(DEADLINE_S):
-            return await self._reader.read(65536)
+            piece = await self._reader.read(65536)
+        assert piece, "the connection ended"
+        return piece
 
     async def rest(self) -> bytes:
         async with asyncio.timeout(DEADLINE_S):

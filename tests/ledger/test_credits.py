@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -33,7 +33,7 @@ from tokenbalance.ledger.rates import AMOUNT_MAX
 from tokenbalance.model import Claim, Purpose, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -44,10 +44,19 @@ if TYPE_CHECKING:
     Entering = Callable[[AsyncSession, int, int, Cause], Awaitable[LedgerEntry]]
 
 CAUSE = Cause("root@example.com", "because")
+PATIENCE_S = 20.0
 WAITING = (
     "SELECT count(*) FROM pg_stat_activity"
     " WHERE datname = current_database() AND wait_event_type = 'Lock'"
 )
+
+
+async def until_at_the_row(pool: Pool, tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Wait until each of them waits for a lock."""
+    async with asyncio.timeout(PATIENCE_S):
+        while await pool.fetchval(WAITING) < len(tasks):
+            assert not any(task.done() for task in tasks)
+            await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize(
@@ -295,9 +304,7 @@ async def test_simultaneous_refunds_give_back_once(pool: Pool, sessions: Session
         # Until all of them are at the account's row, none gets past it.
         await connection.execute("SELECT FROM accounts FOR UPDATE")
         refunds = [asyncio.create_task(give_back()) for _ in range(4)]
-        while await pool.fetchval(WAITING) < len(refunds):
-            assert not any(task.done() for task in refunds)
-            await asyncio.sleep(0)
+        await until_at_the_row(pool, refunds)
     given = await asyncio.gather(*refunds, return_exceptions=True)
 
     assert [amount for amount in given if isinstance(amount, int)] == [60]
@@ -377,9 +384,7 @@ async def test_the_same_credits_at_once_are_one_entry(pool: Pool, sessions: Sess
         # Until all of them are at the account's row, none gets past it.
         await connection.execute("SELECT FROM accounts FOR UPDATE")
         additions = [asyncio.create_task(add_five()) for _ in range(4)]
-        while await pool.fetchval(WAITING) < len(additions):
-            assert not any(task.done() for task in additions)
-            await asyncio.sleep(0)
+        await until_at_the_row(pool, additions)
 
     assert len(set(await asyncio.gather(*additions))) == 1
     assert (await account_of(pool, holder)).balance == 105

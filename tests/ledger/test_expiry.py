@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 KNOWN = Usage(input=7, output=3, total=10, estimated=True)
 ENDED_S = -1.0
 ALIVE_S = 60.0
+PATIENCE_S = 20.0
 
 
 @pytest.fixture
@@ -66,7 +67,7 @@ async def blocked(pool: Pool, sessions: int) -> None:
         "SELECT count(*) FROM pg_stat_activity"
         " WHERE datname = current_database() AND wait_event_type = 'Lock'"
     )
-    async with asyncio.timeout(2):
+    async with asyncio.timeout(PATIENCE_S):
         while await pool.fetchval(count) < sessions:
             await asyncio.sleep(0.005)
 

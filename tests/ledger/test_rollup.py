@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 NOW = datetime.now(UTC)
 TODAY = NOW.replace(hour=0, minute=0, second=0, microsecond=0)
 GROUPINGS = [frozenset(groups) for number in range(5) for groups in combinations(Group, number)]
+PATIENCE_S = 20.0
 PERIODS = [
     EVER,
     Period(TODAY - timedelta(days=2)),
@@ -224,11 +225,12 @@ async def test_an_error_is_logged_and_summing_up_goes_on(
     await use(pool, await create_holder(pool), Used(at=TODAY - timedelta(days=2)))
     await pool.execute("ALTER TABLE usage_days RENAME TO elsewhere")
     running = asyncio.create_task(RollUp(sessions, 0.01).run())
-    while not caplog.records:
-        await asyncio.sleep(0.01)
-    await pool.execute("ALTER TABLE elsewhere RENAME TO usage_days")
-    while not await pool.fetchval("SELECT sum(requests) FROM usage_days"):
-        await asyncio.sleep(0.01)
+    async with asyncio.timeout(PATIENCE_S):
+        while not caplog.records:
+            await asyncio.sleep(0.01)
+        await pool.execute("ALTER TABLE elsewhere RENAME TO usage_days")
+        while not await pool.fetchval("SELECT sum(requests) FROM usage_days"):
+            await asyncio.sleep(0.01)
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running

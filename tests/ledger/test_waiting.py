@@ -422,7 +422,9 @@ async def test_the_line_is_bounded_for_those_who_come_at_once(
     monkeypatch.setattr(waiting, "WAITERS_MAX", 3)
     _ = await placed(here.book, holder, "a", 100)
     asking = [asyncio.create_task(here.wait(holder, f"r{n}", 100)) for n in range(12)]
-    refused, waiting_here = await asyncio.wait(asking, return_when=asyncio.FIRST_COMPLETED)
+    refused, waiting_here = await asyncio.wait(
+        asking, return_when=asyncio.FIRST_COMPLETED, timeout=PATIENCE_S
+    )
     while len(refused) < 9:
         more, waiting_here = await asyncio.wait(
             waiting_here, return_when=asyncio.FIRST_COMPLETED, timeout=PATIENCE_S
@@ -533,11 +535,12 @@ async def test_a_cut_of_every_connection_loses_no_waiter_and_admits_nobody_too_m
 
 async def until_ended(book: Book, hold: Hold) -> None:
     """Void a hold, as often as the database has to be asked."""
-    while True:
-        try:
-            return await book.void(hold)
-        except UNAVAILABLE:
-            await asyncio.sleep(0.01)
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            try:
+                return await book.void(hold)
+            except UNAVAILABLE:
+                await asyncio.sleep(0.01)
 
 
 async def test_who_lost_its_row_still_gets_its_turn(here: Process, holder: Holder) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from tests.support.books import account_of, create_holder
-from tests.support.hostile import DATA, Case, check, load_cases, send
+from tests.support.hostile import Case, check, load_cases, send
 from tests.support.product import UPSTREAM_KEY
 
 if TYPE_CHECKING:
@@ -17,10 +17,6 @@ if TYPE_CHECKING:
 
     from tests.support.upstream import ScriptedUpstream
     from tokenbalance.database.connections import Pool
-
-pytestmark = pytest.mark.skipif(
-    not DATA.is_file(), reason=f"no hostile requests: ../shared/data/{DATA.name} is absent"
-)
 
 # An upgrade to h2c is ignored, as clients that offer it on every request expect (RFC 9110 section
 # 7.8), so this list of models is answered like any other, which asks the upstream.
@@ -59,6 +55,7 @@ async def placeholders(pool: Pool, url: str) -> Mapping[str, str]:
     }
 
 
+@pytest.mark.product_deadlines
 async def test_every_hostile_request_is_answered_as_it_should_be(
     pool: Pool, product: str, upstream: ScriptedUpstream
 ) -> None:

@@ -488,15 +488,12 @@ async def test_an_upgrade_is_ignored_and_the_body_still_read(served: Served, kin
     assert dict(document["headers"])["x"] == "y"
 
 
-# The shared collection.
+# What is collected of such attacks.
 
 
-def shared_cases() -> list[hostile.Case]:
-    return hostile.load_cases(category="http-framing") if hostile.DATA.exists() else []
-
-
-@pytest.mark.skipif(not hostile.DATA.exists(), reason="../shared/data/bad-inputs.jsonl is absent")
-@pytest.mark.parametrize("case", shared_cases(), ids=lambda case: case.id)
+@pytest.mark.parametrize(
+    "case", hostile.load_cases(category="http-framing"), ids=lambda case: case.id
+)
 async def test_a_recorded_framing_attack_ends_as_expected(
     patient: Served, case: hostile.Case
 ) -> None:

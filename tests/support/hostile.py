@@ -1,10 +1,11 @@
 """Sends malformed and hostile requests over a raw socket and says what was wrong with the answers.
 
-A case is one line of `bad-inputs.jsonl`: either the raw bytes of a connection or a method, a
-path, headers and a body that no client library would let pass; and what is expected of the
-answer. No HTTP library takes part, because each would repair what it is given.
+A case is one line of `tests/data/hostile.jsonl`, or of a larger collection beside the checkout,
+where there is one: either the raw bytes of a connection or a method, a path, headers and a body
+that no client library would let pass; and what is expected of the answer. No HTTP library takes
+part, because each would repair what it is given.
 
-    for case in load_cases(path):
+    for case in load_cases():
         filled = case.filled({"KEY": key, "HOST": "127.0.0.1:8000"})
         outcome = await send(filled, "127.0.0.1", 8000)
         assert check(filled, outcome) == []
@@ -25,10 +26,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
-DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data" / "bad-inputs.jsonl"
+HAND_MADE = Path(__file__).resolve().parents[1] / "data" / "hostile.jsonl"
+COLLECTED = Path(__file__).resolve().parents[3] / "shared" / "data" / "bad-inputs.jsonl"
 
 CHUNK_BYTES = 64 * 1024
 PLACEHOLDER = re.compile(rb"\{([A-Z][A-Z0-9_]*)\}")
+RAW = frozenset({"raw", "raw_b64"})
 GENERATORS = {"range": range, "len": len, "str": str, "chr": chr, "bytes": bytes, "list": list}
 
 
@@ -74,7 +77,7 @@ class Case:
 
         forbidden = None if self.forbidden is None else fill(self.forbidden)
         head, *rest = map(fill, self.pieces)
-        if "raw_b64" not in self.fields:
+        if self.fields.keys().isdisjoint(RAW):
             head = _with_length(head)
         return dataclasses.replace(self, pieces=(head, *rest), forbidden=forbidden)
 
@@ -116,10 +119,29 @@ class Outcome:
         return [response.status for response in self.responses]
 
 
-def load_cases(path: Path = DATA, *, category: str | None = None) -> list[Case]:
-    """The cases of the file, or those of one category."""
-    lines = map(json.loads, path.read_text(encoding="utf-8").splitlines())
-    return [_case(line) for line in lines if category in (None, line["category"])]
+def load_cases(*, category: str | None = None) -> list[Case]:
+    """The cases that are at hand, or those of one category."""
+    return [_case(line) for line in lines() if category in (None, line["category"])]
+
+
+def lines() -> list[dict[str, Any]]:
+    """The same as they are written, for tests that send nothing."""
+    found = [path.read_text("utf-8") for path in (HAND_MADE, COLLECTED) if path.is_file()]
+    return [json.loads(line) for text in found for line in text.splitlines()]
+
+
+def body_of(line: dict[str, Any]) -> bytes:
+    """The body of a case that is not raw."""
+    if "body_b64" in line:
+        return base64.b64decode(line["body_b64"])
+    if "body_gen" in line:
+        before, unit, count, after = line["body_gen"]
+        return (before + unit * count + after).encode()
+    if "gen_py" in line:
+        # An expression for a body too long to write down; the file is ours.
+        text = eval(line["gen_py"], {"__builtins__": GENERATORS})  # noqa: S307
+        return text if isinstance(text, bytes) else text.encode()
+    return (line.get("body") or "").encode()
 
 
 async def send(
@@ -205,7 +227,7 @@ def _listed(values: frozenset[Any]) -> str:
 
 
 def _case(line: dict[str, Any]) -> Case:
-    pieces = _raw_pieces(line) if "raw_b64" in line else _composed_pieces(line)
+    pieces = _composed_pieces(line) if RAW.isdisjoint(line) else _raw_pieces(line)
     forbidden = line.get("forbid_in_response")
     return Case(
         id=line["id"],
@@ -227,7 +249,7 @@ def _case(line: dict[str, Any]) -> Case:
 
 
 def _raw_pieces(line: dict[str, Any]) -> tuple[bytes, ...]:
-    raw = base64.b64decode(line["raw_b64"])
+    raw = line["raw"].encode() if "raw" in line else base64.b64decode(line["raw_b64"])
     if "split_at" not in line:
         return (raw,)
     before, found, after = raw.partition(line["split_at"].encode())
@@ -237,7 +259,7 @@ def _raw_pieces(line: dict[str, Any]) -> tuple[bytes, ...]:
 
 def _composed_pieces(line: dict[str, Any]) -> tuple[bytes, ...]:
     """The head and the body in one piece, the length left open until placeholders are filled."""
-    body = _body(line)
+    body = body_of(line)
     headers = {"Host": "{HOST}", **line["headers"]}
     if line.get("chunked"):
         headers["Transfer-Encoding"] = "chunked"
@@ -252,19 +274,6 @@ def _with_length(request: bytes) -> bytes:
     if framed or (not body and head.startswith((b"GET ", b"HEAD ", b"DELETE ", b"OPTIONS "))):
         return request
     return b"%s\r\nContent-Length: %d\r\n\r\n%s" % (head, len(body), body)
-
-
-def _body(line: dict[str, Any]) -> bytes:
-    if "body_b64" in line:
-        return base64.b64decode(line["body_b64"])
-    if "body_gen" in line:
-        before, unit, count, after = line["body_gen"]
-        return (before + unit * count + after).encode()
-    if "gen_py" in line:
-        # An expression for a body too long to write down; the file is ours.
-        text = eval(line["gen_py"], {"__builtins__": GENERATORS})  # noqa: S307
-        return text if isinstance(text, bytes) else text.encode()
-    return (line.get("body") or "").encode()
 
 
 def _chunks(body: bytes) -> Iterator[bytes]:

