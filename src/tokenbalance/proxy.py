@@ -4,7 +4,7 @@
     match          method + raw path -> endpoint                           404 / 403
     estimate       document -> ceiling of what it may cost                 400
     hold           reserve the ceiling, or wait for it; committed before
-                   anything is sent                                        402
+                   anything is sent                                        402 / 429
     relay          the same bytes there, the same bytes back
     meter          a reader beside the stream
     settle         hold -> charge, before the client sees the end
@@ -25,12 +25,7 @@ from typing import TYPE_CHECKING
 from tokenbalance.database.connections import UNAVAILABLE
 from tokenbalance.database.journal import JournalUnavailable
 from tokenbalance.endpoints import find_endpoint
-from tokenbalance.errors import (
-    InsufficientQuota,
-    ProxyError,
-    ServiceUnavailable,
-    UpstreamNotConfigured,
-)
+from tokenbalance.errors import ProxyError, ServiceUnavailable, UpstreamNotConfigured
 from tokenbalance.exchange import Exchange
 from tokenbalance.model import Estimate, Metering, Purpose
 from tokenbalance.reading import (
@@ -75,7 +70,6 @@ class Proxy:
     """None when the operator has not configured a key."""
     rate_card: RateCard | None = None
     """None: every token is one credit."""
-    insufficient_status: int = InsufficientQuota.status
     cancel_on_disconnect: bool = False
     own_headers: tuple[tuple[bytes, bytes], ...] = ()
     """Headers of every answer."""
@@ -100,7 +94,7 @@ class Proxy:
         except ProxyError as error:
             if answer.started:
                 raise
-            await answer.error(error, self._status_of(error))
+            await answer.error(error, error.status)
         except Exception:
             if answer.started:
                 raise
@@ -202,9 +196,6 @@ class Proxy:
             msg = "No upstream key is configured here: the operator has to set OPENAI_API_KEY."
             raise UpstreamNotConfigured(msg)
         return self.upstream
-
-    def _status_of(self, error: ProxyError) -> int:
-        return self.insufficient_status if isinstance(error, InsufficientQuota) else error.status
 
 
 def new_request_id() -> str:

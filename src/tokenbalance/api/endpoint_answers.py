@@ -30,6 +30,7 @@ from tokenbalance.errors import (
     UpstreamTimeout,
     UpstreamUnavailable,
     error_document,
+    headers_of,
 )
 
 if TYPE_CHECKING:
@@ -238,7 +239,7 @@ def _described(refused: _Refused) -> Document:
     examples: Document = {}
     for error in refused.errors:
         examples[error.code] = {"value": _envelope(error)}
-        for name, _ in error.headers:
+        for name, _ in headers_of(error):
             known = name.decode()
             headers[known] = {"description": _OF_ERRORS[known], "schema": _TEXT}
     return {
