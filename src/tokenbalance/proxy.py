@@ -19,7 +19,7 @@ import asyncio
 import logging
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tokenbalance.database.connections import UNAVAILABLE
@@ -28,6 +28,7 @@ from tokenbalance.endpoints import find_endpoint
 from tokenbalance.errors import ProxyError, ServiceUnavailable, UpstreamNotConfigured
 from tokenbalance.exchange import Exchange
 from tokenbalance.model import Estimate, Metering, Purpose
+from tokenbalance.observe.alarms import Alarms
 from tokenbalance.reading import (
     counted,
     is_ample,
@@ -71,6 +72,7 @@ class Proxy:
     rate_card: RateCard | None = None
     """None: every token is one credit."""
     cancel_on_disconnect: bool = False
+    alarms: Alarms = field(default_factory=Alarms)
     own_headers: tuple[tuple[bytes, bytes], ...] = ()
     """Headers of every answer."""
 
@@ -134,6 +136,8 @@ class Proxy:
             hides_usage=bool(edits),
             count=estimating.UsageCounter(endpoint, document),
             cancels=self.cancel_on_disconnect,
+            model=model_of(document),
+            alarms=self.alarms,
         )
         if endpoint.charged:
             rates = rates_of(self.rate_card, document)
