@@ -60,6 +60,38 @@ async def test_a_key_that_expires_later_is_valid(
     assert (await http.get("/v1/models", headers=holder.headers)).status_code == 200
 
 
+async def test_a_database_that_goes_while_a_key_is_looked_up_is_a_503_and_nothing_is_dispatched(
+    pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream, holder: Holder
+) -> None:
+    assert (await http.get("/v1/models", headers=holder.headers)).status_code == 200
+    async with pool.acquire() as session, session.transaction():
+        await session.execute("LOCK TABLE api_keys IN ACCESS EXCLUSIVE MODE")
+        asking = [
+            asyncio.create_task(
+                http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
+            )
+            for _ in range(3)
+        ]
+        ended = 0
+        async with asyncio.timeout(10):
+            # Those who come while a look-up is under way share the next one.
+            while not all(task.done() for task in asking):
+                ended += await session.fetchval(
+                    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                )
+                await asyncio.sleep(0.005)
+    assert ended >= 1
+    for answer in [task.result() for task in asking]:
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "service_unavailable")
+        assert answer.headers["retry-after"] == "1"
+        assert "x-should-retry" not in answer.headers
+    assert [request.method for request in upstream.requests] == ["GET"]
+    assert await hold_states(pool, holder) == []
+    again = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
+    assert again.status_code == 200
+
+
 @pytest.mark.parametrize("value", ["", "Bearer", "Basic abc", "Bearer nope", "nope", "Bearer ü"])
 async def test_a_header_that_is_no_key_is_refused(
     http: httpx2.AsyncClient, upstream: ScriptedUpstream, value: str
