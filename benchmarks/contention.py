@@ -64,7 +64,7 @@ class Tally:
     def add(self, status: int, body: bytes) -> None:
         """Count one answer."""
         self.statuses[status] += 1
-        if status == 402:  # noqa: PLR2004 - as the contract says
+        if status in {402, 429}:
             message = str(orjson.loads(body)["error"]["message"])
             found = _FUNDS.search(message)
             if found is None or int(found[1]) <= int(found[2]):

@@ -189,12 +189,11 @@ async def _open_proxy(settings: Settings, dsn: str, stack: AsyncExitStack) -> Pr
         pool=pool,
         callers=Callers(pool, settings.batch_max),
         leases=leases,
-        admissions=Admissions(book, waiters, settings.hold_wait_s),
+        admissions=Admissions(book, waiters, settings.hold_wait_s, settings.insufficient_status),
         settler=settler,
         metrics=metrics,
         upstream=await _open_upstream(settings, stack),
         rate_card=settings.rates,
-        insufficient_status=settings.insufficient_status,
         cancel_on_disconnect=settings.on_disconnect == "cancel",
         own_headers=(SANDBOX_HEADER,) if settings.sandbox else (),
     )

@@ -19,8 +19,10 @@
     |       `-- UrlTooLong                  414  . request_too_large
     |-- InvalidApiKey                       401  . invalid_api_key
     |-- InsufficientQuota                   402  insufficient_quota . insufficient_quota
+    |-- BalanceHeld                         429  rate_limit_error . balance_held
     |-- NotAllowed                          403  . permission_denied
     |-- EndpointNotAllowed                  403  . endpoint_not_allowed
+    |-- ServiceTierNotAllowed               403  . service_tier_not_allowed
     |-- UnknownUrl                          404  . unknown_url
     |   `-- MalformedTarget                 400  . unknown_url
     |-- ModelNotFound                       404  . model_not_found
@@ -29,6 +31,7 @@
     |-- TooManyAttempts                     429  . rate_limit_exceeded
     |-- UpstreamIncomplete                  424  upstream_error . upstream_incomplete
     |-- UpstreamAuth                        502  upstream_error . upstream_auth
+    |-- UpstreamQuota                       503  upstream_error . upstream_quota
     |-- UpstreamUnavailable                 502  upstream_error . upstream_unavailable
     |-- UpstreamTimeout                     504  upstream_error . upstream_timeout
     |-- UpstreamNotConfigured               503  server_error . upstream_not_configured
@@ -36,22 +39,36 @@
 
 The codes are OpenAI's own where OpenAI has one (its recorded errors), so that SDKs raise the
 exception class their users expect. A message never carries a secret or text of the request.
+
+What would be refused again says `x-should-retry: false`: a 4xx but for those that time mends, and
+what only the operator can mend. SDKs heed it; others, Codex among them, ask a 402 six times as they
+ask a 429 with `retry-after`, but a 429 of the code `insufficient_quota` without it only once. What
+time mends says `retry-after`, in whole seconds.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+from http import HTTPStatus
+from typing import TYPE_CHECKING, ClassVar, Final
 
 import orjson
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+_TIME_MENDS: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 
 
 class ProxyError(Exception):
     """Something on our side went wrong; the request may be sent again."""
 
-    status: ClassVar[int] = 500
+    status: int = 500
     type: ClassVar[str] = "server_error"
     code: ClassVar[str] = "internal_error"
+    final: ClassVar[bool | None] = None
+    """Whether the same request would be refused again; None: as its status says."""
     headers: tuple[tuple[bytes, bytes], ...] = ()
+    """Its own; `headers_of` gives all that it is sent with."""
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message)
@@ -170,13 +187,31 @@ class InvalidApiKey(ProxyError):
 
 
 class InsufficientQuota(ProxyError):
-    """The balance cannot cover the request; nothing was sent upstream."""
+    """The balance cannot cover the request; nothing was sent upstream.
+
+    Where the operator or the key's owner has chosen 429 for it, it still has no `retry-after`.
+    """
 
     status = 402
     type = "insufficient_quota"
     code = "insufficient_quota"
-    # Without it the SDKs would try again (429 is retryable to them), to no avail.
-    headers = ((b"x-should-retry", b"false"),)
+    final = True
+
+    def __init__(self, message: str, status: int = status) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class BalanceHeld(ProxyError):
+    """The balance covers the request, but requests in progress hold it; later it may fit."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "balance_held"
+
+    def __init__(self, message: str, retry_after_s: int) -> None:
+        super().__init__(f"{message} Try again in {retry_after_s} s.")
+        self.headers = ((b"retry-after", b"%d" % retry_after_s),)
 
 
 class NotAllowed(ProxyError):
@@ -193,6 +228,14 @@ class EndpointNotAllowed(ProxyError):
     status = 403
     type = "invalid_request_error"
     code = "endpoint_not_allowed"
+
+
+class ServiceTierNotAllowed(ProxyError):
+    """The rate card cannot price what the upstream bills for this tier."""
+
+    status = 403
+    type = "invalid_request_error"
+    code = "service_tier_not_allowed"
 
 
 class UnknownUrl(ProxyError):
@@ -242,7 +285,7 @@ class TooManyAttempts(ProxyError):
 
     def __init__(self, retry_after_s: int, reason: str = "Too many attempts to sign in") -> None:
         super().__init__(f"{reason}. Try again in {retry_after_s} s.")
-        self.headers = ((b"retry-after", str(retry_after_s).encode()),)
+        self.headers = ((b"retry-after", b"%d" % retry_after_s),)
 
 
 class UpstreamIncomplete(ProxyError):
@@ -254,7 +297,6 @@ class UpstreamIncomplete(ProxyError):
     status = 424
     type = "upstream_error"
     code = "upstream_incomplete"
-    headers = ((b"x-should-retry", b"false"),)
 
 
 class UpstreamAuth(ProxyError):
@@ -263,6 +305,16 @@ class UpstreamAuth(ProxyError):
     status = 502
     type = "upstream_error"
     code = "upstream_auth"
+    final = True
+
+
+class UpstreamQuota(ProxyError):
+    """The operator's money at the upstream is out; the caller's balance is another matter."""
+
+    status = 503
+    type = "upstream_error"
+    code = "upstream_quota"
+    final = True
 
 
 class UpstreamUnavailable(ProxyError):
@@ -286,6 +338,7 @@ class UpstreamNotConfigured(ProxyError):
 
     status = 503
     code = "upstream_not_configured"
+    final = True
 
 
 class ServiceUnavailable(ProxyError):
@@ -309,6 +362,21 @@ def error_document(error: ProxyError) -> dict[str, dict[str, str | None]]:
             "code": error.code,
         }
     }
+
+
+def headers_of(error: ProxyError) -> Sequence[tuple[bytes, bytes]]:
+    """Every header of an error's answer, but for those of its body."""
+    headers = dict(error.headers)
+    if _is_final(error):
+        headers[b"x-should-retry"] = b"false"
+    return tuple(headers.items())
+
+
+def _is_final(error: ProxyError) -> bool:
+    if error.final is not None:
+        return error.final
+    is_of_the_request = HTTPStatus.BAD_REQUEST <= error.status < HTTPStatus.INTERNAL_SERVER_ERROR
+    return is_of_the_request and error.status not in _TIME_MENDS
 
 
 def render(error: ProxyError) -> bytes:

@@ -1,7 +1,8 @@
 """One exchange with the upstream, and the rule by which its hold ends.
 
     no answer                               voided    502 / 504
-    an answer outside 2xx                   voided    relayed as it came (401, 403: 502)
+    an answer outside 2xx                   voided    relayed as it came, but for what is about the
+                                                      operator's things (`stages.reason`)
     2xx, usage reported                     settled with it before the last bytes leave
     2xx, no usage, broken off, client gone  settled with what was counted, flagged as estimated
     cancelled after it was dispatched       settled with what was seen so far, flagged
@@ -17,6 +18,7 @@ import asyncio
 import logging
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -27,11 +29,19 @@ from tokenbalance.errors import (
     ServiceUnavailable,
     UpstreamAuth,
     UpstreamIncomplete,
+    UpstreamQuota,
     UpstreamUnavailable,
     error_document,
 )
 from tokenbalance.model import Usage
+from tokenbalance.observe.alarms import Alarms
 from tokenbalance.stages.meter import JsonMeter, StreamMeter
+from tokenbalance.stages.reason import (
+    ERROR_BYTES_MAX,
+    document_in_our_words,
+    events_in_our_words,
+    judge,
+)
 from tokenbalance.stages.relay import headers_for_client, is_event_stream
 from tokenbalance.upstream import UpstreamBroke
 
@@ -40,6 +50,7 @@ if TYPE_CHECKING:
 
     from tokenbalance.ledger.leases import Lease
     from tokenbalance.model import Charge
+    from tokenbalance.stages.reason import Reworded, Verdict
     from tokenbalance.stages.settle import Settler
     from tokenbalance.upstream import UpstreamAnswer
     from tokenbalance.wire import ClientAnswer, ClientRequest
@@ -64,6 +75,10 @@ class Exchange:
     """The client had not asked for the usage that a stream reports."""
     cancels: bool
     """Cancel the upstream when the client has left, instead of reading on."""
+    model: str | None = None
+    """What the request names, where it does."""
+    alarms: Alarms = field(default_factory=Alarms)
+    """What only the operator can mend is told here."""
     ceiling: Usage = field(default_factory=Usage)
     """What the request may use at most: charged when nobody can tell what it did use."""
     lease: Lease | None = None
@@ -77,7 +92,8 @@ class Exchange:
         Raises:
             ServiceUnavailable: what is sent could not be written down, so nothing was.
             UpstreamUnavailable, UpstreamTimeout: no answer came.
-            UpstreamAuth: the operator's key was refused.
+            UpstreamAuth, UpstreamQuota: the operator's key was refused, or their money is out.
+            ModelNotFound, NotAllowed: so it was said, in words that were not for the caller.
             UpstreamIncomplete: the answer broke off before anything of it was sent on.
             ClientGone: it has left, and the upstream was cancelled.
 
@@ -135,20 +151,63 @@ class Exchange:
         """End a stream with what was whole of it, and an error unless that was all."""
         rest = meter.abandon()
         await self._settle()
+        rest = self._failure(meter, rest)
         await self.answer.end(rest if meter.ended else rest + _event(error))
 
     async def _relay(self, upstream: UpstreamAnswer) -> None:
-        if upstream.status in {401, 403}:
-            await self._void()
-            msg = "The upstream refused the operator's key; nothing was charged."
-            raise UpstreamAuth(msg)
         if not 200 <= upstream.status < 300:  # noqa: PLR2004 - the class of status codes
             await self._void()
+            await self._relay_refusal(upstream)
+            return
         self._readable = upstream.readable
         if self.lease is not None and is_event_stream(upstream.headers):
             await self._relay_stream(upstream)
         else:
             await self._relay_document(upstream)
+
+    async def _relay_refusal(self, upstream: UpstreamAnswer) -> None:
+        """Pass it on as it came, or say in our words what is not the request's fault."""
+        kept, ended = bytearray(), False
+        try:
+            while not ended and len(kept) <= ERROR_BYTES_MAX:
+                chunk = await upstream.read()
+                kept += chunk
+                ended = not chunk
+        except UpstreamBroke as error:
+            self._refuse_as_judged(upstream.status, bytes(kept))
+            raise _broken_off(charged=False) from error
+        self._refuse_as_judged(upstream.status, bytes(kept))
+        headers = headers_for_client(upstream.headers)
+        if ended:
+            await self.answer.whole(upstream.status, headers, bytes(kept))
+            return
+        await self.answer.start(upstream.status, headers)
+        await self.answer.write(bytes(kept))
+        try:
+            while chunk := await upstream.read():
+                await self.answer.write(chunk)
+        except UpstreamBroke as error:
+            raise _broken_off(charged=False) from error
+        await self.answer.end()
+
+    def _refuse_as_judged(self, status: int, body: bytes) -> None:
+        verdict = judge(status, body, self.model)
+        if verdict is not None:
+            self._alarm(status, verdict)
+            raise verdict.error
+
+    def _alarm(self, status: int, verdict: Verdict) -> None:
+        error = verdict.error
+        if isinstance(error, UpstreamAuth | UpstreamQuota):
+            said = f"{status} {verdict.code}".rstrip()
+            self.alarms.sound(error.code, f"{error.code}: the upstream said {said}")
+
+    def _told(self, reworded: Reworded | None, status: int, as_it_came: bytes) -> bytes:
+        """What a caller gets of an error inside a 2xx."""
+        if reworded is None:
+            return as_it_came
+        self._alarm(status, reworded.verdict)
+        return reworded.body
 
     async def _relay_stream(self, upstream: UpstreamAnswer) -> None:
         """Pass events on as they arrive; those that end the stream wait for the charge."""
@@ -159,7 +218,7 @@ class Exchange:
             while chunk := await upstream.read():
                 passing = meter.feed(chunk)
                 if meter.ended:
-                    passing += await self._at_the_end(meter)
+                    passing += self._failure(meter, await self._at_the_end(meter))
                 elif meter.usage is not usage:
                     usage = meter.usage
                     self._note(usage)
@@ -168,9 +227,15 @@ class Exchange:
         except UpstreamBroke:
             await self._end_broken(meter, _broken_off(charged=True))
             return
-        rest = meter.finish()
+        rest = self._failure(meter, meter.finish())
         await self._settle()
         await self.answer.end(rest)
+
+    def _failure(self, meter: StreamMeter, events: bytes) -> bytes:
+        """The events that end a stream, with what fails it in our words where that must be."""
+        if not meter.failed:
+            return events
+        return self._told(events_in_our_words(events, self.model), HTTPStatus.OK, events)
 
     async def _at_the_end(self, meter: StreamMeter) -> bytes:
         """Charge what the terminal event ends, before it is passed on."""
@@ -206,7 +271,9 @@ class Exchange:
         if charge is not None:
             self.answer.add_header(b"x-tokenbalance-charge", charge.amount)
             self.answer.add_header(b"x-tokenbalance-balance", charge.balance)
-        await self.answer.whole(upstream.status, headers, bytes(kept))
+        body = bytes(kept)
+        body = self._told(document_in_our_words(body, self.model), upstream.status, body)
+        await self.answer.whole(upstream.status, headers, body)
 
     async def _settle(self) -> Charge | None:
         """End the hold, if it is still open, with the usage that the meter has read."""

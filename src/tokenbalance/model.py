@@ -51,6 +51,9 @@ class Caller:
     """May manage others."""
     signed_in: bool = False
     """Came with a sign-in token, and so with a password, not with an API key."""
+    insufficient_status: int | None = None
+    """What a request of the key is answered that the balance does not cover; None: as the operator
+    has chosen."""
 
 
 @dataclass(frozen=True, slots=True)

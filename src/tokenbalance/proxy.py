@@ -4,7 +4,7 @@
     match          method + raw path -> endpoint                           404 / 403
     estimate       document -> ceiling of what it may cost                 400
     hold           reserve the ceiling, or wait for it; committed before
-                   anything is sent                                        402
+                   anything is sent                                        402 / 429
     relay          the same bytes there, the same bytes back
     meter          a reader beside the stream
     settle         hold -> charge, before the client sees the end
@@ -19,20 +19,16 @@ import asyncio
 import logging
 import os
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tokenbalance.database.connections import UNAVAILABLE
 from tokenbalance.database.journal import JournalUnavailable
 from tokenbalance.endpoints import find_endpoint
-from tokenbalance.errors import (
-    InsufficientQuota,
-    ProxyError,
-    ServiceUnavailable,
-    UpstreamNotConfigured,
-)
+from tokenbalance.errors import ProxyError, ServiceUnavailable, UpstreamNotConfigured
 from tokenbalance.exchange import Exchange
 from tokenbalance.model import Estimate, Metering, Purpose
+from tokenbalance.observe.alarms import Alarms
 from tokenbalance.reading import (
     counted,
     is_ample,
@@ -75,8 +71,8 @@ class Proxy:
     """None when the operator has not configured a key."""
     rate_card: RateCard | None = None
     """None: every token is one credit."""
-    insufficient_status: int = InsufficientQuota.status
     cancel_on_disconnect: bool = False
+    alarms: Alarms = field(default_factory=Alarms)
     own_headers: tuple[tuple[bytes, bytes], ...] = ()
     """Headers of every answer."""
 
@@ -100,7 +96,7 @@ class Proxy:
         except ProxyError as error:
             if answer.started:
                 raise
-            await answer.error(error, self._status_of(error))
+            await answer.error(error, error.status)
         except Exception:
             if answer.started:
                 raise
@@ -140,6 +136,8 @@ class Proxy:
             hides_usage=bool(edits),
             count=estimating.UsageCounter(endpoint, document),
             cancels=self.cancel_on_disconnect,
+            model=model_of(document),
+            alarms=self.alarms,
         )
         if endpoint.charged:
             rates = rates_of(self.rate_card, document)
@@ -204,9 +202,6 @@ class Proxy:
             msg = "No upstream key is configured here: the operator has to set OPENAI_API_KEY."
             raise UpstreamNotConfigured(msg)
         return self.upstream
-
-    def _status_of(self, error: ProxyError) -> int:
-        return self.insufficient_status if isinstance(error, InsufficientQuota) else error.status
 
 
 def new_request_id() -> str:

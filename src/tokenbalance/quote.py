@@ -56,7 +56,9 @@ class Quote:
     admitted: bool
     """It would be sent upstream at once."""
     waits: bool
-    """It would have to wait for other requests of its account first, as long as a request may."""
+    """It would have to wait for other requests of its account first, as long as a request may, and
+    then be refused as one whose balance is held. Neither admitted nor waiting, it is refused as one
+    that the balance does not cover."""
     capped: bool
     """The upstream would be told a lower limit than was asked for."""
     rates: dict[str, str] | None
@@ -72,7 +74,7 @@ async def quote(management: Management, caller: Caller, path: str, body: bytes |
 
     Raises:
         UnknownUrl, EndpointNotAllowed: as the proxy says of that path.
-        InvalidRequest, ModelNotFound: as the proxy says of that body.
+        InvalidRequest, ModelNotFound, ServiceTierNotAllowed: as the proxy says of that body.
 
     """
     endpoint = find_endpoint("POST", path_below_prefix(path.encode("ascii", "replace")))

@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.beside import run_beside
-from tokenbalance.document import parse_document
-from tokenbalance.errors import ModelNotFound, UnknownUrl
+from tokenbalance.document import parse_document, type_error
+from tokenbalance.errors import ModelNotFound, ServiceTierNotAllowed, UnknownUrl
 from tokenbalance.ledger.rate_card import UnpricedModel
 from tokenbalance.ledger.rates import wanted_for
 from tokenbalance.model import Estimate, Metering
@@ -27,6 +27,9 @@ AMPLE: Final = 1000
 """An account that affords a request this many times over is not worth tokenizing for: the bound by
 bytes is held instead of the count. Nearer to the edge every hold is counted, so that none is larger
 than it must be."""
+
+PRICED_TIERS: Final = frozenset({"auto", "default", "standard", "flex"})
+"""Service tiers that cost what a rate card says, or less: it has no factors for the others."""
 
 INLINE_BYTES_MAX: Final = 4096
 """Texts up to this bound are counted on the event loop (well below a millisecond), longer ones in a
@@ -73,16 +76,34 @@ def rates_of(rate_card: RateCard | None, document: Document) -> Rates | None:
     """The rates of a request to a charged endpoint; None: a credit a token.
 
     Raises:
+        InvalidType: its service tier is none.
+        ServiceTierNotAllowed: the card cannot price its service tier.
         ModelNotFound: the card has no rate for its model, and refuses such.
 
     """
     if rate_card is None:
         return None
+    _require_priced_tier(document)
     try:
         return rate_card.rates_for(model_of(document) or "")
     except UnpricedModel as error:
         message = f"The model `{error.model}` cannot be used here: no rate is set for it."
         raise ModelNotFound(message, param="model") from None
+
+
+def _require_priced_tier(document: Document) -> None:
+    tier = document.get("service_tier")
+    if tier is None:
+        return
+    if not isinstance(tier, str):
+        raise type_error("service_tier", "a string", tier)
+    if tier not in PRICED_TIERS:
+        allowed = ", ".join(f"`{name}`" for name in sorted(PRICED_TIERS))
+        message = (
+            "This service_tier cannot be used here: the rate card has no price for it."
+            f" Leave it out, or use one of {allowed}."
+        )
+        raise ServiceTierNotAllowed(message, param="service_tier")
 
 
 def is_ample(available: int, bound: Estimate, rates: Rates | None) -> bool:

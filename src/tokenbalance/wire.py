@@ -17,6 +17,7 @@ from tokenbalance.errors import (
     RequestTimeout,
     RequestTooLarge,
     UnsupportedMediaType,
+    headers_of,
     render,
 )
 
@@ -212,7 +213,7 @@ class ClientAnswer:
 
     async def error(self, error: ProxyError, status: int) -> None:
         """Send one of our errors in OpenAI's envelope."""
-        headers = [(b"content-type", b"application/json"), *error.headers]
+        headers = [(b"content-type", b"application/json"), *headers_of(error)]
         await self.whole(status, headers, render(error))
 
 

@@ -106,7 +106,7 @@ async def test_a_rotated_key_is_the_same_key_with_another_secret(
 
     assert not await works(pool, old)
     assert (await find_caller(pool, new)).key_id == key.id
-    assert rotated.prefix == new[:9] != old[:9]
+    assert rotated.prefix == new[:12] != old[:12]
     after = {rotated.id, rotated.name, rotated.created_at, rotated.expires_at, str(rotated.limits)}
     assert after == before
     assert await book.settle(hold, Usage(input=1, total=1))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
 FIELDS = {
     *("id", "prefix", "name", "created_at", "expires_at", "revoked_at", "last_used_at"),
+    "insufficient_status",
     *("requests_per_minute", "tokens_per_minute", "parallel_requests", "credits_total", "models"),
 }
 
@@ -25,6 +26,7 @@ async def test_a_new_key_works_and_shows_its_secret_once(
         "name": "laptop",
         "expires_at": "2999-01-31T01:00:00+01:00",
         "credits_total": 5,
+        "insufficient_status": 429,
         "models": ["gpt-4o-*"],
     }
     answer = await http.post("/api/keys", json=body, headers=people.user.headers)
@@ -34,10 +36,13 @@ async def test_a_new_key_works_and_shows_its_secret_once(
     assert set(created) == FIELDS
     assert created["expires_at"] == "2999-01-31T00:00:00Z"
     assert (created["credits_total"], created["requests_per_minute"]) == (5, None)
+    assert created["insufficient_status"] == 429
+    assert secret.startswith("sk-tb-")
+    assert created["prefix"] == secret[:12]
     headers = {"Authorization": f"Bearer {secret}"}
     assert (await http.get("/api/user/me", headers=headers)).status_code == 200
     listed = await http.get("/api/keys", headers=people.user.headers)
-    assert [key["prefix"] for key in listed.json()["data"]][1:] == [secret[:9]]
+    assert [key["prefix"] for key in listed.json()["data"]][1:] == [secret[:12]]
     assert secret not in listed.text
     stored = await pool.fetch("SELECT to_jsonb(k)::text FROM api_keys k")
     assert not [row for row in stored if secret in row[0]]
@@ -88,6 +93,8 @@ async def test_a_rotated_key_has_another_secret_and_the_same_id(
         ({"models": "gpt"}, "models"),
         ({"models": [5]}, "models.0"),
         ({"user_id": 2**63}, "user_id"),
+        ({"insufficient_status": 403}, "insufficient_status"),
+        ({"insufficient_status": "429"}, "insufficient_status"),
         ({"kind": "sign-in"}, "kind"),
     ],
 )
@@ -96,6 +103,80 @@ async def test_what_is_wrong_with_a_new_key_is_named(
 ) -> None:
     answer = await http.post("/api/keys", json=body, headers=people.user.headers)
     assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+
+
+async def test_a_key_is_changed_in_what_is_said_and_in_nothing_else(
+    http: httpx2.AsyncClient, people: People
+) -> None:
+    path, headers = f"/api/keys/{people.user.key_id}", people.user.headers
+    body: dict[str, Any] = {
+        "name": "desk",
+        "expires_at": "2999-01-31",
+        "insufficient_status": 429,
+    }
+    answer = await http.patch(path, json=body, headers=headers)
+    assert answer.status_code == 200
+    changed = answer.json()
+    assert set(changed) == FIELDS
+    assert (changed["name"], changed["insufficient_status"]) == ("desk", 429)
+    assert changed["expires_at"] == "2999-01-31T00:00:00Z"
+    again = await http.patch(path, json={"insufficient_status": None}, headers=headers)
+    assert again.json() == {
+        **changed,
+        "insufficient_status": None,
+        "last_used_at": again.json()["last_used_at"],
+    }
+    again = await http.patch(path, json={"expires_at": None}, headers=headers)
+    assert (again.json()["expires_at"], again.json()["name"]) == (None, "desk")
+    listed = await http.get("/api/keys", headers=headers)
+    assert [key["name"] for key in listed.json()["data"]] == ["desk"]
+
+
+@pytest.mark.parametrize(
+    ("body", "param"),
+    [
+        ({}, None),
+        ({"name": None}, "name"),
+        ({"name": "a\x00"}, "name"),
+        ({"expires_at": "2001-01-01"}, "expires_at"),
+        ({"insufficient_status": 500}, "insufficient_status"),
+        ({"insufficient_status": True}, "insufficient_status"),
+        ({"credits_total": 5}, "credits_total"),
+        ({"user_id": 1}, "user_id"),
+    ],
+)
+async def test_what_is_wrong_with_a_change_of_a_key_is_named(
+    http: httpx2.AsyncClient, people: People, body: dict[str, Any], param: str | None
+) -> None:
+    path = f"/api/keys/{people.user.key_id}"
+    answer = await http.patch(path, json=body, headers=people.user.headers)
+    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+
+
+@pytest.mark.parametrize("ending", ["revoked_at = now()", "expires_at = now()"])
+async def test_a_key_that_has_ended_is_not_changed(
+    http: httpx2.AsyncClient, people: People, pool: Pool, ending: str
+) -> None:
+    key_id = people.user.key_id
+    await pool.execute(f"UPDATE api_keys SET {ending} WHERE id = $1", key_id)  # noqa: S608
+    answer = await http.patch(
+        f"/api/keys/{key_id}", json={"expires_at": None}, headers=people.superuser.headers
+    )
+    assert answer.status_code == 400
+    assert "was revoked or has expired" in answer.json()["error"]["message"]
+
+
+async def test_a_key_from_before_its_mark_goes_on_working(
+    http: httpx2.AsyncClient, people: People, pool: Pool
+) -> None:
+    await pool.execute(
+        "UPDATE api_keys SET secret_sha256 = sha256('tb-older'), prefix = 'tb-older' WHERE id = $1",
+        people.user.key_id,
+    )
+    headers = {"Authorization": "Bearer tb-older"}
+    assert (await http.get("/api/user/me", headers=headers)).status_code == 200
+    renewed = await http.post(f"/api/keys/{people.user.key_id}/rotate", headers=headers)
+    assert renewed.json()["key"].startswith("sk-tb-")
 
 
 @pytest.mark.parametrize("key_id", ["0", "x", str(2**63)])
@@ -120,6 +201,8 @@ async def test_sign_in_tokens_are_no_keys(
     for method, path in (
         ("DELETE", f"/api/keys/{token_id}"),
         ("POST", f"/api/keys/{token_id}/rotate"),
+        ("PATCH", f"/api/keys/{token_id}"),
     ):
-        answer = await http.request(method, path, headers=people.superuser.headers)
+        body = {"name": "mine"} if method == "PATCH" else None
+        answer = await http.request(method, path, json=body, headers=people.superuser.headers)
         assert answer.status_code == 404

@@ -84,6 +84,7 @@ TABLE = [
     Row("GET /api/keys", SIGNED_IN),
     Row("GET /api/keys", OF_THE_USER, query="user_id={user_id}"),
     Row("POST /api/keys", (401, 401, 201, 201, 201), body={"name": "mine"}),
+    Row("PATCH /api/keys/{key_id}", THE_USERS, body={"name": "theirs"}),
     Row("POST /api/keys/{key_id}/rotate", THE_USERS),
     Row("DELETE /api/keys/{key_id}", THE_USERS),
     Row("GET /api/ledger", SIGNED_IN),

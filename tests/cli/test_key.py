@@ -16,11 +16,11 @@ async def test_a_secret_is_shown_once_and_only_its_hash_is_kept(cli: Cli, pool: 
 
     # All of standard output, so that KEY=$(tokenbalance key create ...) is the secret.
     secret = answer.out.removesuffix("\n")
-    assert secret.startswith("tb-")
+    assert secret.startswith("sk-tb-")
     assert secret.split() == [secret]
     stored = await pool.fetchrow("SELECT secret_sha256, prefix, name FROM api_keys")
     assert stored is not None
-    assert tuple(stored) == (sha256(secret.encode()).digest(), secret[:9], "laptop")
+    assert tuple(stored) == (sha256(secret.encode()).digest(), secret[:12], "laptop")
     assert secret not in cli("key", "list", "a@b.c").out
 
 
@@ -29,15 +29,16 @@ def test_keys_are_listed_with_their_dates_and_stay_revoked(cli: Cli) -> None:
     before = datetime.now(UTC)
     created = cli.json("key", "create", "a@b.c", "--expires-in-days", "2")
     secret = created.pop("key")
-    assert created["prefix"] == secret[:9]
+    assert created["prefix"] == secret[:12]
     assert created == {
         "id": 1,
-        "prefix": secret[:9],
+        "prefix": secret[:12],
         "name": "",
         "created_at": created["created_at"],
         "expires_at": created["expires_at"],
         "revoked_at": None,
         "last_used_at": None,
+        "insufficient_status": None,
     }
     lifetime = datetime.fromisoformat(created["expires_at"]) - before
     assert timedelta(days=2) <= lifetime < timedelta(days=2, minutes=5)
@@ -50,6 +51,14 @@ def test_keys_are_listed_with_their_dates_and_stay_revoked(cli: Cli) -> None:
     assert "id 2" in cli.refused("key", "revoke", "2")
 
 
+def test_a_key_chooses_the_status_of_what_its_balance_does_not_cover(cli: Cli) -> None:
+    cli("user", "create", "a@b.c")
+    created = cli.json("key", "create", "a@b.c", "--insufficient-status", "429")
+    assert created["insufficient_status"] == 429
+    assert [key["insufficient_status"] for key in cli.json("key", "list", "a@b.c")] == [429]
+    assert cli("key", "create", "a@b.c", "--insufficient-status", "403").code == 2
+
+
 async def test_a_rotated_key_has_another_secret_and_the_same_id(cli: Cli, pool: Pool) -> None:
     cli("user", "create", "a@b.c")
     created = cli.json("key", "create", "a@b.c", "--name", "laptop", "--expires-in-days", "2")
@@ -59,7 +68,7 @@ async def test_a_rotated_key_has_another_secret_and_the_same_id(cli: Cli, pool: 
 
     secrets = [created.pop("key"), rotated.pop("key"), answer.out.removesuffix("\n")]
     assert len(set(secrets)) == 3
-    assert rotated == {**created, "prefix": secrets[1][:9]}
+    assert rotated == {**created, "prefix": secrets[1][:12]}
     assert answer.err == "rotated key 1; its secret is shown this once:\n"
     stored = await pool.fetchval("SELECT secret_sha256 FROM api_keys")
     assert stored == sha256(secrets[2].encode()).digest()

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from tests.support.upstream import ScriptedUpstream
     from tokenbalance.database.connections import Pool
 
-SECRET = re.compile(r'<code id="secret">(tb-[\w-]{43})</code>')
+SECRET = re.compile(r'<code id="secret">(sk-tb-[\w-]{43})</code>')
 HOSTILE = "<script>alert('1')</script>\" onload=x &amp; \u05e9\u05dc\u05d5\u05dd {{ 7*7 }}"
 
 
@@ -161,7 +161,7 @@ async def test_a_secret_is_shown_with_its_own_key_alone(people: People, pool: Po
         second = await led_to(pages, "/account/keys")
         # The browser has kept the second's by now, and goes on keeping it for its own page.
         assert "was shown once" in (await pages.see(first)).text
-        forged = f"{key_id}:tb-{'x' * 43}"
+        forged = f"{key_id}:sk-tb-{'x' * 43}"
         for kept in (forged, f"{key_id}:", key_id, secret, f":{secret}", f"0{cookie}", "\xff:\xff"):
             header = f"tokenbalance={pages.cookies['tokenbalance']}; tokenbalance-new-key={kept}"
             page = await pages.get(first, headers={b"cookie": header.encode("latin-1")})
@@ -211,10 +211,15 @@ async def test_a_key_has_the_limits_and_the_last_day_that_were_typed(
             requests_per_minute="60",
             credits_total="1,000,000",
             models="gpt-4o-*, o4-mini",
+            insufficient_status="429",
         )
-    key = await pool.fetchrow("SELECT name, expires_at, limits FROM api_keys WHERE kind = 'key'")
+        listed = await pages.see("/account/keys")
+    assert "answers 429 when the balance is too low" in listed.text
+    key = await pool.fetchrow(
+        "SELECT name, expires_at, limits, insufficient_status FROM api_keys WHERE kind = 'key'"
+    )
     assert key is not None
-    assert key["name"] == "mine"
+    assert (key["name"], key["insufficient_status"]) == ("mine", 429)
     midnight = datetime(day.year, day.month, day.day, tzinfo=UTC)
     assert key["expires_at"] == midnight + timedelta(days=1)
     for part in ('"requests_per_minute": 60', '"credits_total": 1000000', '"gpt-4o-*"'):
@@ -236,6 +241,7 @@ async def test_a_key_has_the_limits_and_the_last_day_that_were_typed(
         ("credits_total", "9" * 400, "at most"),
         ("models", "x" * 201, "patterns"),
         ("models", "a\x00b", "control characters"),
+        ("insufficient_status", "403", "not one of the choices"),
     ],
 )
 async def test_what_is_wrong_is_told_at_its_field_and_nothing_is_lost(

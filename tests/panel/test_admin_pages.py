@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 HOSTILE = "<script>alert('1')</script> \" ' & {{ 7 * 7 }} \u202e"
 MINUS = "\N{MINUS SIGN}"
-SECRET = re.compile(r"tb-[\w-]{43}")
+SECRET = re.compile(r"sk-tb-[\w-]{43}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -455,12 +455,14 @@ async def test_keys_are_made_given_a_new_secret_and_revoked(
         headers = {"authorization": f"Bearer {secret}"}
         return (await http.get("/api/balance", headers=headers)).status_code
 
-    made = await admin.pages.submit(here, name="robot", requests_per_minute="5")
+    made = await admin.pages.submit(
+        here, name="robot", requests_per_minute="5", insufficient_status="402"
+    )
     _, first = await shown(admin.pages, made)
     key_id = made.headers["location"].split("/")[-2]
     page = await admin.pages.see(f"/admin/users/{holder.user_id}")
     assert f"/keys/{key_id}/rotate" in page.text
-    assert "5 requests a minute" in page.text
+    assert "5 requests a minute, answers 402 when the balance is too low" in page.text
     rotated = await admin.pages.submit(f"{here}/{key_id}/rotate")
     _, second = await shown(admin.pages, rotated)
     assert [await status_of(secret) for secret in (first, second)] == [401, 200]
@@ -518,7 +520,7 @@ async def test_keys_are_found_by_prefix_name_owner_and_state(
 
     async def found(query: str) -> set[str]:
         page = await admin.pages.see(f"/admin/keys?{query}")
-        return set(re.findall(r"<code>(tb-[\w-]+)…</code>", page.text))
+        return set(re.findall(r"<code>((?:sk-)?tb-[\w-]+)…</code>", page.text))
 
     mine = (await pool.fetchval("SELECT prefix FROM api_keys WHERE id = $1", holder.key_id)) or ""
     everyone = {mine, "tb-abcdef", "tb-ghijkl"}

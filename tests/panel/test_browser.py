@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from tests.support.people import People
     from tests.support.watched_browser import WatchedBrowser
 
-SECRET = re.compile(r"^tb-[\w-]{43}$")
+SECRET = re.compile(r"^sk-tb-[\w-]{43}$")
 
 
 async def chat(product: str, secret: str) -> httpx2.Response:

@@ -78,7 +78,7 @@ async def _fill(pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream
     while len(done) < 23:
         more, waiting = await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
         done |= more
-    assert {task.result() for task in done} == {402}
+    assert {task.result() for task in done} == {429}
     assert len(upstream.requests) == 7
     gate.open()
     assert await asyncio.gather(*waiting) == [200] * 7

@@ -21,6 +21,7 @@ from tokenbalance.errors import (
     InvalidType,
     MissingParameter,
     ModelNotFound,
+    ServiceTierNotAllowed,
     UnknownUrl,
 )
 from tokenbalance.ledger.audit import audit
@@ -296,6 +297,60 @@ async def test_a_model_without_a_rate_is_not_found_and_nothing_is_held(
     assert [request.target for request in upstream.requests] == [b"/v1/responses/input_tokens"]
 
 
+# Service tiers.
+
+ENDPOINTS: list[tuple[str, dict[str, Any]]] = [
+    ("chat/completions", CHAT),
+    ("responses", {"model": "gpt-4o-mini", "input": "Hello", "max_output_tokens": 50}),
+    ("completions", {"model": "gpt-4o-mini", "prompt": "Hello", "max_tokens": 50}),
+    ("embeddings", {"model": "text-embedding-3-small", "input": "Hello"}),
+]
+
+
+@pytest.mark.parametrize(("path", "body"), ENDPOINTS, ids=[path for path, _ in ENDPOINTS])
+async def test_a_tier_that_the_card_cannot_price_is_refused(
+    pool: Pool,
+    dsn: str,
+    upstream: ScriptedUpstream,
+    card: Path,
+    path: str,
+    body: dict[str, Any],
+) -> None:
+    holder = await create_holder(pool, 1000)
+    async with priced(dsn, upstream, card) as http:
+        for tier, status, code in (
+            ("priority", 403, "service_tier_not_allowed"),
+            ("ultrafast", 403, "service_tier_not_allowed"),
+            ("", 403, "service_tier_not_allowed"),
+            ("Default", 403, "service_tier_not_allowed"),
+            (1, 400, "invalid_type"),
+            (["flex"], 400, "invalid_type"),
+        ):
+            asked = {**body, "service_tier": tier}
+            answer = await http.post(f"/v1/{path}", json=asked, headers=holder.headers)
+            error = answer.json()["error"]
+            assert (answer.status_code, error["code"]) == (status, code), tier
+            assert error["param"] == "service_tier"
+            assert "service_tier" in error["message"]
+            assert answer.headers["x-should-retry"] == "false"
+        assert upstream.requests == []
+        assert await hold_states(pool, holder) == []
+        for tier in ("auto", "default", "standard", "flex", None):
+            asked = {**body, "service_tier": tier}
+            answer = await http.post(f"/v1/{path}", json=asked, headers=holder.headers)
+            assert answer.status_code == 200, tier
+            assert upstream.requests[-1].json()["service_tier"] == tier
+
+
+async def test_without_a_card_every_tier_costs_its_tokens(
+    pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream
+) -> None:
+    holder = await create_holder(pool, 1000)
+    for tier in ("priority", "ultrafast", 1, None):
+        assert (await post(http, holder, service_tier=tier)).status_code == 200
+        assert upstream.requests[-1].json()["service_tier"] == tier
+
+
 # The quote.
 
 
@@ -454,6 +509,8 @@ async def test_what_is_free_is_quoted_as_free(pool: Pool, management: Management
         ("/v1/chat/completions", {**CHAT, "seed": 2**70}, InvalidJson),
         ("/v1/chat/completions", {**CHAT, "model": "gpt-6"}, ModelNotFound),
         ("/v1/chat/completions", {**CHAT, "model": "ft:gpt-4o-mini:x"}, ModelNotFound),
+        ("/v1/chat/completions", {**CHAT, "service_tier": "priority"}, ServiceTierNotAllowed),
+        ("/v1/chat/completions", {**CHAT, "service_tier": 1}, InvalidType),
     ],
 )
 async def test_a_quote_refuses_what_the_proxy_refuses(

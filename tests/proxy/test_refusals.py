@@ -5,15 +5,16 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+import httpx2
+import openai
 import orjson
 import pytest
 
 from tests.support.books import Holder, create_holder, hold_states
 from tests.support.chat import CHAT, MESSAGES
+from tests.support.product import serving
 
 if TYPE_CHECKING:
-    import httpx2
-
     from tests.support.upstream import ScriptedUpstream
     from tokenbalance.database.connections import Pool
 
@@ -29,6 +30,9 @@ def check(answer: httpx2.Response, status: int, code: str, param: str | None = N
     assert set(error) == {"message", "type", "param", "code"}
     assert (error["code"], error["param"]) == (code, param)
     assert param is None or param in error["message"]
+    # The same request would be refused again.
+    assert answer.headers["x-should-retry"] == "false"
+    assert "retry-after" not in answer.headers
 
 
 async def invalidate(pool: Pool, how: str) -> None:
@@ -54,6 +58,38 @@ async def test_a_key_that_expires_later_is_valid(
 ) -> None:
     await pool.execute("UPDATE api_keys SET expires_at = now() + interval '1 hour'")
     assert (await http.get("/v1/models", headers=holder.headers)).status_code == 200
+
+
+async def test_a_database_that_goes_while_a_key_is_looked_up_is_a_503_and_nothing_is_dispatched(
+    pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream, holder: Holder
+) -> None:
+    assert (await http.get("/v1/models", headers=holder.headers)).status_code == 200
+    async with pool.acquire() as session, session.transaction():
+        await session.execute("LOCK TABLE api_keys IN ACCESS EXCLUSIVE MODE")
+        asking = [
+            asyncio.create_task(
+                http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
+            )
+            for _ in range(3)
+        ]
+        ended = 0
+        async with asyncio.timeout(10):
+            # Those who come while a look-up is under way share the next one.
+            while not all(task.done() for task in asking):
+                ended += await session.fetchval(
+                    "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity"
+                    " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+                )
+                await asyncio.sleep(0.005)
+    assert ended >= 1
+    for answer in [task.result() for task in asking]:
+        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "service_unavailable")
+        assert answer.headers["retry-after"] == "1"
+        assert "x-should-retry" not in answer.headers
+    assert [request.method for request in upstream.requests] == ["GET"]
+    assert await hold_states(pool, holder) == []
+    again = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
+    assert again.status_code == 200
 
 
 @pytest.mark.parametrize("value", ["", "Bearer", "Basic abc", "Bearer nope", "nope", "Bearer ü"])
@@ -239,3 +275,42 @@ async def test_an_unknown_model_name_that_cannot_exist_is_a_404(
     )
     check(answer, 404, "model_not_found", "model")
     assert upstream.requests == []
+
+
+@pytest.mark.parametrize(
+    ("of_the_server", "of_the_key", "status"),
+    [(402, None, 402), (429, None, 429), (402, 429, 429), (429, 402, 402)],
+)
+async def test_a_key_chooses_how_a_balance_is_told_that_does_not_cover_a_request(
+    dsn: str,
+    pool: Pool,
+    upstream: ScriptedUpstream,
+    of_the_server: int,
+    of_the_key: int | None,
+    status: int,
+) -> None:
+    holder = await create_holder(pool, 5)
+    await pool.execute("UPDATE api_keys SET insufficient_status = $1", of_the_key)
+    async with (
+        serving(dsn, upstream.base_url, insufficient_status=of_the_server) as url,
+        httpx2.AsyncClient(base_url=url) as client,
+    ):
+        answer = await client.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
+    check(answer, status, "insufficient_quota")
+    assert upstream.requests == []
+
+
+@pytest.mark.parametrize("status", [402, 429])
+async def test_the_sdk_asks_only_once_whichever_status_says_that_the_balance_is_too_low(
+    pool: Pool, http: httpx2.AsyncClient, status: int
+) -> None:
+    holder = await create_holder(pool, 5)
+    await pool.execute("UPDATE api_keys SET insufficient_status = $1", status)
+    async with openai.AsyncOpenAI(
+        api_key=holder.secret, base_url=http.base_url.join("/v1"), http_client=http
+    ) as sdk:
+        with pytest.raises(openai.APIStatusError) as refused:
+            await sdk.chat.completions.create(**CHAT)
+    assert refused.value.status_code == status
+    assert refused.value.code == "insufficient_quota"
+    assert refused.value.response.request.headers["x-stainless-retry-count"] == "0"

@@ -11,13 +11,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
 import httpx2
+import openai
 import pytest
+from typing_extensions import override
 
 from tests.support.books import account_of, create_holder, hold_states, placed
 from tests.support.chat import DONE, MESSAGES, STREAM, USAGE, content
 from tests.support.product import serving
 from tests.support.server_process import serving_process, upstream_settings
 from tests.support.upstream import Gate, ScriptedUpstream, event_stream, json_answer
+from tokenbalance.database import statements
 from tokenbalance.ledger.audit import audit
 from tokenbalance.ledger.book import Book
 
@@ -51,8 +54,23 @@ async def client_of(
 class Client(httpx2.AsyncClient):
     """Asks one product."""
 
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self._refused = asyncio.Event()
+
     async def ask(self, holder: Holder, body: dict[str, Any] = STREAM) -> httpx2.Response:
         return await self.post("/v1/chat/completions", json=body, headers=holder.headers)
+
+    async def until_refused(self) -> None:
+        """Wait until one answer was an error."""
+        await self._refused.wait()
+
+    @override
+    async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
+        answer = await super().send(request, **options)
+        if answer.is_error:
+            self._refused.set()
+        return answer
 
     def begin(self, holder: Holder, body: dict[str, Any] = STREAM) -> asyncio.Task[httpx2.Response]:
         return asyncio.create_task(self.ask(holder, body))
@@ -93,8 +111,19 @@ async def until_waiting(pool: Pool, count: int) -> None:
 
 
 def message_of(answer: httpx2.Response) -> str:
+    """What is said of a balance that does not cover the request."""
     error = answer.json()["error"]
     assert (answer.status_code, error["code"]) == (402, "insufficient_quota")
+    assert answer.headers["x-should-retry"] == "false"
+    assert "retry-after" not in answer.headers
+    return error["message"]
+
+
+def message_of_held(answer: httpx2.Response) -> str:
+    """What is said of a balance that covers it, and is held."""
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (429, "balance_held")
+    assert "x-should-retry" not in answer.headers
     return error["message"]
 
 
@@ -119,9 +148,60 @@ async def test_without_a_time_to_wait_a_busy_account_is_refused_at_once(
 ) -> None:
     _ = await placed(Book(pool), holder, "a", 60)
     async with client_of(dsn, upstream, hold_wait_s=0) as client, asyncio.timeout(AT_ONCE_S):
-        message = message_of(await client.ask(holder))
+        answer = await client.ask(holder)
+    message = message_of_held(answer)
     assert "needs 59 credits, 57 are available (balance 117, held by" in message
+    assert message.endswith("Try again in 1 s.")
+    assert answer.headers["retry-after"] == "1"
     assert upstream.requests == []
+
+
+@pytest.mark.parametrize(("waiting", "seconds"), [(1, "1"), (12, "12"), (40, "30")])
+async def test_who_is_refused_for_now_is_told_how_long_those_in_line_may_take(
+    dsn: str, pool: Pool, upstream: ScriptedUpstream, holder: Holder, waiting: int, seconds: str
+) -> None:
+    _ = await placed(Book(pool), holder, "a", 60)
+    for _ in range(waiting):
+        await pool.fetchval(statements.ENTER, holder.account_id, 1, 60.0)
+    async with client_of(dsn, upstream, hold_wait_s=0) as client:
+        answer = await client.ask(holder)
+    assert answer.headers["retry-after"] == seconds
+    assert f"Try again in {seconds} s." in message_of_held(answer)
+
+
+async def test_the_sdk_comes_back_when_it_was_told_and_is_answered(
+    dsn: str, pool: Pool, upstream: ScriptedUpstream, holder: Holder
+) -> None:
+    hold = await placed(Book(pool), holder, "a", 60)
+    async with (
+        client_of(dsn, upstream, hold_wait_s=0) as client,
+        openai.AsyncOpenAI(
+            api_key=holder.secret,
+            base_url=client.base_url.join("/v1"),
+            max_retries=1,
+            http_client=client,
+        ) as sdk,
+    ):
+        asking = asyncio.ensure_future(
+            sdk.chat.completions.with_raw_response.create(
+                model="gpt-4o-mini", messages=MESSAGES, max_tokens=50
+            )
+        )
+        async with asyncio.timeout(PATIENCE_S):
+            await client.until_refused()
+            _ = await Book(pool).void(hold)
+            assert (await asking).retries_taken == 1
+    assert len(upstream.requests) == 1
+
+
+@pytest.mark.parametrize("status", [402, 429])
+async def test_a_balance_that_is_only_held_is_told_so_whatever_stands_for_an_empty_one(
+    dsn: str, pool: Pool, upstream: ScriptedUpstream, holder: Holder, status: int
+) -> None:
+    _ = await placed(Book(pool), holder, "a", 60)
+    await pool.execute("UPDATE api_keys SET insufficient_status = $1", status)
+    async with client_of(dsn, upstream, hold_wait_s=0, insufficient_status=status) as client:
+        assert "needs 59 credits" in message_of_held(await client.ask(holder))
 
 
 async def test_what_can_never_fit_is_refused_at_once_and_told_what_is_missing(
@@ -164,7 +244,7 @@ async def test_a_request_whose_time_is_up_is_refused_and_leaves_no_row(
         first = client.begin(holder)
         await upstream.received()
         second = await client.ask(holder)
-        assert "needs 59 credits, 58 are available" in message_of(second)
+        assert "needs 59 credits, 58 are available" in message_of_held(second)
         await until_waiting(pool, 0)
         gate.open()
         assert (await first).status_code == 200

@@ -79,7 +79,7 @@ def test_each_refusal_is_shown_by_errors_with_all_four_keys(
     responses = operation_of(document, endpoint)["responses"]
     own = {status: resolved(document, answer) for status, answer in responses.items()}
     assert {"401", "404", "502", "503", "504", "default"} <= set(own)
-    assert ({"402", "424"} <= set(own)) is endpoint.charged
+    assert ({"402", "424", "429"} <= set(own)) is endpoint.charged
     assert ({"400", "408", "413", "415"} <= set(own)) is (endpoint.method == "POST")
     for status in set(own) - {"200", "default"}:
         examples = own[status]["content"]["application/json"]["examples"]

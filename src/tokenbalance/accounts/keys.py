@@ -1,10 +1,11 @@
-"""API keys of an account: made, listed, rotated, revoked. A secret is shown once and never stored.
+"""API keys of an account: made, listed, changed, rotated, revoked.
 
-Works in the caller's transaction and never commits. Sign-in tokens, which lie in the same table,
-are never seen here.
+A secret is shown once and never stored. Works in the caller's transaction and never commits.
+Sign-in tokens, which lie in the same table, are never seen here.
 
     ApiKeyError
     |-- InvalidExpiry
+    |-- InvalidInsufficientStatus
     |-- InvalidKeyName
     |-- KeyEnded
     `-- UnknownKey
@@ -13,19 +14,20 @@ are never seen here.
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypedDict
 
 from sqlalchemy import func, or_, select, update
 
 from tokenbalance.accounts.limits import KeyLimits
 from tokenbalance.accounts.secrets import new_secret, prefix, sha256
-from tokenbalance.database.tables import ApiKey
+from tokenbalance.database.tables import INSUFFICIENT_STATUSES, ApiKey
 from tokenbalance.paging import Page, page_of, read_cursor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import Unpack
 
-    from sqlalchemy import ColumnElement, Select
+    from sqlalchemy import ColumnElement, Select, Update
     from sqlalchemy.ext.asyncio import AsyncSession
 
 KEY_NAME_CHARS_MAX: Final = 200
@@ -40,6 +42,10 @@ class InvalidExpiry(ApiKeyError):
     """A time that is over, or one that no calendar has."""
 
 
+class InvalidInsufficientStatus(ApiKeyError):
+    """A status that says nothing about a balance."""
+
+
 class InvalidKeyName(ApiKeyError):
     """A name with control characters, or a very long one."""
 
@@ -52,13 +58,22 @@ class UnknownKey(ApiKeyError):
     """No key has this id, or it is another account's."""
 
 
-async def create_key(
+class KeyChanges(TypedDict, total=False):
+    """What is to be different about a key; what is left out stays as it is."""
+
+    name: str
+    expires_at: datetime | None
+    insufficient_status: int | None
+
+
+async def create_key(  # noqa: PLR0913 - what there is to say about a key, by name
     session: AsyncSession,
     account_id: int,
     *,
     name: str = "",
     expires_at: datetime | None = None,
     limits: KeyLimits | None = None,
+    insufficient_status: int | None = None,
 ) -> tuple[ApiKey, str]:
     """Make a key and its secret. The secret cannot be shown again: only its SHA-256 is kept.
 
@@ -68,9 +83,11 @@ async def create_key(
         name: what it is for.
         expires_at: with its zone; None for never.
         limits: None for none.
+        insufficient_status: 402 or 429, what a request is answered that the balance does not
+            cover; None for what the operator has chosen.
 
     Raises:
-        InvalidKeyName, InvalidExpiry: the name or the expiry is not acceptable.
+        InvalidKeyName, InvalidExpiry, InvalidInsufficientStatus: that is not acceptable.
 
     """
     secret = new_secret()
@@ -82,6 +99,7 @@ async def create_key(
         secret_sha256=sha256(secret),
         expires_at=None if expires_at is None else _clean_expiry(expires_at),
         limits=(limits or KeyLimits()).as_document(),
+        insufficient_status=_known_status(insufficient_status),
     )
     session.add(key)
     await session.flush()
@@ -144,6 +162,34 @@ async def get_key(session: AsyncSession, key_id: int, account_id: int | None) ->
     return key
 
 
+async def change_key(
+    session: AsyncSession, key_id: int, account_id: int | None, **changes: Unpack[KeyChanges]
+) -> ApiKey:
+    """Change what is said about a key; its secret goes on working.
+
+    Args:
+        session: the caller's transaction.
+        key_id: which key.
+        account_id: whose key it has to be; None for anybody's.
+        **changes: what is to be different.
+
+    Raises:
+        InvalidKeyName, InvalidExpiry, InvalidInsufficientStatus: that is not acceptable.
+        UnknownKey: no key has this id, or it is another account's.
+        KeyEnded: it was revoked or has expired.
+
+    """
+    values: dict[str, str | int | datetime | None] = {}
+    if "name" in changes:
+        values["name"] = clean_key_name(changes["name"])
+    if "expires_at" in changes:
+        expires_at = changes["expires_at"]
+        values["expires_at"] = None if expires_at is None else _clean_expiry(expires_at)
+    if "insufficient_status" in changes:
+        values["insufficient_status"] = _known_status(changes["insufficient_status"])
+    return await _change(session, key_id, account_id, _working(key_id, account_id).values(**values))
+
+
 async def rotate_key(
     session: AsyncSession, key_id: int, account_id: int | None
 ) -> tuple[ApiKey, str]:
@@ -160,19 +206,8 @@ async def rotate_key(
 
     """
     secret = new_secret()
-    rotated = (
-        update(ApiKey)
-        .where(*_one(key_id, account_id), ApiKey.revoked_at.is_(None))
-        .where(or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.clock_timestamp()))
-        .values(secret_sha256=sha256(secret), prefix=prefix(secret))
-        .returning(ApiKey)
-    )
-    key = await session.scalar(rotated, execution_options={"populate_existing": True})
-    if key is None:
-        ended = await get_key(session, key_id, account_id)
-        msg = f"key {ended.id} was revoked or has expired: make a new one"
-        raise KeyEnded(msg)
-    return key, secret
+    new = _working(key_id, account_id).values(secret_sha256=sha256(secret), prefix=prefix(secret))
+    return await _change(session, key_id, account_id, new), secret
 
 
 async def revoke_key(session: AsyncSession, key_id: int, account_id: int | None = None) -> ApiKey:
@@ -221,6 +256,34 @@ def _clean_expiry(expires_at: datetime) -> datetime:
         msg = "a key's expiry is a time to come, with its zone"
         raise InvalidExpiry(msg)
     return utc
+
+
+def _known_status(status: int | None) -> int | None:
+    if status is not None and status not in INSUFFICIENT_STATUSES:
+        msg = f"insufficient_status must be one of {INSUFFICIENT_STATUSES}, or null"
+        raise InvalidInsufficientStatus(msg)
+    return status
+
+
+def _working(key_id: int, account_id: int | None) -> Update:
+    """The change of one key that still works."""
+    return (
+        update(ApiKey)
+        .where(*_one(key_id, account_id), ApiKey.revoked_at.is_(None))
+        .where(or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.clock_timestamp()))
+    )
+
+
+async def _change(
+    session: AsyncSession, key_id: int, account_id: int | None, change: Update
+) -> ApiKey:
+    changed = change.returning(ApiKey)
+    key = await session.scalar(changed, execution_options={"populate_existing": True})
+    if key is None:
+        ended = await get_key(session, key_id, account_id)
+        msg = f"key {ended.id} was revoked or has expired: make a new one"
+        raise KeyEnded(msg)
+    return key
 
 
 def _keys() -> Select[ApiKey]:

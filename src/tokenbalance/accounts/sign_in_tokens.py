@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from sqlalchemy import func, update
 
-from tokenbalance.accounts.secrets import new_secret, prefix, sha256
+from tokenbalance.accounts.secrets import SIGN_IN_MARK, new_secret, prefix, sha256
 from tokenbalance.database.tables import ApiKey
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ async def create_token(
     session: AsyncSession, account_id: int, lifetime: timedelta
 ) -> tuple[ApiKey, str]:
     """Make a token and its secret, which is handed out this once."""
-    secret = new_secret()
+    secret = new_secret(SIGN_IN_MARK)
     token = ApiKey(
         account_id=account_id,
         kind="sign-in",

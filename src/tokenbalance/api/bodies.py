@@ -5,10 +5,10 @@ the field and never repeats what was in it: it may be a password.
 """
 
 import json
-from typing import ClassVar, Final, Generic, TypeVar, cast
+from typing import ClassVar, Final, Generic, Self, TypeVar, cast
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from tokenbalance.api.refusals import refusal, shown
 from tokenbalance.document import parse_document
@@ -28,6 +28,18 @@ class Body(BaseModel):
     model_config: ClassVar[ConfigDict] = ConfigDict(
         extra="forbid", strict=True, frozen=True, hide_input_in_errors=True
     )
+
+
+class ChangesBody(Body):
+    """Fields of which some are given, and the others left as they are."""
+
+    @model_validator(mode="after")
+    def _says_something(self) -> Self:
+        if not self.model_fields_set:
+            names = ", ".join(f"'{name}'" for name in type(self).model_fields)
+            msg = f"at least one of {names} is expected"
+            raise ValueError(msg)
+        return self
 
 
 B = TypeVar("B", bound=Body)

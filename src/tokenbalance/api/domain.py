@@ -5,7 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from tokenbalance.accounts.attempts import TooSoon
-from tokenbalance.accounts.keys import ApiKeyError, InvalidExpiry, InvalidKeyName, UnknownKey
+from tokenbalance.accounts.keys import (
+    ApiKeyError,
+    InvalidExpiry,
+    InvalidInsufficientStatus,
+    InvalidKeyName,
+    UnknownKey,
+)
 from tokenbalance.accounts.limits import InvalidLimit
 from tokenbalance.accounts.passwords import Busy, PasswordError
 from tokenbalance.accounts.sign_in import SlowDown, WrongCredentials
@@ -83,6 +89,7 @@ _ANSWERS: Final[Mapping[type[BaseException], Answer]] = {
     ApiKeyError: _as(InvalidRequest),
     InvalidKeyName: _as(InvalidValue, "name"),
     InvalidExpiry: _as(InvalidValue, "expires_at"),
+    InvalidInsufficientStatus: _as(InvalidValue, "insufficient_status"),
     InvalidLimit: _limit,
     UnknownKey: _as(NotFound),
     CreditError: _as(InvalidValue, "amount"),

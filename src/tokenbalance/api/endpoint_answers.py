@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.errors import (
+    BalanceHeld,
     InsufficientQuota,
     IntegerBelowMinimum,
     InvalidApiKey,
@@ -17,9 +18,11 @@ from tokenbalance.errors import (
     InvalidType,
     MissingParameter,
     ModelNotFound,
+    NotAllowed,
     ProxyError,
     RequestTimeout,
     RequestTooLarge,
+    ServiceTierNotAllowed,
     ServiceUnavailable,
     UnknownUrl,
     UnsupportedMediaType,
@@ -27,9 +30,11 @@ from tokenbalance.errors import (
     UpstreamAuth,
     UpstreamIncomplete,
     UpstreamNotConfigured,
+    UpstreamQuota,
     UpstreamTimeout,
     UpstreamUnavailable,
     error_document,
+    headers_of,
 )
 
 if TYPE_CHECKING:
@@ -101,8 +106,8 @@ _REFUSED: Final = (
     ),
     _Refused(
         402,
-        "The balance cannot cover the request (429 where the operator has chosen so). Nothing was"
-        " sent.",
+        "The balance does not cover the request (429, without `retry-after`, where the operator or"
+        " the key says so). Nothing was sent.",
         (
             InsufficientQuota(
                 "Insufficient balance: this request needs 113 credits, 18 are available"
@@ -112,8 +117,21 @@ _REFUSED: Final = (
         charged=True,
     ),
     _Refused(
+        403,
+        "The rate card has no price for the service tier, or the upstream forbids the request in"
+        " words that are not for its caller. Nothing was charged.",
+        (
+            ServiceTierNotAllowed(
+                "This service_tier cannot be used here: the rate card has no price for it.",
+                param="service_tier",
+            ),
+            NotAllowed("The upstream does not allow this request; nothing was charged."),
+        ),
+        charged=True,
+    ),
+    _Refused(
         404,
-        "No such model, or no such endpoint.",
+        "No such model, or the upstream does not let this server use it; or no such endpoint.",
         (
             ModelNotFound(
                 "The model `gpt-0` does not exist or you do not have access to it.", param="model"
@@ -146,19 +164,38 @@ _REFUSED: Final = (
         charged=True,
     ),
     _Refused(
+        429,
+        "The balance covers the request, but requests in progress held it for as long as one may"
+        " wait. Nothing was sent.",
+        (
+            BalanceHeld(
+                "Requests in progress hold the balance: this request needs 113 credits, 18 are"
+                " available (balance 130, held by requests in progress 112).",
+                2,
+            ),
+        ),
+        charged=True,
+    ),
+    _Refused(
         502,
-        "The upstream cannot be reached, or refuses the operator's key. Nothing was charged.",
+        "The upstream cannot be reached, or refuses the operator's key (then it is of no use to try"
+        " again). Nothing was charged.",
         (
             UpstreamUnavailable("The upstream cannot be reached; nothing was charged."),
-            UpstreamAuth("The upstream refused the operator's key; nothing was charged."),
+            UpstreamAuth("The upstream refused the operator's key; only the operator can mend it."),
         ),
     ),
     _Refused(
         503,
-        "The database cannot be reached, the journal not be written, the server stops, or there is"
-        " no upstream key. Nothing was sent.",
+        "The database cannot be reached, the journal not be written, or the server stops: try"
+        " again. Or the operator's account at the upstream is used up, or there is no upstream key:"
+        " of no use to try again. Nothing was charged.",
         (
             ServiceUnavailable(),
+            UpstreamQuota(
+                "This server's own account at the upstream is used up or not active. It is not your"
+                " balance, and only the operator can mend it."
+            ),
             UpstreamNotConfigured(
                 "No upstream key is configured here: the operator has to set OPENAI_API_KEY."
             ),
@@ -200,8 +237,8 @@ _CHARGE: Final[Document] = {
     },
 }
 _OF_ERRORS: Final = {
-    "retry-after": "Seconds after which it may be tried again.",
-    "x-should-retry": "Tells the SDKs not to try again.",
+    "retry-after": "Whole seconds after which it may be tried again.",
+    "x-should-retry": "`false` where the same request would be refused again.",
     "www-authenticate": "What kind of key is expected.",
 }
 
@@ -225,8 +262,8 @@ def answers_of(endpoint: Endpoint) -> Document:
         and (endpoint.charged or not refused.charged)
     }
     other: Document = {
-        "description": "The upstream's own answer, with its status, as it came. Nothing was"
-        " charged.",
+        "description": "The upstream's own answer, with its status, as it came: the error is about"
+        " the request. Nothing was charged.",
         "headers": {**_UPSTREAM_ID, **_OUR_ID},
         "content": {"application/json": {"schema": _REFERENCE}},
     }
@@ -238,7 +275,7 @@ def _described(refused: _Refused) -> Document:
     examples: Document = {}
     for error in refused.errors:
         examples[error.code] = {"value": _envelope(error)}
-        for name, _ in error.headers:
+        for name, _ in headers_of(error):
             known = name.decode()
             headers[known] = {"description": _OF_ERRORS[known], "schema": _TEXT}
     return {

@@ -12,7 +12,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Match, Route
 
 from tokenbalance.api.refusals import refusal_at
-from tokenbalance.errors import InvalidRequest, ProxyError, UnknownUrl, error_document
+from tokenbalance.errors import InvalidRequest, ProxyError, UnknownUrl, error_document, headers_of
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -32,7 +32,7 @@ def install_error_handlers(app: FastAPI) -> None:
 
 
 def _response(error: ProxyError) -> JSONResponse:
-    headers = {name.decode(): value.decode() for name, value in error.headers}
+    headers = {name.decode(): value.decode() for name, value in headers_of(error)}
     return JSONResponse(error_document(error), error.status, {**_NO_STORE, **headers})
 
 

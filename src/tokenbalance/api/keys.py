@@ -1,13 +1,15 @@
-"""API keys: listed, created, revoked, given a new secret; by their owner, or by superusers."""
+"""API keys: listed, created, changed, revoked, given a new secret; by owners and superusers."""
 
 from datetime import datetime
-from typing import Annotated, ClassVar, Final
+from typing import Annotated, ClassVar, Final, Literal, TypeAlias
 
 from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
 from tokenbalance.accounts.keys import (
     KEY_NAME_CHARS_MAX,
+    KeyChanges,
+    change_key,
     create_key,
     keys_page,
     revoke_key,
@@ -15,7 +17,7 @@ from tokenbalance.accounts.keys import (
 )
 from tokenbalance.accounts.limits import LIMIT_MAX, KeyLimits
 from tokenbalance.api.answers import PageAnswer, example, page_answer
-from tokenbalance.api.bodies import Body, BodyReader
+from tokenbalance.api.bodies import Body, BodyReader, ChangesBody
 from tokenbalance.api.callers import SignedIn
 from tokenbalance.api.fields import FIRST_PAGE, Cursor, Id, Limit, Moment, Number, UserId
 from tokenbalance.api.routing import api_router
@@ -27,6 +29,12 @@ from tokenbalance.model import Json
 keys_router = api_router("Keys")
 
 _Limit = Annotated[int | None, Field(ge=1, le=LIMIT_MAX)]
+_Status: TypeAlias = Literal[402, 429] | None
+_NAME: Final = f"At most {KEY_NAME_CHARS_MAX} characters."
+_STATUS: Final = (
+    "The status of a request that the balance does not cover, for programs that know only one of"
+    " them; null: as the operator has chosen."
+)
 _LIMITS_EXAMPLE: Final[dict[str, Json]] = {
     "requests_per_minute": 60,
     "tokens_per_minute": None,
@@ -36,12 +44,13 @@ _LIMITS_EXAMPLE: Final[dict[str, Json]] = {
 }
 _KEY_EXAMPLE: Final[dict[str, Json]] = {
     "id": 3,
-    "prefix": "tb-Ab12Cd",
+    "prefix": "sk-tb-Ab12Cd",
     "name": "laptop",
     "created_at": "2030-01-31T12:00:00Z",
     "expires_at": "2031-01-31T00:00:00Z",
     "revoked_at": None,
     "last_used_at": None,
+    "insufficient_status": 429,
     **_LIMITS_EXAMPLE,
 }
 
@@ -55,11 +64,12 @@ class NewKey(Body):
         }
     )
 
-    name: str = Field(default="", description=f"At most {KEY_NAME_CHARS_MAX} characters.")
+    name: str = Field(default="", description=_NAME)
     expires_at: Moment | None = Field(default=None, description="A time to come, ISO 8601.")
     user_id: Id | None = Field(
         default=None, description="Whose; another than oneself for superusers only."
     )
+    insufficient_status: _Status = Field(default=None, description=_STATUS)
     requests_per_minute: _Limit = None
     tokens_per_minute: _Limit = None
     parallel_requests: _Limit = None
@@ -84,6 +94,31 @@ class NewKey(Body):
         )
 
 
+class ChangedKey(ChangesBody):
+    """What is to be different about a key. What is left out stays as it is."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        json_schema_extra={"examples": [{"insufficient_status": 429}]}
+    )
+
+    name: str = Field(default="", description=_NAME)
+    expires_at: Moment | None = Field(
+        default=None, description="A time to come, ISO 8601; null: never."
+    )
+    insufficient_status: _Status = Field(default=None, description=_STATUS)
+
+    def changes(self) -> KeyChanges:
+        """Tell what was said, and nothing else."""
+        changes = KeyChanges()
+        if "name" in self.model_fields_set:
+            changes["name"] = self.name
+        if "expires_at" in self.model_fields_set:
+            changes["expires_at"] = self.expires_at
+        if "insufficient_status" in self.model_fields_set:
+            changes["insufficient_status"] = self.insufficient_status
+        return changes
+
+
 class KeyAnswer(BaseModel):
     """A key, without its secret."""
 
@@ -97,6 +132,8 @@ class KeyAnswer(BaseModel):
     expires_at: datetime | None
     revoked_at: datetime | None
     last_used_at: datetime | None
+    insufficient_status: int | None
+    """402 or 429: of requests that the balance does not cover; null: as the operator has chosen."""
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     parallel_requests: int | None = None
@@ -107,7 +144,7 @@ class KeyAnswer(BaseModel):
 class NewKeyAnswer(KeyAnswer):
     """A key with its secret, which cannot be shown again."""
 
-    model_config: ClassVar[ConfigDict] = example(**_KEY_EXAMPLE, key="tb-Ab12Cd...")
+    model_config: ClassVar[ConfigDict] = example(**_KEY_EXAMPLE, key="sk-tb-Ab12Cd...")
 
     key: str
 
@@ -142,9 +179,31 @@ async def create(
     async with management_of(request).sessions.begin() as session:
         account_id = await account_of(session, caller, body.user_id)
         key, secret = await create_key(
-            session, account_id, name=body.name, expires_at=body.expires_at, limits=limits
+            session,
+            account_id,
+            name=body.name,
+            expires_at=body.expires_at,
+            limits=limits,
+            insufficient_status=body.insufficient_status,
         )
     return _new_key_answer(key, secret)
+
+
+@keys_router.patch("/keys/{key_id}", summary="Change a key")
+async def change(
+    request: Request,
+    caller: SignedIn,
+    key_id: Number,
+    body: Annotated[ChangedKey, Depends(BodyReader(ChangedKey))],
+) -> KeyAnswer:
+    """Change a key's name, its expiry, or the status of requests that the balance does not cover.
+
+    Its secret goes on working. A revoked or expired key is refused (400); somebody else's is not
+    found, but by superusers.
+    """
+    async with management_of(request).sessions.begin() as session:
+        seen = account_seen_by(caller)
+        return _key_answer(await change_key(session, key_id, seen, **body.changes()))
 
 
 @keys_router.delete("/keys/{key_id}", summary="Revoke a key")
@@ -178,6 +237,7 @@ def _key_answer(key: ApiKey) -> KeyAnswer:
             "expires_at": key.expires_at,
             "revoked_at": key.revoked_at,
             "last_used_at": key.last_used_at,
+            "insufficient_status": key.insufficient_status,
             **KeyLimits.from_document(key.limits).as_document(),
         }
     )

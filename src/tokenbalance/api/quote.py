@@ -87,7 +87,9 @@ class QuoteAnswer(BaseModel):
     admitted: bool
     """It would be sent upstream at once."""
     waits: bool
-    """It would wait for other requests of its account, and then be sent."""
+    """It would wait for other requests of its account, and then be sent; where they take longer
+    than a request may wait, it is refused with 429 `balance_held`. Neither admitted nor waiting, it
+    is refused with `insufficient_quota`."""
     capped: bool
     """The upstream would be told a lower limit than was asked for."""
     rates: dict[str, str] | None

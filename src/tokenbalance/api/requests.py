@@ -47,7 +47,7 @@ _REQUEST_EXAMPLE: Final[dict[str, Json]] = {
     "state": "settled",
     "endpoint": "/chat/completions",
     "model": "gpt-4o-mini",
-    "key": {"id": 3, "prefix": "tb-Ab12Cd", "name": "laptop", "kind": "key"},
+    "key": {"id": 3, "prefix": "sk-tb-Ab12Cd", "name": "laptop", "kind": "key"},
     "hold": 59,
     "usage": {
         "input": 9,

@@ -1,9 +1,9 @@
 """Users: creating one, oneself, and everybody for superusers."""
 
-from typing import Annotated, ClassVar, Self
+from typing import Annotated, ClassVar
 
 from fastapi import Depends, Query, Request
-from pydantic import ConfigDict, Field, SecretStr, model_validator
+from pydantic import ConfigDict, Field, SecretStr
 
 from tokenbalance.access import require_sign_in
 from tokenbalance.accounts.passwords import hash_password
@@ -24,7 +24,7 @@ from tokenbalance.api.answers import (
     page_answer,
     user_answer,
 )
-from tokenbalance.api.bodies import Body, BodyReader
+from tokenbalance.api.bodies import Body, BodyReader, ChangesBody
 from tokenbalance.api.callers import SignedIn, Superuser, may_create_users
 from tokenbalance.api.fields import FIRST_PAGE, Cursor, Limit, Number, Text
 from tokenbalance.api.routing import api_router
@@ -34,18 +34,6 @@ from tokenbalance.management import address_of, management_of
 users_router = api_router("Users")
 
 _NAME = f"At most {NAME_CHARS_MAX} characters."
-
-
-class _Changing(Body):
-    """Fields of which some are given."""
-
-    @model_validator(mode="after")
-    def _says_something(self) -> Self:
-        if not self.model_fields_set:
-            names = ", ".join(f"'{name}'" for name in type(self).model_fields)
-            msg = f"at least one of {names} is expected"
-            raise ValueError(msg)
-        return self
 
 
 class NewUser(Body):
@@ -62,7 +50,7 @@ class NewUser(Body):
     name: str = Field(default="", description=_NAME)
 
 
-class OwnChanges(_Changing):
+class OwnChanges(ChangesBody):
     """What people may change of themselves."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
@@ -76,7 +64,7 @@ class OwnChanges(_Changing):
     )
 
 
-class UserChanges(_Changing):
+class UserChanges(ChangesBody):
     """What superusers may change of anybody."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(

@@ -1,6 +1,7 @@
 """`tokenbalance key ...`: API keys. A secret is printed once, when it is made."""
 
 from datetime import UTC, datetime, timedelta
+from enum import StrEnum
 from typing import Annotated, TypeAlias
 
 import typer
@@ -18,6 +19,13 @@ app = typer.Typer(name="key", help="Make, list, rotate and revoke API keys.")
 KeyId: TypeAlias = Annotated[int, typer.Argument(metavar="ID", min=1, max=2**63 - 1)]
 
 
+class InsufficientStatus(StrEnum):
+    """What a request may be answered that the balance does not cover."""
+
+    PAYMENT_REQUIRED = "402"
+    TOO_MANY_REQUESTS = "429"
+
+
 @app.command("create")
 def create_key(
     email: Email,
@@ -27,6 +35,13 @@ def create_key(
         int | None,
         typer.Option("--expires-in-days", min=1, max=36_500, help="Days; never if not given."),
     ] = None,
+    insufficient_status: Annotated[
+        InsufficientStatus | None,
+        typer.Option(
+            "--insufficient-status",
+            help="Status of requests that the balance does not cover; the server's if not given.",
+        ),
+    ] = None,
     as_json: AsJson = False,
 ) -> None:
     """Make a key; its secret is all of standard output: KEY=$(tokenbalance key create EMAIL)."""
@@ -35,7 +50,13 @@ def create_key(
 
     async def create(session: AsyncSession) -> tuple[ApiKey, str]:
         user = await find_user(session, email)
-        return await keys.create_key(session, user.account.id, name=name, expires_at=expires_at)
+        return await keys.create_key(
+            session,
+            user.account.id,
+            name=name,
+            expires_at=expires_at,
+            insufficient_status=int(insufficient_status) if insufficient_status else None,
+        )
 
     key, secret = transact(create)
     _tell_secret(key, secret, "created", as_json=as_json)
@@ -84,6 +105,7 @@ def key_fields(key: ApiKey) -> Fields:
         "expires_at": key.expires_at,
         "revoked_at": key.revoked_at,
         "last_used_at": key.last_used_at,
+        "insufficient_status": key.insufficient_status,
     }
 
 

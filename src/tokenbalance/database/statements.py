@@ -25,7 +25,7 @@ FIND_CALLERS: Final = """
 -- $1 SHA-256 of the secrets
 SELECT a.user_id, k.account_id, k.id AS key_id,
        a.balance - a.held + a.overdraft AS available, u.is_superuser,
-       k.kind = 'sign-in' AS signed_in, k.last_used_at, k.secret_sha256
+       k.kind = 'sign-in' AS signed_in, k.insufficient_status, k.last_used_at, k.secret_sha256
   FROM (SELECT DISTINCT * FROM unnest($1::bytea[]) LIMIT (SELECT cardinality($1))) asked (secret)
   JOIN api_keys k ON k.secret_sha256 = asked.secret
   JOIN accounts a ON a.id = k.account_id
@@ -142,6 +142,11 @@ WAITED_FOR: Final = """
 SELECT coalesce(sum(wanted), 0)::bigint
   FROM waiters
  WHERE account_id = $1 AND alive_until > now()
+"""
+
+WAITING: Final = """
+-- $1 account
+SELECT count(*) FROM waiters WHERE account_id = $1 AND alive_until > now()
 """
 
 # The compare-and-set on the hold's state is what makes a charge happen once: when it finds no

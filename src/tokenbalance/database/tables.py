@@ -33,12 +33,13 @@ from sqlalchemy.schema import SchemaItem
 HOLD_STATES = ("open", "settled", "voided", "expired")
 ENTRY_KINDS = ("grant", "top-up", "set", "charge", "refund", "adjustment", "expiry")
 KEY_KINDS = ("key", "sign-in")
+INSUFFICIENT_STATUSES = (402, 429)
 
 
 TableArgs: TypeAlias = tuple[SchemaItem | dict[str, list[str]], ...]
 
 
-def _one_of(column: str, values: tuple[str, ...]) -> str:
+def _one_of(column: str, values: tuple[str, ...] | tuple[int, ...]) -> str:
     return f"{column} IN ({', '.join(repr(value) for value in values)})"
 
 
@@ -130,6 +131,9 @@ class ApiKey(Base):
         CheckConstraint("octet_length(secret_sha256) = 32", "secret_is_sha256"),
         CheckConstraint(_one_of("kind", KEY_KINDS), "kind_known"),
         CheckConstraint("jsonb_typeof(limits) = 'object'", "limits_are_an_object"),
+        CheckConstraint(
+            _one_of("insufficient_status", INSUFFICIENT_STATUSES), "insufficient_status_known"
+        ),
         Index("ix_api_keys_account_id", "account_id"),
     )
 
@@ -147,6 +151,8 @@ class ApiKey(Base):
         JSONB, server_default=text("'{}'")
     )
     """What its owner set; absent means unlimited."""
+    insufficient_status: Mapped[int | None]
+    """What a request is answered that the balance does not cover; null: as the operator says."""
 
 
 class SignInFailures(Base):

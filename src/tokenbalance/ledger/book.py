@@ -126,6 +126,10 @@ class Book:
         """Read how many credits those who wait for an account ask for; never for deciding."""
         return cast("int", await self._pool.fetchval(statements.WAITED_FOR, account_id))
 
+    async def waiting(self, account_id: int) -> int:
+        """Read how many requests wait for an account; never for deciding."""
+        return cast("int", await self._pool.fetchval(statements.WAITING, account_id))
+
     async def settle(self, hold: Hold, usage: Usage) -> Charge | None:
         """End a hold with the charge for what was used, or correct that of an expired one.
 

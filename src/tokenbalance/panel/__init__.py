@@ -61,7 +61,7 @@ A form: `<form method="post">{{ visit.token_field }} ... </form>`, and in the ha
                         badge(text, mood), {% call figure(label, value) %}below{% endcall %}
     pieces/charts.html  chart(chart): a `charts.Chart`, drawn, and as a table;
                         chart_scripts(asset) belongs into the block `head`
-    pieces/keys.html    key_fields(form, today) with `key_form.read_limits`, key_state, key_limits
+    pieces/keys.html    key_fields(form, today) with `key_form`, key_state, key_choices
     pieces/secret.html  secret_card(secret, base_url): a key's secret, once, with snippets;
                         secret_gone(key, ended, keys, token_field): what is left to be said
     pieces/requests.html, pieces/explanation.html   a request in a list; one charge in words

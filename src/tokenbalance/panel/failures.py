@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import logging
 from http import HTTPStatus
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Final
 
 from starlette.responses import Response
 
@@ -54,7 +54,7 @@ _NOT_THERE: Final = (UnknownKey, UnknownUser, UnknownRequest, InvalidCursor)
 class MethodNotAllowed(ProxyError):
     """The page exists and does not do this."""
 
-    status: ClassVar[int] = HTTPStatus.METHOD_NOT_ALLOWED
+    status = HTTPStatus.METHOD_NOT_ALLOWED
 
     def __init__(self, methods: Sequence[str]) -> None:
         super().__init__("This address does not take what was sent.")
@@ -64,7 +64,7 @@ class MethodNotAllowed(ProxyError):
 class Away(ProxyError):
     """The database does not answer; pages can only wait for it."""
 
-    status: ClassVar[int] = HTTPStatus.SERVICE_UNAVAILABLE
+    status = HTTPStatus.SERVICE_UNAVAILABLE
     headers = ((b"retry-after", b"5"),)
 
 

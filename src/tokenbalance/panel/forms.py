@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from http import HTTPStatus
-from typing import TYPE_CHECKING, ClassVar, Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
 from tokenbalance.errors import InvalidRequest
@@ -38,7 +38,7 @@ class InvalidForm(InvalidRequest):
 class NotAForm(InvalidForm):
     """The body is of another type."""
 
-    status: ClassVar[int] = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
+    status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
 
 
 @dataclass(slots=True)

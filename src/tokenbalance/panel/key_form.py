@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tokenbalance.accounts.limits import LIMIT_MAX, InvalidLimit, KeyLimits
+from tokenbalance.database.tables import INSUFFICIENT_STATUSES
 
 if TYPE_CHECKING:
     from tokenbalance.panel.forms import Form
+
+_STATUSES: Final = {str(status): str(status) for status in INSUFFICIENT_STATUSES}
 
 
 def read_limits(form: Form) -> KeyLimits:
@@ -25,3 +28,9 @@ def read_limits(form: Form) -> KeyLimits:
         except InvalidLimit as error:
             form.refuse(error.field, str(error).partition(": ")[2])
     return KeyLimits()
+
+
+def read_insufficient_status(form: Form) -> int | None:
+    """Read what a request is answered that the balance does not cover; None: the server's."""
+    chosen = form.one_of("insufficient_status", _STATUSES)
+    return int(chosen) if chosen else None

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tokenbalance.database.batches import Batch
     from tokenbalance.database.connections import Pool
 
-_Found: TypeAlias = "tuple[int, int, int, int, bool, bool, datetime | None, bytes]"
+_Found: TypeAlias = "tuple[int, int, int, int, bool, bool, int | None, datetime | None, bytes]"
 
 # `Token` is what the clients of the original project send.
 _SCHEMES: Final = frozenset({b"bearer", b"token"})
@@ -60,9 +60,9 @@ class Callers:
         rows = await self._pool.fetch(statements.FIND_CALLERS, [asked.item for asked in batch])
         found: dict[bytes, Caller] = {}
         for row in cast("list[_Found]", rows):
-            caller = Caller(*row[:6])
-            found[row[7]] = caller
-            if _is_due(row[6]):
+            caller = Caller(*row[:7])
+            found[row[8]] = caller
+            if _is_due(row[7]):
                 # Nobody waits for it: should it be lost, the next request will do.
                 _ = self._uses.ask(caller.key_id)
         for asked in batch:
@@ -98,8 +98,8 @@ async def find_caller(pool: Pool, secret: str) -> Caller:
     if row is None:
         raise _unknown_key()
     found = cast("_Found", tuple(row))
-    caller = Caller(*found[:6])
-    if _is_due(found[6]):
+    caller = Caller(*found[:7])
+    if _is_due(found[7]):
         _ = await pool.execute(statements.TOUCH_KEYS, [caller.key_id])
     return caller
 

@@ -6,9 +6,9 @@ Nothing is sent before this.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
-from tokenbalance.errors import InsufficientQuota
+from tokenbalance.errors import BalanceHeld, InsufficientQuota
 from tokenbalance.ledger.rates import minimum_for, paid_for, wanted_for
 from tokenbalance.model import Claim, Usage
 
@@ -17,6 +17,9 @@ if TYPE_CHECKING:
     from tokenbalance.ledger.leases import Lease
     from tokenbalance.ledger.waiting import Waiters
     from tokenbalance.model import Document, Estimate, Hold, Rates
+
+RETRY_AFTER_MAX_S: Final = 30
+"""Beyond 60 s the SDKs do not wait as long as they are told."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,6 +44,8 @@ class Admissions:
     book: Book
     waiters: Waiters
     wait_s: float
+    insufficient_status: int = InsufficientQuota.status
+    """Of requests that the balance does not cover, where their key says nothing else."""
 
     async def try_hold(self, lease: Lease, estimate: Estimate) -> Admission | None:
         """Reserve what the request may cost, lowering its output cap to what the balance affords.
@@ -56,8 +61,8 @@ class Admissions:
         """Wait for other open holds of the account where the request fits but for them.
 
         Raises:
-            InsufficientQuota: not even the input and the smallest output fit, or the account was
-                busy for as long as a request may wait.
+            InsufficientQuota: the balance does not cover the input and the smallest output.
+            BalanceHeld: it does, and requests in progress held it for as long as one may wait.
 
         """
         claim = claim_for(estimate, lease.purpose.rates)
@@ -73,7 +78,18 @@ class Admissions:
             if hold is not None:
                 return _admission(estimate, hold)
             funds = await self.book.funds(account_id)
-        raise InsufficientQuota(_what_is_missing(claim, funds))
+        if funds.limit < claim.minimum:
+            status = lease.caller.insufficient_status or self.insufficient_status
+            raise InsufficientQuota(_what_is_missing(claim, funds), status)
+        raise BalanceHeld(_what_is_held(claim, funds), await self._retry_after_s(account_id))
+
+    async def _retry_after_s(self, account_id: int) -> int:
+        """Tell in how many seconds it is worth another try.
+
+        Nobody knows how long an answer takes. But who stands in line goes first, so that it makes
+        no sense to come back at once where many do: a second for each of them.
+        """
+        return min(max(await self.book.waiting(account_id), 1), RETRY_AFTER_MAX_S)
 
 
 def claim_for(estimate: Estimate, rates: Rates | None) -> Claim:
@@ -87,11 +103,17 @@ def claim_for(estimate: Estimate, rates: Rates | None) -> Claim:
 
 
 def _what_is_missing(claim: Claim, funds: Funds) -> str:
-    affordable = funds.limit >= claim.minimum
-    needed = min(claim.wanted, funds.limit) if affordable else claim.minimum
+    return f"Insufficient balance: {_compared(claim.minimum, funds)}"
+
+
+def _what_is_held(claim: Claim, funds: Funds) -> str:
+    needed = min(claim.wanted, funds.limit)
+    return f"Requests in progress hold the balance: {_compared(needed, funds)}"
+
+
+def _compared(needed: int, funds: Funds) -> str:
     return (
-        f"Insufficient balance: this request needs {needed} credits,"
-        f" {max(funds.available, 0)} are available"
+        f"this request needs {needed} credits, {max(funds.available, 0)} are available"
         f" (balance {funds.balance}, held by requests in progress {funds.held})."
     )
 

@@ -18,7 +18,7 @@ from tokenbalance.accounts.keys import (
     rotate_key,
 )
 from tokenbalance.panel.forms import Form, query_form
-from tokenbalance.panel.key_form import read_limits
+from tokenbalance.panel.key_form import read_insufficient_status, read_limits
 from tokenbalance.panel.key_secret import lead_to_secret, secret_page
 from tokenbalance.panel.notices import Notice
 from tokenbalance.panel.page import Page
@@ -42,7 +42,7 @@ async def create(visit: Visit) -> Response:
     """Make a key, and lead on to its secret."""
     form = visit.form
     expires_at = form.end_of_day("expires_on")
-    limits = read_limits(form)
+    limits, insufficient_status = read_limits(form), read_insufficient_status(form)
     if form.errors:
         return await _render(visit, form, HTTPStatus.BAD_REQUEST)
     try:
@@ -53,6 +53,7 @@ async def create(visit: Visit) -> Response:
                 name=form.typed("name"),
                 expires_at=expires_at,
                 limits=limits,
+                insufficient_status=insufficient_status,
             )
     except InvalidKeyName as error:
         form.refuse("name", str(error))

@@ -14,7 +14,7 @@ from tokenbalance.accounts.keys import (
 from tokenbalance.panel.admin.key_secret import keys_of
 from tokenbalance.panel.admin.routing import route
 from tokenbalance.panel.admin.user import path_of, user_of, user_page
-from tokenbalance.panel.key_form import read_limits
+from tokenbalance.panel.key_form import read_insufficient_status, read_limits
 from tokenbalance.panel.key_secret import lead_to_secret
 from tokenbalance.panel.notices import Notice
 from tokenbalance.panel.rendering import go_to
@@ -29,13 +29,19 @@ async def create(visit: Visit) -> Response:
     """Make a key, and lead on to its secret."""
     form = visit.form
     name, expires_at, limits = form.text("name"), form.end_of_day("expires_on"), read_limits(form)
+    insufficient_status = read_insufficient_status(form)
     if form.errors:
         return await user_page(visit, form)
     try:
         async with visit.management.sessions.begin() as session:
             user = await user_of(session, visit)
             made = await create_key(
-                session, user.account.id, name=name, expires_at=expires_at, limits=limits
+                session,
+                user.account.id,
+                name=name,
+                expires_at=expires_at,
+                limits=limits,
+                insufficient_status=insufficient_status,
             )
     except InvalidKeyName as error:
         form.refuse("name", str(error))
