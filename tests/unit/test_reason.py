@@ -172,6 +172,11 @@ def test_a_log_gets_the_upstreams_code_and_no_other_text(body: bytes, code: str)
     assert verdict.code == code
 
 
+def test_a_long_message_is_judged_by_its_beginning_and_at_once() -> None:
+    assert code_of(403, envelope("model " * 10_000)) is None
+    assert code_of(403, envelope(NO_ACCESS + " model" * 10_000)) == "model_not_found"
+
+
 JSON = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(max_size=5),
     lambda inner: (
@@ -214,7 +219,7 @@ def documents_of(events: bytes) -> Iterator[dict[str, Any]]:
             yield orjson.loads(line.removeprefix(b"data: "))
 
 
-FAILED = {
+FAILED: dict[str, Any] = {
     "type": "response.failed",
     "sequence_number": 3,
     "response": {
@@ -280,6 +285,7 @@ def test_data_of_several_lines_becomes_one() -> None:
         data({"type": "error", "code": "rate_limit_exceeded", "message": "slower"}),
         data({"type": "response.x.done", "code": "insufficient_quota", "message": "a program's"}),
         data({"type": "response.completed", "response": {"error": None}}),
+        data({"type": "error", "code": "authentication_error", "message": "a server of tools"}),
         b"data: [DONE]\n\n",
         b"data: no json\n\n",
         b"",

@@ -10,15 +10,17 @@ for an empty account. So the code, the type and, where there is no code, the wor
     403 that names the operator's     403  permission_denied
     everything else                   as it came: it is about the request
 
-What is told in our words names nothing of the operator's: no project, no organization, no key. It
-is pure: knows no connection and no hold, and must never raise for anything the upstream sends.
+What is told in our words names nothing of the operator's: no project, no organization, no key. An
+error inside a 2xx, whose status is gone, keeps its shape and its place: only its code, its type and
+its message are replaced. This file is pure: it knows no connection and no hold, and must never
+raise for anything the upstream sends.
 """
 
 from __future__ import annotations
 
 import re
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, NamedTuple, cast
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import orjson
 
@@ -26,14 +28,18 @@ from tokenbalance.errors import ModelNotFound, NotAllowed, ProxyError, UpstreamA
 from tokenbalance.events import data_lines, document_of, event_name
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tokenbalance.model import Document, Json
 
 ERROR_BYTES_MAX: Final = 64 * 1024
 """What is read of an error's body to find its reason; OpenAI's have less than one KiB."""
 
 _MODEL_CHARS_MAX: Final = 100
+_WORDS_CHARS_MAX: Final = 1000
+"""Of a member of an error; what it is about, it says at its beginning."""
 _ERROR: Final = re.compile(rb'"error"[ \t\r\n]*:[ \t\r\n]*\{')
-_EVENT: Final = re.compile(rb"(?s).*?(?:(?>\r\n|\n|\r){2}|\Z)")
+_EVENT_END: Final = re.compile(rb"(?>\r\n|\n|\r){2}")
 
 # OpenAI's guide to error codes, the codes of its session errors (SDK 3.54), and what gateways that
 # speak its language make of them.
@@ -48,6 +54,8 @@ _KEY: Final = re.compile(
     r"|(?:insufficient|missing)_(?:permissions?|scopes?)|ip_not_(?:authorized|allowed)"
     r"|(?:invalid|mismatched)_(?:organization|project)|account_deactivated"
 )
+_REFUSED_KEYS: Final = frozenset({"invalid_api_key", "incorrect_api_key"})
+"""Inside a 2xx the other words may be about a server of tools that the caller has named."""
 _KEY_WORDS: Final = re.compile(
     r"\b(?:api[ _-]?keys?|keys?|scopes?|credentials?|insufficient permissions|authenticat\w+"
     r"|ip address)\b",
@@ -150,7 +158,7 @@ def events_in_our_words(events: bytes, model: str | None) -> Reworded | None:
     """Do the same for the events that end a stream; each is written anew or stays as it came."""
     found: Verdict | None = None
     kept: list[bytes] = []
-    for event in cast("list[bytes]", _EVENT.findall(events)):
+    for event in _each(events):
         lines = data_lines(event)
         document = document_of(b"\n".join([event[start:end] for start, end in lines]))
         is_error = document.get("type") == "error" or event_name(event) == "error"
@@ -168,7 +176,7 @@ def _reword(error: Json, model: str | None) -> Verdict | None:
     told: ProxyError
     if reason.is_one_of(_MONEY):
         told = _no_money()
-    elif reason.is_one_of(_KEY):
+    elif reason.code in _REFUSED_KEYS:
         told = _no_key()
     elif reason.code in _MODEL:
         told = _no_model(model)
@@ -179,6 +187,15 @@ def _reword(error: Json, model: str | None) -> Verdict | None:
         if reason.kind not in {"", "error"}:
             error["type"] = told.type
     return Verdict(told, _shown(reason))
+
+
+def _each(events: bytes) -> Iterator[bytes]:
+    start = 0
+    for blank_line in _EVENT_END.finditer(events):
+        yield events[start : blank_line.end()]
+        start = blank_line.end()
+    if start < len(events):
+        yield events[start:]
 
 
 def _error_in(document: Document) -> Json:
@@ -200,7 +217,7 @@ def _reason_of(error: Json) -> _Reason:
 
 
 def _text(value: Json) -> str:
-    return value if isinstance(value, str) else ""
+    return value[:_WORDS_CHARS_MAX] if isinstance(value, str) else ""
 
 
 def _forbidden(reason: _Reason, model: str | None) -> ProxyError | None:
