@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.recordings import needs_recordings, recordings
+from tests.support.recordings import recordings
 from tokenbalance.stages.reason import document_in_our_words, events_in_our_words, judge
 
 if TYPE_CHECKING:
@@ -325,16 +325,16 @@ def test_a_document_without_one_stays_as_it_came(body: bytes) -> None:
     assert document_in_our_words(body, MODEL) is None
 
 
-@needs_recordings
 def test_of_recorded_errors_only_those_about_models_and_keys_are_told_in_our_words() -> None:
     told = {
         (recording.status, code_of(recording.status, recording.response_body))
         for recording in recordings()
         if recording.status >= 400
     }
-    assert told == {
+    assert {(400, None), (404, "model_not_found")} <= told
+    assert told <= {
         *((400, None), (401, "upstream_auth"), (404, "model_not_found"), (404, None)),
-        (500, None),
+        *((429, None), (500, None)),
     }
     for recording in recordings():
         if recording.status == 200 and not recording.streamed:
