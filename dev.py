@@ -418,7 +418,7 @@ def variables_of(settings: dict[str, str]) -> dict[str, str]:
     if "UV_FIND_LINKS" in told:
         places = told["UV_FIND_LINKS"].split()
         # pip passes over a folder that is not there.
-        told["UV_FIND_LINKS"] = ",".join(p for p in places if "://" in p or Path(p).exists())
+        told["UV_FIND_LINKS"] = ",".join(p for p in places if "://" in p or (ROOT / p).exists())
     if "SSL_CERT_FILE" not in told:
         told.update(certificates())
     own = {name: value for name, value in os.environ.items() if name.startswith("UV_")}
@@ -430,10 +430,11 @@ def certificates() -> dict[str, str]:
     for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE", "CURL_CA_BUNDLE"):
         if os.environ.get(name):
             return {"SSL_CERT_FILE": os.environ[name]}
+    # The machine's own, which a new pip trusts too; uv brings its own where there are none.
     places = ssl.get_default_verify_paths()
-    on_disk = os.name == "posix" and sys.platform != "darwin"
-    has_store = not on_disk or places.cafile or places.capath
-    return {"UV_SYSTEM_CERTS": "1"} if has_store else {}
+    has_file = places.cafile or (places.capath and any(Path(places.capath).iterdir()))
+    elsewhere = os.name != "posix" or sys.platform == "darwin"
+    return {"UV_SYSTEM_CERTS": "1"} if has_file or elsewhere else {}
 
 
 def is_on(value: str | None) -> bool:
