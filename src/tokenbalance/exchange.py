@@ -218,7 +218,7 @@ class Exchange:
                     passing += await self._at_the_end(meter)
                 elif meter.usage is not usage:
                     usage = meter.usage
-                    self._note(usage)
+                    _note(self.lease, usage)
                 if passing:
                     await self.answer.write(passing)
                 chunk = await upstream.read()
@@ -282,6 +282,7 @@ class Exchange:
             return None
         usage = meter.usage
         if usage is not None and is_doubtful(usage, self.count.endpoint, self.count.document):
+            _note(lease, usage)
             usage = None
         return await self.settler.settle(lease, hold, usage, self._reckoned, self.ceiling)
 
@@ -293,17 +294,18 @@ class Exchange:
         usage, texts = self._meter.usage, self._meter.relayed_texts()
         return lambda: reckoned(usage, texts, self.count, self.ceiling)
 
-    def _note(self, usage: Usage | None) -> None:
-        """Write usage down that was seen while the stream goes on, lest it die with the process."""
-        if self.lease is not None and usage is not None:
-            # The books are told at the end all the same.
-            with suppress(JournalUnavailable):
-                self.lease.slot.use(usage)
-
     async def _void(self) -> None:
         lease, self.lease = self.lease, None
         if lease is not None and lease.hold is not None:
             await self.settler.void(lease, lease.hold)
+
+
+def _note(lease: Lease | None, usage: Usage | None) -> None:
+    """Write usage down that is not settled yet, lest it die with the process."""
+    if lease is not None and usage is not None:
+        # The books are told at the end all the same.
+        with suppress(JournalUnavailable):
+            lease.slot.use(usage)
 
 
 def _has_ended(meter: JsonMeter | StreamMeter) -> bool:

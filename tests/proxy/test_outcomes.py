@@ -21,6 +21,7 @@ RESPONSE: dict[str, Any] = {"model": "gpt-4o-mini", "input": "Hello there"}
 EMBEDDING: dict[str, Any] = {"model": "text-embedding-3-small", "input": "some words"}
 ERROR: Json = {"error": {"message": "Provider failed", "type": "server_error", "code": None}}
 TEXT: Json = [{"type": "message", "content": [{"type": "output_text", "text": "one two three"}]}]
+PICTURE: Json = [{"type": "image_generation_call", "id": "ig_1", "result": "iVBORw0KGgo="}]
 REPORTED: Json = {"input_tokens": 9, "output_tokens": 3, "total_tokens": 12}
 EVENTS = (("content-type", "text/event-stream"),)
 HTML = (("content-type", "text/html"),)
@@ -118,6 +119,12 @@ COUNTED: dict[str, tuple[dict[str, Any], Answer, int]] = {
     "a choice without text": (CHAT, json_answer({"choices": [message("")]}), 0),
     "a choice without text, streamed": (STREAM, event_stream(content(""), DONE), 0),
     "failed after text": (RESPONSE, json_answer(response("failed", TEXT)), 3),
+    "failed beside what is no text": (RESPONSE, json_answer(response("failed", PICTURE)), 0),
+    "failed beside what is no text, streamed": (
+        {**RESPONSE, "stream": True},
+        event_stream(ended("failed", response("failed", PICTURE))),
+        0,
+    ),
     "incomplete": (RESPONSE, json_answer(response("incomplete", TEXT)), 3),
     "incomplete without output": (RESPONSE, json_answer(response("incomplete")), 0),
     "incomplete without output, streamed": (
@@ -263,12 +270,21 @@ async def test_a_stream_that_breaks_off_at_its_beginning_is_charged(
 
 
 async def test_blank_bytes_without_end_are_not_kept_as_a_beginning(
-    pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream
+    pool: Pool,
+    http: httpx2.AsyncClient,
+    upstream: ScriptedUpstream,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr("tokenbalance.exchange.BUFFERED_BYTES_MAX", 5000)
     holder = await create_holder(pool, 1000)
-    body = b" " * 100_000 + content("one")
-    upstream.script(Answer(body=[body[:50_000], body[50_000:]]))
-    answer = await ask(http, holder.headers, STREAM)
-    assert answer.content == body
+    gate = Gate()
+    blank = b" " * 6000
+    upstream.script(Answer(body=[blank, gate, content("one")]))
+    async with http.stream(
+        "POST", "/v1/chat/completions", json=STREAM, headers=holder.headers
+    ) as answer:
+        gate.open()
+        seen = await answer.aread()
+    assert seen == blank + content("one")
     (charge,) = await charges_of(pool, holder)
     assert (charge["output"], charge["estimated"]) == (1, True)
