@@ -1,6 +1,10 @@
 """One server-sent event, whole: its fields, and how to take usage out of it byte by byte.
 
 The format is the HTML standard's, section 9.2.6. Bytes are cut out, never written anew.
+
+What `include_usage` brings is known by its shape: `"usage":null` in every chunk, and a last one
+that has usage and nothing else to say. Usage beside a choice that says something is of a server
+that reports it whether asked or not; it stays.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 
 import orjson
 
+from tokenbalance.outcome import says_nothing
 from tokenbalance.usage import trailing_usage
 
 if TYPE_CHECKING:
@@ -20,10 +25,8 @@ if TYPE_CHECKING:
 BOM = b"\xef\xbb\xbf"
 _SPACE = b" \t\r\n"
 
-# A string, a bracket, or anything else that is no punctuation or space: a number, a null.
-_JSON_TOKEN = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|[{}\[\]]|[^ \t\r\n:,"{}\[\]]+')
-_OPENING = frozenset({b"{", b"["})
-_CLOSING = frozenset({b"}", b"]"})
+_EVENTS_BEGIN = re.compile(rb"(?:data|event|id|retry)?:")
+_FIELD_NAMES = (b"data:", b"event:", b"id:", b"retry:")
 _JSON_COMMA = re.compile(rb"[ \t\r\n]*,[ \t\r\n]*")
 
 
@@ -32,6 +35,17 @@ class DataLine(NamedTuple):
 
     start: int
     end: int
+
+
+def begins_events(body: bytes) -> bool | None:
+    """Whether a body that begins like this is one of events; None where that is yet to be seen.
+
+    A JSON document never is: its first line is no field, nor is that of a page.
+    """
+    start = body.removeprefix(BOM).lstrip(_SPACE)
+    if _EVENTS_BEGIN.match(start) is not None:
+        return True
+    return None if any(name.startswith(start) for name in _FIELD_NAMES) else False
 
 
 def fields(event: bytes) -> Iterator[tuple[bytes, int, int]]:
@@ -72,8 +86,10 @@ def event_name(event: bytes) -> str:
 
 def without_usage(event: bytes, data: bytes, lines: list[DataLine], document: Document) -> bytes:
     """Take out of an event what `include_usage` put there."""
-    if document.get("choices") == [] and isinstance(document.get("usage"), dict):
+    if is_usage_only(document):
         return b""
+    if document["usage"] is not None:
+        return event
     if len(lines) == 1 and data.endswith(b',"usage":null}'):
         # The brace ends a valid document, so the member is its own.
         end = lines[0].end - 1
@@ -85,24 +101,19 @@ def without_usage(event: bytes, data: bytes, lines: list[DataLine], document: Do
     return _cut(event, lines, start, end)
 
 
+def is_usage_only(document: Document) -> bool:
+    """Whether a chunk reports usage and has no choice that says anything."""
+    return isinstance(document.get("usage"), dict) and says_nothing(document.get("choices"))
+
+
 def _member_span(data: bytes, start: int) -> tuple[int, int]:
-    """Where a member stands whose key is at `start`, with the one comma that goes with it."""
-    end = _value_end(data, start + len(b'"usage"'))
+    """Where a null member stands whose key is at `start`, with the one comma that goes with it."""
+    end = data.index(b"null", start) + len(b"null")
     before = len(data[:start].rstrip(_SPACE))
     if data[before - 1 : before] == b",":
         return before - 1, end
     comma = _JSON_COMMA.match(data, end)
     return start, comma.end() if comma is not None else end
-
-
-def _value_end(data: bytes, start: int) -> int:
-    """Where the value of a valid document ends that begins after the colon at `start`."""
-    depth = 0
-    for token in _JSON_TOKEN.finditer(data, start):
-        depth += (token[0] in _OPENING) - (token[0] in _CLOSING)
-        if depth == 0:
-            return token.end()
-    return start
 
 
 def _cut(event: bytes, lines: list[DataLine], start: int, end: int) -> bytes:

@@ -4,6 +4,7 @@
     an answer outside 2xx                   voided    relayed as it came, but for what is about the
                                                       operator's things (`stages.reason`)
     2xx, usage reported                     settled with it before the last bytes leave
+    2xx, a failure or nothing at all        voided    relayed as it came: `outcome`
     2xx, no usage, broken off, client gone  settled with what was counted, flagged as estimated
     cancelled after it was dispatched       settled with what was seen so far, flagged
     the process dies                        the sweep of another one settles, voids or expires it
@@ -24,6 +25,7 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from tokenbalance.database.journal import JournalUnavailable
+from tokenbalance.doubt import has_several_answers, is_doubtful, reckoned
 from tokenbalance.errors import (
     ProxyError,
     ServiceUnavailable,
@@ -33,8 +35,10 @@ from tokenbalance.errors import (
     UpstreamUnavailable,
     error_document,
 )
+from tokenbalance.events import begins_events
 from tokenbalance.model import Usage
 from tokenbalance.observe.alarms import Alarms
+from tokenbalance.outcome import used_nothing
 from tokenbalance.stages.meter import JsonMeter, StreamMeter
 from tokenbalance.stages.reason import (
     ERROR_BYTES_MAX,
@@ -50,6 +54,7 @@ if TYPE_CHECKING:
 
     from tokenbalance.ledger.leases import Lease
     from tokenbalance.model import Charge
+    from tokenbalance.stages.estimate import UsageCounter
     from tokenbalance.stages.reason import Reworded, Verdict
     from tokenbalance.stages.settle import Settler
     from tokenbalance.upstream import UpstreamAnswer
@@ -60,6 +65,8 @@ logger = logging.getLogger(__name__)
 BUFFERED_BYTES_MAX: Final = 8 * 1024 * 1024
 """Answers up to this size are kept until they are settled, so that the charge can be in the head;
 of longer ones only the last chunk is."""
+_BEGINNING_BYTES_MAX: Final = 4096
+"""So many blank bytes may come before it shows what an answer is."""
 
 
 @dataclass(slots=True, kw_only=True)
@@ -69,8 +76,10 @@ class Exchange:
     request: ClientRequest
     answer: ClientAnswer
     settler: Settler
-    count: Callable[[str], Usage]
-    """Counts the usage of a request whose answer had this text, when none was reported."""
+    count: UsageCounter
+    """Counts the usage of this request, when none was reported, or not all of it."""
+    streams: bool = False
+    """The client asked for a stream."""
     hides_usage: bool
     """The client had not asked for the usage that a stream reports."""
     cancels: bool
@@ -85,6 +94,8 @@ class Exchange:
     """Of the open hold; None after it has ended, and where none is needed."""
     _meter: JsonMeter | StreamMeter = field(default_factory=JsonMeter)
     _readable: bool = True
+    _whole: bool = False
+    """The answer came to its end."""
 
     async def run(self, send: Callable[[], Awaitable[UpstreamAnswer]]) -> None:
         """Send the request, relay its answer, end the hold.
@@ -160,8 +171,12 @@ class Exchange:
             await self._relay_refusal(upstream)
             return
         self._readable = upstream.readable
-        if self.lease is not None and is_event_stream(upstream.headers):
-            await self._relay_stream(upstream)
+        if self.lease is None:
+            await self._relay_document(upstream)
+        elif is_event_stream(upstream.headers):
+            await self._relay_declared_stream(upstream)
+        elif self.streams and upstream.readable:
+            await self._relay_asked_stream(upstream)
         else:
             await self._relay_document(upstream)
 
@@ -209,25 +224,68 @@ class Exchange:
         self._alarm(status, reworded.verdict)
         return reworded.body
 
-    async def _relay_stream(self, upstream: UpstreamAnswer) -> None:
-        """Pass events on as they arrive; those that end the stream wait for the charge."""
-        self._meter = meter = StreamMeter(hide_usage=self.hides_usage)
+    async def _relay_declared_stream(self, upstream: UpstreamAnswer) -> None:
+        """Relay what is said to be a stream, though it may turn out to be a document."""
+        self._meter = meter = self._stream_meter()
         await self.answer.start(upstream.status, headers_for_client(upstream.headers))
-        usage: Usage | None = None
         try:
-            while chunk := await upstream.read():
+            beginning = await upstream.read()
+            while beginning.isspace():
+                await self.answer.write(beginning)
+                beginning = await upstream.read()
+        except UpstreamBroke:
+            await self._end_broken(meter, _broken_off(charged=True))
+            return
+        if beginning.lstrip().startswith(b"{"):
+            await self._relay_document(upstream, beginning)
+        else:
+            await self._relay_events(upstream, meter, beginning)
+
+    async def _relay_asked_stream(self, upstream: UpstreamAnswer) -> None:
+        """Relay what should have been a stream; its beginning tells whether it is one."""
+        beginning = b""
+        try:
+            while (is_stream := begins_events(beginning)) is None:
+                chunk = await upstream.read()
+                beginning += chunk
+                if not chunk or len(beginning) > _BEGINNING_BYTES_MAX:
+                    is_stream = begins_events(beginning)
+                    break
+        except UpstreamBroke as error:
+            raise _broken_off(charged=True) from error
+        if is_stream:
+            self._meter = meter = self._stream_meter()
+            await self.answer.start(upstream.status, headers_for_client(upstream.headers))
+            await self._relay_events(upstream, meter, beginning)
+        else:
+            await self._relay_document(upstream, beginning)
+
+    def _stream_meter(self) -> StreamMeter:
+        several = has_several_answers(self.count.document)
+        return StreamMeter(hide_usage=self.hides_usage, several=several)
+
+    async def _relay_events(
+        self, upstream: UpstreamAnswer, meter: StreamMeter, beginning: bytes
+    ) -> None:
+        """Pass events on as they arrive; those that end the stream wait for the charge."""
+        usage: Usage | None = None
+        chunk = beginning
+        try:
+            while chunk:
                 passing = meter.feed(chunk)
                 if meter.ended:
                     passing += self._failure(meter, await self._at_the_end(meter))
                 elif meter.usage is not usage:
                     usage = meter.usage
-                    self._note(usage)
+                    _note(self.lease, usage)
                 if passing:
                     await self.answer.write(passing)
+                chunk = await upstream.read()
         except UpstreamBroke:
             await self._end_broken(meter, _broken_off(charged=True))
             return
         rest = self._failure(meter, meter.finish())
+        self._whole = True
         await self._settle()
         await self.answer.end(rest)
 
@@ -245,15 +303,16 @@ class Exchange:
         await self._settle()
         return meter.take()
 
-    async def _relay_document(self, upstream: UpstreamAnswer) -> None:
+    async def _relay_document(self, upstream: UpstreamAnswer, beginning: bytes = b"") -> None:
         """Keep the document until its charge is known; pass one on that is too large to keep."""
         meter = JsonMeter()
         self._meter = meter
         charged = self.lease is not None
         headers = headers_for_client(upstream.headers)
         kept = bytearray()
+        chunk = beginning
         try:
-            while chunk := await upstream.read():
+            while chunk := chunk or await upstream.read():
                 if charged:
                     meter.feed(chunk)
                 if len(kept) + len(chunk) > BUFFERED_BYTES_MAX or self.answer.started:
@@ -262,8 +321,10 @@ class Exchange:
                     await self.answer.write(bytes(kept))
                     kept.clear()
                 kept += chunk
+                chunk = b""
         except UpstreamBroke as error:
             raise _broken_off(charged=charged) from error
+        self._whole = True
         charge = await self._settle()
         if self.answer.started:
             await self.answer.end(bytes(kept))
@@ -283,27 +344,22 @@ class Exchange:
         hold, meter = lease.hold, self._meter
         if isinstance(meter, JsonMeter):
             meter.finish()
-        elif _used_nothing(meter):
+        if self._readable and used_nothing(meter, ended=self._whole or _has_ended(meter)):
             await self.settler.void(lease, hold)
             return None
-        return await self.settler.settle(lease, hold, meter.usage, self._counted, self.ceiling)
+        usage = meter.usage
+        if usage is not None and is_doubtful(usage, self.count.endpoint, self.count.document):
+            _note(lease, usage)
+            usage = None
+        return await self.settler.settle(lease, hold, usage, self._reckoned, self.ceiling)
 
-    def _counted(self) -> Usage:
-        if not self._readable:
-            return self.ceiling
-        return self.count(self._meter.relayed_text())
+    def _reckoned(self) -> Usage:
+        return self._look()() if self._readable else self.ceiling
 
     def _look(self) -> Callable[[], Usage]:
         """Take what has been seen so far, to be counted elsewhere."""
-        usage, text = self._meter.usage, self._meter.relayed_text()
-        return lambda: usage or self.count(text)
-
-    def _note(self, usage: Usage | None) -> None:
-        """Write usage down that was seen while the stream goes on, lest it die with the process."""
-        if self.lease is not None and usage is not None:
-            # The books are told at the end all the same.
-            with suppress(JournalUnavailable):
-                self.lease.slot.use(usage)
+        usage, texts = self._meter.usage, self._meter.relayed_texts()
+        return lambda: reckoned(usage, texts, self.count, self.ceiling)
 
     async def _void(self) -> None:
         lease, self.lease = self.lease, None
@@ -311,8 +367,16 @@ class Exchange:
             await self.settler.void(lease, lease.hold)
 
 
-def _used_nothing(meter: StreamMeter) -> bool:
-    return meter.failed and meter.usage is None and not meter.relayed_text()
+def _note(lease: Lease | None, usage: Usage | None) -> None:
+    """Write usage down that is not settled yet, lest it die with the process."""
+    if lease is not None and usage is not None:
+        # The books are told at the end all the same.
+        with suppress(JournalUnavailable):
+            lease.slot.use(usage)
+
+
+def _has_ended(meter: JsonMeter | StreamMeter) -> bool:
+    return isinstance(meter, StreamMeter) and meter.ended
 
 
 def _broken_off(*, charged: bool) -> UpstreamIncomplete | UpstreamUnavailable:

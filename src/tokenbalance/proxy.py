@@ -133,6 +133,7 @@ class Proxy:
             request=request,
             answer=answer,
             settler=self.settler,
+            streams=document.get("stream") is True,
             hides_usage=bool(edits),
             count=estimating.UsageCounter(endpoint, document),
             cancels=self.cancel_on_disconnect,

@@ -1,7 +1,8 @@
 """The text of an answer, collected from the bytes that pass, for counting when no usage comes.
 
 Nothing here parses a stream's JSON: raw string bodies are found by their keys, and unescaped only
-when somebody asks. It must never keep more than about TEXT_MAX bytes.
+when somebody asks. Only where several choices come at once, each of their events is parsed, since
+their texts are counted one by one. It must never keep more than about TEXT_MAX bytes.
 """
 
 from __future__ import annotations
@@ -11,6 +12,9 @@ import re
 from typing import TYPE_CHECKING, cast
 
 import orjson
+from typing_extensions import override
+
+from tokenbalance.events import document_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -38,6 +42,10 @@ _BODIES = {
 _DOCUMENT_KEYS = frozenset({"transcript", "input", "code", *(k.decode() for k in _TEXT_KEYS)})
 _NOT_OUTPUT = frozenset({"logprobs", "annotations", "results", "outputs"})
 
+# A choice, or an event of a response: an answer has begun, though it may say nothing.
+_ANSWER = re.compile(rb'"choices"\s*+:\s*+\[\s*+\{|"type"\s*+:\s*+"response\.')
+_DATA_LINE = re.compile(rb"(?:\xef\xbb\xbf)?data:(.*+)")
+
 
 class RelayedText:
     """Collects raw bodies of output strings, at most about TEXT_MAX bytes of them.
@@ -49,12 +57,13 @@ class RelayedText:
     one by one and slowly, up to READ_MAX where many come at once and the end is near.
     """
 
-    __slots__ = ("_bodies", "_events", "_size")
+    __slots__ = ("_bodies", "_events", "_has_answer", "_size")
 
     def __init__(self) -> None:
         self._events = b""
         self._bodies: dict[bytes, bytearray] = {}
         self._size = 0
+        self._has_answer = False
 
     def collect(self, data: bytes) -> None:
         """Collect what looks like output text in `data`, one or more whole events."""
@@ -67,14 +76,29 @@ class RelayedText:
 
     def joined(self) -> str:
         """Return the text, unescaped."""
+        return "".join(self.texts())
+
+    def texts(self) -> list[str]:
+        """Return what is to be counted in one piece each, unescaped; nothing that is empty."""
         self._extract()
         keys = (_DELTA,) if _DELTA in self._bodies else _TEXT_KEYS
-        return "".join(_unescape(bytes(self._bodies.get(key, b""))) for key in keys)
+        text = "".join(_unescape(bytes(self._bodies.get(key, b""))) for key in keys)
+        return [text] if text else []
+
+    @property
+    def has_answer(self) -> bool:
+        """Whether anything of an answer came, be it one without text."""
+        self._extract()
+        return self._has_answer or self._size > 0
 
     def _extract(self) -> None:
         events, self._events = self._events, b""
         if self._size > TEXT_MAX:
             return
+        self._has_answer = self._has_answer or _ANSWER.search(events) is not None
+        self._extract_from(events)
+
+    def _extract_from(self, events: bytes) -> None:
         for key, quoted in _QUOTED.items():
             if events.rfind(quoted) >= 0:
                 self._add(key, b"".join(_BODIES[key].findall(events)))
@@ -83,6 +107,44 @@ class RelayedText:
         if body:
             self._bodies.setdefault(key, bytearray()).extend(body)
             self._size += len(body)
+
+
+class TextsOfChoices(RelayedText):
+    """Collects the texts of several choices that come at once, each of them for itself.
+
+    Joined as they come they would be words that nobody has written, and count as such.
+    """
+
+    __slots__ = ("_texts",)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._texts: dict[int, list[str]] = {}
+
+    @override
+    def texts(self) -> list[str]:
+        rest = super().texts()
+        return [*("".join(pieces) for _, pieces in sorted(self._texts.items())), *rest]
+
+    @override
+    def _extract_from(self, events: bytes) -> None:
+        for line in events.splitlines():
+            data = _DATA_LINE.match(line)
+            choices = document_of(data[1]).get("choices") if data is not None else None
+            if isinstance(choices, list):
+                self._add_choices(choices)
+            else:
+                # It broke off, or is of another kind.
+                super()._extract_from(line)
+
+    def _add_choices(self, choices: list[Json]) -> None:
+        for choice in choices:
+            index = choice.get("index") if isinstance(choice, dict) else None
+            text = "".join(output_texts(choice))
+            if text:
+                at = index if isinstance(index, int) else 0
+                self._texts.setdefault(at, []).append(text)
+                self._size += len(text)
 
 
 def output_texts(value: Json) -> Iterator[str]:

@@ -22,8 +22,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from tokenbalance.events import data_lines, document_of, event_name, without_usage
-from tokenbalance.relayed_text import RelayedText
+from tokenbalance.events import (
+    data_lines,
+    document_of,
+    event_name,
+    is_usage_only,
+    without_usage,
+)
+from tokenbalance.outcome import has_failed, is_error, may_be_free
+from tokenbalance.relayed_text import RelayedText, TextsOfChoices
 from tokenbalance.usage import read_usage, trailing_usage
 
 if TYPE_CHECKING:
@@ -42,9 +49,18 @@ _LINES_OF_DATA = re.compile(rb"(?:data: \{.*+\n\n)*+")
 class StreamReport:
     """What a stream has said so far. Its events are read in their order."""
 
-    __slots__ = ("_hide_usage", "ended", "failed", "settled", "text", "usage", "withholding")
+    __slots__ = (
+        "_has_items",
+        "_hide_usage",
+        "ended",
+        "failed",
+        "settled",
+        "text",
+        "usage",
+        "withholding",
+    )
 
-    def __init__(self, *, hide_usage: bool) -> None:
+    def __init__(self, *, hide_usage: bool, several: bool) -> None:
         self.usage: Usage | None = None
         """The greatest valid usage."""
         self.ended = False
@@ -55,8 +71,14 @@ class StreamReport:
         """The charge is committed: nothing has to be withheld any more."""
         self.withholding = False
         """From the event on that was read last, bytes are kept back."""
-        self.text = RelayedText()
+        self.text = TextsOfChoices() if several else RelayedText()
+        self._has_items = False
         self._hide_usage = hide_usage
+
+    @property
+    def has_output(self) -> bool:
+        """Text came, or the final response has items."""
+        return self._has_items or bool(self.text.texts())
 
     def read_plain(self, events: bytes) -> bytes | None:
         """Return what may go on of events that say nothing but text; None if one may say more."""
@@ -100,23 +122,28 @@ class StreamReport:
     def _note(self, document: Document, name: str) -> None:
         self._note_usage(document.get("usage"))
         kind = document.get("type")
-        if document.get("error") or "error" in (kind, name):
+        if is_error(document) or name == "error":
             self._end(failed=True)
-        elif document.get("choices"):
+        elif document.get("choices") and not is_usage_only(document):
             self.withholding = self.withholding and self.ended
         elif isinstance(document.get("usage"), dict):
             self.withholding = not self.settled
         self._note_response(document.get("response"), kind if isinstance(kind, str) else name)
 
-    def _note_response(self, response: Json, kind: str) -> None:
-        if isinstance(response, dict):
-            self._note_usage(response.get("usage"))
-        if kind in _FINAL_TYPES:
-            self._end(failed=kind == "response.failed")
+    def _note_response(self, value: Json, kind: str) -> None:
+        response = value if isinstance(value, dict) else {}
+        is_final = kind in _FINAL_TYPES
+        self._note_usage(response.get("usage"), free=is_final and may_be_free(response))
+        if is_final:
+            self._has_items = bool(response.get("output"))
+            self._end(failed=kind == "response.failed" or has_failed(response))
 
-    def _note_usage(self, value: Json) -> None:
+    def _note_usage(self, value: Json, *, free: bool = False) -> None:
+        """Note a report of usage; one of zeros only where the answer may have been `free`."""
         usage = read_usage(value) if value is not None else None
-        if usage is not None and (self.usage is None or usage.total >= self.usage.total):
+        if usage is None or not (usage.total or free):
+            return
+        if self.usage is None or usage.total >= self.usage.total:
             self.usage = usage
 
     def _end(self, *, failed: bool) -> None:

@@ -31,12 +31,14 @@ def read_usage(value: Json) -> Usage | None:
     """Read any usage object that the API reports, in tokens.
 
     The input is required. A missing output is 0 (embeddings have none), a missing total is
-    input + output. Where there is a total it is the truth, even when it is not that sum. One
-    required counter that is there but is no count makes the whole report void; a broken detail
-    (or one larger than what it is part of) is 0, since it only says how a sum divides.
+    input + output. Where there is a total it is the truth, also when it is more than that sum; one
+    below it contradicts itself, and is none. One required counter that is there but is no count
+    makes the whole report void; a broken detail (or one larger than what it is part of) is 0,
+    since it only says how a sum divides.
 
-    Zeros with a total of 0 are believed: recorded answers of /responses carry them. Zeros without
-    a total are what a server writes that did not count, and would make the answer free.
+    Zeros without a total are what a server writes that did not count, and would make the answer
+    free. Whether zeros with a total of 0 can be believed depends on what came beside them:
+    `outcome.may_be_free`.
     """
     if not isinstance(value, dict):
         return None
@@ -45,7 +47,7 @@ def read_usage(value: Json) -> Usage | None:
     if inputs is None or outputs is None:
         return None
     total = _count(value.get("total_tokens", inputs + outputs))
-    if total is None or (total == 0 and "total_tokens" not in value):
+    if total is None or total < inputs + outputs or (total == 0 and "total_tokens" not in value):
         return None
     input_parts = _details(value, _INPUT_DETAILS)
     output_parts = _details(value, _OUTPUT_DETAILS)

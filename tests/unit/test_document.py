@@ -77,6 +77,7 @@ def test_what_is_not_one_strict_object_is_refused(body: bytes) -> None:
         b'{"a": [{"b": [], "c": 1, "b": []}]}',
         b'{"a": "x:y", "a": "x"}',
         b'{"a": "\\u003a", "a": 1}',
+        b'{"a": 1, "a": "\\u003A"}',
         b'{"a": 1, "a": "\\u003A\\u003A"}',
         b'{"a:b": 1, "a\\u003ab": 2}',
     ],

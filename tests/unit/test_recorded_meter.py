@@ -43,8 +43,12 @@ def without_usage(body: bytes) -> bytes:
             chunk = orjson.loads(data)
             if not chunk["choices"] and isinstance(chunk.get("usage"), dict):
                 continue
-            usage = chunk.pop("usage", None)
-            cut = event.replace(b',"usage":' + orjson.dumps(usage), b"", 1)
+            if isinstance(chunk.get("usage"), dict):
+                # Beside a choice: it came unasked.
+                kept.append(event)
+                continue
+            chunk.pop("usage", None)
+            cut = event.replace(b',"usage":null', b"", 1)
             assert orjson.loads(cut.removeprefix(b"data: ")) == chunk
             kept.append(cut)
         else:

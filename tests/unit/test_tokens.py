@@ -82,28 +82,54 @@ def test_pieces_on_both_sides_of_an_uncertain_cut_count_as_bytes() -> None:
     assert count_tokens(vocabulary(O200K), run) == len(run)
 
 
-def test_a_megabyte_of_spaces_is_counted_without_a_panic() -> None:
-    count = count_tokens(vocabulary(O200K), " " * 1_000_000)
-    assert 1_000_000 // 128 <= count <= 1_000_000
+class NativeError(BaseException):
+    """What tiktoken's native code raises when it fails, seen from here."""
 
 
-class PanicException(BaseException):
-    """What a panic in tiktoken looks like from here."""
+class Failing:
+    """Stands in for an encoding that fails on some pieces; of others every word is a token."""
 
-
-class Panicking:
-    def __init__(self, error: BaseException) -> None:
+    def __init__(self, error: BaseException, word: str = "") -> None:
         self.error = error
+        self.word = word
+        self.pieces: list[str] = []
 
-    def encode_ordinary(self, _text: str) -> list[int]:
-        raise self.error
+    def encode_ordinary(self, text: str) -> list[int]:
+        self.pieces.append(text)
+        if self.word in text:
+            raise self.error
+        return [0] * len(text.split())
 
 
-def test_a_panic_counts_as_bytes_and_other_errors_are_not_hidden() -> None:
-    assert count_tokens(Panicking(PanicException()), "né") == 3  # pyright: ignore[reportArgumentType]
-    for error in (KeyboardInterrupt(), ImportError()):
-        with pytest.raises(type(error)):
-            count_tokens(Panicking(error), "né")  # pyright: ignore[reportArgumentType]
+def test_a_piece_on_which_tiktoken_fails_counts_as_its_bytes() -> None:
+    assert count_tokens(Failing(NativeError()), "né") == 3  # pyright: ignore[reportArgumentType]
+
+
+@pytest.mark.parametrize(
+    "error", [KeyboardInterrupt(), SystemExit(), GeneratorExit(), ImportError(), ValueError()]
+)
+def test_errors_that_are_not_tiktokens_are_not_hidden(error: BaseException) -> None:
+    with pytest.raises(type(error)):
+        count_tokens(Failing(error), "né")  # pyright: ignore[reportArgumentType]
+
+
+def test_a_long_text_is_never_given_in_one_piece_and_only_the_piece_that_fails_is_bytes() -> None:
+    words = "word " * (3 * PIECE_CHARACTERS // 5)
+    encoding = Failing(NativeError(), "fails")
+    count = count_tokens(encoding, words + "fails " + words)  # pyright: ignore[reportArgumentType]
+    assert all(len(piece) <= PIECE_CHARACTERS for piece in encoding.pieces)
+    (failed,) = (piece for piece in encoding.pieces if "fails" in piece)
+    others = [piece for piece in encoding.pieces if piece is not failed]
+    assert len(others) >= 5
+    assert count == byte_bound(failed) + sum(len(piece.split()) for piece in others)
+
+
+@pytest.mark.parametrize("character", ["x", "é", "😀"])
+def test_a_long_text_without_a_place_to_cut_counts_as_its_bytes(character: str) -> None:
+    text = character * (2 * PIECE_CHARACTERS + 1)
+    encoding = Failing(NativeError())
+    assert count_tokens(encoding, text) == byte_bound(text)  # pyright: ignore[reportArgumentType]
+    assert encoding.pieces == []
 
 
 @pytest.mark.parametrize(

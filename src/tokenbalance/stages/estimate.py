@@ -35,7 +35,7 @@ _RULES: Final[dict[Metering, Callable[[Document, Model, Measure], Estimate]]] = 
 }
 
 _INSTEAD: Final = {
-    "container": "Leave it out: a container of the request's own is `{\"type\": \"auto\"}`.",
+    "container": 'Leave it out: a container of the request\'s own is `{"type": "auto"}`.',
     "conversation": "Send the whole conversation as `input`.",
     "file": "Send the file itself, as `file_data` or in a data URL.",
     "image": "Send the image itself: with `store: false` clients do.",
@@ -70,36 +70,41 @@ def count(endpoint: Endpoint, document: Document) -> Estimate:
 
 
 class UsageCounter:
-    """Counts what a request has used when the upstream does not say: its input, and a text.
+    """Counts what a request has used when the upstream does not say: its input, and texts.
 
     Called again with a text that goes on from the one before, it counts what is new only.
     """
 
     def __init__(self, endpoint: Endpoint, document: Document) -> None:
-        self._endpoint = endpoint
-        self._document = document
-        self._counted = ""
-        self._output = 0
+        self.endpoint = endpoint
+        self.document = document
+        self._counted: dict[int, tuple[str, int]] = {}
         # A renewal of the lease may count in one thread while the end is counted in another.
         self._lock = threading.Lock()
 
-    def __call__(self, text: str) -> Usage:
-        """Count; a matter of CPU time."""
+    def __call__(self, *texts: str) -> Usage:
+        """Count the input, and a text for each choice; a matter of CPU time."""
         with self._lock:
-            return self._count(text)
+            output = sum(self._count(choice, text) for choice, text in enumerate(texts))
+            total = self._input + output
+            return Usage(input=self._input, output=output, total=total, estimated=True)
 
-    def _count(self, text: str) -> Usage:
-        if not text.startswith(self._counted):
-            self._counted, self._output = "", 0
-        new = text[len(self._counted) :]
-        self._output += count_tokens(encoding_for(require_string(self._document, "model")), new)
-        self._counted = text
-        total = self._input + self._output
-        return Usage(input=self._input, output=self._output, total=total, estimated=True)
+    def _count(self, choice: int, text: str) -> int:
+        before, tokens = self._counted.get(choice, ("", 0))
+        if not text.startswith(before):
+            before, tokens = "", 0
+        encoding = encoding_for(require_string(self.document, "model"))
+        tokens += count_tokens(encoding, text[len(before) :])
+        self._counted[choice] = text, tokens
+        return tokens
+
+    def input_bound(self) -> int:
+        """The most tokens that the input may be, without counting them."""
+        return bound(self.endpoint, self.document).input_tokens
 
     @cached_property
     def _input(self) -> int:
-        return count(self._endpoint, self._document).input_tokens
+        return count(self.endpoint, self.document).input_tokens
 
 
 def _estimate(endpoint: Endpoint, document: Document, measure: Measure) -> Estimate:

@@ -19,7 +19,7 @@ to the client now. Three things keep bytes back:
     from the event on that carries the final usage, or that ends the stream, everything is
     withheld. These are
 
-    -   a chunk without choices that reports usage (chat, completions),
+    -   a chunk that reports usage and has no choice that says anything (chat, completions),
     -   `response.completed`, `.incomplete`, `.failed` (responses),
     -   a top-level error, and
     -   `data: [DONE]`.
@@ -30,18 +30,20 @@ to the client now. Three things keep bytes back:
     choices follows it, it was not the final usage after all, and the stream flows again (and will
     be withheld again at its real end).
 
-    Usage on a chunk *with* choices withholds nothing: some servers report it with every chunk.
+    Usage beside a choice that says something withholds nothing: some servers report it with every
+    chunk.
 
 2.  Doubt. An event that has not arrived whole might become one of those. It is kept until it has,
     or until its beginning tells that it will not: `"choices":[{` after plain members, or a first
     `"type"` that ends nothing. OpenAI writes both at the beginning, so an event cut in two is
-    released up to the cut. (An error that rides on a chunk with choices may then have begun to
-    pass; its end is still kept.) A comment line (`: keep-alive`) or blank line between events
-    belongs to no event and passes as soon as it is complete.
+    released up to the cut. (An error or usage that rides on a chunk with choices may then have
+    begun to pass; its end is still kept.) A comment line (`: keep-alive`) or blank line between
+    events belongs to no event and passes as soon as it is complete.
 
 3.  What we asked for (`hide_usage`). When the proxy added `include_usage` and the client had not,
-    the usage chunk and the member `"usage":null` of every other chunk are cut out. Every chunk
-    has that member near its end, so here events are released whole.
+    the usage chunk and the member `"usage":null` of every other chunk are cut out; usage beside a
+    choice that says something would have come unasked, and stays. Every chunk of the API has that
+    member near its end, so here events are released whole.
 
 Usage only grows while a stream runs. Where several events report it, the greatest total counts,
 of equals the last: for a server that reports it with every chunk that is the last one, and no
@@ -59,6 +61,7 @@ and only that one is parsed. The word may also stand in the text of an answer, w
 needless parse.
 
 The text of the answer is collected as raw JSON string bodies, to be counted if no usage comes.
+Where several choices were asked for (`several`), it is collected for each of them.
 """
 
 from __future__ import annotations
@@ -67,12 +70,13 @@ import re
 from typing import TYPE_CHECKING
 
 from tokenbalance.events import BOM, document_of
+from tokenbalance.outcome import has_failed, may_be_free
 from tokenbalance.relayed_text import STRING_BODY, RelayedText, output_texts
 from tokenbalance.stream_report import StreamReport, lacks_only_its_end
 from tokenbalance.usage import read_usage, trailing_usage
 
 if TYPE_CHECKING:
-    from tokenbalance.model import Document, Json, Usage
+    from tokenbalance.model import Document, Usage
 
 DOCUMENT_MAX = 8 * 1024 * 1024
 EVENT_MAX = 1024 * 1024
@@ -101,11 +105,17 @@ class JsonMeter:
     Up to DOCUMENT_MAX bytes are kept; of a longer one only the end, where the usage is.
     """
 
-    __slots__ = ("_body", "_text", "usage")
+    __slots__ = ("_body", "_text", "failed", "has_answer", "has_output", "usage")
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
         """What the document reports; None until `finish`, or when it reports nothing valid."""
+        self.failed = False
+        """Without usage: it is an error, or a response that failed or was cancelled."""
+        self.has_output = False
+        """Without usage: there is something in it that the model has made."""
+        self.has_answer = False
+        """Without usage: it is an answer, be it an empty one; not a page, nor nothing at all."""
         self._body = bytearray()
         # What was collected of a body that is too long to be kept whole.
         self._text: RelayedText | None = None
@@ -120,28 +130,54 @@ class JsonMeter:
             del self._body[:-TAIL]
 
     def finish(self) -> None:
-        """Read the usage; the body has ended."""
+        """Read the usage, and where there is none, what else there is; the body has ended."""
         found = trailing_usage(bytes(self._body[-TAIL:]))
-        if found is not None:
-            self.usage = read_usage(found[1].get("usage"))
-        elif self._text is None:
-            self.usage = read_usage(self._document().get("usage"))
+        usage = read_usage(found[1].get("usage")) if found is not None else None
+        if usage is not None and usage.total:
+            self.usage = usage
+        elif self._text is not None:
+            self.has_output = self.has_answer = True
+        else:
+            self._read_whole(self._document())
 
     def relayed_text(self) -> str:
-        """Return the output text in the answer, for counting when usage is missing.
+        """Return the output text in the answer."""
+        return "".join(self.relayed_texts())
+
+    def relayed_texts(self) -> list[str]:
+        """Return the output text of each choice, for counting when usage is missing.
 
         Of a body longer than DOCUMENT_MAX, or one that is no JSON (broken off), what looks like
         output text.
         """
+        document = self._document() if self._text is None else {}
+        if not document:
+            return self._collected().texts()
+        choices = document.get("choices")
+        answers = choices if isinstance(choices, list) else [document.get("output")]
+        return ["".join(output_texts(answer)) for answer in answers]
+
+    def _read_whole(self, document: Document) -> None:
+        usage = read_usage(document.get("usage"))
+        if usage is not None and (usage.total or may_be_free(document)):
+            self.usage = usage
+        made = any(document.get(name) for name in ("output", "data"))
+        self.failed = has_failed(document)
+        self.has_output = made or any(self.relayed_texts())
+        self.has_answer = (
+            self.has_output
+            or bool(document.get("choices"))
+            or "output" in document
+            or (not document and self._collected().has_answer)
+        )
+
+    def _collected(self) -> RelayedText:
+        """What looks like output text in a body that is not parsed."""
         if self._text is not None:
-            return self._text.joined()
-        document = self._document()
-        if document:
-            answer: list[Json] = [document.get("choices"), document.get("output")]
-            return "".join(output_texts(answer))
+            return self._text
         text = RelayedText()
         text.collect(bytes(self._body))
-        return text.joined()
+        return text
 
     def _document(self) -> Document:
         return document_of(bytes(self._body).removeprefix(BOM))
@@ -165,9 +201,9 @@ class StreamMeter:
         "_withheld",
     )
 
-    def __init__(self, *, hide_usage: bool) -> None:
+    def __init__(self, *, hide_usage: bool, several: bool = False) -> None:
         self._hide_usage = hide_usage
-        self._report = StreamReport(hide_usage=hide_usage)
+        self._report = StreamReport(hide_usage=hide_usage, several=several)
         self._withheld = bytearray()
 
         # The incomplete event: all its bytes (the last ones, when it is overlong), how many of
@@ -201,6 +237,16 @@ class StreamMeter:
     def failed(self) -> bool:
         """The upstream reported an error inside the stream, or that the response failed."""
         return self._report.failed
+
+    @property
+    def has_output(self) -> bool:
+        """Something came that the model has made."""
+        return self._report.has_output
+
+    @property
+    def has_answer(self) -> bool:
+        """An answer came, be it an empty one: a choice, or an event of a response."""
+        return self._report.text.has_answer
 
     @property
     def withholding(self) -> bool:
@@ -273,8 +319,12 @@ class StreamMeter:
         return released + self.take() + b"\n\n" if self.ended else released
 
     def relayed_text(self) -> str:
-        """Return the output text so far, for counting when usage is missing."""
+        """Return the output text so far."""
         return self._report.text.joined()
+
+    def relayed_texts(self) -> list[str]:
+        """Return the output text of each choice so far, for counting when usage is missing."""
+        return self._report.text.texts()
 
     def _read_cut_events(self, data: bytes, out: list[bytes]) -> None:
         """Read the end of an event, whole ones, and the beginning of one; any may be missing."""

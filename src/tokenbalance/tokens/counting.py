@@ -19,8 +19,10 @@ Measure: TypeAlias = Callable[[str], int]
 """A ceiling of the tokens of a text: `byte_bound`, or `count_tokens` of one encoding."""
 
 PIECE_CHARACTERS: Final = 64 * 1024
-"""Longer texts make tiktoken slow, and some (a megabyte of spaces) make it panic."""
+"""Longer texts make tiktoken slow, and a long piece may make it fail with a BaseException."""
 _SEARCH_CHARACTERS: Final = 4096
+_OURS: Final = (Exception, KeyboardInterrupt, SystemExit, GeneratorExit)
+"""Errors that are not for this file to hide: the interpreter's, and those of a program."""
 _SEPARATE: Final = frozenset("PSZ")
 """General categories that neither words nor numbers of a vocabulary's pattern contain."""
 
@@ -35,7 +37,7 @@ def count_tokens(encoding: tiktoken.Encoding, text: str) -> int:
 
     A text longer than `PIECE_CHARACTERS` is cut where both vocabularies' patterns are certain to
     end one match and begin the next, so that the pieces' tokens are those of the whole. A piece
-    whose end offers no such place, and one that makes tiktoken panic, counts as its bytes.
+    whose end offers no such place, and one that makes tiktoken fail, counts as its bytes.
     """
     if len(text) <= PIECE_CHARACTERS:
         return _count_piece(encoding, text)
@@ -49,10 +51,9 @@ def _count_piece(encoding: tiktoken.Encoding, piece: str) -> int:
     try:
         # A list, not an array: the array would need numpy for the sake of its length.
         return len(encoding.encode_ordinary(piece))
-    except BaseException as error:
-        # A panic inside tiktoken derives from BaseException, and its class cannot be imported.
-        if type(error).__name__ != "PanicException":
-            raise
+    except _OURS:
+        raise
+    except BaseException:  # noqa: BLE001 - the class of what its native code raises has no name
         return byte_bound(piece)
 
 
