@@ -11,8 +11,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
+from tokenbalance.codings import codings_of
 from tokenbalance.upstream.connections import Connections
-from tokenbalance.upstream.decoding import DECODABLE, DecodedBody
+from tokenbalance.upstream.decoding import DecodedBody
 from tokenbalance.upstream.egress import ProxiedClient
 
 if TYPE_CHECKING:
@@ -75,17 +76,16 @@ class Upstream:
 
 
 def _encoded(answer: Answer) -> UpstreamAnswer:
-    codings = [value for name, value in answer.headers if name == b"content-encoding"]
-    coding = b", ".join(codings).lower()
-    if coding not in DECODABLE:
-        is_plain = coding in {b"", b"identity"}
+    codings = codings_of(value for name, value in answer.headers if name == b"content-encoding")
+    if not codings:
+        is_plain = codings is not None
         return UpstreamAnswer(answer.status, answer.headers, is_plain, answer)
     headers = [
         (name, value)
         for name, value in answer.headers
         if name not in {b"content-encoding", b"content-length"}
     ]
-    return UpstreamAnswer(answer.status, headers, True, DecodedBody(answer, coding))  # noqa: FBT003 - a field
+    return UpstreamAnswer(answer.status, headers, True, DecodedBody(answer, codings))  # noqa: FBT003 - a field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
