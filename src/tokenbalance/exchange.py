@@ -32,7 +32,7 @@ from tokenbalance.errors import (
 )
 from tokenbalance.model import Usage
 from tokenbalance.stages.meter import JsonMeter, StreamMeter
-from tokenbalance.stages.relay import headers_for_client, is_event_stream
+from tokenbalance.stages.relay import is_event_stream
 from tokenbalance.upstream import UpstreamBroke
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
     from tokenbalance.ledger.leases import Lease
     from tokenbalance.model import Charge
+    from tokenbalance.relayed_headers import PassingHeaders
     from tokenbalance.stages.settle import Settler
     from tokenbalance.upstream import UpstreamAnswer
     from tokenbalance.wire import ClientAnswer, ClientRequest
@@ -58,6 +59,7 @@ class Exchange:
     request: ClientRequest
     answer: ClientAnswer
     settler: Settler
+    passing: PassingHeaders
     count: Callable[[str], Usage]
     """Counts the usage of a request whose answer had this text, when none was reported."""
     hides_usage: bool
@@ -153,7 +155,7 @@ class Exchange:
     async def _relay_stream(self, upstream: UpstreamAnswer) -> None:
         """Pass events on as they arrive; those that end the stream wait for the charge."""
         self._meter = meter = StreamMeter(hide_usage=self.hides_usage)
-        await self.answer.start(upstream.status, headers_for_client(upstream.headers))
+        await self.answer.start(upstream.status, self.passing.for_client(upstream.headers))
         usage: Usage | None = None
         try:
             while chunk := await upstream.read():
@@ -185,7 +187,7 @@ class Exchange:
         meter = JsonMeter()
         self._meter = meter
         charged = self.lease is not None
-        headers = headers_for_client(upstream.headers)
+        headers = self.passing.for_client(upstream.headers)
         kept = bytearray()
         try:
             while chunk := await upstream.read():
