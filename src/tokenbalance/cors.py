@@ -10,8 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
-from tokenbalance.errors import OriginNotAllowed
-
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -35,6 +33,10 @@ _TAKEN: Final = frozenset(
         b"pragma",
         b"x-requested-with",
     }
+)
+_REFUSAL: Final = (
+    b"x-tokenbalance-cors",
+    b"this origin is not allowed; the operator may set TOKENBALANCE_CORS_ORIGINS",
 )
 _USUAL_PORTS: Final = {"http": 80, "https": 443}
 
@@ -63,26 +65,18 @@ class CrossOrigin:
     def preflight(self, received: Headers) -> Headers:
         """The further headers of the answer to a preflight.
 
-        Raises:
-            OriginNotAllowed: pages of this origin may not call.
-
+        One that allows nothing is a browser's no; for whoever looks for its reason, it has that.
         """
         fields = dict(received)
-        if not self._is_every and fields[b"origin"] not in self._origins:
-            msg = (
-                "Web pages of this origin may not call this server. Its operator can allow it, by"
-                " the setting TOKENBALANCE_CORS_ORIGINS."
-            )
-            raise OriginNotAllowed(msg)
+        if not self._is_every and fields.get(b"origin") not in self._origins:
+            return [_REFUSAL]
         asked = fields.get(b"access-control-request-headers", b"").lower().split(b",")
         names = [name for name in map(bytes.strip, asked) if name in _TAKEN or self._may_send(name)]
-        answer = [
+        return [
             (b"access-control-allow-methods", _METHODS),
+            (b"access-control-allow-headers", b", ".join(names)),
             (b"access-control-max-age", b"%d" % MAX_AGE_S),
         ]
-        if names:
-            answer.append((b"access-control-allow-headers", b", ".join(names)))
-        return answer
 
 
 def _readable_by(origin: bytes) -> Headers:

@@ -22,7 +22,6 @@
     |-- InsufficientQuota                   402  insufficient_quota . insufficient_quota
     |-- NotAllowed                          403  . permission_denied
     |-- EndpointNotAllowed                  403  . endpoint_not_allowed
-    |-- OriginNotAllowed                    403  . origin_not_allowed
     |-- UnknownUrl                          404  . unknown_url
     |   `-- MalformedTarget                 400  . unknown_url
     |-- ModelNotFound                       404  . model_not_found
@@ -204,14 +203,6 @@ class EndpointNotAllowed(ProxyError):
     status = 403
     type = "invalid_request_error"
     code = "endpoint_not_allowed"
-
-
-class OriginNotAllowed(ProxyError):
-    """A browser asks for a page that the operator has not let call `/v1`."""
-
-    status = 403
-    type = "invalid_request_error"
-    code = "origin_not_allowed"
 
 
 class UnknownUrl(ProxyError):

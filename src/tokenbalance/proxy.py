@@ -1,6 +1,6 @@
 """THE request: the stages in their order, and the closing rule for every way it can end.
 
-    preflight      a browser asks what it may send                         204 / 403
+    preflight      a browser asks what it may send                         204
     authenticate   bearer key -> caller                                    401
     match          method + raw path -> endpoint                           404 / 403
     estimate       document -> ceiling of what it may cost                 400

@@ -156,7 +156,7 @@ def test_what_is_between_two_codings_is_bounded_although_nothing_comes_of_it() -
 
 
 def test_a_window_larger_than_the_coding_allows_is_refused() -> None:
-    options = {zstd.CompressionParameter.window_log: 27}
+    options: dict[int, int] = {zstd.CompressionParameter.window_log: 27}
     compressor = zstd.ZstdCompressor(options=options)
     body = compressor.compress(PLAIN) + compressor.flush()
     with pytest.raises(BadCodingError):

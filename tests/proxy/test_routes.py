@@ -231,9 +231,9 @@ async def test_the_quote_tells_the_twin_too(http: httpx2.AsyncClient, holder: Ho
 
 # --- models -------------------------------------------------------------------------------------
 
-OURS = {"id": "gpt-4o-mini", "object": "model", "created": 1, "owned_by": "system"}
-THEIRS = {"id": "ft:gpt-4o-mini:acme::abc", "object": "model", "owned_by": "org-secret"}
-OLD = {"id": "ada:ft-acme-2022-01-01", "object": "model", "owned_by": "user-secret"}
+OURS: Json = {"id": "gpt-4o-mini", "object": "model", "created": 1, "owned_by": "system"}
+THEIRS: Json = {"id": "ft:gpt-4o-mini:acme::abc", "object": "model", "owned_by": "org-secret"}
+OLD: Json = {"id": "ada:ft-acme-2022-01-01", "object": "model", "owned_by": "user-secret"}
 
 
 async def test_other_peoples_fine_tunes_are_not_listed(
