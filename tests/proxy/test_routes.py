@@ -233,14 +233,13 @@ async def test_the_quote_tells_the_twin_too(http: httpx2.AsyncClient, holder: Ho
 
 OURS: Json = {"id": "gpt-4o-mini", "object": "model", "created": 1, "owned_by": "system"}
 THEIRS: Json = {"id": "ft:gpt-4o-mini:acme::abc", "object": "model", "owned_by": "org-secret"}
-OLD: Json = {"id": "ada:ft-acme-2022-01-01", "object": "model", "owned_by": "user-secret"}
 
 
 async def test_other_peoples_fine_tunes_are_not_listed(
     http: httpx2.AsyncClient, holder: Holder, upstream: ScriptedUpstream
 ) -> None:
     escaped = json.dumps({"id": "FT:x"}).replace("FT", "\\u0046\\u0054")
-    rows: list[Json] = [THEIRS, OURS, OLD]
+    rows: list[Json] = [THEIRS, OURS]
     upstream.script(
         json_answer({"object": "list", "data": rows, "models": [{"name": "ft:a"}, {"name": "b"}]})
     )
@@ -287,7 +286,7 @@ async def test_a_list_in_an_unknown_coding_is_not_passed_on(
     assert (await http.get("/v1/models", headers=holder.headers)).status_code == 502
 
 
-@pytest.mark.parametrize("name", ["ft:gpt-4o-mini:acme::abc", "FT:x", "ada:ft-acme"])
+@pytest.mark.parametrize("name", ["ft:gpt-4o-mini:acme::abc", "FT:x"])
 async def test_a_fine_tune_does_not_exist(
     http: httpx2.AsyncClient, holder: Holder, upstream: ScriptedUpstream, name: str
 ) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 _NAMED_BY: Final = ("id", "name", "model")
 # Or with an escape in it. Most lists name none, and then need not be read.
-_MAY_NAME_ONE: Final = re.compile(rb"(?i)ft:|:ft-|\\")
+_MAY_NAME_ONE: Final = re.compile(rb"(?i)ft:|\\")
 
 
 def check_model_path(path: bytes) -> None:
@@ -65,6 +65,5 @@ def _names_fine_tune(row: Document) -> bool:
 
 
 def _is_fine_tune(name: str) -> bool:
-    """Whether it is called `ft:...`, or `ada:ft-...` as before 2023."""
-    plain = name.lower()
-    return plain.startswith("ft:") or ":ft-" in plain
+    """Whether it is called `ft:...`. Those that were called otherwise ended with their models."""
+    return name.lower().startswith("ft:")
