@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import hashlib
 import logging
+import os
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final, cast
 
@@ -16,6 +18,7 @@ from tokenbalance.api.docs import mount_docs
 from tokenbalance.api.errors import install_error_handlers
 from tokenbalance.api.reference import describe_endpoints
 from tokenbalance.api.routes import include_management
+from tokenbalance.cors import CrossOrigin
 from tokenbalance.database.connections import (
     PEOPLE_TIMEOUT_S,
     UNAVAILABLE,
@@ -35,6 +38,7 @@ from tokenbalance.observe.totals import BooksWatch
 from tokenbalance.panel.mount import mount_panel
 from tokenbalance.proxy import Proxy
 from tokenbalance.reading import PREFIXES
+from tokenbalance.relayed_headers import PassingHeaders
 from tokenbalance.settings import Settings, SettingsError, load_settings
 from tokenbalance.stages.authenticate import Callers
 from tokenbalance.stages.hold import Admissions
@@ -90,6 +94,9 @@ class _Application(FastAPI):
                 if target.startswith(path):
                     await app(scope, receive, send)
                     return
+            if scope["method"] == "HEAD":
+                # RFC 9110 section 9.3.2: as `GET`. Servers send no body of the answer.
+                scope = {**scope, "method": "GET"}
         await super().__call__(scope, receive, send)
 
 
@@ -173,6 +180,8 @@ async def _open_proxy(settings: Settings, dsn: str, stack: AsyncExitStack) -> Pr
     # Of its own, so that leases are renewed however busy the request path is.
     sweep_pool = await stack.enter_async_context(open_pool(dsn, 1, SWEEP_NAME))
     book = Book(pool, settings.lease_s, batch_max=settings.batch_max)
+    hop = await _hop_of(book)
+    passing = PassingHeaders(settings.request_headers, settings.answer_headers)
     leases = Leases(settings.data_dir / "journal")
     stack.callback(leases.close_journal)
     with suppress(*UNAVAILABLE):
@@ -192,11 +201,27 @@ async def _open_proxy(settings: Settings, dsn: str, stack: AsyncExitStack) -> Pr
         admissions=Admissions(book, waiters, settings.hold_wait_s, settings.insufficient_status),
         settler=settler,
         metrics=metrics,
-        upstream=await _open_upstream(settings, stack),
+        upstream=await _open_upstream(settings, hop, stack),
         rate_card=settings.rates,
         cancel_on_disconnect=settings.on_disconnect == "cancel",
         own_headers=(SANDBOX_HEADER,) if settings.sandbox else (),
+        passing=passing,
+        cross_origin=CrossOrigin(settings.cors_origins, passing.may_reach_upstream),
+        body_bytes_max=settings.body_max_mb * 1024 * 1024,
+        hop=hop,
     )
+
+
+async def _hop_of(book: Book) -> bytes:
+    """Name this installation to others like it, all its workers and replicas alike.
+
+    A digest, since the upstream is told: it is nobody's business which books these are. Without the
+    books a process has a name of its own, and knows its own requests by it.
+    """
+    name = os.urandom(16).hex()
+    with suppress(*UNAVAILABLE):
+        name = await book.name()
+    return hashlib.sha256(f"tokenbalance: hop {name}".encode()).hexdigest()[:32].encode()
 
 
 async def _open_metrics(watched: Watched, pool: Pool, stack: AsyncExitStack) -> Metrics:
@@ -227,7 +252,7 @@ async def _running(work: Coroutine[object, object, None]) -> AsyncGenerator[None
             await task
 
 
-async def _open_upstream(settings: Settings, stack: AsyncExitStack) -> Upstream | None:
+async def _open_upstream(settings: Settings, hop: bytes, stack: AsyncExitStack) -> Upstream | None:
     if settings.openai_api_key is None:
         return None
     proxy = settings.upstream_proxy
@@ -237,5 +262,6 @@ async def _open_upstream(settings: Settings, stack: AsyncExitStack) -> Upstream 
         organization=settings.openai_organization,
         project=settings.openai_project,
         proxy_url=None if proxy is None else proxy.get_secret_value(),
+        hop=hop,
     )
     return await stack.enter_async_context(open_upstream(address))

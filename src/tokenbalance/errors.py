@@ -12,6 +12,7 @@
     |   |-- IntegerBelowMinimum             400  . integer_below_min_value
     |   |-- IntegerAboveMaximum             400  . integer_above_max_value
     |   |-- UnsupportedMediaType            415  . unsupported_media_type
+    |   |-- InvalidEncoding                 400  . invalid_encoding
     |   |-- InvalidCredentials              400  . invalid_credentials
     |   |-- RequestTimeout                  408  . request_timeout
     |   `-- RequestTooLarge                 413  . request_too_large
@@ -28,11 +29,14 @@
     |-- ModelNotFound                       404  . model_not_found
     |-- NotFound                            404  . not_found
     |-- IdempotencyKeyReused                409  . idempotency_key_reused
+    |-- WebSocketNotSupported               426  . websocket_not_supported
     |-- TooManyAttempts                     429  . rate_limit_exceeded
     |-- UpstreamIncomplete                  424  upstream_error . upstream_incomplete
     |-- UpstreamAuth                        502  upstream_error . upstream_auth
     |-- UpstreamQuota                       503  upstream_error . upstream_quota
     |-- UpstreamUnavailable                 502  upstream_error . upstream_unavailable
+    |   `-- UpstreamRedirects               502  . upstream_unavailable
+    |-- UpstreamLoop                        508  upstream_error . upstream_loop
     |-- UpstreamTimeout                     504  upstream_error . upstream_timeout
     |-- UpstreamNotConfigured               503  server_error . upstream_not_configured
     `-- ServiceUnavailable                  503  server_error . service_unavailable
@@ -145,10 +149,16 @@ class InvalidCredentials(InvalidRequest):
 
 
 class UnsupportedMediaType(InvalidRequest):
-    """The body is not plain, uncompressed JSON."""
+    """The body is not JSON, or compressed in a way that is not undone here."""
 
     status = 415
     code = "unsupported_media_type"
+
+
+class InvalidEncoding(InvalidRequest):
+    """The body is not what its Content-Encoding says."""
+
+    code = "invalid_encoding"
 
 
 class RequestTimeout(InvalidRequest):
@@ -276,6 +286,16 @@ class IdempotencyKeyReused(ProxyError):
     code = "idempotency_key_reused"
 
 
+class WebSocketNotSupported(ProxyError):
+    """A WebSocket was asked for; clients that know HTTP too go on with that at once."""
+
+    status = 426
+    type = "invalid_request_error"
+    code = "websocket_not_supported"
+    # RFC 9110 section 15.5.22: it has to name what is spoken instead.
+    headers = ((b"upgrade", b"HTTP/1.1"), (b"connection", b"upgrade"))
+
+
 class TooManyAttempts(ProxyError):
     """Signing in has failed, or signing up was done, too often; later it may be tried again."""
 
@@ -323,6 +343,21 @@ class UpstreamUnavailable(ProxyError):
     status = 502
     type = "upstream_error"
     code = "upstream_unavailable"
+
+
+class UpstreamRedirects(UpstreamUnavailable):
+    """The upstream points elsewhere; where the operator's key goes is not for it to say."""
+
+    headers = ((b"x-should-retry", b"false"),)
+
+
+class UpstreamLoop(ProxyError):
+    """The request came from this server itself: it has become its own upstream."""
+
+    status = 508
+    type = "upstream_error"
+    code = "upstream_loop"
+    headers = ((b"x-should-retry", b"false"),)
 
 
 class UpstreamTimeout(ProxyError):

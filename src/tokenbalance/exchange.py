@@ -46,7 +46,7 @@ from tokenbalance.stages.reason import (
     events_in_our_words,
     judge,
 )
-from tokenbalance.stages.relay import headers_for_client, is_event_stream
+from tokenbalance.stages.relay import is_event_stream
 from tokenbalance.upstream import UpstreamBroke
 
 if TYPE_CHECKING:
@@ -54,6 +54,7 @@ if TYPE_CHECKING:
 
     from tokenbalance.ledger.leases import Lease
     from tokenbalance.model import Charge
+    from tokenbalance.relayed_headers import PassingHeaders
     from tokenbalance.stages.estimate import UsageCounter
     from tokenbalance.stages.reason import Reworded, Verdict
     from tokenbalance.stages.settle import Settler
@@ -76,6 +77,7 @@ class Exchange:
     request: ClientRequest
     answer: ClientAnswer
     settler: Settler
+    passing: PassingHeaders
     count: UsageCounter
     """Counts the usage of this request, when none was reported, or not all of it."""
     streams: bool = False
@@ -192,7 +194,7 @@ class Exchange:
             self._refuse_as_judged(upstream.status, bytes(kept))
             raise _broken_off(charged=False) from error
         self._refuse_as_judged(upstream.status, bytes(kept))
-        headers = headers_for_client(upstream.headers)
+        headers = self.passing.for_client(upstream.headers)
         if ended:
             await self.answer.whole(upstream.status, headers, bytes(kept))
             return
@@ -227,7 +229,7 @@ class Exchange:
     async def _relay_declared_stream(self, upstream: UpstreamAnswer) -> None:
         """Relay what is said to be a stream, though it may turn out to be a document."""
         self._meter = meter = self._stream_meter()
-        await self.answer.start(upstream.status, headers_for_client(upstream.headers))
+        await self.answer.start(upstream.status, self.passing.for_client(upstream.headers))
         try:
             beginning = await upstream.read()
             while beginning.isspace():
@@ -255,7 +257,7 @@ class Exchange:
             raise _broken_off(charged=True) from error
         if is_stream:
             self._meter = meter = self._stream_meter()
-            await self.answer.start(upstream.status, headers_for_client(upstream.headers))
+            await self.answer.start(upstream.status, self.passing.for_client(upstream.headers))
             await self._relay_events(upstream, meter, beginning)
         else:
             await self._relay_document(upstream, beginning)
@@ -308,7 +310,7 @@ class Exchange:
         meter = JsonMeter()
         self._meter = meter
         charged = self.lease is not None
-        headers = headers_for_client(upstream.headers)
+        headers = self.passing.for_client(upstream.headers)
         kept = bytearray()
         chunk = beginning
         try:

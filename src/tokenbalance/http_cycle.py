@@ -85,7 +85,8 @@ class Cycle(RequestResponseCycle):
             self.chunked_encoding = value.lower() == b"chunked"
         elif name == b"connection":
             self.keep_alive = self.keep_alive and value.lower() != b"close"
-            return False
+            # Only this goes with a field that the application sends too (RFC 9110 section 7.8).
+            return value.lower() == b"upgrade"
         return True
 
     def _continue(self, message: HTTPResponseBodyEvent) -> None:

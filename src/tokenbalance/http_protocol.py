@@ -15,7 +15,7 @@ added here, each for a request that uvicorn 0.54 was seen to accept:
     version       0.9 and 2.0
     body          codings other than one `chunked`, chunked in HTTP/1.0, more than 8 KiB of chunk
                   extensions and trailers; trailers are read and dropped, never made headers
-    Upgrade       ignored, and the body is still read (uvicorn loses it)
+    Upgrade       of no effect, and the body is still read (uvicorn loses it)
 
 And for what uvicorn does with a connection: a refusal never lands in the middle of another
 answer; an answer given before the body has arrived says `connection: close`, and the rest of the
@@ -61,6 +61,8 @@ CHUNK_OVERHEAD_BYTES_USUAL = 24
 PIPELINED_REQUESTS_MAX = 16
 
 _HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[\w.~!$&'()*+,;=%-]*)(?::[0-9]{0,5})?")
+
+_USUAL_PORT = {b"http": b":80", b"https": b":443"}
 
 
 class _Phase(enum.Enum):
@@ -304,8 +306,14 @@ class HardenedProtocol(HttpToolsProtocol):
         if self.parser.get_method() == b"CONNECT":
             raise MalformedTarget("This is not a tunnel; CONNECT is not offered.")
         # RFC 9112 3.2.2: a server must take `GET http://host/path`, if it is that host.
-        absolute = re.match(rb"(?i)https?://([^/?]*)/", self.url)
-        if self.url != b"*" and not (absolute and host and absolute[1].lower() == host.lower()):
+        absolute = re.match(rb"(?i)(https?)://([^/?]*)/", self.url)
+        usual = _USUAL_PORT[absolute[1].lower()] if absolute else b""
+        is_ours = (
+            absolute
+            and host
+            and absolute[2].lower().removesuffix(usual) == host.lower().removesuffix(usual)
+        )
+        if self.url != b"*" and not is_ours:
             raise MalformedTarget("The request target names another server than the Host header.")
 
     def _check_codings(self, version: str) -> None:
@@ -378,9 +386,12 @@ class HardenedProtocol(HttpToolsProtocol):
         """Read the request again as if it had not asked to upgrade (RFC 9110 7.8 allows it).
 
         httptools skips the body of such a request; Java's and curl's clients send POST bodies
-        together with `Upgrade: h2c`.
+        together with `Upgrade: h2c`. The field itself stays, for whoever wants to say no to it.
         """
-        fields = [b"%s: %s\r\n" % field for field in self.headers if field[0] != b"upgrade"]
+        fields = [
+            b"%s: %s\r\n" % (name, _without_upgrade(value) if name == b"connection" else value)
+            for name, value in self.headers
+        ]
         start = b"%s %s HTTP/%s\r\n" % (
             self.parser.get_method(),
             self.url,
@@ -416,3 +427,9 @@ class HardenedProtocol(HttpToolsProtocol):
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None
+
+
+def _without_upgrade(connection: bytes) -> bytes:
+    """Take out of a `Connection` field what makes its request one that asks to upgrade."""
+    tokens = [token.strip() for token in connection.split(b",")]
+    return b", ".join(token for token in tokens if token.lower() != b"upgrade")

@@ -36,6 +36,8 @@ class Endpoint:
     summary: str
     charged: bool = True
     """False where the upstream charges nothing; such a request needs no hold."""
+    of_models: bool = False
+    """Its answer tells of models, and some of the upstream's are other people's."""
 
 
 @dataclass(frozen=True, slots=True)

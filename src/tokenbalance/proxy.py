@@ -1,5 +1,6 @@
 """THE request: the stages in their order, and the closing rule for every way it can end.
 
+    preflight      a browser asks what it may send                         204
     authenticate   bearer key -> caller                                    401
     match          method + raw path -> endpoint                           404 / 403
     estimate       document -> ceiling of what it may cost                 400
@@ -20,12 +21,21 @@ import logging
 import os
 import time
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
 
+from tokenbalance.beside import run_beside
+from tokenbalance.cors import CrossOrigin, is_preflight
 from tokenbalance.database.connections import UNAVAILABLE
 from tokenbalance.database.journal import JournalUnavailable
-from tokenbalance.endpoints import find_endpoint
-from tokenbalance.errors import ProxyError, ServiceUnavailable, UpstreamNotConfigured
+from tokenbalance.endpoints import find_endpoint, is_socket
+from tokenbalance.errors import (
+    ProxyError,
+    ServiceUnavailable,
+    UpstreamLoop,
+    UpstreamNotConfigured,
+    WebSocketNotSupported,
+)
 from tokenbalance.exchange import Exchange
 from tokenbalance.model import Estimate, Metering, Purpose
 from tokenbalance.observe.alarms import Alarms
@@ -37,9 +47,11 @@ from tokenbalance.reading import (
     rates_of,
     read_request,
 )
+from tokenbalance.relayed_headers import PassingHeaders
 from tokenbalance.stages import estimate as estimating
-from tokenbalance.stages.relay import edited_body, headers_for_upstream
-from tokenbalance.wire import ClientAnswer, ClientGone, ClientRequest
+from tokenbalance.stages.own_models import check_model_path, without_fine_tunes
+from tokenbalance.stages.relay import edited_body
+from tokenbalance.wire import BODY_BYTES_MAX, ClientAnswer, ClientGone, ClientRequest
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
@@ -52,9 +64,13 @@ if TYPE_CHECKING:
     from tokenbalance.stages.authenticate import Callers
     from tokenbalance.stages.hold import Admission, Admissions
     from tokenbalance.stages.settle import Settler
-    from tokenbalance.upstream import Upstream
+    from tokenbalance.upstream import Upstream, UpstreamAnswer
 
 logger = logging.getLogger(__name__)
+
+READ_INLINE_BYTES_MAX: Final = 256 * 1024
+"""Bodies up to this size are parsed on the event loop (in a few milliseconds), longer ones in a
+thread."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +91,11 @@ class Proxy:
     alarms: Alarms = field(default_factory=Alarms)
     own_headers: tuple[tuple[bytes, bytes], ...] = ()
     """Headers of every answer."""
+    passing: PassingHeaders = field(default_factory=PassingHeaders)
+    cross_origin: CrossOrigin = field(default_factory=CrossOrigin)
+    body_bytes_max: int = BODY_BYTES_MAX
+    hop: bytes = b""
+    """What the requests that we send upstream are marked with; empty: nothing."""
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request; every error of ours is rendered here."""
@@ -84,8 +105,14 @@ class Proxy:
         answer = ClientAnswer(
             send, [*self.own_headers, (b"x-tokenbalance-request-id", request_id.encode())]
         )
+        if self.cross_origin.is_open:
+            answer.add_headers(self.cross_origin.headers_for(request.headers))
         try:
-            await self._serve(request, answer, request_id)
+            if is_preflight(request.method, request.headers):
+                headers = self.cross_origin.preflight(request.headers)
+                await answer.whole(HTTPStatus.NO_CONTENT, headers, b"")
+            else:
+                await self._serve(request, answer, request_id)
         except asyncio.CancelledError:
             # Nothing was sent yet: afterwards the exchange has its own answer to this.
             if not answer.started:
@@ -118,15 +145,18 @@ class Proxy:
             )
 
     async def _serve(self, request: ClientRequest, answer: ClientAnswer, request_id: str) -> None:
+        self._refuse_own(request)
         try:
             caller = await self.callers.authenticate(request.headers)
         except UNAVAILABLE as error:
             raise _no_database(error) from error
-        path = path_below_prefix(request.raw_path)
-        endpoint = find_endpoint(request.method, path)
+        path, endpoint = _match(request)
         upstream = self._configured_upstream()
-        body = await request.read_body()
-        document, estimate = _read(endpoint, request, body)
+        body = await request.read_decoded_body(self.body_bytes_max)
+        if len(body) <= READ_INLINE_BYTES_MAX:
+            document, estimate = _read(endpoint, request, body)
+        else:
+            document, estimate = await run_beside(_read, endpoint, request, body)
 
         edits = _usage_to_be_asked_for(endpoint, document)
         exchange = Exchange(
@@ -134,6 +164,7 @@ class Proxy:
             answer=answer,
             settler=self.settler,
             streams=document.get("stream") is True,
+            passing=self.passing,
             hides_usage=bool(edits),
             count=estimating.UsageCounter(endpoint, document),
             cancels=self.cancel_on_disconnect,
@@ -152,14 +183,27 @@ class Proxy:
                 answer.add_header(b"x-tokenbalance-output-cap", admission.output_cap)
             if admission.calls_cap is not None:
                 answer.add_header(b"x-tokenbalance-tool-calls-cap", admission.calls_cap)
-        await exchange.run(
-            lambda: upstream.send(
-                request.method,
+
+        async def send() -> UpstreamAnswer:
+            got = await upstream.send(
+                endpoint.method,
                 _target(path, request.query),
-                headers_for_upstream(request.headers),
+                self.passing.for_upstream(request.headers),
                 edited_body(body, document, edits),
             )
-        )
+            return await got.edited(without_fine_tunes) if endpoint.of_models else got
+
+        await exchange.run(send)
+
+    def _refuse_own(self, request: ClientRequest) -> None:
+        """Stop a request that we have sent ourselves, before it is held for a second time."""
+        if self.hop and request.came_through(self.hop):
+            logger.error("this server is its own upstream: OPENAI_BASE_URL leads back to it")
+            msg = (
+                "This server has become its own upstream; nothing was charged. The operator has to"
+                " set OPENAI_BASE_URL to another one."
+            )
+            raise UpstreamLoop(msg)
 
     def _begin(self, caller: Caller, purpose: Purpose) -> Lease:
         try:
@@ -215,6 +259,18 @@ def _no_database(error: Exception) -> ServiceUnavailable:
     """Fail closed: without the database nothing is dispatched."""
     logger.warning("the database is unavailable: %s", type(error).__name__)
     return ServiceUnavailable()
+
+
+def _match(request: ClientRequest) -> tuple[bytes, Endpoint]:
+    """Find what is asked for, and the raw path by which the upstream knows it."""
+    path = path_below_prefix(request.raw_path)
+    if request.method == "GET" and request.asks_for_websocket and is_socket(path):
+        msg = "WebSockets are not served here; send the request as a POST, and stream its answer."
+        raise WebSocketNotSupported(msg)
+    endpoint = find_endpoint(request.method, path, request.query)
+    if endpoint.of_models:
+        check_model_path(path)
+    return path, endpoint
 
 
 def _read(endpoint: Endpoint, request: ClientRequest, body: bytes) -> tuple[Document, Estimate]:

@@ -77,7 +77,8 @@ async def quote(management: Management, caller: Caller, path: str, body: bytes |
         InvalidRequest, ModelNotFound, ServiceTierNotAllowed: as the proxy says of that body.
 
     """
-    endpoint = find_endpoint("POST", path_below_prefix(path.encode("ascii", "replace")))
+    raw_path, _, query = path.encode("ascii", "replace").partition(b"?")
+    endpoint = find_endpoint("POST", path_below_prefix(raw_path), query)
     document, bound = read_request(endpoint, _as_bytes(body))
     book = Book(management.pool)
     if not endpoint.charged:

@@ -7,7 +7,7 @@ Values come from the environment, then from `.env` in the working directory. Sec
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 import platformdirs
@@ -20,9 +20,11 @@ from pydantic import (
     field_validator,
     model_validator,
 )
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+from tokenbalance.cors import origins_of
 from tokenbalance.ledger.rate_card import RateCard, RateCardError, load_rate_card
+from tokenbalance.relayed_headers import answer_names, request_names
 
 
 class SettingsError(Exception):
@@ -51,6 +53,21 @@ class Settings(BaseSettings):
         default=None, validation_alias="TOKENBALANCE_UPSTREAM_PROXY"
     )
     """`http://` or `https://`, with or without credentials: the way out to the upstream."""
+
+    request_headers: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), validation_alias="TOKENBALANCE_REQUEST_HEADERS"
+    )
+    """Headers of clients that go upstream beside the usual ones; a `*` ends a beginning."""
+    answer_headers: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), validation_alias="TOKENBALANCE_ANSWER_HEADERS"
+    )
+    """Headers of the upstream that reach clients beside the usual ones, likewise."""
+    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), validation_alias="TOKENBALANCE_CORS_ORIGINS"
+    )
+    """Origins of web pages that may call `/v1` from a browser, or `*`."""
+    body_max_mb: int = Field(default=64, ge=1, le=2048, validation_alias="TOKENBALANCE_BODY_MAX_MB")
+    """Most mebibytes of a JSON body, before and after it was decompressed."""
 
     database_url: SecretStr | None = None
     """`postgresql://...`; without it the embedded Postgres in `data_dir` is used."""
@@ -116,6 +133,21 @@ class Settings(BaseSettings):
             msg = "must not carry credentials, a query or a fragment"
             raise ValueError(msg)
         return value.rstrip("/")
+
+    @field_validator("request_headers", mode="before")
+    @classmethod
+    def _request_headers_may_pass(cls, value: object) -> object:
+        return request_names(value) if isinstance(value, str) else value
+
+    @field_validator("answer_headers", mode="before")
+    @classmethod
+    def _answer_headers_may_pass(cls, value: object) -> object:
+        return answer_names(value) if isinstance(value, str) else value
+
+    @field_validator("cors_origins", mode="before")
+    @classmethod
+    def _origins_are_origins(cls, value: object) -> object:
+        return origins_of(value) if isinstance(value, str) else value
 
     @field_validator("upstream_proxy")
     @classmethod

@@ -11,7 +11,10 @@ from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, cast
 
+from tokenbalance.beside import run_beside
+from tokenbalance.codings import TAKEN, BadCodingError, TooLongError, codings_of, decode
 from tokenbalance.errors import (
+    InvalidEncoding,
     InvalidRequest,
     ProxyError,
     RequestTimeout,
@@ -20,6 +23,7 @@ from tokenbalance.errors import (
     headers_of,
     render,
 )
+from tokenbalance.relayed_headers import HOP_HEADER
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Callable
@@ -28,7 +32,11 @@ if TYPE_CHECKING:
 
 Headers = list[tuple[bytes, bytes]]
 
-BODY_BYTES_MAX: Final = 32 * 1024 * 1024
+BODY_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Of a JSON body, where nobody has set another."""
+INLINE_DECODED_BYTES_MAX: Final = 128 * 1024
+"""Compressed bodies up to this size are decoded on the event loop (in half a millisecond), longer
+ones in a thread."""
 _WITHOUT_BODY: Final = frozenset({204, 304})
 SHOWN_PATH_CHARS: Final = 200
 BODY_SILENCE_MAX_S: Final = 20.0
@@ -48,6 +56,7 @@ class ClientRequest:
         """As the client spelled it, without the query."""
         self.query = cast("bytes", scope["query_string"])
         self.headers = list(cast("Headers", scope["headers"]))
+        self._fields = dict(self.headers)
         self._receive = receive
 
     @property
@@ -103,11 +112,60 @@ class ClientRequest:
                 wait_on()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    def require_json(self) -> None:
-        """Refuse a body that is not plain JSON; none declared counts as JSON.
+    async def read_decoded_body(self, bytes_max: int) -> bytes:
+        """Read the whole body, with its content codings undone.
+
+        Args:
+            bytes_max: its most bytes, as it comes and as it is then.
+
+        Raises:
+            UnsupportedMediaType: it is coded in a way that is not undone here.
+            InvalidEncoding: it is not coded as it says.
+            RequestTooLarge, RequestTimeout, ClientGone: as `read_body`.
+
+        """
+        codings = self._codings()
+        body = await self.read_body(bytes_max)
+        if not codings or not body:
+            return body
+        try:
+            return await _decoded(body, codings, bytes_max)
+        except TooLongError:
+            raise _too_large(bytes_max) from None
+        except BadCodingError:
+            msg = "The request body is not what its Content-Encoding says, or it ends too early."
+            raise InvalidEncoding(msg) from None
+
+    def _codings(self) -> tuple[bytes, ...]:
+        if b"content-encoding" not in self._fields:
+            return ()
+        codings = codings_of(value for name, value in self.headers if name == b"content-encoding")
+        if codings is None:
+            msg = (
+                f"A request body may be plain, or have a Content-Encoding of {TAKEN}, at most two"
+                " of them in a row."
+            )
+            raise UnsupportedMediaType(msg)
+        return codings
+
+    def require_plain_json(self) -> None:
+        """Refuse a body that is not JSON, or is compressed; none declared counts as plain JSON.
 
         Raises:
             UnsupportedMediaType: it is declared to be something else, or compressed.
+            InvalidRequest: it is declared twice.
+
+        """
+        self.require_json()
+        if self._codings():
+            msg = "A compressed request body is not accepted; send it without Content-Encoding."
+            raise UnsupportedMediaType(msg)
+
+    def require_json(self) -> None:
+        """Refuse a body that is not JSON; none declared counts as JSON.
+
+        Raises:
+            UnsupportedMediaType: it is declared to be something else.
             InvalidRequest: it is declared twice.
 
         """
@@ -115,13 +173,21 @@ class ClientRequest:
         if len(types) > 1:
             msg = "More than one Content-Type header was sent; exactly one is accepted."
             raise InvalidRequest(msg)
-        encoding = self._header(b"content-encoding")
-        if encoding is not None and encoding.lower() != b"identity":
-            msg = "A compressed request body is not accepted; send it without Content-Encoding."
-            raise UnsupportedMediaType(msg)
         if types and not _is_utf8_json(types[0]):
             msg = "The request body must be JSON in UTF-8 (Content-Type: application/json)."
             raise UnsupportedMediaType(msg)
+
+    @property
+    def asks_for_websocket(self) -> bool:
+        """Whether this is the handshake of a WebSocket."""
+        upgrade = self._header(b"upgrade")
+        return upgrade is not None and b"websocket" in upgrade.lower()
+
+    def came_through(self, hop: bytes) -> bool:
+        """Tell whether this installation has sent the request upstream before."""
+        return HOP_HEADER in self._fields and any(
+            name == HOP_HEADER and hop in value for name, value in self.headers
+        )
 
     async def wait_for_disconnect(self) -> None:
         """Return when the client has gone; to be called after the body was read."""
@@ -159,7 +225,7 @@ class ClientRequest:
                 await watching
 
     def _header(self, name: bytes) -> bytes | None:
-        return next((value for known, value in self.headers if known == name), None)
+        return self._fields.get(name)
 
 
 class ClientAnswer:
@@ -179,6 +245,10 @@ class ClientAnswer:
     def add_header(self, name: bytes, value: bytes | int) -> None:
         """Add a header of ours, before the head is sent."""
         self._own_headers.append((name, value if isinstance(value, bytes) else b"%d" % value))
+
+    def add_headers(self, headers: Headers) -> None:
+        """Add headers of ours, before the head is sent."""
+        self._own_headers += headers
 
     async def start(self, status: int, headers: Headers) -> None:
         """Send the head, at once."""
@@ -223,6 +293,14 @@ def _too_slow() -> RequestTimeout:
 
 def _too_large(bytes_max: int) -> RequestTooLarge:
     return RequestTooLarge(f"The request body is larger than {bytes_max} bytes.")
+
+
+async def _decoded(body: bytes, codings: tuple[bytes, ...], bytes_max: int) -> bytes:
+    if len(body) <= INLINE_DECODED_BYTES_MAX:
+        # Few bytes may stand for many; how many is found out no sooner.
+        with suppress(TooLongError):
+            return decode(body, codings, min(bytes_max, INLINE_DECODED_BYTES_MAX))
+    return await run_beside(decode, body, codings, bytes_max)
 
 
 @lru_cache(maxsize=64)

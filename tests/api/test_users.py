@@ -130,7 +130,7 @@ async def test_a_method_that_a_path_has_not_is_405_and_names_those_it_has(
 ) -> None:
     for path in ("/api/user/me", "/api/user/me/"):
         answer = await http.post(path, json={})
-        assert (answer.status_code, answer.headers["allow"]) == (405, "GET, PATCH")
+        assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, PATCH")
         assert answer.json()["error"]["code"] == "method_not_allowed"
 
 

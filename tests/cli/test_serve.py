@@ -6,8 +6,10 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import httpx2
+import pytest
 
 from tests.cli.conftest import COMMAND, TIMEOUT_S, Cli
+from tokenbalance.own_address import is_own_address
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -77,3 +79,39 @@ def test_commands_use_the_embedded_database_of_a_running_serve(tmp_path: Path) -
         "OPENAI_API_KEY",
     ):
         assert command in lines
+
+
+@pytest.mark.parametrize(
+    ("host", "upstream"),
+    [
+        ("127.0.0.1", "http://127.0.0.1:18999/v1"),
+        ("127.0.0.1", "http://LOCALHOST:18999/v1"),
+        ("127.0.0.1", "http://0.0.0.0:18999"),
+        ("0.0.0.0", "http://127.0.0.2:18999/v1"),  # noqa: S104 - what containers listen on
+    ],
+)
+def test_a_server_that_would_be_its_own_upstream_does_not_start(
+    cli: Cli, host: str, upstream: str
+) -> None:
+    cli.settings["OPENAI_BASE_URL"] = upstream
+    line = cli.refused("serve", "--port", "18999", "--host", host)
+    assert "OPENAI_BASE_URL" in line
+
+
+@pytest.mark.parametrize(
+    ("host", "name", "is_own"),
+    [
+        ("127.0.0.1", "127.0.0.1", True),
+        ("127.0.0.1", "127.0.0.2", False),
+        ("localhost", "127.0.0.1", True),
+        ("0.0.0.0", "127.0.0.2", True),  # noqa: S104 - as above
+        ("0.0.0.0", "192.0.2.1", False),  # noqa: S104 - as above
+        ("127.0.0.1", "192.0.2.1", False),
+        ("127.0.0.1", "nobody.invalid", False),
+        ("127.0.0.1", "", False),
+    ],
+)
+def test_an_address_is_our_own_where_connections_to_it_arrive_here(
+    host: str, name: str, is_own: bool
+) -> None:
+    assert is_own_address(name, host) is is_own

@@ -6,6 +6,7 @@ import re
 from typing import TYPE_CHECKING
 from urllib.parse import urlencode
 
+import pytest
 from starlette.routing import Route
 
 from tokenbalance.panel.mount import ROUTES
@@ -106,6 +107,37 @@ async def test_a_form_is_taken_from_this_site(people: People, product: str) -> N
             headers={"origin": product, "sec-fetch-site": "same-origin"},
         )
         assert answer.status_code == 303
+
+
+@pytest.mark.parametrize(
+    ("host", "origin", "status"),
+    [
+        ("gw.example", "https://gw.example", 303),
+        ("gw.example:443", "https://gw.example", 303),
+        ("GW.example:443", "https://gw.example:443", 303),
+        ("gw.example", "http://gw.example", 303),
+        ("gw.example:80", "http://gw.example", 303),
+        # A reverse proxy that listens on 80, behind one that ends TLS.
+        ("gw.example:80", "https://gw.example", 303),
+        ("gw.example:8443", "https://gw.example:8443", 303),
+        ("[::1]:80", "http://[::1]", 303),
+        ("gw.example:8443", "https://gw.example", 403),
+        ("gw.example", "https://gw.example:8443", 403),
+        ("gw.example:443", "https://gw.example.evil", 403),
+        ("gw.example:443", "https://evil.example", 403),
+        ("gw.example:80", "http://gw.example:443", 403),
+    ],
+)
+async def test_an_origin_is_ours_when_its_host_and_port_are_however_they_are_spelled(
+    people: People, host: str, origin: str, status: int
+) -> None:
+    async with people.signed_in(await people.create()) as pages:
+        answer = await pages.post(
+            "/account/profile/name",
+            data={"form-token": pages.token, "name": "Ada"},
+            headers={"host": host, "origin": origin, "sec-fetch-site": "same-origin"},
+        )
+    assert answer.status_code == status
 
 
 async def test_a_stranger_signs_in_with_the_token_of_their_own_cookie_only(people: People) -> None:

@@ -6,15 +6,14 @@ import logging
 from typing import TYPE_CHECKING
 
 import httpx2
+import pytest
 
-from tests.support.books import create_holder
+from tests.support.books import create_holder, hold_states
 from tests.support.chat import CHAT
 from tests.support.product import UPSTREAM_KEY, serving
-from tests.support.upstream import Answer, ScriptedUpstream
+from tests.support.upstream import Answer, Framing, ScriptedUpstream
 
 if TYPE_CHECKING:
-    import pytest
-
     from tokenbalance.database.connections import Pool
 
 
@@ -31,6 +30,13 @@ async def test_the_upstream_sees_the_operators_key_and_not_the_clients_secrets(
         "X-Api-Key": holder.secret,
         "Idempotency-Key": "shared-by-accident",
         "X-Forwarded-For": "10.0.0.1",
+        "X-Portkey-Config": "{}",
+        "X-Api-Base": "http://evil.example",
+        "Helicone-Auth": "1",
+        "Cf-Aig-Authorization": "1",
+        "X-Stainless-Odd_Name": "1",
+        "Accept-Language": "de",
+        "Content-Language": "de",
         "Proxy-Authorization": "Basic Zm9vOmJhcg==",
         "Connection": "keep-alive, X-Hop",
         "X-Hop": "1",
@@ -58,11 +64,15 @@ async def test_end_to_end_headers_reach_the_upstream_once(
         "X-Client-Request-Id": "mine",
         "User-Agent": "tests/1.0",
         "Accept": "application/json",
+        "Traceparent": "00-1-1-01",
+        "Session-Id": "1",
+        "Originator": "codex_exec",
+        "X-Codex-Turn-Metadata": "{}",
     }
     await http.post("/v1/chat/completions?api-version=2&x=%20y", json=CHAT, headers=headers)
     (request,) = upstream.requests
     assert request.target == b"/v1/chat/completions?api-version=2&x=%20y"
-    for name in ("OpenAI-Beta", "X-Stainless-Lang", "X-Client-Request-Id", "User-Agent", "Accept"):
+    for name in set(headers) - {"Authorization"}:
         values = [v for k, v in request.headers if k.lower() == name.lower().encode()]
         assert values == [headers[name].encode()]
     assert request.header("content-type") == "application/json"
@@ -93,7 +103,12 @@ async def test_the_client_sees_the_answers_headers_and_nothing_of_the_operator(
         "x-request-id": "req_1",
         "openai-processing-ms": "12",
         "openai-version": "2020-10-01",
-        "x-custom": "kept",
+        "openai-model": "gpt-4o-mini-2024-07-18",
+        "x-oai-request-id": "req_2",
+        "x-should-retry": "false",
+        "retry-after-ms": "20",
+        "cache-control": "no-cache",
+        "x-codex-turn-state": "opaque",
     }
     kept_back = {
         "set-cookie": "cf=1",
@@ -101,6 +116,13 @@ async def test_the_client_sees_the_answers_headers_and_nothing_of_the_operator(
         "openai-project": "proj-secret",
         "x-ratelimit-remaining-tokens": "7",
         "x-ratelimit-limit-requests": "9",
+        "x-codex-primary-used-percent": "42",
+        "x-litellm-response-cost": "0.01",
+        "x-served-by": "10.0.0.7",
+        "location": "http://10.0.0.7/",
+        "via": "1.1 gateway.internal",
+        "cf-ray": "1",
+        "x-custom": "1",
         "alt-svc": "h3",
         "strict-transport-security": "max-age=1",
         "server": "cloudflare",
@@ -119,6 +141,52 @@ async def test_the_client_sees_the_answers_headers_and_nothing_of_the_operator(
     for name in set(kept_back) - {"x-tokenbalance-charge"}:
         assert name not in answer.headers
     assert answer.headers.get_list("content-length") == [str(len(answer.content))]
+
+
+async def test_the_operator_may_let_more_headers_pass(
+    dsn: str, pool: Pool, upstream: ScriptedUpstream
+) -> None:
+    holder = await create_holder(pool, 1000)
+    upstream.script(Answer(headers=[("x-acme-trace", "2"), ("x-served-by", "here")]))
+    settings = {"request_headers": "X-Acme-*, x-title", "answer_headers": "x-acme-trace"}
+    async with (
+        serving(dsn, upstream.base_url, **settings) as url,
+        httpx2.AsyncClient(base_url=url) as http,
+    ):
+        answer = await http.post(
+            "/v1/chat/completions",
+            json=CHAT,
+            headers={**holder.headers, "x-acme-team": "a", "x-title": "b", "x-acme_team": "c"},
+        )
+    (request,) = upstream.requests
+    assert (request.header("x-acme-team"), request.header("x-title")) == ("a", "b")
+    assert request.header("x-acme_team") is None
+    assert answer.headers["x-acme-trace"] == "2"
+    assert "x-served-by" not in answer.headers
+
+
+@pytest.mark.parametrize("status", [301, 302, 304, 307, 308])
+async def test_a_redirect_is_neither_followed_nor_passed_on(
+    pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream, status: int
+) -> None:
+    holder = await create_holder(pool, 1000)
+    framing = Framing.NONE if status == 304 else None
+    upstream.script(
+        Answer(
+            status=status,
+            headers=[("location", "http://10.0.0.7/v1/chat/completions")],
+            body=b"" if status == 304 else b"moved to http://10.0.0.7/",
+            framing=framing,
+        )
+    )
+    answer = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
+    assert answer.status_code == 502
+    assert answer.json()["error"]["code"] == "upstream_unavailable"
+    assert answer.headers["x-should-retry"] == "false"
+    assert "location" not in answer.headers
+    assert "10.0.0.7" not in answer.text
+    assert len(upstream.requests) == 1
+    assert await hold_states(pool, holder) == ["voided"]
 
 
 async def test_no_secret_reaches_the_logs(

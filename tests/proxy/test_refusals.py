@@ -126,15 +126,15 @@ async def test_the_last_use_of_a_key_is_recorded(
         ("GET", "/v1/nothing", 404, "unknown_url"),
         ("GET", "/v1/", 404, "unknown_url"),
         ("POST", "/v1/models", 404, "unknown_url"),
-        ("DELETE", "/v1/models/gpt-4o", 404, "unknown_url"),
+        ("DELETE", "/v1/models/gpt-4o", 403, "endpoint_not_allowed"),
         ("POST", "/v1/chat/completions/", 404, "unknown_url"),
         ("POST", "/v1//chat/completions", 404, "unknown_url"),
         ("POST", "//v1/chat/completions", 404, "unknown_url"),
         ("POST", "/v1/chat%2Fcompletions", 404, "unknown_url"),
         ("POST", "/V1/chat/completions", 404, "unknown_url"),
         ("GET", "/v1/models/..%2Ffiles", 404, "unknown_url"),
-        ("GET", "/v1/organization/admin_api_keys", 404, "unknown_url"),
-        ("GET", "/v1/responses/resp_123", 404, "unknown_url"),
+        ("GET", "/v1/organization/admin_api_keys", 403, "endpoint_not_allowed"),
+        ("GET", "/v1/responses/resp_123", 403, "endpoint_not_allowed"),
         ("GET", "/v1/chat/completions", 403, "endpoint_not_allowed"),
         ("GET", "/v1/chat/completions/chatcmpl-1/messages", 403, "endpoint_not_allowed"),
         ("POST", "/v1/fine_tuning/jobs", 403, "endpoint_not_allowed"),
@@ -154,6 +154,13 @@ async def test_what_is_not_served_is_refused_by_rule(
     request.url = http.base_url.copy_with(raw_path=path.encode())
     check(await http.send(request), status, code)
     assert upstream.requests == []
+
+
+async def test_two_keys_are_none(http: httpx2.AsyncClient, holder: Holder) -> None:
+    twice = [("authorization", f"Bearer {holder.secret}")] * 2
+    answer = await http.get("/v1/models", headers=twice)
+    check(answer, 401, "invalid_api_key")
+    assert "More than one" in answer.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
@@ -237,11 +244,11 @@ async def test_what_needs_state_of_other_requests_is_refused(
     [
         ({"content-type": "text/plain"}, 415, "unsupported_media_type"),
         ({"content-type": "application/json; charset=utf-16"}, 415, "unsupported_media_type"),
-        ({"content-encoding": "gzip"}, 415, "unsupported_media_type"),
+        ({"content-encoding": "compress"}, 415, "unsupported_media_type"),
         ({"content-type": "application/json; charset=UTF-8"}, 200, None),
     ],
 )
-async def test_a_body_must_be_plain_json(
+async def test_a_body_must_be_json(
     http: httpx2.AsyncClient, holder: Holder, headers: dict[str, str], status: int, code: str | None
 ) -> None:
     answer = await http.post(
@@ -252,19 +259,6 @@ async def test_a_body_must_be_plain_json(
     assert answer.status_code == status
     if code:
         assert answer.json()["error"]["code"] == code
-
-
-async def test_a_body_over_the_limit_is_a_413(
-    http: httpx2.AsyncClient, holder: Holder, upstream: ScriptedUpstream
-) -> None:
-    body = b'{"model":"gpt-4o","messages":[{"role":"user","content":"' + b"a" * 33_554_432 + b'"}]}'
-    headers = {**holder.headers, "content-type": "application/json"}
-    check(
-        await http.post("/v1/chat/completions", content=body, headers=headers),
-        413,
-        "request_too_large",
-    )
-    assert upstream.requests == []
 
 
 async def test_an_unknown_model_name_that_cannot_exist_is_a_404(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from tests.support.recordings import Recording, needs_recordings, recordings
+from tests.support.recordings import Recording, how_many, recordings
 from tokenbalance.doubt import has_several_answers, is_doubtful, reckoned
 from tokenbalance.endpoints import find_endpoint
 from tokenbalance.errors import ProxyError
@@ -131,7 +131,6 @@ def answered(recording: Recording) -> JsonMeter | StreamMeter:
     return meter
 
 
-@needs_recordings
 def test_no_recorded_report_is_changed() -> None:
     doubted = 0
     for recording in recordings(status=200):
@@ -149,4 +148,4 @@ def test_no_recorded_report_is_changed() -> None:
             continue
         assert usage == meter.usage, recording
         doubted += is_doubtful(meter.usage, count.endpoint, document)
-    assert doubted >= 7
+    assert doubted >= how_many(0, 7)

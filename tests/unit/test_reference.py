@@ -11,14 +11,14 @@ from fastapi import FastAPI
 
 from tokenbalance.api.endpoint_examples import EXAMPLES
 from tokenbalance.api.reference import describe_endpoints, operation_id
-from tokenbalance.endpoints import ENDPOINTS, find_endpoint
+from tokenbalance.endpoints import DESCRIBED, find_endpoint
 from tokenbalance.model import Metering
 from tokenbalance.stages.estimate import bound
 
 if TYPE_CHECKING:
     from tokenbalance.model import Endpoint
 
-EVERY = pytest.mark.parametrize("endpoint", ENDPOINTS, ids=operation_id)
+EVERY = pytest.mark.parametrize("endpoint", DESCRIBED, ids=operation_id)
 
 
 @pytest.fixture(scope="module")

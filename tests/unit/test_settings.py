@@ -64,6 +64,60 @@ def test_a_proxy_that_is_none_is_refused_by_its_name_and_never_shown(
     assert "hidden" not in str(refusal.value)
 
 
+@pytest.mark.parametrize(
+    ("variable", "values"),
+    [
+        (
+            "TOKENBALANCE_REQUEST_HEADERS",
+            [
+                *("Authorization", "x-api-key", "cookie", "idempotency-key", "openai-project"),
+                *("connection", "te", "host", "content-length", "transfer-encoding"),
+                *("accept-encoding", "content-encoding", "proxy-authorization", "x-tokenbalance-x"),
+                *("x-method-override", "*", "x-*", "auth*", "open*", "proxy-a*", "x-tokenb*"),
+                *("x_name", "a b", "x-name:", "x-*-y", "fine, cookie"),
+            ],
+        ),
+        (
+            "TOKENBALANCE_ANSWER_HEADERS",
+            ["set-cookie", "content-length", "Connection", "server", "date", "*", "s*", "x-t*"],
+        ),
+        (
+            "TOKENBALANCE_CORS_ORIGINS",
+            [
+                "app.example",
+                "https://",
+                "https://a.example/path",
+                "https://u@a.example",
+                "http://a:x",
+            ],
+        ),
+        ("TOKENBALANCE_BODY_MAX_MB", ["0", "2049", "1.5", "much"]),
+    ],
+)
+def test_what_may_not_pass_is_refused_by_the_name_of_its_setting(
+    variable: str, values: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for value in values:
+        monkeypatch.setenv(variable, value)
+        with pytest.raises(SettingsError, match=f"^{variable}: ") as refusal:
+            load_settings()
+        assert "\n" not in str(refusal.value)
+
+
+def test_names_of_headers_and_origins_are_read_in_their_normal_form(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TOKENBALANCE_REQUEST_HEADERS", "X-Title, x-acme-*,")
+    monkeypatch.setenv("TOKENBALANCE_ANSWER_HEADERS", "Server-Timing")
+    monkeypatch.setenv("TOKENBALANCE_CORS_ORIGINS", "HTTPS://App.Example:443/, http://[::1]:80, *")
+    settings = load_settings()
+    assert settings.request_headers == ("x-title", "x-acme-*")
+    assert settings.answer_headers == ("server-timing",)
+    assert settings.cors_origins == ("https://app.example", "http://[::1]", "*")
+
+
 @pytest.mark.parametrize("value", ["http://proxy:3128", "https://user:hidden@[::1]:443/"])
 def test_a_proxy_may_have_credentials_and_they_are_not_shown(
     value: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path

@@ -12,6 +12,7 @@ from starlette.responses import JSONResponse
 from starlette.routing import Match, Route
 
 from tokenbalance.api.refusals import refusal_at
+from tokenbalance.endpoints import meant_path
 from tokenbalance.errors import InvalidRequest, ProxyError, UnknownUrl, error_document, headers_of
 
 if TYPE_CHECKING:
@@ -44,7 +45,9 @@ def _on_proxy_error(_request: Request, error: Exception) -> JSONResponse:
 def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, HTTPException)  # noqa: S101 - registered for nothing else
     if error.status_code == HTTPStatus.NOT_FOUND:
-        msg = f"Invalid URL: {request.method} on this path is not served here."
+        meant = meant_path(cast("bytes", request.scope.get("raw_path", b"")))
+        hint = "" if meant is None else f" Did you mean {meant}? A base URL ends in /v1."
+        msg = f"Invalid URL: {request.method} on this path is not served here.{hint}"
         return _response(UnknownUrl(msg))
     document = error_document(InvalidRequest(str(error.detail)))
     document["error"]["code"] = _CODES.get(error.status_code, "invalid_request")
@@ -59,12 +62,13 @@ def _methods_of(request: Request) -> set[str]:
     """All methods of a path; each of its routes knows only its own."""
     app = cast("FastAPI", request.app)
     routes = [context.original_route for context in iter_route_contexts(app.routes)]
-    return {
+    methods = {
         method
         for route in routes
         if isinstance(route, Route) and route.matches(request.scope)[0] is not Match.NONE
         for method in route.methods or ()
     }
+    return methods | {"HEAD"} if "GET" in methods else methods
 
 
 def _on_invalid_request(_request: Request, error: Exception) -> JSONResponse:

@@ -18,7 +18,7 @@ from tokenbalance.api.endpoint_answers import (
     shared_answers,
 )
 from tokenbalance.api.endpoint_examples import EXAMPLES
-from tokenbalance.endpoints import ENDPOINTS
+from tokenbalance.endpoints import DESCRIBED
 from tokenbalance.endpoints.table import METERED_BY
 from tokenbalance.model import Document, Endpoint, Json, Metering
 
@@ -44,14 +44,14 @@ _EXAMPLE_PARAMETERS: Final = {"model": "gpt-4o-mini"}
 
 
 def describe_endpoints(app: FastAPI) -> None:
-    """Add every row of the endpoint table to the application's OpenAPI document."""
+    """Add the rows of the endpoint table to the application's OpenAPI document."""
     document_of_routes = app.openapi
 
     def openapi() -> Document:
         if app.openapi_schema is None:
             document = cast("Document", document_of_routes())
             _add_shared(document)
-            for endpoint in ENDPOINTS:
+            for endpoint in DESCRIBED:
                 path = _member(_member(document, "paths"), f"/v1{endpoint.path}")
                 path[endpoint.method.lower()] = _operation(endpoint)
             describe_routes(app, document)

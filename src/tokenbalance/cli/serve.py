@@ -13,13 +13,15 @@ from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Annotated
+from urllib.parse import urlsplit
 
 import typer
 
 from tokenbalance.cli.database import migrate_to_head, open_database, require_schema
 from tokenbalance.cli.migrate import migration_dsn
 from tokenbalance.cli.output import print_aside
-from tokenbalance.settings import Settings, load_settings
+from tokenbalance.own_address import is_own_address
+from tokenbalance.settings import Settings, SettingsError, load_settings
 
 
 def serve(
@@ -41,6 +43,8 @@ def serve(
     """Serve the proxy, on DATABASE_URL or on an embedded Postgres."""
     given = {"host": host, "port": port, "web_concurrency": workers}
     settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+    if not sandbox:
+        _refuse_own_address(settings)
     with open_database(settings, exclusive=True) as dsn:
         if settings.database_url is not None:
             _prepare(settings, dsn, migrate=not no_migrate)
@@ -48,6 +52,20 @@ def serve(
         with _upstream(sandbox=sandbox):
             exit_code = _run(settings, sandbox=sandbox)
     raise typer.Exit(exit_code)
+
+
+def _refuse_own_address(settings: Settings) -> None:
+    """Start no server that is its own upstream, where that can be seen.
+
+    Raises:
+        SettingsError: requests would come back.
+
+    """
+    parts = urlsplit(settings.openai_base_url)
+    port = parts.port or (443 if parts.scheme == "https" else 80)
+    if port == settings.port and is_own_address(parts.hostname or "", settings.host):
+        msg = f"OPENAI_BASE_URL: is this server's own address (port {port}), not an upstream's"
+        raise SettingsError(msg)
 
 
 def _prepare(settings: Settings, dsn: str, *, migrate: bool) -> None:

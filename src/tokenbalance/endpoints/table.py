@@ -21,10 +21,21 @@ ENDPOINTS: Final = (
         "Input tokens of a model response",
         charged=False,
     ),
+    # OpenAI's operations of their own, told apart from those above by the query alone.
+    Endpoint("POST", "/responses?beta=true", Metering.RESPONSES, "Model response (beta)"),
+    Endpoint(
+        "POST",
+        "/responses/input_tokens?beta=true",
+        Metering.RESPONSES,
+        "Input tokens of a model response (beta)",
+        charged=False,
+    ),
     Endpoint("POST", "/moderations", Metering.FREE, "Moderation", charged=False),
-    Endpoint("GET", "/models", Metering.FREE, "Models", charged=False),
-    Endpoint("GET", "/models/{model}", Metering.FREE, "One model", charged=False),
+    Endpoint("GET", "/models", Metering.FREE, "Models", charged=False, of_models=True),
+    Endpoint("GET", "/models/{model}", Metering.FREE, "One model", charged=False, of_models=True),
 )
+DESCRIBED: Final = tuple(endpoint for endpoint in ENDPOINTS if "?" not in endpoint.path)
+"""What documents list: of twins one, since OpenAPI knows a path by what stands before its query."""
 
 _CHARGE: Final = "the charge is `usage.total_tokens`, or what the rate card makes of the usage"
 METERED_BY: Final = {
@@ -37,15 +48,3 @@ METERED_BY: Final = {
     Metering.EMBEDDINGS: f"the hold covers the counted input; {_CHARGE}",
     Metering.FREE: "free: nothing is held or charged",
 }
-
-# OpenAI has these, and they act on what everybody behind the shared key owns together: stored
-# completions, fine-tunes, evaluations, uploads. They have no owner here, so nobody may use them.
-NOT_ALLOWED: Final = (
-    "/chat/completions",
-    "/chat/completions/{completion}",
-    "/evals",
-    "/fine_tuning",
-    "/skills",
-    "/uploads",
-    "/webhooks",
-)

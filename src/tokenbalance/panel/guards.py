@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from starlette.requests import Request
 
 TOKEN_FIELD: Final = "form-token"  # noqa: S105 - a field's name
+_USUAL_PORTS: Final = {"http": 80, "https": 443}
 _PURPOSE: Final = b"tokenbalance: token of a form"
 
 
@@ -56,15 +57,24 @@ def check_origin(request: Request) -> None:
     """
     site = request.headers.get("sec-fetch-site", "same-origin")
     origin = request.headers.get("origin")
-    if site not in {"same-origin", "none"} or (
-        origin is not None and not _is_ours(request, origin)
-    ):
+    if site not in {"same-origin", "none"} or (origin is not None and not is_ours(request, origin)):
         msg = "This form was sent from another site. Nothing was changed."
         raise ForeignForm(msg)
 
 
-def _is_ours(request: Request, origin: str) -> bool:
+def is_ours(request: Request, url: str) -> bool:
+    """Tell whether an origin, or any URL, is of the host that was asked.
+
+    Browsers leave a usual port out, reverse proxies may write it. Schemes are not compared.
+    """
     try:
-        return urlsplit(origin).netloc.lower() == request.headers.get("host", "").lower() != ""
+        theirs = urlsplit(url)
+        host = urlsplit(f"//{request.headers.get('host', '')}")
+        ports = (theirs.port, host.port)
     except ValueError:
         return False
+    usual = _USUAL_PORTS.get(theirs.scheme)
+    is_same_port = ports[0] == ports[1] or (
+        ports[0] in {None, usual} and ports[1] in {None, *_USUAL_PORTS.values()}
+    )
+    return theirs.hostname == host.hostname is not None and is_same_port

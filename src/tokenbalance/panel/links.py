@@ -11,6 +11,7 @@ from urllib.parse import urlencode, urlsplit
 from starlette.routing import Match, Route
 
 from tokenbalance.access import sees_everything
+from tokenbalance.panel.guards import is_ours
 
 if TYPE_CHECKING:
     from starlette.applications import Starlette
@@ -69,12 +70,10 @@ def _page_of_form(request: Request) -> str | None:
 
 
 def _referring_path(request: Request) -> str | None:
-    try:
-        parts = urlsplit(request.headers.get("referer", ""))
-    except ValueError:
+    referer = request.headers.get("referer", "")
+    if not is_ours(request, referer):
         return None
-    if parts.netloc != request.url.netloc:
-        return None
+    parts = urlsplit(referer)
     return path_here(f"{parts.path}?{parts.query}" if parts.query else parts.path)
 
 
@@ -90,4 +89,5 @@ def _is_page(request: Request, path: str) -> bool:
 
 def base_url(request: Request) -> str:
     """This server's address without a path, as whoever looks at the page has typed it."""
-    return f"{request.url.scheme}://{request.url.netloc}"
+    scheme, netloc = request.url.scheme, request.url.netloc
+    return f"{scheme}://{netloc.removesuffix(':443' if scheme == 'https' else ':80')}"

@@ -7,18 +7,25 @@ through a proxy. Nothing above it knows which. It must never retry, redirect or 
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
 
+from tokenbalance.codings import codings_of
+from tokenbalance.relayed_headers import HOP_HEADER
 from tokenbalance.upstream.connections import Connections
-from tokenbalance.upstream.decoding import DECODABLE, DecodedBody
+from tokenbalance.upstream.decoding import DecodedBody
 from tokenbalance.upstream.egress import ProxiedClient
+from tokenbalance.upstream.faults import UpstreamBroke, redirected
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Awaitable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from tokenbalance.upstream.client import Answer, Client, Headers
+
+EDITED_BYTES_MAX: Final = 8 * 1024 * 1024
+
+_REDIRECTIONS: Final = range(300, 400)
 
 
 @dataclass(slots=True)
@@ -30,7 +37,7 @@ class UpstreamAnswer:
     """Names in lower case."""
     readable: bool
     """False when the body is compressed in a way that cannot be undone here."""
-    _body: Answer | DecodedBody
+    _body: Answer | DecodedBody | _WholeBody
 
     def read(self) -> Awaitable[bytes]:
         """Give the bytes that have arrived since, all of them; `b""` at the end.
@@ -44,6 +51,45 @@ class UpstreamAnswer:
     def close(self) -> Awaitable[None]:
         """Let go of the connection; one whose answer has not ended is closed."""
         return self._body.close()
+
+    async def edited(self, edit: Callable[[bytes], bytes]) -> UpstreamAnswer:
+        """Read it to its end, and give it with what `edit` makes of its body.
+
+        Raises:
+            UpstreamBroke: it ended early, is too long for this, or compressed in an unknown way.
+
+        """
+        try:
+            return replace(self, _body=_WholeBody(edit(await self._read_whole())))
+        finally:
+            await self.close()
+
+    async def _read_whole(self) -> bytes:
+        pieces: list[bytes] = []
+        size = 0
+        while piece := await self.read():
+            pieces.append(piece)
+            size += len(piece)
+            if size > EDITED_BYTES_MAX:
+                break
+        if size > EDITED_BYTES_MAX or not self.readable:
+            msg = "cannot be edited"
+            raise UpstreamBroke(msg)
+        return b"".join(pieces)
+
+
+class _WholeBody:
+    """A body that is all there."""
+
+    def __init__(self, body: bytes) -> None:
+        self._body: bytes = body
+
+    async def read(self) -> bytes:
+        body, self._body = self._body, b""
+        return body
+
+    async def close(self) -> None:
+        """There is nothing to let go of."""
 
 
 class Upstream:
@@ -64,28 +110,31 @@ class Upstream:
         Raises:
             UpstreamUnavailable: no connection, or none that lasted until an answer, or none that
                 HTTP knows.
+            UpstreamRedirects: the answer points elsewhere.
             UpstreamTimeout: no answer in time.
             UpstreamBroke: an answer that began as a 2xx and has no complete head.
 
         """
         answer = await self._client.send(method, target, headers, body)
+        if answer.status in _REDIRECTIONS:
+            await answer.close()
+            raise redirected(answer.status)
         if b"content-encoding" in dict(answer.headers):
             return _encoded(answer)
         return UpstreamAnswer(answer.status, answer.headers, True, answer)  # noqa: FBT003 - a field
 
 
 def _encoded(answer: Answer) -> UpstreamAnswer:
-    codings = [value for name, value in answer.headers if name == b"content-encoding"]
-    coding = b", ".join(codings).lower()
-    if coding not in DECODABLE:
-        is_plain = coding in {b"", b"identity"}
+    codings = codings_of(value for name, value in answer.headers if name == b"content-encoding")
+    if not codings:
+        is_plain = codings is not None
         return UpstreamAnswer(answer.status, answer.headers, is_plain, answer)
     headers = [
         (name, value)
         for name, value in answer.headers
         if name not in {b"content-encoding", b"content-length"}
     ]
-    return UpstreamAnswer(answer.status, headers, True, DecodedBody(answer, coding))  # noqa: FBT003 - a field
+    return UpstreamAnswer(answer.status, headers, True, DecodedBody(answer, codings))  # noqa: FBT003 - a field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,6 +147,8 @@ class UpstreamAddress:
     project: str | None = None
     proxy_url: str | None = None
     """An egress proxy, `http://` or `https://`; None: straight there."""
+    hop: bytes | None = None
+    """Who we are, in `x-tokenbalance-hop`."""
 
     @property
     def own_headers(self) -> Headers:
@@ -107,6 +158,8 @@ class UpstreamAddress:
             headers.append((b"openai-organization", self.organization.encode()))
         if self.project:
             headers.append((b"openai-project", self.project.encode()))
+        if self.hop:
+            headers.append((HOP_HEADER, self.hop))
         return [*headers, (b"accept-encoding", b"identity")]
 
 

@@ -1,0 +1,314 @@
+"""What OpenAI has and what is open of it: by path, method, and the one query that counts."""
+
+from __future__ import annotations
+
+import csv
+import inspect
+import json
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import openai.resources
+import pytest
+
+from tests.support.books import Holder, create_holder, hold_states
+from tests.support.upstream import Answer, json_answer
+from tokenbalance.endpoints import ENDPOINTS, find_endpoint, meant_path
+from tokenbalance.errors import EndpointNotAllowed, InvalidValue, UnknownUrl
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    import httpx2
+    from openai import AsyncOpenAI
+
+    from tests.support.upstream import ScriptedUpstream
+    from tokenbalance.database.connections import Pool
+    from tokenbalance.model import Json
+
+OPERATIONS = Path(__file__).parents[2].parent / "shared" / "data" / "openai-operations.csv"
+RESPONSE = {"model": "gpt-4o-mini", "input": "Hi", "max_output_tokens": 100}
+
+
+@pytest.fixture
+async def holder(pool: Pool) -> Holder:
+    return await create_holder(pool, 100_000)
+
+
+# --- the table ----------------------------------------------------------------------------------
+
+
+def is_decided(method: str, path: str) -> bool:
+    """Tell whether an operation of OpenAI's is open, or closed for a reason."""
+    raw, _, query = re.sub(r"\{\w*\}", "id_1", path).partition("?")
+    try:
+        find_endpoint(method, raw.encode(), query.encode())
+    except EndpointNotAllowed:
+        return True
+    except UnknownUrl:
+        return False
+    return True
+
+
+CALLS = re.compile(r"self\._(get|post|put|patch|delete|get_api_list)\(")
+CALL = re.compile(r"\s*(?:path_template\(\s*)?\"(/[^\"]*)\"")
+
+
+def operations_of_the_sdk() -> Iterator[tuple[str, str]]:
+    """Read the installed SDK's sources for the requests that they send."""
+    for file in Path(inspect.getfile(openai.resources)).parent.rglob("*.py"):
+        _, *parts = CALLS.split(file.read_text("utf-8"))
+        for verb, call in zip(parts[::2], parts[1::2], strict=True):
+            path = CALL.match(call)
+            assert path, f"a call in {file.name} is not understood: {call[:80]}"
+            listed_by = "POST" if 'method="post"' in call else "GET"
+            yield listed_by if verb == "get_api_list" else verb.upper(), path[1]
+
+
+def test_every_operation_of_the_installed_sdk_is_decided() -> None:
+    operations = set(operations_of_the_sdk())
+    assert len(operations) > 200
+    assert {("POST", "/chat/completions"), ("POST", "/responses?beta=true")} <= operations
+    assert sorted(each for each in operations if not is_decided(*each)) == []
+
+
+@pytest.mark.skipif(not OPERATIONS.exists(), reason=f"../shared/data/{OPERATIONS.name} is absent")
+def test_every_known_operation_is_decided() -> None:
+    with OPERATIONS.open(encoding="utf-8") as lines:
+        rows = [(row["method"], row["path"]) for row in csv.DictReader(lines)]
+    assert sorted(each for each in rows if not is_decided(*each)) == []
+
+
+async def test_what_is_closed_names_what_is_open_and_is_closed_under_both_prefixes(
+    http: httpx2.AsyncClient, holder: Holder, upstream: ScriptedUpstream
+) -> None:
+    for method, path in [
+        ("POST", "/v1/audio/speech"),
+        ("GET", "/v1/files"),
+        ("GET", "/api/openai/files/"),
+        ("DELETE", "/v1/responses/resp_1"),
+        ("GET", "/v1/responses/resp_1?beta=true"),
+        ("POST", "/v1/responses/compact"),
+        ("POST", "/v1/responses/compact?beta=true"),
+        ("POST", "/v1/threads/thread_1/runs"),
+        ("GET", "/v1/realtime"),
+        ("POST", "/v1/organization/projects/proj_1/archive"),
+    ]:
+        answer = await http.request(method, path, headers=holder.headers)
+        error = answer.json()["error"]
+        assert (answer.status_code, error["code"]) == (403, "endpoint_not_allowed"), path
+        assert "POST /v1/chat/completions" in error["message"]
+    assert upstream.requests == []
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "says"),
+    [
+        ("PUT", "/v1/models", "there is GET on this path only"),
+        ("PATCH", "/v1/chat/completions", "there is GET and POST on this path only"),
+        ("POST", "/v1/responses/resp_1/nothing", "not an endpoint"),
+        ("GET", "/v1/files/..%2Fmodels", "not an endpoint"),
+        ("GET", "/v1/files/.hidden", "not an endpoint"),
+    ],
+)
+async def test_what_openai_has_not_either_is_unknown(
+    http: httpx2.AsyncClient, holder: Holder, method: str, path: str, says: str
+) -> None:
+    request = http.build_request(method, "http://x/", headers=holder.headers)
+    request.url = http.base_url.copy_with(raw_path=path.encode())
+    answer = await http.send(request)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (404, "unknown_url")
+    assert says in error["message"]
+
+
+# --- base URLs ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "meant"),
+    [
+        ("POST", "/chat/completions", "/v1/chat/completions"),
+        ("POST", "/responses", "/v1/responses"),
+        ("GET", "/models", "/v1/models"),
+        ("GET", "/models/gpt-4o", "/v1/models/gpt-4o"),
+        ("POST", "/openai/v1/embeddings", "/v1/embeddings"),
+        ("POST", "/v1/v1/chat/completions", "/v1/chat/completions"),
+        ("POST", "/v1/openai/v1/chat/completions", "/v1/chat/completions"),
+        ("POST", "/api/openai/v1/chat/completions", "/v1/chat/completions"),
+        ("POST", "/v1//chat/completions", "/v1/chat/completions"),
+        ("POST", "/v1/chat/completions/", "/v1/chat/completions"),
+        ("GET", "/files/file-1/content", "/v1/files/file-1/content"),
+    ],
+)
+async def test_a_base_url_that_is_nearly_right_is_told_the_right_one(
+    http: httpx2.AsyncClient, holder: Holder, method: str, path: str, meant: str
+) -> None:
+    answer = await http.request(method, path, headers=holder.headers)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"]) == (404, "unknown_url")
+    assert f"Did you mean {meant}?" in error["message"]
+
+
+@pytest.mark.parametrize("path", [b"/", b"/v1", b"/nothing", b"/api/keys", b"/v1/../models", b""])
+def test_nothing_is_suggested_for_what_is_nothing(path: bytes) -> None:
+    assert meant_path(path) is None
+
+
+# --- twins --------------------------------------------------------------------------------------
+
+
+async def test_the_beta_twin_is_metered_as_its_sibling_and_booked_under_its_own_name(
+    pool: Pool, http: httpx2.AsyncClient, holder: Holder, upstream: ScriptedUpstream
+) -> None:
+    answer = await http.post("/v1/responses?beta=true", json=RESPONSE, headers=holder.headers)
+    assert answer.status_code == 200
+    assert int(answer.headers["x-tokenbalance-charge"]) > 0
+    assert upstream.requests[0].target == b"/v1/responses?beta=true"
+    assert await pool.fetchval("SELECT endpoint FROM holds") == "/responses?beta=true"
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "beta=false",
+        "beta",
+        "beta=",
+        "beta=1",
+        "beta=True",
+        "Beta=true",
+        "%62eta=true",
+        "%2562eta=true",
+        "beta%3Dtrue",
+        "beta=%74rue",
+        "beta=true&beta=true",
+        "beta=true&beta=false",
+        "beta=false&beta=true",
+        "beta=true&BETA=false",
+        "a=1;beta=true",
+        "beta=true;a=1",
+        "a=%26beta=true",
+        "?beta=true",
+        "beta[]=true",
+        "+beta=true",
+        "beta=true%00",
+        "beta%20=true",
+    ],
+)
+async def test_a_beta_that_may_be_read_in_two_ways_is_refused(
+    pool: Pool, http: httpx2.AsyncClient, holder: Holder, upstream: ScriptedUpstream, query: str
+) -> None:
+    request = http.build_request(
+        "POST", "http://x/", json=RESPONSE, headers={**holder.headers, "host": "localhost"}
+    )
+    request.url = http.base_url.copy_with(raw_path=f"/v1/responses?{query}".encode())
+    answer = await http.send(request)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (400, "invalid_value", "beta")
+    assert upstream.requests == []
+    assert await hold_states(pool, holder) == []
+
+
+@pytest.mark.parametrize("query", [b"api-version=beta", b"alphabeta=true", b"x=beta", b"a=1&b=%26"])
+def test_another_query_makes_no_twin(query: bytes) -> None:
+    assert find_endpoint("POST", b"/responses", query).path == "/responses"
+    assert find_endpoint("POST", b"/responses", query + b"&beta=true").path.endswith("?beta=true")
+
+
+def test_beta_means_nothing_where_there_is_no_twin() -> None:
+    for query in (b"beta=true", b"Beta=1"):
+        assert find_endpoint("POST", b"/chat/completions", query).path == "/chat/completions"
+    with pytest.raises(InvalidValue):
+        find_endpoint("POST", b"/responses/input_tokens", b"BETA=true")
+
+
+async def test_the_quote_tells_the_twin_too(http: httpx2.AsyncClient, holder: Holder) -> None:
+    body = {"path": "/v1/responses?beta=true", "body": RESPONSE}
+    answer = await http.post("/api/quote", json=body, headers=holder.headers)
+    assert answer.json()["endpoint"] == "/responses?beta=true"
+
+
+# --- models -------------------------------------------------------------------------------------
+
+OURS: Json = {"id": "gpt-4o-mini", "object": "model", "created": 1, "owned_by": "system"}
+THEIRS: Json = {"id": "ft:gpt-4o-mini:acme::abc", "object": "model", "owned_by": "org-secret"}
+
+
+async def test_other_peoples_fine_tunes_are_not_listed(
+    http: httpx2.AsyncClient, holder: Holder, upstream: ScriptedUpstream
+) -> None:
+    escaped = json.dumps({"id": "FT:x"}).replace("FT", "\\u0046\\u0054")
+    rows: list[Json] = [THEIRS, OURS]
+    upstream.script(
+        json_answer({"object": "list", "data": rows, "models": [{"name": "ft:a"}, {"name": "b"}]})
+    )
+    upstream.script(Answer(body=f'{{"data": [{escaped}, 1]}}'.encode()))
+    answer = await http.get("/v1/models", headers=holder.headers)
+    assert answer.json() == {"object": "list", "data": [OURS], "models": [{"name": "b"}]}
+    assert answer.headers["content-length"] == str(len(answer.content))
+    assert (await http.get("/v1/models", headers=holder.headers)).json() == {"data": [1]}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{ "object":"list",\n "data": [ {"id":"gpt-4o"} , {"id": "microsoft/phi"}] }\n',
+        b'{ "data": [{"id": "\\u0061"}], "note": "ft:" }',
+        b"[1]",
+        b"not JSON, ft: or not",
+        b"",
+    ],
+)
+async def test_a_list_of_which_nothing_is_cut_stays_as_it_came(
+    http: httpx2.AsyncClient, holder: Holder, upstream: ScriptedUpstream, body: bytes
+) -> None:
+    upstream.script(Answer(body=body))
+    answer = await http.get("/v1/models", headers=holder.headers)
+    assert (answer.status_code, answer.content) == (200, body)
+
+
+@pytest.mark.parametrize(
+    "answer", [Answer(body=b'{"data":', cut_after=5), Answer(body=bytes(9 << 20))]
+)
+async def test_a_list_that_cannot_be_read_whole_is_not_passed_on(
+    http: httpx2.AsyncClient, holder: Holder, upstream: ScriptedUpstream, answer: Answer
+) -> None:
+    upstream.script(answer)
+    got = await http.get("/v1/models", headers=holder.headers)
+    assert (got.status_code, got.json()["error"]["code"]) == (502, "upstream_unavailable")
+
+
+async def test_a_list_in_an_unknown_coding_is_not_passed_on(
+    http: httpx2.AsyncClient, holder: Holder, upstream: ScriptedUpstream
+) -> None:
+    upstream.script(Answer(headers=[("content-encoding", "compress")], body=b"\x1f\x9d"))
+    assert (await http.get("/v1/models", headers=holder.headers)).status_code == 502
+
+
+@pytest.mark.parametrize("name", ["ft:gpt-4o-mini:acme::abc", "FT:x"])
+async def test_a_fine_tune_does_not_exist(
+    http: httpx2.AsyncClient, holder: Holder, upstream: ScriptedUpstream, name: str
+) -> None:
+    request = http.build_request("GET", "http://x/", headers=holder.headers)
+    request.url = http.base_url.copy_with(raw_path=f"/v1/models/{name}".encode())
+    answer = await http.send(request)
+    assert answer.status_code == 404
+    assert answer.json()["error"] == {
+        "message": f"The model '{name}' does not exist",
+        "type": "invalid_request_error",
+        "param": "model",
+        "code": "model_not_found",
+    }
+    assert upstream.requests == []
+
+
+async def test_the_sdk_lists_models(
+    sdk: Callable[[Holder], AsyncOpenAI], holder: Holder, upstream: ScriptedUpstream
+) -> None:
+    upstream.script(json_answer({"object": "list", "data": [THEIRS, OURS]}))
+    assert [model.id async for model in sdk(holder).models.list()] == ["gpt-4o-mini"]
+
+
+def test_every_row_of_models_is_one_that_is_cut() -> None:
+    assert {one.path for one in ENDPOINTS if one.of_models} == {"/models", "/models/{model}"}
