@@ -12,9 +12,12 @@ import pytest
 
 from tests.support.books import account_of, charges_of, create_holder, hold_states
 from tests.support.chat import CHAT, DONE, MESSAGES, USAGE, chunk, content
+from tests.support.compression import br, zstd
 from tests.support.upstream import Answer, Gate, ScriptedUpstream, event_stream, json_answer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import httpx2
 
     from tests.support.chat import Sdk
@@ -218,21 +221,32 @@ async def test_usage_that_makes_no_sense_is_counted_instead(
     assert (charge["input"], charge["output"]) == (9, 3)
 
 
+@pytest.mark.parametrize(
+    ("coding", "compress"),
+    [("gzip", gzip.compress), ("br", br), ("zstd", zstd.compress)],
+)
 async def test_a_compressed_answer_is_metered_and_readable(
-    pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream
+    pool: Pool,
+    http: httpx2.AsyncClient,
+    upstream: ScriptedUpstream,
+    coding: str,
+    compress: Callable[[bytes], bytes],
 ) -> None:
     holder = await create_holder(pool, 1000)
     document = b'{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":1,"total_tokens":10}}'
     upstream.script(
         Answer(
-            headers=[("content-type", "application/json"), ("content-encoding", "gzip")],
-            body=gzip.compress(document),
+            headers=[("content-type", "application/json"), ("content-encoding", coding)],
+            body=compress(document),
         )
     )
     answer = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
     assert upstream.requests[0].header("accept-encoding") == "identity"
     assert answer.content == document
+    assert "content-encoding" not in answer.headers
     assert (await account_of(pool, holder)).balance == 990
+    (charge,) = await charges_of(pool, holder)
+    assert not charge["estimated"]
 
 
 async def test_a_compression_that_cannot_be_read_costs_the_hold(
