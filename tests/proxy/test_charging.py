@@ -12,10 +12,13 @@ import pytest
 
 from tests.support.books import account_of, charges_of, create_holder, hold_states
 from tests.support.chat import CHAT, DONE, MESSAGES, USAGE, chunk, content
+from tests.support.compression import br, zstd
 from tests.support.upstream import Answer, Gate, ScriptedUpstream, event_stream, json_answer
 from tokenbalance.stages.estimate import UsageCounter
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import httpx2
 
     from tests.support.chat import Sdk
@@ -333,21 +336,32 @@ async def test_usage_that_came_unasked_reaches_a_client_that_had_not_asked(
     assert (await account_of(pool, holder)).balance == 988
 
 
+@pytest.mark.parametrize(
+    ("coding", "compress"),
+    [("gzip", gzip.compress), ("br", br), ("zstd", zstd.compress)],
+)
 async def test_a_compressed_answer_is_metered_and_readable(
-    pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream
+    pool: Pool,
+    http: httpx2.AsyncClient,
+    upstream: ScriptedUpstream,
+    coding: str,
+    compress: Callable[[bytes], bytes],
 ) -> None:
     holder = await create_holder(pool, 1000)
     document = b'{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":1,"total_tokens":10}}'
     upstream.script(
         Answer(
-            headers=[("content-type", "application/json"), ("content-encoding", "gzip")],
-            body=gzip.compress(document),
+            headers=[("content-type", "application/json"), ("content-encoding", coding)],
+            body=compress(document),
         )
     )
     answer = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
     assert upstream.requests[0].header("accept-encoding") == "identity"
     assert answer.content == document
+    assert "content-encoding" not in answer.headers
     assert (await account_of(pool, holder)).balance == 990
+    (charge,) = await charges_of(pool, holder)
+    assert not charge["estimated"]
 
 
 @pytest.mark.parametrize("n", [1, 3])

@@ -258,8 +258,20 @@ async def test_connect_is_refused(served: Served) -> None:
     assert_refused(await served.play(request), 400, "unknown_url")
 
 
-async def test_an_absolute_url_of_this_host_is_its_path(served: Served) -> None:
-    outcome = await served.play(b"GET http://A:80/v1/x?y HTTP/1.1\r\nHost: a:80\r\n\r\n")
+@pytest.mark.parametrize(
+    ("origin", "host"),
+    [
+        (b"http://A:80", b"a:80"),
+        (b"http://a:80", b"A"),
+        (b"HTTP://a", b"a:80"),
+        (b"https://a", b"a:443"),
+        (b"https://a:8443", b"a:8443"),
+    ],
+)
+async def test_an_absolute_url_of_this_host_is_its_path(
+    served: Served, origin: bytes, host: bytes
+) -> None:
+    outcome = await served.play(b"GET %s/v1/x?y HTTP/1.1\r\nHost: %s\r\n\r\n" % (origin, host))
     document = json.loads(outcome.responses[0].body)
     assert (document["path"], document["query"]) == ("/v1/x", "y")
 

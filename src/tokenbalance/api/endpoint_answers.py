@@ -148,12 +148,12 @@ _REFUSED: Final = (
     _Refused(
         413,
         "The body is too large (414: the URL, 431: the headers).",
-        (RequestTooLarge("The request body is larger than 33554432 bytes."),),
+        (RequestTooLarge("The request body is larger than 67108864 bytes."),),
         with_body=True,
     ),
     _Refused(
         415,
-        "The body is not plain JSON.",
+        "The body is not JSON, or compressed otherwise than by gzip, deflate, zstd or br.",
         (UnsupportedMediaType("The request body must be JSON in UTF-8."),),
         with_body=True,
     ),
