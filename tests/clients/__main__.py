@@ -8,7 +8,8 @@ starts `tokenbalance serve --sandbox` on a data folder and a port of its own. Th
 it cost, and how many requests it took. Exits with 1 when something is wrong.
 
 With `--refusals` no product is started: a scripted server refuses in several ways, and the table
-says how often each client asks, for how long, and what a person sees in the end.
+says how often each client asks, for how long, and what a person sees in the end. It takes five
+minutes, mostly waiting.
 
 Other hosts than 127.0.0.1 are out of reach of the clients: they are given a proxy that refuses,
 and the first table lists whom they asked for.
@@ -57,8 +58,9 @@ def main() -> int:
         installed = {name: at for name, at in places.items() if isinstance(at, Installed)}
         there = [client for client in clients if client.name in installed]
         with no_way_elsewhere() as elsewhere:
+            right = True
             if asked.refusals:
-                right = show_reactions(measure(there, installed, elsewhere))
+                show_reactions(measure(there, installed, elsewhere))
             else:
                 right = _try_all(there, installed, folder, elsewhere)
     return 0 if right and not missing else 1

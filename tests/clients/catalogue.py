@@ -209,13 +209,8 @@ CLIENTS: Final = (
                     "--analytics-disable",
                     "--message=hello",
                 ),
-                # Aider writes its own variable over OPENAI_BASE_URL's older name.
-                {
-                    "AIDER_OPENAI_API_BASE": "{url}",
-                    "AIDER_OPENAI_API_KEY": "{key}",
-                    "LITELLM_LOCAL_MODEL_COST_MAP": "True",
-                },
-                # Else it fetches this list of prices from elsewhere.
+                # Else both of them fetch a list of prices from elsewhere.
+                {"LITELLM_LOCAL_MODEL_COST_MAP": "True"},
                 {".aider/caches/model_prices_and_context_window.json": '{{"none": {{}}}}'},
             ),
         ),

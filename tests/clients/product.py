@@ -8,7 +8,7 @@ import re
 import subprocess
 import sys
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,10 +19,11 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 _START_S: Final = 120.0
+_STOP_S: Final = 60.0
 _COMMAND_S: Final = 60.0
 _COMMAND: Final = (sys.executable, "-m", "tokenbalance.cli")
 _LISTENING: Final = re.compile(r"listening on (http://\S+)")
-_ANSWERED: Final = re.compile(r"^(?:GET|HEAD|POST|OPTIONS) /\S+ (?:\d{3})$")
+_ANSWERED: Final = re.compile(r"^(?:GET|HEAD|POST|OPTIONS) /\S+ \d{3}$")
 
 
 class Broken(Exception):
@@ -100,6 +101,10 @@ def served(folder: Path) -> Generator[Product]:
     try:
         yield Product(_listening(server, log), log, environment)
     finally:
+        # Only the server itself: it stops its database when it no longer needs it.
+        server.terminate()
+        with suppress(subprocess.TimeoutExpired):
+            server.wait(_STOP_S)
         end(server)
 
 

@@ -34,8 +34,7 @@ class Reaction:
         requests: how many requests reached the server, handshakes aside.
         handshakes: how many WebSocket handshakes did.
         seconds: how long the client went on, its start included.
-        ended: whether it ended by itself.
-        seen: the last line that a person sees.
+        seen: the last line that a person sees, or that it had to be ended.
 
     """
 
@@ -44,7 +43,6 @@ class Reaction:
     requests: int
     handshakes: int
     seconds: float
-    ended: bool
     seen: str
 
 
@@ -82,8 +80,9 @@ def _meet(
         server.asked["POST"],
         server.asked[SOCKET],
         ended.seconds,
-        ended.code is not None,
-        _what_is_seen(ended.output) if ended.code is not None else f"nothing for {LIMIT_S:.0f} s",
+        _what_is_seen(ended.output)
+        if ended.code is not None
+        else f"still waits after {LIMIT_S:.0f} s",
     )
 
 

@@ -42,8 +42,8 @@ def show_trials(trials: Sequence[Trial], verified: Mapping[str, Any]) -> bool:
     return not wrong and bool(verified["ok"]) and not verified["open_holds"]
 
 
-def show_reactions(reactions: Sequence[Reaction]) -> bool:
-    """Print how clients took refusals; returns whether each ended by itself."""
+def show_reactions(reactions: Sequence[Reaction]) -> None:
+    """Print how clients took refusals; there is no right and wrong in it."""
     rows = [
         (
             reaction.client,
@@ -56,7 +56,6 @@ def show_reactions(reactions: Sequence[Reaction]) -> bool:
         for reaction in reactions
     ]
     _show((("client", "told", "requests", "handshakes", "seconds", "seen"), *rows))
-    return all(reaction.ended for reaction in reactions)
 
 
 def _counted(requests: Sequence[str]) -> str:
