@@ -11,8 +11,8 @@ With `--refusals` no product is started: a scripted server refuses in several wa
 says how often each client asks, for how long, and what a person sees in the end. It takes five
 minutes, mostly waiting.
 
-Other hosts than 127.0.0.1 are out of reach of the clients: they are given a proxy that refuses,
-and the first table lists whom they asked for.
+For other hosts than 127.0.0.1 clients are given a proxy that refuses; the first table lists whom
+they asked it for. The packages for Node do not know proxies, and ask for nobody else.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.clients.installation import Installed, install
 from tests.clients.product import served
 from tests.clients.refused import measure
 from tests.clients.tables import say, show_reactions, show_trials
-from tests.clients.trials import attempt
+from tests.clients.trials import Trial, attempt
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -76,11 +76,13 @@ def _try_all(
     home.mkdir()
     with served(home) as product:
         say(f"asking {product.url}")
-        trials = [
-            attempt(client, turn, installed[client.name], product, elsewhere)
-            for client in clients
-            for turn in client.turns
-        ]
+        trials: list[Trial] = []
+        for client in clients:
+            say(client.name)
+            trials += [
+                attempt(client, turn, installed[client.name], product, elsewhere)
+                for turn in client.turns
+            ]
         verified = product.command("ledger", "verify")
     return show_trials(trials, verified)
 

@@ -1,7 +1,7 @@
 """Which clients there are: their pinned packages, and how each is told where to go and what to ask.
 
-All of it is data. In words, files and environment `{bin}`, `{python}`, `{programs}`, `{url}`,
-`{key}` and `{home}` are filled in when a turn is made. A turn here is a command that ends by
+All of it is data. In words, files and environment `{bin}`, `{python}`, `{programs}`, `{url}`
+and `{key}` are filled in when a turn is made. A turn here is a command that ends by
 itself, asks "hello" and prints the answer.
 """
 

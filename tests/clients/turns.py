@@ -34,7 +34,6 @@ def take(turn: Turn, installed: Installed, url: str, key: str, elsewhere: str) -
             "programs": str(installed.programs),
             "url": url,
             "key": key,
-            "home": name,
         }
         for path, text in turn.files.items():
             file = home / path
