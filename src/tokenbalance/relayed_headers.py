@@ -34,6 +34,7 @@ REQUEST_HEADERS: Final = (
     "version",  # Codex: its own
     "x-client-request-id",
     "x-codex-*",
+    "x-openai-internal-codex-responses-lite",  # Codex: its tools are in the input
     "x-stainless-*",
 )
 ANSWER_HEADERS: Final = (
