@@ -21,8 +21,10 @@ if TYPE_CHECKING:
     from tokenbalance.database.connections import Pool
 
 RUN = (sys.executable, "-m", "schemathesis.cli", "run", "--no-color", "--continue-on-failure")
+# One worker: with three, schemathesis 4.32.5 on Python 3.11 was seen to fail now and then by itself
+# ("AST constructor recursion depth mismatch"), and took no less time.
 BOUNDS = (
-    *("--max-examples", "3", "--workers", "3", "--seed", "1", "--generation-database", "none"),
+    *("--max-examples", "3", "--workers", "1", "--seed", "1", "--generation-database", "none"),
     *("--phases", "examples,coverage,fuzzing"),
 )
 NO_FAULTS = ("not_a_server_error", "status_code_conformance")
