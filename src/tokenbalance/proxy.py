@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING
 
 from tokenbalance.database.connections import UNAVAILABLE
 from tokenbalance.database.journal import JournalUnavailable
+from tokenbalance.editing import with_members
 from tokenbalance.endpoints import find_endpoint
 from tokenbalance.errors import (
     InsufficientQuota,
@@ -32,7 +33,7 @@ from tokenbalance.errors import (
     UpstreamNotConfigured,
 )
 from tokenbalance.exchange import Exchange
-from tokenbalance.model import Estimate, Metering, Purpose
+from tokenbalance.model import OPENAI, Estimate, Metering, Purpose
 from tokenbalance.reading import (
     counted,
     is_ample,
@@ -42,7 +43,7 @@ from tokenbalance.reading import (
     read_request,
 )
 from tokenbalance.stages import estimate as estimating
-from tokenbalance.stages.relay import edited_body, headers_for_upstream
+from tokenbalance.stages.relay import headers_for_upstream
 from tokenbalance.wire import ClientAnswer, ClientGone, ClientRequest
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ if TYPE_CHECKING:
     from tokenbalance.database.connections import Pool
     from tokenbalance.ledger.leases import Lease, Leases
     from tokenbalance.ledger.rate_card import RateCard
-    from tokenbalance.model import Caller, Document, Endpoint, Json
+    from tokenbalance.model import Caller, Document, Endpoint, Json, UpstreamTraits
     from tokenbalance.observe.metrics import Metrics
     from tokenbalance.stages.authenticate import Callers
     from tokenbalance.stages.hold import Admission, Admissions
@@ -73,6 +74,8 @@ class Proxy:
     metrics: Metrics
     upstream: Upstream | None
     """None when the operator has not configured a key."""
+    traits: UpstreamTraits = OPENAI
+    """What requests are bounded for."""
     rate_card: RateCard | None = None
     """None: every token is one credit."""
     insufficient_status: int = InsufficientQuota.status
@@ -130,7 +133,7 @@ class Proxy:
         endpoint = find_endpoint(request.method, path)
         upstream = self._configured_upstream()
         body = await request.read_body()
-        document, estimate = _read(endpoint, request, body)
+        document, estimate = _read(endpoint, request, body, self.traits)
 
         edits = _usage_to_be_asked_for(endpoint, document)
         exchange = Exchange(
@@ -138,7 +141,7 @@ class Proxy:
             answer=answer,
             settler=self.settler,
             hides_usage=bool(edits),
-            count=estimating.UsageCounter(endpoint, document),
+            count=estimating.UsageCounter(endpoint, document, self.traits),
             cancels=self.cancel_on_disconnect,
         )
         if endpoint.charged:
@@ -158,7 +161,7 @@ class Proxy:
                 request.method,
                 _target(path, request.query),
                 headers_for_upstream(request.headers),
-                edited_body(body, document, edits),
+                with_members(body, document, edits),
             )
         )
 
@@ -183,7 +186,7 @@ class Proxy:
                 admission = await self.admissions.try_hold(lease, bound)
                 if admission is not None:
                     return admission
-            estimate = await counted(endpoint, document, bound)
+            estimate = await counted(endpoint, document, bound, self.traits)
             admission = await self.admissions.try_hold(lease, estimate)
             if admission is not None:
                 return admission
@@ -221,11 +224,13 @@ def _no_database(error: Exception) -> ServiceUnavailable:
     return ServiceUnavailable()
 
 
-def _read(endpoint: Endpoint, request: ClientRequest, body: bytes) -> tuple[Document, Estimate]:
+def _read(
+    endpoint: Endpoint, request: ClientRequest, body: bytes, upstream: UpstreamTraits
+) -> tuple[Document, Estimate]:
     if endpoint.method == "GET":
         return {}, Estimate(0)
     request.require_json()
-    return read_request(endpoint, body)
+    return read_request(endpoint, body, upstream)
 
 
 def _usage_to_be_asked_for(endpoint: Endpoint, document: Document) -> dict[str, Json]:
@@ -233,10 +238,9 @@ def _usage_to_be_asked_for(endpoint: Endpoint, document: Document) -> dict[str, 
     if endpoint.metering not in {Metering.CHAT, Metering.COMPLETIONS} or not document.get("stream"):
         return {}
     options = document.get("stream_options")
-    options = options if isinstance(options, dict) else {}
-    if options.get("include_usage") is True:
+    if isinstance(options, dict) and options.get("include_usage") is True:
         return {}
-    return {"stream_options": {**options, "include_usage": True}}
+    return {"stream_options": {"include_usage": True}}
 
 
 def _target(path: bytes, query: bytes) -> str:

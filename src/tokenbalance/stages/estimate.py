@@ -13,17 +13,24 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.document import optional_boolean, optional_object, require_string
-from tokenbalance.model import Metering, Usage
+from tokenbalance.model import OPENAI, Metering, Usage
 from tokenbalance.tokens import chat, completions, embeddings, responses
 from tokenbalance.tokens.counting import byte_bound, count_tokens
-from tokenbalance.tokens.models import check_model_name, encoding_for, model_for
+from tokenbalance.tokens.models import check_model_name, encoding_of, model_for
+from tokenbalance.tokens.templates import with_template
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tokenbalance.model import Document, Endpoint, Estimate
+    from tokenbalance.model import Document, Endpoint, Estimate, UpstreamTraits
     from tokenbalance.tokens.counting import Measure
     from tokenbalance.tokens.models import Model
+
+UNASKED_CAP: Final = 512
+"""Output tokens that a server which is not OpenAI is told at most where the client names no limit
+and the balance does not cover all that may come. Servers stop at the end of their context (which
+may be as small as this) or after 1,024 tokens by themselves: a larger limit fails, or costs more.
+"""
 
 _RULES: Final[dict[Metering, Callable[[Document, Model, Measure], Estimate]]] = {
     Metering.CHAT: chat.estimate,
@@ -33,36 +40,44 @@ _RULES: Final[dict[Metering, Callable[[Document, Model, Measure], Estimate]]] = 
 }
 
 
-def bound(endpoint: Endpoint, document: Document) -> Estimate:
+def bound(endpoint: Endpoint, document: Document, upstream: UpstreamTraits = OPENAI) -> Estimate:
     """The ceiling by the bytes of the request's text: cheap, never below `count`.
 
     Raises:
         InvalidRequest: a field that decides the cost is missing or wrong.
         ModelNotFound: the model's name is not one that this caller may use.
     """
-    return _estimate(endpoint, document, byte_bound)
+    model = _model(document, upstream)
+    return _estimate(endpoint, document, model, byte_bound, upstream)
 
 
-def count(endpoint: Endpoint, document: Document) -> Estimate:
+def count(endpoint: Endpoint, document: Document, upstream: UpstreamTraits = OPENAI) -> Estimate:
     """The ceiling with the request's text counted: near the truth, but a matter of CPU time.
+
+    Where the model's vocabulary is not known, bytes are the nearest that is never too little.
 
     Raises:
         InvalidRequest: a field that decides the cost is missing or wrong.
         ModelNotFound: the model's name is not one that this caller may use.
     """
-    encoding = encoding_for(require_string(document, "model"))
-    return replace(_estimate(endpoint, document, partial(count_tokens, encoding)), counted=True)
+    model = _model(document, upstream)
+    measure = byte_bound if model.is_foreign else _counting(model)
+    return replace(_estimate(endpoint, document, model, measure, upstream), counted=True)
 
 
 class UsageCounter:
     """Counts what a request has used when the upstream does not say: its input, and a text.
 
-    Called again with a text that goes on from the one before, it counts what is new only.
+    Called again with a text that goes on from the one before, it counts what is new only. It is
+    an estimate where the model's vocabulary is not known, not a ceiling.
     """
 
-    def __init__(self, endpoint: Endpoint, document: Document) -> None:
+    def __init__(
+        self, endpoint: Endpoint, document: Document, upstream: UpstreamTraits = OPENAI
+    ) -> None:
         self._endpoint = endpoint
         self._document = document
+        self._upstream = upstream
         self._counted = ""
         self._output = 0
         # A renewal of the lease may count in one thread while the end is counted in another.
@@ -77,25 +92,62 @@ class UsageCounter:
         if not text.startswith(self._counted):
             self._counted, self._output = "", 0
         new = text[len(self._counted) :]
-        self._output += count_tokens(encoding_for(require_string(self._document, "model")), new)
+        self._output += _counting(self._model)(new)
         self._counted = text
         total = self._input + self._output
         return Usage(input=self._input, output=self._output, total=total, estimated=True)
 
     @cached_property
+    def _model(self) -> Model:
+        return _model(self._document, self._upstream)
+
+    @cached_property
     def _input(self) -> int:
-        return count(self._endpoint, self._document).input_tokens
+        rule = _RULES[self._endpoint.metering]
+        return rule(self._document, self._model, _counting(self._model)).input_tokens
 
 
-def _estimate(endpoint: Endpoint, document: Document, measure: Measure) -> Estimate:
+def _counting(model: Model) -> Measure:
+    return partial(count_tokens, encoding_of(model))
+
+
+def _model(document: Document, upstream: UpstreamTraits) -> Model:
     name = require_string(document, "model")
-    check_model_name(name)
+    check_model_name(name, upstream)
+    return model_for(name, upstream)
+
+
+def _estimate(
+    endpoint: Endpoint,
+    document: Document,
+    model: Model,
+    measure: Measure,
+    upstream: UpstreamTraits,
+) -> Estimate:
     _check_streaming(document)
-    return _RULES[endpoint.metering](document, model_for(name), measure)
+    if model.is_foreign:
+        model = with_template(model, document, endpoint.metering)
+    estimate = _RULES[endpoint.metering](document, model, measure)
+    if any(document.get(field) is not None for field in estimate.cap_fields):
+        return estimate
+    return _without_limit(estimate, model, upstream.default_output_limit)
+
+
+def _without_limit(estimate: Estimate, model: Model, default: int | None) -> Estimate:
+    """The ceiling of a request that names no limit of its output, or produces none."""
+    if not estimate.cap_fields:
+        return estimate
+    if default is not None:
+        cap = min(default, model.maximum_output if model.is_foreign else estimate.output_cap)
+        told = model.is_foreign or cap < estimate.output_cap
+        return replace(estimate, output_cap=cap, tells_cap=told)
+    if model.is_foreign and not estimate.tells_cap:
+        return replace(estimate, unasked_cap=UNASKED_CAP)
+    return estimate
 
 
 def _check_streaming(document: Document) -> None:
+    """See that it is plain whether the answer is a stream, and whether it reports its usage."""
     optional_boolean(document, "stream")
     options = optional_object(document, "stream_options") or {}
-    for field in options:
-        optional_boolean(options, field, at="stream_options")
+    optional_boolean(options, "include_usage", at="stream_options")

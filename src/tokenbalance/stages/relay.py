@@ -1,4 +1,4 @@
-"""What passes between client and upstream: which headers, and which edits of the body.
+"""What passes between client and upstream: which headers.
 
 End-to-end headers go through. What identifies the operator stays with the operator, what
 authenticates the client stays here (RFC 9110 section 7.6.1 for the hop-by-hop ones).
@@ -7,12 +7,7 @@ authenticates the client stays here (RFC 9110 section 7.6.1 for the hop-by-hop o
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final
-
-import orjson
-
-if TYPE_CHECKING:
-    from tokenbalance.model import Document, Json
+from typing import Final
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -115,8 +110,3 @@ def is_event_stream(headers: Headers) -> bool:
         name == b"content-type" and value.lower().startswith(b"text/event-stream")
         for name, value in headers
     )
-
-
-def edited_body(body: bytes, document: Document, edits: dict[str, Json]) -> bytes:
-    """Return the original bytes when nothing has to change, else the document with its edits."""
-    return orjson.dumps(document | edits) if edits else body
