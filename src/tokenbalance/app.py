@@ -120,6 +120,7 @@ def create_app(settings: Settings, dsn: str) -> FastAPI:
                 pool=proxy.pool,
                 signup_open=settings.signup == "open",
                 rate_card=settings.rates,
+                upstream=settings.upstream_traits,
             )
             roll_up = RollUp(await stack.enter_async_context(open_sessions(dsn)))
             _ = await stack.enter_async_context(_running(roll_up.run()))
@@ -202,6 +203,7 @@ async def _open_proxy(settings: Settings, dsn: str, stack: AsyncExitStack) -> Pr
         settler=settler,
         metrics=metrics,
         upstream=await _open_upstream(settings, hop, stack),
+        traits=settings.upstream_traits,
         rate_card=settings.rates,
         cancel_on_disconnect=settings.on_disconnect == "cancel",
         own_headers=(SANDBOX_HEADER,) if settings.sandbox else (),

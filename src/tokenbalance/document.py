@@ -57,12 +57,15 @@ COST_FIELDS: Final = frozenset({
     "stream_options",
     "suffix",
     "text",
+    "tool_choice",
     "tools",
+    "web_search_options",
 })  # fmt: skip
 """Top-level fields that another parser must not find under another spelling."""
 
-_SMALLEST_INTEGER: Final = -(2**63)
-_LARGEST_INTEGER: Final = 2**64 - 1
+_INEXACT: Final = 2**63
+"""From here on a float may stand for an integer that the source spells out."""
+_TWICE: Final = "it has a key twice in one object"
 # A string literal, or the rest of the body after a quote that nothing closes: possessive and
 # without a way to fail, so that it is linear on every input.
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
@@ -71,9 +74,9 @@ _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 def parse_document(body: bytes) -> Document:
     """The object that `body` is, and that no other parser reads differently.
 
-    UTF-8 without a byte order mark; no NaN, Infinity or number beyond a double; integers within
-    64 bit; no lone surrogates; no key twice in any object; at most `MAXIMUM_DEPTH` levels and
-    `MAXIMUM_VALUES` values.
+    UTF-8 without a byte order mark; no NaN, Infinity or number beyond a double; no lone
+    surrogates; no key twice in any object; at most `MAXIMUM_DEPTH` levels and `MAXIMUM_VALUES`
+    values. An integer beyond 64 bit is a float in it, near what the source says.
 
     Raises:
         InvalidJson: anything else.
@@ -107,24 +110,23 @@ def _separators(body: bytes) -> int:
 
 
 def _refuse_ambiguity(body: bytes, document: Document) -> None:
-    """Refuse duplicate keys, depth and integers that orjson turned into floats.
+    """Refuse duplicate keys and depth.
 
     Every key of the source is followed by a colon; all other colons are inside strings. So a
     key that orjson dropped as a duplicate shows as colons that the parsed document cannot
     account for, which costs two counts instead of a second parse. Only where that arithmetic
-    does not hold (escaped colons, huge numbers) is the body parsed again, slowly.
+    does not hold (escaped colons) is the body parsed again, slowly.
     """
-    colons, is_huge = _survey(document)
-    if is_huge or b"\\u003a" in body or b"\\u003A" in body:
+    colons = _survey(document)
+    if b"\\u003a" in body or b"\\u003A" in body:
         _parse_slowly(body)
     elif colons != body.count(b":"):
-        raise InvalidJson(_message("it has a key twice in one object"))
+        raise InvalidJson(_message(_TWICE))
 
 
-def _survey(document: Document) -> tuple[int, bool]:
-    """Colons that the document's source must have, and whether a number may be inexact."""
+def _survey(document: Document) -> int:
+    """Colons that the document's source must have."""
     colons = depth = 0
-    is_huge = False
     level: list[dict[str, Json] | list[Json]] = [document]
     while level:
         depth += 1
@@ -141,18 +143,16 @@ def _survey(document: Document) -> tuple[int, bool]:
                     colons += value.count(":")
                 elif isinstance(value, (dict, list)):
                     below.append(value)
-                elif isinstance(value, float) and abs(value) >= -_SMALLEST_INTEGER:
-                    is_huge = True
         level = below
-    return colons, is_huge
+    return colons
 
 
 def _parse_slowly(body: bytes) -> None:
     try:
-        json.loads(body, object_pairs_hook=_unique, parse_int=_exact)
+        # Numbers stay text: reading one of very many digits takes long.
+        json.loads(body, object_pairs_hook=_unique, parse_int=str)
     except (ValueError, RecursionError):
-        reason = "it has a key twice in one object or an integer beyond 64 bit"
-        raise InvalidJson(_message(reason)) from None
+        raise InvalidJson(_message(_TWICE)) from None
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
@@ -161,13 +161,6 @@ def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
     if len(unique) != len(pairs):
         raise ValueError
     return unique
-
-
-def _exact(digits: str) -> int:
-    number = int(digits)
-    if not _SMALLEST_INTEGER <= number <= _LARGEST_INTEGER:
-        raise ValueError
-    return number
 
 
 def _refuse_lookalikes(document: Document) -> None:
@@ -335,6 +328,8 @@ def optional_integer(
     if value is None:
         return None
     param = path_of(at, key)
+    if isinstance(value, float) and abs(value) >= _INEXACT:
+        value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise type_error(param, "an integer", value)
     if value < minimum:

@@ -8,11 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
+from tokenbalance.model import OPENAI
+
 if TYPE_CHECKING:
     from starlette.requests import Request
 
     from tokenbalance.database.connections import Pool, Sessions
     from tokenbalance.ledger.rate_card import RateCard
+    from tokenbalance.model import UpstreamTraits
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,6 +30,8 @@ class Management:
     """Anybody may create a user."""
     rate_card: RateCard | None = None
     """What tokens cost; None: one credit each."""
+    upstream: UpstreamTraits = OPENAI
+    """What requests are bounded for."""
 
 
 def address_of(request: Request) -> str:

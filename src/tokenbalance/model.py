@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, field, replace
-from typing import TypeAlias
+from typing import Final, TypeAlias
 
 # A parsed JSON value. Recursive, so that a careless `document["x"]["y"]` does not type-check.
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
@@ -23,6 +23,21 @@ class Metering(enum.Enum):
     RESPONSES = "responses"
     EMBEDDINGS = "embeddings"
     FREE = "free"
+
+
+@dataclass(frozen=True, slots=True)
+class UpstreamTraits:
+    """What of the upstream decides how a request to it is read and bounded."""
+
+    is_openai: bool = True
+    """It has OpenAI's rules and defaults; else it only speaks OpenAI's language."""
+    knows_openai_models: bool = True
+    """A model with a name of OpenAI's is OpenAI's, as behind a gateway."""
+    default_output_limit: int | None = None
+    """The output limit of requests that name none, in tokens; None: the model's own."""
+
+
+OPENAI: Final = UpstreamTraits()
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +139,10 @@ class Estimate:
     """The fields that tell the upstream the cap; empty where there is no output to cap."""
     tells_cap: bool = False
     """The upstream has to be told the cap even where it is not lowered."""
+    unasked_cap: int | None = None
+    """Most output that the upstream is told where the client has named no limit and `output_cap`
+    is not affordable: a limit that is larger than what it would do by itself raises or breaks that.
+    None: whatever is affordable."""
     calls: HostedCalls | None = None
     """How many calls of hosted tools the input allows for; None where none can happen."""
     counted: bool = False
@@ -139,6 +158,18 @@ class Estimate:
             return self
         calls = replace(self.calls, most=number)
         return replace(self, input_tokens=calls.input_tokens(number), calls=calls)
+
+    @property
+    def unasked(self) -> Estimate:
+        """With no more output than the upstream is told where nobody has asked for a limit."""
+        if self.unasked_cap is None:
+            return self
+        return replace(self, output_cap=min(self.unasked_cap, self.output_cap))
+
+    @property
+    def known_input(self) -> int:
+        """Input tokens that are read whatever happens: hosted tools need not be called."""
+        return self.input_tokens if self.calls is None else self.calls.first_turn
 
     @property
     def least(self) -> Estimate:

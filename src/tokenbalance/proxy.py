@@ -28,6 +28,7 @@ from tokenbalance.beside import run_beside
 from tokenbalance.cors import CrossOrigin, is_preflight
 from tokenbalance.database.connections import UNAVAILABLE
 from tokenbalance.database.journal import JournalUnavailable
+from tokenbalance.editing import with_members
 from tokenbalance.endpoints import find_endpoint, is_socket
 from tokenbalance.errors import (
     ProxyError,
@@ -37,7 +38,7 @@ from tokenbalance.errors import (
     WebSocketNotSupported,
 )
 from tokenbalance.exchange import Exchange
-from tokenbalance.model import Estimate, Metering, Purpose
+from tokenbalance.model import OPENAI, Estimate, Metering, Purpose
 from tokenbalance.observe.alarms import Alarms
 from tokenbalance.reading import (
     counted,
@@ -50,7 +51,6 @@ from tokenbalance.reading import (
 from tokenbalance.relayed_headers import PassingHeaders
 from tokenbalance.stages import estimate as estimating
 from tokenbalance.stages.own_models import check_model_path, without_fine_tunes
-from tokenbalance.stages.relay import edited_body
 from tokenbalance.wire import BODY_BYTES_MAX, ClientAnswer, ClientGone, ClientRequest
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from tokenbalance.database.connections import Pool
     from tokenbalance.ledger.leases import Lease, Leases
     from tokenbalance.ledger.rate_card import RateCard
-    from tokenbalance.model import Caller, Document, Endpoint, Json
+    from tokenbalance.model import Caller, Document, Endpoint, Json, UpstreamTraits
     from tokenbalance.observe.metrics import Metrics
     from tokenbalance.stages.authenticate import Callers
     from tokenbalance.stages.hold import Admission, Admissions
@@ -85,6 +85,8 @@ class Proxy:
     metrics: Metrics
     upstream: Upstream | None
     """None when the operator has not configured a key."""
+    traits: UpstreamTraits = OPENAI
+    """What requests are bounded for."""
     rate_card: RateCard | None = None
     """None: every token is one credit."""
     cancel_on_disconnect: bool = False
@@ -154,9 +156,9 @@ class Proxy:
         upstream = self._configured_upstream()
         body = await request.read_decoded_body(self.body_bytes_max)
         if len(body) <= READ_INLINE_BYTES_MAX:
-            document, estimate = _read(endpoint, request, body)
+            document, estimate = _read(endpoint, request, body, self.traits)
         else:
-            document, estimate = await run_beside(_read, endpoint, request, body)
+            document, estimate = await run_beside(_read, endpoint, request, body, self.traits)
 
         edits = _usage_to_be_asked_for(endpoint, document)
         exchange = Exchange(
@@ -166,7 +168,7 @@ class Proxy:
             streams=document.get("stream") is True,
             passing=self.passing,
             hides_usage=bool(edits),
-            count=estimating.UsageCounter(endpoint, document),
+            count=estimating.UsageCounter(endpoint, document, self.traits),
             cancels=self.cancel_on_disconnect,
             model=model_of(document),
             alarms=self.alarms,
@@ -189,7 +191,7 @@ class Proxy:
                 endpoint.method,
                 _target(path, request.query),
                 self.passing.for_upstream(request.headers),
-                edited_body(body, document, edits),
+                with_members(body, document, edits),
             )
             return await got.edited(without_fine_tunes) if endpoint.of_models else got
 
@@ -226,7 +228,7 @@ class Proxy:
                 admission = await self.admissions.try_hold(lease, bound)
                 if admission is not None:
                     return admission
-            estimate = await counted(endpoint, document, bound)
+            estimate = await counted(endpoint, document, bound, self.traits)
             admission = await self.admissions.try_hold(lease, estimate)
             if admission is not None:
                 return admission
@@ -273,11 +275,13 @@ def _match(request: ClientRequest) -> tuple[bytes, Endpoint]:
     return path, endpoint
 
 
-def _read(endpoint: Endpoint, request: ClientRequest, body: bytes) -> tuple[Document, Estimate]:
+def _read(
+    endpoint: Endpoint, request: ClientRequest, body: bytes, upstream: UpstreamTraits
+) -> tuple[Document, Estimate]:
     if endpoint.method == "GET":
         return {}, Estimate(0)
     request.require_json()
-    return read_request(endpoint, body)
+    return read_request(endpoint, body, upstream)
 
 
 def _usage_to_be_asked_for(endpoint: Endpoint, document: Document) -> dict[str, Json]:
@@ -285,10 +289,9 @@ def _usage_to_be_asked_for(endpoint: Endpoint, document: Document) -> dict[str, 
     if endpoint.metering not in {Metering.CHAT, Metering.COMPLETIONS} or not document.get("stream"):
         return {}
     options = document.get("stream_options")
-    options = options if isinstance(options, dict) else {}
-    if options.get("include_usage") is True:
+    if isinstance(options, dict) and options.get("include_usage") is True:
         return {}
-    return {"stream_options": {**options, "include_usage": True}}
+    return {"stream_options": {"include_usage": True}}
 
 
 def _target(path: bytes, query: bytes) -> str:

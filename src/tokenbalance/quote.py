@@ -22,7 +22,7 @@ from tokenbalance.reading import (
     rates_of,
     read_request,
 )
-from tokenbalance.stages.hold import claim_for
+from tokenbalance.stages.hold import claim_of
 from tokenbalance.wire import BODY_BYTES_MAX
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ async def quote(management: Management, caller: Caller, path: str, body: bytes |
     """
     raw_path, _, query = path.encode("ascii", "replace").partition(b"?")
     endpoint = find_endpoint("POST", path_below_prefix(raw_path), query)
-    document, bound = read_request(endpoint, _as_bytes(body))
+    document, bound = read_request(endpoint, _as_bytes(body), management.upstream)
     book = Book(management.pool)
     if not endpoint.charged:
         return _free(endpoint, document, bound, await book.funds(caller.account_id))
@@ -87,7 +87,7 @@ async def quote(management: Management, caller: Caller, path: str, body: bytes |
     funds = await book.funds(caller.account_id)
     estimate = bound
     if not is_ample(funds.available, bound, rates):
-        estimate = await counted(endpoint, document, bound)
+        estimate = await counted(endpoint, document, bound, management.upstream)
     asked = _Asked(endpoint, model_of(document), estimate, rates)
     return _quoted(asked, funds, await book.waited_for(caller.account_id))
 
@@ -102,7 +102,8 @@ class _Asked:
 
 def _quoted(asked: _Asked, funds: Funds, waited_for: int) -> Quote:
     """Foretell what `PLACE` would do, and what the upstream would be told."""
-    estimate, claim = asked.estimate, claim_for(asked.estimate, asked.rates)
+    estimate = asked.estimate
+    claim = claim_of(funds.limit, estimate, asked.rates)
     amount = min(claim.wanted, funds.limit)
     affordable = amount >= claim.minimum
     admitted = affordable and amount <= funds.available - waited_for

@@ -18,7 +18,7 @@ from tokenbalance.stages import estimate as estimating
 
 if TYPE_CHECKING:
     from tokenbalance.ledger.rate_card import RateCard
-    from tokenbalance.model import Document, Endpoint, Rates
+    from tokenbalance.model import Document, Endpoint, Rates, UpstreamTraits
 
 PREFIXES: Final = (b"/v1", b"/api/openai")
 """Where the proxy is mounted; the second is the original project's name for the same thing."""
@@ -52,7 +52,9 @@ def path_below_prefix(raw_path: bytes) -> bytes:
     raise UnknownUrl(msg)
 
 
-def read_request(endpoint: Endpoint, body: bytes) -> tuple[Document, Estimate]:
+def read_request(
+    endpoint: Endpoint, body: bytes, upstream: UpstreamTraits
+) -> tuple[Document, Estimate]:
     """Read a request's document strictly, and bound what it may use without counting.
 
     Raises:
@@ -63,7 +65,7 @@ def read_request(endpoint: Endpoint, body: bytes) -> tuple[Document, Estimate]:
     document = parse_document(body)
     if endpoint.metering is Metering.FREE:
         return document, Estimate(0)
-    return document, estimating.bound(endpoint, document)
+    return document, estimating.bound(endpoint, document, upstream)
 
 
 def model_of(document: Document) -> str | None:
@@ -111,8 +113,10 @@ def is_ample(available: int, bound: Estimate, rates: Rates | None) -> bool:
     return available >= AMPLE * wanted_for(bound, rates)
 
 
-async def counted(endpoint: Endpoint, document: Document, bound: Estimate) -> Estimate:
+async def counted(
+    endpoint: Endpoint, document: Document, bound: Estimate, upstream: UpstreamTraits
+) -> Estimate:
     """Count what was only bounded, beside the event loop where that takes long."""
     if bound.input_tokens <= INLINE_BYTES_MAX:
-        return estimating.count(endpoint, document)
-    return await run_beside(estimating.count, endpoint, document)
+        return estimating.count(endpoint, document, upstream)
+    return await run_beside(estimating.count, endpoint, document, upstream)

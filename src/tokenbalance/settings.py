@@ -7,7 +7,7 @@ Values come from the environment, then from `.env` in the working directory. Sec
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
 import platformdirs
@@ -24,7 +24,10 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from tokenbalance.cors import origins_of
 from tokenbalance.ledger.rate_card import RateCard, RateCardError, load_rate_card
+from tokenbalance.model import UpstreamTraits
 from tokenbalance.relayed_headers import answer_names, request_names
+
+_OPENAI_HOST: Final = "api.openai.com"
 
 
 class SettingsError(Exception):
@@ -49,6 +52,14 @@ class Settings(BaseSettings):
     openai_project: str | None = Field(
         default=None, validation_alias=AliasChoices("OPENAI_PROJECT", "OPENAI_PROJECT_ID")
     )
+    upstream_kind: Literal["openai", "compatible"] | None = Field(
+        default=None, validation_alias="TOKENBALANCE_UPSTREAM_KIND"
+    )
+    """Whether the upstream is OpenAI or only speaks its language; None: as its address says."""
+    default_output_limit: int | None = Field(
+        default=None, ge=16, le=2**31 - 1, validation_alias="TOKENBALANCE_DEFAULT_OUTPUT_LIMIT"
+    )
+    """The output limit of requests that name none, in tokens; None: the model's own."""
     upstream_proxy: SecretStr | None = Field(
         default=None, validation_alias="TOKENBALANCE_UPSTREAM_PROXY"
     )
@@ -198,6 +209,16 @@ class Settings(BaseSettings):
         return self._rates
 
     @property
+    def upstream_traits(self) -> UpstreamTraits:
+        """What the kind of the upstream and its address say about it."""
+        is_openai = self.sandbox or _is_openai(self.openai_base_url)
+        return UpstreamTraits(
+            is_openai=is_openai if self.upstream_kind is None else self.upstream_kind == "openai",
+            knows_openai_models=self.upstream_kind != "compatible",
+            default_output_limit=self.default_output_limit,
+        )
+
+    @property
     def migration_url(self) -> SecretStr | None:
         """Where migrations connect: the direct URL when there is one."""
         return self.database_direct_url or self.database_url
@@ -224,6 +245,12 @@ def plain_dsn(url: str) -> str:
         msg = "must start with postgresql:// or postgres://"
         raise ValueError(msg)
     return f"postgresql://{rest}"
+
+
+def _is_openai(base_url: str) -> bool:
+    """Whether the host is OpenAI's, worldwide or of a region (`eu.api.openai.com`)."""
+    host = (urlsplit(base_url).hostname or "").rstrip(".")
+    return host == _OPENAI_HOST or host.endswith(f".{_OPENAI_HOST}")
 
 
 def _is_proxy(url: str) -> bool:

@@ -116,6 +116,41 @@ async def test_a_limit_that_fits_goes_upstream_byte_for_byte(
     assert upstream.requests[0].body == raw
 
 
+@pytest.mark.parametrize(
+    ("body", "expected"),
+    [
+        (
+            b'{ "seed":12345678901234567890123,"max_tokens" : 999,\n"messages":%b, "top_p":1.00 }',
+            b'{ "seed":12345678901234567890123,"max_tokens" : 91,\n"messages":%b, "top_p":1.00 }',
+        ),
+        (
+            b'{"stream" : true,"stream_options":{"later":["\\u0048", 1e2]},"messages":%b }',
+            (
+                b'{"max_completion_tokens":91,"stream" : true,"stream_options":'
+                b'{"include_usage":true,"later":["\\u0048", 1e2]},"messages":%b }'
+            ),
+        ),
+    ],
+    ids=["lowered", "added"],
+)
+async def test_what_is_not_ours_to_set_goes_upstream_byte_for_byte(
+    pool: Pool,
+    http: httpx2.AsyncClient,
+    upstream: ScriptedUpstream,
+    body: bytes,
+    expected: bytes,
+) -> None:
+    holder = await create_holder(pool, 100)
+    message = b'[{"role":"user","content":"Hello there"}], "model":"gpt-4o-mini"'
+    answer = await http.post(
+        "/v1/chat/completions",
+        content=body % message,
+        headers={**holder.headers, "content-type": "application/json"},
+    )
+    assert answer.status_code == 200
+    assert upstream.requests[0].body == expected % message
+
+
 async def test_a_balance_that_affords_the_model_maximum_changes_nothing(
     pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream
 ) -> None:

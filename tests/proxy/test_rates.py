@@ -17,6 +17,7 @@ from tests.support.product import serving
 from tests.support.upstream import Answer, ScriptedUpstream, event_stream, json_answer
 from tokenbalance.errors import (
     EndpointNotAllowed,
+    IntegerAboveMaximum,
     InvalidJson,
     InvalidType,
     MissingParameter,
@@ -506,7 +507,7 @@ async def test_what_is_free_is_quoted_as_free(pool: Pool, management: Management
         ("/v1/chat/completions", {**CHAT, "messages": 3}, InvalidType),
         ("/v1/chat/completions", {**CHAT, "seed": float("nan")}, InvalidJson),
         ("/v1/chat/completions", {**CHAT, "user": "\ud800"}, InvalidJson),
-        ("/v1/chat/completions", {**CHAT, "seed": 2**70}, InvalidJson),
+        ("/v1/chat/completions", {**CHAT, "n": 2**70}, IntegerAboveMaximum),
         ("/v1/chat/completions", {**CHAT, "model": "gpt-6"}, ModelNotFound),
         ("/v1/chat/completions", {**CHAT, "model": "ft:gpt-4o-mini:x"}, ModelNotFound),
         ("/v1/chat/completions", {**CHAT, "service_tier": "priority"}, ServiceTierNotAllowed),

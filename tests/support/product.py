@@ -24,6 +24,8 @@ def product_app(dsn: str, upstream_url: str | None, **settings: Any) -> FastAPI:
     """Assemble the product, untouched by the environment of whoever runs the tests."""
     values: dict[str, Any] = {
         "openai_api_key": UPSTREAM_KEY if upstream_url else None,
+        # The scripted upstream stands in for OpenAI, whatever its address.
+        "upstream_kind": "openai",
         **settings,
     }
     if upstream_url:

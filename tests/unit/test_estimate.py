@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any, cast
 
 import pytest
@@ -21,9 +22,9 @@ from tokenbalance.errors import (
     ProxyError,
     UnsupportedParameter,
 )
-from tokenbalance.ledger.rates import wanted_for
-from tokenbalance.model import Endpoint, Estimate, Metering
-from tokenbalance.stages.estimate import bound, count
+from tokenbalance.ledger.rates import affordable, paid_for, wanted_for
+from tokenbalance.model import OPENAI, Endpoint, Estimate, Metering, UpstreamTraits
+from tokenbalance.stages.estimate import UsageCounter, bound, count
 
 if TYPE_CHECKING:
     from tokenbalance.model import Document
@@ -34,10 +35,14 @@ RESPONSES = Endpoint("POST", "/responses", Metering.RESPONSES, "")
 EMBEDDINGS = Endpoint("POST", "/embeddings", Metering.EMBEDDINGS, "")
 ENDPOINTS = {f"/v1{each.path}": each for each in (CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS)}
 
+GATEWAY = UpstreamTraits(is_openai=False)
+COMPATIBLE = UpstreamTraits(is_openai=False, knows_openai_models=False)
+
+USER = {"role": "user", "content": "hello world"}
+
 
 def chat(**fields: object) -> Document:
-    plain = [{"role": "user", "content": "hello world"}]
-    return cast("Document", {"model": "gpt-4o", "messages": plain, **fields})
+    return cast("Document", {"model": "gpt-4o", "messages": [USER], **fields})
 
 
 def messages(*each: object) -> Document:
@@ -108,6 +113,129 @@ def test_the_words_of_a_prediction_are_held_for_each_choice_beside_the_cap() -> 
     assert estimate.input_tokens == bound(CHAT, chat()).input_tokens + 200
     assert estimate.output_cap == 5
     assert bound(CHAT, chat(prediction=content)).cap_fields == ("max_tokens",)
+
+
+@pytest.mark.parametrize("role", ["assistant", "developer", "function", "system", "tool"])
+@pytest.mark.parametrize("content", [None, "", []])
+def test_a_message_may_say_nothing(role: str, content: object) -> None:
+    # Three a message and one for its role.
+    said = [{"role": "user", "content": "hello world"}, {"role": role, "content": content}]
+    assert count(CHAT, chat(messages=said)).input_tokens == 9 + 4
+
+
+def test_what_is_null_or_empty_costs_nothing() -> None:
+    nothing = request(n=None, tools=None, functions=None, stream=None, stop=None, reasoning=None)
+    message: dict[str, object] = {"tool_calls": None, "annotations": [], **USER}
+    assert count(CHAT, chat(**nothing, messages=[message])) == count(CHAT, chat())
+
+
+def test_options_of_a_stream_are_of_any_type_but_for_that_of_usage() -> None:
+    options = {"later": "sequential_cutoff", "number": 3, "more": {"a": [1]}, "include_usage": None}
+    assert count(CHAT, chat(stream=True, stream_options=options)) == count(CHAT, chat())
+    assert bound(RESPONSES, response(stream=True, stream_options=options))
+
+
+@pytest.mark.parametrize(
+    "part",
+    [
+        {"type": "text", "text": "", "beside": "x" * 500},
+        {"type": "of_next_year", "result": "x" * 500},
+        {"type": ["text"], "text": "x" * 500},
+        {"text": "x" * 500},
+        {"type": "image_url", "image_url": {"url": "u", "caption": "x" * 500}},
+        {"type": "image_url", "image_url": "u", "caption": "x" * 500},
+        {"type": "input_audio", "input_audio": {"data": ""}, "transcript": "x" * 500},
+        {"type": "input_audio", "input_audio": "x" * 500},
+        {"type": "file", "file": {"file_data": "", "filename": "x" * 500}},
+        {"type": "file", "text": "x" * 500},
+    ],
+)
+def test_the_words_of_a_part_count_whatever_its_type(part: dict[str, object]) -> None:
+    without = json.loads(json.dumps(part).replace("x" * 500, ""))
+    words = bound(CHAT, parts(part)).input_tokens - bound(CHAT, parts(without)).input_tokens
+    assert 500 <= words <= 520
+
+
+def test_only_what_is_known_to_be_an_image_is_one() -> None:
+    url = "data:image/png;base64," + "A" * 100_000
+    for image in (
+        {"type": "image_url", "image_url": url},
+        {"type": "input_image", "image_url": url},
+        {"type": "image", "image": url},
+    ):
+        assert bound(CHAT, parts(image)).input_tokens == 7 + 1_445
+    assert bound(CHAT, parts({"type": "picture", "image_url": url})).input_tokens > 100_000
+
+
+def test_a_video_may_fill_the_context() -> None:
+    document = parts({"type": "video_url", "video_url": {"url": "u"}})
+    assert bound(CHAT, document).input_tokens == 7 + 128_000
+    assert bound(CHAT, document).has_media
+
+
+def test_a_number_beyond_64_bit_is_allowed_all_its_digits() -> None:
+    schema = {"enum": [float("9" * 300)]}
+    plain = {"enum": [1]}
+    sizes = [
+        bound(CHAT, chat(tools=[{"type": "function", "function": {"name": "f", "parameters": p}}]))
+        for p in (schema, plain)
+    ]
+    assert sizes[0].input_tokens - sizes[1].input_tokens >= 300
+
+
+# Tools that the upstream runs.
+
+
+def test_a_hosted_tool_in_a_chat_is_held_for_by_its_calls() -> None:
+    tools: list[dict[str, object]] = [
+        {"type": "web_search"},
+        {"type": "of_next_year"},
+        {"google_search": {}},
+        {"type": "namespace", "name": "n", "tools": [{"type": "web_search"}]},
+        {"type": "mcp", "server_label": "x", "server_url": "https://mcp.example.com/"},
+    ]
+    for tool in tools:
+        estimate = bound(CHAT, chat(tools=[tool]))
+        assert estimate.input_tokens > 100_000
+        # Nothing can be told that would bound them.
+        assert estimate.least.input_tokens == estimate.input_tokens
+        assert bound(CHAT, chat(tools=[tool], tool_choice="none")).input_tokens < 6_000
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {"type": "function", "function": {"name": "f"}},
+        {"type": "custom", "custom": {"name": "f"}},
+        {"function": {"name": "f"}},
+        {"name": "f", "parameters": {"properties": {"file_id": {"type": "string"}}}},
+    ],
+)
+def test_a_tool_that_the_client_runs_is_its_words_alone(tool: dict[str, object]) -> None:
+    estimate = bound(CHAT, chat(tools=[tool]))
+    assert estimate.calls is None
+    assert estimate.input_tokens < 100
+
+
+def test_a_hosted_tool_in_a_chat_must_not_reach_for_the_state_of_others() -> None:
+    tool = {"type": "file_search", "vector_store_ids": ["vs"]}
+    assert refusal(CHAT, chat(tools=[tool])) == (
+        UnsupportedParameter,
+        "tools[0].vector_store_ids",
+    )
+
+
+def test_a_model_that_searches_does_so_once() -> None:
+    size = {"search_context_size": "low"}
+    estimate = bound(CHAT, chat(model="gpt-5-search-api", web_search_options=size))
+    assert 10_240 < estimate.input_tokens < 11_000
+    assert estimate.least.input_tokens == estimate.input_tokens
+
+
+def test_what_a_search_preview_finds_is_no_input() -> None:
+    options = {"user_location": {"type": "approximate", "approximate": {"city": "Utrecht"}}}
+    document = chat(model="gpt-4o-search-preview", web_search_options=options)
+    assert 9 < count(CHAT, document).input_tokens < 60
 
 
 # Media.
@@ -336,6 +464,126 @@ def test_a_stored_file_in_a_chat_is_refused() -> None:
     )
 
 
+# Upstreams that are not OpenAI.
+
+
+def test_of_an_unknown_vocabulary_no_token_is_shorter_than_a_byte() -> None:
+    document = chat(model="tiny")
+    estimate = count(CHAT, document, COMPATIBLE)
+    assert estimate.counted
+    assert replace(estimate, counted=False) == bound(CHAT, document, COMPATIBLE)
+    assert estimate.input_tokens == 7 + 24 + 32 + len("hello world")
+    texts, tokens = request(model="m", input=["hello", "x"]), request(model="m", prompt=[7, 8])
+    assert count(EMBEDDINGS, texts, COMPATIBLE).input_tokens == 2 * 4 + 6
+    assert count(COMPLETIONS, tokens, COMPATIBLE).input_tokens == 4 + 2
+
+
+def test_a_template_marks_each_turn_and_writes_tools_as_json() -> None:
+    said = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "hi"}] * 10
+    marked = count(CHAT, chat(model="tiny", messages=said), COMPATIBLE)
+    assert marked.input_tokens == 3 + 32 + 20 * (4 + 24 + 2)
+    tool = {"type": "function", "function": {"name": "f", "parameters": {"enum": ["x"] * 100}}}
+    told = count(CHAT, chat(model="tiny", tools=[tool]), COMPATIBLE)
+    assert told.input_tokens > len(json.dumps(tool, indent=1))
+    call = {"id": "i" * 100, "type": "function", "function": {"name": "f", "arguments": "{}"}}
+    called = chat(model="tiny", messages=[{"role": "assistant", "tool_calls": [call]}])
+    assert count(CHAT, called, COMPATIBLE).input_tokens > 7 + len(json.dumps(call, indent=1))
+
+
+def test_openais_models_keep_their_rules_behind_a_gateway_and_others_do_not() -> None:
+    assert count(CHAT, chat(), GATEWAY) == count(CHAT, chat())
+    assert count(CHAT, chat(model="tiny"), GATEWAY) == count(CHAT, chat(model="tiny"), COMPATIBLE)
+    assert count(CHAT, chat(), COMPATIBLE).input_tokens > count(CHAT, chat()).input_tokens
+
+
+@pytest.mark.parametrize(
+    ("fields", "cap"),
+    [
+        ({"max_tokens": 9}, 9),
+        ({"max_completion_tokens": 7}, 7),
+        ({"max_tokens": 9, "max_completion_tokens": 7}, 7),
+        ({"max_tokens": 9, "n_predict": 5}, 5),
+    ],
+)
+def test_servers_are_told_the_smallest_limit_in_every_field_that_they_read(
+    fields: Document, cap: int
+) -> None:
+    estimate = bound(CHAT, chat(model="tiny", **fields), COMPATIBLE)
+    assert estimate.output_cap == cap
+    assert set(estimate.cap_fields) == {"max_tokens", "max_completion_tokens"} | fields.keys()
+    assert estimate.tells_cap
+
+
+def test_what_stands_for_no_limit_elsewhere_is_refused() -> None:
+    for fields in ({"n_predict": -1}, {"max_tokens": 0}):
+        for endpoint, document in (
+            (CHAT, chat(model="tiny", **fields)),
+            (COMPLETIONS, request(model="tiny", prompt="x", **fields)),
+        ):
+            with pytest.raises(IntegerBelowMinimum):
+                bound(endpoint, document, COMPATIBLE)
+
+
+def test_other_words_for_choices_are_choices_where_servers_read_them() -> None:
+    document = chat(model="tiny", best_of=3, n_cmpl=4)
+    assert bound(CHAT, document, COMPATIBLE).choices == 4
+    assert bound(CHAT, document).choices == 1
+
+
+def test_a_template_of_the_clients_own_is_refused_where_it_would_be_run() -> None:
+    with pytest.raises(UnsupportedParameter):
+        bound(CHAT, chat(model="tiny", chat_template="{{ x * 1000000 }}"), COMPATIBLE)
+
+
+def test_a_completion_without_a_limit_is_told_the_one_that_is_held_for() -> None:
+    estimate = bound(COMPLETIONS, request(model="tiny", prompt="x"), COMPATIBLE)
+    assert (estimate.output_cap, estimate.tells_cap) == (16, True)
+    assert not bound(COMPLETIONS, request(model="tiny", prompt="x")).tells_cap
+
+
+def test_a_limit_that_nobody_asked_for_is_small_unless_everything_is_covered() -> None:
+    estimate = bound(CHAT, chat(model="tiny"), COMPATIBLE)
+    assert (estimate.output_cap, estimate.tells_cap) == (128_000, False)
+    full = wanted_for(estimate, None)
+    assert affordable(estimate, full, None) == estimate
+    assert affordable(estimate, full - 1, None).output_cap == 512
+    assert paid_for(estimate, full, None).output_cap == 128_000
+    assert paid_for(estimate, full - 1, None).output_cap == 512
+    assert paid_for(estimate, estimate.input_tokens + 3, None).output_cap == 3
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "document", "upstream", "cap", "told"),
+    [
+        (CHAT, chat(), OPENAI, 1_000, True),
+        (CHAT, chat(max_tokens=5), OPENAI, 5, False),
+        (CHAT, chat(model="gpt-4-turbo"), OPENAI, 1_000, True),
+        (CHAT, chat(model="tiny"), COMPATIBLE, 1_000, True),
+        (CHAT, chat(model="tiny", max_tokens=2_000), COMPATIBLE, 2_000, True),
+        (RESPONSES, response(), OPENAI, 1_000, True),
+        (COMPLETIONS, request(model="davinci-002", prompt="x"), OPENAI, 16, False),
+        (COMPLETIONS, request(model="tiny", prompt="x"), COMPATIBLE, 1_000, True),
+        (EMBEDDINGS, request(model="m", input="x"), OPENAI, 0, False),
+    ],
+)
+def test_the_operators_limit_is_for_requests_that_name_none(
+    endpoint: Endpoint, document: Document, upstream: UpstreamTraits, cap: int, *, told: bool
+) -> None:
+    estimate = bound(endpoint, document, replace(upstream, default_output_limit=1_000))
+    assert (estimate.output_cap, estimate.tells_cap) == (cap, told)
+    assert estimate.unasked_cap is None
+
+
+def test_an_operators_limit_above_the_models_own_is_not_told() -> None:
+    upstream = replace(OPENAI, default_output_limit=1_000_000)
+    assert bound(CHAT, chat(), upstream) == bound(CHAT, chat())
+
+
+def test_what_an_unknown_vocabulary_used_is_estimated_by_words_not_by_bytes() -> None:
+    counter = UsageCounter(CHAT, chat(model="tiny"), COMPATIBLE)
+    assert counter("hello world").total == 9 + 2
+
+
 # Refusals.
 
 
@@ -390,7 +638,7 @@ def test_an_assistant_may_have_said_nothing(content: object) -> None:
 @pytest.mark.parametrize(
     ("prompt", "error", "param"),
     [
-        (None, InvalidType, "prompt"),
+        (5, InvalidType, "prompt"),
         ([1, "x"], InvalidType, "prompt[1]"),
         (["x", 1], InvalidType, "prompt[1]"),
         ([True], InvalidType, "prompt[0]"),
@@ -402,10 +650,27 @@ def test_prompts_are_texts_or_tokens(prompt: object, error: type[ProxyError], pa
     assert refusal(COMPLETIONS, document) == (error, param)
 
 
-def test_a_prompt_is_not_empty_and_no_object() -> None:
+def test_a_completion_without_a_prompt_begins_a_text_of_its_own() -> None:
+    absent: list[dict[str, object]] = [{}, {"prompt": None}, {"prompt": []}]
+    for fields in absent:
+        estimate = count(COMPLETIONS, request(model="davinci-002", n=2, **fields))
+        assert (estimate.input_tokens, estimate.choices) == (1, 2)
+
+
+def test_a_completion_has_limits_of_its_own() -> None:
+    echoed = request(model="davinci-002", prompt="hello world", echo=True, max_tokens=0, best_of=0)
+    estimate = count(COMPLETIONS, echoed)
+    assert (estimate.output_cap, estimate.choices) == (0, 1)
+    assert wanted_for(estimate, None) == 2
+    for fields in ({"max_tokens": -1}, {"best_of": -1}, {"n": 0}):
+        wrong = request(model="davinci-002", prompt="x", **fields)
+        assert refusal(COMPLETIONS, wrong)[0] is IntegerBelowMinimum
+
+
+def test_a_prompt_has_no_empty_list_in_it_and_is_no_object() -> None:
     nothing: list[object] = []
-    assert refusal(COMPLETIONS, request(model="m", prompt=nothing)) == (EmptyArray, "prompt")
     assert refusal(COMPLETIONS, request(model="m", prompt=[nothing])) == (EmptyArray, "prompt[0]")
+    assert refusal(EMBEDDINGS, request(model="m", input=nothing)) == (EmptyArray, "input")
     assert refusal(EMBEDDINGS, request(model="m", input=chat())) == (InvalidType, "input")
 
 

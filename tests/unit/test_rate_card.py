@@ -57,6 +57,16 @@ def test_a_pattern_matches_the_whole_name_and_its_case() -> None:
             card.rates_for(other)
 
 
+def test_the_default_is_not_for_another_spelling_of_a_model_that_has_a_row() -> None:
+    card = read_rate_card(
+        'unpriced = "default"\ndefault = {input = 1, output = 1}\n'
+        '[[models]]\nmatch = "gpt-4o*"\ninput = 5\noutput = 5\n'
+        '[[models]]\nmatch = "GPT-4o-x"\ninput = 7\noutput = 7'
+    )
+    inputs = [card.rates_for(name).input // 10**9 for name in ("GPT-4O", "GPT-4o-x", "o3")]
+    assert inputs == [5, 7, 1]
+
+
 def test_a_model_without_a_row_has_no_rate_or_that_of_the_default() -> None:
     with pytest.raises(UnpricedModel) as unpriced:
         read_rate_card(CARD).rates_for("o3")

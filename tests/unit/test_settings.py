@@ -128,3 +128,40 @@ def test_a_proxy_may_have_credentials_and_they_are_not_shown(
     assert settings.upstream_proxy is not None
     assert settings.upstream_proxy.get_secret_value() == value
     assert "hidden" not in repr(settings)
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "is_openai", "knows"),
+    [
+        ("https://api.openai.com/v1", None, True, True),
+        ("https://eu.api.openai.com/v1", None, True, True),
+        ("https://API.openai.com:443/v1", None, True, True),
+        ("https://api.openai.com.example.com/v1", None, False, True),
+        ("https://notapi.openai.com/v1", None, False, True),
+        ("http://127.0.0.1:8080/v1", None, False, True),
+        ("http://127.0.0.1:8080/v1", "openai", True, True),
+        ("http://127.0.0.1:8080/v1", "compatible", False, False),
+        ("https://api.openai.com/v1", "compatible", False, False),
+    ],
+)
+def test_the_kind_of_the_upstream_is_what_its_address_says_unless_it_is_set(
+    url: str, kind: str | None, *, is_openai: bool, knows: bool
+) -> None:
+    settings = load_settings(_env_file=None, openai_base_url=url, upstream_kind=kind)
+    traits = settings.upstream_traits
+    assert (traits.is_openai, traits.knows_openai_models) == (is_openai, knows)
+
+
+def test_the_sandbox_is_openai_to_us() -> None:
+    settings = load_settings(_env_file=None, openai_base_url="http://127.0.0.1:1", sandbox=True)
+    assert settings.upstream_traits.is_openai
+
+
+@pytest.mark.parametrize("value", ["15", "0", "much"])
+def test_an_output_limit_that_not_every_endpoint_takes_is_refused(
+    value: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("TOKENBALANCE_DEFAULT_OUTPUT_LIMIT", value)
+    with pytest.raises(SettingsError, match=r"^TOKENBALANCE_DEFAULT_OUTPUT_LIMIT: "):
+        load_settings()

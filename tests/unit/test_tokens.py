@@ -5,12 +5,16 @@ from __future__ import annotations
 import pytest
 
 from tokenbalance.errors import ModelNotFound
+from tokenbalance.model import OPENAI, UpstreamTraits
 from tokenbalance.tokens import count_tokens, encoding_for, load
 from tokenbalance.tokens.counting import PIECE_CHARACTERS, byte_bound
 from tokenbalance.tokens.models import check_model_name, model_for
 from tokenbalance.tokens.vocabularies import CL100K, O200K, vocabulary
 
 SENTENCE = "The quick brown fox jumps over the lazy dog. Häuser, 汉字 and naïve café: it's 12345!\n"
+
+GATEWAY = UpstreamTraits(is_openai=False)
+COMPATIBLE = UpstreamTraits(is_openai=False, knows_openai_models=False)
 
 
 @pytest.mark.parametrize(
@@ -156,9 +160,51 @@ def test_models_are_known_by_prefix(
     assert model.is_reasoning is is_reasoning
 
 
-@pytest.mark.parametrize("name", ["gpt-4o-mini", "o1", "meta-llama/llama-3:70b", "gpt-6_x.1"])
-def test_ordinary_names_pass(name: str) -> None:
-    check_model_name(name)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "gpt-4o-mini",
+        "o1",
+        "meta-llama/llama-3:70b",
+        "gpt-6_x.1",
+        "Qwen/Qwen3-0.6B",
+        "/models/tiny.gguf",
+        "C:\\models\\tiny..gguf",
+        "@cf/meta/llama-3.1-8b-instruct",
+        "My model (v2)",
+        "mod\u00e8le",
+        "GPT-OSS-20B",
+    ],
+)
+def test_models_have_the_names_that_their_upstream_gives_them(name: str) -> None:
+    for upstream in (OPENAI, GATEWAY, COMPATIBLE):
+        check_model_name(name, upstream)
+
+
+def test_a_deployment_may_be_called_as_an_openai_model_where_nothing_is_openais() -> None:
+    check_model_name("GPT-4o", COMPATIBLE)
+    for upstream in (OPENAI, GATEWAY):
+        with pytest.raises(ModelNotFound):
+            check_model_name("GPT-4o", upstream)
+
+
+@pytest.mark.parametrize(
+    ("name", "at_gateway"),
+    [
+        ("gpt-4o-mini", True),
+        ("gpt-4", True),
+        ("gpt-5.2", True),
+        ("openai/o3", True),
+        ("gpt-4all-13b", False),
+        ("somebody/gpt-4-like", False),
+    ],
+)
+def test_openais_names_have_openais_vocabulary_behind_a_gateway(
+    name: str, *, at_gateway: bool
+) -> None:
+    assert model_for(name).encoding is not None
+    assert (model_for(name, GATEWAY).encoding is not None) is at_gateway
+    assert model_for(name, COMPATIBLE).encoding is None
 
 
 @pytest.mark.parametrize(
@@ -172,7 +218,15 @@ def test_ordinary_names_pass(name: str) -> None:
         "gpt-4o-\u043cini",
         "../files/file-abc",
         "a/../b",
-        "/models",
+        "a\\..\\b",
+        " gpt-4o",
+        "llama\u200b3",
+        "llama3\x00",
+        "llama\u202e3",
+        "gpt-4o\u200b",
+        "gpt-4\u043e",
+        "\uff47pt-4o",
+        "Ft:gpt-4o-mini:other::abc",
         "ft:gpt-4o-mini:other::abc",
         "m" * 1_000,
     ],

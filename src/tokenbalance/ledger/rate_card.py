@@ -64,6 +64,11 @@ class PricedModels:
         """The pattern as a regular expression."""
         return re.compile(translate(self.pattern))
 
+    @cached_property
+    def loose_matcher(self) -> re.Pattern[str]:
+        """The same for upper and lower case alike."""
+        return re.compile(translate(self.pattern), re.IGNORECASE)
+
 
 @dataclass(frozen=True, slots=True)
 class RateCard:
@@ -85,6 +90,10 @@ class RateCard:
                 return row.rates
         if self.default is None:
             raise UnpricedModel(model)
+        # An upstream may read `GPT-4o` as the model that has a row, and the default may be less.
+        for row in self.models:
+            if row.loose_matcher.match(model):
+                return row.rates
         return self.default
 
 

@@ -78,6 +78,12 @@ def wanted_for(estimate: Estimate, rates: Rates | None) -> int:
     return max(_rounded(_ceiling(estimate, rates, estimate.output_cap)), 1)
 
 
+def affordable(estimate: Estimate, limit: int, rates: Rates | None) -> Estimate:
+    """The estimate that an account is asked to cover that affords `limit` credits at most."""
+    covers = estimate.unasked_cap is None or limit >= wanted_for(estimate, rates)
+    return estimate if covers else estimate.unasked
+
+
 def minimum_for(estimate: Estimate, rates: Rates | None) -> int:
     """Credits without which the request makes no sense: its input and the smallest output.
 
@@ -89,10 +95,11 @@ def minimum_for(estimate: Estimate, rates: Rates | None) -> int:
 def paid_for(estimate: Estimate, amount: int, rates: Rates | None) -> Estimate:
     """What `amount` credits pay for, which are at least the minimum: the estimate, lowered to it.
 
-    The input is paid first. Calls of hosted tools are lowered before the output is; the last one
-    is only given up where it would leave too little of an answer.
+    The input is paid first. Output that nobody has asked for and that is not covered in full is
+    lowered to what an upstream does by itself. Calls of hosted tools are lowered before the output
+    is; the last one is only given up where it would leave too little of an answer.
     """
-    fitting = _with_calls_within(estimate, amount, rates)
+    fitting = _with_calls_within(affordable(estimate, amount, rates), amount, rates)
     if not estimate.cap_fields:
         return fitting
     return replace(fitting, output_cap=_cap_within(fitting, amount, rates))
@@ -115,8 +122,7 @@ def _with_calls_within(estimate: Estimate, amount: int, rates: Rates | None) -> 
 def _cap_within(estimate: Estimate, amount: int, rates: Rates | None) -> int:
     """Output tokens of each choice that `amount` credits pay for, the input paid first."""
     if rates is None:
-        affordable = (amount - estimate.input_tokens) // estimate.choices
-        return min(affordable, estimate.output_cap)
+        return min((amount - estimate.input_tokens) // estimate.choices, estimate.output_cap)
     rate = _output_peak(estimate, rates)
     if rate == 0:
         return estimate.output_cap

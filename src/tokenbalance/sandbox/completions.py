@@ -31,6 +31,8 @@ DEFAULT_CAP_TOKENS = 16
 """What OpenAI documents for `max_tokens` on this endpoint."""
 BEST_OF_LIMIT = 20
 CHOICES_LIMIT = 128
+_BEGINNING = Prompt("", tokens=1)
+"""Without a prompt the model begins a document."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,9 @@ def complete(fields: Fields) -> Reply:
         ApiError: the request is not one that OpenAI would take.
     """
     model = fields.required_text("model")
-    prompts = prompts_in(fields, "prompt", model)
+    prompts = [_BEGINNING]
+    if fields.value("prompt") is not None:
+        prompts = prompts_in(fields, "prompt", model)
     cap = fields.integer("max_tokens", 0, OUTPUT_LIMIT_TOKENS)
     count = fields.integer("n", 1, CHOICES_LIMIT) or 1
     streamed, with_usage = stream_options(fields)

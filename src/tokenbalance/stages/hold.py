@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.errors import BalanceHeld, InsufficientQuota
-from tokenbalance.ledger.rates import minimum_for, paid_for, wanted_for
+from tokenbalance.ledger.rates import affordable, minimum_for, paid_for, wanted_for
 from tokenbalance.model import Claim, Usage
 
 if TYPE_CHECKING:
@@ -54,7 +54,11 @@ class Admissions:
             None when it does not fit at this moment.
 
         """
-        hold = await lease.place(self.book, claim_for(estimate, lease.purpose.rates))
+        claim = claim_for(estimate, lease.purpose.rates)
+        if estimate.unasked_cap is not None and lease.caller.available < claim.wanted:
+            funds = await self.book.funds(lease.caller.account_id)
+            claim = claim_of(funds.limit, estimate, lease.purpose.rates)
+        hold = await lease.place(self.book, claim)
         return None if hold is None else _admission(estimate, hold)
 
     async def wait_for_hold(self, lease: Lease, estimate: Estimate) -> Admission:
@@ -65,9 +69,9 @@ class Admissions:
             BalanceHeld: it does, and requests in progress held it for as long as one may wait.
 
         """
-        claim = claim_for(estimate, lease.purpose.rates)
         account_id = lease.caller.account_id
         funds = await self.book.funds(account_id)
+        claim = claim_of(funds.limit, estimate, lease.purpose.rates)
         if funds.limit >= claim.minimum and self.wait_s > 0:
             hold = await self.waiters.place(
                 account_id,
@@ -97,9 +101,14 @@ def claim_for(estimate: Estimate, rates: Rates | None) -> Claim:
     return Claim(
         wanted_for(estimate, rates),
         minimum_for(estimate, rates),
-        estimate.least.input_tokens,
+        estimate.known_input,
         estimate.choices * estimate.output_cap,
     )
+
+
+def claim_of(limit: int, estimate: Estimate, rates: Rates | None) -> Claim:
+    """What a request asks of an account whose holds may take `limit` credits at most."""
+    return claim_for(affordable(estimate, limit, rates), rates)
 
 
 def _what_is_missing(claim: Claim, funds: Funds) -> str:

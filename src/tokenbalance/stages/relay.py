@@ -1,13 +1,6 @@
-"""What is read of, and changed in, what passes: whether an answer is a stream, a body's edits."""
+"""What is read of an answer's head: whether it is a stream of events."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
-
-import orjson
-
-if TYPE_CHECKING:
-    from tokenbalance.model import Document, Json
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -18,8 +11,3 @@ def is_event_stream(headers: Headers) -> bool:
         name == b"content-type" and value.lower().startswith(b"text/event-stream")
         for name, value in headers
     )
-
-
-def edited_body(body: bytes, document: Document, edits: dict[str, Json]) -> bytes:
-    """Return the original bytes when nothing has to change, else the document with its edits."""
-    return orjson.dumps(document | edits) if edits else body

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from tokenbalance.document import empty_array, optional_integer, path_of, require, type_error
 from tokenbalance.model import Estimate
 from tokenbalance.tokens.chat import LARGEST_CAP, LARGEST_CHOICES
-from tokenbalance.tokens.schemas import unread_tokens
+from tokenbalance.tokens.schemas import json_tokens, unread_tokens
 
 if TYPE_CHECKING:
     from tokenbalance.model import Document, Json
@@ -15,12 +15,15 @@ if TYPE_CHECKING:
     from tokenbalance.tokens.models import Model
 
 DEFAULT_CAP: Final = 16
+_OTHER_CAPS: Final = ("n_predict", "num_predict", "max_new_tokens")
+"""What some servers read as the limit of the output before OpenAI's field."""
 
-_FIELDS: Final = frozenset({
+FIELDS: Final = frozenset({
     "best_of", "echo", "frequency_penalty", "logit_bias", "logprobs", "max_tokens", "model", "n",
-    "presence_penalty", "prompt", "seed", "stop", "stream", "stream_options", "temperature",
-    "top_p", "user",
+    "presence_penalty", "prompt", "seed", "stop", "stream", "stream_options", "suffix",
+    "temperature", "top_p", "user",
 })  # fmt: skip
+"""Fields that have a rule here or that the model does not read; others are measured whole."""
 
 
 def estimate(document: Document, model: Model, measure: Measure) -> Estimate:
@@ -29,19 +32,40 @@ def estimate(document: Document, model: Model, measure: Measure) -> Estimate:
     Raises:
         InvalidRequest: a field that decides the cost is missing or wrong.
     """
-    prompts, tokens = texts_tokens(document, "prompt", measure)
-    told = optional_integer(document, "max_tokens", minimum=1, maximum=LARGEST_CAP)
-    answers = max(
-        optional_integer(document, field, minimum=1, maximum=LARGEST_CHOICES) or 1
-        for field in ("n", "best_of")
-    )
+    # Without a prompt the model begins a text of its own, after one token that says so.
+    prompts, tokens = (1, 1) if _is_empty(document) else texts_tokens(document, "prompt", measure)
+    cap_fields, told = _told_cap(document, model)
+    tokens += model.overhead + json_tokens(document.get("suffix"), measure)
     return Estimate(
-        input_tokens=tokens + model.overhead + unread_tokens(document, _FIELDS, measure),
-        choices=prompts * answers,
+        input_tokens=tokens + unread_tokens(document, FIELDS, measure),
+        choices=prompts * _answers(document),
         output_cap=DEFAULT_CAP if told is None else told,
         output_minimum=1,
-        cap_fields=("max_tokens",),
+        cap_fields=cap_fields,
+        tells_cap=model.is_foreign,
     )
+
+
+def _is_empty(document: Document) -> bool:
+    return document.get("prompt") in (None, [])
+
+
+def _answers(document: Document) -> int:
+    """Answers to one prompt; the best of none is one."""
+    best_of = optional_integer(document, "best_of", minimum=0, maximum=LARGEST_CHOICES) or 1
+    return max(optional_integer(document, "n", minimum=1, maximum=LARGEST_CHOICES) or 1, best_of)
+
+
+def _told_cap(document: Document, model: Model) -> tuple[tuple[str, ...], int | None]:
+    """The fields that limit the output, and the smallest limit that the client has set in them.
+
+    OpenAI takes 0, to have the prompt's own probabilities. Elsewhere 0 may stand for no limit.
+    """
+    others = _OTHER_CAPS if model.is_foreign else ()
+    names = ("max_tokens", *(name for name in others if document.get(name) is not None))
+    least = 1 if model.is_foreign else 0
+    caps = (optional_integer(document, name, minimum=least, maximum=LARGEST_CAP) for name in names)
+    return names, min((cap for cap in caps if cap is not None), default=None)
 
 
 def texts_tokens(document: Document, field: str, measure: Measure) -> tuple[int, int]:

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tokenbalance.tokens.counting import Measure
     from tokenbalance.tokens.models import Model
 
-_FIELDS: Final = frozenset({"dimensions", "encoding_format", "input", "model", "user"})
+FIELDS: Final = frozenset({"dimensions", "encoding_format", "input", "model", "user"})
 
 
 def estimate(document: Document, model: Model, measure: Measure) -> Estimate:
@@ -23,5 +23,5 @@ def estimate(document: Document, model: Model, measure: Measure) -> Estimate:
         InvalidRequest: a field that decides the cost is missing or wrong.
     """
     _, tokens = texts_tokens(document, "input", measure)
-    unread = unread_tokens(document, _FIELDS, measure)
+    unread = unread_tokens(document, FIELDS, measure)
     return Estimate(input_tokens=tokens + model.overhead + unread)

@@ -39,7 +39,7 @@ class Allowance:
     """What a call brings into every later turn; 0 where the client runs the tool."""
 
 
-_SEARCH: Final = Allowance(description=5_120, call=10_240)
+SEARCH: Final = Allowance(description=5_120, call=10_240)
 """What is written about a web search into every turn is some 4,200 tokens (recorded: 12,594 for
 three turns, 22,013 for five), and most of the pages that it opens have 4,000."""
 _COMPUTER: Final = Allowance(description=1_024, call=4_096)
@@ -72,7 +72,7 @@ def allowance_for(tool: Mapping[str, Json]) -> Allowance:
     if tool.get("execution") == "client" or runs_here:
         return _CLIENT
     kind = tool.get("type")
-    return _ALLOWANCES.get(kind, _SEARCH) if isinstance(kind, str) else _SEARCH
+    return _ALLOWANCES.get(kind, SEARCH) if isinstance(kind, str) else SEARCH
 
 
 def hosted_calls(
@@ -110,10 +110,13 @@ def tools_tokens(tools: Json, at: str, measure: Measure) -> int:
     Raises:
         InvalidType: one is not an object.
     """
-    return sum(function_tokens(_itself(tool), measure) for tool, _ in every_tool(tools, at))
+    return sum(
+        function_tokens(without_inner_tools(tool), measure) for tool, _ in every_tool(tools, at)
+    )
 
 
-def _itself(tool: dict[str, Json]) -> dict[str, Json]:
+def without_inner_tools(tool: dict[str, Json]) -> dict[str, Json]:
+    """What a tool says itself, without the tools of a namespace."""
     if not isinstance(tool.get("tools"), list):
         return tool
     return {key: member for key, member in tool.items() if key != "tools"}

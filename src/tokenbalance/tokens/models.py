@@ -1,21 +1,25 @@
-"""Facts about models, by the longest known prefix of their names.
+"""Facts about models, by the longest known prefix of their names, and which names there may be.
 
 From OpenAI's model pages. A name that nobody knows yet is taken for a large current model, so
-that what is held for it is enough.
+that what is held for it is enough; at an upstream that is not OpenAI its vocabulary is unknown.
 """
 
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+import unicodedata
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.errors import ModelNotFound
+from tokenbalance.model import OPENAI
 from tokenbalance.tokens.vocabularies import CL100K, O200K, vocabulary
 
 if TYPE_CHECKING:
     import tiktoken
+
+    from tokenbalance.model import UpstreamTraits
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,13 +41,19 @@ class Model:
     maximum_output: int
     is_reasoning: bool
     image: ImageRule
-    encoding: str = O200K
+    encoding: str | None = O200K
+    """None: its vocabulary is not known, and no token of it is shorter than a byte."""
     overhead: int = 0
     """What the upstream adds to every prompt of this model by itself."""
     responses_overhead: int = 0
     """What `/responses` adds to a prompt by itself (seen in 2025, model snapshots as they were)."""
     responses_tools_overhead: int = 0
     """What `/responses` adds where there are functions."""
+
+    @property
+    def is_foreign(self) -> bool:
+        """It is not OpenAI's: neither its vocabulary nor its server's defaults are known."""
+        return self.encoding is None
 
 
 def _tiles(base: int, tile: int) -> ImageRule:
@@ -66,6 +76,8 @@ _NANO_IMAGE: Final = _patches(3_779)
 _ORIGINAL_IMAGE: Final = _patches(12_000)
 
 _UNKNOWN: Final = Model(1_050_000, 128_000, is_reasoning=True, image=_tiles(2_833, 5_667))
+"""Of every rule the largest number."""
+_FOREIGN: Final = replace(_UNKNOWN, encoding=None)
 
 
 def _chat(context: int, output: int, image: ImageRule, encoding: str = O200K) -> Model:
@@ -132,36 +144,74 @@ _BY_PREFIX: Final = {
     "text-embedding-": _EMBEDDING,
 }
 _LONGEST_FIRST: Final = sorted(_BY_PREFIX, key=len, reverse=True)
-_LONGEST_NAME: Final = 128
-_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._:/-]*")
+_LONGEST_NAME: Final = 255
+_SHOWN_NAME: Final = 128
+_OPENAI_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._:/-]*")
+_END_OF_FAMILY: Final = frozenset("-.:@")
 
 
 @lru_cache(maxsize=1024)
-def model_for(name: str) -> Model:
+def model_for(name: str, upstream: UpstreamTraits = OPENAI) -> Model:
     """The facts about the model called `name`, with a fine-tune's `ft:` set aside."""
-    base = name.removeprefix("ft:")
-    for prefix in _LONGEST_FIRST:
-        if base.startswith(prefix):
-            return _BY_PREFIX[prefix]
-    return _UNKNOWN
+    if upstream.is_openai:
+        prefix = _known_prefix(name.removeprefix("ft:"))
+        return _UNKNOWN if prefix is None else _BY_PREFIX[prefix]
+    name = name.removeprefix("openai/").removeprefix("azure/")  # as gateways call them
+    prefix = _known_prefix(name)
+    if prefix is None or not upstream.knows_openai_models or not _is_family(prefix, name):
+        return _FOREIGN
+    return _BY_PREFIX[prefix]
+
+
+def _known_prefix(name: str) -> str | None:
+    return next((prefix for prefix in _LONGEST_FIRST if name.startswith(prefix)), None)
+
+
+def _is_family(prefix: str, name: str) -> bool:
+    """Whether `name` goes on as OpenAI's do: `gpt-4-turbo`, but not `gpt-4all`."""
+    return prefix[-1] in _END_OF_FAMILY or name[len(prefix) :][:1] in {"", *_END_OF_FAMILY}
 
 
 def encoding_for(model: str) -> tiktoken.Encoding:
-    """The encoding of the model called `model`; that of current models for a name unknown."""
-    return vocabulary(model_for(model).encoding)
+    """The encoding of OpenAI's model `model`; that of current models for a name unknown."""
+    return encoding_of(model_for(model))
 
 
-def check_model_name(name: str) -> None:
+def encoding_of(model: Model) -> tiktoken.Encoding:
+    """The encoding of a model; that of current models of OpenAI's where its own is not known."""
+    return vocabulary(model.encoding or O200K)
+
+
+@lru_cache(maxsize=1024)
+def check_model_name(name: str, upstream: UpstreamTraits = OPENAI) -> None:
     """See that `name` can be a model of the upstream that this caller may use.
 
-    A name that another program would trim, fold or take for a path could be priced here as one
-    model and answered there by another.
+    An upstream calls its models as it likes. Refused is what another program could take for
+    another model than the one that is priced here, since it trims or folds it, takes it for a
+    path, or does not see all of it; and, where OpenAI's names are known, a variant spelling of one.
 
     Raises:
         ModelNotFound: it cannot, or it is a fine-tune, which belongs to somebody else.
     """
-    is_plain = len(name) <= _LONGEST_NAME and _NAME.fullmatch(name) is not None
-    if not is_plain or ".." in name or name.startswith("ft:"):
-        shown = "".join(c if " " <= c <= "~" and c != "`" else "?" for c in name[:_LONGEST_NAME])
+    is_somebodys = name.casefold().startswith("ft:")
+    if not _is_plain(name) or is_somebodys or _is_variant(name, upstream):
+        shown = "".join(c if " " <= c <= "~" and c != "`" else "?" for c in name[:_SHOWN_NAME])
         message = f"The model `{shown}` does not exist or you do not have access to it."
         raise ModelNotFound(message, param="model")
+
+
+def _is_plain(name: str) -> bool:
+    return (
+        0 < len(name) <= _LONGEST_NAME
+        and name.isprintable()
+        and name == name.strip()
+        and unicodedata.is_normalized("NFKC", name)
+        and ".." not in re.split(r"[/\\]", name)
+    )
+
+
+def _is_variant(name: str, upstream: UpstreamTraits) -> bool:
+    if not (upstream.is_openai or upstream.knows_openai_models):
+        return False
+    is_known = _known_prefix(name.casefold()) is not None
+    return is_known and _OPENAI_NAME.fullmatch(name) is None

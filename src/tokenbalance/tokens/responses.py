@@ -47,7 +47,7 @@ TOOLS: Final = 24
 _SERIAL: Final = 96
 """Some models are told in words to call one function at a time."""
 
-_FIELDS: Final = frozenset({
+FIELDS: Final = frozenset({
     "access_programs", "background", "background_options", "client_metadata",
     "context_management", "conversation", "generate", "image", "include", "input",
     "instructions", "max_output_tokens", "max_tool_calls", "metadata", "model", "moderation",
@@ -152,7 +152,7 @@ def _has_media(document: Document, tools: list[dict[str, Json]]) -> bool:
 def _prompt_tokens(document: Document, model: Model, measure: Measure) -> int:
     """Tokens at most of all that the request itself says."""
     tokens = REPLY + FRAME + model.overhead + model.responses_overhead
-    tokens += unread_tokens(document, _FIELDS, measure)
+    tokens += unread_tokens(document, FIELDS, measure)
     tokens += choice_tokens(document, measure)
     tokens += _instructions_tokens(document.get("instructions"), model, measure)
     tools = document.get("tools")

@@ -31,6 +31,11 @@ _NESTED: Final = frozenset({"additionalProperties", "allOf", "anyOf", "items", "
 """Members that are a schema, a list of schemas or a boolean, rendered as punctuation."""
 _UNSAID: Final = frozenset({"$schema", "title"})
 """Members that no rendering shows; their text counts, in case that one does."""
+_INEXACT: Final = 2**53
+_LONGEST_NUMBER: Final = 320
+"""Digits of the longest integer that is a float at all; what is written as `1e308` may be read so
+and passed on with all of them."""
+_NOTHING: Final[tuple[Json, ...]] = (None, "", [], {})
 
 
 def json_tokens(value: Json, measure: Measure) -> int:
@@ -44,6 +49,8 @@ def json_tokens(value: Json, measure: Measure) -> int:
     if isinstance(value, list):
         return 1 + sum(1 + json_tokens(element, measure) for element in value)
     # No number has more tokens than digits.
+    if isinstance(value, float) and abs(value) >= _INEXACT:
+        return _LONGEST_NUMBER
     return 2 if isinstance(value, bool) else len(str(value)) + 1
 
 
@@ -54,13 +61,16 @@ def _member_tokens(key: str, member: Json, measure: Measure) -> int:
 
 
 def unread_tokens(fields: Mapping[str, Json], known: frozenset[str], measure: Measure) -> int:
-    """Tokens at most of the `fields` that are not `known`, should the model read them."""
+    """Tokens at most of the `fields` that are not `known`, should the model read them.
+
+    Nothing for those that are empty, as clients that write all the fields of a type send many.
+    """
     if fields.keys() <= known:
         return 0
     return sum(
         measure(key) + _KEY + json_tokens(member, measure)
         for key, member in fields.items()
-        if key not in known
+        if key not in known and member not in _NOTHING
     )
 
 
