@@ -215,9 +215,12 @@ async def test_data_survives_the_death_of_everything(
     serve = start(data, "serve", "durable")
     _, dsn = serve.ready()
     _ = await fetch(dsn, "CREATE TABLE kept AS SELECT 7 AS n")
-    for process in [serve.popen.pid, *postgres_processes(data)]:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(process, signal.SIGKILL)
+    everything = [serve.popen.pid, *postgres_processes(data)]
+    # Stopped first, so that none of them sees another die and tidies up.
+    for number in (signal.SIGSTOP, signal.SIGKILL):
+        for process in everything:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(process, number)
     _ = serve.popen.wait(DEADLINE_S)
     assert (data / "pgdata" / "postmaster.pid").exists()
     with EmbeddedPostgres.start_or_attach(data, exclusive=True, durable=False) as server:
