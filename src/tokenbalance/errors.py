@@ -35,7 +35,6 @@
     |-- UpstreamAuth                        502  upstream_error . upstream_auth
     |-- UpstreamQuota                       503  upstream_error . upstream_quota
     |-- UpstreamUnavailable                 502  upstream_error . upstream_unavailable
-    |   `-- UpstreamRedirects               502  . upstream_unavailable
     |-- UpstreamLoop                        508  upstream_error . upstream_loop
     |-- UpstreamTimeout                     504  upstream_error . upstream_timeout
     |-- UpstreamNotConfigured               503  server_error . upstream_not_configured
@@ -343,12 +342,6 @@ class UpstreamUnavailable(ProxyError):
     status = 502
     type = "upstream_error"
     code = "upstream_unavailable"
-
-
-class UpstreamRedirects(UpstreamUnavailable):
-    """The upstream points elsewhere; where the operator's key goes is not for it to say."""
-
-    headers = ((b"x-should-retry", b"false"),)
 
 
 class UpstreamLoop(ProxyError):

@@ -20,6 +20,7 @@ from tokenbalance.errors import (
     IntegerAboveMaximum,
     InvalidJson,
     InvalidType,
+    InvalidValue,
     MissingParameter,
     ModelNotFound,
     ServiceTierNotAllowed,
@@ -496,7 +497,9 @@ async def test_what_is_free_is_quoted_as_free(pool: Pool, management: Management
     [
         ("/v1/nothing", b"{}", UnknownUrl),
         ("/v2/chat/completions", b"{}", UnknownUrl),
-        ("/v1/chat/completions?x=1", b"{}", UnknownUrl),
+        ("/v1/nothing?x=1", b"{}", UnknownUrl),
+        ("/v1/chat/completions?x=1", b"{}", MissingParameter),
+        ("/v1/responses?beta=1", b"{}", InvalidValue),
         ("/v1/chat/completions\0", b"{}", UnknownUrl),
         ("/v1/ch\udcfft", b"{}", UnknownUrl),
         ("/v1/models", b"{}", UnknownUrl),

@@ -6,11 +6,7 @@ had been accepted, the two others that it had not.
 
 from __future__ import annotations
 
-import logging
-
-from tokenbalance.errors import UpstreamRedirects, UpstreamTimeout, UpstreamUnavailable
-
-logger = logging.getLogger(__name__)
+from tokenbalance.errors import UpstreamTimeout, UpstreamUnavailable
 
 
 class UpstreamBroke(Exception):
@@ -31,13 +27,4 @@ def unusable() -> UpstreamUnavailable:
     """An answer that is none: a change of protocol."""
     return UpstreamUnavailable(
         "The upstream gave no answer that can be passed on; nothing was charged."
-    )
-
-
-def redirected(status: int) -> UpstreamRedirects:
-    """An answer that points elsewhere, which is an operator's to follow, once."""
-    logger.error("the upstream redirects (%d): OPENAI_BASE_URL has to be where it leads", status)
-    return UpstreamRedirects(
-        "The upstream redirects, which is not followed; nothing was charged. The operator has to"
-        " set OPENAI_BASE_URL to where it leads."
     )

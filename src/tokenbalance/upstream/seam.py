@@ -6,6 +6,7 @@ through a proxy. Nothing above it knows which. It must never retry, redirect or 
 
 from __future__ import annotations
 
+import logging
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
@@ -16,16 +17,18 @@ from tokenbalance.relayed_headers import HOP_HEADER
 from tokenbalance.upstream.connections import Connections
 from tokenbalance.upstream.decoding import DecodedBody
 from tokenbalance.upstream.egress import ProxiedClient
-from tokenbalance.upstream.faults import UpstreamBroke, redirected
+from tokenbalance.upstream.faults import UpstreamBroke
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
     from tokenbalance.upstream.client import Answer, Client, Headers
 
+logger = logging.getLogger(__name__)
+
 EDITED_BYTES_MAX: Final = 8 * 1024 * 1024
 
-_REDIRECTIONS: Final = range(300, 400)
+_REDIRECTIONS: Final = frozenset({301, 302, 303, 307, 308})
 
 
 @dataclass(slots=True)
@@ -110,15 +113,13 @@ class Upstream:
         Raises:
             UpstreamUnavailable: no connection, or none that lasted until an answer, or none that
                 HTTP knows.
-            UpstreamRedirects: the answer points elsewhere.
             UpstreamTimeout: no answer in time.
             UpstreamBroke: an answer that began as a 2xx and has no complete head.
 
         """
         answer = await self._client.send(method, target, headers, body)
         if answer.status in _REDIRECTIONS:
-            await answer.close()
-            raise redirected(answer.status)
+            logger.error("the upstream redirects: OPENAI_BASE_URL has to be where it leads")
         if b"content-encoding" in dict(answer.headers):
             return _encoded(answer)
         return UpstreamAnswer(answer.status, answer.headers, True, answer)  # noqa: FBT003 - a field
