@@ -63,7 +63,7 @@ COST_FIELDS: Final = frozenset({
 })  # fmt: skip
 """Top-level fields that another parser must not find under another spelling."""
 
-_INEXACT: Final = 2**63
+INEXACT: Final = 2**63
 """From here on a float may stand for an integer that the source spells out."""
 _TWICE: Final = "it has a key twice in one object"
 # A string literal, or the rest of the body after a quote that nothing closes: possessive and
@@ -328,7 +328,7 @@ def optional_integer(
     if value is None:
         return None
     param = path_of(at, key)
-    if isinstance(value, float) and abs(value) >= _INEXACT:
+    if isinstance(value, float) and abs(value) >= INEXACT:
         value = int(value)
     if isinstance(value, bool) or not isinstance(value, int):
         raise type_error(param, "an integer", value)

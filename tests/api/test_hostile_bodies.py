@@ -68,7 +68,7 @@ async def test_no_json_is_a_fault(
     )
     answer = await http.request(
         row.method,
-        row.path({"user_id": str(people.user.user_id)}),
+        row.path({"user_id": str(people.user.user_id), "key_id": str(people.user.key_id)}),
         content=orjson.dumps(body),
         headers={**people.superuser.headers, **row.headers, "content-type": "application/json"},
     )

@@ -158,7 +158,7 @@ class PlacesUpstream:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()
                 await reader.readexactly(number_after(head, b"content-length: "))
-                await self._answer(number_after(head, b"x-place: "), writer)
+                await self._answer(number_after(head, b"x-client-request-id: "), writer)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
@@ -322,7 +322,7 @@ async def cut_everywhere(
             got = await http.post(
                 "/v1/chat/completions",
                 json=sample.request,
-                headers={**holders[place].headers, "x-place": str(place)},
+                headers={**holders[place].headers, "x-client-request-id": str(place)},
             )
             retries = got.headers.get("x-should-retry")
             cuts[place] = Cut(place, got.status_code, got.content, retries)
@@ -394,7 +394,7 @@ class Caller:
         reader, writer = await asyncio.open_connection(self._address.hostname, self._address.port)
         try:
             writer.write(
-                b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nx-place: %d\r\n"
+                b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nx-client-request-id: %d\r\n"
                 b"authorization: Bearer %b\r\ncontent-type: application/json\r\n"
                 b"content-length: %d\r\n\r\n%b"
                 % (place, holder.secret.encode(), len(self._body), self._body)

@@ -13,6 +13,7 @@ from tests.support.recordings import Recording, how_many, recordings
 from tests.support.upstream import ScriptedUpstream, replay
 from tokenbalance.endpoints import find_endpoint
 from tokenbalance.errors import ProxyError
+from tokenbalance.stages.own_models import without_fine_tunes
 
 if TYPE_CHECKING:
     import httpx2
@@ -82,6 +83,13 @@ def reported_total(recording: Recording) -> int | None:
     return total if isinstance(total, int) else None
 
 
+def expected_body(recording: Recording) -> bytes:
+    """The body as it was recorded, without the fine-tunes of those who recorded a list."""
+    if recording.path != "/v1/models":
+        return recording.response_body
+    return without_fine_tunes(recording.response_body)
+
+
 async def test_every_recording_arrives_byte_for_byte_and_is_charged_as_recorded(
     pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream
 ) -> None:
@@ -109,7 +117,7 @@ async def test_every_recording_arrives_byte_for_byte_and_is_charged_as_recorded(
             assert answer.json()["error"]["code"] == "model_not_found"
             return
         assert answer.status_code == recording.status, (recording.id, answer.text)
-        assert answer.content == recording.response_body, recording.id
+        assert answer.content == expected_body(recording), recording.id
         if recording.status == 200 and (total := reported_total(recording)) is not None:
             assert await charged_total(pool, answer) == total, recording.id
             seen["charged"] += 1

@@ -60,6 +60,7 @@ async def test_a_key_that_expires_later_is_valid(
     assert (await http.get("/v1/models", headers=holder.headers)).status_code == 200
 
 
+@pytest.mark.product_deadlines
 async def test_a_database_that_goes_while_a_key_is_looked_up_is_a_503_and_nothing_is_dispatched(
     pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream, holder: Holder
 ) -> None:

@@ -11,9 +11,9 @@ from fastapi import Request
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
 from tokenbalance.api.refusals import refusal, shown
-from tokenbalance.document import parse_document
+from tokenbalance.document import INEXACT, parse_document
 from tokenbalance.errors import IntegerAboveMaximum, InvalidJson, InvalidRequest, InvalidType
-from tokenbalance.model import Document
+from tokenbalance.model import Document, Json
 from tokenbalance.wire import ClientGone, ClientRequest
 
 BODY_BYTES_MAX: Final = 1024 * 1024
@@ -83,10 +83,17 @@ async def _read_document(request: Request, bytes_max: int) -> Document:
         msg = "The client left before it had sent its request."
         raise InvalidRequest(msg) from None
     try:
-        return parse_document(body)
+        return {name: _as_written(value) for name, value in parse_document(body).items()}
     except InvalidJson:
         _refuse_beyond(body)
         raise
+
+
+def _as_written(value: Json) -> Json:
+    """An integer beyond 64 bit, which is read as a float, so that it is told to be too large."""
+    if isinstance(value, float) and abs(value) >= INEXACT:
+        return int(value)
+    return value
 
 
 def _refuse_beyond(body: bytes) -> None:
