@@ -172,12 +172,18 @@ class Estimate:
         return self.input_tokens if self.calls is None else self.calls.first_turn
 
     @property
-    def least(self) -> Estimate:
-        """With the fewest calls and the smallest output that make sense."""
-        fewest = self if self.calls is None else self.with_calls(self.calls.fewest)
+    def least_input(self) -> int:
+        """Input tokens with the fewest calls that make sense."""
+        return (
+            self.input_tokens if self.calls is None else self.calls.input_tokens(self.calls.fewest)
+        )
+
+    @property
+    def least_output(self) -> int:
+        """The smallest output of a choice that makes sense; all of it where nothing caps it."""
         if not self.cap_fields:
-            return fewest
-        return replace(fewest, output_cap=min(max(self.output_minimum, 1), self.output_cap))
+            return self.output_cap
+        return min(max(self.output_minimum, 1), self.output_cap)
 
 
 @dataclass(frozen=True, slots=True)

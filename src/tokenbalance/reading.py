@@ -15,6 +15,7 @@ from tokenbalance.ledger.rate_card import UnpricedModel
 from tokenbalance.ledger.rates import wanted_for
 from tokenbalance.model import Estimate, Metering
 from tokenbalance.stages import estimate as estimating
+from tokenbalance.stages.references import refuse_references
 
 if TYPE_CHECKING:
     from tokenbalance.ledger.rate_card import RateCard
@@ -58,11 +59,13 @@ def read_request(
     """Read a request's document strictly, and bound what it may use without counting.
 
     Raises:
-        InvalidRequest: it is not strict JSON, or a field that decides the cost is wrong.
+        InvalidRequest: it is not strict JSON, a field that decides the cost is wrong, or one names
+            what the upstream keeps.
         ModelNotFound: the model's name is not one that a caller may use.
 
     """
     document = parse_document(body)
+    refuse_references(endpoint.metering, document, body)
     if endpoint.metering is Metering.FREE:
         return document, Estimate(0)
     return document, estimating.bound(endpoint, document, upstream)

@@ -14,8 +14,9 @@ from typing import TYPE_CHECKING, Any
 from tests.support.recordings import counts, how_many, recordings
 from tokenbalance.document import parse_document
 from tokenbalance.errors import UnsupportedParameter
-from tokenbalance.model import Endpoint, Metering
-from tokenbalance.stages.estimate import bound, count
+from tokenbalance.model import OPENAI, Endpoint, Metering
+from tokenbalance.reading import read_request
+from tokenbalance.stages.estimate import count
 from tokenbalance.tokens.vocabularies import vocabulary
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def cases() -> tuple[Case, ...]:
         endpoint = Endpoint("POST", path.removeprefix("/v1"), METERING[path], "")
         document = parse_document(body)
         try:
-            bounded = bound(endpoint, document).input_tokens
+            bounded = read_request(endpoint, body, OPENAI)[1].input_tokens
         except UnsupportedParameter:
             continue
         counted = count(endpoint, document).input_tokens

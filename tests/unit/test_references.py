@@ -7,6 +7,7 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import orjson
 import pytest
 
 from tokenbalance.endpoints import ENDPOINTS
@@ -22,7 +23,10 @@ IDS = {"model": "ft:gpt-4o:acme::abc123", "voice": "voice_1234"}
 
 
 def found(metering: Metering, document: Document) -> list[tuple[str, str]]:
-    return [(reference.kind, reference.param) for reference in references(metering, document)]
+    return [
+        (reference.kind, reference.param)
+        for reference in references(metering, document, orjson.dumps(document))
+    ]
 
 
 def in_responses(**fields: Json) -> list[tuple[str, str]]:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args, get_origin
 
 import openai.types.chat as chat_types
 import openai.types.responses as responses_types
+import orjson
 import pytest
 import typing_extensions
 from openai.types import (
@@ -32,6 +33,7 @@ from tokenbalance.endpoints import ENDPOINTS
 from tokenbalance.errors import ProxyError
 from tokenbalance.model import OPENAI, Metering, UpstreamTraits
 from tokenbalance.stages import estimate as estimating
+from tokenbalance.stages.references import refuse_references
 from tokenbalance.tokens import chat, completions, count_tokens, embeddings, responses
 
 if TYPE_CHECKING:
@@ -212,6 +214,7 @@ def looked_at(
     codes: set[str] = set()
     for path, build in found:
         try:
+            refuse_references(metering, build(TEXT), orjson.dumps(build(TEXT)))
             without, ceiled = (
                 estimating.count(BY_METERING[metering], build(text), upstream).input_tokens
                 for text in ("x", TEXT)

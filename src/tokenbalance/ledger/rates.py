@@ -73,9 +73,7 @@ def charge_for(usage: Usage, rates: Rates | None) -> int:
 
 def wanted_for(estimate: Estimate, rates: Rates | None) -> int:
     """Credits that cover the request whatever happens."""
-    if rates is None:
-        return max(estimate.input_tokens + estimate.choices * estimate.output_cap, 1)
-    return max(_rounded(_ceiling(estimate, rates, estimate.output_cap)), 1)
+    return _credits_for(estimate, rates, estimate.input_tokens, estimate.output_cap)
 
 
 def affordable(estimate: Estimate, limit: int, rates: Rates | None) -> Estimate:
@@ -89,7 +87,13 @@ def minimum_for(estimate: Estimate, rates: Rates | None) -> int:
 
     Where the output cannot be capped this is all of it.
     """
-    return wanted_for(estimate.least, rates)
+    return _credits_for(estimate, rates, estimate.least_input, estimate.least_output)
+
+
+def _credits_for(estimate: Estimate, rates: Rates | None, inputs: int, output: int) -> int:
+    if rates is None:
+        return max(inputs + estimate.choices * output, 1)
+    return max(_rounded(_ceiling(estimate, rates, inputs, output)), 1)
 
 
 def paid_for(estimate: Estimate, amount: int, rates: Rates | None) -> Estimate:
@@ -99,6 +103,9 @@ def paid_for(estimate: Estimate, amount: int, rates: Rates | None) -> Estimate:
     lowered to what an upstream does by itself. Calls of hosted tools are lowered before the output
     is; the last one is only given up where it would leave too little of an answer.
     """
+    wanted = wanted_for(estimate, rates)
+    if wanted <= amount and wanted < AMOUNT_MAX:
+        return estimate
     fitting = _with_calls_within(affordable(estimate, amount, rates), amount, rates)
     if not estimate.cap_fields:
         return fitting
@@ -126,7 +133,7 @@ def _cap_within(estimate: Estimate, amount: int, rates: Rates | None) -> int:
     rate = _output_peak(estimate, rates)
     if rate == 0:
         return estimate.output_cap
-    left = amount * NANO - _ceiling(estimate, rates, 0)
+    left = amount * NANO - _ceiling(estimate, rates, estimate.input_tokens, 0)
     return min(left // (estimate.choices * rate), estimate.output_cap)
 
 
@@ -214,15 +221,14 @@ def _rounded(nano: int) -> int:
     return min(-(-nano // NANO), AMOUNT_MAX)
 
 
-def _ceiling(estimate: Estimate, rates: Rates, output: int) -> int:
-    """Nano-credits at most of the request when each choice has `output` tokens at most."""
-    plain = estimate.input_tokens - estimate.predicted
-    inputs, outputs = _input_peak(estimate, rates), _output_peak(estimate, rates)
+def _ceiling(estimate: Estimate, rates: Rates, inputs: int, output: int) -> int:
+    """Nano-credits of so much input, and so much output of each choice, at the dearest rates."""
+    input_rate, output_rate = _input_peak(estimate, rates), _output_peak(estimate, rates)
     return (
         rates.request
-        + plain * inputs
-        + estimate.predicted * max(inputs, outputs)
-        + estimate.choices * output * outputs
+        + (inputs - estimate.predicted) * input_rate
+        + estimate.predicted * max(input_rate, output_rate)
+        + estimate.choices * output * output_rate
     )
 
 

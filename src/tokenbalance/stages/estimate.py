@@ -13,11 +13,9 @@ from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.document import optional_boolean, optional_object, require_string
-from tokenbalance.endpoints.references import references
 from tokenbalance.model import OPENAI, Metering, Usage
 from tokenbalance.tokens import chat, completions, embeddings, responses
 from tokenbalance.tokens.counting import byte_bound, count_tokens
-from tokenbalance.tokens.media import unsupported
 from tokenbalance.tokens.models import check_model_name, encoding_of, model_for
 from tokenbalance.tokens.templates import with_template
 
@@ -40,19 +38,6 @@ _RULES: Final[dict[Metering, Callable[[Document, Model, Measure], Estimate]]] = 
     Metering.EMBEDDINGS: embeddings.estimate,
     Metering.RESPONSES: responses.estimate,
 }
-
-_INSTEAD: Final = {
-    "container": 'Leave it out: a container of the request\'s own is `{"type": "auto"}`.',
-    "conversation": "Send the whole conversation as `input`.",
-    "file": "Send the file itself, as `file_data` or in a data URL.",
-    "image": "Send the image itself: with `store: false` clients do.",
-    "item": "It is an `item_reference`, which only the upstream can look up. Send the item itself:"
-    " with `store: false` clients do.",
-    "reasoning": "Send it with its `encrypted_content`, which comes with `store: false` and"
-    ' `include: ["reasoning.encrypted_content"]`, or leave the item out.',
-    "response": "Send the whole conversation as `input`: with `store: false` clients do.",
-}
-"""What avoids a reference, by the kind of thing that it names."""
 
 
 def bound(endpoint: Endpoint, document: Document, upstream: UpstreamTraits = OPENAI) -> Estimate:
@@ -143,13 +128,13 @@ def _estimate(
     measure: Measure,
     upstream: UpstreamTraits,
 ) -> Estimate:
-    _refuse_others(endpoint, document)
     _check_streaming(document)
     if model.is_foreign:
         model = with_template(model, document, endpoint.metering)
     estimate = _RULES[endpoint.metering](document, model, measure)
-    if any(document.get(field) is not None for field in estimate.cap_fields):
-        return estimate
+    for field in estimate.cap_fields:
+        if document.get(field) is not None:
+            return estimate
     return _without_limit(estimate, model, upstream.default_output_limit)
 
 
@@ -166,14 +151,9 @@ def _without_limit(estimate: Estimate, model: Model, default: int | None) -> Est
     return estimate
 
 
-def _refuse_others(endpoint: Endpoint, document: Document) -> None:
-    """Refuse what the upstream keeps: who owns it is not known here."""
-    for reference in references(endpoint.metering, document):
-        raise unsupported(reference.param, _INSTEAD.get(reference.kind, ""))
-
-
 def _check_streaming(document: Document) -> None:
     """See that it is plain whether the answer is a stream, and whether it reports its usage."""
     optional_boolean(document, "stream")
-    options = optional_object(document, "stream_options") or {}
-    optional_boolean(options, "include_usage", at="stream_options")
+    options = optional_object(document, "stream_options")
+    if options is not None:
+        optional_boolean(options, "include_usage", at="stream_options")
