@@ -51,9 +51,11 @@ from tokenbalance.reading import (
 from tokenbalance.relayed_headers import PassingHeaders
 from tokenbalance.stages import estimate as estimating
 from tokenbalance.stages.own_models import check_model_path, without_fine_tunes
-from tokenbalance.wire import BODY_BYTES_MAX, ClientAnswer, ClientGone, ClientRequest
+from tokenbalance.wire import BODY_BYTES_MAX, ClientAnswer, ClientGone, ClientRequest, decoded
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
     from starlette.types import Receive, Scope, Send
 
     from tokenbalance.database.connections import Pool
@@ -154,7 +156,10 @@ class Proxy:
             raise _no_database(error) from error
         path, endpoint = _match(request)
         upstream = self._configured_upstream()
-        body = await request.read_decoded_body(self.body_bytes_max)
+        codings = request.codings()
+        body = await request.read_body(self.body_bytes_max)
+        if codings and body:
+            body = await decoded(body, codings, self.body_bytes_max)
         if len(body) <= READ_INLINE_BYTES_MAX:
             document, estimate = _read(endpoint, request, body, self.traits)
         else:
@@ -186,16 +191,15 @@ class Proxy:
             if admission.calls_cap is not None:
                 answer.add_header(b"x-tokenbalance-tool-calls-cap", admission.calls_cap)
 
-        async def send() -> UpstreamAnswer:
-            got = await upstream.send(
+        def send() -> Awaitable[UpstreamAnswer]:
+            return upstream.send(
                 endpoint.method,
                 _target(path, request.query),
                 self.passing.for_upstream(request.headers),
                 with_members(body, document, edits),
             )
-            return await got.edited(without_fine_tunes) if endpoint.of_models else got
 
-        await exchange.run(send)
+        await exchange.run(_cutting_fine_tunes(send) if endpoint.of_models else send)
 
     def _refuse_own(self, request: ClientRequest) -> None:
         """Stop a request that we have sent ourselves, before it is held for a second time."""
@@ -261,6 +265,16 @@ def _no_database(error: Exception) -> ServiceUnavailable:
     """Fail closed: without the database nothing is dispatched."""
     logger.warning("the database is unavailable: %s", type(error).__name__)
     return ServiceUnavailable()
+
+
+def _cutting_fine_tunes(
+    send: Callable[[], Awaitable[UpstreamAnswer]],
+) -> Callable[[], Awaitable[UpstreamAnswer]]:
+    async def send_and_cut() -> UpstreamAnswer:
+        answer = await send()
+        return await answer.edited(without_fine_tunes)
+
+    return send_and_cut
 
 
 def _match(request: ClientRequest) -> tuple[bytes, Endpoint]:

@@ -65,7 +65,7 @@ def read_request(
 
     """
     document = parse_document(body)
-    refuse_references(endpoint.metering, document, body)
+    refuse_references(endpoint.metering, document)
     if endpoint.metering is Metering.FREE:
         return document, Estimate(0)
     return document, estimating.bound(endpoint, document, upstream)

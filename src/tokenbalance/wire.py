@@ -112,31 +112,13 @@ class ClientRequest:
                 wait_on()
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
-    async def read_decoded_body(self, bytes_max: int) -> bytes:
-        """Read the whole body, with its content codings undone.
-
-        Args:
-            bytes_max: its most bytes, as it comes and as it is then.
+    def codings(self) -> tuple[bytes, ...]:
+        """The content codings of the body, in the order in which they were applied.
 
         Raises:
-            UnsupportedMediaType: it is coded in a way that is not undone here.
-            InvalidEncoding: it is not coded as it says.
-            RequestTooLarge, RequestTimeout, ClientGone: as `read_body`.
+            UnsupportedMediaType: they cannot be undone here.
 
         """
-        codings = self._codings()
-        body = await self.read_body(bytes_max)
-        if not codings or not body:
-            return body
-        try:
-            return await _decoded(body, codings, bytes_max)
-        except TooLongError:
-            raise _too_large(bytes_max) from None
-        except BadCodingError:
-            msg = "The request body is not what its Content-Encoding says, or it ends too early."
-            raise InvalidEncoding(msg) from None
-
-    def _codings(self) -> tuple[bytes, ...]:
         if b"content-encoding" not in self._fields:
             return ()
         codings = codings_of(value for name, value in self.headers if name == b"content-encoding")
@@ -157,7 +139,7 @@ class ClientRequest:
 
         """
         self.require_json()
-        if self._codings():
+        if self.codings():
             msg = "A compressed request body is not accepted; send it without Content-Encoding."
             raise UnsupportedMediaType(msg)
 
@@ -293,6 +275,23 @@ def _too_slow() -> RequestTimeout:
 
 def _too_large(bytes_max: int) -> RequestTooLarge:
     return RequestTooLarge(f"The request body is larger than {bytes_max} bytes.")
+
+
+async def decoded(body: bytes, codings: tuple[bytes, ...], bytes_max: int) -> bytes:
+    """Undo the content codings of a body, beside the event loop where that takes long.
+
+    Raises:
+        InvalidEncoding: it is not coded as it says.
+        RequestTooLarge: it is longer than `bytes_max` then.
+
+    """
+    try:
+        return await _decoded(body, codings, bytes_max)
+    except TooLongError:
+        raise _too_large(bytes_max) from None
+    except BadCodingError:
+        msg = "The request body is not what its Content-Encoding says, or it ends too early."
+        raise InvalidEncoding(msg) from None
 
 
 async def _decoded(body: bytes, codings: tuple[bytes, ...], bytes_max: int) -> bytes:

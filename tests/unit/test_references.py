@@ -7,7 +7,6 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import orjson
 import pytest
 
 from tokenbalance.endpoints import ENDPOINTS
@@ -23,10 +22,7 @@ IDS = {"model": "ft:gpt-4o:acme::abc123", "voice": "voice_1234"}
 
 
 def found(metering: Metering, document: Document) -> list[tuple[str, str]]:
-    return [
-        (reference.kind, reference.param)
-        for reference in references(metering, document, orjson.dumps(document))
-    ]
+    return [(reference.kind, reference.param) for reference in references(metering, document)]
 
 
 def in_responses(**fields: Json) -> list[tuple[str, str]]:

@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, get_args, get_origin
 
 import openai.types.chat as chat_types
 import openai.types.responses as responses_types
-import orjson
 import pytest
 import typing_extensions
 from openai.types import (
@@ -214,7 +213,7 @@ def looked_at(
     codes: set[str] = set()
     for path, build in found:
         try:
-            refuse_references(metering, build(TEXT), orjson.dumps(build(TEXT)))
+            refuse_references(metering, build(TEXT))
             without, ceiled = (
                 estimating.count(BY_METERING[metering], build(text), upstream).input_tokens
                 for text in ("x", TEXT)

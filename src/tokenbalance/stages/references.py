@@ -29,20 +29,15 @@ _INSTEAD: Final = {
 """What avoids a reference, by the kind of thing that it names."""
 
 
-def refuse_references(metering: Metering, document: Document, source: bytes) -> None:
-    """See that a request names nothing that the upstream keeps.
-
-    Args:
-        metering: of its endpoint.
-        document: the request.
-        source: the bytes that the document was read from.
+def refuse_references(metering: Metering, document: Document) -> None:
+    """See that a request to an endpoint of this metering names nothing that the upstream keeps.
 
     Raises:
         UnsupportedParameter: it does.
         ModelNotFound: it names a fine-tune.
 
     """
-    for reference in references(metering, document, source):
+    for reference in references(metering, document):
         if reference.kind == "model":
             message = (
                 f"The model in '{reference.param}' does not exist or you do not have access to it."
