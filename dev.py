@@ -113,6 +113,8 @@ def main(arguments: list[str]) -> int:
     command, rest = (arguments[0], arguments[1:]) if arguments else ("help", [])
     commands = {"serve": serve, "check": check, "test": test, "fix": fix, "lock": lock}
     if command not in commands:
+        if command not in ("help", "-h", "--help"):
+            print(f"dev.py: there is no command {command!r}", file=sys.stderr)
         print(__doc__)
         return 0 if command in ("help", "-h", "--help") else 2
     if rest and (command in ("check", "fix") or (command == "lock" and rest != ["--upgrade"])):

@@ -21,7 +21,7 @@ else:
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-TAKEN: Final = "gzip, deflate, zstd and br"
+TAKEN: Final = "gzip, deflate, zstd or br"
 """What can be undone, for messages."""
 IN_A_ROW_MAX: Final = 2
 

@@ -45,6 +45,7 @@ from tokenbalance.stages.reason import (
     document_in_our_words,
     events_in_our_words,
     judge,
+    without_operators_names,
 )
 from tokenbalance.stages.relay import is_event_stream
 from tokenbalance.upstream import UpstreamBroke
@@ -196,7 +197,8 @@ class Exchange:
         self._refuse_as_judged(upstream.status, bytes(kept))
         headers = self.passing.for_client(upstream.headers)
         if ended:
-            await self.answer.whole(upstream.status, headers, bytes(kept))
+            body = without_operators_names(bytes(kept))
+            await self.answer.whole(upstream.status, headers, body)
             return
         await self.answer.start(upstream.status, headers)
         await self.answer.write(bytes(kept))

@@ -364,6 +364,30 @@ async def test_a_compressed_answer_is_metered_and_readable(
     assert not charge["estimated"]
 
 
+@pytest.mark.parametrize(
+    ("coding", "compress"), [("gzip", gzip.compress), ("br", br), ("zstd", zstd.compress)]
+)
+async def test_a_compressed_answer_that_ends_too_early_has_broken_off(
+    pool: Pool,
+    http: httpx2.AsyncClient,
+    upstream: ScriptedUpstream,
+    coding: str,
+    compress: Callable[[bytes], bytes],
+) -> None:
+    holder = await create_holder(pool, 1000)
+    document = b'{"choices":[{"message":{"content":"one two three"}}],"usage":{}}'
+    upstream.script(
+        Answer(
+            headers=[("content-type", "application/json"), ("content-encoding", coding)],
+            body=compress(document)[:-8],
+        )
+    )
+    answer = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (424, "upstream_incomplete")
+    (charge,) = await charges_of(pool, holder)
+    assert charge["estimated"]
+
+
 @pytest.mark.parametrize("n", [1, 3])
 @pytest.mark.parametrize("content_type", ["application/json", "text/event-stream"])
 async def test_a_compression_that_cannot_be_read_costs_the_hold(

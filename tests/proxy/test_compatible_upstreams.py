@@ -183,3 +183,29 @@ async def test_the_operators_limit_is_held_and_told_where_the_client_names_none(
         named = body | {"max_tokens": 300}
         _ = await ask(url, "/v1/chat/completions", holder, named)
         assert upstream.requests[-1].json() == named
+
+
+@pytest.mark.parametrize("field", ["models", "fallbacks", "extra_body"])
+async def test_a_gateway_is_not_told_of_other_models_or_limits_than_those_held_for(
+    pool: Pool, url: str, upstream: ScriptedUpstream, field: str
+) -> None:
+    holder = await create_holder(pool, FULL)
+    body = {"model": "tiny", "messages": MESSAGES, field: [{"model": "dear"}]}
+    answer = await ask(url, "/v1/chat/completions", holder, body)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["code"], error["param"]) == (
+        *(400, "unsupported_parameter"),
+        field,
+    )
+    assert upstream.requests == []
+
+
+async def test_a_role_is_words_to_a_server_that_takes_any(
+    pool: Pool, url: str, upstream: ScriptedUpstream
+) -> None:
+    holder = await create_holder(pool, 200)
+    said = [{"role": "word " * 5_000, "content": "x"}]
+    body = {"model": "tiny", "max_tokens": 50, "messages": said}
+    answer = await ask(url, "/v1/chat/completions", holder, body)
+    assert answer.status_code == 402
+    assert upstream.requests == []

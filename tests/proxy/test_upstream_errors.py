@@ -132,6 +132,16 @@ async def test_what_is_about_the_request_arrives_as_it_came(
     await check_free(pool, holder)
 
 
+async def test_an_error_that_is_passed_on_names_nothing_of_the_operator(
+    http: httpx2.AsyncClient, upstream: ScriptedUpstream, holder: Holder
+) -> None:
+    said = "Rate limit reached for gpt-4o in organization org-AbCdEf123456 on tokens per min"
+    upstream.script(refusal(429, said, "rate_limit_exceeded", type="tokens"))
+    told = await post(http, holder, CHAT)
+    assert told.status_code == 429
+    assert told.json()["error"]["message"] == said.replace("org-AbCdEf123456", "***")
+
+
 async def test_a_free_endpoint_is_judged_alike(
     http: httpx2.AsyncClient, upstream: ScriptedUpstream, holder: Holder
 ) -> None:

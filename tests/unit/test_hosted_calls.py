@@ -246,3 +246,54 @@ def test_only_what_is_known_to_be_media_is_bounded_as_such() -> None:
 @pytest.mark.parametrize("content", [None, "", [], [{"type": "input_text", "text": ""}]])
 def test_contents_may_be_empty(content: Json) -> None:
     assert in_items({"role": "user", "content": content}).input_tokens < 40
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"role": PROMPT, "content": "hi"},
+        {"type": "function_call_output", "call_id": PROMPT, "output": "hi"},
+        {"type": "function_call", "id": PROMPT, "name": "f", "arguments": "{}"},
+        {"type": "program_output", "status": PROMPT, "result": "hi"},
+        {"type": PROMPT},
+        {"role": "user", "content": "hi", "status": {"of a later year": PROMPT}},
+    ],
+)
+def test_a_label_that_is_none_counts_as_text(item: dict[str, Json]) -> None:
+    assert in_items(item).input_tokens > len(PROMPT)
+
+
+def test_a_role_that_is_none_counts_as_text_in_a_chat() -> None:
+    message: Json = {"role": PROMPT, "content": "hi"}
+    chat = find_endpoint("POST", b"/chat/completions")
+    assert bound(chat, {"model": "gpt-4o", "messages": [message]}).input_tokens > len(PROMPT)
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {"type": "web_search", "execution": "client"},
+        {"type": "mcp", "environment": {"type": "local"}},
+        {"type": "code_interpreter", "execution": "client", "environment": {"type": "local"}},
+    ],
+)
+def test_a_member_of_another_tool_does_not_make_one_the_clients(tool: dict[str, Json]) -> None:
+    assert estimated(tools=[tool]).calls is not None
+
+
+@pytest.mark.parametrize(
+    "item",
+    [
+        {"type": "of a later year", "tools": [SEARCH]},
+        {"role": "user", "content": "hi", "tools": [SEARCH]},
+    ],
+)
+def test_a_search_counts_in_an_item_that_is_not_known_to_bring_tools(item: dict[str, Json]) -> None:
+    assert in_items(item).calls is not None
+
+
+@pytest.mark.parametrize("kind", ["mcp", "MCP", "of a later year"])
+def test_a_tool_of_any_type_reaches_public_servers_only(kind: str) -> None:
+    with pytest.raises(UnsupportedParameter) as refusal:
+        estimated(tools=[{"type": kind, "server_url": "http://127.0.0.1/"}])
+    assert refusal.value.param == "tools[0].server_url"

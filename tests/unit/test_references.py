@@ -49,6 +49,11 @@ def in_tool(**tool: Json) -> list[tuple[str, str]]:
         ({"type": "mcp", "vault_ids": ["v"]}, "vault", "vault_ids"),
         ({"type": "code_interpreter", "container": "c"}, "container", "container"),
         (
+            {"type": "code_interpreter", "container": {"type": "auto", "id": "c"}},
+            "container",
+            "container.id",
+        ),
+        (
             {"type": "code_interpreter", "container": {"type": "auto", "file_ids": ["f"]}},
             "file",
             "container.file_ids",
@@ -178,6 +183,13 @@ def test_a_field_of_a_chat_that_names_what_is_kept_is_found(
 @pytest.mark.parametrize("metering", list(Metering))
 def test_a_fine_tune_belongs_to_somebody_whatever_it_is_asked_for(metering: Metering) -> None:
     assert found(metering, {"model": "ft:gpt-4o:acme::1"}) == [("model", "model")]
+
+
+def test_a_file_in_a_moderation_is_found() -> None:
+    picture: Json = {"type": "image_url", "image_url": {"file_id": "f"}}
+    inputs: list[Json] = [picture]
+    found_ids = found(Metering.FREE, {"input": inputs})
+    assert found_ids == [("file", "input[0].image_url.file_id")]
 
 
 # What is not.

@@ -76,6 +76,7 @@ _ROWS: Final[Mapping[tuple[str, str], _Row]] = {
     ("image_generation_call", "svg_usage.model"): _MODEL,
     ("container_file_citation", "file_id"): _Row("container_file"),
     ("code_interpreter", "container"): _Row("container", may_be_object=True),
+    ("code_interpreter", "container.id"): _Row("container"),
     ("image_generation", "model"): _MODEL,
     ("image_generation", "svg.model"): _MODEL,
 }
@@ -120,6 +121,7 @@ _NAMES: Final = frozenset(member.rpartition(".")[2] for _, member in _ROWS) | _M
 """What members are called that may name a thing, wherever they stand."""
 _REQUESTS: Final[Mapping[Metering, str]] = {
     Metering.CHAT: "chat",
+    Metering.FREE: "free",
     Metering.RESPONSES: "responses",
 }
 """The places that whole requests are, of the kinds that can name something."""

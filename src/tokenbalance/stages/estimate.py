@@ -16,6 +16,7 @@ from tokenbalance.document import optional_boolean, optional_object, require_str
 from tokenbalance.model import OPENAI, Metering, Usage
 from tokenbalance.tokens import chat, completions, embeddings, responses
 from tokenbalance.tokens.counting import byte_bound, count_tokens
+from tokenbalance.tokens.media import unsupported
 from tokenbalance.tokens.models import check_model_name, encoding_of, model_for
 from tokenbalance.tokens.templates import with_template
 
@@ -38,6 +39,9 @@ _RULES: Final[dict[Metering, Callable[[Document, Model, Measure], Estimate]]] = 
     Metering.EMBEDDINGS: embeddings.estimate,
     Metering.RESPONSES: responses.estimate,
 }
+
+_GATEWAYS_OWN: Final = ("extra_body", "fallbacks", "models")
+"""What LiteLLM, OpenRouter and their like read beside OpenAI's fields."""
 
 
 def bound(endpoint: Endpoint, document: Document, upstream: UpstreamTraits = OPENAI) -> Estimate:
@@ -129,6 +133,8 @@ def _estimate(
     upstream: UpstreamTraits,
 ) -> Estimate:
     _check_streaming(document)
+    if not upstream.is_openai:
+        _refuse_other_models(document)
     if model.is_foreign:
         model = with_template(model, document, endpoint.metering)
     estimate = _RULES[endpoint.metering](document, model, measure)
@@ -136,6 +142,13 @@ def _estimate(
         if document.get(field) is not None:
             return estimate
     return _without_limit(estimate, model, upstream.default_output_limit)
+
+
+def _refuse_other_models(document: Document) -> None:
+    """Refuse what lets a gateway answer by another model, or by other limits, than those priced."""
+    for field in _GATEWAYS_OWN:
+        if document.get(field) is not None:
+            raise unsupported(field)
 
 
 def _without_limit(estimate: Estimate, model: Model, default: int | None) -> Estimate:

@@ -71,6 +71,7 @@ _MODEL_WORDS: Final = re.compile(
 _OPERATORS: Final = re.compile(
     r"\b(?:(?:org|proj)[-_]\w{6,}|sk-[\w*-]{3,}|user-[A-Za-z0-9]{16,}|(?:\d{1,3}\.){3}\d{1,3}\b)"
 )
+_OPERATORS_BYTES: Final = re.compile(_OPERATORS.pattern.encode())
 
 
 class Verdict(NamedTuple):
@@ -135,6 +136,11 @@ def judge(status: int, body: bytes, model: str | None) -> Verdict | None:
         case _:
             pass
     return None if error is None else Verdict(error, _shown(reason))
+
+
+def without_operators_names(body: bytes) -> bytes:
+    """An error as it came, but for the ids and keys of the operator that it names."""
+    return _OPERATORS_BYTES.sub(b"***", body)
 
 
 def document_in_our_words(body: bytes, model: str | None) -> Reworded | None:

@@ -54,6 +54,8 @@ MESSAGE: Final = 4
 REPLY: Final = 3
 NAME: Final = 1
 CALL: Final = 28
+ROLES: Final = frozenset({"assistant", "developer", "function", "system", "tool", "user"})
+"""Roles that the constant for a message covers. Some servers take any, and write it out."""
 PARALLEL_CALLS: Final = 16
 """Several calls in one message are wrapped once more."""
 TOOLS: Final = 16
@@ -221,7 +223,7 @@ def _message_tokens(message: dict[str, Json], at: str, model: Model, measure: Me
     if content is None and role == "user":
         content = require(message, "content", at=at)
         raise type_error(path_of(at, "content"), "a string or an array", content)
-    tokens = MESSAGE
+    tokens = MESSAGE + (0 if role in ROLES else measure(role))
     if content is not None:
         tokens += content_tokens(content, path_of(at, "content"), model, measure)
     if message.keys() <= _PLAIN_MESSAGE:

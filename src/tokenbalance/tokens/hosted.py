@@ -67,11 +67,12 @@ _ALLOWANCES: Final = {
 
 def allowance_for(tool: Mapping[str, Json]) -> Allowance:
     """What is allowed for one tool."""
-    environment = tool.get("environment")
-    runs_here = isinstance(environment, dict) and environment.get("type") == "local"
-    if tool.get("execution") == "client" or runs_here:
-        return _CLIENT
     kind = tool.get("type")
+    environment = tool.get("environment")
+    if kind == "tool_search" and tool.get("execution") == "client":
+        return _CLIENT
+    if kind == "shell" and isinstance(environment, dict) and environment.get("type") == "local":
+        return _CLIENT
     return _ALLOWANCES.get(kind, SEARCH) if isinstance(kind, str) else SEARCH
 
 
@@ -128,11 +129,6 @@ def check_tool(tool: Mapping[str, Json], at: str) -> None:
     Raises:
         UnsupportedParameter: it does.
     """
-    if tool.get("type") == "mcp":
-        _check_server(tool, at)
-
-
-def _check_server(tool: Mapping[str, Json], at: str) -> None:
     url = optional_string(tool, "server_url", at=at)
     if url is not None and not _is_public(url):
         raise unsupported(path_of(at, "server_url"))

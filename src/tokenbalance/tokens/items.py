@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.document import optional_string, path_of, require_object, require_string
-from tokenbalance.tokens.chat import MESSAGE, has_parts, is_of
+from tokenbalance.tokens.chat import MESSAGE, ROLES, has_parts, is_of
 from tokenbalance.tokens.hosted import tools_tokens
 from tokenbalance.tokens.media import (
     audio_tokens,
@@ -41,6 +41,8 @@ _ENCRYPTED_CHARACTERS: Final = 3
 _REASONING: Final = 16
 
 _TOOL_ITEMS: Final = frozenset({"additional_tools", "tool_search_output"})
+_LISTS_OF_OTHERS: Final = frozenset({"mcp_list_tools"})
+"""Items with a list of tools that is told, not offered."""
 _CALLS: Final = frozenset({"custom_tool_call", "function_call"})
 _REASONING_ITEMS: Final = frozenset({"compaction", "reasoning"})
 _PARTS_IN: Final[Mapping[str, str]] = {
@@ -54,7 +56,9 @@ _PARTS_IN: Final[Mapping[str, str]] = {
 _EARLIER_CALLS: Final = frozenset({"code_interpreter_call", "file_search_call", "web_search_call"})
 
 _UNREAD: Final = frozenset({"call_id", "id", "role", "status", "type"})
-"""Members of every item that name it or say what it is."""
+"""Members of every item that name it or say what it is: its labels."""
+_LABEL_CHARACTERS: Final = 64
+"""No label of OpenAI's is longer; what is, is counted as words."""
 
 _TEXT_PARTS: Final = frozenset({
     "input_text", "logs", "output_text", "reasoning_text", "refusal", "summary_text", "text",
@@ -83,10 +87,16 @@ def item_kind(item: Mapping[str, Json], at: str) -> str:
 
 
 def tools_of(item: Json, at: str) -> tuple[Json, str]:
-    """The list of tools that an item adds, and its path; None where it adds none."""
-    if isinstance(item, dict) and is_of(item, _TOOL_ITEMS):
-        return item.get("tools"), path_of(at, "tools")
-    return None, at
+    """The list of tools that an item adds, and its path; None where it adds none.
+
+    An item that nobody knows yet may add them too.
+    """
+    if not isinstance(item, dict) or is_of(item, _LISTS_OF_OTHERS):
+        return None, at
+    tools = item.get("tools")
+    is_list = isinstance(tools, list) and all(isinstance(tool, dict) for tool in tools)
+    is_known = is_of(item, _TOOL_ITEMS)
+    return (tools, path_of(at, "tools")) if is_known or is_list else (None, at)
 
 
 def item_tokens(item: Json, at: str, model: Model, measure: Measure) -> int:
@@ -97,39 +107,55 @@ def item_tokens(item: Json, at: str, model: Model, measure: Measure) -> int:
     """
     fields = require_object(item, at)
     kind = item_kind(fields, at)
-    if kind in _REASONING_ITEMS:
-        return _reasoning_tokens(fields, at, measure)
+    if kind in _REASONING_ITEMS and not model.is_foreign:
+        return _reasoning_tokens(fields, at, model, measure)
     if kind == "image_generation_call" and isinstance(fields.get("result"), str):
-        return MESSAGE + image_tokens(model, None) + _rest(fields, "result", measure)
+        return MESSAGE + image_tokens(model, None) + _rest(fields, "result", model, measure)
     if kind in _TOOL_ITEMS and isinstance(fields.get("tools"), list):
         late = LATE_TOOLS + tools_tokens(fields["tools"], path_of(at, "tools"), measure)
-        return MESSAGE + late + _rest(fields, "tools", measure)
+        return MESSAGE + late + _rest(fields, "tools", model, measure)
     if kind not in _PARTS_IN:
         return _words_tokens(fields, kind, model, measure)
     member = _PARTS_IN[kind]
     tokens = MESSAGE + (_ANSWER if fields.get("role") == "assistant" else 0)
     tokens += _EARLIER_CALL if kind in _EARLIER_CALLS else 0
     tokens += content_tokens(fields.get(member), path_of(at, member), model, measure)
-    return tokens + _rest(fields, member, measure)
+    return tokens + _rest(fields, member, model, measure)
 
 
-def _rest(item: Mapping[str, Json], member: str, measure: Measure) -> int:
-    return unread_tokens(item, _UNREAD | {member}, measure)
+def _rest(item: Mapping[str, Json], member: str, model: Model, measure: Measure) -> int:
+    """Tokens at most of what an item has beside one member."""
+    if model.is_foreign:
+        # Its template may write out whatever there is.
+        return unread_tokens(item, frozenset({member}), measure)
+    return unread_tokens(item, _UNREAD | {member}, measure) + _labels_tokens(item, measure)
+
+
+def _labels_tokens(item: Mapping[str, Json], measure: Measure) -> int:
+    """Tokens at most of the labels of an item that are none: too long, or no text."""
+    labels = {name: item[name] for name in _UNREAD if item.get(name) is not None}
+    return sum(
+        json_tokens(label, measure)
+        for name, label in labels.items()
+        if not isinstance(label, str)
+        or len(label) > _LABEL_CHARACTERS
+        or (name == "role" and label not in ROLES)
+    )
 
 
 def _words_tokens(item: Mapping[str, Json], kind: str, model: Model, measure: Measure) -> int:
     """An item that is all words. Of an unknown type, its media may be read as such, or as words."""
     if kind in _CALLS:
-        return _CALL + unread_tokens(item, _UNREAD, measure)
+        return _CALL + _rest(item, "", model, measure)
     tokens = MESSAGE + (_EARLIER_CALL if kind in _EARLIER_CALLS else 0)
     if kind not in _TEXT_ITEMS:
         tokens += sum(_media_tokens(part, "", model, measure) for part in _media_in(item))
-    return tokens + unread_tokens(item, _UNREAD, measure)
+    return tokens + _rest(item, "", model, measure)
 
 
-def _reasoning_tokens(item: Mapping[str, Json], at: str, measure: Measure) -> int:
+def _reasoning_tokens(item: Mapping[str, Json], at: str, model: Model, measure: Measure) -> int:
     encrypted = optional_string(item, "encrypted_content", at=at) or ""
-    tokens = _REASONING + _rest(item, "encrypted_content", measure)
+    tokens = _REASONING + _rest(item, "encrypted_content", model, measure)
     return tokens + max(0, len(encrypted) - _ENCRYPTED_EMPTY) // _ENCRYPTED_CHARACTERS
 
 

@@ -154,7 +154,7 @@ def _prompt_tokens(document: Document, model: Model, measure: Measure) -> int:
     tokens = REPLY + FRAME + model.overhead + model.responses_overhead
     tokens += unread_tokens(document, FIELDS, measure)
     tokens += choice_tokens(document, measure)
-    tokens += _instructions_tokens(document.get("instructions"), model, measure)
+    tokens += _instructions_tokens(document.get("instructions"), measure)
     tools = document.get("tools")
     if tools:
         tokens += TOOLS + model.responses_tools_overhead + tools_tokens(tools, "tools", measure)
@@ -162,26 +162,23 @@ def _prompt_tokens(document: Document, model: Model, measure: Measure) -> int:
     return tokens + _input_tokens(document, model, measure) + _format_tokens(document, measure)
 
 
-def _instructions_tokens(instructions: Json, model: Model, measure: Measure) -> int:
+def _instructions_tokens(instructions: Json, measure: Measure) -> int:
     if instructions is None:
         return 0
-    if isinstance(instructions, str):
-        return MESSAGE + measure(instructions)
-    return _items_tokens(instructions, "instructions", model, measure)
+    if not isinstance(instructions, str):
+        raise type_error("instructions", "a string", instructions)
+    return MESSAGE + measure(instructions)
 
 
 def _input_tokens(document: Document, model: Model, measure: Measure) -> int:
     value = require(document, "input")
     if isinstance(value, str):
         return MESSAGE + measure(value)
-    return _items_tokens(value, "input", model, measure)
-
-
-def _items_tokens(items: Json, at: str, model: Model, measure: Measure) -> int:
-    if not isinstance(items, list):
-        raise type_error(at, "a string or an array", items)
+    if not isinstance(value, list):
+        raise type_error("input", "a string or an array", value)
     return sum(
-        item_tokens(item, path_of(at, index), model, measure) for index, item in enumerate(items)
+        item_tokens(item, path_of("input", index), model, measure)
+        for index, item in enumerate(value)
     )
 
 

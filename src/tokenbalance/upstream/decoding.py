@@ -44,7 +44,10 @@ class DecodedBody:
                 return decoded
             received = await self._answer.read()
             if not received:
-                return b""
+                if self._decoder.is_whole:
+                    return b""
+                msg = "compressed bytes end too early"
+                raise UpstreamBroke(msg)
 
     async def close(self) -> None:
         """Let go of the answer."""
