@@ -29,6 +29,10 @@ LOCK = ROOT / "requirements.lock"
 OLDEST_PIP = "pip==22.3"
 OLDEST_PIP_SHA256 = "1daab4b8d3b97d1d763caeb01a4640a2250a0ea899e257b1e44b9eded91e15ab"
 NEWER = "99999.0"
+TRUSTED = {
+    name: os.environ[name] for name in ("SSL_CERT_DIR", "SSL_CERT_FILE") if name in os.environ
+}
+"""Whom the machine trusts, as it was before the tests began to trust nobody."""
 PINNED = re.compile(r"^([a-z0-9-]+)(?:\[[a-z0-9,]+\])?==([^\s;]+)", re.MULTILINE)
 
 
@@ -115,7 +119,7 @@ def test_the_oldest_pip_finds_the_whole_lock_and_nothing_else_to_resolve(
     fetch = (str(dev.SCRIPTS / "uv"), "pip", "install", "--quiet", "--target", str(old_pip))
     fetched = subprocess.run(
         [*fetch, "--require-hashes", "-r", str(wanted)],
-        env=cast("dict[str, str]", uv.variables),
+        env={**cast("dict[str, str]", uv.variables), **TRUSTED},
         capture_output=True,
         text=True,
         check=False,
