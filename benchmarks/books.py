@@ -13,9 +13,9 @@ import asyncpg
 
 from benchmarks.replicas import Replica
 from benchmarks.seeding import PASSWORD, SUPERUSER, Seeds, create_superuser, seed
-from tokenbalance.database.embedded import EmbeddedPostgres
 from tokenbalance.database.migrate import migrate_in_thread
-from tokenbalance.paging import cursor
+from tokenbalance.database.paging import cursor
+from tokenbalance.postgres import EmbeddedPostgres
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Generator, Mapping

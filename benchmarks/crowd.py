@@ -16,8 +16,8 @@ from sqlalchemy.exc import DBAPIError
 
 from benchmarks.upstream import Kind, model_of
 from tests.support.books import create_holder
+from tokenbalance.books.ledger.credits import Cause, add
 from tokenbalance.database.connections import UNAVAILABLE
-from tokenbalance.ledger.credits import Cause, add
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -14,11 +14,11 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.processes import children_of, send
-from tokenbalance.database.embedded.account import server_account
-from tokenbalance.database.embedded.binaries import find_binaries
-from tokenbalance.database.embedded.cluster import Cluster
-from tokenbalance.database.embedded.connection import dsn_of
-from tokenbalance.database.embedded.socket_folder import private_folder, remove_folder
+from tokenbalance.postgres.account import server_account
+from tokenbalance.postgres.binaries import find_binaries
+from tokenbalance.postgres.cluster import Cluster
+from tokenbalance.postgres.connection import dsn_of
+from tokenbalance.postgres.socket_folder import private_folder, remove_folder
 
 ANSWER_S: Final = 90.0
 """Crash recovery included."""

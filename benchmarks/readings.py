@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, TypeAlias
 
 from benchmarks.books import Who
-from tokenbalance.ledger import report
-from tokenbalance.ledger.report import Group
+from tokenbalance.books import reports as report
+from tokenbalance.books.reports import Group
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping

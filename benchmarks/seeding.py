@@ -23,14 +23,14 @@ from typing import Final
 import asyncpg
 
 from benchmarks.verdict import say
-from tokenbalance.accounts.keys import create_key
-from tokenbalance.accounts.passwords import hash_password
-from tokenbalance.accounts.users import UnknownUser, create_user, find_user
+from tokenbalance.books.ledger.audit import audit
+from tokenbalance.books.reports.rollup import RollUp
 from tokenbalance.database.connections import open_sessions
-from tokenbalance.database.embedded import EmbeddedPostgres
 from tokenbalance.database.migrate import migrate_in_thread
-from tokenbalance.ledger.audit import audit
-from tokenbalance.ledger.rollup import RollUp
+from tokenbalance.people.keys import create_key
+from tokenbalance.people.passwords import hash_password
+from tokenbalance.people.users import UnknownUser, create_user, find_user
+from tokenbalance.postgres import EmbeddedPostgres
 
 USERS: Final = 10_000
 ENTRIES: Final = 1_000_000

@@ -11,8 +11,8 @@ from typing import Final
 
 import asyncpg
 
+from tokenbalance.books.ledger.audit import audit
 from tokenbalance.database.connections import UNAVAILABLE
-from tokenbalance.ledger.audit import audit
 
 EVERY_S: Final = 1.0
 ANSWER_S: Final = 10.0

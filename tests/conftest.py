@@ -15,14 +15,14 @@ from tests.support.upstream import ScriptedUpstream
 from tokenbalance.database import connections
 from tokenbalance.database.connections import Pool, open_pool, open_sessions
 from tokenbalance.database.migrate import migrate
-from tokenbalance.http_protocol import HardenedProtocol
+from tokenbalance.wire.server.protocol import HardenedProtocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
 
     from tests.support.books import Holder
     from tokenbalance.database.connections import Sessions
-    from tokenbalance.database.embedded import EmbeddedPostgres
+    from tokenbalance.postgres import EmbeddedPostgres
 
 
 PATIENCE_S = 30.0

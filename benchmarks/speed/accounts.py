@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Final
 import asyncpg
 
 from benchmarks.watch import until_no_hold_is_open
-from tokenbalance.accounts.secrets import new_secret, prefix, sha256
-from tokenbalance.ledger.audit import audit
+from tokenbalance.books.ledger.audit import audit
+from tokenbalance.people.secrets import new_secret, prefix, sha256
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

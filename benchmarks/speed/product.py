@@ -15,7 +15,7 @@ from benchmarks.speed.accounting import Tree
 from benchmarks.speed.accounts import Proof, create_accounts
 from benchmarks.speed.machine import cores_for, free_port, move_to
 from benchmarks.speed.subjects import Subject, Unavailable
-from tokenbalance.database.embedded import EmbeddedPostgres
+from tokenbalance.postgres import EmbeddedPostgres
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -14,37 +14,37 @@ from fastapi import FastAPI
 from typing_extensions import override
 
 import tokenbalance
-from tokenbalance.api.docs import mount_docs
-from tokenbalance.api.errors import install_error_handlers
-from tokenbalance.api.reference import describe_endpoints
-from tokenbalance.api.routes import include_management
-from tokenbalance.cors import CrossOrigin
+from tokenbalance.books.holds.leases import Leases
+from tokenbalance.books.holds.settler import Settler
+from tokenbalance.books.holds.sweep import SWEEP_NAME, Sweep
+from tokenbalance.books.holds.waiting import Waiters
+from tokenbalance.books.ledger.book import Book
+from tokenbalance.books.reports.rollup import RollUp
 from tokenbalance.database.connections import (
     PEOPLE_TIMEOUT_S,
     UNAVAILABLE,
     open_pool,
     open_sessions,
 )
-from tokenbalance.ledger.book import Book
-from tokenbalance.ledger.leases import Leases
-from tokenbalance.ledger.rollup import RollUp
-from tokenbalance.ledger.sweep import SWEEP_NAME, Sweep
-from tokenbalance.ledger.waiting import Waiters
-from tokenbalance.management import Management
-from tokenbalance.observe.health import health_router
-from tokenbalance.observe.logs import configure_logs
-from tokenbalance.observe.metrics import Metrics, Watched, metrics_router
-from tokenbalance.observe.totals import BooksWatch
-from tokenbalance.panel.mount import mount_panel
-from tokenbalance.proxy import Proxy
-from tokenbalance.reading import PREFIXES
-from tokenbalance.relayed_headers import PassingHeaders
+from tokenbalance.openai.tokens import load
+from tokenbalance.people.callers import Callers
+from tokenbalance.proxy.admission import Admissions
+from tokenbalance.proxy.pipeline import Proxy
+from tokenbalance.proxy.reading import PREFIXES
 from tokenbalance.settings import Settings, SettingsError, load_settings
-from tokenbalance.stages.authenticate import Callers
-from tokenbalance.stages.hold import Admissions
-from tokenbalance.stages.settle import Settler
-from tokenbalance.tokens import load
-from tokenbalance.upstream import UpstreamAddress, open_upstream
+from tokenbalance.telemetry.health import health_router
+from tokenbalance.telemetry.logs import configure_logs
+from tokenbalance.telemetry.metrics import Metrics, Watched, metrics_router
+from tokenbalance.telemetry.totals import BooksWatch
+from tokenbalance.web.api.errors import install_error_handlers
+from tokenbalance.web.api.routes import include_management
+from tokenbalance.web.context import Management
+from tokenbalance.web.docs.pages import mount_docs
+from tokenbalance.web.docs.reference import describe_endpoints
+from tokenbalance.web.panel.mount import mount_panel
+from tokenbalance.wire.client.cors import CrossOrigin
+from tokenbalance.wire.passing_headers import PassingHeaders
+from tokenbalance.wire.upstream import UpstreamAddress, open_upstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from tokenbalance.database.connections import Pool
-    from tokenbalance.upstream import Upstream
+    from tokenbalance.wire.upstream import Upstream
 
 logger = logging.getLogger(__name__)
 

@@ -22,10 +22,10 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from tokenbalance.cors import origins_of
-from tokenbalance.ledger.rate_card import RateCard, RateCardError, load_rate_card
+from tokenbalance.books.pricing.rate_card import RateCard, RateCardError, load_rate_card
 from tokenbalance.model import UpstreamTraits
-from tokenbalance.relayed_headers import answer_names, request_names
+from tokenbalance.wire.client.cors import origins_of
+from tokenbalance.wire.passing_headers import answer_names, request_names
 
 _OPENAI_HOST: Final = "api.openai.com"
 

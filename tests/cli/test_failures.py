@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tokenbalance.database.connections import Pool
-    from tokenbalance.database.embedded import EmbeddedPostgres
+    from tokenbalance.postgres import EmbeddedPostgres
 
 
 @pytest.mark.parametrize(

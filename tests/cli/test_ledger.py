@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import orjson
 
 from tests.support.books import create_holder, placed
-from tokenbalance.ledger.book import Book
+from tokenbalance.books.ledger.book import Book
 from tokenbalance.model import Usage
 
 if TYPE_CHECKING:

@@ -9,7 +9,7 @@ import httpx2
 import pytest
 
 from tests.cli.conftest import COMMAND, TIMEOUT_S, Cli
-from tokenbalance.own_address import is_own_address
+from tokenbalance.wire.server.own_address import is_own_address
 
 if TYPE_CHECKING:
     from collections.abc import Generator

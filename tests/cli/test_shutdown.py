@@ -20,7 +20,7 @@ from tests.support.server_process import (
     upstream_settings,
 )
 from tests.support.upstream import Gate, ScriptedUpstream, event_stream
-from tokenbalance.server import CLOSE_S, CUT_S, STOPPING, Server, build_config, listen
+from tokenbalance.wire.server.process import CLOSE_S, CUT_S, STOPPING, Server, build_config, listen
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

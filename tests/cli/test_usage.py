@@ -14,7 +14,7 @@ import orjson
 from tests.cli.conftest import COMMAND, TIMEOUT_S
 from tests.support.books import create_holder
 from tests.support.usage import Used, use
-from tokenbalance.ledger.report import USAGE_COLUMNS
+from tokenbalance.books.reports import USAGE_COLUMNS
 
 if TYPE_CHECKING:
     from pathlib import Path

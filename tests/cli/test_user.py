@@ -9,11 +9,11 @@ import pytest
 from argon2 import PasswordHasher
 
 from tests.cli.conftest import COMMAND
-from tokenbalance.accounts.sign_in import API_SIGN_IN, Attempt, sign_in
-from tokenbalance.accounts.users import InvalidEmail, clean_email
 from tokenbalance.database.connections import open_sessions
 from tokenbalance.errors import InvalidApiKey
-from tokenbalance.stages.authenticate import find_caller
+from tokenbalance.people.callers import find_caller
+from tokenbalance.people.sign_in import API_SIGN_IN, Attempt, sign_in
+from tokenbalance.people.users import InvalidEmail, clean_email
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Cli

@@ -22,7 +22,7 @@ from tests.support.server_process import (
     upstream_settings,
 )
 from tests.support.upstream import Gate, ScriptedUpstream, event_stream
-from tokenbalance.server import CLOSE_S, CUT_S
+from tokenbalance.wire.server.process import CLOSE_S, CUT_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -35,7 +35,8 @@ STREAMS = 6
 IMPATIENT = (
     sys.executable,
     "-c",
-    "from tokenbalance import cli, server; server.CUT_S = server.CLOSE_S = 0.0; cli.main()",
+    "from tokenbalance import cli; from tokenbalance.wire.server import process;"
+    " process.CUT_S = process.CLOSE_S = 0.0; cli.main()",
     *SERVE[3:],
 )
 

@@ -22,8 +22,8 @@ import pytest
 from tests.support.books import charges_of, create_holder, hold_states
 from tests.support.chat import CHAT
 from tests.support.product import serving
-from tokenbalance.events import data_lines
-from tokenbalance.ledger.audit import audit
+from tokenbalance.books.ledger.audit import audit
+from tokenbalance.openai.metering.sse import data_lines
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Coroutine, Iterable

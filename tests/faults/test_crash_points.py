@@ -22,9 +22,9 @@ from tests.support.chat import CHAT, DONE, STREAM, USAGE, chunk, content
 from tests.support.crashing import KILLED, Point, Server, Servers, settings_of
 from tests.support.fault_proxy import FaultProxy, database_target, dsn_through
 from tests.support.upstream import Answer, Gate, Received, event_stream, json_answer
-from tokenbalance.endpoints import find_endpoint
-from tokenbalance.ledger.audit import audit
-from tokenbalance.stages.estimate import UsageCounter, bound
+from tokenbalance.books.ledger.audit import audit
+from tokenbalance.openai import find_endpoint
+from tokenbalance.openai.estimate import UsageCounter, bound
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Callable

@@ -22,7 +22,7 @@ from asyncpg.exceptions import PostgresError
 from tests.support.postgres import start_cluster
 from tokenbalance.database import connections
 from tokenbalance.database.connections import UNAVAILABLE, Pool, open_pool
-from tokenbalance.database.embedded.connection import dsn_of
+from tokenbalance.postgres.connection import dsn_of
 
 if TYPE_CHECKING:
     from collections.abc import (
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
         Iterator,
     )
 
-    from tokenbalance.database.embedded import EmbeddedPostgres
+    from tokenbalance.postgres import EmbeddedPostgres
 
 pytestmark = pytest.mark.product_deadlines
 linux = pytest.mark.skipif(sys.platform != "linux", reason="finds processes through /proc")

@@ -24,7 +24,7 @@ from sqlalchemy import text
 from sqlalchemy.ext.asyncio import create_async_engine
 
 from tests.support.postgres import clone, drop, make_template, start_cluster
-from tokenbalance.database.embedded import (
+from tokenbalance.postgres import (
     BinariesNotFound,
     DataFolderInUse,
     DataFolderUnusable,
@@ -32,17 +32,17 @@ from tokenbalance.database.embedded import (
     EmbeddedPostgresError,
     ServerNotStarted,
 )
-from tokenbalance.database.embedded.account import SERVER_UID, Account, give, server_account
-from tokenbalance.database.embedded.binaries import (
+from tokenbalance.postgres.account import SERVER_UID, Account, give, server_account
+from tokenbalance.postgres.binaries import (
     WHEEL,
     Binaries,
     find_binaries,
     reachable_binaries,
 )
-from tokenbalance.database.embedded.connection import can_connect
-from tokenbalance.database.embedded.ownership import Note, Ownership, Role
-from tokenbalance.database.embedded.remains import clear_remains
-from tokenbalance.database.embedded.socket_folder import clear_left_folder, private_folder
+from tokenbalance.postgres.connection import can_connect
+from tokenbalance.postgres.ownership import Note, Ownership, Role
+from tokenbalance.postgres.remains import clear_remains
+from tokenbalance.postgres.socket_folder import clear_left_folder, private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -59,7 +59,7 @@ PACKAGES = os.pathsep.join((SOURCE, str(Path(asyncpg.__file__).parents[1])))
 PROCESS = """
 import sys
 from pathlib import Path
-from tokenbalance.database.embedded import EmbeddedPostgres, EmbeddedPostgresError
+from tokenbalance.postgres import EmbeddedPostgres, EmbeddedPostgresError
 try:
     server = EmbeddedPostgres.start_or_attach(
         Path(sys.argv[1]), exclusive=sys.argv[2] == "serve", durable="durable" in sys.argv)
@@ -590,7 +590,7 @@ async def test_programs_in_a_closed_home_are_copied_to_where_the_server_can_run_
 
 def test_the_wheels_own_code_never_runs() -> None:
     code = (
-        "import sys; from tokenbalance.database.embedded.binaries import find_binaries as find;"
+        "import sys; from tokenbalance.postgres.binaries import find_binaries as find;"
         f"assert find().wheel; sys.exit(any(name.startswith('{WHEEL}') for name in sys.modules))"
     )
     environment = os.environ | {"PYTHONPATH": SOURCE}

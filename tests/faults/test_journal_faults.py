@@ -14,7 +14,7 @@ from typing import IO, TYPE_CHECKING
 
 import pytest
 
-from tokenbalance.database.journal import SLOTS_MAX, Journal, State
+from tokenbalance.books.holds.journal import SLOTS_MAX, Journal, State
 from tokenbalance.model import Usage
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ SOURCE = str(Path(__file__).parents[2] / "src")
 BEGINNING = """
 import asyncio, json, os, resource, subprocess, sys
 from pathlib import Path
-from tokenbalance.database.journal import Entry, Journal, JournalUnavailable
+from tokenbalance.books.holds.journal import Entry, Journal, JournalUnavailable
 from tokenbalance.model import Usage
 
 def entry(number):

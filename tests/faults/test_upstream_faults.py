@@ -28,9 +28,9 @@ from tests.support.upstream import (
     event_stream,
     json_answer,
 )
+from tokenbalance.books.ledger.audit import audit
 from tokenbalance.database.connections import open_pool
-from tokenbalance.ledger.audit import audit
-from tokenbalance.upstream import Upstream
+from tokenbalance.wire.upstream import Upstream
 
 if TYPE_CHECKING:
     import ssl
@@ -40,9 +40,9 @@ if TYPE_CHECKING:
     from tests.support.chat import Sdk
     from tests.support.upstream import HeaderList
     from tokenbalance.database.connections import Pool
-    from tokenbalance.database.embedded import EmbeddedPostgres
     from tokenbalance.model import Json
-    from tokenbalance.upstream import UpstreamAnswer
+    from tokenbalance.postgres import EmbeddedPostgres
+    from tokenbalance.wire.upstream import UpstreamAnswer
 
 BALANCE = 1000
 INPUT = 9
@@ -151,8 +151,8 @@ def error_code(answer: httpx2.Response) -> str:
 
 
 def shorten_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tokenbalance.upstream.dialing.CONNECT_TIMEOUT_S", 0.3)
-    monkeypatch.setattr("tokenbalance.upstream.connections.READ_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("tokenbalance.wire.upstream.dialing.CONNECT_TIMEOUT_S", 0.3)
+    monkeypatch.setattr("tokenbalance.wire.upstream.connections.READ_TIMEOUT_S", 0.3)
 
 
 # --- no answer: 502 or 504, and free ------------------------------------------------------------

@@ -15,8 +15,8 @@ from tests.support.books import Holder, create_holder
 from tests.support.chat import CHAT
 from tests.support.compression import br, zstd
 from tests.support.product import serving
-from tokenbalance import wire
-from tokenbalance.codings import BadCodingError, TooLongError, decode
+from tokenbalance.wire.client import request as wire
+from tokenbalance.wire.codings import BadCodingError, TooLongError, decode
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable

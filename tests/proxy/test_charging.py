@@ -14,7 +14,7 @@ from tests.support.books import account_of, charges_of, create_holder, hold_stat
 from tests.support.chat import CHAT, DONE, MESSAGES, USAGE, chunk, content
 from tests.support.compression import br, zstd
 from tests.support.upstream import Answer, Gate, ScriptedUpstream, event_stream, json_answer
-from tokenbalance.stages.estimate import UsageCounter
+from tokenbalance.openai.estimate import UsageCounter
 
 if TYPE_CHECKING:
     from collections.abc import Callable

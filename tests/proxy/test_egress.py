@@ -17,7 +17,7 @@ from tests.support.product import serving
 from tests.support.tls import certificate_file, server_context
 from tests.support.upstream import Answer, Framing, Gate, ScriptedUpstream, event_stream
 from tokenbalance.errors import UpstreamTimeout, UpstreamUnavailable
-from tokenbalance.upstream import Upstream, UpstreamAddress, UpstreamBroke, open_upstream
+from tokenbalance.wire.upstream import Upstream, UpstreamAddress, UpstreamBroke, open_upstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -118,7 +118,7 @@ async def test_what_goes_wrong_behind_the_proxy_is_told_as_without_one(
         upstream.script(Answer(body=b"x" * 9, framing=Framing.CHUNKED, cut_after=5))
         with pytest.raises(UpstreamBroke):
             await ask(sending)
-        monkeypatch.setattr("tokenbalance.upstream.egress.READ_TIMEOUT_S", 0.1)
+        monkeypatch.setattr("tokenbalance.wire.upstream.egress.READ_TIMEOUT_S", 0.1)
         upstream.script(Answer(head_gate=Gate()))
         with pytest.raises(UpstreamTimeout):
             await ask(sending)

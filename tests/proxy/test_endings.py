@@ -23,7 +23,7 @@ from tests.support.upstream import (
     event_stream,
     json_answer,
 )
-from tokenbalance.ledger.book import Book
+from tokenbalance.books.ledger.book import Book
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -166,7 +166,7 @@ async def test_an_upstream_that_is_silent_for_too_long_is_a_504_and_free(
     upstream: ScriptedUpstream,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tokenbalance.upstream.connections.READ_TIMEOUT_S", 0.2)
+    monkeypatch.setattr("tokenbalance.wire.upstream.connections.READ_TIMEOUT_S", 0.2)
     holder = await create_holder(pool, 1000)
     gate = Gate()
     upstream.script(Answer(head_gate=gate))

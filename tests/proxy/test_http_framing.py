@@ -13,7 +13,8 @@ import pytest
 from uvicorn.server import ServerState
 
 from tests.support import hostile
-from tokenbalance.http_protocol import (
+from tokenbalance.wire.server.process import build_config
+from tokenbalance.wire.server.protocol import (
     CHUNK_OVERHEAD_BYTES_MAX,
     HEAD_BYTES_MAX,
     HEAD_FIELDS_MAX,
@@ -21,7 +22,6 @@ from tokenbalance.http_protocol import (
     URL_BYTES_MAX,
     HardenedProtocol,
 )
-from tokenbalance.server import build_config
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

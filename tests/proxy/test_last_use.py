@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.support.books import create_holder
-from tokenbalance.stages.authenticate import find_caller
+from tokenbalance.people.callers import find_caller
 
 if TYPE_CHECKING:
     from tokenbalance.database.connections import Pool

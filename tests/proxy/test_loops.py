@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from tests.support.upstream import ScriptedUpstream
     from tokenbalance.database.connections import Pool
-    from tokenbalance.database.embedded import EmbeddedPostgres
+    from tokenbalance.postgres import EmbeddedPostgres
 
 HOP = b"x-tokenbalance-hop"
 

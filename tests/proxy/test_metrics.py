@@ -17,8 +17,8 @@ from tests.support.fault_proxy import FaultProxy, database_target, dsn_through
 from tests.support.product import serving
 from tests.support.server_process import OpenStream, serving_process, upstream_settings
 from tests.support.upstream import Gate, ScriptedUpstream, event_stream, json_answer
-from tests.unit.test_metrics import CHAT_200, found, values_in
-from tokenbalance.observe import totals
+from tests.telemetry.test_metrics import CHAT_200, found, values_in
+from tokenbalance.telemetry import totals
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -15,6 +15,8 @@ from tests.support.books import account_of, charges_of, create_holder, hold_stat
 from tests.support.chat import CHAT, DONE, MESSAGES, chunk, content
 from tests.support.product import serving
 from tests.support.upstream import Answer, ScriptedUpstream, event_stream, json_answer
+from tokenbalance.books.ledger.audit import audit
+from tokenbalance.books.pricing.rate_card import read_rate_card
 from tokenbalance.errors import (
     EndpointNotAllowed,
     IntegerAboveMaximum,
@@ -26,18 +28,15 @@ from tokenbalance.errors import (
     ServiceTierNotAllowed,
     UnknownUrl,
 )
-from tokenbalance.ledger.audit import audit
-from tokenbalance.ledger.rate_card import read_rate_card
-from tokenbalance.management import Management
-from tokenbalance.quote import quote
+from tokenbalance.proxy.quote import Quotes
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
     from pathlib import Path
 
     from tests.support.books import Holder
-    from tokenbalance.database.connections import Pool, Sessions
-    from tokenbalance.quote import Quote
+    from tokenbalance.database.connections import Pool
+    from tokenbalance.proxy.quote import Quote
 
 CARD = """
 [[models]]
@@ -357,16 +356,14 @@ async def test_without_a_card_every_tier_costs_its_tokens(
 
 
 @pytest.fixture
-def management(pool: Pool, sessions: Sessions) -> Management:
-    return Management(
-        sessions=sessions, pool=pool, signup_open=False, rate_card=read_rate_card(CARD)
-    )
+def quotes(pool: Pool) -> Quotes:
+    return Quotes(pool, read_rate_card(CARD))
 
 
 async def ask(
-    management: Management, holder: Holder, path: str = "/v1/chat/completions", **body: Any
+    quotes: Quotes, holder: Holder, path: str = "/v1/chat/completions", **body: Any
 ) -> Quote:
-    return await quote(management, holder.caller, path, {**CHAT, **body})
+    return await quotes.quote(holder.caller, path, {**CHAT, **body})
 
 
 @pytest.mark.parametrize("balance", [30, 1000, 10**6])
@@ -375,11 +372,11 @@ async def test_a_quote_says_what_the_proxy_then_does(
     dsn: str,
     upstream: ScriptedUpstream,
     card: Path,
-    management: Management,
+    quotes: Quotes,
     balance: int,
 ) -> None:
     holder = await create_holder(pool, balance)
-    quoted = await ask(management, holder)
+    quoted = await ask(quotes, holder)
     assert upstream.requests == []
     assert await hold_states(pool, holder) == []
     async with priced(dsn, upstream, card) as http:
@@ -443,9 +440,9 @@ async def test_a_charge_is_right_by_its_own_rates_after_the_card_was_changed(
     assert (await audit(pool)).violations == []
 
 
-async def test_a_quote_explains_itself(pool: Pool, management: Management) -> None:
+async def test_a_quote_explains_itself(pool: Pool, quotes: Quotes) -> None:
     holder = await create_holder(pool, 1000)
-    quoted = await ask(management, holder, path="/api/openai/chat/completions/")
+    quoted = await ask(quotes, holder, path="/api/openai/chat/completions/")
     assert quoted.endpoint == "/chat/completions"
     assert (quoted.model, quoted.input_tokens, quoted.choices) == ("gpt-4o-mini", 9, 1)
     # 1 + 9 x 0.5 + 50 x 3, and the same with one token of output.
@@ -456,39 +453,37 @@ async def test_a_quote_explains_itself(pool: Pool, management: Management) -> No
     assert (quoted.rates["reasoning"], quoted.rates["image_output"]) == ("3", "2")
 
 
-async def test_a_quote_without_a_card_counts_tokens(pool: Pool, sessions: Sessions) -> None:
+async def test_a_quote_without_a_card_counts_tokens(pool: Pool) -> None:
     holder = await create_holder(pool, 1000)
-    management = Management(sessions=sessions, pool=pool, signup_open=False)
-    quoted = await ask(management, holder, n=2)
+    quotes = Quotes(pool)
+    quoted = await ask(quotes, holder, n=2)
     assert (quoted.hold, quoted.minimum, quoted.choices) == (109, 11, 2)
     assert quoted.rates is None
 
 
 async def test_a_quote_says_whether_a_request_would_wait_or_be_refused(
-    pool: Pool, management: Management
+    pool: Pool, quotes: Quotes
 ) -> None:
     holder = await create_holder(pool, 200)
     await pool.execute("UPDATE accounts SET held = 100 WHERE id = $1", holder.account_id)
-    waiting = await ask(management, holder)
+    waiting = await ask(quotes, holder)
     assert (waiting.admitted, waiting.waits, waiting.hold) == (False, True, 156)
     await pool.execute("UPDATE accounts SET held = 0 WHERE id = $1", holder.account_id)
-    assert (await ask(management, holder)).admitted
+    assert (await ask(quotes, holder)).admitted
     await pool.execute(
         "INSERT INTO waiters (account_id, wanted, alive_until)"
         " VALUES ($1, 60, now() + interval '1 minute')",
         holder.account_id,
     )
-    behind = await ask(management, holder)
+    behind = await ask(quotes, holder)
     assert (behind.admitted, behind.waits) == (False, True)
-    poor = await ask(management, await create_holder(pool, 8))
+    poor = await ask(quotes, await create_holder(pool, 8))
     assert (poor.admitted, poor.waits, poor.minimum, poor.hold) == (False, False, 9, 156)
 
 
-async def test_what_is_free_is_quoted_as_free(pool: Pool, management: Management) -> None:
+async def test_what_is_free_is_quoted_as_free(pool: Pool, quotes: Quotes) -> None:
     holder = await create_holder(pool)
-    quoted = await quote(
-        management, holder.caller, "/v1/moderations", orjson.dumps({"input": "Hello"})
-    )
+    quoted = await quotes.quote(holder.caller, "/v1/moderations", orjson.dumps({"input": "Hello"}))
     assert (quoted.hold, quoted.minimum, quoted.admitted) == (0, 0, True)
 
 
@@ -518,15 +513,15 @@ async def test_what_is_free_is_quoted_as_free(pool: Pool, management: Management
     ],
 )
 async def test_a_quote_refuses_what_the_proxy_refuses(
-    pool: Pool, management: Management, path: str, body: Any, error: type[Exception]
+    pool: Pool, quotes: Quotes, path: str, body: Any, error: type[Exception]
 ) -> None:
     holder = await create_holder(pool, 1000)
     with pytest.raises(error):
-        await quote(management, holder.caller, path, body)
+        await quotes.quote(holder.caller, path, body)
 
 
-async def test_a_long_text_is_quoted_like_a_short_one(pool: Pool, management: Management) -> None:
+async def test_a_long_text_is_quoted_like_a_short_one(pool: Pool, quotes: Quotes) -> None:
     holder = await create_holder(pool, 10_000)
-    quoted = await ask(management, holder, messages=[{**MESSAGES[0], "content": "word " * 2000}])
+    quoted = await ask(quotes, holder, messages=[{**MESSAGES[0], "content": "word " * 2000}])
     assert quoted.input_tokens == 2008
     assert quoted.admitted

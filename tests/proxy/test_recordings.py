@@ -11,9 +11,9 @@ import orjson
 from tests.support.books import Holder, create_holder
 from tests.support.recordings import Recording, how_many, recordings
 from tests.support.upstream import ScriptedUpstream, replay
-from tokenbalance.endpoints import find_endpoint
 from tokenbalance.errors import ProxyError
-from tokenbalance.stages.own_models import without_fine_tunes
+from tokenbalance.openai import find_endpoint
+from tokenbalance.openai.objects.models import without_fine_tunes
 
 if TYPE_CHECKING:
     import httpx2

@@ -14,8 +14,8 @@ import pytest
 
 from tests.support.books import Holder, create_holder, hold_states
 from tests.support.upstream import Answer, json_answer
-from tokenbalance.endpoints import ENDPOINTS, find_endpoint, meant_path
 from tokenbalance.errors import EndpointNotAllowed, InvalidValue, UnknownUrl
+from tokenbalance.openai import ENDPOINTS, find_endpoint, meant_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -19,9 +19,9 @@ from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import BaseModel, TypeAdapter
 
 from tokenbalance.model import Endpoint, Metering
+from tokenbalance.openai.estimate import count
+from tokenbalance.openai.tokens import encoding_for
 from tokenbalance.sandbox.serving import Sandbox, serve_in_thread
-from tokenbalance.stages.estimate import count
-from tokenbalance.tokens import encoding_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -16,17 +16,17 @@ from tests.support.compression import br, zstd
 from tests.support.tls import certificate_file, server_context
 from tests.support.upstream import Answer, Framing, Gate, ScriptedUpstream
 from tokenbalance.errors import UpstreamTimeout, UpstreamUnavailable
-from tokenbalance.upstream import Upstream, UpstreamAddress, UpstreamBroke, open_upstream
-from tokenbalance.upstream.connections import Connections
-from tokenbalance.upstream.decoding import DECODED_BYTES_MAX
-from tokenbalance.upstream.incoming import UNREAD_BYTES_MAX
+from tokenbalance.wire.upstream import Upstream, UpstreamAddress, UpstreamBroke, open_upstream
+from tokenbalance.wire.upstream.connections import Connections
+from tokenbalance.wire.upstream.decoding import DECODED_BYTES_MAX
+from tokenbalance.wire.upstream.incoming import UNREAD_BYTES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from tokenbalance.upstream import UpstreamAnswer
-    from tokenbalance.upstream.dialing import Dialer
+    from tokenbalance.wire.upstream import UpstreamAnswer
+    from tokenbalance.wire.upstream.dialing import Dialer
 
 READ_BYTES = 256 * 1024
 """What the event loop reads at once, at most."""
@@ -176,7 +176,7 @@ async def test_a_connection_that_was_idle_for_long_is_closed(
 ) -> None:
     await ask(sending)
     assert connections._open
-    monkeypatch.setattr("tokenbalance.upstream.connections.KEEPALIVE_S", 0.0)
+    monkeypatch.setattr("tokenbalance.wire.upstream.connections.KEEPALIVE_S", 0.0)
     await until(lambda: not connections._open)
     assert connections._free == []
 
@@ -584,7 +584,7 @@ async def test_many_connections_at_once_ask_for_the_address_once(
 
 
 async def test_an_upstream_that_never_accepts_is_too_late(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tokenbalance.upstream.dialing.CONNECT_TIMEOUT_S", 0.1)
+    monkeypatch.setattr("tokenbalance.wire.upstream.dialing.CONNECT_TIMEOUT_S", 0.1)
     with socket.socket() as listener, socket.socket() as filler:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)

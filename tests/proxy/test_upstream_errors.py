@@ -13,7 +13,7 @@ import pytest
 from tests.support.books import account_of, create_holder, hold_states
 from tests.support.chat import CHAT, DONE, STREAM, content
 from tests.support.upstream import Answer, Framing, Gate, ScriptedUpstream, event_stream
-from tokenbalance.stages.reason import ERROR_BYTES_MAX
+from tokenbalance.openai.failure import ERROR_BYTES_MAX
 
 if TYPE_CHECKING:
     import httpx2

@@ -20,9 +20,9 @@ from tests.support.chat import DONE, MESSAGES, STREAM, USAGE, content
 from tests.support.product import serving
 from tests.support.server_process import serving_process, upstream_settings
 from tests.support.upstream import Gate, ScriptedUpstream, event_stream, json_answer
+from tokenbalance.books.ledger.audit import audit
+from tokenbalance.books.ledger.book import Book
 from tokenbalance.database import statements
-from tokenbalance.ledger.audit import audit
-from tokenbalance.ledger.book import Book
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator

@@ -6,14 +6,14 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
-from tokenbalance.accounts.secrets import new_secret, prefix, sha256
 from tokenbalance.model import Caller, Claim, Hold, Purpose
+from tokenbalance.people.secrets import new_secret, prefix, sha256
 
 if TYPE_CHECKING:
     import asyncpg
 
+    from tokenbalance.books.ledger.book import Book
     from tokenbalance.database.connections import Pool
-    from tokenbalance.ledger.book import Book
 
 _numbers = count(1)
 

@@ -26,13 +26,13 @@ from typing import TYPE_CHECKING, Any, Self
 
 import orjson
 
-from tokenbalance import server as serving
-from tokenbalance.database.journal import Abandoned, Journal, Slot
-from tokenbalance.ledger.book import Book
-from tokenbalance.ledger.leases import Leases
-from tokenbalance.ledger.sweep import Sweep
-from tokenbalance.tokens import load
-from tokenbalance.upstream import Upstream
+from tokenbalance.books.holds.journal import Abandoned, Journal, Slot
+from tokenbalance.books.holds.leases import Leases
+from tokenbalance.books.holds.sweep import Sweep
+from tokenbalance.books.ledger.book import Book
+from tokenbalance.openai.tokens import load
+from tokenbalance.wire.server import process as serving
+from tokenbalance.wire.upstream import Upstream
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 
-from tokenbalance.accounts.passwords import hash_password
-from tokenbalance.accounts.users import create_user
-from tokenbalance.ledger.credits import Cause, grant
+from tokenbalance.books.ledger.credits import Cause, grant
+from tokenbalance.people.passwords import hash_password
+from tokenbalance.people.users import create_user
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

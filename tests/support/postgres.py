@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import asyncpg
 
-from tokenbalance.database.embedded import EmbeddedPostgres
+from tokenbalance.postgres import EmbeddedPostgres
 
 if TYPE_CHECKING:
     from collections.abc import Callable

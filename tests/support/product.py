@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokenbalance.app import create_app
-from tokenbalance.server import Server, build_config
 from tokenbalance.settings import Settings
+from tokenbalance.wire.server.process import Server, build_config
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

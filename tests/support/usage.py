@@ -8,13 +8,13 @@ from dataclasses import dataclass, fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from tokenbalance.ledger.report import Group, Sums, UsageQuery, usage_by
-from tokenbalance.ledger.report.period import request_id_at
+from tokenbalance.books.reports import Group, Sums, UsageQuery, usage_by
+from tokenbalance.books.reports.period import request_id_at
 
 if TYPE_CHECKING:
     from tests.support.books import Holder
+    from tokenbalance.books.reports import UsageRow
     from tokenbalance.database.connections import Pool, Sessions
-    from tokenbalance.ledger.report import UsageRow
 
     Groups = dict[tuple[object, ...], Sums]
 

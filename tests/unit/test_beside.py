@@ -8,7 +8,7 @@ import threading
 
 import pytest
 
-from tokenbalance.beside import run_beside
+from tokenbalance.offload import run_beside
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="threads have a priority of their own on Linux")

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 ROOT = Path(__file__).parents[2]
 LOCK = ROOT / "requirements.lock"
 PARTS = ["runtime", "build", "embedded", "installer", "development"]
-VOCABULARIES = ROOT / "src" / "tokenbalance" / "tokens" / "vocabularies"
+VOCABULARIES = ROOT / "src" / "tokenbalance" / "openai" / "tokens" / "vocabularies"
 
 REQUIREMENT = re.compile(r"^([a-z0-9-]+)(?:\[[a-z0-9,]+\])?==([^\s;]+)( ; [^\\]+)? \\$")
 HASH = re.compile(r"^    --hash=sha256:[0-9a-f]{64}( \\)?$")
@@ -339,7 +339,7 @@ def test_an_unknown_command_prints_the_usage() -> None:
 
 
 def test_licences_are_there_for_us_and_for_what_is_vendored() -> None:
-    docs = ROOT / "src" / "tokenbalance" / "api" / "static" / "docs"
+    docs = ROOT / "src" / "tokenbalance" / "web" / "docs" / "static"
     assert "tokenbalance contributors" in (ROOT / "LICENSE").read_text("utf-8")
     assert "MIT" in (VOCABULARIES / "LICENSE").read_text("utf-8")
     assert "Apache License" in (docs / "swagger-ui.LICENSE.txt").read_text("utf-8")

@@ -6,12 +6,12 @@ from typing import Annotated, TypeAlias
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from tokenbalance.accounts.users import find_user
+from tokenbalance.books.ledger.credits import Cause, add, set_balance
 from tokenbalance.cli.arguments import ACTOR, AMOUNTS_MAY_BE_NEGATIVE, AsJson, Email, Note
 from tokenbalance.cli.database import transact
 from tokenbalance.cli.output import print_json, print_table
 from tokenbalance.database.tables import LedgerEntry, User
-from tokenbalance.ledger.credits import Cause, add, set_balance
+from tokenbalance.people.users import find_user
 
 app = typer.Typer(name="balance", help="Show and change balances, in credits.")
 

@@ -62,7 +62,7 @@ def open_database(settings: Settings, *, exclusive: bool = False) -> Generator[s
         yield dsn
         return
     # Not needed at all with a DATABASE_URL, and not there on every platform.
-    from tokenbalance.database.embedded import EmbeddedPostgres  # noqa: PLC0415
+    from tokenbalance.postgres import EmbeddedPostgres  # noqa: PLC0415
 
     with EmbeddedPostgres.start_or_attach(
         settings.data_dir, settings.postgres_bin_dir, exclusive=exclusive

@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncpg
 from sqlalchemy.exc import DBAPIError
 
-from tokenbalance.accounts.keys import ApiKeyError
-from tokenbalance.accounts.passwords import PasswordError
-from tokenbalance.accounts.users import UserError
+from tokenbalance.books.ledger.credits import CreditError
 from tokenbalance.cli.database import DatabaseError
 from tokenbalance.database.connections import UNAVAILABLE
-from tokenbalance.ledger.credits import CreditError
+from tokenbalance.people.keys import ApiKeyError
+from tokenbalance.people.passwords import PasswordError
+from tokenbalance.people.users import UserError
 from tokenbalance.settings import SettingsError
 
 _COMPLETE = (ApiKeyError, CreditError, DatabaseError, PasswordError, SettingsError, UserError)
@@ -35,7 +35,7 @@ def describe(error: Exception) -> str | None:
 
 def _is_embedded(error: Exception) -> bool:
     try:
-        from tokenbalance.database.embedded import EmbeddedPostgresError  # noqa: PLC0415
+        from tokenbalance.postgres import EmbeddedPostgresError  # noqa: PLC0415
     except ImportError:  # a platform that it does not run on
         return False
     return isinstance(error, EmbeddedPostgresError)

@@ -7,12 +7,12 @@ from typing import Annotated, TypeAlias
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from tokenbalance.accounts import keys
-from tokenbalance.accounts.users import find_user
 from tokenbalance.cli.arguments import AsJson, Email
 from tokenbalance.cli.database import transact
 from tokenbalance.cli.output import Fields, print_aside, print_json, print_line, print_table
 from tokenbalance.database.tables import ApiKey
+from tokenbalance.people import keys
+from tokenbalance.people.users import find_user
 
 app = typer.Typer(name="key", help="Make, list, rotate and revoke API keys.")
 

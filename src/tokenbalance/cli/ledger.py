@@ -8,14 +8,14 @@ import asyncpg
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from tokenbalance.accounts.users import find_user
+from tokenbalance.books import reports as report
+from tokenbalance.books.ledger.audit import AuditReport, audit
+from tokenbalance.books.ledger.credits import Cause, refund
 from tokenbalance.cli.arguments import ACTOR, AsJson, Email, Note
 from tokenbalance.cli.database import open_books, transact
 from tokenbalance.cli.output import Fields, print_json, print_line, print_table
 from tokenbalance.database.tables import LedgerEntry
-from tokenbalance.ledger import report
-from tokenbalance.ledger.audit import AuditReport, audit
-from tokenbalance.ledger.credits import Cause, refund
+from tokenbalance.people.users import find_user
 from tokenbalance.settings import load_settings
 
 app = typer.Typer(name="ledger", help="List entries, refund requests, verify the books.")

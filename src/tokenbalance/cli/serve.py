@@ -20,8 +20,8 @@ import typer
 from tokenbalance.cli.database import migrate_to_head, open_database, require_schema
 from tokenbalance.cli.migrate import migration_dsn
 from tokenbalance.cli.output import print_aside
-from tokenbalance.own_address import is_own_address
 from tokenbalance.settings import Settings, SettingsError, load_settings
+from tokenbalance.wire.server.own_address import is_own_address
 
 
 def serve(
@@ -96,8 +96,12 @@ def _tell_workers(**variables: str) -> None:
 
 
 def _run(settings: Settings, *, sandbox: bool) -> int:
-    from tokenbalance.observe.logs import configure_logs  # noqa: PLC0415 - only to serve
-    from tokenbalance.server import run  # noqa: PLC0415 - as above
+    from tokenbalance.telemetry.logs import configure_logs  # noqa: PLC0415 - only to serve
+    from tokenbalance.telemetry.worker_files import (  # noqa: PLC0415 - as above
+        give_place,
+        shared_files,
+    )
+    from tokenbalance.wire.server.process import WorkerFiles, run  # noqa: PLC0415 - as above
 
     configure_logs(settings.log_level, settings.log_format)
     keyless = settings.openai_api_key is None and not sandbox
@@ -109,6 +113,7 @@ def _run(settings: Settings, *, sandbox: bool) -> int:
         forwarded_allow_ips=settings.forwarded_allow_ips,
         shutdown_s=settings.shutdown_s,
         on_ready=partial(_say_what_is_next, keyless=keyless),
+        files=WorkerFiles(shared_files, give_place),
     )
 
 

@@ -16,11 +16,7 @@ import typer
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-from tokenbalance.accounts.users import find_user
-from tokenbalance.cli.database import open_books
-from tokenbalance.cli.output import print_aside
-from tokenbalance.database.connections import Sessions, open_sessions
-from tokenbalance.ledger.report import (
+from tokenbalance.books.reports import (
     USAGE_COLUMNS,
     Period,
     count_usage,
@@ -28,7 +24,11 @@ from tokenbalance.ledger.report import (
     export_usage,
     json_lines,
 )
-from tokenbalance.ledger.report.export import Batch
+from tokenbalance.books.reports.export import Batch
+from tokenbalance.cli.database import open_books
+from tokenbalance.cli.output import print_aside
+from tokenbalance.database.connections import Sessions, open_sessions
+from tokenbalance.people.users import find_user
 from tokenbalance.settings import load_settings
 
 Told: TypeAlias = Callable[[int], None]

@@ -7,12 +7,12 @@ from typing import Annotated, TypeAlias, cast
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from tokenbalance.accounts import users
+from tokenbalance.books.ledger.credits import Cause, grant
 from tokenbalance.cli.arguments import ACTOR, AsJson, Email
 from tokenbalance.cli.database import transact
 from tokenbalance.cli.output import Fields, print_json, print_line, print_table
 from tokenbalance.database.tables import User
-from tokenbalance.ledger.credits import Cause, grant
+from tokenbalance.people import users
 
 app = typer.Typer(name="user", help="Create, list, disable and enable users, set passwords.")
 
@@ -187,6 +187,6 @@ def _ask_password(question: str, default: str | None) -> str:
 
 
 def _hash(password: str) -> str:
-    from tokenbalance.accounts.passwords import hash_password  # noqa: PLC0415 - slow to import
+    from tokenbalance.people.passwords import hash_password  # noqa: PLC0415 - slow to import
 
     return asyncio.run(hash_password(password))

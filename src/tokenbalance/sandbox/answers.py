@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 from typing import TYPE_CHECKING
 
-from tokenbalance.tokens import encoding_for
+from tokenbalance.openai.tokens import encoding_for
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

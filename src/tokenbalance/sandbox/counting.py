@@ -13,7 +13,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from tokenbalance.tokens import count_tokens, encoding_for
+from tokenbalance.openai.tokens import count_tokens, encoding_for
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,8 +11,8 @@ from typing import Self
 
 import uvicorn
 
+from tokenbalance.openai.tokens import load
 from tokenbalance.sandbox.app import create_sandbox
-from tokenbalance.tokens import load
 
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0

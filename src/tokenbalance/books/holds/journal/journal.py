@@ -1,0 +1,209 @@
+"""The journal of this process, from its opening to its close.
+
+Owns when the file is flushed, and when another takes its place. It must never wait for the disk on
+the event loop's thread, but for the page cache, to open and to close.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+from typing import TYPE_CHECKING
+
+from tokenbalance.books.holds.journal.adoption import Adoption
+from tokenbalance.books.holds.journal.files import (
+    JOURNAL,
+    LockedFile,
+    flush_and_close,
+    flush_folder,
+)
+from tokenbalance.books.holds.journal.lines import State, slot_line
+from tokenbalance.books.holds.journal.slots import JournalUnavailable, Slots
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from tokenbalance.books.holds.journal.adoption import Abandoned
+    from tokenbalance.books.holds.journal.lines import Entry, Known
+    from tokenbalance.books.holds.journal.slots import Slot
+
+logger = logging.getLogger(__name__)
+
+
+class Journal:
+    """The requests of this process, and those that dead processes left."""
+
+    def __init__(self, folder: Path, file: LockedFile) -> None:
+        """Is not to be called: `open` makes a journal."""
+        self._folder = folder
+        self._slots = Slots(file)
+        self._adoption = Adoption(folder)
+        self._closed = False
+        self._sync_running: asyncio.Task[bool] | None = None
+        self._sync_next: asyncio.Task[bool] | None = None
+        self._repairing: asyncio.Task[None] | None = None
+
+    @classmethod
+    def open(cls, folder: Path) -> Journal:
+        """Begin a file of this process's own; after a fork, never before.
+
+        Raises:
+            JournalUnavailable: the folder or the file cannot be made, or not be written.
+
+        """
+        try:
+            file = LockedFile.create(folder)
+            try:
+                file.rewrite({})
+                file.rename(file.path.with_suffix(JOURNAL))
+                flush_folder(folder)
+            except BaseException:
+                file.discard()
+                raise
+        except OSError as error:
+            msg = f"The journal cannot be opened in {folder}: {error.strerror}"
+            raise JournalUnavailable(msg) from error
+        return cls(folder, file)
+
+    @property
+    def healthy(self) -> bool:
+        """Whether requests may begin: the disk has taken everything, or has been repaired since."""
+        return not self._closed and self._slots.trusted
+
+    @property
+    def in_use(self) -> int:
+        """How many requests are in progress."""
+        return len(self._slots.live)
+
+    def begin(self, entry: Entry) -> Slot:
+        """Write down a request; to be called before its hold is placed.
+
+        Raises:
+            JournalUnavailable: too many are in progress, the disk refuses, or it has refused
+                before and is not repaired. The request must not go on.
+            ValueError: the entry does not fit a slot beside the usage to come.
+
+        """
+        if not self.healthy:
+            raise JournalUnavailable("The journal is closed or not repaired.")
+        line = slot_line(entry, (State.PLACING, None))
+        slot = self._slots.take(entry)
+        try:
+            self._slots.write(slot.number, line)
+        except JournalUnavailable:
+            self._slots.release(slot)
+            raise
+        return slot
+
+    async def sync(self) -> None:
+        """Make what is written now survive the machine. Simultaneous callers share one flush.
+
+        It vouches for those writes that were not refused: `Slot.use` tells of each.
+
+        Raises:
+            JournalUnavailable: the flush failed, or one has failed before and is not repaired.
+
+        """
+        if self._sync_next is None:
+            self._sync_next = asyncio.create_task(self._sync_after(self._sync_running))
+        if not await asyncio.shield(self._sync_next):
+            raise JournalUnavailable("The disk does not confirm what was written.")
+
+    async def repair(self) -> None:
+        """Write what is in progress to a new file, when the disk has refused the present one.
+
+        Or when the present one was removed.
+
+        Does nothing while the journal is healthy, and leaves it unhealthy when the disk still
+        refuses: to be called every few seconds.
+        """
+        if self._closed:
+            return
+        if self._slots.file.is_gone:
+            # Somebody has removed it: what is written there, nobody will read.
+            self._slots.doubted = True
+        if self.healthy:
+            return
+        if self._repairing is None:
+            self._repairing = asyncio.create_task(self._repair())
+        await asyncio.shield(self._repairing)
+
+    def adopt(self) -> list[Abandoned]:
+        """Take over the files of dead processes. Each is then this process's, by its lock.
+
+        May be called in a thread. Of processes that adopt at once, one gets a file.
+        """
+        return self._adoption.adopt()
+
+    def close(self) -> None:
+        """Remove the file; with requests in progress, leave it to whoever adopts it."""
+        if self._closed:
+            return
+        self._closed = True
+        file = self._slots.file
+        try:
+            if self._slots.live:
+                file.flush()
+            else:
+                file.path.unlink(missing_ok=True)
+        except OSError as error:
+            logger.warning("the journal cannot be closed properly: %s", error.strerror)
+        file.close()
+
+    async def _sync_after(self, running: asyncio.Task[bool] | None) -> bool:
+        if running is not None:
+            await asyncio.wait([running])
+        # From here on it would be too early for what others write.
+        self._sync_running, self._sync_next = self._sync_next, None
+        # Once a flush has failed the kernel may have dropped the pages, and the next would succeed
+        # without them.
+        if self._slots.doubted or self._closed:
+            return False
+        try:
+            # Its own descriptor: the file may be closed, or replaced, before the flush is over.
+            await asyncio.to_thread(flush_and_close, os.dup(self._slots.file.descriptor))
+        except OSError as error:
+            logger.warning("the journal cannot be flushed: %s", error.strerror)
+            self._slots.doubted = True
+            return False
+        return True
+
+    async def _repair(self) -> None:
+        try:
+            await self._replace()
+        except OSError as error:
+            logger.warning("the journal cannot be repaired yet: %s", error.strerror)
+        finally:
+            self._repairing = None
+
+    async def _replace(self) -> None:
+        """Write a new file and put it in the place of the old one.
+
+        The old one stays in place, and is written to, until the new one is on the disk and shows
+        the same: no death in between can lose what either promised.
+        """
+        new = await asyncio.to_thread(LockedFile.create, self._folder)
+        try:
+            shown: dict[Slot, Known] = {}
+            while changed := self._slots.changed_since(shown):
+                # It ends: nothing can begin meanwhile, and each slot has few changes before it.
+                shown |= changed
+                numbers = {slot: number for number, slot in enumerate(shown, start=1)}
+                await asyncio.to_thread(
+                    new.rewrite,
+                    {numbers[slot]: (slot.entry, known) for slot, known in changed.items()},
+                )
+            if self._closed:
+                new.discard()
+                return
+            # A flush of the new file is worth nothing until the folder shows it.
+            self._slots.doubted = True
+            new.rename(self._slots.file.path)
+        except BaseException:
+            new.discard()
+            raise
+        self._slots.move(new, list(shown))
+        await asyncio.to_thread(flush_folder, self._folder)
+        self._slots.doubted = False
+        logger.info("the journal has a new file; requests in progress: %d", self.in_use)

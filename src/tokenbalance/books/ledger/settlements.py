@@ -1,0 +1,117 @@
+"""Settling holds: those of many requests in one statement, else one by one.
+
+Owns how SETTLE and its likes are sent and read. Each is a compare-and-set on the hold, so that it
+makes no difference which of them settles it, or how often it is asked for.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from operator import attrgetter
+from typing import TYPE_CHECKING, cast
+
+from tokenbalance.books.ledger.accounts_at_once import AccountsAtOnce
+from tokenbalance.books.ledger.one_by_one import nothing_done, one_by_one
+from tokenbalance.books.pricing.rates import charge_for
+from tokenbalance.database import statements
+from tokenbalance.database.batches import Left
+from tokenbalance.model import Charge
+
+if TYPE_CHECKING:
+    from tokenbalance.database.batches import Batch
+    from tokenbalance.database.connections import Pool
+    from tokenbalance.model import Hold, Usage
+
+
+@dataclass(frozen=True, slots=True)
+class Settlement:
+    """A hold to be ended with the charge for what was used."""
+
+    hold: Hold
+    usage: Usage
+    amount: int
+    """The charge."""
+
+    @classmethod
+    def of(cls, hold: Hold, usage: Usage) -> Settlement:
+        """Charge a usage at the rates of its hold."""
+        return cls(hold, usage, charge_for(usage, hold.rates))
+
+    @property
+    def account_id(self) -> int:
+        """Whose credits are charged."""
+        return self.hold.account_id
+
+    def arguments(self) -> tuple[object, ...]:
+        """What a statement that charges is given first."""
+        usage = self.usage
+        return (
+            self.hold.account_id,
+            self.hold.request_id,
+            self.amount,
+            usage.estimated,
+            usage.input,
+            usage.cached_input,
+            usage.output,
+            usage.reasoning,
+            usage.audio_input,
+            usage.audio_output,
+            usage.image_input,
+            usage.image_output,
+            usage.total,
+        )
+
+
+class Settlements:
+    """Settles holds on the request path's pool; raises what asyncpg raises."""
+
+    def __init__(self, pool: Pool, batch_max: int) -> None:
+        self._pool = pool
+        self._at_once = AccountsAtOnce[Settlement, Charge | None](
+            self._settle_several,
+            self._settle_of_one,
+            attrgetter("account_id"),
+            batch_max,
+            turns=pool.turns,
+        )
+
+    async def settle(self, settlement: Settlement) -> Charge | None:
+        """Settle a hold together with others.
+
+        When this is cancelled the hold may be settled all the same.
+
+        Returns:
+            The charge, with the balance after it and what was held after all that were settled at
+            once; None when the hold is not open.
+
+        """
+        charge = await self._at_once.ask(settlement)
+        return await self.settle_alone(settlement) if charge is Left.LEFT else charge
+
+    async def settle_alone(self, settlement: Settlement) -> Charge | None:
+        """Settle a hold with a statement of its own; None when it is not open."""
+        return await self.charge(statements.SETTLE, settlement)
+
+    async def charge(self, statement: str, settlement: Settlement, *more: object) -> Charge | None:
+        """Run a statement that charges one hold; None when it found none in its state."""
+        row = await self._pool.fetchrow(statement, *settlement.arguments(), *more)
+        if row is None:
+            return None
+        balance, held = cast("tuple[int, int]", tuple(row))
+        return Charge(settlement.amount, balance, held)
+
+    async def _settle_several(self, batch: Batch[Settlement, Charge | None]) -> None:
+        await self._settle_many(statements.SETTLE_MANY, batch)
+
+    async def _settle_of_one(self, batch: Batch[Settlement, Charge | None]) -> None:
+        if len(batch) > 1:
+            await self._settle_many(statements.SETTLE_MANY_OF_ONE, batch)
+        await one_by_one(batch, self.settle_alone)
+
+    async def _settle_many(self, statement: str, batch: Batch[Settlement, Charge | None]) -> None:
+        columns = zip(*(asked.item.arguments() for asked in batch), strict=True)
+        with nothing_done():
+            rows = await self._pool.fetch(statement, *columns)
+            for number, balance, held in cast("list[tuple[int, int, int]]", rows):
+                asked = batch[number - 1]
+                asked.answer(Charge(asked.item.amount, balance, held))

@@ -1,0 +1,127 @@
+"""Ledger entries: what changed balances, when, by whom and why. Writes nothing."""
+
+# Columns are picked by name; what rows hold is said by the classes that they become.
+# pyright: reportAny=false, reportExplicitAny=false
+
+from __future__ import annotations
+
+from dataclasses import dataclass, fields
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import select, text
+
+from tokenbalance.books.reports.ids import ids_of
+from tokenbalance.books.reports.period import EVER, Period
+from tokenbalance.database.paging import PAGE_ROWS, Page, page_of, read_cursor
+from tokenbalance.database.tables import Account, LedgerEntry, User
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+    from datetime import datetime
+
+    from sqlalchemy import Select
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+_ROWS_AT_ONCE: Final = 1000
+
+
+@dataclass(frozen=True, slots=True)
+class EntryQuery:
+    """Which entries, and in which order."""
+
+    account_id: int | None = None
+    """None for all accounts."""
+    kinds: tuple[str, ...] = ()
+    """Of `ENTRY_KINDS`; none at all for every kind."""
+    period: Period = EVER
+    newest_first: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EntryRow:
+    """One change of a balance, and whose it is."""
+
+    id: int
+    account_id: int
+    user_id: int
+    email: str
+    kind: str
+    amount: int
+    balance_after: int
+    request_id: str | None
+    actor: str
+    note: str
+    estimated: bool
+    created_at: datetime
+
+
+async def entries_page(
+    session: AsyncSession, query: EntryQuery, after: str | None = None, limit: int = PAGE_ROWS
+) -> Page[EntryRow]:
+    """Read a page of entries, by id.
+
+    Raises:
+        InvalidCursor: `after` is not of this list.
+
+    """
+    ids = await ids_of(session, query.period)
+    statement = entry_rows(query).where(LedgerEntry.id > ids.after)
+    if ids.upto is not None:
+        statement = statement.where(LedgerEntry.id <= ids.upto)
+    if after is not None:
+        (last,) = read_cursor(after, (int,))
+        beyond = LedgerEntry.id < last if query.newest_first else LedgerEntry.id > last
+        statement = statement.where(beyond)
+    order = LedgerEntry.id.desc() if query.newest_first else LedgerEntry.id
+    rows = await _read(session, statement.order_by(order).limit(limit + 1))
+    return page_of(rows, limit, lambda row: (row.id,))
+
+
+async def entries_of_request(
+    session: AsyncSession, account_id: int, request_id: str
+) -> list[EntryRow]:
+    """Read the entries that name a request, oldest first."""
+    charge = entry_rows(EntryQuery(account_id)).where(text("ledger_entries.kind = 'charge'"))
+    # Of no other kind may name one: top-ups are many, and need not be read for it.
+    others = entry_rows(EntryQuery(account_id, ("adjustment", "refund")))
+    # Apart, and in the words of their indexes.
+    rows = await _read(session, charge.where(LedgerEntry.request_id == request_id))
+    rows += await _read(session, others.where(LedgerEntry.request_id == request_id))
+    return sorted(rows, key=lambda row: row.id)
+
+
+def entry_rows(query: EntryQuery) -> Select[*tuple[Any, ...]]:
+    """Build what reads entries under the names of `EntryRow`."""
+    names = (field.name for field in fields(EntryRow) if field.name not in {"user_id", "email"})
+    statement = (
+        select(User.id.label("user_id"), User.email, *(getattr(LedgerEntry, n) for n in names))
+        .join(Account, Account.id == LedgerEntry.account_id)
+        .join(User, User.id == Account.user_id)
+    )
+    if query.account_id is not None:
+        statement = statement.where(LedgerEntry.account_id == query.account_id)
+    if query.kinds:
+        statement = statement.where(LedgerEntry.kind.in_(query.kinds))
+        if "charge" not in query.kinds:
+            # In the words of the index.
+            statement = statement.where(text("ledger_entries.kind <> 'charge'"))
+    if query.period.since is not None:
+        statement = statement.where(LedgerEntry.created_at >= query.period.start)
+    if query.period.until is not None:
+        statement = statement.where(LedgerEntry.created_at < query.period.end)
+    return statement
+
+
+async def _read(session: AsyncSession, statement: Select[*tuple[Any, ...]]) -> list[EntryRow]:
+    rows = (await session.execute(statement)).mappings()
+    return [EntryRow(**row) for row in rows]
+
+
+async def entries(session: AsyncSession, account_id: int) -> AsyncIterator[LedgerEntry]:
+    """Stream the entries of an account, oldest first, as of one moment."""
+    query = select(LedgerEntry).where(LedgerEntry.account_id == account_id)
+    rows = await session.stream_scalars(
+        query.order_by(LedgerEntry.id), execution_options={"yield_per": _ROWS_AT_ONCE}
+    )
+    async for entry in rows:
+        yield entry

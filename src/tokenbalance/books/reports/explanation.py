@@ -1,0 +1,100 @@
+"""One charge explained: everything that made it what it is. Writes nothing."""
+
+# Columns are picked by name; what rows hold is said by the classes that they become.
+# pyright: reportAny=false, reportExplicitAny=false
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select
+
+from tokenbalance.books.pricing.bill import explain_charge
+from tokenbalance.books.pricing.rates import rates_from
+from tokenbalance.books.reports.entries import entries_of_request
+from tokenbalance.books.reports.requests import read_requests, request_rows
+from tokenbalance.database.tables import HoldRecord
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import Select
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    from tokenbalance.books.pricing.bill import Bill
+    from tokenbalance.books.reports.entries import EntryRow
+    from tokenbalance.books.reports.requests import RequestRow
+    from tokenbalance.model import Rates
+
+
+class UnknownRequest(LookupError):
+    """No request has this id, or it is somebody else's; the message is one line for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """A request from its estimate to what it cost in the end."""
+
+    request: RequestRow
+    estimated_input: int
+    """Tokens: the ceiling of the input that the hold was made for."""
+    estimated_output: int
+    """Tokens: the most that all choices together could be."""
+    bill: Bill | None
+    """Lines of kind and rate, their sum, rounding and charge; None where nothing
+    was charged."""
+    entries: Sequence[EntryRow]
+    """The charge, its correction and refunds, oldest first."""
+
+    @property
+    def cost(self) -> int:
+        """Credits that it cost in the end, refunds taken into account."""
+        return -sum(entry.amount for entry in self.entries)
+
+
+async def explain(
+    session: AsyncSession, request_id: str, account_id: int | None = None
+) -> Explanation:
+    """Explain one request, whatever its state.
+
+    Args:
+        session: the caller's.
+        request_id: which request.
+        account_id: whose it must be; None for anybody's.
+
+    Raises:
+        UnknownRequest: there is none, or it is of another account.
+
+    """
+    hold = await _find(session, request_id, account_id) if request_id.isprintable() else None
+    if hold is None:
+        msg = f"no request has the id {request_id!a}"
+        raise UnknownRequest(msg)
+    (request,) = await read_requests(session, _only(hold))
+    return Explanation(
+        request=request,
+        estimated_input=hold.estimated_input,
+        estimated_output=hold.estimated_output,
+        bill=None if request.usage is None else explain_charge(request.usage, _rates_of(hold)),
+        entries=await entries_of_request(session, hold.account_id, hold.request_id),
+    )
+
+
+def _rates_of(hold: HoldRecord) -> Rates | None:
+    return None if hold.rates is None else rates_from(hold.rates)
+
+
+async def _find(
+    session: AsyncSession, request_id: str, account_id: int | None
+) -> HoldRecord | None:
+    query = select(HoldRecord).where(HoldRecord.request_id == request_id)
+    if account_id is not None:
+        query = query.where(HoldRecord.account_id == account_id)
+    return await session.scalar(query.limit(1))
+
+
+def _only(hold: HoldRecord) -> Select[*tuple[Any, ...]]:
+    return request_rows(HoldRecord).where(
+        HoldRecord.account_id == hold.account_id, HoldRecord.request_id == hold.request_id
+    )

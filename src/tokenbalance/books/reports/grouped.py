@@ -1,0 +1,180 @@
+"""Usage by day, user, key and model. Writes nothing."""
+
+# Columns are picked by name; what rows hold is said by the classes that they become.
+# pyright: reportAny=false, reportExplicitAny=false
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import date
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import func, literal, literal_column, select, text, true, tuple_
+
+from tokenbalance.books.reports.groups import Group, columns_of
+from tokenbalance.books.reports.period import EVER, Period
+from tokenbalance.books.reports.requests import KeyRef
+from tokenbalance.books.reports.source import Source, days_of_usage, usage_rows
+from tokenbalance.books.reports.sums import SUM_NAMES, Sums, read_sums, summed
+from tokenbalance.database.paging import PAGE_ROWS, InvalidCursor, Key, Page, page_of, read_cursor
+from tokenbalance.database.tables import Account, ApiKey, User
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy import ColumnElement, RowMapping, Select, Subquery
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+_CURSOR_TYPES = {"day": str, "account_id": int, "key_id": int, "model": str}
+
+
+@dataclass(frozen=True, slots=True)
+class UsageQuery:
+    """Which usage, and how it is grouped."""
+
+    account_id: int | None = None
+    """None for all accounts."""
+    groups: frozenset[Group] = frozenset()
+    """None at all gives one row, of everything."""
+    period: Period = EVER
+    """Whole days, in UTC, are answered fastest."""
+
+
+@dataclass(frozen=True, slots=True)
+class UsageRow:
+    """One group. What usage is not grouped by is None."""
+
+    day: date | None
+    user_id: int | None
+    email: str | None
+    key: KeyRef | None
+    model: str | None
+    """None also for requests that named no model."""
+    sums: Sums
+
+
+async def usage_by(
+    session: AsyncSession, query: UsageQuery, after: str | None = None, limit: int = PAGE_ROWS
+) -> Page[UsageRow]:
+    """Read a page of groups, sorted by day, user, key and model.
+
+    Raises:
+        InvalidCursor: `after` is not of this list.
+
+    """
+    names = columns_of(query.groups)
+    accounts = None if query.account_id is None else (query.account_id,)
+    begin = None if after is None else _read(after, names)
+    groups = sums_by(Source(names, accounts, query.period), begin).limit(limit + 1)
+    await without_compiling(session)
+    rows = (await session.execute(_named(groups.subquery(), names))).mappings().all()
+    page = page_of(rows, limit, lambda row: _key(row, names))
+    return Page([_row_of(row, query.groups) for row in page.data], page.next)
+
+
+def sums_by(source: Source, after: Sequence[Any] | None = None) -> Select[*tuple[Any, ...]]:
+    """Build what sums usage up by the columns of its source, in their order.
+
+    Args:
+        source: which usage.
+        after: values of the columns that groups begin after.
+
+    """
+    each = _each(source)
+    if each is not None:
+        return _one_by_one(source, each, after)
+    rows = usage_rows(source)
+    columns = [rows.c[name] for name in source.columns]
+    groups = select(*columns, *summed([rows.c[name] for name in SUM_NAMES]))
+    if after:
+        groups = groups.where(tuple_(*columns) > tuple_(*map(literal, after)))
+    return groups.group_by(*columns).order_by(*columns)
+
+
+def _each(source: Source) -> Subquery | None:
+    """Build the values of the first column, where a page had better be read one by one.
+
+    What all accounts used is much, and a page shows little of it: it ends where it is full.
+    """
+    if source.accounts is not None or "account_id" not in source.columns:
+        return None
+    if source.columns[0] == "account_id":
+        return select(Account.id.label("account_id")).subquery("each")
+    return days_of_usage(source.period).subquery("each")
+
+
+def _one_by_one(
+    source: Source, each: Subquery, after: Sequence[Any] | None
+) -> Select[*tuple[Any, ...]]:
+    first, *others = source.columns
+    value: ColumnElement[Any] = literal_column(f"each.{first}", each.c[first].type)
+    if first == "account_id":
+        rows = usage_rows(replace(source, accounts=value))
+    else:
+        rows = usage_rows(source)
+    columns = [rows.c[name] for name in others]
+    groups = (
+        select(*columns, *summed([rows.c[name] for name in SUM_NAMES]))
+        .where(rows.c[first] == value)
+        .group_by(*columns)
+        .having(func.count() > 0)
+    )
+    if after:
+        beyond = tuple_(value, *columns) > tuple_(*map(literal, after))
+        groups = groups.where(beyond)
+    found = groups.lateral("found")
+    page = select(each.c[first], *found.c).select_from(each.join(found, true()))
+    if after:
+        page = page.where(each.c[first] >= after[0])
+    return page.order_by(each.c[first], *(found.c[name] for name in others))
+
+
+async def without_compiling(session: AsyncSession) -> None:
+    """Have the statements of this transaction run as they are: compiling them takes longer."""
+    await session.execute(text("SET LOCAL jit = off"))
+
+
+def _named(groups: Subquery, names: tuple[str, ...]) -> Select[*tuple[Any, ...]]:
+    """Add whose account and which key it is, to as many groups as a page has."""
+    named = select(groups)
+    if "account_id" in names:
+        named = (
+            named.add_columns(User.id.label("user_id"), User.email)
+            .join(Account, Account.id == groups.c.account_id)
+            .join(User, User.id == Account.user_id)
+        )
+    if "key_id" in names:
+        key = (ApiKey.prefix, ApiKey.name.label("key_name"), ApiKey.kind)
+        named = named.add_columns(*key).join(ApiKey, ApiKey.id == groups.c.key_id)
+    return named.order_by(*(groups.c[name] for name in names))
+
+
+def _read(after: str, names: tuple[str, ...]) -> list[Any]:
+    values = read_cursor(after, tuple(_CURSOR_TYPES[name] for name in names))
+    try:
+        read = [
+            date.fromisoformat(str(value)) if name == "day" else value
+            for name, value in zip(names, values, strict=True)
+        ]
+    except ValueError:
+        read = []
+    if not read:
+        msg = "not a cursor of this list: pass the `next` of the page before"
+        raise InvalidCursor(msg)
+    return read
+
+
+def _key(row: RowMapping, names: tuple[str, ...]) -> Key:
+    return tuple(row[name].isoformat() if name == "day" else row[name] for name in names)
+
+
+def _row_of(row: RowMapping, groups: frozenset[Group]) -> UsageRow:
+    by_user, by_key = Group.USER in groups, Group.KEY in groups
+    return UsageRow(
+        day=row["day"] if Group.DAY in groups else None,
+        user_id=row["user_id"] if by_user else None,
+        email=row["email"] if by_user else None,
+        key=KeyRef(row["key_id"], row["prefix"], row["key_name"], row["kind"]) if by_key else None,
+        model=(row["model"] or None) if Group.MODEL in groups else None,
+        sums=read_sums([row[name] for name in SUM_NAMES]),
+    )

@@ -1,0 +1,194 @@
+"""The state of everything at one look, for those who run it. Writes nothing."""
+
+# Columns are picked by name; what rows hold is said by the classes that they become.
+# pyright: reportAny=false, reportExplicitAny=false
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import BigInteger, Date, func, literal_column, select, text
+from sqlalchemy import cast as cast_type
+
+from tokenbalance.books.reports.grouped import sums_by, without_compiling
+from tokenbalance.books.reports.period import (
+    CLOCKS_DIFFER,
+    LATEST,
+    Period,
+    midnight,
+    request_id_at,
+)
+from tokenbalance.books.reports.source import Source, live, summed_until
+from tokenbalance.books.reports.sums import SUM_NAMES, Sums, add_up, read_sums
+from tokenbalance.database.tables import (
+    Account,
+    HoldRecord,
+    TopAccount,
+    UsageRecord,
+    UsageTotal,
+    User,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date, datetime
+
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+_TOP: Final = 10
+TOP_DAYS: Final = (7, 30, 90)
+"""The periods for which it is kept who used most."""
+
+
+@dataclass(frozen=True, slots=True)
+class DayTotals:
+    """What was used on one day, in UTC."""
+
+    day: date
+    sums: Sums
+    voided: int
+    """Requests that cost nothing, because they failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class TopUser:
+    """One of those who used most in the period."""
+
+    user_id: int
+    email: str
+    sums: Sums
+
+
+@dataclass(frozen=True, slots=True)
+class TopModel:
+    """One of the models that most was used of in the period."""
+
+    model: str | None
+    """None: requests that named none."""
+    sums: Sums
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """Balances and holds of now, and the usage of a number of days."""
+
+    balance: int
+    """Credits outstanding: the sum of all balances."""
+    held: int
+    accounts: int
+    users: int
+    open_holds: int
+    open_credits: int
+    """What the open holds add up to."""
+    oldest_open: datetime | None
+    """When the oldest open hold was placed."""
+    days: Sequence[DayTotals]
+    """Every day of the period, oldest first, also those without any usage."""
+    sums: Sums
+    """Of all its days: overruns and estimated charges are here."""
+    voided: int
+    top_users: Sequence[TopUser]
+    """By credits charged, most first."""
+    top_models: Sequence[TopModel]
+
+
+async def overview(session: AsyncSession, days: int = 30) -> Overview:
+    """Read the state of everything.
+
+    Args:
+        session: the caller's.
+        days: of the period, today included.
+
+    """
+    await without_compiling(session)
+    today = (await session.scalars(select(func.timezone("UTC", func.now())))).one().date()
+    since = today - timedelta(days=days - 1)
+    period = Period(midnight(since))
+    by_day = await _by(session, Source(("day",), None, period))
+    voided = await _voided(session, since)
+    every = [since + timedelta(days=number) for number in range(days)]
+    daily = [DayTotals(day, by_day.get(day, Sums()), voided.get(day, 0)) for day in every]
+    return Overview(
+        **await _now(session),
+        days=daily,
+        sums=add_up([each.sums for each in daily]),
+        voided=sum(each.voided for each in daily),
+        top_users=await _top_users(session, period, days),
+        top_models=await _top_models(session, period),
+    )
+
+
+async def _now(session: AsyncSession) -> dict[str, Any]:
+    """Read what is true at this moment, whatever the period."""
+    sums = func.coalesce(func.sum(Account.balance), 0), func.coalesce(func.sum(Account.held), 0)
+    balance, held, accounts = (await session.execute(select(*sums, func.count(Account.id)))).one()
+    open_holds = select(
+        func.count(),
+        func.coalesce(func.sum(HoldRecord.amount), 0),
+        func.min(HoldRecord.created_at),
+    ).where(text("state = 'open'"))
+    number, credits_held, oldest = (await session.execute(open_holds)).one()
+    return {
+        "balance": int(balance),
+        "held": int(held),
+        "accounts": accounts,
+        "users": (await session.scalars(select(func.count()).select_from(User))).one(),
+        "open_holds": number,
+        "open_credits": int(credits_held),
+        "oldest_open": oldest,
+    }
+
+
+async def _by(session: AsyncSession, source: Source) -> dict[Any, Sums]:
+    """Read sums by the one column of a source."""
+    (name,) = source.columns
+    rows = (await session.execute(sums_by(source))).mappings()
+    return {row[name]: read_sums([row[each] for each in SUM_NAMES]) for row in rows}
+
+
+async def _voided(session: AsyncSession, since: date) -> dict[date, int]:
+    """Count the requests that cost nothing, by the day on which they arrived."""
+    start = func.greatest(summed_until(), midnight(since))
+    in_ms = func.floor(func.extract("epoch", start - CLOCKS_DIFFER) * 1000)
+    arrived = cast_type(func.timezone("UTC", HoldRecord.created_at), Date).label("day")
+    not_summed = select(arrived, literal_column("1", BigInteger).label("voided")).where(
+        HoldRecord.state == "voided",
+        HoldRecord.created_at >= start,
+        # So that they are found by the index.
+        HoldRecord.request_id
+        >= func.concat("tb_", func.lpad(func.to_hex(cast_type(in_ms, BigInteger)), 12, "0")),
+        HoldRecord.request_id < request_id_at(LATEST),
+    )
+    rows = select(UsageTotal.day, UsageTotal.voided).where(UsageTotal.day >= since)
+    rows = rows.union_all(not_summed).subquery("rows")
+    found = await session.execute(select(rows.c.day, func.sum(rows.c.voided)).group_by(rows.c.day))
+    return {day: int(number) for day, number in found}
+
+
+async def _top_models(session: AsyncSession, period: Period) -> list[TopModel]:
+    models = await _by(session, Source(("model",), None, period))
+    first = sorted(models, key=lambda model: (-models[model].charge, model))[:_TOP]
+    return [TopModel(model or None, models[model]) for model in first]
+
+
+async def _top_users(session: AsyncSession, period: Period, days: int) -> list[TopUser]:
+    """Read who used most: of those who did when it was last summed up, and of those since."""
+    window = min((each for each in TOP_DAYS if each >= days), default=max(TOP_DAYS))
+    found = select(TopAccount.account_id).where(TopAccount.days == window)
+    lately = (
+        select(UsageRecord.account_id)
+        .where(live(func.greatest(summed_until(), period.start), period.end))
+        .group_by(UsageRecord.account_id)
+        .order_by(func.sum(UsageRecord.charge).desc(), UsageRecord.account_id)
+        .limit(_TOP)
+    )
+    accounts = {*await session.scalars(found), *await session.scalars(lately)}
+    if not accounts:
+        return []
+    sums = await _by(session, Source(("account_id",), tuple(sorted(accounts)), period))
+    first = sorted(sums, key=lambda account: (-sums[account].charge, account))[:_TOP]
+    users = select(Account.id, User.id, User.email).join(User, User.id == Account.user_id)
+    named = {row[0]: row for row in await session.execute(users.where(Account.id.in_(first)))}
+    return [TopUser(named[each][1], named[each][2], sums[each]) for each in first]

@@ -1,0 +1,202 @@
+"""Sums usage up by day, so that what people look at takes no longer as the books grow.
+
+All usage before a certain moment is in the sums, `UsageSummed.until`, and readers add what was
+written since. Each step takes that moment forward, to at most the next midnight, in one short
+transaction that holds the row of it: of several replicas one does it, and it is done once.
+
+Nothing may be written behind that moment, so it stays minutes behind the clock, and behind all that
+is still under way: transactions that have written, and open holds. What is changed or written later
+all the same is noted by a trigger as a day in `UsageChange`. Readers read such a day itself until
+it is summed anew. Touches nothing but the sums; knows nothing of who reads them.
+"""
+
+# Columns are picked by name; what rows hold is said by the classes that they become.
+# pyright: reportAny=false, reportExplicitAny=false
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from datetime import UTC, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from sqlalchemy import Date, column, delete, func, inspect, literal, select, table, update
+from sqlalchemy import cast as as_type
+from sqlalchemy.dialects.postgresql import insert
+
+from tokenbalance.books.reports.overview import TOP_DAYS
+from tokenbalance.books.reports.period import CLOCKS_DIFFER, DAY, EARLIEST, midnight, request_id_at
+from tokenbalance.books.reports.sums import HOLD_OF_USAGE, MODEL, amounts_of_usage, summed
+from tokenbalance.database.tables import (
+    HoldRecord,
+    TopAccount,
+    UsageChange,
+    UsageDay,
+    UsageRecord,
+    UsageSummed,
+    UsageTotal,
+)
+
+if TYPE_CHECKING:
+    from datetime import date, datetime
+
+    from sqlalchemy import Select
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    from tokenbalance.database.connections import Sessions
+
+logger = logging.getLogger(__name__)
+
+PERIOD_S: Final = 300.0
+LATE: Final = timedelta(minutes=5)
+"""How far the sums stay behind the database's clock; the trigger's minute lies well within it."""
+TOP_ACCOUNTS: Final = 20
+_STEP_MIN: Final = timedelta(seconds=1)
+_UNDER_WAY = table(
+    "pg_stat_activity",
+    column("datname"),
+    column("pid"),
+    column("backend_xid"),
+    column("xact_start"),
+)
+
+
+class RollUp:
+    """Keeps the sums up to date."""
+
+    def __init__(self, sessions: Sessions, period_s: float = PERIOD_S) -> None:
+        self._sessions = sessions
+        self._period_s = period_s
+
+    async def run(self) -> None:
+        """Sum up at once and then again and again, until cancelled; no error ends it."""
+        while True:
+            try:
+                await self.catch_up()
+            except Exception:
+                logger.exception("usage cannot be summed up now")
+            await asyncio.sleep(self._period_s)
+
+    async def catch_up(self) -> None:
+        """Sum up all that can be, day by day, unless somebody else is at it."""
+        done = False
+        while await self.step():
+            done = True
+        if done:
+            async with self._sessions.begin() as session:
+                await _find_top_accounts(session)
+
+    async def step(self) -> bool:
+        """Sum one changed day anew, or go on by at most a day; False when nothing is to be done."""
+        async with self._sessions.begin() as session:
+            if (until := await _take(session)) is None:
+                return False
+            day = await session.scalar(select(UsageChange.day).order_by(UsageChange.day).limit(1))
+            if day is not None:
+                await _sum_anew(session, day, until)
+                return True
+            return await _go_on(session, until)
+
+
+async def _take(session: AsyncSession) -> datetime | None:
+    """Read how far the sums are, and keep others from summing up; None while somebody else does."""
+    row = select(UsageSummed.until).with_for_update(skip_locked=True)
+    return await session.scalar(row)
+
+
+async def _sum_anew(session: AsyncSession, day: date, until: datetime) -> None:
+    # The marks first: what changes after this statement leaves another.
+    for sums in (UsageChange, UsageDay, UsageTotal):
+        await session.execute(delete(sums).where(sums.day == day))
+    await _add(session, midnight(day), min(midnight(day) + DAY, until))
+
+
+async def _go_on(session: AsyncSession, until: datetime) -> bool:
+    end = (await session.scalars(_settled_until())).one()
+    start = until
+    if until == EARLIEST:
+        first = await session.scalar(_first())
+        start = end if first is None else min(first, end)
+    start = start.astimezone(UTC)
+    end = min(end, midnight(start.date()) + DAY)
+    if end - until < _STEP_MIN:
+        return False
+    await _add(session, start, end)
+    await session.execute(update(UsageSummed).values(until=end))
+    return True
+
+
+def _settled_until() -> Select[datetime]:
+    """Build what finds the moment before which nothing is written any more.
+
+    A statement of its own: the sums are read by a later one, and so see whatever had ended here.
+    """
+    writers = select(func.min(_UNDER_WAY.c.xact_start)).where(
+        _UNDER_WAY.c.datname == func.current_database(),
+        _UNDER_WAY.c.pid != func.pg_backend_pid(),
+        _UNDER_WAY.c.backend_xid.is_not(None),
+    )
+    holds = select(func.min(HoldRecord.created_at)).where(HoldRecord.state == "open")
+    return select(
+        # Of what is null, `least` takes no notice.
+        func.least(func.now() - LATE, writers.scalar_subquery(), holds.scalar_subquery())
+    )
+
+
+def _first() -> Select[datetime | None]:
+    """Build what finds the day on which the books begin."""
+    usage = select(func.min(UsageRecord.created_at)).scalar_subquery()
+    holds = select(func.min(HoldRecord.created_at)).scalar_subquery()
+    return select(func.date_trunc("day", func.least(usage, holds), "UTC"))
+
+
+async def _add(session: AsyncSession, start: datetime, end: datetime) -> None:
+    """Add what was written from one moment to another, both of one day, to the sums."""
+    if start >= end:
+        return
+    day = literal(start.date(), Date).label("day")
+    usage = (
+        select(day, *summed(amounts_of_usage()))
+        .join(HoldRecord, HOLD_OF_USAGE)
+        .where(UsageRecord.created_at >= start, UsageRecord.created_at < end)
+    )
+    by_key = (UsageRecord.account_id, MODEL, HoldRecord.key_id)
+    await _enter(session, UsageDay, usage.add_columns(*by_key).group_by(*by_key))
+    await _enter(session, UsageTotal, usage.add_columns(MODEL).group_by(MODEL))
+    voided = select(day, func.count().label("voided")).where(
+        HoldRecord.created_at >= start,
+        HoldRecord.created_at < end,
+        HoldRecord.state == "voided",
+        # So that they are found by the index.
+        HoldRecord.request_id >= request_id_at(start - CLOCKS_DIFFER),
+        HoldRecord.request_id < request_id_at(end + CLOCKS_DIFFER),
+    )
+    await _enter(session, UsageTotal, voided.add_columns(MODEL).group_by(MODEL))
+
+
+async def _enter(
+    session: AsyncSession, sums: type[UsageDay | UsageTotal], rows: Select[*tuple[Any, ...]]
+) -> None:
+    names = rows.selected_columns.keys()
+    entered = insert(sums).from_select(names, rows)
+    keys = [column.name for column in inspect(sums).primary_key]
+    more = {
+        name: getattr(sums, name) + entered.excluded[name] for name in names if name not in keys
+    }
+    await session.execute(entered.on_conflict_do_update(index_elements=keys, set_=more))
+
+
+async def _find_top_accounts(session: AsyncSession) -> None:
+    if await _take(session) is None:
+        return
+    await session.execute(delete(TopAccount))
+    today = as_type(func.timezone("UTC", func.now()), Date)
+    for days in TOP_DAYS:
+        top = (
+            select(literal(days), UsageDay.account_id)
+            .where(UsageDay.day > today - days)
+            .group_by(UsageDay.account_id)
+            .order_by(func.sum(UsageDay.charge).desc(), UsageDay.account_id)
+            .limit(TOP_ACCOUNTS)
+        )
+        await session.execute(insert(TopAccount).from_select(["days", "account_id"], top))

@@ -1,0 +1,1 @@
+"""What a request may cost at most, by what it asks for."""

@@ -1,0 +1,118 @@
+"""Tokens of what the upstream writes into the prompt by itself: functions and JSON schemas.
+
+OpenAI renders them in a form of its own (functions as TypeScript, schemas of answers as JSON).
+The constants are ceilings found on recorded answers: no recorded request is above them. Free
+text in a schema is measured; everything around it is a constant for each value.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tokenbalance.model import Json
+    from tokenbalance.openai.tokens.counting import Measure
+
+_KEY: Final = 1
+_TEXT: Final = 2
+_LINE: Final = 2
+"""A line break in a description: the upstream may indent or comment each line."""
+_CHOICE: Final = 3
+"""One value of an `enum`, with the quotes and the bar that separate it."""
+_FUNCTION: Final = 14
+_FORMAT: Final = 20
+_PROPERTY: Final = 4
+_TYPE: Final = 2
+_NAMED: Final = frozenset({"$defs", "definitions", "patternProperties", "properties"})
+"""Members of a schema that are schemas by name."""
+_NESTED: Final = frozenset({"additionalProperties", "allOf", "anyOf", "items", "oneOf"})
+"""Members that are a schema, a list of schemas or a boolean, rendered as punctuation."""
+_UNSAID: Final = frozenset({"$schema", "title"})
+"""Members that no rendering shows; their text counts, in case that one does."""
+_INEXACT: Final = 2**53
+_LONGEST_NUMBER: Final = 320
+"""Digits of the longest integer that is a float at all; what is written as `1e308` may be read so
+and passed on with all of them."""
+_NOTHING: Final[tuple[Json, ...]] = (None, "", [], {})
+
+
+def json_tokens(value: Json, measure: Measure) -> int:
+    """Tokens at most of `value` written as JSON or as a type; nothing for null."""
+    if value is None:
+        return 0
+    if isinstance(value, str):
+        return measure(value) + _TEXT + _LINE * value.count("\n")
+    if isinstance(value, dict):
+        return 1 + sum(_member_tokens(key, member, measure) for key, member in value.items())
+    if isinstance(value, list):
+        return 1 + sum(1 + json_tokens(element, measure) for element in value)
+    # No number has more tokens than digits.
+    if isinstance(value, float) and abs(value) >= _INEXACT:
+        return _LONGEST_NUMBER
+    return 2 if isinstance(value, bool) else len(str(value)) + 1
+
+
+def _member_tokens(key: str, member: Json, measure: Measure) -> int:
+    if key == "enum" and isinstance(member, list):
+        return _CHOICE + sum(json_tokens(choice, measure) + _CHOICE for choice in member)
+    return measure(key) + _KEY + json_tokens(member, measure)
+
+
+def unread_tokens(fields: Mapping[str, Json], known: frozenset[str], measure: Measure) -> int:
+    """Tokens at most of the `fields` that are not `known`, should the model read them.
+
+    Nothing for those that are empty, as clients that write all the fields of a type send many.
+    """
+    if fields.keys() <= known:
+        return 0
+    return sum(
+        measure(key) + _KEY + json_tokens(member, measure)
+        for key, member in fields.items()
+        if key not in known and member not in _NOTHING
+    )
+
+
+def function_tokens(function: Mapping[str, Json], measure: Measure) -> int:
+    """Tokens at most of one function: its name, description, parameters and other members."""
+    return _FUNCTION + sum(
+        _schema_tokens(member, measure) if key == "parameters" else json_tokens(member, measure)
+        for key, member in function.items()
+        if key not in {"strict", "type", "defer_loading"}
+    )
+
+
+def _schema_tokens(schema: Json, measure: Measure) -> int:
+    """Tokens at most of a schema that is rendered as a TypeScript type."""
+    if isinstance(schema, dict):
+        return _TYPE + sum(_keyword_tokens(key, value, measure) for key, value in schema.items())
+    if isinstance(schema, list):
+        return sum(_TYPE + _schema_tokens(element, measure) for element in schema)
+    return 0 if isinstance(schema, bool) else json_tokens(schema, measure)
+
+
+def _keyword_tokens(key: str, value: Json, measure: Measure) -> int:
+    if key in _NAMED and isinstance(value, dict):
+        return sum(
+            measure(name) + _PROPERTY + _schema_tokens(schema, measure)
+            for name, schema in value.items()
+        )
+    if key in _NESTED:
+        return _TYPE + _schema_tokens(value, measure)
+    if isinstance(value, str) and (key == "type" or key in _UNSAID):
+        return measure(value)
+    if key == "required" and isinstance(value, list):
+        return len(value)
+    if key == "description":
+        return json_tokens(value, measure)
+    return _member_tokens(key, value, measure)
+
+
+def format_tokens(schema: Mapping[str, Json], measure: Measure) -> int:
+    """Tokens at most of the schema that an answer has to follow, with its name."""
+    return _FORMAT + sum(
+        json_tokens(member, measure)
+        for key, member in schema.items()
+        if key not in {"strict", "type"}
+    )

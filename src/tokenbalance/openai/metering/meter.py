@@ -1,0 +1,468 @@
+"""Reads usage from the bytes that pass: bytes in, usage out.
+
+Owns what an answer of the upstream says about its own cost and its own end. It must never do
+I/O, never raise for anything the upstream sends, and never re-encode a byte.
+
+Theory of operation
+-------------------
+
+`JsonMeter` reads one JSON document, `StreamMeter` a stream of server-sent events. Both are fed
+with bytes as they arrive, cut anywhere, and say the same at the end wherever the cuts were.
+
+*A document* is relayed by somebody else; the meter only watches. Usage stands at its top level,
+near its end, so it is looked for from the end, and what is not needed is not parsed.
+
+*A stream* goes through the meter: `feed` takes the upstream's bytes and returns what may go on
+to the client now. Three things keep bytes back:
+
+1.  The end. The client must not see the end of the answer before the charge is committed, so
+    from the event on that carries the final usage, or that ends the stream, everything is
+    withheld. These are
+
+    -   a chunk that reports usage and has no choice that says anything (chat, completions),
+    -   `response.completed`, `.incomplete`, `.failed` (responses),
+    -   a top-level error, and
+    -   `data: [DONE]`.
+
+    All but the first also set `ended`: nothing that matters follows, so the caller settles and
+    calls `take`, which releases what was withheld and lets everything later pass. The first does
+    not end the stream: a moderation chunk may follow it, and `[DONE]` does. If a chunk with
+    choices follows it, it was not the final usage after all, and the stream flows again (and will
+    be withheld again at its real end).
+
+    Usage beside a choice that says something withholds nothing: some servers report it with every
+    chunk.
+
+2.  Doubt. An event that has not arrived whole might become one of those. It is kept until it has,
+    or until its beginning tells that it will not: `"choices":[{` after plain members, or a first
+    `"type"` that ends nothing. OpenAI writes both at the beginning, so an event cut in two is
+    released up to the cut. (An error or usage that rides on a chunk with choices may then have
+    begun to pass; its end is still kept.) A comment line (`: keep-alive`) or blank line between
+    events belongs to no event and passes as soon as it is complete.
+
+3.  What we asked for (`hide_usage`). When the proxy added `include_usage` and the client had not,
+    the usage chunk and the member `"usage":null` of every other chunk are cut out; usage beside a
+    choice that says something would have come unasked, and stays. Every chunk of the API has that
+    member near its end, so here events are released whole.
+
+Usage only grows while a stream runs. Where several events report it, the greatest total counts,
+of equals the last: for a server that reports it with every chunk that is the last one, and no
+later, smaller figure can lose a charge.
+
+An event is kept while it is incomplete, at most EVENT_MAX bytes, or DOCUMENT_MAX where it is the
+final one of /responses (which repeats the whole answer and the whole instructions). A longer one
+passes without being hidden; but its last TAIL bytes are searched for usage, and if it is the
+final one they are withheld, so that even there nobody has the answer before it is charged.
+
+Speed: nothing is parsed that a byte search can dismiss. All whole events of a read are looked at
+together, whatever stands before and after them; without any of the words that matter they go on
+together, usually as the same object. Where there is such a word its event is found by halving,
+and only that one is parsed. The word may also stand in the text of an answer, which costs one
+needless parse.
+
+The text of the answer is collected as raw JSON string bodies, to be counted if no usage comes.
+Where several choices were asked for (`several`), it is collected for each of them.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING
+
+from tokenbalance.openai.metering.answer_text import STRING_BODY, RelayedText, output_texts
+from tokenbalance.openai.metering.outcome import has_failed, may_be_free
+from tokenbalance.openai.metering.sse import BOM, document_of
+from tokenbalance.openai.metering.stream_report import StreamReport, lacks_only_its_end
+from tokenbalance.openai.metering.usage import read_usage, trailing_usage
+
+if TYPE_CHECKING:
+    from tokenbalance.model import Document, Usage
+
+DOCUMENT_MAX = 8 * 1024 * 1024
+EVENT_MAX = 1024 * 1024
+TAIL = 64 * 1024
+HEAD = 4 * 1024
+"""How far into an incomplete event its beginning is looked for."""
+
+_WHOLE_EVENTS = (b"\n\n", b"\r\n\r\n")
+
+# A line ends with CRLF, LF or CR; the atomic group keeps CRLF from counting as two.
+_EVENT_END = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
+_BETWEEN_EVENTS = re.compile(rb"(?:(?::[^\r\n]*)?(?:\r\n|\n|\r))+")
+
+_PLAIN_MEMBER = rb'"[^"\\\x00-\x1f]*": ?(?:"' + STRING_BODY + rb'"|[-+.0-9eE]+|null|true|false), ?'
+_NOT_THE_END = re.compile(
+    rb"(?:\xef\xbb\xbf)?(?:(?!data)[^\r\n]+(?>\r\n|\n|\r))*data: ?\{ ?(?:" + _PLAIN_MEMBER + rb")*?"
+    rb'(?:"choices": ?\[ ?\{'
+    rb'|"type": ?"(?!response\.(?:completed|incomplete|failed)"|error")[^"\\]*")'
+)
+_FINAL_TYPE = re.compile(rb'"type": ?"(response\.(?:completed|incomplete|failed))"')
+
+
+class JsonMeter:
+    """Watches one JSON document.
+
+    Up to DOCUMENT_MAX bytes are kept; of a longer one only the end, where the usage is.
+    """
+
+    __slots__ = ("_body", "_text", "failed", "has_answer", "has_output", "usage")
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
+        """What the document reports; None until `finish`, or when it reports nothing valid."""
+        self.failed = False
+        """Without usage: it is an error, or a response that failed or was cancelled."""
+        self.has_output = False
+        """Without usage: there is something in it that the model has made."""
+        self.has_answer = False
+        """Without usage: it is an answer, be it an empty one; not a page, nor nothing at all."""
+        self._body = bytearray()
+        # What was collected of a body that is too long to be kept whole.
+        self._text: RelayedText | None = None
+
+    def feed(self, data: bytes) -> None:
+        """Watch the next bytes of the body."""
+        self._body += data
+        if self._text is None and len(self._body) > DOCUMENT_MAX:
+            self._text = RelayedText()
+            self._text.collect(bytes(self._body))
+        if self._text is not None and len(self._body) > 2 * TAIL:
+            del self._body[:-TAIL]
+
+    def finish(self) -> None:
+        """Read the usage, and where there is none, what else there is; the body has ended."""
+        found = trailing_usage(bytes(self._body[-TAIL:]))
+        usage = read_usage(found[1].get("usage")) if found is not None else None
+        if usage is not None and usage.total:
+            self.usage = usage
+        elif self._text is not None:
+            self.has_output = self.has_answer = True
+        else:
+            self._read_whole(self._document())
+
+    def relayed_text(self) -> str:
+        """Return the output text in the answer."""
+        return "".join(self.relayed_texts())
+
+    def relayed_texts(self) -> list[str]:
+        """Return the output text of each choice, for counting when usage is missing.
+
+        Of a body longer than DOCUMENT_MAX, or one that is no JSON (broken off), what looks like
+        output text.
+        """
+        document = self._document() if self._text is None else {}
+        if not document:
+            return self._collected().texts()
+        choices = document.get("choices")
+        answers = choices if isinstance(choices, list) else [document.get("output")]
+        return ["".join(output_texts(answer)) for answer in answers]
+
+    def _read_whole(self, document: Document) -> None:
+        usage = read_usage(document.get("usage"))
+        if usage is not None and (usage.total or may_be_free(document)):
+            self.usage = usage
+        made = any(document.get(name) for name in ("output", "data"))
+        self.failed = has_failed(document)
+        self.has_output = made or any(self.relayed_texts())
+        self.has_answer = (
+            self.has_output
+            or bool(document.get("choices"))
+            or "output" in document
+            or (not document and self._collected().has_answer)
+        )
+
+    def _collected(self) -> RelayedText:
+        """What looks like output text in a body that is not parsed."""
+        if self._text is not None:
+            return self._text
+        text = RelayedText()
+        text.collect(bytes(self._body))
+        return text
+
+    def _document(self) -> Document:
+        return document_of(bytes(self._body).removeprefix(BOM))
+
+
+class StreamMeter:
+    """Watches a stream of server-sent events; what it returns may go on to the client."""
+
+    __slots__ = (
+        "_buffer",
+        "_dismissed",
+        "_final_type",
+        "_hid_after_cr",
+        "_hide_usage",
+        "_idle",
+        "_overlong",
+        "_report",
+        "_scanned",
+        "_sent",
+        "_undecided",
+        "_withheld",
+    )
+
+    def __init__(self, *, hide_usage: bool, several: bool = False) -> None:
+        self._hide_usage = hide_usage
+        self._report = StreamReport(hide_usage=hide_usage, several=several)
+        self._withheld = bytearray()
+
+        # The incomplete event: all its bytes (the last ones, when it is overlong), how many of
+        # them were sent on, and how many were already searched for its end.
+        self._buffer = bytearray()
+        self._sent = 0
+        self._scanned = 0
+        self._undecided = True
+        self._dismissed = False
+        self._overlong = False
+        self._final_type = ""
+        # A hidden event ended with a CR: an LF right after it is still part of it.
+        self._hid_after_cr = False
+        # Nothing of the above is in the way of passing whole events on as they come.
+        self._idle = True
+
+    @property
+    def usage(self) -> Usage | None:
+        """The greatest valid usage seen so far."""
+        return self._report.usage
+
+    @property
+    def ended(self) -> bool:
+        """The terminal event was seen completely: settle and `take`.
+
+        Nothing that matters follows.
+        """
+        return self._report.ended
+
+    @property
+    def failed(self) -> bool:
+        """The upstream reported an error inside the stream, or that the response failed."""
+        return self._report.failed
+
+    @property
+    def has_output(self) -> bool:
+        """Something came that the model has made."""
+        return self._report.has_output
+
+    @property
+    def has_answer(self) -> bool:
+        """An answer came, be it an empty one: a choice, or an event of a response."""
+        return self._report.text.has_answer
+
+    @property
+    def withholding(self) -> bool:
+        """Bytes are kept back until the charge is committed."""
+        return self._report.withholding
+
+    def feed(self, data: bytes) -> bytes:
+        """Take the upstream's next bytes; return what may go on to the client now."""
+        if self._report.settled and not self._hide_usage:
+            return data
+        whole = self._idle and data.endswith(_WHOLE_EVENTS)
+        plain = self._report.read_plain(data) if whole else None
+        if plain is not None:
+            return plain
+        out: list[bytes] = []
+        if whole:
+            self._narrow_down(data, out)
+        else:
+            self._read_cut_events(data, out)
+        self._idle = not (self._buffer or self._report.withholding or self._hid_after_cr)
+        return b"".join(out)
+
+    def take(self) -> bytes:
+        """Release everything withheld: the charge is committed.
+
+        Later bytes pass straight through; hidden usage stays hidden, for which the end of an
+        event that is still incomplete is waited for.
+        """
+        self._report.settled = True
+        released = self.release()
+        if not self._hide_usage:
+            released += bytes(self._buffer[self._sent :])
+            self._buffer.clear()
+        return released
+
+    def release(self) -> bytes:
+        """Release what is withheld although nothing was charged, and go on watching."""
+        self._report.withholding = False
+        released = bytes(self._withheld)
+        self._withheld.clear()
+        return released
+
+    def finish(self) -> bytes:
+        """End the stream; return everything still withheld, to be sent once it is settled.
+
+        An event whose blank line is missing counts as complete.
+        """
+        out: list[bytes] = []
+        if self._buffer:
+            self._end_event(len(self._buffer), out)
+        out.insert(0, self.take())
+        return b"".join(out)
+
+    def abandon(self) -> bytes:
+        """End a stream that broke off: as `finish`, without the event that it broke off in.
+
+        Where a part of that event was sent on already, its end is made up, so that it cannot run
+        into what is sent after it.
+        """
+        released = bytes(self._withheld)
+        self._withheld.clear()
+        begun = self._sent > 0
+        if lacks_only_its_end(bytes(self._buffer)):
+            self._end_event(len(self._buffer), [])
+        else:
+            self._report.text.collect(bytes(self._buffer))
+            self._buffer.clear()
+        if begun:
+            return released + b"\n\n"
+        return released + self.take() + b"\n\n" if self.ended else released
+
+    def relayed_text(self) -> str:
+        """Return the output text so far."""
+        return self._report.text.joined()
+
+    def relayed_texts(self) -> list[str]:
+        """Return the output text of each choice so far, for counting when usage is missing."""
+        return self._report.text.texts()
+
+    def _read_cut_events(self, data: bytes, out: list[bytes]) -> None:
+        """Read the end of an event, whole ones, and the beginning of one; any may be missing."""
+        if not self._idle:
+            rest, blank_line, data = data.partition(b"\n\n")
+            self._read_one_by_one(rest + blank_line, out)
+        whole, blank_line, begun = data.rpartition(b"\n\n")
+        if blank_line:
+            self._read_events(whole + blank_line, out)
+        if begun:
+            self._read_one_by_one(begun, out)
+
+    def _read_events(self, events: bytes, out: list[bytes]) -> None:
+        """Read whole events, with none before them that is incomplete."""
+        plain = self._report.read_plain(events)
+        if plain is not None:
+            out.append(plain)
+        else:
+            self._narrow_down(events, out)
+
+    def _narrow_down(self, events: bytes, out: list[bytes]) -> None:
+        """Find the event that matters by halving; the halves without one go on as they are."""
+        middle = 0 if self._report.withholding else _middle(events)
+        if middle:
+            self._read_events(events[:middle], out)
+            self._read_events(events[middle:], out)
+        else:
+            self._read_one_by_one(events, out)
+
+    def _read_one_by_one(self, data: bytes, out: list[bytes]) -> None:
+        self._buffer += data
+        self._read_whole_events(out)
+        if self._buffer:
+            self._read_incomplete_event(out)
+
+    def _read_whole_events(self, out: list[bytes]) -> None:
+        while self._buffer:
+            self._pass_between_events(out)
+            end = self._find_event_end()
+            if end < 0:
+                return
+            self._end_event(end, out)
+
+    def _pass_between_events(self, out: list[bytes]) -> None:
+        if self._hid_after_cr:
+            self._hid_after_cr = False
+            if self._buffer.startswith(b"\n"):
+                del self._buffer[:1]
+        if self._overlong or not self._buffer.startswith((b":", b"\r", b"\n")):
+            return
+        if self._buffer.find(b"\n", self._scanned) < 0 > self._buffer.find(b"\r", self._scanned):
+            return
+        between = _BETWEEN_EVENTS.match(self._buffer)
+        if between is not None:
+            end = between.end()
+            self._emit(bytes(self._buffer[:end]), out)
+            del self._buffer[:end]
+            self._scanned = 0
+
+    def _find_event_end(self) -> int:
+        # The first of the two line ends may be the last byte that was searched before.
+        start = max(self._scanned - 1, 0)
+        self._scanned = len(self._buffer)
+        if self._buffer.find(b"\r", start) < 0:
+            end = self._buffer.find(b"\n\n", start)
+            return end + 2 if end >= 0 else -1
+        found = _EVENT_END.search(self._buffer, start)
+        return found.end() if found is not None else -1
+
+    def _end_event(self, end: int, out: list[bytes]) -> None:
+        event = bytes(self._buffer[:end])
+        sent, overlong = self._sent, self._overlong
+        del self._buffer[:end]
+        if overlong:
+            self._report.read_end(event, self._final_type)
+        else:
+            kept = self._report.read(event)
+            self._hid_after_cr = not kept and not self._buffer and event.endswith(b"\r")
+            event = kept
+        self._emit(event[sent:], out)
+        self._sent = self._scanned = 0
+        self._undecided = True
+        self._dismissed = self._overlong = False
+
+    def _read_incomplete_event(self, out: list[bytes]) -> None:
+        if self._overlong or len(self._buffer) > EVENT_MAX:
+            self._read_long_event(out)
+        elif not self._hide_usage and self._is_dismissed():
+            self._send_up_to(len(self._buffer), out)
+
+    def _is_dismissed(self) -> bool:
+        if self._undecided:
+            self._dismissed = _NOT_THE_END.match(self._buffer, 0, HEAD) is not None
+            self._undecided = not self._dismissed and len(self._buffer) < HEAD
+        return self._dismissed
+
+    def _read_long_event(self, out: list[bytes]) -> None:
+        if not self._overlong:
+            final = _FINAL_TYPE.search(self._buffer, 0, HEAD)
+            self._final_type = final[1].decode() if final is not None else ""
+            if final is not None and len(self._buffer) <= DOCUMENT_MAX:
+                return
+            self._overlong = True
+            self._report.text.collect(bytes(self._buffer))
+        self._let_overlong_pass(out)
+
+    def _let_overlong_pass(self, out: list[bytes]) -> None:
+        kept = TAIL if self._final_type and not self._report.settled else 0
+        self._send_up_to(len(self._buffer) - kept, out)
+        surplus = len(self._buffer) - TAIL
+        if surplus > 0:
+            del self._buffer[:surplus]
+            self._sent = max(self._sent - surplus, 0)
+            self._scanned = len(self._buffer)
+
+    def _send_up_to(self, end: int, out: list[bytes]) -> None:
+        if end > self._sent:
+            self._emit(bytes(self._buffer[self._sent : end]), out)
+            self._sent = end
+
+    def _emit(self, piece: bytes, out: list[bytes]) -> None:
+        report = self._report
+        if report.withholding:
+            self._withheld += piece
+            if report.ended or len(self._withheld) <= DOCUMENT_MAX:
+                return
+            # A server that goes on and on after its usage: it cannot be waited for.
+            report.withholding, piece = False, b""
+        if self._withheld:
+            out.append(bytes(self._withheld))
+            self._withheld.clear()
+        out.append(piece)
+
+
+def _middle(events: bytes) -> int:
+    """Where an event begins near the middle of several; 0 when there is only one."""
+    middle = len(events) // 2
+    end = events.find(b"\n\n", middle)
+    if end < 0 or end + 2 == len(events):
+        end = events.rfind(b"\n\n", 0, middle + 1)
+    return end + 2 if end >= 0 else 0

@@ -1,0 +1,1 @@
+"""What requests and answers name of what the upstream keeps."""

@@ -1,0 +1,137 @@
+"""Bearer key to caller: one indexed look-up of the key's SHA-256, on every request.
+
+Nothing is cached, so a revoked key or a disabled user is refused at once, on every replica. Those
+who ask at the same time share a statement, which begins after each of them has asked. The secret
+itself never leaves this file.
+"""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
+
+from tokenbalance.database import statements
+from tokenbalance.database.batches import BATCH_MAX, Batches, Left
+from tokenbalance.database.connections import UNAVAILABLE
+from tokenbalance.errors import InvalidApiKey
+from tokenbalance.model import Caller
+from tokenbalance.people.secrets import sha256
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from tokenbalance.database.batches import Batch
+    from tokenbalance.database.connections import Pool
+
+_Found: TypeAlias = "tuple[int, int, int, int, bool, bool, int | None, datetime | None, bytes]"
+
+# `Token` is what the clients of the original project send.
+_SCHEMES: Final = frozenset({b"bearer", b"token"})
+_SECRET_CHARS_MAX: Final = 512
+_LAST_USE_RESOLUTION: Final = timedelta(minutes=1)
+
+
+class Callers:
+    """Finds who calls, for many at once. Raises what asyncpg raises."""
+
+    def __init__(self, pool: Pool, batch_max: int = BATCH_MAX) -> None:
+        """Take connections of the request path, and how many keys at most share a statement."""
+        self._pool = pool
+        self._look_ups = Batches[bytes, Caller](self._look_up, batch_max, turns=pool.turns)
+        self._uses = Batches[int, None](self._note_use, batch_max)
+
+    async def authenticate(self, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
+        """Find who calls, and have it noted that the key was used, without waiting for that.
+
+        Args:
+            headers: the request's header list as received, names in lower case.
+
+        Raises:
+            InvalidApiKey: no key, more than one, or one that is not valid now.
+
+        """
+        caller = await self._look_ups.ask(sha256(_bearer_secret(headers)))
+        if caller is Left.LEFT:
+            raise _unknown_key()
+        return caller
+
+    async def _look_up(self, batch: Batch[bytes, Caller]) -> None:
+        rows = await self._pool.fetch(statements.FIND_CALLERS, [asked.item for asked in batch])
+        found: dict[bytes, Caller] = {}
+        for row in cast("list[_Found]", rows):
+            caller = Caller(*row[:7])
+            found[row[8]] = caller
+            if _is_due(row[7]):
+                # Nobody waits for it: should it be lost, the next request will do.
+                _ = self._uses.ask(caller.key_id)
+        for asked in batch:
+            asked.answer(found.get(asked.item, Left.LEFT))
+
+    async def _note_use(self, batch: Batch[int, None]) -> None:
+        with suppress(*UNAVAILABLE):
+            _ = await self._pool.execute(statements.TOUCH_KEYS, [asked.item for asked in batch])
+
+
+async def authenticate(pool: Pool, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
+    """Find who calls.
+
+    Args:
+        pool: connections of the request path.
+        headers: the request's header list as received, names in lower case.
+
+    Raises:
+        InvalidApiKey: no key, more than one, or one that is not valid now.
+
+    """
+    return await find_caller(pool, _bearer_secret(headers))
+
+
+async def find_caller(pool: Pool, secret: str) -> Caller:
+    """Find whose secret this is, and note that it was used; with statements of its own.
+
+    Raises:
+        InvalidApiKey: nobody's now.
+
+    """
+    row = await pool.fetchrow(statements.FIND_CALLERS, [sha256(secret)])
+    if row is None:
+        raise _unknown_key()
+    found = cast("_Found", tuple(row))
+    caller = Caller(*found[:7])
+    if _is_due(found[7]):
+        _ = await pool.execute(statements.TOUCH_KEYS, [caller.key_id])
+    return caller
+
+
+def _unknown_key() -> InvalidApiKey:
+    return InvalidApiKey(
+        "Incorrect API key provided. It may be unknown, expired, revoked or disabled."
+    )
+
+
+def _is_due(last_used_at: datetime | None) -> bool:
+    return last_used_at is None or datetime.now(UTC) - last_used_at > _LAST_USE_RESOLUTION
+
+
+def _bearer_secret(headers: Iterable[tuple[bytes, bytes]]) -> str:
+    values = [value for name, value in headers if name == b"authorization"]
+    if not values:
+        msg = (
+            "You didn't provide an API key. Send it in an Authorization header as"
+            " 'Authorization: Bearer YOUR_KEY'."
+        )
+        raise InvalidApiKey(msg)
+    if len(values) > 1:
+        msg = "More than one Authorization header was sent; exactly one is accepted."
+        raise InvalidApiKey(msg)
+    scheme, _, secret = values[0].strip().partition(b" ")
+    secret = secret.strip()
+    if scheme.lower() not in _SCHEMES or not 0 < len(secret) <= _SECRET_CHARS_MAX:
+        msg = "The Authorization header must be 'Bearer' followed by an API key."
+        raise InvalidApiKey(msg)
+    try:
+        return secret.decode("ascii")
+    except UnicodeDecodeError:
+        msg = "Incorrect API key provided: it has characters that no key has."
+        raise InvalidApiKey(msg) from None

@@ -1,0 +1,1 @@
+"""The order of things: what becomes of one request, from its key to its charge."""

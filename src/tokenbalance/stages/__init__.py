@@ -1,1 +1,0 @@
-"""The stages of a request, one file each; none knows another. `proxy.py` knows their order."""

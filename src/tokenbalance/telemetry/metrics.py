@@ -1,0 +1,265 @@
+"""Metrics: what `/metrics` tells a Prometheus, counted exactly over all workers of a server.
+
+The label values are bounded: endpoints by the table, statuses by what HTTP defines. No user, key,
+model or path of a request may become one. The ledger is the truth about credits; counters begin at
+zero with the server.
+
+    on the request path    a look-up in a dict and three additions a request
+    every PUBLISH_S        gauges, for the worker that happens to be asked to find
+    when asked             all workers' files are added up; the books are looked at, seldom
+"""
+
+from __future__ import annotations
+
+import asyncio
+import re
+from dataclasses import dataclass
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
+
+from fastapi import APIRouter, Request
+from fastapi.responses import PlainTextResponse
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    Histogram,
+    disable_created_metrics,
+)
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
+from prometheus_client.metrics_core import GaugeMetricFamily
+from prometheus_client.multiprocess import MultiProcessCollector
+
+from tokenbalance.errors import ProxyError
+from tokenbalance.openai import ENDPOINTS, find_endpoint
+from tokenbalance.telemetry.worker_files import count_together
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sized
+
+    from prometheus_client.metrics_core import Metric
+
+    from tokenbalance.books.holds.leases import Leases
+    from tokenbalance.model import Charge, Hold, Usage
+    from tokenbalance.telemetry.totals import BooksWatch, Totals
+
+PUBLISH_S: Final = 1.0
+UNKNOWN: Final = "unknown"
+"""The endpoint of a request that the table has no row for."""
+DURATIONS_S: Final = (0.05, 0.25, 1.0, 4.0, 15.0, 60.0, 300.0)
+"""Buckets: from a refusal to a model that reasons for minutes."""
+
+# As the proxy reads them: the original project's clients write a slash at the end.
+_TARGET: Final = re.compile(rb"/v1(/.*)|/api/openai(/.*?)/*", re.DOTALL)
+_EXACT: Final = {
+    (endpoint.method, b"/v1" + endpoint.path.encode()): endpoint.path
+    for endpoint in ENDPOINTS
+    if "{" not in endpoint.path
+}
+_STATUSES: Final = frozenset(int(status) for status in HTTPStatus)
+
+# Else there would be one more for each, though only where a process serves alone.
+disable_created_metrics()
+
+metrics_router = APIRouter(tags=["Health"])
+
+
+@dataclass(frozen=True, slots=True)
+class Watched:
+    """What this process has in progress."""
+
+    leases: Leases
+    ends: Sized
+    """Settlements and voids that are not committed yet."""
+    waiters: Sized
+
+
+class Metrics:
+    """The metrics of one application; to be made before it serves."""
+
+    def __init__(self, watched: Watched, books: BooksWatch) -> None:
+        self._watched = watched
+        self._books = books
+        self._shared = count_together()
+        registry = self._registry = CollectorRegistry()
+        self._requests = Counter(
+            "tokenbalance_requests_total",
+            "Answered requests; status 0: the client left first.",
+            ["endpoint", "status"],
+            registry=registry,
+        )
+        self._durations = Histogram(
+            "tokenbalance_request_duration_seconds",
+            "From a request's head to the end of its answer.",
+            ["endpoint"],
+            registry=registry,
+            buckets=DURATIONS_S,
+        )
+        self._credits = _Credits(registry)
+        self._gauges = _Gauges(registry)
+        self._series: dict[tuple[str, int], _Series] = {}
+
+    def answered(self, method: str, raw_path: bytes, status: int, seconds: float) -> None:
+        """Count a request whose answer has ended.
+
+        Args:
+            method: as received.
+            raw_path: as received, with its prefix.
+            status: what was answered; 0 when the client left before.
+            seconds: how long it took.
+
+        """
+        endpoint = _EXACT.get((method, raw_path)) or _endpoint_of(method, raw_path)
+        series = self._series.get((endpoint, status)) or self._begin(endpoint, status)
+        series.requests.inc()
+        series.durations.observe(seconds)
+
+    def charged(self, hold: Hold, usage: Usage, charge: Charge, expired: bool) -> None:  # noqa: FBT001 - as the book tells it
+        """Count a charge that was committed.
+
+        Args:
+            hold: what had been held for it; of 0 credits where that is not known here.
+            usage: what was used.
+            charge: what that cost.
+            expired: its process was gone.
+
+        """
+        self._credits.charged.inc(charge.amount)
+        if 0 < hold.amount < charge.amount:
+            self._credits.overrun.inc(charge.amount - hold.amount)
+        if usage.estimated:
+            self._credits.estimated.inc()
+        if expired:
+            self._credits.expired.inc()
+
+    async def run(self) -> None:
+        """Publish the gauges for other workers to find, until cancelled."""
+        while self._shared is not None:
+            self._publish()
+            await asyncio.sleep(PUBLISH_S)
+
+    async def page(self) -> bytes:
+        """Write all metrics of the server and its books in Prometheus's text format."""
+        self._publish()
+        totals = await self._books.totals()
+        counted = (
+            self._registry
+            if self._shared is None
+            else MultiProcessCollector(None, str(self._shared))
+        )
+        return generate_latest(counted) + generate_latest(_Books(totals))
+
+    def _begin(self, endpoint: str, status: int) -> _Series:
+        shown = str(status) if status in _STATUSES or not status else f"{status // 100}xx"
+        series = _Series(self._requests.labels(endpoint, shown), self._durations.labels(endpoint))
+        self._series[endpoint, status] = series
+        return series
+
+    def _publish(self) -> None:
+        self._gauges.holds_open.set(len(self._watched.leases))
+        self._gauges.settlements.set(len(self._watched.ends))
+        self._gauges.waiters.set(len(self._watched.waiters))
+        self._gauges.journal.set(self._watched.leases.ready)
+
+
+class _Series(NamedTuple):
+    """Where requests of one endpoint and status are counted."""
+
+    requests: Counter
+    durations: Histogram
+
+
+class _Credits:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.charged = Counter(
+            "tokenbalance_credits_charged_total", "Credits charged.", registry=registry
+        )
+        self.overrun = Counter(
+            "tokenbalance_credits_overrun_total",
+            "Credits charged beyond what was held.",
+            registry=registry,
+        )
+        self.estimated = Counter(
+            "tokenbalance_charges_estimated_total",
+            "Charges of counted instead of reported usage.",
+            registry=registry,
+        )
+        self.expired = Counter(
+            "tokenbalance_holds_expired_total",
+            "Holds ended by the sweep: their process was gone.",
+            registry=registry,
+        )
+
+
+class _Gauges:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.holds_open = Gauge(
+            "tokenbalance_holds_open",
+            "Requests with a hold, or about to have one, in this server.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.settlements = Gauge(
+            "tokenbalance_settlements_pending",
+            "Ends of holds that are not committed yet, in this server.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.waiters = Gauge(
+            "tokenbalance_waiters",
+            "Requests that wait for holds of their account, in this server.",
+            registry=registry,
+            multiprocess_mode="livesum",
+        )
+        self.journal = Gauge(
+            "tokenbalance_journal_healthy",
+            "1 when every worker can write its journal.",
+            registry=registry,
+            multiprocess_mode="livemin",
+        )
+
+
+class _Books:
+    """The books' totals as a collector; without them when the database does not say."""
+
+    def __init__(self, totals: Totals | None) -> None:
+        self._totals = totals
+
+    def collect(self) -> Iterable[Metric]:
+        totals = self._totals
+        yield GaugeMetricFamily(
+            "tokenbalance_database_up", "1 when the books can be read.", int(totals is not None)
+        )
+        if totals is None:
+            return
+        yield GaugeMetricFamily(
+            "tokenbalance_balance_credits", "Credits of all accounts.", totals.balance
+        )
+        yield GaugeMetricFamily(
+            "tokenbalance_held_credits", "Of these, held by open holds.", totals.held
+        )
+        yield GaugeMetricFamily(
+            "tokenbalance_books_open_holds", "Open holds of all servers.", totals.open_holds
+        )
+
+
+@metrics_router.get(
+    "/metrics",
+    summary="Metrics",
+    response_class=PlainTextResponse,
+    responses={200: {"description": "Prometheus's text format.", "content": {"text/plain": {}}}},
+)
+async def metrics(request: Request) -> PlainTextResponse:
+    """Count what this server, all its workers together, has done, and show what it is doing."""
+    page = await cast("Metrics", request.state.metrics).page()
+    return PlainTextResponse(page, media_type=CONTENT_TYPE_PLAIN_0_0_4)
+
+
+def _endpoint_of(method: str, raw_path: bytes) -> str:
+    target = _TARGET.fullmatch(raw_path)
+    if target is None:
+        return UNKNOWN
+    try:
+        return find_endpoint(method, target[1] or target[2]).path
+    except ProxyError:
+        return UNKNOWN

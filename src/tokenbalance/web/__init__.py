@@ -1,0 +1,1 @@
+"""What people meet: the management routes, the pages, the documentation."""

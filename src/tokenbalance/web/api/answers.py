@@ -1,0 +1,203 @@
+"""What the management routes answer, by the names of the contract. Holds no secret but a new one.
+
+The functions turn rows into answers; users must come with their account.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import TYPE_CHECKING, ClassVar, Final, Generic, TypeVar
+
+from pydantic import BaseModel, ConfigDict
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from tokenbalance.books.reports import EntryRow, KeyRef
+    from tokenbalance.database.paging import Page
+    from tokenbalance.database.tables import LedgerEntry, User
+    from tokenbalance.model import Json
+
+Row = TypeVar("Row")
+Source = TypeVar("Source")
+
+
+def example(**fields: Json) -> ConfigDict:
+    """Configure a model that has an example in the documentation."""
+    return ConfigDict(frozen=True, json_schema_extra={"examples": [fields]})
+
+
+FUNDS_EXAMPLE: Final[dict[str, Json]] = {"balance": 30, "held": 12, "available": 18}
+PERSON_EXAMPLE: Final[dict[str, Json]] = {"id": 7, "email": "ada@example.com", "name": "Ada"}
+ENTRY_EXAMPLE: Final[dict[str, Json]] = {
+    "id": 41,
+    "kind": "top-up",
+    "amount": 1000,
+    "balance_after": 1030,
+    "request_id": None,
+    "actor": "admin@example.com",
+    "note": "May",
+    "estimated": False,
+    "created_at": "2030-01-31T12:00:00Z",
+}
+
+_TOKEN_EXAMPLE: Final[dict[str, Json]] = {
+    "token": "tb-Zy98Xw...",
+    "expires_at": "2030-03-02T12:00:00Z",
+}
+
+
+class PageAnswer(BaseModel, Generic[Row]):
+    """A part of a list."""
+
+    data: list[Row]
+    has_more: bool
+    """There are rows after these."""
+    next: str | None
+    """What to pass as `after` for them."""
+
+
+class CreatedUser(BaseModel):
+    """A user who was just created."""
+
+    model_config: ClassVar[ConfigDict] = example(**PERSON_EXAMPLE)
+
+    id: int
+    email: str
+    name: str
+
+
+class Me(BaseModel):
+    """Who is signed in."""
+
+    model_config: ClassVar[ConfigDict] = example(**PERSON_EXAMPLE, is_superuser=False)
+
+    id: int
+    email: str
+    name: str
+    is_superuser: bool
+
+
+class UserAnswer(BaseModel):
+    """A user with what they have."""
+
+    model_config: ClassVar[ConfigDict] = example(
+        **PERSON_EXAMPLE, is_superuser=False, is_active=True, **FUNDS_EXAMPLE
+    )
+
+    id: int
+    email: str
+    name: str
+    is_superuser: bool
+    is_active: bool
+    balance: int
+    held: int
+    available: int
+
+
+class BalanceAnswer(BaseModel):
+    """What a user has: the balance, what open holds reserve of it, and the rest."""
+
+    model_config: ClassVar[ConfigDict] = example(user=7, **FUNDS_EXAMPLE)
+
+    user: int
+    """The user's id."""
+    balance: int
+    held: int
+    available: int
+
+
+class EntryAnswer(BaseModel):
+    """One change of a balance."""
+
+    model_config: ClassVar[ConfigDict] = example(**ENTRY_EXAMPLE)
+
+    id: int
+    kind: str
+    amount: int
+    balance_after: int
+    request_id: str | None
+    actor: str
+    note: str
+    estimated: bool
+    created_at: datetime
+
+
+class CreditsAnswer(BaseModel):
+    """An entry that was made, and the balance that it led to."""
+
+    model_config: ClassVar[ConfigDict] = example(entry=ENTRY_EXAMPLE, balance=1030)
+
+    entry: EntryAnswer
+    balance: int
+    """Right after the entry, however often it is asked for."""
+
+
+class TokenAnswer(BaseModel):
+    """A sign-in token; it cannot be shown again."""
+
+    model_config: ClassVar[ConfigDict] = example(**_TOKEN_EXAMPLE)
+
+    token: str
+    expires_at: datetime
+
+
+class KeyRefAnswer(BaseModel):
+    """A key, as far as it may be seen."""
+
+    id: int
+    prefix: str
+    """The beginning of its secret, to tell keys apart."""
+    name: str
+    kind: str
+    """`key`, or `sign-in` for a sign-in token."""
+
+
+def page_answer(page: Page[Source], row: Callable[[Source], Row]) -> PageAnswer[Row]:
+    """Make an answer of a page."""
+    rows: Sequence[Row] = [row(found) for found in page.data]
+    return PageAnswer(data=list(rows), has_more=page.has_more, next=page.next)
+
+
+def user_answer(user: User) -> UserAnswer:
+    """Tell of a user."""
+    return UserAnswer(
+        id=user.id,
+        email=user.email,
+        name=user.name,
+        is_superuser=user.is_superuser,
+        is_active=user.is_active,
+        balance=user.account.balance,
+        held=user.account.held,
+        available=user.account.available,
+    )
+
+
+def balance_answer(user: User) -> BalanceAnswer:
+    """Tell what a user has."""
+    account = user.account
+    return BalanceAnswer(
+        user=user.id, balance=account.balance, held=account.held, available=account.available
+    )
+
+
+def key_ref_answer(key: KeyRef | None) -> KeyRefAnswer | None:
+    """Tell of a key in passing."""
+    if key is None:
+        return None
+    return KeyRefAnswer(id=key.id, prefix=key.prefix, name=key.name, kind=key.kind)
+
+
+def entry_answer(entry: LedgerEntry | EntryRow) -> EntryAnswer:
+    """Tell of a ledger entry."""
+    return EntryAnswer(
+        id=entry.id,
+        kind=entry.kind,
+        amount=entry.amount,
+        balance_after=entry.balance_after,
+        request_id=entry.request_id,
+        actor=entry.actor,
+        note=entry.note,
+        estimated=entry.estimated,
+        created_at=entry.created_at,
+    )

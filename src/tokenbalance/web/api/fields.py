@@ -1,0 +1,82 @@
+"""The kinds of fields that the management routes take, each with its bounds. Reads nothing.
+
+In a path or a query everything is text: a number is written in digits and in no other way, so
+that one thing has one address. In bodies fields are of their JSON type or refused.
+"""
+
+import re
+from datetime import UTC, datetime
+from typing import Annotated, Final, TypeAlias
+
+from fastapi import Query
+from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic_core import PydanticCustomError
+
+from tokenbalance.books.ledger.credits import CREDITS_MAX
+from tokenbalance.database.paging import PAGE_ROWS, PAGE_ROWS_MAX
+
+ID_MAX: Final = 2**63 - 1
+CURSOR_CHARS_MAX: Final = 1000
+TEXT_CHARS_MAX: Final = 1000
+_DIGITS: Final = re.compile(r"[0-9]{1,19}")
+
+
+def _number(value: object) -> object:
+    """Read a number of a path or a query."""
+    if not isinstance(value, str):
+        return value
+    if not _DIGITS.fullmatch(value):
+        kind = "int_parsing"
+        raise PydanticCustomError(kind, "a whole number, written in digits, is expected")
+    return int(value)
+
+
+def _moment(value: object) -> object:
+    """Read a date or a time in ISO 8601; one without a zone is in UTC."""
+    if value is None:
+        return None
+    if not isinstance(value, str):
+        kind = "datetime_type"
+        raise PydanticCustomError(kind, "a string with a date or a time is expected")
+    try:
+        moment = datetime.fromisoformat(value)
+        return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
+    except (ValueError, OverflowError):
+        kind = "value_error"
+        message = "a date or a time in ISO 8601 is expected, such as 2030-01-31T12:00:00Z"
+        raise PydanticCustomError(kind, message) from None
+
+
+def _writable(value: str) -> str:
+    """Refuse text that the database cannot hold, or that people could not read."""
+    if not value.isprintable():
+        kind = "value_error"
+        raise PydanticCustomError(kind, "control characters are not accepted")
+    return value
+
+
+Number: TypeAlias = Annotated[int, BeforeValidator(_number), Field(ge=1, le=ID_MAX)]
+"""An id, in a path or a query."""
+Limit: TypeAlias = Annotated[
+    int,
+    BeforeValidator(_number),
+    Query(ge=1, le=PAGE_ROWS_MAX, description="Most rows of this page."),
+]
+Cursor: TypeAlias = Annotated[
+    str | None,
+    Query(max_length=CURSOR_CHARS_MAX, description="The `next` of the page before."),
+]
+Text: TypeAlias = Annotated[str, Field(max_length=TEXT_CHARS_MAX), AfterValidator(_writable)]
+Moment: TypeAlias = Annotated[
+    datetime, BeforeValidator(_moment), Field(examples=["2030-01-31", "2030-01-31T12:00:00Z"])
+]
+"""A time with its zone."""
+Id: TypeAlias = Annotated[int, Field(ge=1, le=ID_MAX)]
+"""An id in a body."""
+Balance: TypeAlias = Annotated[int, Field(ge=0, le=CREDITS_MAX)]
+Amount: TypeAlias = Annotated[int, Field(ge=-CREDITS_MAX, le=CREDITS_MAX)]
+UserId: TypeAlias = Annotated[
+    Number | None, Query(description="Whose; another than oneself for superusers only.")
+]
+
+FIRST_PAGE: Final = PAGE_ROWS

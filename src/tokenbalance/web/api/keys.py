@@ -1,0 +1,247 @@
+"""API keys: listed, created, changed, revoked, given a new secret; by owners and superusers."""
+
+from datetime import datetime
+from typing import Annotated, ClassVar, Final, Literal, TypeAlias
+
+from fastapi import Depends, Request
+from pydantic import BaseModel, ConfigDict, Field
+
+from tokenbalance.database.tables import ApiKey
+from tokenbalance.model import Json
+from tokenbalance.people.keys import (
+    KEY_NAME_CHARS_MAX,
+    KeyChanges,
+    change_key,
+    create_key,
+    keys_page,
+    revoke_key,
+    rotate_key,
+)
+from tokenbalance.people.limits import LIMIT_MAX, KeyLimits
+from tokenbalance.web.api.answers import PageAnswer, example, page_answer
+from tokenbalance.web.api.bodies import Body, BodyReader, ChangesBody
+from tokenbalance.web.api.callers import SignedIn
+from tokenbalance.web.api.fields import FIRST_PAGE, Cursor, Id, Limit, Moment, Number, UserId
+from tokenbalance.web.api.routing import api_router
+from tokenbalance.web.api.subjects import account_of, account_seen_by
+from tokenbalance.web.context import management_of
+
+keys_router = api_router("Keys")
+
+_Limit = Annotated[int | None, Field(ge=1, le=LIMIT_MAX)]
+_Status: TypeAlias = Literal[402, 429] | None
+_NAME: Final = f"At most {KEY_NAME_CHARS_MAX} characters."
+_STATUS: Final = (
+    "The status of a request that the balance does not cover, for programs that know only one of"
+    " them; null: as the operator has chosen."
+)
+_LIMITS_EXAMPLE: Final[dict[str, Json]] = {
+    "requests_per_minute": 60,
+    "tokens_per_minute": None,
+    "parallel_requests": None,
+    "credits_total": 100_000,
+    "models": ["gpt-4o-*"],
+}
+_KEY_EXAMPLE: Final[dict[str, Json]] = {
+    "id": 3,
+    "prefix": "sk-tb-Ab12Cd",
+    "name": "laptop",
+    "created_at": "2030-01-31T12:00:00Z",
+    "expires_at": "2031-01-31T00:00:00Z",
+    "revoked_at": None,
+    "last_used_at": None,
+    "insufficient_status": 429,
+    **_LIMITS_EXAMPLE,
+}
+
+
+class NewKey(Body):
+    """A key to be created. What is left out is not limited."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        json_schema_extra={
+            "examples": [{"name": "laptop", "expires_at": "2031-01-31", "credits_total": 100_000}]
+        }
+    )
+
+    name: str = Field(default="", description=_NAME)
+    expires_at: Moment | None = Field(default=None, description="A time to come, ISO 8601.")
+    user_id: Id | None = Field(
+        default=None, description="Whose; another than oneself for superusers only."
+    )
+    insufficient_status: _Status = Field(default=None, description=_STATUS)
+    requests_per_minute: _Limit = None
+    tokens_per_minute: _Limit = None
+    parallel_requests: _Limit = None
+    credits_total: _Limit = Field(default=None, description="In the key's whole life.")
+    models: list[str] | None = Field(
+        default=None, description="Patterns, one of which a model's name has to match."
+    )
+
+    def limits(self) -> KeyLimits:
+        """Put the limits together.
+
+        Raises:
+            InvalidLimit: one of them makes no sense.
+
+        """
+        return KeyLimits(
+            requests_per_minute=self.requests_per_minute,
+            tokens_per_minute=self.tokens_per_minute,
+            parallel_requests=self.parallel_requests,
+            credits_total=self.credits_total,
+            models=None if self.models is None else tuple(self.models),
+        )
+
+
+class ChangedKey(ChangesBody):
+    """What is to be different about a key. What is left out stays as it is."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        json_schema_extra={"examples": [{"insufficient_status": 429}]}
+    )
+
+    name: str = Field(default="", description=_NAME)
+    expires_at: Moment | None = Field(
+        default=None, description="A time to come, ISO 8601; null: never."
+    )
+    insufficient_status: _Status = Field(default=None, description=_STATUS)
+
+    def changes(self) -> KeyChanges:
+        """Tell what was said, and nothing else."""
+        changes = KeyChanges()
+        if "name" in self.model_fields_set:
+            changes["name"] = self.name
+        if "expires_at" in self.model_fields_set:
+            changes["expires_at"] = self.expires_at
+        if "insufficient_status" in self.model_fields_set:
+            changes["insufficient_status"] = self.insufficient_status
+        return changes
+
+
+class KeyAnswer(BaseModel):
+    """A key, without its secret."""
+
+    model_config: ClassVar[ConfigDict] = example(**_KEY_EXAMPLE)
+
+    id: int
+    prefix: str
+    """The beginning of the secret, to tell keys apart."""
+    name: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+    insufficient_status: int | None
+    """402 or 429: of requests that the balance does not cover; null: as the operator has chosen."""
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    parallel_requests: int | None = None
+    credits_total: int | None = None
+    models: list[str] | None = None
+
+
+class NewKeyAnswer(KeyAnswer):
+    """A key with its secret, which cannot be shown again."""
+
+    model_config: ClassVar[ConfigDict] = example(**_KEY_EXAMPLE, key="sk-tb-Ab12Cd...")
+
+    key: str
+
+
+@keys_router.get("/keys", summary="List keys")
+async def list_keys(
+    request: Request,
+    caller: SignedIn,
+    user_id: UserId = None,
+    limit: Limit = FIRST_PAGE,
+    after: Cursor = None,
+) -> PageAnswer[KeyAnswer]:
+    """List one's own keys, revoked and expired ones too; a superuser may name somebody else.
+
+    Sign-in tokens are not among them.
+    """
+    async with management_of(request).sessions() as session:
+        account_id = await account_of(session, caller, user_id)
+        return page_answer(await keys_page(session, account_id, after, limit), _key_answer)
+
+
+@keys_router.post("/keys", status_code=201, summary="Create a key")
+async def create(
+    request: Request, caller: SignedIn, body: Annotated[NewKey, Depends(BodyReader(NewKey))]
+) -> NewKeyAnswer:
+    """Create a key; its secret is shown this once.
+
+    Limits are kept and shown, and not enforced yet. A key of a disabled user works once the user
+    is enabled again.
+    """
+    limits = body.limits()
+    async with management_of(request).sessions.begin() as session:
+        account_id = await account_of(session, caller, body.user_id)
+        key, secret = await create_key(
+            session,
+            account_id,
+            name=body.name,
+            expires_at=body.expires_at,
+            limits=limits,
+            insufficient_status=body.insufficient_status,
+        )
+    return _new_key_answer(key, secret)
+
+
+@keys_router.patch("/keys/{key_id}", summary="Change a key")
+async def change(
+    request: Request,
+    caller: SignedIn,
+    key_id: Number,
+    body: Annotated[ChangedKey, Depends(BodyReader(ChangedKey))],
+) -> KeyAnswer:
+    """Change a key's name, its expiry, or the status of requests that the balance does not cover.
+
+    Its secret goes on working. A revoked or expired key is refused (400); somebody else's is not
+    found, but by superusers.
+    """
+    async with management_of(request).sessions.begin() as session:
+        seen = account_seen_by(caller)
+        return _key_answer(await change_key(session, key_id, seen, **body.changes()))
+
+
+@keys_router.delete("/keys/{key_id}", summary="Revoke a key")
+async def revoke(request: Request, caller: SignedIn, key_id: Number) -> KeyAnswer:
+    """Make a key stop working at once and for good. Doing it again changes nothing.
+
+    Somebody else's key is not found, but by superusers.
+    """
+    async with management_of(request).sessions.begin() as session:
+        return _key_answer(await revoke_key(session, key_id, account_seen_by(caller)))
+
+
+@keys_router.post("/keys/{key_id}/rotate", summary="Give a key a new secret")
+async def rotate(request: Request, caller: SignedIn, key_id: Number) -> NewKeyAnswer:
+    """Give a key a new secret, which is shown this once; the old one stops working at once.
+
+    Id, name, limits and history stay. A revoked or expired key is refused (400).
+    """
+    async with management_of(request).sessions.begin() as session:
+        key, secret = await rotate_key(session, key_id, account_seen_by(caller))
+    return _new_key_answer(key, secret)
+
+
+def _key_answer(key: ApiKey) -> KeyAnswer:
+    return KeyAnswer.model_validate(
+        {
+            "id": key.id,
+            "prefix": key.prefix,
+            "name": key.name,
+            "created_at": key.created_at,
+            "expires_at": key.expires_at,
+            "revoked_at": key.revoked_at,
+            "last_used_at": key.last_used_at,
+            "insufficient_status": key.insufficient_status,
+            **KeyLimits.from_document(key.limits).as_document(),
+        }
+    )
+
+
+def _new_key_answer(key: ApiKey, secret: str) -> NewKeyAnswer:
+    return NewKeyAnswer.model_validate({**_key_answer(key).model_dump(), "key": secret})

@@ -1,0 +1,53 @@
+"""The ledger of an account, as pages of JSON or as one CSV file."""
+
+from typing import Annotated, Literal
+
+from fastapi import Query, Request
+from fastapi.responses import StreamingResponse
+
+from tokenbalance.books.reports import (
+    ENTRY_COLUMNS,
+    EntryQuery,
+    csv_lines,
+    entries_page,
+    export_entries,
+)
+from tokenbalance.web.api.answers import EntryAnswer, PageAnswer, entry_answer, page_answer
+from tokenbalance.web.api.callers import SignedIn
+from tokenbalance.web.api.csv import csv_answer, csv_documented, prefers_csv
+from tokenbalance.web.api.listing import Listing
+from tokenbalance.web.api.routing import api_router
+from tokenbalance.web.api.subjects import account_of
+from tokenbalance.web.context import management_of
+
+ledger_router = api_router("Ledger and usage")
+
+Order = Annotated[Literal["oldest", "newest"], Query(description="Which come first.")]
+
+
+@ledger_router.get(
+    "/ledger",
+    summary="Ledger entries",
+    response_model=PageAnswer[EntryAnswer],
+    responses=csv_documented(ENTRY_COLUMNS),
+)
+async def list_entries(
+    request: Request,
+    caller: SignedIn,
+    listing: Listing,
+    order: Order = "oldest",
+) -> PageAnswer[EntryAnswer] | StreamingResponse:
+    """List what changed a balance: one's own, or that of whom a superuser names.
+
+    With `Accept: text/csv` all entries of the period come as one file, oldest first, whatever
+    `order`, `limit` and `after` say.
+    """
+    sessions = management_of(request).sessions
+    async with sessions() as session:
+        account_id = await account_of(session, caller, listing.user_id)
+        if not prefers_csv(request):
+            query = EntryQuery(account_id, period=listing.period, newest_first=order == "newest")
+            page = await entries_page(session, query, listing.after, listing.limit)
+            return page_answer(page, entry_answer)
+    batches = export_entries(sessions, listing.period, account_id)
+    return await csv_answer(csv_lines(ENTRY_COLUMNS, batches), "ledger")

@@ -1,0 +1,46 @@
+"""Which part of a list is asked for: whose, of which time, after which row."""
+
+from dataclasses import dataclass
+from typing import Annotated, TypeAlias
+
+from fastapi import Depends, Query
+
+from tokenbalance.books.reports import Period
+from tokenbalance.errors import InvalidValue
+from tokenbalance.web.api.fields import FIRST_PAGE, Cursor, Limit, Moment, UserId
+
+_Since: TypeAlias = Annotated[
+    Moment | None, Query(description="From this date or time on, ISO 8601; in UTC by default.")
+]
+_Until: TypeAlias = Annotated[
+    Moment | None, Query(description="Before this date or time, ISO 8601; in UTC by default.")
+]
+
+
+@dataclass(frozen=True, slots=True)
+class _Query:
+    """The parameters that lists of the books have in common.
+
+    Raises:
+        InvalidValue: a period ends before it begins.
+
+    """
+
+    user_id: UserId = None
+    since: _Since = None
+    until: _Until = None
+    limit: Limit = FIRST_PAGE
+    after: Cursor = None
+
+    def __post_init__(self) -> None:
+        if self.since is not None and self.until is not None and self.until < self.since:
+            msg = "Invalid 'until': it is before 'since'."
+            raise InvalidValue(msg, param="until")
+
+    @property
+    def period(self) -> Period:
+        """The span of time."""
+        return Period(self.since, self.until)
+
+
+Listing: TypeAlias = Annotated[_Query, Depends()]

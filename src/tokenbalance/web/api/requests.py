@@ -1,0 +1,276 @@
+"""Requests that an account made through the proxy, and one charge explained."""
+
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import Annotated, ClassVar, Final, Literal, TypeAlias
+
+from fastapi import Depends, Path, Query, Request
+from fastapi.responses import StreamingResponse
+from pydantic import BaseModel, ConfigDict
+
+from tokenbalance.books.reports import (
+    USAGE_COLUMNS,
+    Explanation,
+    RequestQuery,
+    RequestRow,
+    csv_lines,
+    explain,
+    export_usage,
+    requests_page,
+)
+from tokenbalance.model import Json, Usage
+from tokenbalance.web.api.answers import (
+    ENTRY_EXAMPLE,
+    EntryAnswer,
+    KeyRefAnswer,
+    PageAnswer,
+    entry_answer,
+    example,
+    key_ref_answer,
+    page_answer,
+)
+from tokenbalance.web.api.callers import SignedIn
+from tokenbalance.web.api.csv import csv_answer, csv_documented, prefers_csv
+from tokenbalance.web.api.fields import Number, Text
+from tokenbalance.web.api.listing import Listing
+from tokenbalance.web.api.routing import api_router
+from tokenbalance.web.api.subjects import account_of, account_seen_by
+from tokenbalance.web.context import management_of
+
+requests_router = api_router("Ledger and usage")
+
+_REQUEST_EXAMPLE: Final[dict[str, Json]] = {
+    "request_id": "tb_018d5f0a1b2c00000000000000000000",
+    "user": 7,
+    "created_at": "2030-01-31T12:00:00Z",
+    "ended_at": "2030-01-31T12:00:02Z",
+    "state": "settled",
+    "endpoint": "/chat/completions",
+    "model": "gpt-4o-mini",
+    "key": {"id": 3, "prefix": "sk-tb-Ab12Cd", "name": "laptop", "kind": "key"},
+    "hold": 59,
+    "usage": {
+        "input": 9,
+        "cached_input": 0,
+        "output": 3,
+        "reasoning": 0,
+        "audio_input": 0,
+        "audio_output": 0,
+        "image_input": 0,
+        "image_output": 0,
+        "total": 12,
+    },
+    "charge": 12,
+    "overrun": 0,
+    "estimated": False,
+    "corrected_at": None,
+    "rates": None,
+}
+_CHARGE_EXAMPLE: Final[dict[str, Json]] = {
+    **ENTRY_EXAMPLE,
+    "kind": "charge",
+    "amount": -12,
+    "balance_after": 18,
+    "request_id": _REQUEST_EXAMPLE["request_id"],
+    "actor": "proxy",
+    "note": "",
+}
+
+_State: TypeAlias = Annotated[
+    Literal["open", "settled", "voided", "expired"] | None,
+    Query(description="Only those whose hold is in this state."),
+]
+_Model: TypeAlias = Annotated[Text | None, Query(description="Only those for this model.")]
+_KeyId: TypeAlias = Annotated[Number | None, Query(description="Only those made with this key.")]
+
+
+@dataclass(frozen=True, slots=True)
+class Filter:
+    """Which requests are listed."""
+
+    state: _State = None
+    model: _Model = None
+    key_id: _KeyId = None
+
+
+class TokensAnswer(BaseModel):
+    """Tokens by kind, as the upstream reported them."""
+
+    input: int
+    cached_input: int
+    """Of the input."""
+    output: int
+    reasoning: int
+    """Of the output."""
+    audio_input: int
+    audio_output: int
+    image_input: int
+    image_output: int
+    total: int
+
+
+class RequestAnswer(BaseModel):
+    """One request: what was held for it, what it used, what it was charged."""
+
+    model_config: ClassVar[ConfigDict] = example(**_REQUEST_EXAMPLE)
+
+    request_id: str
+    user: int
+    created_at: datetime
+    ended_at: datetime | None
+    state: str
+    """Of the hold: open, settled, voided or expired."""
+    endpoint: str
+    model: str | None
+    key: KeyRefAnswer | None
+    hold: int
+    """Credits that were reserved."""
+    usage: TokensAnswer | None
+    """Null while the hold is open, and where nothing was used."""
+    charge: int | None
+    """Credits; null while the hold is open, and where nothing was charged."""
+    overrun: int
+    """Credits by which the charge was more than the hold."""
+    estimated: bool
+    """The upstream reported no usage, and tokens were counted instead."""
+    corrected_at: datetime | None
+    """When the true usage replaced an estimate."""
+    rates: dict[str, str] | None
+    """Credits for one token of each kind, as exact decimals; null: every token is one credit."""
+
+
+class EstimateAnswer(BaseModel):
+    """Tokens that the hold was made for."""
+
+    input: int
+    """At most."""
+    output: int
+    """At most, of all choices together, as asked."""
+
+
+class LineAnswer(BaseModel):
+    """What one kind of token, or the request itself, cost."""
+
+    kind: str
+    tokens: int
+    rate: str
+    """Credits for one, as an exact decimal."""
+    credits: str
+    """Their product."""
+
+
+class ExplanationAnswer(RequestAnswer):
+    """A charge explained: the lines add up to the sum; sum and rounding are the charge."""
+
+    model_config: ClassVar[ConfigDict] = example(
+        **_REQUEST_EXAMPLE,
+        estimate={"input": 9, "output": 50},
+        lines=[{"kind": "total", "tokens": 12, "rate": "1", "credits": "12"}],
+        sum="12",
+        rounding="0",
+        entries=[_CHARGE_EXAMPLE],
+        cost=12,
+    )
+
+    estimate: EstimateAnswer
+    lines: list[LineAnswer]
+    """Of what was charged; none where nothing was."""
+    sum: str
+    """Credits, as an exact decimal."""
+    rounding: str
+    """What rounding up has added, as an exact decimal."""
+    entries: list[EntryAnswer]
+    """The charge, its correction and refunds, oldest first."""
+    cost: int
+    """Credits that it cost in the end, refunds taken into account."""
+
+
+@requests_router.get(
+    "/requests",
+    summary="Requests",
+    response_model=PageAnswer[RequestAnswer],
+    responses=csv_documented(USAGE_COLUMNS),
+)
+async def list_requests(
+    request: Request,
+    caller: SignedIn,
+    listing: Listing,
+    only: Annotated[Filter, Depends()],
+) -> PageAnswer[RequestAnswer] | StreamingResponse:
+    """List one's own requests, or those of whom a superuser names, newest first.
+
+    A page may be shorter than its limit and not be the last: see `has_more`. With
+    `Accept: text/csv` all charged requests of the period come as one file, oldest first, whatever
+    the other parameters but `user_id` say.
+    """
+    sessions = management_of(request).sessions
+    async with sessions() as session:
+        account_id = await account_of(session, caller, listing.user_id)
+        if not prefers_csv(request):
+            query = RequestQuery(account_id, only.state, only.model, only.key_id, listing.period)
+            page = await requests_page(session, query, listing.after, listing.limit)
+            return page_answer(page, _answer)
+    batches = export_usage(sessions, listing.period, account_id)
+    return await csv_answer(csv_lines(USAGE_COLUMNS, batches), "requests")
+
+
+@requests_router.get("/requests/{request_id}", summary="One charge explained")
+async def explain_request(
+    request: Request,
+    caller: SignedIn,
+    request_id: Annotated[str, Path(description="As in `x-tokenbalance-request-id`.")],
+) -> ExplanationAnswer:
+    """Explain one request: estimate, hold, usage by kind, rates, rounding, charge.
+
+    Somebody else's request is not found, but by superusers.
+    """
+    async with management_of(request).sessions() as session:
+        return _explanation(await explain(session, request_id, account_seen_by(caller)))
+
+
+def _answer(row: RequestRow) -> RequestAnswer:
+    return RequestAnswer(
+        request_id=row.request_id,
+        user=row.user_id,
+        created_at=row.created_at,
+        ended_at=row.ended_at,
+        state=row.state,
+        endpoint=row.endpoint,
+        model=row.model,
+        key=key_ref_answer(row.key),
+        hold=row.hold,
+        usage=None if row.usage is None else _tokens(row.usage),
+        charge=row.charge,
+        overrun=row.overrun,
+        estimated=row.estimated,
+        corrected_at=row.corrected_at,
+        rates=None if row.rates is None else dict(row.rates),
+    )
+
+
+def _tokens(usage: Usage) -> TokensAnswer:
+    return TokensAnswer(
+        input=usage.input,
+        cached_input=usage.cached_input,
+        output=usage.output,
+        reasoning=usage.reasoning,
+        audio_input=usage.audio_input,
+        audio_output=usage.audio_output,
+        image_input=usage.image_input,
+        image_output=usage.image_output,
+        total=usage.total,
+    )
+
+
+def _explanation(found: Explanation) -> ExplanationAnswer:
+    bill = found.bill
+    document = {
+        **_answer(found.request).model_dump(),
+        "estimate": {"input": found.estimated_input, "output": found.estimated_output},
+        "lines": [asdict(line) for line in bill.lines] if bill else [],
+        "sum": bill.sum if bill else "0",
+        "rounding": bill.rounding if bill else "0",
+        "entries": [entry_answer(entry) for entry in found.entries],
+        "cost": found.cost,
+    }
+    return ExplanationAnswer.model_validate(document)

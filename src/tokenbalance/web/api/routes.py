@@ -1,0 +1,34 @@
+"""All management routes, in the order in which the documentation lists them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tokenbalance.web.api.balances import balances_router
+from tokenbalance.web.api.keys import keys_router
+from tokenbalance.web.api.ledger import ledger_router
+from tokenbalance.web.api.quote import quote_router
+from tokenbalance.web.api.requests import requests_router
+from tokenbalance.web.api.sign_in import sign_in_router
+from tokenbalance.web.api.usage import usage_router
+from tokenbalance.web.api.users import users_router
+
+if TYPE_CHECKING:
+    from fastapi import FastAPI
+
+_ROUTERS: Final = (
+    sign_in_router,
+    users_router,
+    balances_router,
+    keys_router,
+    ledger_router,
+    usage_router,
+    requests_router,
+    quote_router,
+)
+
+
+def include_management(app: FastAPI) -> None:
+    """Add the management routes below `/api`."""
+    for router in _ROUTERS:
+        app.include_router(router)

@@ -1,0 +1,89 @@
+"""How every management route is served, and how it fails.
+
+    path     with and without a trailing slash, by the same route: a redirect would lose the body
+    query    only what the route takes, each once
+    answer   never kept by a cache
+    errors   those of accounts and books as `answer_to` says, a database that is away as 503
+
+Knows no route.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import TYPE_CHECKING, cast
+
+from fastapi import APIRouter
+from fastapi.dependencies.utils import get_flat_params
+from fastapi.routing import APIRoute
+from typing_extensions import override
+
+from tokenbalance.database.connections import is_unavailable
+from tokenbalance.errors import InvalidValue, ServiceUnavailable
+from tokenbalance.web.api.domain import answer_to
+from tokenbalance.web.api.refusals import shown, unknown_parameter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Coroutine
+
+    from starlette.requests import Request
+    from starlette.responses import Response
+    from starlette.routing import Match
+    from starlette.types import Scope
+
+    Handler = Callable[[Request], Coroutine[object, object, Response]]
+
+logger = logging.getLogger(__name__)
+
+NO_STORE = "no-store"
+
+
+class ApiRoute(APIRoute):
+    """One management route."""
+
+    @override
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        path = cast("str", scope["path"])
+        return super().matches({**scope, "path": path.removesuffix("/")})
+
+    @override
+    def get_route_handler(self) -> Handler:
+        handle = super().get_route_handler()
+        taken = {field.alias for field in get_flat_params(self.dependant)}
+
+        async def answer(request: Request) -> Response:
+            _refuse_unknown_query(request, taken)
+            try:
+                response = await handle(request)
+            except Exception as error:
+                if (known := answer_to(error)) is not None:
+                    raise known from error
+                if is_unavailable(error):
+                    logger.warning("the database is away: %s", type(error).__name__)
+                    msg = "The database cannot be reached"
+                    raise ServiceUnavailable(msg) from error
+                raise
+            response.headers["cache-control"] = NO_STORE
+            return response
+
+        return answer
+
+
+def api_router(tag: str) -> APIRouter:
+    """Make a router of management routes below `/api`.
+
+    Args:
+        tag: what the documentation lists them under.
+
+    """
+    return APIRouter(prefix="/api", tags=[tag], route_class=ApiRoute, redirect_slashes=False)
+
+
+def _refuse_unknown_query(request: Request, taken: set[str]) -> None:
+    names = [name for name, _ in request.query_params.multi_items()]
+    for name in names:
+        if name not in taken:
+            raise unknown_parameter(name)
+        if names.count(name) > 1:
+            msg = f"Invalid '{shown(name)}': it is given more than once."
+            raise InvalidValue(msg, param=shown(name))

@@ -1,0 +1,42 @@
+"""Signing in: a token for an e-mail and a password."""
+
+from typing import Annotated, ClassVar
+
+from fastapi import Depends, Request
+from pydantic import ConfigDict, SecretStr
+
+from tokenbalance.people.sign_in import API_SIGN_IN, Attempt, sign_in
+from tokenbalance.web.api.answers import TokenAnswer
+from tokenbalance.web.api.bodies import Body, BodyReader
+from tokenbalance.web.api.routing import api_router
+from tokenbalance.web.context import address_of, management_of
+
+sign_in_router = api_router("Users")
+
+
+class Credentials(Body):
+    """Who signs in."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        json_schema_extra={"examples": [{"email": "ada@example.com", "password": "a long one"}]}
+    )
+
+    email: str
+    password: SecretStr
+
+
+@sign_in_router.post("/user/auth", summary="Sign in", responses={429: {}})
+async def authenticate(
+    request: Request, body: Annotated[Credentials, Depends(BodyReader(Credentials))]
+) -> TokenAnswer:
+    """Get a token for an e-mail and a password; it works on `/api` and on `/v1` for 30 days.
+
+    Who fails too often has to wait; `Retry-After` says how long.
+    """
+    attempt = Attempt(
+        email=body.email,
+        password=body.password.get_secret_value(),
+        address=address_of(request),
+    )
+    signed_in = await sign_in(management_of(request).sessions, attempt, API_SIGN_IN)
+    return TokenAnswer(token=signed_in.secret, expires_at=signed_in.expires_at)

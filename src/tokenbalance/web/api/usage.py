@@ -1,0 +1,188 @@
+"""What an account used, added up by day, key and model: pages of JSON, or one CSV file."""
+
+from collections.abc import AsyncGenerator
+from datetime import date
+from operator import attrgetter
+from typing import Annotated, ClassVar, Final, cast
+
+from fastapi import Query, Request
+from fastapi.responses import StreamingResponse
+from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic_core import PydanticCustomError
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from tokenbalance.books.reports import Group, UsageQuery, UsageRow, csv_lines, usage_by
+from tokenbalance.database.connections import Sessions
+from tokenbalance.database.paging import PAGE_ROWS_MAX
+from tokenbalance.model import Caller
+from tokenbalance.people.access import require_superuser
+from tokenbalance.web.api.answers import KeyRefAnswer, PageAnswer, key_ref_answer, page_answer
+from tokenbalance.web.api.callers import SignedIn
+from tokenbalance.web.api.csv import csv_answer, csv_documented, prefers_csv
+from tokenbalance.web.api.listing import Listing
+from tokenbalance.web.api.routing import api_router
+from tokenbalance.web.api.subjects import account_of
+from tokenbalance.web.context import management_of
+
+usage_router = api_router("Ledger and usage")
+
+_SUMS: Final = (
+    *("requests", "input", "cached_input", "output", "reasoning"),
+    *("audio_input", "audio_output", "image_input", "image_output"),
+    *("total", "charge", "overrun", "estimated"),
+)
+CSV_COLUMNS: Final = ("day", "user_id", "user", "key_id", "key_name", "model", *_SUMS)
+_NAMES: Final = ", ".join(group.value for group in Group)
+
+
+class UsageAnswer(BaseModel):
+    """One group of usage. What it is not grouped by is null."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "day": "2030-01-31",
+                    "user": None,
+                    "key": None,
+                    "model": "gpt-4o-mini",
+                    **dict.fromkeys(_SUMS, 0),
+                    "requests": 2,
+                    "input": 18,
+                    "output": 6,
+                    "total": 24,
+                    "charge": 24,
+                }
+            ]
+        }
+    )
+
+    day: date | None
+    """In UTC, by when requests were charged."""
+    user: int | None
+    key: KeyRefAnswer | None
+    model: str | None
+    requests: int
+    input: int
+    cached_input: int
+    output: int
+    reasoning: int
+    audio_input: int
+    audio_output: int
+    image_input: int
+    image_output: int
+    total: int
+    """Tokens in all, as the upstream reported them."""
+    charge: int
+    """Credits."""
+    overrun: int
+    """Credits by which charges were more than their holds."""
+    estimated: int
+    """How many of the charges are estimates."""
+
+
+def _known_groups(value: str) -> str:
+    names = value.split(",")
+    if len(set(names)) != len(names) or not {*names} <= {*Group}:
+        kind = "value_error"
+        message = f"some of {_NAMES} are expected, parted by commas, each once"
+        raise PydanticCustomError(kind, message)
+    return value
+
+
+GroupBy = Annotated[
+    str,
+    Query(
+        description="Any of `day`, `key`, `model`, and for superusers `user`, parted by commas.",
+        examples=["day,model"],
+    ),
+    AfterValidator(_known_groups),
+]
+
+
+@usage_router.get(
+    "/usage",
+    summary="Usage",
+    response_model=PageAnswer[UsageAnswer],
+    responses=csv_documented(CSV_COLUMNS),
+)
+async def list_usage(
+    request: Request,
+    caller: SignedIn,
+    listing: Listing,
+    group_by: GroupBy = Group.DAY,
+) -> PageAnswer[UsageAnswer] | StreamingResponse:
+    """Add up tokens and credits of one's own requests, or of those of whom a superuser names.
+
+    A superuser who groups by `user` and names nobody gets everybody's. With `Accept: text/csv` all
+    groups come as one file, whatever `limit` and `after` say.
+    """
+    groups = frozenset(Group(name) for name in group_by.split(","))
+    sessions = management_of(request).sessions
+    async with sessions() as session:
+        account_id = await _account_of(session, caller, listing.user_id, groups)
+        query = UsageQuery(account_id, groups, listing.period)
+        if not prefers_csv(request):
+            page = await usage_by(session, query, listing.after, listing.limit)
+            return page_answer(page, _answer)
+    return await csv_answer(csv_lines(CSV_COLUMNS, _batches(sessions, query)), "usage")
+
+
+async def _account_of(
+    session: AsyncSession, caller: Caller, user_id: int | None, groups: frozenset[Group]
+) -> int | None:
+    """Tell whose usage is added up; None for everybody's."""
+    if Group.USER not in groups:
+        return await account_of(session, caller, user_id)
+    require_superuser(caller)
+    return None if user_id is None else await account_of(session, caller, user_id)
+
+
+def _answer(row: UsageRow) -> UsageAnswer:
+    sums = row.sums
+    return UsageAnswer(
+        day=row.day,
+        user=row.user_id,
+        key=key_ref_answer(row.key),
+        model=row.model,
+        requests=sums.requests,
+        input=sums.input,
+        cached_input=sums.cached_input,
+        output=sums.output,
+        reasoning=sums.reasoning,
+        audio_input=sums.audio_input,
+        audio_output=sums.audio_output,
+        image_input=sums.image_input,
+        image_output=sums.image_output,
+        total=sums.total,
+        charge=sums.charge,
+        overrun=sums.overrun,
+        estimated=sums.estimated,
+    )
+
+
+async def _batches(
+    sessions: Sessions, query: UsageQuery
+) -> AsyncGenerator[list[tuple[str | int | None, ...]]]:
+    """Read all groups, page by page; no connection is held between two."""
+    after: str | None = None
+    while True:
+        async with sessions() as session:
+            page = await usage_by(session, query, after, PAGE_ROWS_MAX)
+        yield [_cells(row) for row in page.data]
+        if (after := page.next) is None:
+            return
+
+
+def _cells(row: UsageRow) -> tuple[str | int | None, ...]:
+    key = row.key
+    sums = cast("tuple[int, ...]", attrgetter(*_SUMS)(row.sums))
+    return (
+        row.day.isoformat() if row.day else None,
+        row.user_id,
+        row.email,
+        key.id if key else None,
+        key.name if key else None,
+        row.model,
+        *sums,
+    )

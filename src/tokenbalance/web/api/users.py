@@ -1,0 +1,165 @@
+"""Users: creating one, oneself, and everybody for superusers."""
+
+from typing import Annotated, ClassVar
+
+from fastapi import Depends, Query, Request
+from pydantic import ConfigDict, Field, SecretStr
+
+from tokenbalance.database.tables import User
+from tokenbalance.people.access import require_sign_in
+from tokenbalance.people.passwords import hash_password
+from tokenbalance.people.sign_up import Wanted, sign_up
+from tokenbalance.people.users import (
+    EMAIL_CHARS_MAX,
+    NAME_CHARS_MAX,
+    Changes,
+    get_user,
+    update_user,
+    users_page,
+)
+from tokenbalance.web.api.answers import (
+    CreatedUser,
+    Me,
+    PageAnswer,
+    UserAnswer,
+    page_answer,
+    user_answer,
+)
+from tokenbalance.web.api.bodies import Body, BodyReader, ChangesBody
+from tokenbalance.web.api.callers import SignedIn, Superuser, may_create_users
+from tokenbalance.web.api.fields import FIRST_PAGE, Cursor, Limit, Number, Text
+from tokenbalance.web.api.routing import api_router
+from tokenbalance.web.context import address_of, management_of
+
+users_router = api_router("Users")
+
+_NAME = f"At most {NAME_CHARS_MAX} characters."
+
+
+class NewUser(Body):
+    """A user to be created, with an empty account."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        json_schema_extra={
+            "examples": [{"email": "ada@example.com", "password": "a long one", "name": "Ada"}]
+        }
+    )
+
+    email: str = Field(description=f"Compared without case; at most {EMAIL_CHARS_MAX} characters.")
+    password: SecretStr = Field(description="5 to 1024 characters.")
+    name: str = Field(default="", description=_NAME)
+
+
+class OwnChanges(ChangesBody):
+    """What people may change of themselves."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        json_schema_extra={"examples": [{"name": "Ada Lovelace"}]}
+    )
+
+    name: str = Field(default="", description=_NAME)
+    password: SecretStr = Field(
+        default=SecretStr(""),
+        description="5 to 1024 characters; ends every other sign-in token.",
+    )
+
+
+class UserChanges(ChangesBody):
+    """What superusers may change of anybody."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        json_schema_extra={"examples": [{"is_active": False}]}
+    )
+
+    name: str = Field(default="", description=_NAME)
+    is_active: bool = Field(default=True, description="Whether the user's keys work.")
+    is_superuser: bool = Field(default=False, description="May manage others.")
+
+
+@users_router.post("/user/create", status_code=201, summary="Create a user", responses={429: {}})
+async def create(
+    request: Request,
+    by_superuser: Annotated[bool, Depends(may_create_users)],
+    body: Annotated[NewUser, Depends(BodyReader(NewUser))],
+) -> CreatedUser:
+    """Create a user with a balance of 0.
+
+    For superusers; for anybody where `TOKENBALANCE_SIGNUP` is `open`, who have to wait when many
+    users were made from their address.
+    """
+    user = await sign_up(
+        management_of(request).sessions,
+        Wanted(body.email, body.name, body.password.get_secret_value()),
+        stranger_at=None if by_superuser else address_of(request),
+    )
+    return CreatedUser(id=user.id, email=user.email, name=user.name)
+
+
+@users_router.get("/user/me", summary="Who am I?")
+async def me(request: Request, caller: SignedIn) -> Me:
+    """Tell whose key or sign-in token this is."""
+    async with management_of(request).sessions() as session:
+        return _me(await get_user(session, caller.user_id))
+
+
+@users_router.patch("/user/me", summary="Change my name or password", responses={403: {}})
+async def change_me(
+    request: Request,
+    caller: SignedIn,
+    body: Annotated[OwnChanges, Depends(BodyReader(OwnChanges))],
+) -> Me:
+    """Change one's own name, password, or both.
+
+    A new password asks for a sign-in token, and ends all others of them. Keys are not touched.
+    """
+    given = body.model_fields_set
+    if "password" in given:
+        require_sign_in(caller)
+    changes = Changes(
+        name=body.name if "name" in given else None,
+        password_hash=(
+            await hash_password(body.password.get_secret_value()) if "password" in given else None
+        ),
+    )
+    async with management_of(request).sessions.begin() as session:
+        user = await update_user(session, caller.user_id, changes, keep_key_id=caller.key_id)
+    return _me(user)
+
+
+@users_router.get("/users", summary="List users")
+async def list_users(
+    request: Request,
+    _caller: Superuser,
+    search: Annotated[Text, Query(description="A part of the e-mail or the name.")] = "",
+    limit: Limit = FIRST_PAGE,
+    after: Cursor = None,
+) -> PageAnswer[UserAnswer]:
+    """List users with what they have, page by page."""
+    async with management_of(request).sessions() as session:
+        return page_answer(await users_page(session, search, after, limit), user_answer)
+
+
+@users_router.patch("/users/{user_id}", summary="Change a user")
+async def change_user(
+    request: Request,
+    _caller: Superuser,
+    user_id: Number,
+    body: Annotated[UserChanges, Depends(BodyReader(UserChanges))],
+) -> UserAnswer:
+    """Change a user's name, disable or enable them, or change what they may do.
+
+    The keys of a disabled user stop working at once, their sign-in tokens end for good. The last
+    active superuser can neither be disabled nor become an ordinary user (400).
+    """
+    given = body.model_fields_set
+    changes = Changes(
+        name=body.name if "name" in given else None,
+        is_active=body.is_active if "is_active" in given else None,
+        is_superuser=body.is_superuser if "is_superuser" in given else None,
+    )
+    async with management_of(request).sessions.begin() as session:
+        return user_answer(await update_user(session, user_id, changes))
+
+
+def _me(user: User) -> Me:
+    return Me(id=user.id, email=user.email, name=user.name, is_superuser=user.is_superuser)

@@ -1,0 +1,110 @@
+"""One's API keys: made, given a new secret, revoked. A secret is shown once, and never again."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from starlette.routing import Route
+
+from tokenbalance.people.keys import (
+    InvalidExpiry,
+    InvalidKeyName,
+    create_key,
+    get_key,
+    keys_page,
+    revoke_key,
+    rotate_key,
+)
+from tokenbalance.web.panel.forms import Form, query_form
+from tokenbalance.web.panel.key_form import read_insufficient_status, read_limits
+from tokenbalance.web.panel.key_secret import lead_to_secret, secret_page
+from tokenbalance.web.panel.notices import Notice
+from tokenbalance.web.panel.page import Page
+from tokenbalance.web.panel.rendering import go_to, render
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from tokenbalance.web.panel.visit import Visit
+
+PATH: Final = "/account/keys"
+ROWS: Final = 50
+
+
+async def show(visit: Visit) -> Response:
+    """List the keys, and offer to make one."""
+    return await _render(visit, Form())
+
+
+async def create(visit: Visit) -> Response:
+    """Make a key, and lead on to its secret."""
+    form = visit.form
+    expires_at = form.end_of_day("expires_on")
+    limits, insufficient_status = read_limits(form), read_insufficient_status(form)
+    if form.errors:
+        return await _render(visit, form, HTTPStatus.BAD_REQUEST)
+    try:
+        async with visit.management.sessions.begin() as session:
+            made = await create_key(
+                session,
+                visit.caller.account_id,
+                name=form.typed("name"),
+                expires_at=expires_at,
+                limits=limits,
+                insufficient_status=insufficient_status,
+            )
+    except InvalidKeyName as error:
+        form.refuse("name", str(error))
+    except InvalidExpiry as error:
+        form.refuse("expires_on", str(error))
+    else:
+        return lead_to_secret(visit, PATH, made, Notice.KEY_MADE)
+    return await _render(visit, form, HTTPStatus.BAD_REQUEST)
+
+
+async def rotate(visit: Visit) -> Response:
+    """Give a key a new secret, and lead on to it."""
+    async with visit.management.sessions.begin() as session:
+        made = await rotate_key(session, visit.number("key_id"), visit.caller.account_id)
+    return lead_to_secret(visit, PATH, made, Notice.KEY_RENEWED)
+
+
+async def revoke(visit: Visit) -> Response:
+    """End a key."""
+    async with visit.management.sessions.begin() as session:
+        await revoke_key(session, visit.number("key_id"), visit.caller.account_id)
+    return go_to(PATH, visit, Notice.KEY_REVOKED)
+
+
+async def show_secret(visit: Visit) -> Response:
+    """Show a secret, which is kept nowhere but in the browser."""
+    async with visit.management.sessions() as session:
+        key = await get_key(session, visit.number("key_id"), visit.caller.account_id)
+    return secret_page(visit, "account/secret.html", PATH, key)
+
+
+async def _render(visit: Visit, form: Form, status: int = HTTPStatus.OK) -> Response:
+    after = query_form(visit.request).typed("after") or None
+    async with visit.management.sessions() as session:
+        page = await keys_page(session, visit.caller.account_id, after, ROWS)
+    now = datetime.now(UTC)
+    return render(
+        visit,
+        "account/keys.html",
+        status=status,
+        page=page,
+        after=after,
+        form=form,
+        now=now,
+        today=now.date(),
+    )
+
+
+ROUTES: Final = (
+    Route(PATH, Page(get=show, post=create), include_in_schema=False),
+    Route(f"{PATH}/{{key_id}}/secret", Page(get=show_secret), include_in_schema=False),
+    Route(f"{PATH}/{{key_id}}/rotate", Page(post=rotate), include_in_schema=False),
+    Route(f"{PATH}/{{key_id}}/revoke", Page(post=revoke), include_in_schema=False),
+)

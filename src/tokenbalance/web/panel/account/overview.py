@@ -1,0 +1,76 @@
+"""What somebody has, and what they used in the last month."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from starlette.routing import Route
+
+from tokenbalance.books.reports import Group, Period, UsageQuery, usage_by
+from tokenbalance.books.reports.period import midnight
+from tokenbalance.database.paging import PAGE_ROWS_MAX
+from tokenbalance.people.users import get_user
+from tokenbalance.web.panel.charts import chart_by_day, last_days
+from tokenbalance.web.panel.page import Page
+from tokenbalance.web.panel.rendering import render
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncSession
+    from starlette.responses import Response
+
+    from tokenbalance.books.reports import UsageRow
+    from tokenbalance.web.panel.visit import Visit
+
+DAYS: Final = 30
+NO_MODEL: Final = "no model"
+_PAGES_MAX: Final = 10
+
+
+async def show(visit: Visit) -> Response:
+    """Show the account."""
+    days = last_days(DAYS)
+    period = Period(midnight(days[0]), midnight(days[-1] + timedelta(days=1)))
+    account_id = visit.caller.account_id
+
+    def by(*groups: Group) -> UsageQuery:
+        return UsageQuery(account_id, frozenset(groups), period)
+
+    async with visit.management.sessions() as session:
+        user = await get_user(session, visit.caller.user_id)
+        daily = await _read_groups(session, by(Group.DAY, Group.MODEL))
+        models = await _read_groups(session, by(Group.MODEL))
+        keys = await _read_groups(session, by(Group.KEY))
+    numbers = ((row.day, row.model or NO_MODEL, row.sums.charge) for row in daily if row.day)
+    return render(
+        visit,
+        "account/overview.html",
+        account=user.account,
+        chart=chart_by_day(f"Credits used in the last {DAYS} days", "credits", days, numbers),
+        models=_most_first(models),
+        keys=_most_first(keys),
+        days=DAYS,
+        no_model=NO_MODEL,
+    )
+
+
+async def _read_groups(session: AsyncSession, query: UsageQuery) -> Sequence[UsageRow]:
+    """Read all groups there are, within reason."""
+    rows: list[UsageRow] = []
+    after = None
+    for _ in range(_PAGES_MAX):
+        page = await usage_by(session, query, after, PAGE_ROWS_MAX)
+        rows += page.data
+        after = page.next
+        if after is None:
+            break
+    return rows
+
+
+def _most_first(rows: Sequence[UsageRow]) -> Sequence[UsageRow]:
+    return sorted(rows, key=lambda row: (-row.sums.charge, -row.sums.requests))
+
+
+ROUTES: Final = (Route("/account", Page(get=show), include_in_schema=False),)

@@ -1,0 +1,90 @@
+"""Name and password of whoever is signed in."""
+
+from __future__ import annotations
+
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from starlette.routing import Route
+
+from tokenbalance.people.passwords import PasswordError, hash_password
+from tokenbalance.people.sign_in import Attempt, SlowDown, WrongCredentials, confirm
+from tokenbalance.people.users import Changes, InvalidName, update_user
+from tokenbalance.web.context import address_of
+from tokenbalance.web.panel.forms import Form
+from tokenbalance.web.panel.notices import Notice
+from tokenbalance.web.panel.page import Page
+from tokenbalance.web.panel.rendering import go_to, render
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from tokenbalance.web.panel.visit import Visit
+
+PATH: Final = "/account/profile"
+
+
+async def show(visit: Visit) -> Response:
+    """Show what can be changed."""
+    return _render(visit, Form())
+
+
+async def save_name(visit: Visit) -> Response:
+    """Change the name."""
+    changes = Changes(name=visit.form.typed("name"))
+    try:
+        async with visit.management.sessions.begin() as session:
+            await update_user(session, visit.caller.user_id, changes)
+    except InvalidName as error:
+        visit.form.refuse("name", str(error))
+        return _render(visit, visit.form, HTTPStatus.BAD_REQUEST)
+    return go_to(PATH, visit, Notice.PROFILE_SAVED)
+
+
+async def change_password(visit: Visit) -> Response:
+    """Change the password, which signs out everywhere but here."""
+    form = visit.form
+    # Before anything is hashed: a mistyped repetition is not worth the work.
+    if form.secret("password") != form.secret("repeated"):
+        form.refuse("repeated", "this is not the same as above")
+    else:
+        await _confirm(visit)
+    password_hash = None if form.errors else await _hash(form)
+    if password_hash is None:
+        return _render(visit, form, HTTPStatus.BAD_REQUEST)
+    async with visit.management.sessions.begin() as session:
+        changes = Changes(password_hash=password_hash)
+        await update_user(session, visit.caller.user_id, changes, visit.caller.key_id)
+    return go_to(PATH, visit, Notice.PASSWORD_CHANGED)
+
+
+async def _hash(form: Form) -> str | None:
+    """Hash the new password; None when it is not accepted, and the form says why."""
+    try:
+        return await hash_password(form.secret("password"))
+    except PasswordError as error:
+        form.refuse("password", str(error))
+        return None
+
+
+async def _confirm(visit: Visit) -> None:
+    """Make sure that it is still the same person who sits there; if not, the form says so."""
+    form = visit.form
+    attempt = Attempt(visit.signed_in.email, form.secret("current"), address_of(visit.request))
+    try:
+        await confirm(visit.management.sessions, attempt)
+    except WrongCredentials:
+        form.refuse("current", "this is not your password")
+    except SlowDown as slow:
+        form.refuse("current", str(slow))
+
+
+def _render(visit: Visit, form: Form, status: int = HTTPStatus.OK) -> Response:
+    return render(visit, "account/profile.html", status=status, form=form)
+
+
+ROUTES: Final = (
+    Route(PATH, Page(get=show), include_in_schema=False),
+    Route(f"{PATH}/name", Page(post=save_name), include_in_schema=False),
+    Route(f"{PATH}/password", Page(post=change_password), include_in_schema=False),
+)

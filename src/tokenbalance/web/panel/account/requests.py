@@ -1,0 +1,81 @@
+"""One's own requests, and what each of them cost and why."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from starlette.routing import Route
+
+from tokenbalance.books.reports import EVER, Period, RequestQuery, explain, requests_page
+from tokenbalance.database.paging import Page as Rows
+from tokenbalance.web.panel.forms import query_form
+from tokenbalance.web.panel.page import Page
+from tokenbalance.web.panel.rendering import render
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from tokenbalance.books.reports import RequestRow
+    from tokenbalance.web.panel.forms import Form
+    from tokenbalance.web.panel.visit import Visit
+
+PATH: Final = "/account/requests"
+ROWS: Final = 50
+FIELDS: Final = ("state", "days", "model")
+STATES: Final = {
+    "settled": "Settled",
+    "open": "Open",
+    "voided": "Voided",
+    "expired": "Expired",
+}
+DAYS: Final = {"1": "Last 24 hours", "7": "Last 7 days", "30": "Last 30 days", "90": "Last 90 days"}
+
+
+async def show(visit: Visit) -> Response:
+    """List the requests that a filter lets through."""
+    form = query_form(visit.request, (*FIELDS, "after"))
+    query = read_filter(form, visit.caller.account_id)
+    after = form.typed("after") or None
+    page: Rows[RequestRow] = Rows((), None)
+    if not form.errors:
+        async with visit.management.sessions() as session:
+            page = await requests_page(session, query, after, ROWS)
+    return render(
+        visit,
+        "account/requests.html",
+        status=HTTPStatus.BAD_REQUEST if form.errors else HTTPStatus.OK,
+        form=form,
+        page=page,
+        after=after,
+        filters={name: form.typed(name) for name in FIELDS},
+        states=STATES,
+        days=DAYS,
+    )
+
+
+async def show_one(visit: Visit) -> Response:
+    """Explain one charge."""
+    request_id = visit.parameter("request_id")
+    async with visit.management.sessions() as session:
+        explanation = await explain(session, request_id, visit.caller.account_id)
+    return render(visit, "account/request.html", explanation=explanation)
+
+
+def read_filter(form: Form, account_id: int | None) -> RequestQuery:
+    """Read which requests somebody wants to see."""
+    days = form.one_of("days", DAYS)
+    since = datetime.now(UTC) - timedelta(days=int(days)) if days else None
+    return RequestQuery(
+        account_id=account_id,
+        state=form.one_of("state", STATES) or None,
+        model=form.text("model", chars_max=200) or None,
+        period=Period(since) if since else EVER,
+    )
+
+
+ROUTES: Final = (
+    Route(PATH, Page(get=show), include_in_schema=False),
+    Route(f"{PATH}/{{request_id}}", Page(get=show_one), include_in_schema=False),
+)

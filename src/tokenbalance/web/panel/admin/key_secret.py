@@ -1,0 +1,31 @@
+"""The page that shows a user's key's secret, once, to the superuser whose form has made it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tokenbalance.people.keys import get_key
+from tokenbalance.web.panel.admin.routing import route
+from tokenbalance.web.panel.admin.user import user_of
+from tokenbalance.web.panel.key_secret import secret_page
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from tokenbalance.web.panel.visit import Visit
+
+
+def keys_of(user_id: int) -> str:
+    """The address that those of a user's keys begin with."""
+    return f"/admin/users/{user_id}/keys"
+
+
+async def show(visit: Visit) -> Response:
+    """Show the secret, which is kept nowhere but in the browser."""
+    async with visit.management.sessions() as session:
+        user = await user_of(session, visit)
+        key = await get_key(session, visit.number("key_id"), user.account.id)
+    return secret_page(visit, "admin/secret.html", keys_of(user.id), key, user)
+
+
+ROUTES: Final = (route("/users/{user_id}/keys/{key_id}/secret", get=show),)

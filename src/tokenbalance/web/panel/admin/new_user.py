@@ -1,0 +1,135 @@
+"""A user made in one step: account, opening balance and first key, or nothing of it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from tokenbalance.books.ledger.credits import CREDITS_MAX, Cause, CreditError, grant
+from tokenbalance.people.keys import ApiKeyError, InvalidExpiry, create_key
+from tokenbalance.people.passwords import PasswordError, check_password, hash_password
+from tokenbalance.people.users import InvalidName, UserError, clean_email, clean_name, create_user
+from tokenbalance.web.panel.admin.key_secret import keys_of
+from tokenbalance.web.panel.admin.routing import route
+from tokenbalance.web.panel.forms import Form
+from tokenbalance.web.panel.key_secret import lead_to_secret
+from tokenbalance.web.panel.notices import Notice
+from tokenbalance.web.panel.rendering import go_to, render
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy.ext.asyncio import AsyncSession
+    from starlette.responses import Response
+
+    from tokenbalance.database.tables import ApiKey, User
+    from tokenbalance.web.panel.visit import Visit
+
+_OPENING_NOTE: Final = "opening balance"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Wanted:
+    """What the form asks for."""
+
+    email: str
+    name: str
+    password_hash: str | None = field(repr=False)
+    is_superuser: bool
+    balance: int
+    key: _WantedKey | None
+
+
+@dataclass(frozen=True, slots=True)
+class _WantedKey:
+    name: str
+    expires_at: datetime | None
+
+
+async def show(visit: Visit) -> Response:
+    """Ask for what is known of a new user."""
+    return render(visit, "admin/new-user.html", form=Form({"key": "yes"}))
+
+
+async def create(visit: Visit) -> Response:
+    """Make the user, and lead on to the key's secret where one was asked for."""
+    form = visit.form
+    wanted = await _read(form)
+    if not form.errors:
+        try:
+            async with visit.management.sessions.begin() as session:
+                user, made = await _make(session, wanted, visit.signed_in.email)
+        except (UserError, CreditError, ApiKeyError) as error:
+            form.refuse(_field_of(error), str(error))
+        else:
+            if made is None:
+                return go_to(f"/admin/users/{user.id}", visit, Notice.USER_CREATED)
+            return lead_to_secret(visit, keys_of(user.id), made, Notice.USER_CREATED)
+    if form.secret("password"):
+        # It is never shown again: who does not notice would make a user without one.
+        form.refuse("password", "type the password again")
+    return render(visit, "admin/new-user.html", status=HTTPStatus.BAD_REQUEST, form=form)
+
+
+async def _read(form: Form) -> _Wanted:
+    key = _WantedKey(form.text("key-name"), form.end_of_day("key-expires"))
+    wanted = _Wanted(
+        email=form.text("email", required=True),
+        name=form.text("name"),
+        password_hash=None,
+        is_superuser=form.flag("superuser"),
+        balance=form.integer("balance", minimum=0, maximum=CREDITS_MAX) or 0,
+        key=key if form.flag("key") else None,
+    )
+    _check(form, wanted)
+    if form.errors or not form.secret("password"):
+        return wanted
+    # Last: a form that comes back is not worth the work.
+    return replace(wanted, password_hash=await hash_password(form.secret("password")))
+
+
+def _check(form: Form, wanted: _Wanted) -> None:
+    """Tell all that is wrong at once, but for what only the database knows."""
+    for name, check, value in (
+        ("email", clean_email, wanted.email),
+        ("name", clean_name, wanted.name),
+        ("password", check_password, form.secret("password")),
+    ):
+        try:
+            if value:
+                _ = check(value)
+        except (UserError, PasswordError) as error:
+            form.refuse(name, str(error))
+
+
+async def _make(
+    session: AsyncSession, wanted: _Wanted, actor: str
+) -> tuple[User, tuple[ApiKey, str] | None]:
+    user = await create_user(
+        session,
+        email=wanted.email,
+        name=wanted.name,
+        password_hash=wanted.password_hash,
+        is_superuser=wanted.is_superuser,
+    )
+    account_id = user.account.id
+    if wanted.balance:
+        _ = await grant(session, account_id, wanted.balance, Cause(actor, _OPENING_NOTE))
+    if wanted.key is None:
+        return user, None
+    key = await create_key(
+        session, account_id, name=wanted.key.name, expires_at=wanted.key.expires_at
+    )
+    return user, key
+
+
+def _field_of(error: Exception) -> str:
+    if isinstance(error, CreditError):
+        return "balance"
+    if isinstance(error, ApiKeyError):
+        return "key-expires" if isinstance(error, InvalidExpiry) else "key-name"
+    return "name" if isinstance(error, InvalidName) else "email"
+
+
+ROUTES: Final = (route("/users/new", get=show, post=create),)

@@ -1,0 +1,90 @@
+"""Everybody's API keys with whose they are: read for the list of them. Writes nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import func, or_, select
+
+from tokenbalance.database.paging import Page, page_of, read_cursor
+from tokenbalance.database.search import has_text
+from tokenbalance.database.tables import Account, ApiKey, User
+
+if TYPE_CHECKING:
+    from sqlalchemy import ColumnElement
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+ROWS: Final = 50
+_SEARCH_CHARS_MAX: Final = 254
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedKey:
+    """A key, and whose it is."""
+
+    key: ApiKey
+    user_id: int
+    email: str
+
+
+async def owned_keys_page(
+    session: AsyncSession, search: str, state: str, after: str | None
+) -> Page[OwnedKey]:
+    """Read a page of keys, newest first.
+
+    Args:
+        session: the caller's.
+        search: a part of the key's prefix or name, or of its owner's e-mail; empty for all.
+        state: `active`, `expired` or `revoked`; empty for all.
+        after: the `next` of the page before; None for the first page.
+
+    Raises:
+        InvalidCursor: `after` is none of this list.
+
+    """
+    # Text that Postgres cannot hold, or no column does, is not worth asking for.
+    if not search.isprintable() or len(search) > _SEARCH_CHARS_MAX:
+        return Page([], None)
+    ids = select(ApiKey.id).where(ApiKey.kind == "key").order_by(ApiKey.id.desc())
+    if after is not None:
+        (last_id,) = read_cursor(after, (int,))
+        ids = ids.where(ApiKey.id < last_id)
+    if search:
+        ids = ids.where(_has(search))
+    if state:
+        ids = ids.where(*_STATES[state])
+    # Who owns a key is looked up for those of the page, not for all that are searched.
+    found = ids.limit(ROWS + 1).subquery("found")
+    query = (
+        select(ApiKey, User.id, User.email)
+        .join(found, found.c.id == ApiKey.id)
+        .join(Account, Account.id == ApiKey.account_id)
+        .join(User, User.id == Account.user_id)
+        .order_by(ApiKey.id.desc())
+    )
+    owned = (await session.execute(query)).all()
+    rows = [OwnedKey(key, user_id, email) for key, user_id, email in owned]
+    return page_of(rows, ROWS, lambda owned: (owned.key.id,))
+
+
+def _has(search: str) -> ColumnElement[bool]:
+    owners = (
+        select(Account.id)
+        .join(User, User.id == Account.user_id)
+        .where(has_text(User.email, search))
+    )
+    return or_(
+        has_text(ApiKey.prefix, search),
+        has_text(ApiKey.name, search),
+        ApiKey.account_id.in_(owners),
+    )
+
+
+_ENDED: Final = ApiKey.expires_at <= func.now()
+_STATES: Final[dict[str, tuple[ColumnElement[bool], ...]]] = {
+    "active": (ApiKey.revoked_at.is_(None), func.coalesce(~_ENDED, True)),
+    "expired": (ApiKey.revoked_at.is_(None), _ENDED),
+    "revoked": (ApiKey.revoked_at.is_not(None),),
+}
+KEY_STATES: Final = tuple(_STATES)

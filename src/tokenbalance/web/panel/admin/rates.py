@@ -1,0 +1,98 @@
+"""The rate card as it is in force, and what a request would cost by it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from tokenbalance.books.pricing.bill import explain_charge
+from tokenbalance.books.pricing.rate_card import UnpricedModel
+from tokenbalance.books.pricing.rates import KINDS, TOKEN_KINDS, rates_document
+from tokenbalance.model import Usage
+from tokenbalance.web.panel.admin.routing import route
+from tokenbalance.web.panel.forms import query_form
+from tokenbalance.web.panel.rendering import render
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from starlette.responses import Response
+
+    from tokenbalance.books.pricing.bill import Bill
+    from tokenbalance.books.pricing.rate_card import RateCard
+    from tokenbalance.web.panel.forms import Form
+    from tokenbalance.web.panel.visit import Visit
+
+_TOKENS_MAX: Final = 10**12
+"""Of one kind: far more than any request, and sums stay what the books can add up."""
+
+
+@dataclass(frozen=True, slots=True)
+class PricedRow:
+    """One row of the card, for a table."""
+
+    pattern: str | None
+    """None for every model that no row before matches."""
+    rates: Mapping[str, str]
+    """By kind, as exact decimals."""
+
+
+async def show(visit: Visit) -> Response:
+    """Show the card, and the bill where one is asked for."""
+    form = query_form(visit.request)
+    card = visit.management.rate_card
+    bill = _bill(form, card) if form.values else None
+    return render(
+        visit,
+        "admin/rates.html",
+        status=HTTPStatus.BAD_REQUEST if form.errors else HTTPStatus.OK,
+        form=form,
+        has_card=card is not None,
+        rows=[] if card is None else _rows(card),
+        refuses=card is not None and card.default is None,
+        kinds=KINDS,
+        token_kinds=TOKEN_KINDS,
+        bill=bill,
+    )
+
+
+def _rows(card: RateCard) -> list[PricedRow]:
+    rows = [PricedRow(row.pattern, rates_document(row.rates)) for row in card.models]
+    if card.default is not None:
+        rows.append(PricedRow(None, rates_document(card.default)))
+    return rows
+
+
+def _bill(form: Form, card: RateCard | None) -> Bill | None:
+    model = form.text("model", required=card is not None)
+    usage = _usage(form)
+    if form.errors:
+        return None
+    try:
+        return explain_charge(usage, None if card is None else card.rates_for(model))
+    except UnpricedModel:
+        form.refuse("model", "the card has no rate for this model: requests for it are refused")
+        return None
+
+
+def _usage(form: Form) -> Usage:
+    """Read tokens by kind, each counted once, as the upstream would report them."""
+
+    def tokens(kind: str) -> int:
+        return form.integer(kind, minimum=0, maximum=_TOKENS_MAX) or 0
+
+    usage = Usage(
+        cached_input=tokens("cached_input"),
+        reasoning=tokens("reasoning"),
+        audio_input=tokens("audio_input"),
+        audio_output=tokens("audio_output"),
+        image_input=tokens("image_input"),
+        image_output=tokens("image_output"),
+    )
+    inputs = tokens("input") + usage.cached_input + usage.audio_input + usage.image_input
+    outputs = tokens("output") + usage.reasoning + usage.audio_output + usage.image_output
+    return replace(usage, input=inputs, output=outputs, total=inputs + outputs)
+
+
+ROUTES: Final = (route("/rates", get=show),)

@@ -1,0 +1,78 @@
+"""What a superuser decides about a user: who may come in, who may manage others, a new password."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tokenbalance.people.passwords import PasswordError, hash_password
+from tokenbalance.people.users import Changes, InvalidName, LastSuperuser, update_user
+from tokenbalance.web.panel.admin.routing import route
+from tokenbalance.web.panel.admin.user import path_of, user_of, user_page
+from tokenbalance.web.panel.forms import WHOLE
+from tokenbalance.web.panel.notices import Notice
+from tokenbalance.web.panel.rendering import go_to
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from tokenbalance.web.panel.visit import Visit
+
+
+async def disable(visit: Visit) -> Response:
+    """Have everything that a user shows refused."""
+    return await _change(visit, Changes(is_active=False), Notice.USER_DISABLED)
+
+
+async def enable(visit: Visit) -> Response:
+    """Let a user in again."""
+    return await _change(visit, Changes(is_active=True), Notice.USER_ENABLED)
+
+
+async def promote(visit: Visit) -> Response:
+    """Make a user a superuser."""
+    return await _change(visit, Changes(is_superuser=True), Notice.SUPERUSER_MADE)
+
+
+async def demote(visit: Visit) -> Response:
+    """Make a superuser an ordinary user."""
+    return await _change(visit, Changes(is_superuser=False), Notice.SUPERUSER_UNMADE)
+
+
+async def rename(visit: Visit) -> Response:
+    """Change a user's name."""
+    return await _change(visit, Changes(name=visit.form.typed("user-name")), Notice.USER_RENAMED)
+
+
+async def set_password(visit: Visit) -> Response:
+    """Give a user a new password, which ends where they are signed in."""
+    try:
+        password_hash = await hash_password(visit.form.secret("password"))
+    except PasswordError as error:
+        visit.form.refuse("password", str(error))
+        return await user_page(visit, visit.form)
+    return await _change(visit, Changes(password_hash=password_hash), Notice.PASSWORD_SET)
+
+
+async def _change(visit: Visit, changes: Changes, notice: Notice) -> Response:
+    try:
+        async with visit.management.sessions.begin() as session:
+            user = await user_of(session, visit)
+            # A superuser who gives themselves a new password stays signed in here.
+            _ = await update_user(session, user.id, changes, visit.caller.key_id)
+    except LastSuperuser as error:
+        visit.form.refuse(WHOLE, str(error))
+        return await user_page(visit, visit.form)
+    except InvalidName as error:
+        visit.form.refuse("user-name", str(error))
+        return await user_page(visit, visit.form)
+    return go_to(path_of(visit), visit, notice)
+
+
+ROUTES: Final = (
+    route("/users/{user_id}/disable", post=disable),
+    route("/users/{user_id}/enable", post=enable),
+    route("/users/{user_id}/promote", post=promote),
+    route("/users/{user_id}/demote", post=demote),
+    route("/users/{user_id}/name", post=rename),
+    route("/users/{user_id}/password", post=set_password),
+)

@@ -1,0 +1,139 @@
+"""One user: balance, keys, what was used of late, and the forms that change something about it.
+
+Only shows; the forms are taken by `balance`, `standing` and `user_keys`, which show this page again
+with what is wrong with them.
+"""
+
+from __future__ import annotations
+
+import secrets
+from dataclasses import dataclass
+from datetime import UTC, datetime, time
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
+
+from tokenbalance.books.reports import (
+    EntryQuery,
+    Group,
+    Period,
+    RequestQuery,
+    UsageQuery,
+    entries_page,
+    requests_page,
+    usage_by,
+)
+from tokenbalance.database.paging import PAGE_ROWS_MAX
+from tokenbalance.people.keys import newest_keys
+from tokenbalance.people.users import get_user
+from tokenbalance.web.panel.admin.routing import route
+from tokenbalance.web.panel.charts import chart_by_day, last_days
+from tokenbalance.web.panel.forms import Form
+from tokenbalance.web.panel.rendering import render
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import date
+
+    from sqlalchemy.ext.asyncio import AsyncSession
+    from starlette.responses import Response
+
+    from tokenbalance.books.reports import EntryRow, RequestRow
+    from tokenbalance.database.tables import ApiKey, User
+    from tokenbalance.web.panel.charts import Chart
+    from tokenbalance.web.panel.visit import Visit
+
+DAYS: Final = 30
+_ROWS: Final = 10
+"""Of each list: the whole of it is a page of its own."""
+_KEYS: Final = 50
+"""Each has forms of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Looked:
+    """A user, as the page shows one."""
+
+    user: User
+    keys: Sequence[ApiKey]
+    entries: Sequence[EntryRow]
+    requests: Sequence[RequestRow]
+    chart: Chart
+
+
+async def show(visit: Visit) -> Response:
+    """Show a user."""
+    return await user_page(visit, Form())
+
+
+async def user_page(visit: Visit, form: Form) -> Response:
+    """Make the page of the user whose id stands in the path.
+
+    Args:
+        visit: whose page it is made for.
+        form: of the page's forms the one that was sent, with what is wrong with it.
+
+    Raises:
+        UnknownUser: there is none.
+
+    """
+    async with visit.management.sessions() as session:
+        looked = await _look(session, await user_of(session, visit))
+    return render(
+        visit,
+        "admin/user.html",
+        status=HTTPStatus.BAD_REQUEST if form.errors else HTTPStatus.OK,
+        form=form,
+        looked=looked,
+        user=looked.user,
+        now=datetime.now(UTC),
+        # Of this page and no other: whoever sends its form twice adds once.
+        once=secrets.token_urlsafe(16),
+    )
+
+
+async def user_of(session: AsyncSession, visit: Visit) -> User:
+    """Find the user whose id stands in the path.
+
+    Raises:
+        UnknownUser: there is none.
+
+    """
+    return await get_user(session, visit.number("user_id"))
+
+
+def path_of(visit: Visit) -> str:
+    """The page of the user whose id stands in the path."""
+    return f"/admin/users/{visit.number('user_id')}"
+
+
+async def _look(session: AsyncSession, user: User) -> _Looked:
+    account_id = user.account.id
+    newest = EntryQuery(account_id, newest_first=True)
+    return _Looked(
+        user=user,
+        keys=await newest_keys(session, account_id, _KEYS),
+        entries=(await entries_page(session, newest, limit=_ROWS)).data,
+        requests=(await requests_page(session, RequestQuery(account_id), limit=_ROWS)).data,
+        chart=await _usage_chart(session, account_id),
+    )
+
+
+async def _usage_chart(session: AsyncSession, account_id: int) -> Chart:
+    days = last_days(DAYS)
+    period = Period(since=datetime.combine(days[0], time(), UTC))
+    query = UsageQuery(account_id, frozenset({Group.DAY, Group.MODEL}), period)
+    numbers: list[tuple[date, str, int]] = []
+    after: str | None = None
+    while True:
+        page = await usage_by(session, query, after, PAGE_ROWS_MAX)
+        numbers += [
+            (row.day, row.model or "no model", row.sums.charge)
+            for row in page.data
+            if row.day is not None
+        ]
+        if page.next is None:
+            return chart_by_day(f"Credits by model, {DAYS} days", "credits", days, numbers)
+        after = page.next
+
+
+ROUTES: Final = (route("/users/{user_id}", get=show),)

@@ -1,0 +1,75 @@
+"""A user's API keys, made, given a new secret and revoked by a superuser on the user's page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tokenbalance.people.keys import (
+    InvalidExpiry,
+    InvalidKeyName,
+    create_key,
+    revoke_key,
+    rotate_key,
+)
+from tokenbalance.web.panel.admin.key_secret import keys_of
+from tokenbalance.web.panel.admin.routing import route
+from tokenbalance.web.panel.admin.user import path_of, user_of, user_page
+from tokenbalance.web.panel.key_form import read_insufficient_status, read_limits
+from tokenbalance.web.panel.key_secret import lead_to_secret
+from tokenbalance.web.panel.notices import Notice
+from tokenbalance.web.panel.rendering import go_to
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from tokenbalance.web.panel.visit import Visit
+
+
+async def create(visit: Visit) -> Response:
+    """Make a key, and lead on to its secret."""
+    form = visit.form
+    name, expires_at, limits = form.text("name"), form.end_of_day("expires_on"), read_limits(form)
+    insufficient_status = read_insufficient_status(form)
+    if form.errors:
+        return await user_page(visit, form)
+    try:
+        async with visit.management.sessions.begin() as session:
+            user = await user_of(session, visit)
+            made = await create_key(
+                session,
+                user.account.id,
+                name=name,
+                expires_at=expires_at,
+                limits=limits,
+                insufficient_status=insufficient_status,
+            )
+    except InvalidKeyName as error:
+        form.refuse("name", str(error))
+    except InvalidExpiry as error:
+        form.refuse("expires_on", str(error))
+    else:
+        return lead_to_secret(visit, keys_of(user.id), made, Notice.KEY_MADE)
+    return await user_page(visit, form)
+
+
+async def rotate(visit: Visit) -> Response:
+    """Give a key a new secret, and lead on to it."""
+    async with visit.management.sessions.begin() as session:
+        user = await user_of(session, visit)
+        made = await rotate_key(session, visit.number("key_id"), user.account.id)
+    return lead_to_secret(visit, keys_of(user.id), made, Notice.KEY_RENEWED)
+
+
+async def revoke(visit: Visit) -> Response:
+    """End a key."""
+    async with visit.management.sessions.begin() as session:
+        user = await user_of(session, visit)
+        _ = await revoke_key(session, visit.number("key_id"), user.account.id)
+    return go_to(path_of(visit), visit, Notice.KEY_REVOKED)
+
+
+ROUTES: Final = (
+    route("/users/{user_id}/keys", post=create),
+    route("/users/{user_id}/keys/{key_id}/rotate", post=rotate),
+    route("/users/{user_id}/keys/{key_id}/revoke", post=revoke),
+)

@@ -1,0 +1,36 @@
+"""The fields of a form that makes a key, wherever it stands: pieces/keys.html has the same."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import TYPE_CHECKING, Final
+
+from tokenbalance.database.tables import INSUFFICIENT_STATUSES
+from tokenbalance.people.limits import LIMIT_MAX, InvalidLimit, KeyLimits
+
+if TYPE_CHECKING:
+    from tokenbalance.web.panel.forms import Form
+
+_STATUSES: Final = {str(status): str(status) for status in INSUFFICIENT_STATUSES}
+
+
+def read_limits(form: Form) -> KeyLimits:
+    """Read a key's limits; an empty field is no limit. What is wrong is in the form's errors."""
+    numbers = {
+        name: form.integer(name, minimum=1, maximum=LIMIT_MAX)
+        for name in (field.name for field in fields(KeyLimits))
+        if name != "models"
+    }
+    patterns = form.text("models", chars_max=4000).replace(",", " ").split()
+    if not form.errors:
+        try:
+            return KeyLimits(**numbers, models=tuple(patterns) or None)
+        except InvalidLimit as error:
+            form.refuse(error.field, str(error).partition(": ")[2])
+    return KeyLimits()
+
+
+def read_insufficient_status(form: Form) -> int | None:
+    """Read what a request is answered that the balance does not cover; None: the server's."""
+    chosen = form.one_of("insufficient_status", _STATUSES)
+    return int(chosen) if chosen else None

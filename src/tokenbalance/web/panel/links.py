@@ -1,0 +1,93 @@
+"""Addresses: of this server as its visitors see it, and where somebody is led next.
+
+What comes from an address bar is never followed to another site.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final, cast
+from urllib.parse import urlencode, urlsplit
+
+from starlette.routing import Match, Route
+
+from tokenbalance.people.access import sees_everything
+from tokenbalance.web.panel.guards import is_ours
+
+if TYPE_CHECKING:
+    from starlette.applications import Starlette
+    from starlette.requests import Request
+
+    from tokenbalance.model import Caller
+
+SIGN_IN: Final = "/sign-in"
+SIGN_UP: Final = "/sign-up"
+_PATH_CHARS_MAX: Final = 2000
+
+
+def address(path: str, **query: str | int | None) -> str:
+    """A link with a query, without the values that are empty."""
+    given = {key: value for key, value in query.items() if value not in {None, ""}}
+    return f"{path}?{urlencode(given)}" if given else path
+
+
+def home_of(caller: Caller) -> str:
+    """Where somebody begins who was not on the way to a page."""
+    return "/admin" if sees_everything(caller) else "/account"
+
+
+def path_here(path: str) -> str | None:
+    r"""The path when it leads to a page of this server, else None.
+
+    Browsers take `//host`, `/\host` and what has tabs or line ends in it for other sites.
+    """
+    if (
+        len(path) > _PATH_CHARS_MAX
+        or not path.startswith("/")
+        or path.startswith("//")
+        or "\\" in path
+        or not (path.isascii() and path.isprintable())
+    ):
+        return None
+    try:
+        parts = urlsplit(path)
+    except ValueError:
+        return None
+    return None if parts.scheme or parts.netloc else path
+
+
+def sign_in_for(request: Request) -> str:
+    """The sign-in page, which leads back to what was asked for, or to its form's page."""
+    if request.method not in {"GET", "HEAD"}:
+        return address(SIGN_IN, next=_page_of_form(request))
+    query = f"?{request.url.query}" if request.url.query else ""
+    return address(SIGN_IN, next=path_here(request.url.path + query))
+
+
+def _page_of_form(request: Request) -> str | None:
+    """The page that a form was sent from, or the one at its own address; None when unknown."""
+    paths = (_referring_path(request), request.url.path)
+    return next((path for path in paths if path and _is_page(request, path)), None)
+
+
+def _referring_path(request: Request) -> str | None:
+    referer = request.headers.get("referer", "")
+    if not is_ours(request, referer):
+        return None
+    parts = urlsplit(referer)
+    return path_here(f"{parts.path}?{parts.query}" if parts.query else parts.path)
+
+
+def _is_page(request: Request, path: str) -> bool:
+    """Whether an address shows something, and does not only take a form."""
+    scope = {**request.scope, "path": urlsplit(path).path, "method": "GET"}
+    for route in cast("Starlette", request.app).routes:
+        if route.matches(scope)[0] is Match.FULL:
+            page = route.app if isinstance(route, Route) else None
+            return getattr(page, "get", None) is not None
+    return False
+
+
+def base_url(request: Request) -> str:
+    """This server's address without a path, as whoever looks at the page has typed it."""
+    scheme, netloc = request.url.scheme, request.url.netloc
+    return f"{scheme}://{netloc.removesuffix(':443' if scheme == 'https' else ':80')}"

@@ -1,0 +1,91 @@
+"""A page: the questions that every request of one is asked, in order, and its answer.
+
+    method     is it one that this page has?                       405
+    origin     does a POST come from this site?                    403
+    session    who is there?                                       to /sign-in
+    audience   may they see this?                                  403
+    form       is it one of ours, of this session?                 400, 403, 413, 415
+    handler    the page itself
+
+Whatever is raised on the way becomes a page (`failures`).
+"""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, TypeAlias
+
+from starlette.requests import Request
+
+from tokenbalance.people.access import require_superuser
+from tokenbalance.web.context import management_of
+from tokenbalance.web.panel.failures import MethodNotAllowed, failure_page
+from tokenbalance.web.panel.forms import read_form
+from tokenbalance.web.panel.guards import TOKEN_FIELD, check_origin, check_token
+from tokenbalance.web.panel.rendering import secure
+from tokenbalance.web.panel.visit import Visit, open_visit
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from starlette.responses import Response
+    from starlette.types import Receive, Scope, Send
+
+Handler: TypeAlias = "Callable[[Visit], Awaitable[Response]]"
+
+
+class Audience(enum.Enum):
+    """Whom a page is for."""
+
+    SUPERUSERS = "superusers"
+    SIGNED_IN = "whoever is signed in"
+    ANYBODY = "anybody, also those whom nobody knows"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Page:
+    """What one address shows (GET) and does (POST)."""
+
+    get: Handler | None = None
+    post: Handler | None = None
+    audience: Audience = Audience.SIGNED_IN
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer a request, as an ASGI application."""
+        response = await self._respond(Request(scope, receive))
+        await response(scope, receive, send)
+
+    async def _respond(self, request: Request) -> Response:
+        visit = Visit(request=request, management=management_of(request))
+        try:
+            handler = self._handler_of(request.method)
+            if request.method == "POST":
+                check_origin(request)
+            visit = await open_visit(request)
+            self._admit(visit)
+            if request.method == "POST":
+                visit = await _with_form(visit)
+            response = await handler(visit)
+        except Exception as error:  # noqa: BLE001 - that each becomes a page is the purpose
+            response = failure_page(visit, error)
+        return secure(response)
+
+    def _handler_of(self, method: str) -> Handler:
+        handlers = {"GET": self.get, "HEAD": self.get, "POST": self.post}
+        handler = handlers.get(method)
+        if handler is None:
+            raise MethodNotAllowed([name for name, each in handlers.items() if each is not None])
+        return handler
+
+    def _admit(self, visit: Visit) -> None:
+        if self.audience is Audience.SUPERUSERS:
+            require_superuser(visit.caller)
+        elif self.audience is Audience.SIGNED_IN:
+            _ = visit.signed_in
+
+
+async def _with_form(visit: Visit) -> Visit:
+    form = await read_form(visit.request)
+    check_token(visit.form_secret, form.typed(TOKEN_FIELD))
+    return replace(visit, form=form)

@@ -1,0 +1,152 @@
+"""A template as a page, with the headers that every page has.
+
+Templates are compiled once and escape whatever they are given; a name that they are not given is
+an error. Nothing on a page is loaded from a foreign host, and no script or style stands in it.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING, Final, cast
+
+import orjson
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+from starlette.responses import HTMLResponse, RedirectResponse
+
+from tokenbalance.people.access import sees_everything
+from tokenbalance.web.panel.assets import asset
+from tokenbalance.web.panel.cookies import Cookie, clear_cookie, set_cookie
+from tokenbalance.web.panel.links import address
+
+if TYPE_CHECKING:
+    from starlette.responses import Response
+
+    from tokenbalance.web.panel.notices import Notice
+    from tokenbalance.web.panel.visit import Visit
+
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
+    "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+_HEADERS: Final = {
+    "cache-control": "no-store",
+    "content-security-policy": _POLICY,
+    "cross-origin-opener-policy": "same-origin",
+    "cross-origin-resource-policy": "same-origin",
+    "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    # Not `no-referrer`: with that, browsers send a form's Origin as "null".
+    "referrer-policy": "same-origin",
+    "x-content-type-options": "nosniff",
+    "x-frame-options": "DENY",
+}
+
+
+def render(
+    visit: Visit, template: str, *, status: int = HTTPStatus.OK, **values: object
+) -> HTMLResponse:
+    """Make a page of a template; `visit` is among its values."""
+    page = _TEMPLATES.get_template(template).render(visit=visit, **values)
+    response = HTMLResponse(page, status)
+    if 'name="form-token"' in page and visit.new_form_secret:
+        set_cookie(visit.request, response, Cookie.FORM, visit.new_form_secret)
+    if visit.notice is not None:
+        clear_cookie(visit.request, response, Cookie.NOTICE)
+    return response
+
+
+def go_to(path: str, visit: Visit, notice: Notice | None = None) -> RedirectResponse:
+    """Lead on after a form, so that reloading does not send it again; say once what it has done."""
+    response = RedirectResponse(path, HTTPStatus.SEE_OTHER)
+    if notice is not None:
+        set_cookie(visit.request, response, Cookie.NOTICE, notice.code)
+    return response
+
+
+def secure(response: Response) -> Response:
+    """Give an answer the headers that every page has, where it has none of its own."""
+    for name, value in _HEADERS.items():
+        response.headers.setdefault(name, value)
+    return response
+
+
+def _number(value: int) -> str:
+    return f"{value:,}".replace("-", "\u2212")
+
+
+def _signed(value: int) -> str:
+    return f"{value:+,}".replace("-", "\u2212") if value else "0"
+
+
+def _counted(value: int, noun: str) -> str:
+    """How many there are of something."""
+    return f"{_number(value)} {noun if abs(value) == 1 else noun + 's'}"
+
+
+def _decimal(value: str) -> str:
+    """An exact decimal with its thousands separated."""
+    whole, point, rest = value.partition(".")
+    return f"{_number(int(whole))}{point}{rest}"
+
+
+def _time(value: datetime | None, otherwise: str = "never") -> Markup | str:
+    return _moment(value, "%Y-%m-%d %H:%M:%S UTC") if value else otherwise
+
+
+def _minute(value: datetime | None, otherwise: str = "never") -> Markup | str:
+    return _moment(value, "%Y-%m-%d %H:%M UTC") if value else otherwise
+
+
+def _moment(value: datetime, form: str) -> Markup:
+    moment = value.astimezone(UTC)
+    iso = moment.strftime("%Y-%m-%dT%H:%M:%SZ")
+    return Markup('<time datetime="{}">{}</time>').format(iso, moment.strftime(form))
+
+
+def _day(value: date) -> Markup:
+    return Markup('<time datetime="{0}">{0}</time>').format(value.isoformat())
+
+
+def _name(value: str) -> Markup:
+    """What people called something, so that its writing direction ends where it ends."""
+    return Markup("<bdi>{}</bdi>").format(value)
+
+
+def _json(value: object) -> str:
+    return orjson.dumps(value).decode()
+
+
+def _templates() -> Environment:
+    environment = Environment(
+        loader=FileSystemLoader(Path(__file__).parent / "templates"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        auto_reload=False,
+        cache_size=-1,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters: dict[str, object] = {
+        "number": _number,
+        "signed": _signed,
+        "counted": _counted,
+        "decimal": _decimal,
+        "time": _time,
+        "minute": _minute,
+        "day": _day,
+        "name": _name,
+        "json": _json,
+    }
+    cast("dict[str, object]", environment.filters).update(filters)
+    names: dict[str, object] = {
+        "address": address,
+        "asset": asset,
+        "sees_everything": sees_everything,
+    }
+    cast("dict[str, object]", environment.globals).update(names)
+    return environment
+
+
+_TEMPLATES: Final = _templates()

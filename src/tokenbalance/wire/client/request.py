@@ -1,0 +1,315 @@
+"""The client's side of a `/v1` request, as ASGI gives it: what was received, and how to answer.
+
+Decisions look at the raw path and the header list as received, copied before the body is read.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from contextlib import asynccontextmanager, suppress
+from functools import lru_cache
+from typing import TYPE_CHECKING, Final, cast
+
+from tokenbalance.errors import (
+    InvalidEncoding,
+    InvalidRequest,
+    ProxyError,
+    RequestTimeout,
+    RequestTooLarge,
+    UnsupportedMediaType,
+    headers_of,
+    render,
+)
+from tokenbalance.offload import run_beside
+from tokenbalance.wire.codings import TAKEN, BadCodingError, TooLongError, codings_of, decode
+from tokenbalance.wire.passing_headers import HOP_HEADER
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator, Callable
+
+    from starlette.types import Receive, Scope, Send
+
+Headers = list[tuple[bytes, bytes]]
+
+BODY_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Of a JSON body, where nobody has set another."""
+INLINE_DECODED_BYTES_MAX: Final = 128 * 1024
+"""Compressed bodies up to this size are decoded on the event loop (in half a millisecond), longer
+ones in a thread."""
+_WITHOUT_BODY: Final = frozenset({204, 304})
+SHOWN_PATH_CHARS: Final = 200
+BODY_SILENCE_MAX_S: Final = 20.0
+"""How long a client may send nothing while it owes a body."""
+
+
+class ClientGone(Exception):
+    """The client closed the connection before it had sent its request."""
+
+
+class ClientRequest:
+    """One request as it was received."""
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self.method = cast("str", scope["method"])
+        self.raw_path = cast("bytes", scope["raw_path"])
+        """As the client spelled it, without the query."""
+        self.query = cast("bytes", scope["query_string"])
+        self.headers = list(cast("Headers", scope["headers"]))
+        self._fields = dict(self.headers)
+        self._receive = receive
+
+    @property
+    def shown_path(self) -> str:
+        """The path for logs: on one line, and not longer than anybody reads."""
+        shown = self.raw_path[:SHOWN_PATH_CHARS].decode("ascii", "backslashreplace")
+        return shown if shown.isprintable() else repr(shown)
+
+    async def read_body(
+        self, bytes_max: int = BODY_BYTES_MAX, within_s: float | None = None
+    ) -> bytes:
+        """Read the whole body.
+
+        Args:
+            bytes_max: its most bytes.
+            within_s: how long it may take in all; None for as long as something comes.
+
+        Raises:
+            RequestTooLarge: it is longer than `bytes_max`, or says so.
+            RequestTimeout: the client stopped sending, or took too long.
+            ClientGone: the client left.
+
+        """
+        declared = self._header(b"content-length")
+        if declared is not None and declared.isdigit() and int(declared) > bytes_max:
+            raise _too_large(bytes_max)
+        now = asyncio.get_running_loop().time
+        ends = math.inf if within_s is None else now() + within_s
+        try:
+            async with asyncio.timeout_at(min(now() + BODY_SILENCE_MAX_S, ends)) as silence:
+                return await self._read_body(
+                    bytes_max,
+                    lambda: silence.reschedule(min(now() + BODY_SILENCE_MAX_S, ends)),
+                )
+        except TimeoutError:
+            raise _too_slow() from None
+
+    async def _read_body(self, bytes_max: int, wait_on: Callable[[], None]) -> bytes:
+        pieces: list[bytes] = []
+        size = 0
+        more = True
+        while more:
+            message = await self._receive()
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            piece = cast("bytes", message.get("body", b""))
+            more = bool(message.get("more_body"))
+            size += len(piece)
+            if size > bytes_max:
+                raise _too_large(bytes_max)
+            pieces.append(piece)
+            if more:
+                wait_on()
+        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+
+    def codings(self) -> tuple[bytes, ...]:
+        """The content codings of the body, in the order in which they were applied.
+
+        Raises:
+            UnsupportedMediaType: they cannot be undone here.
+
+        """
+        if b"content-encoding" not in self._fields:
+            return ()
+        codings = codings_of(value for name, value in self.headers if name == b"content-encoding")
+        if codings is None:
+            msg = (
+                f"A request body may be plain, or have a Content-Encoding of {TAKEN}, at most two"
+                " of them in a row."
+            )
+            raise UnsupportedMediaType(msg)
+        return codings
+
+    def require_plain_json(self) -> None:
+        """Refuse a body that is not JSON, or is compressed; none declared counts as plain JSON.
+
+        Raises:
+            UnsupportedMediaType: it is declared to be something else, or compressed.
+            InvalidRequest: it is declared twice.
+
+        """
+        self.require_json()
+        if self.codings():
+            msg = "A compressed request body is not accepted; send it without Content-Encoding."
+            raise UnsupportedMediaType(msg)
+
+    def require_json(self) -> None:
+        """Refuse a body that is not JSON; none declared counts as JSON.
+
+        Raises:
+            UnsupportedMediaType: it is declared to be something else.
+            InvalidRequest: it is declared twice.
+
+        """
+        types = [value for name, value in self.headers if name == b"content-type"]
+        if len(types) > 1:
+            msg = "More than one Content-Type header was sent; exactly one is accepted."
+            raise InvalidRequest(msg)
+        if types and not _is_utf8_json(types[0]):
+            msg = "The request body must be JSON in UTF-8 (Content-Type: application/json)."
+            raise UnsupportedMediaType(msg)
+
+    @property
+    def asks_for_websocket(self) -> bool:
+        """Whether this is the handshake of a WebSocket."""
+        upgrade = self._header(b"upgrade")
+        return upgrade is not None and b"websocket" in upgrade.lower()
+
+    def came_through(self, hop: bytes) -> bool:
+        """Tell whether this installation has sent the request upstream before."""
+        return HOP_HEADER in self._fields and any(
+            name == HOP_HEADER and hop in value for name, value in self.headers
+        )
+
+    async def wait_for_disconnect(self) -> None:
+        """Return when the client has gone; to be called after the body was read."""
+        while (await self._receive())["type"] != "http.disconnect":
+            pass
+
+    @asynccontextmanager
+    async def cancelling_when_gone(self) -> AsyncGenerator[None]:
+        """Cancel what runs inside when the client leaves; to be entered after the body was read.
+
+        Raises:
+            ClientGone: it has left.
+
+        """
+        serving = asyncio.current_task()
+        left = False
+
+        async def watch() -> None:
+            nonlocal left
+            await self.wait_for_disconnect()
+            left = True
+            if serving is not None:
+                _ = serving.cancel()
+
+        watching = asyncio.create_task(watch())
+        try:
+            yield
+        except asyncio.CancelledError:
+            if not left or serving is None or serving.uncancel() > 0:
+                raise
+            raise ClientGone from None
+        finally:
+            _ = watching.cancel()
+            with suppress(asyncio.CancelledError):
+                await watching
+
+    def _header(self, name: bytes) -> bytes | None:
+        return self._fields.get(name)
+
+
+class ClientAnswer:
+    """The answer to one request: a head once, then body bytes, then the end."""
+
+    def __init__(self, send: Send, own_headers: Headers) -> None:
+        self._send = send
+        self._own_headers = own_headers
+        self.status = 0
+        """What was sent; 0 until the head is."""
+
+    @property
+    def started(self) -> bool:
+        """Whether the head has been sent."""
+        return self.status != 0
+
+    def add_header(self, name: bytes, value: bytes | int) -> None:
+        """Add a header of ours, before the head is sent."""
+        self._own_headers.append((name, value if isinstance(value, bytes) else b"%d" % value))
+
+    def add_headers(self, headers: Headers) -> None:
+        """Add headers of ours, before the head is sent."""
+        self._own_headers += headers
+
+    async def start(self, status: int, headers: Headers) -> None:
+        """Send the head, at once."""
+        await self._start(status, headers)
+        # Servers keep a head until there is a body.
+        await self.write(b"")
+
+    async def _start(self, status: int, headers: Headers) -> None:
+        self.status = status
+        await self._send(
+            {
+                "type": "http.response.start",
+                "status": status,
+                "headers": [*headers, *self._own_headers],
+            }
+        )
+
+    async def write(self, body: bytes) -> None:
+        """Send body bytes at once; returns when the client's connection can take more."""
+        await self._send({"type": "http.response.body", "body": body, "more_body": True})
+
+    async def end(self, body: bytes = b"") -> None:
+        """Send the last bytes."""
+        await self._send({"type": "http.response.body", "body": body, "more_body": False})
+
+    async def whole(self, status: int, headers: Headers, body: bytes) -> None:
+        """Send head and body in one go."""
+        # RFC 9110 section 8.6: none of an answer without a body.
+        length = [] if status in _WITHOUT_BODY else [(b"content-length", b"%d" % len(body))]
+        await self._start(status, [*headers, *length])
+        await self.end(body)
+
+    async def error(self, error: ProxyError, status: int) -> None:
+        """Send one of our errors in OpenAI's envelope."""
+        headers = [(b"content-type", b"application/json"), *headers_of(error)]
+        await self.whole(status, headers, render(error))
+
+
+def _too_slow() -> RequestTimeout:
+    return RequestTimeout("The request body did not arrive in time.")
+
+
+def _too_large(bytes_max: int) -> RequestTooLarge:
+    return RequestTooLarge(f"The request body is larger than {bytes_max} bytes.")
+
+
+async def decoded(body: bytes, codings: tuple[bytes, ...], bytes_max: int) -> bytes:
+    """Undo the content codings of a body, beside the event loop where that takes long.
+
+    Raises:
+        InvalidEncoding: it is not coded as it says.
+        RequestTooLarge: it is longer than `bytes_max` then.
+
+    """
+    try:
+        return await _decoded(body, codings, bytes_max)
+    except TooLongError:
+        raise _too_large(bytes_max) from None
+    except BadCodingError:
+        msg = "The request body is not what its Content-Encoding says, or it ends too early."
+        raise InvalidEncoding(msg) from None
+
+
+async def _decoded(body: bytes, codings: tuple[bytes, ...], bytes_max: int) -> bytes:
+    if len(body) <= INLINE_DECODED_BYTES_MAX:
+        # Few bytes may stand for many; how many is found out no sooner.
+        with suppress(TooLongError):
+            return decode(body, codings, min(bytes_max, INLINE_DECODED_BYTES_MAX))
+    return await run_beside(decode, body, codings, bytes_max)
+
+
+@lru_cache(maxsize=64)
+def _is_utf8_json(content_type: bytes) -> bool:
+    media, *parameters = (part.strip().lower() for part in content_type.split(b";"))
+    charsets = [
+        value.removeprefix(b"charset=").strip(b'"')
+        for value in parameters
+        if value.startswith(b"charset=")
+    ]
+    return media == b"application/json" and all(
+        charset in {b"utf-8", b"utf8"} for charset in charsets
+    )

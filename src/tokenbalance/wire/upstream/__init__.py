@@ -1,0 +1,19 @@
+"""The upstream: one request there, its head and its bytes back as they arrive."""
+
+from tokenbalance.wire.upstream.client import Headers
+from tokenbalance.wire.upstream.faults import UpstreamBroke
+from tokenbalance.wire.upstream.seam import (
+    Upstream,
+    UpstreamAddress,
+    UpstreamAnswer,
+    open_upstream,
+)
+
+__all__ = [
+    "Headers",
+    "Upstream",
+    "UpstreamAddress",
+    "UpstreamAnswer",
+    "UpstreamBroke",
+    "open_upstream",
+]

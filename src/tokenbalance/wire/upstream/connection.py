@@ -1,0 +1,179 @@
+"""One connection to the upstream: writes a request, hears its answer, and knows when it is spent.
+
+    idle      nobody has asked: whatever is heard ends the connection
+    asked     a request was written, wholly or in part; what is heard is its answer
+    free      the answer has arrived to its end, be it read or not, and another request may follow
+    spent     everything else: it is closed
+
+It must never decide what a broken answer costs, nor send anything a second time. A body is written
+in pieces, as fast as the upstream takes them, until it answers; an answer is read ahead up to a
+limit, as fast as it is read here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Final, cast
+
+from typing_extensions import override
+
+from tokenbalance.wire.upstream.framing import AnswerReader, BadAnswer
+from tokenbalance.wire.upstream.incoming import IncomingAnswer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+PIECE_BYTES: Final = 64 * 1024
+"""Of a body, written at once."""
+
+
+class Connection(asyncio.Protocol):
+    """Carries one request after the other."""
+
+    __slots__ = (
+        "_answer",
+        "_is_full",
+        "_is_paused",
+        "_is_sending",
+        "_on_free",
+        "_on_lost",
+        "_transport",
+        "idle_since_s",
+        "is_spent",
+        "loop",
+    )
+
+    def __init__(
+        self, on_free: Callable[[Connection], None], on_lost: Callable[[Connection], None]
+    ) -> None:
+        self.loop: asyncio.AbstractEventLoop = asyncio.get_running_loop()
+        self.is_spent: bool = False
+        """No further request may be sent."""
+        self.idle_since_s: float = 0.0
+        """On the loop's clock, while it is free."""
+        self._on_free: Callable[[Connection], None] = on_free
+        self._on_lost: Callable[[Connection], None] = on_lost
+        self._answer: IncomingAnswer | None = None
+        self._is_sending: bool = False
+        self._is_full: bool = False
+        self._is_paused: bool = False
+
+    async def ask(self, head: bytes, body: bytes, *, wants_body: bool) -> IncomingAnswer:
+        """Send a request and wait for the head of its answer.
+
+        Raises:
+            UpstreamUnavailable, UpstreamTimeout, UpstreamBroke: there is none.
+
+        """
+        answer = self._answer = IncomingAnswer(self, AnswerReader(wants_body=wants_body))
+        try:
+            if len(body) <= PIECE_BYTES:
+                self._transport.write(head + body)
+            else:
+                await self._write(answer, head, body)
+            await answer.begin()
+        except BaseException:
+            answer.abandon()
+            raise
+        return answer
+
+    async def _write(self, answer: IncomingAnswer, head: bytes, body: bytes) -> None:
+        """Write piece by piece; what an early answer finds unwritten goes out beside it."""
+        self._is_sending = True
+        self._transport.write(head)
+        rest = memoryview(body)
+        while rest and not self.is_spent:
+            if self._is_full and not answer.has_begun:
+                await answer.wait()
+                continue
+            self._transport.write(rest[:PIECE_BYTES])
+            rest = rest[PIECE_BYTES:]
+        self._is_sending = False
+
+    def abort(self) -> None:
+        """Close it now."""
+        if not self.is_spent:
+            self.is_spent = True
+            self._transport.abort()
+
+    def resume_reading(self) -> None:
+        """Hear the upstream again, after what had arrived was read."""
+        if self._is_paused:
+            self._is_paused = False
+            self._transport.resume_reading()
+
+    def look_at_clock(self, silence_max_s: float) -> None:
+        """End an answer for which somebody has waited too long."""
+        answer = self._answer
+        if answer is not None and answer.waits_since_s:
+            silent_s = self.loop.time() - answer.waits_since_s
+            if silent_s > silence_max_s:
+                self._fail(TimeoutError(f"silent for {silent_s:.0f} s"), was_silent=True)
+
+    # What the event loop tells.
+
+    @override
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self._transport: asyncio.Transport = cast("asyncio.Transport", transport)
+
+    @override
+    def data_received(self, data: bytes) -> None:
+        answer = self._answer
+        if answer is None:
+            self.abort()
+            return
+        try:
+            if answer.hear(data):
+                self._end(answer)
+            elif answer.is_far_ahead and not self._is_paused:
+                self._is_paused = True
+                self._transport.pause_reading()
+        except BadAnswer as error:
+            self._fail(error)
+
+    @override
+    def eof_received(self) -> None:
+        answer = self._answer
+        if answer is not None:
+            try:
+                answer.hear_end()
+            except BadAnswer as error:
+                self._fail(error)
+            else:
+                self._end(answer)
+        self.abort()
+
+    @override
+    def connection_lost(self, exc: Exception | None) -> None:
+        self.is_spent = True
+        self._fail(exc or ConnectionAbortedError())
+        self._on_lost(self)
+
+    @override
+    def pause_writing(self) -> None:
+        self._is_full = True
+
+    @override
+    def resume_writing(self) -> None:
+        self._is_full = False
+        if self._answer is not None:
+            self._answer.wake()
+
+    # How an answer ends.
+
+    def _end(self, answer: IncomingAnswer) -> None:
+        """All of it has arrived: the connection is free at once, or spent."""
+        self._answer = None
+        answer.detach()
+        is_sent = not self._is_sending and not self._transport.get_write_buffer_size()
+        if answer.is_reusable and is_sent and not self.is_spent:
+            self.resume_reading()
+            self._on_free(self)
+        else:
+            self.abort()
+
+    def _fail(self, error: Exception, *, was_silent: bool = False) -> None:
+        answer, self._answer = self._answer, None
+        if answer is not None:
+            self.abort()
+            answer.fail(error, was_silent=was_silent)

@@ -1,0 +1,54 @@
+"""A body that the upstream compressed although it was asked not to, as it was before.
+
+It must never give more at once than fits in memory, however small the compressed bytes are.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tokenbalance.wire.codings import BadCodingError, decoder_for
+from tokenbalance.wire.upstream.faults import UpstreamBroke
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from tokenbalance.wire.codings import Decoder
+    from tokenbalance.wire.upstream.client import Answer
+
+DECODED_BYTES_MAX: Final = 256 * 1024
+"""Of one read; of br, twice that."""
+
+
+class DecodedBody:
+    """Decodes what an answer's body gives."""
+
+    def __init__(self, answer: Answer, codings: Sequence[bytes]) -> None:
+        self._answer: Answer = answer
+        self._decoder: Decoder = decoder_for(codings)
+
+    async def read(self) -> bytes:
+        """Give what has arrived since, decoded; `b""` at the end.
+
+        Raises:
+            UpstreamBroke: it ended early, or is not what it is said to be.
+
+        """
+        received = b""
+        while True:
+            try:
+                decoded = self._decoder.decode(received, DECODED_BYTES_MAX)
+            except BadCodingError as error:
+                raise UpstreamBroke(type(error).__name__) from error
+            if decoded:
+                return decoded
+            received = await self._answer.read()
+            if not received:
+                if self._decoder.is_whole:
+                    return b""
+                msg = "compressed bytes end too early"
+                raise UpstreamBroke(msg)
+
+    async def close(self) -> None:
+        """Let go of the answer."""
+        await self._answer.close()

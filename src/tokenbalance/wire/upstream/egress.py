@@ -1,0 +1,104 @@
+"""Requests to the upstream by way of an egress proxy, through httpx2's transport.
+
+The only file that knows httpx2. It calls the transport directly, so that there is no client in
+between that would retry, redirect or buffer a stream. What it costs in time beside connections of
+our own is the price of whoever must leave through a proxy.
+
+The transport does not tell how far the head of an answer had come when it broke, so that here every
+such answer passes for none.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import httpx2
+
+from tokenbalance.wire.upstream.connections import KEEPALIVE_S, READ_TIMEOUT_S
+from tokenbalance.wire.upstream.dialing import CONNECT_TIMEOUT_S, trusting_context
+from tokenbalance.wire.upstream.faults import UpstreamBroke, too_late, unreachable, unusable
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tokenbalance.wire.upstream.client import Headers
+
+_TIMED_OUT: Final = (TimeoutError, httpx2.TimeoutException)
+_FAILED: Final = (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError)
+_FINAL_STATUS_MIN: Final = 200
+
+
+class ProxiedAnswer:
+    """An answer that comes through the proxy."""
+
+    def __init__(self, response: httpx2.Response) -> None:
+        self.status: int = response.status_code
+        self.headers: Headers = [
+            (name.lower(), value.strip()) for name, value in response.headers.raw
+        ]
+        self._response: httpx2.Response = response
+        self._pieces: AsyncIterator[bytes] = aiter(response.stream)  # pyright: ignore[reportArgumentType] - a stream of either kind by its type
+
+    async def read(self) -> bytes:
+        """Give the next piece of the body; `b""` at the end.
+
+        Raises:
+            UpstreamBroke: it ended early.
+
+        """
+        try:
+            while (piece := await anext(self._pieces, None)) == b"":
+                pass
+        except _FAILED as error:
+            raise UpstreamBroke(type(error).__name__) from error
+        return piece or b""
+
+    async def close(self) -> None:
+        """Let go of the connection; one whose body was not read to its end is closed."""
+        await self._response.aclose()
+
+
+class ProxiedClient:
+    """Sends requests by way of a proxy."""
+
+    def __init__(self, base_url: str, own_headers: Headers, proxy_url: str) -> None:
+        self._base_url: str = base_url
+        self._own_headers: Headers = own_headers
+        self._transport: httpx2.AsyncHTTPTransport = httpx2.AsyncHTTPTransport(
+            verify=trusting_context(),
+            trust_env=False,
+            proxy=httpx2.Proxy(proxy_url),
+            limits=httpx2.Limits(keepalive_expiry=KEEPALIVE_S),
+        )
+
+    async def send(self, method: str, target: str, headers: Headers, body: bytes) -> ProxiedAnswer:
+        """Send a request and wait for the head of its answer; faults are those of `Client`."""
+        try:
+            response = await self._transport.handle_async_request(
+                httpx2.Request(
+                    method,
+                    self._base_url + target,
+                    headers=[*headers, *self._own_headers],
+                    content=body,
+                    extensions={"timeout": _timeouts()},
+                )
+            )
+        except _FAILED as error:
+            raise (too_late() if isinstance(error, _TIMED_OUT) else unreachable()) from error
+        if response.status_code < _FINAL_STATUS_MIN:
+            await response.aclose()
+            raise unusable()
+        return ProxiedAnswer(response)
+
+    async def close(self) -> None:
+        """Close every connection."""
+        await self._transport.aclose()
+
+
+def _timeouts() -> dict[str, float | None]:
+    return {
+        "connect": CONNECT_TIMEOUT_S,
+        "read": READ_TIMEOUT_S,
+        "write": READ_TIMEOUT_S,
+        "pool": None,
+    }

@@ -1,0 +1,209 @@
+"""One answer of HTTP/1.1: bytes in, head and body out. No I/O.
+
+    head      interim ones (1xx) are skipped; 101 is refused, since no protocol was asked for
+    body      of a given length, in chunks, or until the connection closes; none after HEAD, 204
+              and 304. Trailers are dropped
+    the rest  what follows an answer on its connection belongs to nobody: the connection is spent
+
+The syntax is llhttp's to judge, the parser below httptools. Added here are limits, and what it
+leaves to its callers: the end of a connection, and codings that nobody asked for. It must never
+look at what a body says. Each answer has a reader of its own, so that nothing of the one before
+can be taken for it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import httptools
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tokenbalance.wire.upstream.client import Headers
+
+HEAD_BYTES_MAX: Final = 64 * 1024
+"""Of all heads of one answer, interim ones included."""
+HEAD_FIELDS_MAX: Final = 256
+OVERHEAD_BYTES_MAX: Final = 64 * 1024
+"""Sizes, extensions and trailers of chunks with not a byte of body in between."""
+
+_SWITCHING_PROTOCOLS: Final = 101
+_FINAL_STATUS_MIN: Final = 200
+_STATUS_MAX: Final = 599
+"""RFC 9110 section 15: what is above is invalid, and cannot be passed on."""
+_BODILESS: Final = frozenset({204, 304})
+
+
+class BadAnswer(Exception):
+    """The bytes are no answer of HTTP/1.1, or one beyond the limits."""
+
+
+class AnswerReader:
+    """Reads one answer."""
+
+    __slots__ = (
+        "_head_room",
+        "_is_interim",
+        "_lasts_until_close",
+        "_overhead",
+        "_parser",
+        "_pieces",
+        "_wants_body",
+        "ended",
+        "has_head",
+        "headers",
+        "is_reusable",
+        "on_body",
+        "status",
+        "unread_bytes",
+    )
+
+    def __init__(self, *, wants_body: bool = True) -> None:
+        self.status: int = 0
+        self.headers: Headers = []
+        """Names in lower case."""
+        self.has_head: bool = False
+        self.ended: bool = False
+        """All of it has arrived, read or not."""
+        self.is_reusable: bool = False
+        """Another request may follow on the connection; to be asked after the end."""
+        self.unread_bytes: int = 0
+        """Of the body."""
+        self._wants_body: bool = wants_body
+        self._is_interim: bool = False
+        self._lasts_until_close: bool = False
+        self._head_room: int = HEAD_BYTES_MAX
+        self._overhead: int = 0
+        self._pieces: list[bytes] = []
+        self.on_body: Callable[[bytes], None] = self._pieces.append
+        """Called by httptools with each piece of the body, of which a read may bring hundreds."""
+        self._parser: httptools.HttpResponseParser = httptools.HttpResponseParser(self)
+        # Two habits of upstreams that are harmless where only one answer is ever taken.
+        self._parser.set_dangerous_leniencies(
+            lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
+        )
+
+    @property
+    def promises_success(self) -> bool:
+        """Its first line has begun to say 2xx; the rest of its head may be missing."""
+        return str(self._parser.get_status_code()).startswith("2")
+
+    @property
+    def has_unread(self) -> bool:
+        """Some of the body can be taken."""
+        return bool(self._pieces)
+
+    def feed(self, data: bytes) -> None:
+        """Take what has arrived.
+
+        Raises:
+            BadAnswer: it cannot go on. What had arrived before can still be taken.
+
+        """
+        self._overhead += len(data)
+        if self.has_head:
+            self._parse(data)
+        else:
+            self._feed_head(data)
+        if self._overhead > OVERHEAD_BYTES_MAX:
+            raise BadAnswer("too much that is no body")
+
+    def feed_end(self) -> None:
+        """Take it that nothing more will come.
+
+        Raises:
+            BadAnswer: there should have been more.
+
+        """
+        if self._lasts_until_close:
+            self.ended = True
+        elif not self.ended:
+            raise BadAnswer("ended early")
+
+    def take(self) -> bytes:
+        """Give the body that has arrived since, which may be nothing."""
+        pieces = self._pieces
+        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        pieces.clear()
+        self.unread_bytes = 0
+        return data
+
+    def release(self) -> None:
+        """Let go of the parser, since the two hold each other; nothing can be fed any more."""
+        del self._parser
+
+    def _feed_head(self, data: bytes) -> None:
+        room = self._head_room
+        self._head_room = room - len(data)
+        self._parse(data[:room])
+        if self.has_head:
+            if len(data) > room:
+                self._parse(data[room:])
+        elif len(data) >= room:
+            raise BadAnswer("an endless head")
+
+    def _parse(self, data: bytes) -> None:
+        known = len(self._pieces)
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
+            if not self.ended:
+                raise BadAnswer(str(error)) from error
+            # What comes behind an answer is not part of it.
+            self.is_reusable = False
+        self._count_body(known)
+
+    def _count_body(self, known: int) -> None:
+        """Count the pieces that were not known before."""
+        pieces = self._pieces
+        if not self._wants_body:
+            pieces.clear()
+        elif len(pieces) > known:
+            self._overhead = 0
+            self.unread_bytes += sum(map(len, pieces[known:]))
+
+    # What the parser reports.
+
+    def on_message_begin(self) -> None:
+        """Called by httptools, as are those below."""
+        if self.ended:
+            raise BadAnswer("more than one answer")
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        """One field of the head, or of the trailers."""
+        if not self.has_head:
+            self.headers.append((name.lower(), value.strip()))
+
+    def on_headers_complete(self) -> None:
+        """The head is whole."""
+        status = self._parser.get_status_code()
+        if status < _FINAL_STATUS_MIN:
+            if status == _SWITCHING_PROTOCOLS:
+                raise BadAnswer("a change of protocol")
+            self._is_interim = True
+            return
+        if status > _STATUS_MAX:
+            raise BadAnswer("no status of HTTP")
+        self._check_head(status, dict(self.headers))
+        self.status = status
+        self.has_head = True
+        self.ended = not self._wants_body
+
+    def on_message_complete(self) -> None:
+        """It is whole, or the interim answer before it is."""
+        if self._is_interim:
+            self._is_interim = False
+            self.headers.clear()
+            return
+        self.ended = True
+        self.is_reusable = self._parser.should_keep_alive()
+
+    def _check_head(self, status: int, fields: dict[bytes, bytes]) -> None:
+        if len(self.headers) > HEAD_FIELDS_MAX:
+            raise BadAnswer("too many headers")
+        coding = fields.get(b"transfer-encoding")
+        if coding is None:
+            self._lasts_until_close = b"content-length" not in fields and status not in _BODILESS
+        elif coding.lower() != b"chunked":
+            raise BadAnswer("a transfer coding that nobody asked for")

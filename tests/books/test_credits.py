@@ -1,0 +1,391 @@
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.books import account_of, create_holder, placed
+from tokenbalance.books.ledger.audit import audit
+from tokenbalance.books.ledger.book import Book
+from tokenbalance.books.ledger.credits import (
+    CREDITS_MAX,
+    AmountNotPositive,
+    AmountTooLarge,
+    AmountZero,
+    BalanceTooLow,
+    Cause,
+    CreditError,
+    InvalidIdempotencyKey,
+    InvalidNote,
+    KeyReused,
+    NothingToRefund,
+    RefundTooLarge,
+    UnknownAccount,
+    UnknownRequest,
+    add,
+    add_once,
+    grant,
+    refund,
+    set_balance,
+)
+from tokenbalance.books.pricing.rates import AMOUNT_MAX
+from tokenbalance.model import Claim, Purpose, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    from tests.support.books import Holder
+    from tokenbalance.database.connections import Pool, Sessions
+    from tokenbalance.database.tables import LedgerEntry
+
+    Entering = Callable[[AsyncSession, int, int, Cause], Awaitable[LedgerEntry]]
+
+CAUSE = Cause("root@example.com", "because")
+PATIENCE_S = 20.0
+WAITING = (
+    "SELECT count(*) FROM pg_stat_activity"
+    " WHERE datname = current_database() AND wait_event_type = 'Lock'"
+)
+
+
+async def until_at_the_row(pool: Pool, tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Wait until each of them waits for a lock."""
+    async with asyncio.timeout(PATIENCE_S):
+        while await pool.fetchval(WAITING) < len(tasks):
+            assert not any(task.done() for task in tasks)
+            await asyncio.sleep(0)
+
+
+@pytest.mark.parametrize(
+    ("entering", "amount", "kind", "difference"),
+    [
+        (grant, 5, "grant", 5),
+        (add, 5, "top-up", 5),
+        (add, -5, "adjustment", -5),
+        (set_balance, 130, "set", 30),
+        (set_balance, 30, "set", -70),
+        # One act is one entry, so that the ledger tells who confirmed a balance, and when.
+        (set_balance, 100, "set", 0),
+    ],
+)
+async def test_an_entry_says_what_changed_and_who_did_it(
+    pool: Pool, sessions: Sessions, entering: Entering, amount: int, kind: str, difference: int
+) -> None:
+    holder = await create_holder(pool, 100)
+
+    async with sessions.begin() as session:
+        entry = await entering(session, holder.account_id, amount, CAUSE)
+
+    assert (entry.kind, entry.amount, entry.balance_after) == (kind, difference, 100 + difference)
+    assert (entry.actor, entry.note, entry.request_id) == ("root@example.com", "because", None)
+    assert entry.created_at.tzinfo is not None
+    assert (await account_of(pool, holder)).balance == 100 + difference
+    assert (await audit(pool)).violations == []
+
+
+@pytest.mark.parametrize(
+    ("entering", "amount", "note", "error"),
+    [
+        (grant, 0, "", AmountNotPositive),
+        (grant, -1, "", AmountNotPositive),
+        (add, 0, "", AmountZero),
+        (add, CREDITS_MAX + 1, "", AmountTooLarge),
+        (add, CREDITS_MAX - 99, "", AmountTooLarge),
+        (add, -CREDITS_MAX - 1, "", AmountTooLarge),
+        (set_balance, CREDITS_MAX + 1, "", AmountTooLarge),
+        (set_balance, 10**40, "", AmountTooLarge),
+        (add, -111, "", BalanceTooLow),
+        (set_balance, -11, "", BalanceTooLow),
+        (add, 1, "a\nb", InvalidNote),
+        (add, 1, "a\0b", InvalidNote),
+        (add, 1, "x" * 501, InvalidNote),
+    ],
+)
+async def test_a_refused_entry_leaves_no_trace(
+    pool: Pool,
+    sessions: Sessions,
+    entering: Entering,
+    amount: int,
+    note: str,
+    error: type[CreditError],
+) -> None:
+    holder = await create_holder(pool, 100, overdraft=10)
+
+    async with sessions.begin() as session:
+        with pytest.raises(error):
+            await entering(session, holder.account_id, amount, Cause("cli", note))
+        # Even where the caller goes on and commits.
+
+    assert (await account_of(pool, holder)).balance == 100
+    assert (await audit(pool)).violations == []
+
+
+async def test_the_limits_themselves_are_allowed(pool: Pool, sessions: Sessions) -> None:
+    holder = await create_holder(pool, 0, overdraft=10)
+    async with sessions.begin() as session:
+        top = await set_balance(session, holder.account_id, CREDITS_MAX, CAUSE)
+        bottom = await set_balance(session, holder.account_id, 0, CAUSE)
+        overdrawn = await add(session, holder.account_id, -10, CAUSE)
+    assert (top.balance_after, bottom.amount) == (CREDITS_MAX, -CREDITS_MAX)
+    assert overdrawn.balance_after == -10
+
+
+async def test_an_account_that_is_too_low_already_may_be_raised(
+    pool: Pool, sessions: Sessions
+) -> None:
+    holder = await create_holder(pool, -100)
+    async with sessions.begin() as session:
+        entry = await add(session, holder.account_id, 40, CAUSE)
+    assert entry.balance_after == -60
+
+
+async def test_what_a_nonsensical_charge_made_of_a_balance_can_be_mended(
+    pool: Pool, sessions: Sessions
+) -> None:
+    holder = await create_holder(pool, -AMOUNT_MAX)
+    async with sessions.begin() as session:
+        raised = await add(session, holder.account_id, CREDITS_MAX, CAUSE)
+        with pytest.raises(AmountTooLarge):
+            await add(session, holder.account_id, CREDITS_MAX + 1, CAUSE)
+        mended = await set_balance(session, holder.account_id, 30, CAUSE)
+        with pytest.raises(AmountTooLarge):
+            await set_balance(session, holder.account_id, CREDITS_MAX + 1, CAUSE)
+    assert raised.balance_after == CREDITS_MAX - AMOUNT_MAX
+    assert (mended.amount, mended.balance_after) == (30 - raised.balance_after, 30)
+
+
+async def test_an_unknown_account_is_refused(sessions: Sessions) -> None:
+    async with sessions.begin() as session:
+        with pytest.raises(UnknownAccount):
+            await grant(session, 4711, 1, CAUSE)
+
+
+async def test_what_running_requests_hold_may_be_taken_away(pool: Pool, sessions: Sessions) -> None:
+    holder = await create_holder(pool, 100)
+    hold = await Book(pool).place(holder.caller, Purpose("tb_1", "/models", None), Claim(80, 80))
+    assert hold
+
+    async with sessions.begin() as session:
+        await set_balance(session, holder.account_id, 0, CAUSE)
+
+    account = await account_of(pool, holder)
+    assert (account.balance, account.held) == (0, 80)
+    assert (await audit(pool)).violations == []
+
+
+async def test_simultaneous_entries_follow_each_other(pool: Pool, sessions: Sessions) -> None:
+    holder = await create_holder(pool, 100)
+
+    async def enter(number: int) -> None:
+        async with sessions.begin() as session:
+            if number % 2:
+                await add(session, holder.account_id, number, CAUSE)
+            else:
+                await set_balance(session, holder.account_id, number, CAUSE)
+
+    await asyncio.gather(*(enter(number) for number in range(1, 11)))
+
+    assert (await audit(pool)).violations == []
+    assert await pool.fetchval("SELECT count(*) FROM ledger_entries") == 11
+
+
+async def test_entries_are_undone_with_the_callers_transaction(
+    pool: Pool, sessions: Sessions
+) -> None:
+    holder = await create_holder(pool, 100)
+    async with sessions() as session:
+        await add(session, holder.account_id, 5, CAUSE)
+        await session.rollback()
+    assert (await account_of(pool, holder)).balance == 100
+
+
+async def charge(pool: Pool, holder: Holder, request_id: str, total: int) -> None:
+    book = Book(pool)
+    hold = await placed(book, holder, request_id, 80)
+    assert await book.settle(hold, Usage(input=total, total=total))
+
+
+async def test_a_refund_gives_back_what_a_request_was_charged(
+    pool: Pool, sessions: Sessions
+) -> None:
+    holder = await create_holder(pool, 100)
+    await charge(pool, holder, "tb_1", 60)
+
+    async with sessions.begin() as session:
+        entry = await refund(session, "tb_1", None, CAUSE)
+
+    assert (entry.kind, entry.amount, entry.balance_after) == ("refund", 60, 100)
+    assert (entry.account_id, entry.request_id) == (holder.account_id, "tb_1")
+    assert (entry.actor, entry.note) == ("root@example.com", "because")
+    assert (await account_of(pool, holder)).balance == 100
+    assert (await audit(pool)).violations == []
+
+
+async def test_a_refund_in_parts_ends_when_nothing_is_left(pool: Pool, sessions: Sessions) -> None:
+    holder = await create_holder(pool, 100)
+    await charge(pool, holder, "tb_1", 60)
+
+    async with sessions.begin() as session:
+        _ = await refund(session, "tb_1", 15, CAUSE)
+        with pytest.raises(RefundTooLarge, match="only 45 credits are left"):
+            _ = await refund(session, "tb_1", 46, CAUSE)
+        rest = await refund(session, "tb_1", None, CAUSE)
+        for amount in (None, 1):
+            with pytest.raises(NothingToRefund, match="nothing is left"):
+                _ = await refund(session, "tb_1", amount, CAUSE)
+
+    assert (rest.amount, rest.balance_after) == (45, 100)
+    assert (await audit(pool)).violations == []
+
+
+async def test_a_corrected_charge_is_refunded_as_corrected(pool: Pool, sessions: Sessions) -> None:
+    holder = await create_holder(pool, 100)
+    book = Book(pool)
+    hold = await placed(book, holder, "tb_1", 80)
+    assert await book.expire(hold, Usage(input=30, total=30, estimated=True), orphaned=True)
+    assert await book.settle(hold, Usage(input=30, output=20, total=50))
+
+    async with sessions.begin() as session:
+        entry = await refund(session, "tb_1", None, CAUSE)
+
+    assert (entry.amount, entry.balance_after) == (50, 100)
+    assert (await audit(pool)).violations == []
+
+
+@pytest.mark.parametrize(
+    ("request_id", "amount", "note", "error"),
+    [
+        ("tb_charged", 0, "", AmountNotPositive),
+        ("tb_charged", -1, "", AmountNotPositive),
+        ("tb_charged", 61, "", RefundTooLarge),
+        ("tb_charged", 10**40, "", RefundTooLarge),
+        ("tb_charged", 60, "a\nb", InvalidNote),
+        ("tb_free", None, "", NothingToRefund),
+        ("tb_open", None, "", NothingToRefund),
+        ("tb_voided", 1, "", NothingToRefund),
+        ("tb_nobody's", None, "", UnknownRequest),
+        ("tb_\0", None, "", UnknownRequest),
+    ],
+)
+async def test_a_refused_refund_leaves_no_trace(
+    pool: Pool,
+    sessions: Sessions,
+    request_id: str,
+    amount: int | None,
+    note: str,
+    error: type[CreditError],
+) -> None:
+    holder = await create_holder(pool, 300)
+    await charge(pool, holder, "tb_charged", 60)
+    await charge(pool, holder, "tb_free", 0)
+    _ = await placed(Book(pool), holder, "tb_open", 80)
+    await Book(pool).void(await placed(Book(pool), holder, "tb_voided", 80))
+
+    async with sessions.begin() as session:
+        with pytest.raises(error):
+            _ = await refund(session, request_id, amount, Cause("cli", note))
+
+    assert (await account_of(pool, holder)).balance == 240
+    assert (await audit(pool)).violations == []
+
+
+async def test_simultaneous_refunds_give_back_once(pool: Pool, sessions: Sessions) -> None:
+    holder = await create_holder(pool, 100)
+    await charge(pool, holder, "tb_1", 60)
+
+    async def give_back() -> int:
+        async with sessions.begin() as session:
+            return (await refund(session, "tb_1", None, CAUSE)).amount
+
+    async with pool.acquire() as connection, connection.transaction():
+        # Until all of them are at the account's row, none gets past it.
+        await connection.execute("SELECT FROM accounts FOR UPDATE")
+        refunds = [asyncio.create_task(give_back()) for _ in range(4)]
+        await until_at_the_row(pool, refunds)
+    given = await asyncio.gather(*refunds, return_exceptions=True)
+
+    assert [amount for amount in given if isinstance(amount, int)] == [60]
+    assert sum(isinstance(error, NothingToRefund) for error in given) == 3
+    assert (await account_of(pool, holder)).balance == 100
+    assert (await audit(pool)).violations == []
+
+
+async def test_the_same_credits_are_added_once(pool: Pool, sessions: Sessions) -> None:
+    holder = await create_holder(pool, 100)
+    other = await create_holder(pool, 100)
+    entries: list[LedgerEntry] = []
+    for account_id in (holder.account_id, holder.account_id, other.account_id):
+        async with sessions.begin() as session:
+            entries.append(await add_once(session, account_id, 5, CAUSE, "order 1"))
+    async with sessions.begin() as session:
+        _ = await add(session, holder.account_id, 5, CAUSE)
+        late = await add_once(session, holder.account_id, 5, Cause("x@y.z", CAUSE.note), "order 1")
+        taken = await add_once(session, holder.account_id, -5, CAUSE, "order 2")
+
+    assert (entries[0].kind, entries[0].amount, entries[0].balance_after) == ("top-up", 5, 105)
+    assert entries[1].id == entries[0].id == late.id
+    assert (late.balance_after, late.actor) == (105, CAUSE.actor)
+    assert entries[2].account_id == other.account_id
+    assert (taken.kind, taken.balance_after) == ("adjustment", 105)
+    assert (await account_of(pool, holder)).balance == 105
+    assert (await audit(pool)).violations == []
+
+
+@pytest.mark.parametrize(
+    ("amount", "note", "key", "error"),
+    [
+        (6, "because", "used", KeyReused),
+        (-5, "because", "used", KeyReused),
+        (10**40, "because", "used", KeyReused),
+        (5, "", "used", KeyReused),
+        (5, "\0", "used", KeyReused),
+        (0, "because", "used", AmountZero),
+        (0, "", "new", AmountZero),
+        (10**40, "", "new", AmountTooLarge),
+        (-101, "", "new", BalanceTooLow),
+        (1, "a\0b", "new", InvalidNote),
+        (5, "because", "", InvalidIdempotencyKey),
+        (5, "because", "x" * 256, InvalidIdempotencyKey),
+        (5, "because", "a\0", InvalidIdempotencyKey),
+        (5, "because", "a\n", InvalidIdempotencyKey),
+        (5, "because", "\x7f", InvalidIdempotencyKey),
+        (5, "because", "\u00fc", InvalidIdempotencyKey),
+        (5, "because", "\udc80", InvalidIdempotencyKey),
+    ],
+)
+async def test_credits_refused_by_key_leave_no_trace(
+    pool: Pool, sessions: Sessions, amount: int, note: str, key: str, error: type[CreditError]
+) -> None:
+    holder = await create_holder(pool, 95)
+    async with sessions.begin() as session:
+        _ = await add_once(session, holder.account_id, 5, CAUSE, "used")
+
+    async with sessions.begin() as session:
+        with pytest.raises(error):
+            _ = await add_once(session, holder.account_id, amount, Cause(CAUSE.actor, note), key)
+        for longest in ("x" * 255, "!~ "):
+            _ = await add_once(session, holder.account_id, 1, CAUSE, longest)
+
+    assert (await account_of(pool, holder)).balance == 102
+    assert (await audit(pool)).violations == []
+
+
+async def test_the_same_credits_at_once_are_one_entry(pool: Pool, sessions: Sessions) -> None:
+    holder = await create_holder(pool, 100)
+
+    async def add_five() -> int:
+        async with sessions.begin() as session:
+            return (await add_once(session, holder.account_id, 5, CAUSE, "order 1")).id
+
+    async with pool.acquire() as connection, connection.transaction():
+        # Until all of them are at the account's row, none gets past it.
+        await connection.execute("SELECT FROM accounts FOR UPDATE")
+        additions = [asyncio.create_task(add_five()) for _ in range(4)]
+        await until_at_the_row(pool, additions)
+
+    assert len(set(await asyncio.gather(*additions))) == 1
+    assert (await account_of(pool, holder)).balance == 105
+    assert (await audit(pool)).violations == []

@@ -1,0 +1,241 @@
+"""The plan of every statement of the request path and of the sweep, whatever ANALYZE has seen.
+
+A plan follows from statistics, and these from the moment at which somebody took them. Each
+statement is planned in each of several states of large books, as it is prepared (generic) and for
+what it is given (custom), and must read its tables by what is decided here.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import asyncpg
+import pytest
+
+from tests.support import postgres
+from tokenbalance.database import statements
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Iterator
+
+    from tokenbalance.postgres import EmbeddedPostgres
+
+    Plans: TypeAlias = dict[str, dict[str, frozenset[str]]]
+
+STATEMENTS: Final[dict[str, str]] = {
+    name: statement
+    for name, statement in vars(statements).items()
+    if isinstance(statement, str) and name.isupper() and not name.startswith("_")
+}
+
+# What a table may be looked up by. Ids of requests are ours and never twice the same, so that an
+# index of them alone finds as little as the key.
+A_HOLD = frozenset(
+    {
+        "pk_holds: account_id, request_id",
+        "ix_holds_open: account_id, request_id",
+        "ix_holds_request_id: request_id",
+    }
+)
+A_LOCKED_HOLD = frozenset({"place in holds"})
+AN_ACCOUNT = frozenset({"pk_accounts: id"})
+A_KEY = frozenset({"pk_api_keys: id"})
+A_SECRET = frozenset({"uq_api_keys_secret_sha256: secret_sha256"})
+A_USER = frozenset({"pk_users: id"})
+A_USAGE = frozenset({"pk_usage: account_id, request_id"})
+A_WAITER = frozenset({"pk_waiters: account_id, position"})
+THE_ACCOUNTS_WAITERS = A_WAITER | {"pk_waiters: account_id"}
+
+# What is read as a whole. Where every other hold is open, reading all is as good.
+THE_OPEN_HOLDS = frozenset({"all of ix_holds_open", "all of holds"})
+ALL_WAITERS = frozenset({"all of waiters"})
+THE_ONE_BOOK = frozenset({"all of books"})
+GROWING = frozenset(
+    {f"all of {table}" for table in ("holds", "ledger_entries", "usage", "waiters")}
+)
+THE_CATALOG = frozenset({"pg_class_oid_index: oid", "all of pg_class"})
+
+DECIDED: Final[dict[str, tuple[frozenset[str], ...]]] = {
+    "WHICH_BOOKS": (THE_ONE_BOOK,),
+    "FIND_CALLERS": (A_SECRET, AN_ACCOUNT, A_USER),
+    "TOUCH_KEYS": (A_KEY,),
+    "PLACE": (AN_ACCOUNT, THE_ACCOUNTS_WAITERS),
+    "PLACE_MANY": (AN_ACCOUNT, A_KEY, THE_ACCOUNTS_WAITERS),
+    "PLACE_MANY_OF_ONE": (AN_ACCOUNT, A_KEY, THE_ACCOUNTS_WAITERS),
+    "FUNDS": (AN_ACCOUNT,),
+    "WAITED_FOR": (THE_ACCOUNTS_WAITERS,),
+    "WAITING": (THE_ACCOUNTS_WAITERS,),
+    "SETTLE": (A_HOLD, AN_ACCOUNT),
+    "SETTLE_MANY": (A_HOLD, A_LOCKED_HOLD, AN_ACCOUNT),
+    "SETTLE_MANY_OF_ONE": (A_HOLD, A_LOCKED_HOLD, AN_ACCOUNT),
+    "EXPIRE": (A_HOLD, AN_ACCOUNT),
+    "CORRECT": (A_USAGE, A_HOLD, AN_ACCOUNT),
+    "ENDED": (A_HOLD, AN_ACCOUNT, A_USAGE),
+    "VOID": (A_HOLD, AN_ACCOUNT),
+    "FORESTALL": (),
+    "RENEW": (A_HOLD, A_LOCKED_HOLD),
+    "LAPSED": (THE_OPEN_HOLDS,),
+    "KNOWN": (A_HOLD,),
+    "ENTER": (),
+    "LEAVE": (A_WAITER,),
+    "STAY": (A_WAITER,),
+    "PROMISING": (AN_ACCOUNT, A_WAITER),
+    "FORGET_WAITERS": (ALL_WAITERS,),
+    "OUTGROWN": (THE_CATALOG,),
+}
+
+ALONE = """
+-- No trigger and no foreign key is looked at, and nobody else analyses.
+SET session_replication_role = replica;
+DO $$
+DECLARE name text;
+BEGIN
+    FOREACH name IN ARRAY '{users,accounts,api_keys,holds,usage,ledger_entries,waiters}'::text[]
+    LOOP
+        EXECUTE format('ALTER TABLE %I SET (autovacuum_enabled = false)', name);
+    END LOOP;
+END $$;
+"""
+BOOKS = """
+INSERT INTO users (email) SELECT n || '@example.com' FROM generate_series(1, 20000) n;
+INSERT INTO accounts (user_id) SELECT id FROM users ORDER BY id;
+INSERT INTO api_keys (account_id, prefix, secret_sha256)
+SELECT id, '', sha256(id::text::bytea) FROM accounts ORDER BY id;
+INSERT INTO holds (account_id, request_id, key_id, amount, endpoint, state, ended_at)
+SELECT id, 'ended' || n, id, 1, '', 'settled', now()
+  FROM accounts, generate_series(id, id + 80000, 20000) n;
+INSERT INTO usage
+SELECT account_id, request_id, 1, 0, 1, 0, 0, 0, 2, 2, 0, false FROM holds;
+INSERT INTO ledger_entries (account_id, kind, amount, balance_after, request_id, actor)
+SELECT account_id, 'charge', -2, 0, request_id, '' FROM holds;
+INSERT INTO holds (account_id, request_id, key_id, amount, endpoint) VALUES (1, 'one', 1, 1, '');
+"""
+ANALYSE = "ANALYZE users, accounts, api_keys, holds, usage, ledger_entries, waiters;"
+WAIT = """
+INSERT INTO waiters (account_id, wanted, alive_until)
+SELECT id, 1, now() + interval '1 hour' FROM accounts;
+"""
+END_THE_ONE = "UPDATE holds SET state = 'voided', ended_at = now() WHERE state = 'open';"
+OPEN_MANY = """
+INSERT INTO holds (account_id, request_id, key_id, amount, endpoint, lease_until)
+SELECT id, 'open' || n, id, 1, '', now() + interval '1 minute'
+  FROM accounts, generate_series(id, id + 80000, 20000) n;
+"""
+OPEN_MANY_OF_ONE = """
+INSERT INTO holds (account_id, request_id, key_id, amount, endpoint, lease_until)
+SELECT 1, 'of-one' || n, 1, 1, '', now() + interval '1 minute' FROM generate_series(1, 100000) n;
+"""
+NEW = "new books"
+STATES: Final[dict[str, str]] = {
+    NEW: ALONE,
+    "one is open": BOOKS + ANALYSE + WAIT,
+    "none is open": END_THE_ONE + ANALYSE,
+    "none was open, many are": OPEN_MANY,
+    "many are open": ANALYSE,
+    "many of one account are open": OPEN_MANY_OF_ONE + ANALYSE,
+}
+MODES = ("generic", "custom")
+ITEMS = 64
+
+
+@pytest.fixture(scope="module")
+async def plans(cluster: EmbeddedPostgres, template: str) -> AsyncIterator[Plans]:
+    """What each statement reads, in each state."""
+    dsn = await postgres.clone(cluster, template)
+    session = await asyncpg.connect(dsn)
+    try:
+        calls = {name: await _prepare(session, name) for name in STATEMENTS}
+        plans: Plans = defaultdict(dict)
+        for state, change in STATES.items():
+            await session.execute(change)
+            for mode in MODES:
+                await session.execute(f"SET plan_cache_mode = force_{mode}_plan")
+                for name, call in calls.items():
+                    plan = json.loads(await session.fetchval(f"EXPLAIN (FORMAT JSON) {call}"))
+                    plans[name][f"{state}, {mode}"] = frozenset(_reads(plan[0]["Plan"]))
+        yield plans
+    finally:
+        await session.close()
+        await postgres.drop(cluster, dsn)
+
+
+async def _prepare(session: asyncpg.Connection[asyncpg.Record], name: str) -> str:
+    """Prepare a statement; gives a call of it."""
+    await session.execute(f"PREPARE {name} AS {STATEMENTS[name]}")
+    types = await session.fetchval(
+        "SELECT parameter_types::text[] FROM pg_prepared_statements WHERE name = $1", name.lower()
+    )
+    arguments = ", ".join(f"'{_example(type_)}'" for type_ in types)
+    return f"EXECUTE {name} ({arguments})" if types else f"EXECUTE {name}"
+
+
+def _example(type_: str, number: int = 1) -> str:
+    """Some value of a type, as a literal."""
+    if type_.endswith("[]"):
+        items = (_example(type_.removesuffix("[]"), n) for n in range(1, ITEMS + 1))
+        return f"{{{','.join(items)}}}"
+    match type_:
+        case "text":
+            return f"ended{number}"
+        case "bytea":
+            return f"secret{number}"
+        case "jsonb":
+            return "{}"
+        case "boolean":
+            return "true"
+        case _:
+            return str(number)
+
+
+def _reads(node: dict[str, Any]) -> Iterator[str]:
+    """Tell by what a plan reads tables: an index with the columns looked up, or all of something.
+
+    A bitmap's heap is read by its index, which stands below it.
+    """
+    match node["Node Type"]:
+        case "Index Scan" | "Index Only Scan" | "Bitmap Index Scan":
+            columns = re.findall(r'\("?(\w+)"? [=<>]', node.get("Index Cond", ""))
+            name = node["Index Name"]
+            yield f"{name}: {', '.join(columns)}" if columns else f"all of {name}"
+        case "Tid Scan":
+            yield f"place in {node['Relation Name']}"
+        case "Seq Scan" | "Tid Range Scan" | "Sample Scan":
+            yield f"all of {node['Relation Name']}"
+        case _:
+            pass
+    for below in node.get("Plans", ()):
+        yield from _reads(below)
+
+
+def test_every_statement_has_a_plan_that_is_decided() -> None:
+    assert STATEMENTS.keys() == DECIDED.keys()
+
+
+@pytest.mark.parametrize("name", STATEMENTS)
+def test_a_statement_reads_what_is_decided_whatever_was_analysed(plans: Plans, name: str) -> None:
+    decided = DECIDED[name]
+    large = {state: reads for state, reads in plans[name].items() if not state.startswith(NEW)}
+    others = {
+        state: others
+        for state, reads in large.items()
+        if (others := reads - frozenset().union(*decided))
+    }
+    assert others == {}
+    for reads in large.values():
+        assert all(reads & one for one in decided)
+
+
+@pytest.mark.parametrize("name", sorted(STATEMENTS.keys() - {"FORGET_WAITERS"}))
+def test_a_statement_prepared_for_new_books_will_not_read_all_that_they_become(
+    plans: Plans, name: str
+) -> None:
+    assert plans[name][f"{NEW}, generic"].isdisjoint(GROWING)
+
+
+def test_lapsed_holds_are_looked_for_among_the_open_ones(plans: Plans) -> None:
+    for state, reads in plans["LAPSED"].items():
+        if not state.startswith(("many", NEW)):
+            assert reads == {"all of ix_holds_open"}

@@ -1,0 +1,49 @@
+"""What a person or a monitor finds beside `/v1`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tokenbalance.openai import DESCRIBED
+
+if TYPE_CHECKING:
+    import httpx2
+
+
+async def test_a_working_product_is_live_and_ready(http: httpx2.AsyncClient) -> None:
+    assert (await http.get("/livez")).json() == {"status": "ok"}
+    for path in ("/readyz", "/health"):
+        answer = await http.get(path)
+        assert answer.status_code == 200
+        assert answer.json() == {"status": "ok", "database": "ok", "journal": "ok"}
+
+
+async def test_every_endpoint_is_documented_with_how_it_is_metered(
+    http: httpx2.AsyncClient,
+) -> None:
+    paths = (await http.get("/openapi.json")).json()["paths"]
+    for endpoint in DESCRIBED:
+        operation = paths[f"/v1{endpoint.path}"][endpoint.method.lower()]
+        assert "Metering: " in operation["description"]
+        assert ("free" in operation["description"]) is not endpoint.charged
+
+
+async def test_the_documentation_answers_by_the_addresses_of_the_original(
+    http: httpx2.AsyncClient,
+) -> None:
+    for path in ("/docs", "/redoc", "/api/docs", "/api/docs/"):
+        assert (await http.get(path)).status_code == 200
+    schema = (await http.get("/openapi.json")).content
+    for path in ("/api/schema", "/api/schema/"):
+        assert (await http.get(path)).content == schema
+
+
+async def test_errors_outside_v1_wear_the_same_envelope(http: httpx2.AsyncClient) -> None:
+    for answer, status, code in (
+        (await http.get("/nothing"), 404, "unknown_url"),
+        (await http.post("/livez"), 405, "method_not_allowed"),
+    ):
+        assert answer.status_code == status
+        error = answer.json()["error"]
+        assert set(error) == {"message", "type", "param", "code"}
+        assert error["code"] == code

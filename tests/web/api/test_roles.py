@@ -1,0 +1,194 @@
+"""Who may do what, for every management route: nobody, users, a disabled one, a superuser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from itertools import product
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+
+import orjson
+import pytest
+from fastapi.routing import iter_route_contexts
+from starlette.routing import Route
+
+from tests.support.books import create_holder, placed
+from tests.support.chat import CHAT
+from tests.support.product import product_app
+from tokenbalance.books.ledger.book import Book
+
+if TYPE_CHECKING:
+    import httpx2
+
+    from tests.support.books import Holder
+    from tests.web.api.conftest import People
+    from tokenbalance.database.connections import Pool
+
+Who: TypeAlias = Literal["nobody", "disabled", "other", "user", "superuser"]
+WHO: tuple[Who, ...] = ("nobody", "disabled", "other", "user", "superuser")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """One route as it is asked, about what belongs to the user, and each one's answer."""
+
+    route: str
+    """Method and path, as the application has it."""
+    answers: tuple[int, int, int, int, int]
+    """Statuses, in the order of `WHO`."""
+    query: str = ""
+    body: dict[str, Any] | None = None
+    headers: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def method(self) -> str:
+        """The method."""
+        return self.route.partition(" ")[0]
+
+    def path(self, ids: dict[str, str]) -> str:
+        """The path, with the ids of what the user has."""
+        return self.route.partition(" ")[2].format(**ids)
+
+
+ALL = (200, 200, 200, 200, 200)
+ALL_WRONG = (400, 400, 400, 400, 400)
+SIGNED_IN = (401, 401, 200, 200, 200)
+SUPERUSERS = (401, 401, 403, 403, 200)
+CREATED_BY_SUPERUSERS = (401, 401, 403, 403, 201)
+OF_THE_USER = (401, 401, 403, 200, 200)
+"""Somebody else's is forbidden where it is named by its user's id."""
+THE_USERS = (401, 401, 404, 200, 200)
+"""Somebody else's is not found where it is named by its own id."""
+
+TABLE = [
+    # No password: 400 says that anybody may try.
+    Row("POST /api/user/auth", ALL_WRONG, body={"email": "a@b.c"}),
+    Row(
+        "POST /api/user/create",
+        CREATED_BY_SUPERUSERS,
+        body={"email": "new{spelling}@example.com", "password": "password", "name": "New"},
+    ),
+    Row("GET /api/user/me", SIGNED_IN),
+    Row("PATCH /api/user/me", SIGNED_IN, body={"name": "Me"}),
+    Row("GET /api/users", SUPERUSERS),
+    Row("PATCH /api/users/{user_id}", SUPERUSERS, body={"name": "Them"}),
+    Row("GET /api/balance", SIGNED_IN),
+    Row("GET /api/balance/{user_id}", SUPERUSERS),
+    Row("PUT /api/balance/{user_id}", SUPERUSERS, body={"balance": 30}),
+    Row("PATCH /api/balance/{user_id}", SUPERUSERS, body={"balance": 30}),
+    Row(
+        "POST /api/balance/{user_id}/credits",
+        CREATED_BY_SUPERUSERS,
+        body={"amount": 30},
+        headers={"Idempotency-Key": "k"},
+    ),
+    Row("GET /api/keys", SIGNED_IN),
+    Row("GET /api/keys", OF_THE_USER, query="user_id={user_id}"),
+    Row("POST /api/keys", (401, 401, 201, 201, 201), body={"name": "mine"}),
+    Row("PATCH /api/keys/{key_id}", THE_USERS, body={"name": "theirs"}),
+    Row("POST /api/keys/{key_id}/rotate", THE_USERS),
+    Row("DELETE /api/keys/{key_id}", THE_USERS),
+    Row("GET /api/ledger", SIGNED_IN),
+    Row("GET /api/ledger", OF_THE_USER, query="user_id={user_id}"),
+    Row("GET /api/usage", SIGNED_IN),
+    Row("GET /api/usage", OF_THE_USER, query="user_id={user_id}"),
+    Row("GET /api/usage", SUPERUSERS, query="group_by=user"),
+    Row("GET /api/requests", SIGNED_IN),
+    Row("GET /api/requests", OF_THE_USER, query="user_id={user_id}"),
+    Row("GET /api/requests/{request_id}", THE_USERS),
+    Row("POST /api/quote", SIGNED_IN, body={"path": "/v1/chat/completions", "body": CHAT}),
+    Row("GET /api/docs", ALL),
+    Row("GET /api/schema", ALL),
+]
+
+
+def routes_below_api() -> set[str]:
+    """Every method and path that the application serves there itself."""
+    app = product_app("postgresql://nowhere", None)
+    routes = [context.original_route for context in iter_route_contexts(app.routes)]
+    return {
+        f"{method} {route.path.removesuffix('/')}"
+        for route in routes
+        if isinstance(route, Route) and route.path.startswith("/api/")
+        for method in (route.methods or set()) - {"HEAD"}
+    }
+
+
+def test_every_route_is_in_the_table() -> None:
+    assert {row.route for row in TABLE} == routes_below_api()
+
+
+async def belongings(pool: Pool, people: People) -> dict[str, str]:
+    """Give the user a second key and a request; returns the ids of what the user has."""
+    key_id = await pool.fetchval(
+        "INSERT INTO api_keys (account_id, prefix, secret_sha256)"
+        " VALUES ($1, 'tb-spare', sha256(gen_random_uuid()::text::bytea)) RETURNING id",
+        people.user.account_id,
+    )
+    request_id = f"tb_request_of_{people.user.user_id}"
+    await placed(Book(pool, 60), people.user, request_id, 10)
+    return {
+        "user_id": str(people.user.user_id),
+        "key_id": str(key_id),
+        "request_id": request_id,
+    }
+
+
+def headers_of(people: People, who: Who) -> dict[str, str]:
+    if who == "nobody":
+        return {}
+    holder: Holder = getattr(people, who)
+    return holder.headers
+
+
+@pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row.route} {row.query}".strip())
+async def test_everybody_is_answered_as_the_table_says(
+    http: httpx2.AsyncClient, people: People, pool: Pool, row: Row
+) -> None:
+    ids = await belongings(pool, people)
+    for (who, status), slash in product(zip(WHO, row.answers, strict=True), ("", "/")):
+        spelling = slash.replace("/", "-with-slash")
+        answer = await http.request(
+            row.method,
+            row.path(ids) + slash,
+            params=row.query.format(**ids),
+            content=orjson.dumps(row.body).replace(b"{spelling}", spelling.encode()),
+            headers={**headers_of(people, who), **row.headers, "content-type": "application/json"},
+        )
+        assert answer.status_code == status, (who, slash, answer.text)
+        if answer.status_code >= 400:
+            assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+        if not row.route.endswith(("/docs", "/schema")):
+            assert answer.headers["cache-control"] == "no-store"
+        assert answer.headers.get("www-authenticate") == (
+            "Bearer" if answer.status_code == 401 else None
+        )
+
+
+async def test_a_superuser_may_name_somebody_in_a_body(
+    http: httpx2.AsyncClient, people: People, pool: Pool
+) -> None:
+    stranger = await create_holder(pool)
+    body = {"user_id": stranger.user_id}
+    for holder, status in ((people.user, 403), (stranger, 201), (people.superuser, 201)):
+        answer = await http.post("/api/keys", json=body, headers=holder.headers)
+        assert answer.status_code == status
+    listed = await http.get("/api/keys", headers=stranger.headers)
+    assert len(listed.json()["data"]) == 3
+
+
+async def test_who_is_not_known_is_not_told_what_is_wrong_with_the_request(
+    http: httpx2.AsyncClient, people: People
+) -> None:
+    for headers, status in (({}, 401), (people.user.headers, 403)):
+        answer = await http.put("/api/balance/x", content=b"{", headers=headers)
+        assert answer.status_code == status
+
+
+async def test_tokens_of_the_original_are_accepted(
+    http: httpx2.AsyncClient, people: People
+) -> None:
+    for headers in (
+        {"Authorization": f"Token {people.user.secret}"},
+        {"Authorization": f"token {people.user.secret}"},
+    ):
+        assert (await http.get("/api/balance/", headers=headers)).status_code == 200

@@ -1,0 +1,195 @@
+"""Users by the management API: created, listed, changed, disabled."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from tests.support.product import serving
+
+if TYPE_CHECKING:
+    import httpx2
+
+    from tests.web.api.conftest import People
+    from tokenbalance.database.connections import Pool
+
+PASSWORD = "analytical"
+
+
+def ada(email: str) -> dict[str, Any]:
+    """Somebody to be created."""
+    return {"email": email, "password": PASSWORD, "name": "Ada"}
+
+
+async def test_a_superuser_creates_a_user_with_a_balance_of_0(
+    http: httpx2.AsyncClient, people: People, email: str
+) -> None:
+    answer = await http.post("/api/user/create", json=ada(email), headers=people.superuser.headers)
+    assert answer.status_code == 201
+    created = answer.json()
+    assert set(created) == {"id", "email", "name"}
+    assert (created["email"], created["name"]) == (email, "Ada")
+    balance = await http.get(f"/api/balance/{created['id']}", headers=people.superuser.headers)
+    assert balance.json() == {"user": created["id"], "balance": 0, "held": 0, "available": 0}
+
+
+@pytest.mark.parametrize(
+    ("changed", "param", "code"),
+    [
+        ({"email": "no address"}, "email", "invalid_value"),
+        ({"email": ""}, "email", "invalid_value"),
+        ({"email": "a\x00@example.com"}, "email", "invalid_value"),
+        ({"email": 5}, "email", "invalid_type"),
+        ({"password": "1234"}, "password", "invalid_value"),
+        ({"password": ""}, "password", "invalid_value"),
+        ({"password": None}, "password", "invalid_type"),
+        ({"password": "p" * 1025}, "password", "invalid_value"),
+        ({"name": "n" * 201}, "name", "invalid_value"),
+        ({"name": "a\nb"}, "name", "invalid_value"),
+        ({"name": None}, "name", "invalid_type"),
+        ({"is_superuser": True}, "is_superuser", "unknown_parameter"),
+    ],
+)
+async def test_what_is_wrong_with_a_new_user_is_named(
+    http: httpx2.AsyncClient,
+    people: People,
+    email: str,
+    changed: dict[str, Any],
+    param: str,
+    code: str,
+) -> None:
+    body = {**ada(email), **changed}
+    answer = await http.post("/api/user/create", json=body, headers=people.superuser.headers)
+    error = answer.json()["error"]
+    assert (answer.status_code, error["param"], error["code"]) == (400, param, code)
+    assert PASSWORD not in answer.text
+
+
+async def test_an_e_mail_is_taken_in_any_case(
+    http: httpx2.AsyncClient, people: People, email: str
+) -> None:
+    headers = people.superuser.headers
+    for spelling, status in ((email, 201), (email, 400), (f" {email.upper()} ", 400)):
+        answer = await http.post("/api/user/create", json=ada(spelling), headers=headers)
+        assert answer.status_code == status
+    assert answer.json()["error"]["param"] == "email"
+
+
+async def test_sign_up_when_it_is_open_is_for_anybody(
+    dsn: str, http: httpx2.AsyncClient, email: str
+) -> None:
+    closed = await http.post("/api/user/create", json=ada(email))
+    assert (closed.status_code, closed.headers["www-authenticate"]) == (401, "Bearer")
+    async with serving(dsn, None, signup="open") as url:
+        opened = await http.post(f"{url}/api/user/create", json=ada(email))
+    assert opened.status_code == 201
+
+
+async def test_people_change_their_own_name_and_password(
+    http: httpx2.AsyncClient, people: People, email: str
+) -> None:
+    await http.post("/api/user/create", json=ada(email), headers=people.superuser.headers)
+    credentials = {"email": email.lower(), "password": PASSWORD}
+    tokens = [
+        (await http.post("/api/user/auth", json=credentials)).json()["token"] for _ in range(2)
+    ]
+    used, unused = [{"Authorization": f"Bearer {token}"} for token in tokens]
+    answer = await http.patch(
+        "/api/user/me", json={"name": "Countess", "password": "difference"}, headers=used
+    )
+    assert answer.status_code == 200
+    assert answer.json()["name"] == "Countess"
+    assert (await http.get("/api/user/me", headers=used)).json() == answer.json()
+    assert (await http.get("/api/user/me", headers=unused)).status_code == 401
+    assert (await http.post("/api/user/auth", json=credentials)).status_code == 400
+
+
+async def test_a_key_that_a_program_was_given_does_not_change_its_owner_s_password(
+    http: httpx2.AsyncClient, people: People, pool: Pool
+) -> None:
+    change = {"name": "Mallory", "password": "difference"}
+    answer = await http.patch("/api/user/me", json=change, headers=people.user.headers)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "permission_denied")
+    row = await pool.fetchrow(
+        "SELECT name, password_hash FROM users WHERE id = $1", people.user.user_id
+    )
+    assert row is not None
+    assert tuple(row) == ("", None)
+
+
+async def test_changing_nothing_is_refused(http: httpx2.AsyncClient, people: People) -> None:
+    for path in ("/api/user/me", f"/api/users/{people.user.user_id}"):
+        answer = await http.patch(path, json={}, headers=people.superuser.headers)
+        assert answer.status_code == 400
+        assert "at least one of 'name'" in answer.json()["error"]["message"]
+
+
+async def test_a_method_that_a_path_has_not_is_405_and_names_those_it_has(
+    http: httpx2.AsyncClient,
+) -> None:
+    for path in ("/api/user/me", "/api/user/me/"):
+        answer = await http.post(path, json={})
+        assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, PATCH")
+        assert answer.json()["error"]["code"] == "method_not_allowed"
+
+
+async def test_users_are_found_by_a_part_of_their_e_mail_and_listed_in_pages(
+    http: httpx2.AsyncClient, people: People, email: str
+) -> None:
+    headers = people.superuser.headers
+    created = [
+        (await http.post("/api/user/create", json=ada(f"{part}.{email}"), headers=headers)).json()
+        for part in "abc"
+    ]
+    query = {"search": f".{email.upper()}", "limit": "2"}
+    first = (await http.get("/api/users", params=query, headers=headers)).json()
+    assert (len(first["data"]), first["has_more"]) == (2, True)
+    late = (await http.post("/api/user/create", json=ada(f"d.{email}"), headers=headers)).json()
+    query["after"] = first["next"]
+    rest = (await http.get("/api/users", params=query, headers=headers)).json()
+    listed = [user["id"] for user in first["data"] + rest["data"]]
+    assert listed == [user["id"] for user in [*created, late]]
+    assert (rest["has_more"], rest["next"]) == (False, None)
+    assert set(first["data"][0]) == {
+        *("id", "email", "name", "is_superuser", "is_active", "balance", "held", "available")
+    }
+
+
+async def test_who_is_disabled_is_refused_at_once_and_let_in_again_later(
+    http: httpx2.AsyncClient, people: People
+) -> None:
+    path = f"/api/users/{people.user.user_id}"
+    for active, status in ((False, 401), (True, 200)):
+        answer = await http.patch(
+            path, json={"is_active": active}, headers=people.superuser.headers
+        )
+        assert (answer.status_code, answer.json()["is_active"]) == (200, active)
+        mine = await http.get("/api/balance", headers=people.user.headers)
+        assert mine.status_code == status
+
+
+async def test_the_last_superuser_stays_one(
+    http: httpx2.AsyncClient, people: People, pool: Pool
+) -> None:
+    alone = "UPDATE users SET is_superuser = false WHERE id <> $1"
+    await pool.execute(alone, people.superuser.user_id)
+    path = f"/api/users/{people.superuser.user_id}"
+    for change in ({"is_superuser": False}, {"is_active": False}):
+        answer = await http.patch(path, json=change, headers=people.superuser.headers)
+        assert answer.status_code == 400
+    listed = await http.get("/api/users", headers=people.superuser.headers)
+    assert listed.status_code == 200
+
+
+async def test_neither_a_hash_nor_a_secret_is_in_any_list(
+    http: httpx2.AsyncClient, people: People, pool: Pool, email: str
+) -> None:
+    headers = people.superuser.headers
+    await http.post("/api/user/create", json=ada(email), headers=headers)
+    stored = await pool.fetchval("SELECT password_hash FROM users WHERE email = $1", email)
+    for path in ("/api/users?limit=1000", "/api/keys", "/api/user/me"):
+        text = (await http.get(path, headers=headers)).text
+        assert stored not in text
+        assert "sha256" not in text
+        assert people.superuser.secret not in text

@@ -1,0 +1,96 @@
+"""The `/v1` endpoints as the OpenAPI document describes them."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+import orjson
+import pytest
+from fastapi import FastAPI
+
+from tokenbalance.model import Metering
+from tokenbalance.openai import DESCRIBED, find_endpoint
+from tokenbalance.openai.estimate import bound
+from tokenbalance.openai.examples import EXAMPLES
+from tokenbalance.web.docs.reference import describe_endpoints, operation_id
+
+if TYPE_CHECKING:
+    from tokenbalance.model import Endpoint
+
+EVERY = pytest.mark.parametrize("endpoint", DESCRIBED, ids=operation_id)
+
+
+@pytest.fixture(scope="module")
+def document() -> Any:
+    app = FastAPI()
+    describe_endpoints(app)
+    return app.openapi()
+
+
+def operation_of(document: Any, endpoint: Endpoint) -> Any:
+    return document["paths"][f"/v1{endpoint.path}"][endpoint.method.lower()]
+
+
+def resolved(document: Any, answer: Any) -> Any:
+    """Follow a reference, if it is one."""
+    found = document
+    for part in answer.get("$ref", "").split("/")[1:]:
+        found = found[part]
+    return found if "$ref" in answer else answer
+
+
+@EVERY
+def test_an_endpoint_has_examples_of_what_is_sent_and_answered(
+    document: Any, endpoint: Endpoint
+) -> None:
+    operation = operation_of(document, endpoint)
+    content = operation["responses"]["200"]["content"]
+    assert content["application/json"]["example"]
+    assert ("requestBody" in operation) is (endpoint.method == "POST")
+    streamed = endpoint.charged and endpoint.metering is not Metering.EMBEDDINGS
+    assert ("text/event-stream" in content) is streamed
+
+
+@EVERY
+def test_what_is_sent_by_example_is_understood_by_the_proxy(endpoint: Endpoint) -> None:
+    for request in EXAMPLES[endpoint.path].requests.values():
+        if endpoint.metering is not Metering.FREE:
+            assert bound(endpoint, request).input_tokens > 0
+
+
+def test_a_chat_is_shown_in_one_piece_first_and_streamed_second(document: Any) -> None:
+    operation = operation_of(document, find_endpoint("POST", b"/chat/completions"))
+    examples = operation["requestBody"]["content"]["application/json"]["examples"]
+    assert [example["value"].get("stream") for example in examples.values()] == [None, True]
+
+
+@EVERY
+def test_the_headers_of_an_answer_are_described(document: Any, endpoint: Endpoint) -> None:
+    headers = operation_of(document, endpoint)["responses"]["200"]["headers"]
+    assert {"x-request-id", "x-tokenbalance-request-id"} <= set(headers)
+    assert ("x-tokenbalance-charge" in headers) is endpoint.charged
+
+
+@EVERY
+def test_each_refusal_is_shown_by_errors_with_all_four_keys(
+    document: Any, endpoint: Endpoint
+) -> None:
+    responses = operation_of(document, endpoint)["responses"]
+    own = {status: resolved(document, answer) for status, answer in responses.items()}
+    assert {"401", "404", "502", "503", "504", "default"} <= set(own)
+    assert ({"402", "424", "429"} <= set(own)) is endpoint.charged
+    assert ({"400", "408", "413", "415"} <= set(own)) is (endpoint.method == "POST")
+    for status in set(own) - {"200", "default"}:
+        examples = own[status]["content"]["application/json"]["examples"]
+        for code, example in examples.items():
+            error = example["value"]["error"]
+            assert set(error) == {"message", "type", "param", "code"}
+            assert error["code"] == code
+
+
+def test_every_reference_leads_somewhere(document: Any) -> None:
+    references = set(re.findall(rb'"\$ref":"([^"]+)"', orjson.dumps(document)))
+    assert len(references) > 10
+    for reference in references:
+        assert resolved(document, {"$ref": reference.decode()})

@@ -1,0 +1,145 @@
+"""The documentation pages in a real browser: they work, complain of nothing, ask nobody else."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, cast
+
+import pytest
+from playwright.async_api import expect
+
+from tests.support import product as products
+from tests.support.books import Holder, account_of, create_holder
+from tests.support.watched_browser import WatchedBrowser
+from tokenbalance.openai import DESCRIBED
+from tokenbalance.web.docs.reference import operation_id
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from fastapi import FastAPI
+    from playwright.async_api import Browser, Locator, Page
+    from starlette.types import Receive, Scope, Send
+
+    from tokenbalance.database.connections import Pool
+
+CHAT = "operations-OpenAI-POST_chat_completions"
+
+
+@pytest.fixture
+async def holder(pool: Pool) -> Holder:
+    return await create_holder(pool, 1000)
+
+
+async def authorize(page: Page, holder: Holder) -> None:
+    await page.locator(".auth-wrapper .authorize").first.click()
+    dialog = page.locator(".dialog-ux")
+    await dialog.get_by_role("textbox").fill(holder.secret)
+    await dialog.get_by_role("button", name="Apply credentials").click()
+    await dialog.get_by_role("button", name="Close", exact=True).click()
+
+
+async def opened(page: Page, name: str) -> Locator:
+    block = page.locator(f"[id='{name}']")
+    await block.locator(".opblock-summary-control").click()
+    return block
+
+
+async def tried(block: Locator, example: str | None = None) -> Locator:
+    """Send what the page proposes; gives the answer as it is shown."""
+    await block.get_by_role("button", name="Try it out").click()
+    if example is not None:
+        await block.locator(".examples-select select").first.select_option(example)
+    await block.get_by_role("button", name="Execute").click()
+    return block.locator(".live-responses-table")
+
+
+async def test_a_chat_is_tried_out_with_ones_key(
+    browser: WatchedBrowser, pool: Pool, holder: Holder
+) -> None:
+    await browser.page.goto("/docs")
+    await authorize(browser.page, holder)
+    answer = await tried(await opened(browser.page, CHAT))
+    await expect(answer.locator(".response-col_status").last).to_contain_text("200")
+    await expect(answer).to_contain_text("chat.completion")
+    balance = (await account_of(pool, holder)).balance
+    assert balance < 1000
+    await expect(answer).to_contain_text(f"x-tokenbalance-balance: {balance}")
+
+
+async def test_a_streamed_chat_is_tried_out_and_shown_to_its_last_event(
+    browser: WatchedBrowser, pool: Pool, holder: Holder
+) -> None:
+    await browser.page.goto("/docs")
+    await authorize(browser.page, holder)
+    answer = await tried(await opened(browser.page, CHAT), "streamed")
+    await expect(answer).to_contain_text("data: [DONE]")
+    await expect(answer).to_contain_text("content-type: text/event-stream")
+    assert (await account_of(pool, holder)).balance < 1000
+
+
+async def test_a_management_route_is_tried_out_with_the_same_key(
+    browser: WatchedBrowser, holder: Holder
+) -> None:
+    await browser.page.goto("/docs")
+    await authorize(browser.page, holder)
+    block = browser.page.locator(".opblock").filter(
+        has=browser.page.locator("[data-path='/api/balance']")
+    )
+    await block.locator(".opblock-summary-control").click()
+    answer = await tried(block)
+    await expect(answer).to_contain_text(f'"user": {holder.user_id}')
+
+
+async def test_without_a_key_the_error_is_shown_in_its_envelope(browser: WatchedBrowser) -> None:
+    browser.expected_statuses.add(401)
+    await browser.page.goto("/docs")
+    answer = await tried(await opened(browser.page, CHAT))
+    await expect(answer.locator(".response-col_status").last).to_contain_text("401")
+    await expect(answer).to_contain_text('"code": "invalid_api_key"')
+
+
+async def test_every_endpoint_is_shown_with_what_it_costs_and_how_it_fails(
+    browser: WatchedBrowser,
+) -> None:
+    await browser.page.goto("/docs")
+    for endpoint in DESCRIBED:
+        block = await opened(browser.page, f"operations-OpenAI-{operation_id(endpoint)}")
+        await expect(block).to_contain_text("Metering: ")
+        await expect(block).to_contain_text("x-tokenbalance-request-id")
+        statuses = await block.locator(".response-col_status").all_inner_texts()
+        assert {"200", "401", "503"} <= set(statuses), endpoint.path
+        assert ("402" in statuses) is endpoint.charged, endpoint.path
+        await block.locator(".opblock-summary-control").click()
+
+
+async def test_redoc_shows_every_endpoint(browser: WatchedBrowser) -> None:
+    await browser.page.goto("/redoc")
+    for endpoint in DESCRIBED:
+        shown = browser.page.locator(f"[id='tag/OpenAI/operation/{operation_id(endpoint)}']")
+        await expect(shown).to_contain_text(endpoint.summary)
+        await expect(shown).to_contain_text("Metering: ")
+
+
+async def test_the_pages_work_below_the_prefix_of_a_reverse_proxy(
+    chromium: Browser, dsn: str, tmp_path: Path
+) -> None:
+    app = products.product_app(dsn, None, data_dir=tmp_path)
+
+    async def below(scope: Scope, receive: Receive, send: Send) -> None:
+        given: Scope = {**scope, "root_path": "/proxy"} if scope["type"] == "http" else scope
+        await app(given, receive, send)
+
+    async with (
+        products._serving(cast("FastAPI", cast("object", below))) as url,
+        WatchedBrowser.open(chromium, url) as browser,
+    ):
+        browser.page.on("request", lambda request: asked.append(request.url.removeprefix(url)))
+        asked: list[str] = []
+        await browser.page.goto("/proxy/redoc")
+        await expect(browser.page.get_by_role("heading", name="Chat completion")).to_be_attached()
+        await browser.page.goto("/proxy/docs")
+        answer = await tried(await opened(browser.page, "operations-Health-livez_livez_get"))
+        await expect(answer).to_contain_text('"status": "ok"')
+        browser.check()
+        assert all(path.startswith(("/proxy/", "data:", "blob:")) for path in asked)
+        assert "/proxy/livez" in asked

@@ -1,0 +1,102 @@
+"""How an answer is framed: one write for what goes together, and no header becomes two."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from typing import TYPE_CHECKING, cast
+
+import pytest
+from uvicorn.protocols.http.flow_control import FlowControl
+
+from tokenbalance.wire.server.cycle import Cycle
+
+if TYPE_CHECKING:
+    from uvicorn._types import HTTPScope
+
+Headers = list[tuple[bytes, bytes]]
+
+
+class Wire(asyncio.Transport):
+    """Remembers each write."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.writes: list[bytes] = []
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.writes.append(bytes(data))
+
+    def close(self) -> None:
+        self.writes.append(b"closed")
+
+
+def cycle_on(wire: Wire, method: str = "POST") -> Cycle:
+    return Cycle(
+        scope=cast("HTTPScope", cast("object", {"method": method})),
+        transport=wire,
+        flow=FlowControl(wire),
+        logger=logging.getLogger(),
+        access_logger=logging.getLogger(),
+        access_log=False,
+        default_headers=[(b"date", b"today")],
+        message_event=asyncio.Event(),
+        expect_100_continue=False,
+        keep_alive=True,
+        on_response=lambda: None,
+    )
+
+
+async def answer(cycle: Cycle, headers: Headers, *pieces: bytes) -> None:
+    await cycle.send({"type": "http.response.start", "status": 200, "headers": headers})
+    for piece in pieces:
+        await cycle.send({"type": "http.response.body", "body": piece, "more_body": True})
+    await cycle.send({"type": "http.response.body", "body": b"", "more_body": False})
+
+
+async def test_head_and_body_leave_in_one_write() -> None:
+    wire = Wire()
+    cycle = cycle_on(wire)
+    await cycle.send(
+        {"type": "http.response.start", "status": 200, "headers": [(b"content-length", b"2")]}
+    )
+    await cycle.send({"type": "http.response.body", "body": b"ok", "more_body": False})
+    assert wire.writes == [b"HTTP/1.1 200 OK\r\ndate: today\r\ncontent-length: 2\r\n\r\nok"]
+
+
+async def test_an_empty_piece_sends_the_head_of_a_stream_at_once() -> None:
+    wire = Wire()
+    await answer(cycle_on(wire), [], b"", b"one")
+    head, *rest = wire.writes
+    assert head.endswith(b"transfer-encoding: chunked\r\n\r\n")
+    assert rest == [b"3\r\none\r\n", b"0\r\n\r\n"]
+
+
+@pytest.mark.parametrize("stray", [b"\r\nset-cookie: x=1", b"\n", b"\r", b"\0"])
+@pytest.mark.parametrize("place", [0, 1])
+async def test_no_header_becomes_two(stray: bytes, place: int) -> None:
+    header = [b"x-name", b"value"]
+    header[place] += stray
+    wire = Wire()
+    with pytest.raises(RuntimeError):
+        await answer(cycle_on(wire), [(header[0], header[1])])
+    assert not wire.writes
+
+
+@pytest.mark.parametrize("pieces", [[b"longer"], [b"l"]])
+async def test_a_length_that_is_not_kept_is_a_fault(pieces: list[bytes]) -> None:
+    with pytest.raises(RuntimeError):
+        await answer(cycle_on(Wire()), [(b"content-length", b"3")], *pieces)
+
+
+async def test_close_is_said_once_and_done() -> None:
+    wire = Wire()
+    await answer(cycle_on(wire), [(b"connection", b"close")], b"x")
+    assert wire.writes[0].count(b"close") == 1
+    assert wire.writes[-1] == b"closed"
+
+
+async def test_the_answer_to_head_has_no_body() -> None:
+    wire = Wire()
+    await answer(cycle_on(wire, "HEAD"), [(b"content-length", b"3")], b"abc")
+    assert wire.writes == [b"HTTP/1.1 200 OK\r\ndate: today\r\ncontent-length: 3\r\n\r\n"]
