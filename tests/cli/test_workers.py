@@ -35,8 +35,8 @@ STREAMS = 6
 IMPATIENT = (
     sys.executable,
     "-c",
-    "from tokenbalance import cli; from tokenbalance.wire.server import process;"
-    " process.CUT_S = process.CLOSE_S = 0.0; cli.main()",
+    "from tokenbalance import cli; from tokenbalance.wire.server import process as p;"
+    + " p.CUT_S = p.CLOSE_S = 0.0; cli.main()",
     *SERVE[3:],
 )
 
