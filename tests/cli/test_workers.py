@@ -32,11 +32,14 @@ if TYPE_CHECKING:
 
 STREAMS = 6
 # Serves like SERVE, by a supervisor that gives a worker no time beyond the requests' own.
+HURRIED = (
+    "from tokenbalance import cli; from tokenbalance.wire.server import process;"
+    " process.CUT_S = process.CLOSE_S = 0.0; cli.main()"
+)
 IMPATIENT = (
     sys.executable,
     "-c",
-    "from tokenbalance import cli; from tokenbalance.wire.server import process as p;"
-    + " p.CUT_S = p.CLOSE_S = 0.0; cli.main()",
+    HURRIED,
     *SERVE[3:],
 )
 
