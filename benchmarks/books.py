@@ -102,11 +102,11 @@ class Served:
             json=document,
             headers={**headers, "accept": accept},
             allow_redirects=False,
-        ) as answer:
-            if answer.status != 200:  # noqa: PLR2004 - the one that shows what was asked for
-                msg = f"{path}: {answer.status}"
+        ) as response:
+            if response.status != 200:  # noqa: PLR2004 - the one that shows what was asked for
+                msg = f"{path}: {response.status}"
                 raise RuntimeError(msg)
-            yield answer
+            yield response
 
 
 @contextmanager
@@ -184,6 +184,6 @@ async def serve(books: Books, folder: Path) -> AsyncGenerator[Served]:
 
 async def _sign_in(session: aiohttp.ClientSession, email: str) -> str:
     credentials = {"email": email, "password": PASSWORD}
-    async with session.post("/api/user/auth", json=credentials) as answer:
-        answer.raise_for_status()
-        return str((await answer.json())["token"])
+    async with session.post("/api/user/auth", json=credentials) as response:
+        response.raise_for_status()
+        return str((await response.json())["token"])

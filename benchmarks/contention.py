@@ -28,7 +28,7 @@ from benchmarks.database import Database
 from benchmarks.replicas import Replica, kill_all, start_all
 from benchmarks.watch import Watch, until_no_hold_is_open
 from tests.support.books import create_holder
-from tests.support.upstream import Answer, Part, ScriptedUpstream, event_stream
+from tests.support.upstream import Part, Response, ScriptedUpstream, event_stream
 from tokenbalance.database.connections import open_pool
 from tokenbalance.database.migrate import migrate_in_thread
 
@@ -81,7 +81,7 @@ class Ring:
     session: aiohttp.ClientSession
 
 
-def _answer(request: Received) -> Answer:
+def _respond(request: Received) -> Response:
     document = cast("dict[str, int]", request.json())
     limit = document.get("max_completion_tokens") or document.get("max_tokens") or OUTPUT_TOKENS
     output = min(OUTPUT_TOKENS, limit)
@@ -91,7 +91,7 @@ def _answer(request: Received) -> Answer:
         "total_tokens": PROMPT_TOKENS + output,
     }
     if not document.get("stream"):
-        return Answer(body=orjson.dumps({"id": "a", "choices": [], "usage": usage}))
+        return Response(body=orjson.dumps({"id": "a", "choices": [], "usage": usage}))
     piece = {"id": "a", "choices": [{"index": 0, "delta": {"content": "word "}}]}
     parts: list[Part] = []
     for _ in range(PIECES):
@@ -108,7 +108,7 @@ async def _open_ring(folder: Path) -> AsyncGenerator[Ring]:
         await database.start()
         await migrate_in_thread(database.dsn)
         upstream = await stack.enter_async_context(ScriptedUpstream())
-        upstream.always(_answer)
+        upstream.always(_respond)
         settings = {
             "DATABASE_URL": database.dsn,
             "OPENAI_BASE_URL": upstream.base_url,
@@ -134,9 +134,9 @@ async def _ask(ring: Ring, holder: Holder, number: int, limit: int, tally: Tally
         "stream": True,
     }
     url = ring.replicas[number % len(ring.replicas)].url + "/v1/chat/completions"
-    async with ring.session.post(url, json=document, headers=holder.headers) as answer:
-        tally.add(answer.status, await answer.read())
-        return answer.status
+    async with ring.session.post(url, json=document, headers=holder.headers) as response:
+        tally.add(response.status, await response.read())
+        return response.status
 
 
 async def _sample(ring: Ring, holder: Holder, tally: Tally) -> None:
@@ -181,9 +181,9 @@ async def _all_at_once(ring: Ring, requests: int, affordable: int) -> list[str]:
     return breaches
 
 
-async def _until_spent(ring: Ring, streams: int, answers: int) -> list[str]:
+async def _until_spent(ring: Ring, streams: int, responses: int) -> list[str]:
     """Stream without a pause until nothing more is to be had."""
-    granted = answers * (PROMPT_TOKENS + OUTPUT_TOKENS)
+    granted = responses * (PROMPT_TOKENS + OUTPUT_TOKENS)
     holder = await create_holder(ring.pool, granted)
     tally = Tally()
 
@@ -202,7 +202,7 @@ async def _until_spent(ring: Ring, streams: int, answers: int) -> list[str]:
     )
     used = 100 * (granted - left) / granted
     print(
-        f"{streams} streams, a balance for {answers}: answered {tally.statuses[200]} in"
+        f"{streams} streams, a balance for {responses}: answered {tally.statuses[200]} in"
         f" {took_s:.0f} s, {used:.2f} % of the balance became answers, overspent {max(-left, 0)}"
     )
     if used < 99:  # noqa: PLR2004 - what is promised
@@ -227,11 +227,11 @@ async def _verdict(ring: Ring, holder: Holder, tally: Tally, watch: Watch) -> li
     return breaches
 
 
-async def _run(streams: int, answers: int) -> list[str]:
+async def _run(streams: int, responses: int) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="contention-", ignore_cleanup_errors=True) as folder:
         async with _open_ring(Path(folder)) as ring:
             breaches = await _all_at_once(ring, requests=400, affordable=100)
-            breaches += await _until_spent(ring, streams, answers)
+            breaches += await _until_spent(ring, streams, responses)
     return breaches
 
 
@@ -241,7 +241,7 @@ def main() -> int:
     _ = parser.add_argument("--answers", type=int, default=1000)
     _ = parser.add_argument("--streams", type=int, default=128)
     given = parser.parse_args()
-    breaches = asyncio.run(_run(cast("int", given.streams), cast("int", given.answers)))
+    breaches = asyncio.run(_run(cast("int", given.streams), cast("int", given.responses)))
     for breach in breaches[:20]:
         print(f"BREACH: {breach}")
     print(f"breaches: {len(breaches)}")

@@ -88,7 +88,7 @@ async def _look(stage: Stage, number: int) -> list[str]:
 
 def _line(number: int, took_s: float, found: Reckoning) -> str:
     return (
-        f"{number:3}  open holds gone after {took_s:4.1f} s; so far answers {found.answers:5},"
+        f"{number:3}  open holds gone after {took_s:4.1f} s; so far answers {found.responses:5},"
         f" exact {found.exact:5}, by estimate {found.estimated:4} ({found.estimated_off_by:+}),"
         f" for nothing {found.for_nothing:3} ({found.for_nothing_credits}),"
         f" breaches {len(found.breaches)}"

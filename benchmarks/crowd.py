@@ -172,19 +172,19 @@ class Crowd:
             f"{self.replicas[told.ask.replica].url}/v1/chat/completions",
             json=told.ask.document,
             headers=self.holders[told.ask.account].headers,
-        ) as answer:
-            told.status = answer.status
-            told.request_id = answer.headers.get("x-tokenbalance-request-id", "")
-            if answer.content_type == "text/event-stream":
-                await _read_events(answer, told)
+        ) as response:
+            told.status = response.status
+            told.request_id = response.headers.get("x-tokenbalance-request-id", "")
+            if response.content_type == "text/event-stream":
+                await _read_events(response, told)
             else:
-                document = await answer.json()
+                document = await response.json()
                 told.code = _code_of(document)
                 told.complete = True
 
 
-async def _read_events(answer: aiohttp.ClientResponse, told: Told) -> None:
-    async for line in answer.content:
+async def _read_events(response: aiohttp.ClientResponse, told: Told) -> None:
+    async for line in response.content:
         if line.startswith(b"data: [DONE]"):
             told.complete = True
         elif line.startswith(b'data: {"error"'):

@@ -20,7 +20,7 @@ from tokenbalance.postgres.cluster import Cluster
 from tokenbalance.postgres.connection import dsn_of
 from tokenbalance.postgres.socket_folder import private_folder, remove_folder
 
-ANSWER_S: Final = 90.0
+RESPONSE_S: Final = 90.0
 """Crash recovery included."""
 _READY: Final = b"ready\n"
 
@@ -62,7 +62,7 @@ class Database:
             assert self._owner.stdin
             self._owner.stdin.close()
             try:
-                async with asyncio.timeout(ANSWER_S):
+                async with asyncio.timeout(RESPONSE_S):
                     _ = await self._owner.wait()
             except TimeoutError:
                 await self.kill()
@@ -101,7 +101,7 @@ class Database:
     async def _until_ready(self) -> None:
         assert self._owner
         assert self._owner.stdout
-        async with asyncio.timeout(ANSWER_S):
+        async with asyncio.timeout(RESPONSE_S):
             line = await self._owner.stdout.readline()
         if line != _READY:
             msg = "the database did not start"

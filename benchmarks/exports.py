@@ -68,8 +68,8 @@ async def fetch(served: Served, path: str) -> Fetched:
     fetched = Fetched(memory_mb, memory_mb, 0.0)
     began = time.perf_counter()
     unseen = 0
-    async with served.ask(Who.SUPERUSER, path, accept="text/csv") as answer:
-        async for piece in answer.content.iter_any():
+    async with served.ask(Who.SUPERUSER, path, accept="text/csv") as response:
+        async for piece in response.content.iter_any():
             fetched.rows += piece.count(b"\n")
             unseen += len(piece)
             if unseen >= _LOOK_BYTES:
@@ -106,8 +106,8 @@ async def fetch_all(books: Books, folder: Path) -> list[str]:
             if not fetched.is_flat:
                 wrong.append(f"memory grows with the rows of {template}")
         began = time.perf_counter()
-        async with served.ask(Who.SUPERUSER, PROOF) as answer:
-            if _RIGHT not in await answer.read():
+        async with served.ask(Who.SUPERUSER, PROOF) as response:
+            if _RIGHT not in await response.read():
                 wrong.append("the books are wrong")
         say(f"{PROOF}: {time.perf_counter() - began:.1f} s")
     return wrong

@@ -180,7 +180,7 @@ _DECK: Final = (
     _of_databases("database of {} is cut off", lambda proxy: proxy.cut()),
     _of_databases("database of {} resets", lambda proxy: proxy.reset()),
     _of_databases("database of {} is silent", lambda proxy: proxy.black_hole(), *_BEYOND_A_LEASE),
-    _of_databases("database of {} loses answers", lambda proxy: proxy.drop_answers()),
+    _of_databases("database of {} loses answers", lambda proxy: proxy.drop_responses()),
     Fault("database is silent for both", _silence_for_all, _hear_all, _BEYOND_A_LEASE),
     Fault("Postgres is frozen", _freeze_postgres, _thaw_postgres),
     Fault("Postgres is restarted", _restart_postgres, _nothing),

@@ -52,8 +52,8 @@ def _work(served: Served, look: Look) -> Work:
     path = look.path(served.books.names)
 
     async def ask() -> None:
-        async with served.ask(look.who, path, look.document) as answer:
-            _ = await answer.read()
+        async with served.ask(look.who, path, look.document) as response:
+            _ = await response.read()
 
     return ask
 

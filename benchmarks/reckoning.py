@@ -54,7 +54,7 @@ class Reckoning:
     """What was found."""
 
     breaches: list[str] = field(default_factory=list)
-    answers: int = 0
+    responses: int = 0
     """Of the upstream, 2xx, of which something arrived."""
     exact: int = 0
     """Charged to the credit."""
@@ -83,7 +83,7 @@ class Reckoning:
         return [
             f"clients were told: {told}",
             f"503 of ours came within: {half_s:.1f} s (half), {most_s:.1f} s (90 %), {all_s:.1f} s",
-            f"answers of the upstream: {self.answers}, charged exactly: {self.exact}",
+            f"answers of the upstream: {self.responses}, charged exactly: {self.exact}",
             f"charged by estimate: {self.estimated}, off by {off_by} credits in all",
             f"charged by estimate without an answer: {self.for_nothing}, {for_nothing} credits",
             f"errors of the upstream: {self.errors}",
@@ -152,13 +152,13 @@ class _Request:
             self._breach("its hold is still open")
         if booked.charges > 1:
             self._breach(f"was charged {booked.charges} times")
-        if served is not None and served.kind.status == HTTPStatus.OK and served.answered:
-            self._check_answered(served)
+        if served is not None and served.kind.status == HTTPStatus.OK and served.responded:
+            self._check_responded(served)
         elif not self._may_be_charged(served):
             self._check_uncharged()
 
-    def _check_answered(self, served: Served) -> None:
-        self._found.answers += 1
+    def _check_responded(self, served: Served) -> None:
+        self._found.responses += 1
         status = self._told.status
         if status is not None and (
             status in _RETRYABLE or status >= HTTPStatus.INTERNAL_SERVER_ERROR
@@ -183,9 +183,9 @@ class _Request:
 
     def _may_be_charged(self, served: Served | None) -> bool:
         """Count what nobody could know, and what was rightly charged all the same."""
-        if served is not None and not served.answered and served.kind.status == HTTPStatus.OK:
+        if served is not None and not served.responded and served.kind.status == HTTPStatus.OK:
             self._found.swallowed += 1
-        if served is not None and served.answered:
+        if served is not None and served.responded:
             self._found.errors += 1
         if self._booked.charges == 0:
             return False

@@ -24,7 +24,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import orjson
 
-from tests.support.upstream import Answer, Gate, Part, ScriptedUpstream, event_stream
+from tests.support.upstream import Gate, Part, Response, ScriptedUpstream, event_stream
 
 if TYPE_CHECKING:
     from tests.support.fault_proxy import FaultProxy
@@ -82,7 +82,7 @@ class Served:
     """Tokens that were used, and reported where the kind reports any."""
     times: int = 1
     """How often the request arrived."""
-    answered: bool = False
+    responded: bool = False
     """The head of the answer passed the tap, whole."""
     reported: bool = False
     """The usage passed the tap, whole."""
@@ -111,9 +111,9 @@ class RememberingUpstream(ScriptedUpstream):
         super().__init__()
         self.served: dict[int, Served] = {}
         """By the number in the model's name."""
-        self.always(self._answer_to)
+        self.always(self._response_to)
 
-    def _answer_to(self, request: Received) -> Answer:
+    def _response_to(self, request: Received) -> Response:
         document = orjson.loads(request.body)
         kind, number = _parsed(document["model"])
         script = _Script(kind, number, document.get("max_tokens"))
@@ -124,7 +124,7 @@ class RememberingUpstream(ScriptedUpstream):
             self.served[number] = Served(number, kind, script.total)
         # Thousands of them, with their bodies, are of no more use.
         request.body = b""
-        return script.answer()
+        return script.response()
 
 
 class _Script:
@@ -138,7 +138,7 @@ class _Script:
         self._output = wanted if cap is None else min(wanted, cap)
         self.total = PROMPT_TOKENS + self._output
 
-    def answer(self) -> Answer:
+    def response(self) -> Response:
         if self._kind.status != 200:  # noqa: PLR2004 - the one that is no error
             return self._error()
         if self._kind.streams:
@@ -149,7 +149,7 @@ class _Script:
     def _name(self) -> tuple[str, str]:
         return "x-request-id", f"req-{self._number}."
 
-    def _document(self) -> Answer:
+    def _document(self) -> Response:
         choice = {
             "index": 0,
             "message": {"role": "assistant", "content": " word" * self._output},
@@ -160,9 +160,11 @@ class _Script:
         )
         pause_s = self._random.uniform(1, 4) if self._kind is Kind.THOUGHT else 0.1
         headers = (("content-type", "application/json"), self._name)
-        return Answer(headers=headers, body=body, head_gate=_after(pause_s * self._random.random()))
+        return Response(
+            headers=headers, body=body, head_gate=_after(pause_s * self._random.random())
+        )
 
-    def _stream(self) -> Answer:
+    def _stream(self) -> Response:
         pause_s = 0.25 if self._kind is Kind.SLOW else 0.02
         parts: list[Part] = []
         for _ in range(self._output):
@@ -171,8 +173,8 @@ class _Script:
         if self._kind is Kind.BROKEN:
             # Within the last event, so that something has arrived.
             sent = sum(len(part) for part in parts if isinstance(part, bytes))
-            answer = event_stream(*parts, headers=[self._name])
-            return Answer(headers=answer.headers, body=answer.body, cut_after=sent - 5)
+            response = event_stream(*parts, headers=[self._name])
+            return Response(headers=response.headers, body=response.body, cut_after=sent - 5)
         ending: dict[str, object] = {"index": 0, "delta": {}, "finish_reason": "stop"}
         parts.append(self._event(choices=[ending]))
         if self._kind is not Kind.BARE:
@@ -180,10 +182,10 @@ class _Script:
         parts.append(b"data: [DONE]\n\n")
         return event_stream(*parts, headers=[self._name])
 
-    def _error(self) -> Answer:
+    def _error(self) -> Response:
         error = {"message": "No.", "type": "server_error", "param": None, "code": None}
         gate = _after(self._random.uniform(1, 6)) if self._kind is Kind.LATE else None
-        return Answer(
+        return Response(
             status=self._kind.status,
             headers=(("content-type", "application/json"), self._name),
             body=orjson.dumps({"error": error}),
@@ -246,9 +248,11 @@ class Tap:
         task.add_done_callback(self._tasks.discard)
         writers = [writer]
         try:
-            answers, requests = await asyncio.open_connection("127.0.0.1", self._faults.port)
+            responses, requests = await asyncio.open_connection("127.0.0.1", self._faults.port)
             writers.append(requests)
-            _ = await asyncio.gather(_pass(reader, requests), self._pass_answers(answers, writer))
+            _ = await asyncio.gather(
+                _pass(reader, requests), self._pass_responses(responses, writer)
+            )
         except OSError:
             for each in writers:
                 _reset(each)
@@ -256,7 +260,7 @@ class Tap:
             for each in writers:
                 each.close()
 
-    async def _pass_answers(
+    async def _pass_responses(
         self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
     ) -> None:
         before = b""
@@ -271,7 +275,7 @@ class Tap:
     def _note(self, seen: bytes) -> None:
         # A mark may be seen twice; that changes nothing.
         for match in _HEAD.finditer(seen):
-            self._upstream.served[int(match[1])].answered = True
+            self._upstream.served[int(match[1])].responded = True
         for match in _USAGE.finditer(seen):
             self._upstream.served[int(match[1])].reported = True
 

@@ -15,7 +15,7 @@ from tokenbalance.books.ledger.audit import audit
 from tokenbalance.database.connections import UNAVAILABLE
 
 EVERY_S: Final = 1.0
-ANSWER_S: Final = 10.0
+RESPONSE_S: Final = 10.0
 
 
 @dataclass(slots=True)
@@ -46,7 +46,7 @@ class Watch:
 
         Raises what asyncpg raises, and TimeoutError.
         """
-        async with asyncio.timeout(ANSWER_S):
+        async with asyncio.timeout(RESPONSE_S):
             connection = await asyncpg.connect(self.dsn)
             try:
                 report = await audit(connection)

@@ -22,7 +22,7 @@ _BARE: Final = _OURS | {"direct", "nginx"}
 _SOME: Final = _BARE | {LITELLM}
 _EVERYBODY: Final = _SOME | frozenset(GATEWAYS)
 
-_ANSWERS: Final = ("--json", "1024")
+_RESPONSES: Final = ("--json", "1024")
 _CHARGE: Final = 21
 _EMBEDDING_CHARGE: Final = 9
 _STREAM: Final = ("--stream", "200", "--gap-us", "0")
@@ -87,9 +87,9 @@ def _paced(connections: int, chunks: int, gap_ms: int) -> Case:
 _COUNTED: Final = _chat(400 * KB, 1, "edge")
 
 CASES: Final[Sequence[Case]] = (
-    Case("chat, 1 kB", "chat", _ANSWERS, _chat(KB), _EVERYBODY),
-    Case("chat, 32 kB", "chat", _ANSWERS, _chat(32 * KB), _SOME),
-    Case("chat, 400 kB", "chat", _ANSWERS, _chat(400 * KB), _BARE),
+    Case("chat, 1 kB", "chat", _RESPONSES, _chat(KB), _EVERYBODY),
+    Case("chat, 32 kB", "chat", _RESPONSES, _chat(32 * KB), _SOME),
+    Case("chat, 400 kB", "chat", _RESPONSES, _chat(400 * KB), _BARE),
     Case(
         "embeddings",
         "embeddings",
@@ -100,20 +100,20 @@ CASES: Final[Sequence[Case]] = (
     Case(
         "unknown key",
         "refusals",
-        _ANSWERS,
+        _RESPONSES,
         replace(_chat(KB, keys="unknown"), expect=401),
         _OURS,
     ),
     Case(
-        "empty balance", "refusals", _ANSWERS, replace(_chat(KB, keys="empty"), expect=402), _OURS
+        "empty balance", "refusals", _RESPONSES, replace(_chat(KB, keys="empty"), expect=402), _OURS
     ),
-    Case("one hot account", "accounts", _ANSWERS, _chat(KB, keys="hot"), _OURS),
-    Case("10,000 accounts", "accounts", _ANSWERS, _chat(KB, keys="crowd"), _OURS),
-    Case("400 kB, counted", "edge", _ANSWERS, _COUNTED),
+    Case("one hot account", "accounts", _RESPONSES, _chat(KB, keys="hot"), _OURS),
+    Case("10,000 accounts", "accounts", _RESPONSES, _chat(KB, keys="crowd"), _OURS),
+    Case("400 kB, counted", "edge", _RESPONSES, _COUNTED),
     Case(
         "another user meanwhile",
         "edge",
-        _ANSWERS,
+        _RESPONSES,
         replace(_chat(KB, 8), per_s=50),
         way=Way.NEIGHBOUR,
         lasting=2,
@@ -127,7 +127,7 @@ CASES: Final[Sequence[Case]] = (
     Case(
         "50 requests/s, one at a time",
         "latency",
-        _ANSWERS,
+        _RESPONSES,
         replace(_chat(KB, 1), per_s=50),
         _EVERYBODY,
         lasting=2,
@@ -141,7 +141,7 @@ CASES: Final[Sequence[Case]] = (
         Unit.STREAM,
         way=Way.IDLE,
     ),
-    Case("one worker, two workers", "workers", _ANSWERS, _chat(KB), _OURS | {TWO_WORKERS}),
+    Case("one worker, two workers", "workers", _RESPONSES, _chat(KB), _OURS | {TWO_WORKERS}),
 )
 GROUPS: Final = tuple(dict.fromkeys(case.group for case in CASES))
 

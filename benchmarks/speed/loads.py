@@ -74,7 +74,7 @@ class Seen:
     chunk_delay: Spread | None
 
     @property
-    def answered(self) -> int:
+    def responded(self) -> int:
         """Answers that are charged for."""
         return self.statuses.get("200", 0)
 

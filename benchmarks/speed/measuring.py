@@ -97,7 +97,7 @@ class Meter:
             _leave_unseen(subject)
             raise
         if subject.proof is not None:
-            subject.proof.owed += seen.answered * case.credits
+            subject.proof.owed += seen.responded * case.credits
         if seen.errors > seen.requests * _WRONG or not seen.requests:
             msg = f"{case.name}: {seen.errors} of {seen.requests} went wrong, {seen.statuses}"
             raise Wrong(msg)

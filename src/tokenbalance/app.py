@@ -182,7 +182,7 @@ async def _open_proxy(settings: Settings, dsn: str, stack: AsyncExitStack) -> Pr
     sweep_pool = await stack.enter_async_context(open_pool(dsn, 1, SWEEP_NAME))
     book = Book(pool, settings.lease_s, batch_max=settings.batch_max)
     hop = await _hop_of(book)
-    passing = PassingHeaders(settings.request_headers, settings.answer_headers)
+    passing = PassingHeaders(settings.request_headers, settings.response_headers)
     leases = Leases(settings.data_dir / "journal")
     stack.callback(leases.close_journal)
     with suppress(*UNAVAILABLE):

@@ -6,23 +6,12 @@ The words are those of the README's glossary.
 
 from __future__ import annotations
 
-import enum
 from dataclasses import dataclass, field, replace
 from typing import Final, TypeAlias
 
 # A parsed JSON value. Recursive, so that a careless `document["x"]["y"]` does not type-check.
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 Document: TypeAlias = dict[str, Json]
-
-
-class Metering(enum.Enum):
-    """How an endpoint's answer is priced, and so how its request is read."""
-
-    CHAT = "chat"
-    COMPLETIONS = "completions"
-    RESPONSES = "responses"
-    EMBEDDINGS = "embeddings"
-    FREE = "free"
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,21 +27,6 @@ class UpstreamTraits:
 
 
 OPENAI: Final = UpstreamTraits()
-
-
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One operation of the upstream that a caller may use."""
-
-    method: str
-    path: str
-    """Below `/v1`, as OpenAI's reference writes it: `/models/{model}`."""
-    metering: Metering
-    summary: str
-    charged: bool = True
-    """False where the upstream charges nothing; such a request needs no hold."""
-    of_models: bool = False
-    """Its answer tells of models, and some of the upstream's are other people's."""
 
 
 @dataclass(frozen=True, slots=True)

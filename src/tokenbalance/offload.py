@@ -31,11 +31,11 @@ def _give_way() -> None:
 
 
 _THREADS: Final = ThreadPoolExecutor(
-    max_workers=os.cpu_count() or 1, thread_name_prefix="beside", initializer=_give_way
+    max_workers=os.cpu_count() or 1, thread_name_prefix="offload", initializer=_give_way
 )
 
 
-async def run_beside(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+async def offload(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Run what takes CPU time; returns or raises what it does."""
     loop = asyncio.get_running_loop()
     return await loop.run_in_executor(_THREADS, lambda: work(*args, **kwargs))

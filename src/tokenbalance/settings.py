@@ -25,7 +25,7 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 from tokenbalance.books.pricing.rate_card import RateCard, RateCardError, load_rate_card
 from tokenbalance.model import UpstreamTraits
 from tokenbalance.wire.client.cors import origins_of
-from tokenbalance.wire.passing_headers import answer_names, request_names
+from tokenbalance.wire.passing_headers import request_names, response_names
 
 _OPENAI_HOST: Final = "api.openai.com"
 
@@ -69,8 +69,8 @@ class Settings(BaseSettings):
         default=(), validation_alias="TOKENBALANCE_REQUEST_HEADERS"
     )
     """Headers of clients that go upstream beside the usual ones; a `*` ends a beginning."""
-    answer_headers: Annotated[tuple[str, ...], NoDecode] = Field(
-        default=(), validation_alias="TOKENBALANCE_ANSWER_HEADERS"
+    response_headers: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), validation_alias="TOKENBALANCE_RESPONSE_HEADERS"
     )
     """Headers of the upstream that reach clients beside the usual ones, likewise."""
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
@@ -150,10 +150,10 @@ class Settings(BaseSettings):
     def _request_headers_may_pass(cls, value: object) -> object:
         return request_names(value) if isinstance(value, str) else value
 
-    @field_validator("answer_headers", mode="before")
+    @field_validator("response_headers", mode="before")
     @classmethod
-    def _answer_headers_may_pass(cls, value: object) -> object:
-        return answer_names(value) if isinstance(value, str) else value
+    def _response_headers_may_pass(cls, value: object) -> object:
+        return response_names(value) if isinstance(value, str) else value
 
     @field_validator("cors_origins", mode="before")
     @classmethod

@@ -64,7 +64,7 @@ async def books(pool: Pool, sessions: Sessions) -> Holder:
     corrected = await place(pool, holder, "tb_6", 100)
     await expire(pool, corrected, 30)
     await settle(pool, corrected, 35)
-    await book.forestall(holder.caller, Purpose("tb_7", "/models", None))
+    await book.leave_tombstone(holder.caller, Purpose("tb_7", "/models", None))
     await settle(pool, await place(pool, holder, "tb_8", 100), 40)
     await give_back(sessions, "tb_8", 15)
     refunded = await place(pool, holder, "tb_9", 100)

@@ -217,10 +217,10 @@ async def run_of(pool: Pool, balances: Sequence[int], *, at_once: bool) -> Run:
     return Run(pool, Book(pool, batch_max=512 if at_once else 1), holders, at_once)
 
 
-def shown(answer: object) -> object:
-    if isinstance(answer, Hold):
-        return answer.amount
-    return type(answer) if isinstance(answer, Exception) else answer
+def shown(response: object) -> object:
+    if isinstance(response, Hold):
+        return response.amount
+    return type(response) if isinstance(response, Exception) else response
 
 
 @PROFILE
@@ -248,24 +248,24 @@ async def test_at_once_is_the_same_as_one_by_one(
         if waiting:
             account_id = run.holders[0].account_id
             await pool.fetchval(statements.ENTER, account_id, waiting, 60.0)
-        answers = await run.place(claims, names)
-        holds = [answer for answer in answers if isinstance(answer, Hold)]
+        responses = await run.place(claims, names)
+        holds = [response for response in responses if isinstance(response, Hold)]
         told = await run.all(
             [run.book.settle(holds[n % len(holds)], Usage(total=t)) for n, t in ends if holds]
         )
         assert not [error for error in told if isinstance(error, Exception)]
-        seen.append(([*map(shown, answers)], await run.what_there_is()))
+        seen.append(([*map(shown, responses)], await run.what_there_is()))
     assert seen[0] == seen[1]
 
 
 async def test_a_hold_that_is_asked_for_twice_at_once_is_placed_once(
     pool: Pool, book: Book, holders: list[Holder]
 ) -> None:
-    asked = ((holders[0], "same"), (holders[0], "same"), (holders[1], "other"))
-    answers = await asyncio.gather(
-        *(place(book, holder, name, 10) for holder, name in asked), return_exceptions=True
+    pending = ((holders[0], "same"), (holders[0], "same"), (holders[1], "other"))
+    responses = await asyncio.gather(
+        *(place(book, holder, name, 10) for holder, name in pending), return_exceptions=True
     )
-    assert [type(answer) for answer in answers] == [Hold, asyncpg.UniqueViolationError, Hold]
+    assert [type(response) for response in responses] == [Hold, asyncpg.UniqueViolationError, Hold]
     assert (await account_of(pool, holders[0])).held == 10
 
 
@@ -311,10 +311,10 @@ async def test_one_that_is_wrong_does_not_fail_the_others(
         purpose = Purpose(f"r{holder.account_id}", "/chat/completions", model)
         return await book.place(holder.caller, purpose, Claim(10, 10))
 
-    answers = await asyncio.gather(
+    responses = await asyncio.gather(
         *map(place_for, holders, ("gpt-4o", "\0", "gpt-4o")), return_exceptions=True
     )
-    assert [type(answer) for answer in answers] == [
+    assert [type(response) for response in responses] == [
         Hold,
         asyncpg.CharacterNotInRepertoireError,
         Hold,
@@ -504,8 +504,8 @@ async def test_who_is_cancelled_takes_nobody_along(
         await asyncio.wait([placing[1]])
     assert await soon(placing[0])
     assert await soon(placing[2])
-    # It was sent: whoever cancels forestalls.
-    await book.forestall(holders[0].caller, Purpose("r1", "/chat/completions", None))
+    # It was sent: the canceller leaves a tombstone.
+    await book.leave_tombstone(holders[0].caller, Purpose("r1", "/chat/completions", None))
     assert (await account_of(pool, holders[0])).held == 20
 
 
@@ -516,11 +516,11 @@ async def test_a_settlement_that_nobody_heard_of_is_told_when_it_is_asked_for_ag
     with monkeypatch.context() as broken:
         fetch = pool.fetch
 
-        async def lose_the_answer(statement: str, *arguments: object) -> object:
+        async def lose_the_response(statement: str, *arguments: object) -> object:
             _ = await fetch(statement, *arguments)
             raise ConnectionResetError
 
-        broken.setattr(pool, "fetch", lose_the_answer)
+        broken.setattr(pool, "fetch", lose_the_response)
         lost = await asyncio.gather(
             *(book.settle(hold, Usage(total=5)) for hold in holds), return_exceptions=True
         )

@@ -184,7 +184,7 @@ class ModelAccount:
         elif hold is not None and hold.state == "expired":
             self._correct(request_id, Usage())
 
-    def forestall(self, request_id: str) -> None:
+    def leave_tombstone(self, request_id: str) -> None:
         if request_id in self.holds:
             self.void(request_id)
         else:
@@ -293,7 +293,7 @@ class BookMachine(RuleBasedStateMachine):
         self.book = Book(self.pool, lease_s=LEASE_S)
         self.holders: list[Holder] = []
         self.models: list[ModelAccount] = []
-        self.forestalled = 0
+        self.tombstones = 0
         self.steps = 0
         self.is_right = False
 
@@ -337,7 +337,7 @@ class BookMachine(RuleBasedStateMachine):
         return request
 
     @rule(request=requests, wanted=st.integers(1, 10))
-    def place_again_for_the_answer_was_lost(self, request: Request, wanted: int) -> None:
+    def place_again_for_the_response_was_lost(self, request: Request, wanted: int) -> None:
         self.place_and_compare(request, Claim(wanted, wanted))
 
     def place_and_compare(self, request: Request, claim: Claim) -> None:
@@ -378,25 +378,25 @@ class BookMachine(RuleBasedStateMachine):
     @rule(request=requests, times=TIMES, may_be_unplaced=st.booleans())
     def void(self, request: Request, times: int, *, may_be_unplaced: bool) -> None:
         if may_be_unplaced:
-            self.forestall(request, times)
+            self.leave_tombstone(request, times)
             return
         self.models[request.account].void(request.request_id)
         hold = self.hold_of(request)
         self.several(*(self.book.void(hold) for _ in range(times)))
 
-    @precondition(lambda self: self.forestalled < 2)
+    @precondition(lambda self: self.tombstones < 2)
     @rule(target=requests, account=ACCOUNTS, times=TIMES)
-    def forestall_what_was_never_placed(self, account: int, times: int) -> Request:
-        self.forestalled += 1
+    def leave_a_tombstone_for_what_was_never_placed(self, account: int, times: int) -> Request:
+        self.tombstones += 1
         request = self.new_request(account)
-        self.forestall(request, times)
+        self.leave_tombstone(request, times)
         return request
 
-    def forestall(self, request: Request, times: int) -> None:
+    def leave_tombstone(self, request: Request, times: int) -> None:
         caller = self.caller_of(request)
         purpose = Purpose(request.request_id, ENDPOINT, None)
-        self.models[request.account].forestall(request.request_id)
-        self.several(*(self.book.forestall(caller, purpose) for _ in range(times)))
+        self.models[request.account].leave_tombstone(request.request_id)
+        self.several(*(self.book.leave_tombstone(caller, purpose) for _ in range(times)))
 
     # Processes that renew, are late, and die.
 

@@ -1,4 +1,4 @@
-"""Leases, what the sweep does to holds, corrections, and holds that are forestalled."""
+"""Leases, what the sweep does to holds, corrections, and tombstones."""
 
 from __future__ import annotations
 
@@ -72,8 +72,8 @@ async def blocked(pool: Pool, sessions: int) -> None:
             await asyncio.sleep(0.005)
 
 
-async def forestall(book: Book, holder: Holder, request_id: str) -> None:
-    await book.forestall(holder.caller, purpose(request_id))
+async def leave_tombstone(book: Book, holder: Holder, request_id: str) -> None:
+    await book.leave_tombstone(holder.caller, purpose(request_id))
 
 
 async def expired(pool: Pool, book: Book, holder: Holder, request_id: str = "a") -> Hold:
@@ -412,43 +412,43 @@ async def test_a_request_is_unknown_to_other_accounts(
 # Forestalling.
 
 
-async def test_what_was_forestalled_cannot_be_placed_any_more(
+async def test_what_has_a_tombstone_cannot_be_placed_any_more(
     pool: Pool, book: Book, holder: Holder
 ) -> None:
-    await forestall(book, holder, "a")
-    await forestall(book, holder, "a")
+    await leave_tombstone(book, holder, "a")
+    await leave_tombstone(book, holder, "a")
     with pytest.raises(asyncpg.UniqueViolationError):
         await place(book, holder, "a", 60)
     assert await hold_states(pool, holder) == ["voided"]
     assert (await account_of(pool, holder)).held == 0
 
 
-async def test_forestalling_what_was_placed_voids_it(
+async def test_a_tombstone_for_what_was_placed_voids_it(
     pool: Pool, book: Book, holder: Holder
 ) -> None:
     hold = await placed(book, holder, "a", 60)
-    await forestall(book, holder, "a")
-    await forestall(book, holder, "a")
+    await leave_tombstone(book, holder, "a")
+    await leave_tombstone(book, holder, "a")
     assert await hold_states(pool, holder) == ["voided"]
     assert (await account_of(pool, holder)).held == 0
     assert await book.settle(hold, Usage(total=5)) is None
 
 
-async def test_a_place_that_is_overtaken_by_its_forestalling_holds_nothing(
+async def test_a_place_that_is_overtaken_by_its_tombstone_holds_nothing(
     pool: Pool, book: Book, holder: Holder
 ) -> None:
     async with locked(pool, "accounts"):
         late = asyncio.create_task(place(book, holder, "a", 60))
         await blocked(pool, 1)
         # It changes no account, and so need not wait.
-        await forestall(book, holder, "a")
+        await leave_tombstone(book, holder, "a")
     with pytest.raises(asyncpg.UniqueViolationError):
         await late
     assert await hold_states(pool, holder) == ["voided"]
     assert (await account_of(pool, holder)).held == 0
 
 
-async def test_forestalling_waits_for_a_place_that_is_not_committed_yet(
+async def test_a_tombstone_waits_for_a_place_that_is_not_committed_yet(
     pool: Pool, book: Book, holder: Holder
 ) -> None:
     async with pool.acquire() as session, session.transaction():
@@ -457,20 +457,20 @@ async def test_forestalling_waits_for_a_place_that_is_not_committed_yet(
             *(holder.account_id, "a", holder.key_id, 60, 60),
             *("/chat/completions", None, 0, book.lease_s, None, 0, None),
         )
-        forestalling = asyncio.create_task(forestall(book, holder, "a"))
+        leaving = asyncio.create_task(leave_tombstone(book, holder, "a"))
         await blocked(pool, 1)
-    await forestalling
+    await leaving
     assert await hold_states(pool, holder) == ["voided"]
     assert (await account_of(pool, holder)).held == 0
 
 
-async def test_forestalling_and_placing_at_random_never_leave_anything_held(
+async def test_tombstones_and_placing_at_random_never_leave_anything_held(
     pool: Pool, book: Book, holder: Holder
 ) -> None:
     async def race(request_id: str) -> None:
         _ = await asyncio.gather(
             place(book, holder, request_id, 1),
-            forestall(book, holder, request_id),
+            leave_tombstone(book, holder, request_id),
             return_exceptions=True,
         )
 
@@ -479,22 +479,22 @@ async def test_forestalling_and_placing_at_random_never_leave_anything_held(
     assert (await account_of(pool, holder)).held == 0
 
 
-async def test_forestalling_what_was_settled_changes_nothing(
+async def test_a_tombstone_for_what_was_settled_changes_nothing(
     pool: Pool, book: Book, holder: Holder
 ) -> None:
     settled = await placed(book, holder, "settled", 20)
     _ = await book.settle(settled, Usage(total=5))
-    await forestall(book, holder, "settled")
+    await leave_tombstone(book, holder, "settled")
     assert await hold_states(pool, holder) == ["settled"]
     account = await account_of(pool, holder)
     assert (account.balance, account.held) == (95, 0)
 
 
-async def test_forestalling_what_has_expired_takes_its_charge_back(
+async def test_a_tombstone_for_what_has_expired_takes_its_charge_back(
     pool: Pool, book: Book, holder: Holder
 ) -> None:
     _ = await expired(pool, book, holder, "expired")
-    await forestall(book, holder, "expired")
+    await leave_tombstone(book, holder, "expired")
     account = await account_of(pool, holder)
     assert (account.balance, account.held) == (100, 0)
 
@@ -543,7 +543,7 @@ async def test_waiters_that_are_no_longer_alive_are_left_nothing(
 ) -> None:
     position = await wait_for(pool, holder, 70, ENDED_S)
     assert await place(book, holder, "a", 100, 100) is not None
-    await forestall(book, holder, "a")
+    await leave_tombstone(book, holder, "a")
     await pool.execute(statements.STAY, [holder.account_id], [position], ALIVE_S)
     assert await place(book, holder, "b", 100, 100) is None
     await pool.execute(statements.LEAVE, holder.account_id, position)
@@ -564,5 +564,5 @@ async def test_a_release_is_told_to_whoever_listens(pool: Pool, book: Book, hold
     _ = await book.settle(holds[0], Usage(total=5))
     await book.void(holds[1])
     assert await book.expire(holds[2], KNOWN)
-    await forestall(book, holder, "d")
+    await leave_tombstone(book, holder, "d")
     assert told == [holder.account_id] * 4

@@ -274,7 +274,7 @@ async def test_what_is_seen_of_a_stream_grows_with_every_renewal(
         serving(dsn, upstream.base_url, lease_s=1, data_dir=tmp_path) as url,
         http.stream(
             "POST", f"{url}/v1/chat/completions", json=STREAM, headers=holder.headers
-        ) as answer,
+        ) as response,
     ):
         for number, gate in enumerate(gates, start=1):
             while (output := await pool.fetchval("SELECT known_output FROM holds")) < number:
@@ -282,7 +282,7 @@ async def test_what_is_seen_of_a_stream_grows_with_every_renewal(
             outputs.append(output)
             assert await pool.fetchval("SELECT lease_until > now() FROM holds")
             gate.open()
-        _ = await answer.aread()
+        _ = await response.aread()
     assert outputs == [1, 2, 3]
     assert await pool.fetchval("SELECT known_input FROM holds") == 9
     assert await hold_states(pool, holder) == ["settled"]

@@ -75,7 +75,7 @@ DECIDED: Final[dict[str, tuple[frozenset[str], ...]]] = {
     "CORRECT": (A_USAGE, A_HOLD, AN_ACCOUNT),
     "ENDED": (A_HOLD, AN_ACCOUNT, A_USAGE),
     "VOID": (A_HOLD, AN_ACCOUNT),
-    "FORESTALL": (),
+    "LEAVE_TOMBSTONE": (),
     "RENEW": (A_HOLD, A_LOCKED_HOLD),
     "LAPSED": (THE_OPEN_HOLDS,),
     "KNOWN": (A_HOLD,),

@@ -168,12 +168,12 @@ async def test_a_request_gets_its_hold_as_soon_as_one_ends_in_its_process(
 
 
 @pytest.mark.usefixtures("blind")
-async def test_a_request_gets_its_hold_as_soon_as_one_is_forestalled(
+async def test_a_request_gets_its_hold_as_soon_as_one_gets_a_tombstone(
     here: Process, holder: Holder
 ) -> None:
     _ = await placed(here.book, holder, "a", 60)
     waiting = await here.begin(holder, "b", 50)
-    await here.book.forestall(holder.caller, purpose("a"))
+    await here.book.leave_tombstone(holder.caller, purpose("a"))
     async with asyncio.timeout(PATIENCE_S):
         assert await waiting is not None
 

@@ -20,7 +20,7 @@ _OURS = ("OPENAI_", "DATABASE_", "TOKENBALANCE_", "HOST", "PORT", "WEB_CONCURREN
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """What a command said, and how it ended."""
 
     code: int
@@ -41,7 +41,7 @@ class Cli:
         kept = {name: text for name, text in os.environ.items() if not name.startswith(_OURS)}
         return {**kept, **self.settings}
 
-    def __call__(self, *arguments: str, stdin: str = "") -> Answer:
+    def __call__(self, *arguments: str, stdin: str = "") -> Response:
         """Run to the end."""
         done = subprocess.run(
             [*COMMAND, *arguments],
@@ -53,19 +53,19 @@ class Cli:
             encoding="utf-8",
             timeout=TIMEOUT_S,
         )
-        return Answer(done.returncode, done.stdout, done.stderr)
+        return Response(done.returncode, done.stdout, done.stderr)
 
     def json(self, *arguments: str, stdin: str = "") -> Any:
         """Run with `--json`; the command must succeed and say nothing else."""
-        answer = self(*arguments, "--json", stdin=stdin)
-        assert (answer.code, answer.err) == (0, "")
-        return orjson.loads(answer.out)
+        response = self(*arguments, "--json", stdin=stdin)
+        assert (response.code, response.err) == (0, "")
+        return orjson.loads(response.out)
 
     def refused(self, *arguments: str) -> str:
         """Run what must fail with exit code 1 and one line; gives the line."""
-        answer = self(*arguments)
-        assert (answer.code, answer.out, answer.err.count("\n")) == (1, "", 1), answer
-        return answer.err
+        response = self(*arguments)
+        assert (response.code, response.out, response.err.count("\n")) == (1, "", 1), response
+        return response.err
 
 
 @pytest.fixture

@@ -19,7 +19,7 @@ def test_balances_are_set_and_added_to_and_the_ledger_tells_how(cli: Cli) -> Non
     was_set = cli.json("balance", "set", "a@b.c", "1000")
     again = cli.json("balance", "set", "a@b.c", "1000")
 
-    for answer, balance in (
+    for response, balance in (
         *(
             (added, 150),
             (taken, 130),
@@ -28,7 +28,7 @@ def test_balances_are_set_and_added_to_and_the_ledger_tells_how(cli: Cli) -> Non
             (again, 1000),
         ),
     ):
-        assert answer == {**left, "balance": balance, "available": balance}
+        assert response == {**left, "balance": balance, "available": balance}
     assert cli("balance", "show", "a@b.c").out.split()[-4:] == ["a@b.c", "1,000", "0", "1,000"]
 
     entries = cli.json("ledger", "list", "A@B.c")

@@ -12,10 +12,10 @@ if TYPE_CHECKING:
 async def test_a_secret_is_shown_once_and_only_its_hash_is_kept(cli: Cli, pool: Pool) -> None:
     cli("user", "create", "a@b.c")
 
-    answer = cli("key", "create", "A@b.c", "--name", "laptop")
+    response = cli("key", "create", "A@b.c", "--name", "laptop")
 
     # All of standard output, so that KEY=$(tokenbalance key create ...) is the secret.
-    secret = answer.out.removesuffix("\n")
+    secret = response.out.removesuffix("\n")
     assert secret.startswith("sk-tb-")
     assert secret.split() == [secret]
     stored = await pool.fetchrow("SELECT secret_sha256, prefix, name FROM api_keys")
@@ -64,12 +64,12 @@ async def test_a_rotated_key_has_another_secret_and_the_same_id(cli: Cli, pool: 
     created = cli.json("key", "create", "a@b.c", "--name", "laptop", "--expires-in-days", "2")
 
     rotated = cli.json("key", "rotate", "1")
-    answer = cli("key", "rotate", "1")
+    response = cli("key", "rotate", "1")
 
-    secrets = [created.pop("key"), rotated.pop("key"), answer.out.removesuffix("\n")]
+    secrets = [created.pop("key"), rotated.pop("key"), response.out.removesuffix("\n")]
     assert len(set(secrets)) == 3
     assert rotated == {**created, "prefix": secrets[1][:12]}
-    assert answer.err == "rotated key 1; its secret is shown this once:\n"
+    assert response.err == "rotated key 1; its secret is shown this once:\n"
     stored = await pool.fetchval("SELECT secret_sha256 FROM api_keys")
     assert stored == sha256(secrets[2].encode()).digest()
     assert "id 2" in cli.refused("key", "rotate", "2")

@@ -15,9 +15,9 @@ if TYPE_CHECKING:
 
 async def test_sound_books_are_one_line_and_exit_0(cli: Cli, pool: Pool) -> None:
     _ = await create_holder(pool, 1000)
-    answer = cli("ledger", "verify")
-    assert answer.code == 0
-    assert answer.out == "ok: 1 accounts, 1 entries, 0 open holds\n"
+    response = cli("ledger", "verify")
+    assert response.code == 0
+    assert response.out == "ok: 1 accounts, 1 entries, 0 open holds\n"
     assert cli.json("ledger", "verify") == {
         "ok": True,
         "accounts": 1,
@@ -37,11 +37,11 @@ async def test_broken_books_are_a_line_each_and_exit_1(cli: Cli, pool: Pool) -> 
         )
         await connection.execute("UPDATE accounts SET held = 3 WHERE id = $1", other.account_id)
 
-    answer = cli("ledger", "verify")
+    response = cli("ledger", "verify")
     as_json = cli("ledger", "verify", "--json")
 
-    assert (answer.code, as_json.code) == (1, 1)
-    lines = answer.out.splitlines()
+    assert (response.code, as_json.code) == (1, 1)
+    lines = response.out.splitlines()
     assert lines == [
         f"account {one.account_id}: balance is 1000, its entries add up to 999",
         f"account {other.account_id}: held is 3, its open holds add up to 0",

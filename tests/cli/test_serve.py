@@ -48,14 +48,14 @@ def test_the_whole_story_on_the_sandbox_beside_a_running_serve(cli: Cli) -> None
     secret = cli("key", "create", "a@b.c").out.strip()
 
     with serving(cli, "--sandbox") as (url, _):
-        answer = httpx2.post(
+        response = httpx2.post(
             f"{url}/v1/chat/completions",
             headers={"Authorization": f"Bearer {secret}"},
             json={"model": "gpt-4o-mini", "messages": [{"role": "user", "content": "Hello"}]},
             timeout=TIMEOUT_S,
         )
-        used = answer.json()["usage"]["total_tokens"]
-        assert answer.headers["x-tokenbalance-upstream"] == "sandbox"
+        used = response.json()["usage"]["total_tokens"]
+        assert response.headers["x-tokenbalance-upstream"] == "sandbox"
         assert cli.json("balance", "show", "a@b.c")["balance"] == 1000 - used
         assert cli.json("ledger", "verify")["ok"] is True
 

@@ -131,8 +131,8 @@ async def test_an_answer_that_had_not_begun_is_not_one_that_a_client_tries_again
         )
         await gate.reached.wait()
         server.send_signal(signal.SIGTERM)
-        answer = await asking
-        assert answer.status_code < 500
+        response = await asking
+        assert response.status_code < 500
         assert await server.ended() == 0
     assert await hold_states(pool, holder) == ["settled"]
 
@@ -147,9 +147,9 @@ async def test_a_request_that_was_not_sent_yet_may_be_sent_again_elsewhere(
         writer.write(head + b"\r\nExpect: 100-continue\r\n\r\n")
         assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         server.send_signal(signal.SIGTERM)
-        answer = await reader.read()
-        assert answer.startswith(b"HTTP/1.1 503 ")
-        assert orjson.loads(answer.partition(b"\r\n\r\n")[2])["error"]["code"]
+        response = await reader.read()
+        assert response.startswith(b"HTTP/1.1 503 ")
+        assert orjson.loads(response.partition(b"\r\n\r\n")[2])["error"]["code"]
         writer.close()
         await writer.wait_closed()
         assert await server.ended() == 0
@@ -198,9 +198,9 @@ async def test_who_still_has_a_connection_is_told_that_the_server_is_stopping(
         server.send_signal(signal.SIGTERM)
         await server.until_refused()
         gate.open()
-        answers = await reader.read()
-        assert b"HTTP/1.1 503" in answers
-        assert answers.endswith(b'{"status":"stopping","database":"ok","journal":"ok"}')
+        responses = await reader.read()
+        assert b"HTTP/1.1 503" in responses
+        assert responses.endswith(b'{"status":"stopping","database":"ok","journal":"ok"}')
         writer.close()
         await writer.wait_closed()
         assert await server.ended() == 0

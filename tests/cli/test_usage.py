@@ -31,12 +31,12 @@ async def test_usage_is_written_as_csv_and_as_json_lines(cli: Cli, pool: Pool) -
     holder = await create_holder(pool)
     request_id = await use(pool, holder, Used(tokens=12, at=YESTERDAY))
 
-    answer = cli("usage", "export", "--since", SINCE)
+    response = cli("usage", "export", "--since", SINCE)
     as_json = cli("usage", "export", "--since", SINCE, "--json")
     same = cli("usage", "export", "--since", SINCE, "--format", "jsonl")
 
-    assert (answer.code, answer.err) == (0, "1 rows, done\n")
-    (row,) = csv.DictReader(io.StringIO(answer.out))
+    assert (response.code, response.err) == (0, "1 rows, done\n")
+    (row,) = csv.DictReader(io.StringIO(response.out))
     assert tuple(row) == USAGE_COLUMNS
     assert (row["request_id"], row["total"], row["estimated"]) == (request_id, "12", "false")
     assert datetime.fromisoformat(row["created_at"]) == YESTERDAY
@@ -55,9 +55,9 @@ async def test_only_what_is_asked_for_is_written(cli: Cli, pool: Pool, tmp_path:
 
     until = f"{MIDNIGHT:%Y-%m-%dT%H:%M}"
     asked = ("--since", SINCE, "--until", until, "--user", email.upper(), "--output", str(file))
-    answer = cli("usage", "export", *asked, "--json")
+    response = cli("usage", "export", *asked, "--json")
 
-    assert (answer.code, answer.out) == (0, "")
+    assert (response.code, response.out) == (0, "")
     assert [orjson.loads(line)["request_id"] for line in file.read_bytes().splitlines()] == [mine]
 
 

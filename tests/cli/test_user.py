@@ -67,10 +67,10 @@ async def test_a_password_is_one_line_and_stored_as_argon2(cli: Cli, pool: Pool)
 
 
 async def test_a_short_password_creates_nobody(cli: Cli, pool: Pool) -> None:
-    answer = cli("user", "create", "a@b.c", "--password-stdin", stdin="abcd\n")
+    response = cli("user", "create", "a@b.c", "--password-stdin", stdin="abcd\n")
 
-    assert answer.code == 1
-    assert answer.err == "error: a password has at least 5 characters\n"
+    assert response.code == 1
+    assert response.err == "error: a password has at least 5 characters\n"
     assert await pool.fetchval("SELECT count(*) FROM users") == 0
 
 
@@ -108,11 +108,11 @@ def test_a_password_that_cannot_be_had_is_refused(cli: Cli) -> None:
         ("a@b.c", "abcd\n", 1, "a password has at least 5 characters"),
         ("x@y.z", "long enough\n", 1, "no user has the e-mail 'x@y.z'"),
     ):
-        answer = cli("user", "password", email, "--password-stdin", stdin=stdin)
-        assert (answer.code, answer.out, answer.err) == (code, "", f"error: {line}\n")
-    answer = cli("user", "password", "a@b.c", stdin="long enough\n")
-    assert (answer.code, answer.out) == (2, "")
-    assert "--password-stdin" in answer.err
+        response = cli("user", "password", email, "--password-stdin", stdin=stdin)
+        assert (response.code, response.out, response.err) == (code, "", f"error: {line}\n")
+    response = cli("user", "password", "a@b.c", stdin="long enough\n")
+    assert (response.code, response.out) == (2, "")
+    assert "--password-stdin" in response.err
 
 
 def test_a_password_that_is_not_utf_8_is_not_repeated(cli: Cli) -> None:
@@ -134,7 +134,7 @@ def test_a_password_that_is_not_utf_8_is_not_repeated(cli: Cli) -> None:
 ON_A_TERMINAL = "import os, pty, sys; os._exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
 
 
-def on_a_terminal(cli: Cli, *arguments: str, answers: list[tuple[bytes, bytes]]) -> bytes:
+def on_a_terminal(cli: Cli, *arguments: str, responses: list[tuple[bytes, bytes]]) -> bytes:
     """Answer each question when it has been asked; gives all that was shown."""
     with subprocess.Popen(
         [sys.executable, "-c", ON_A_TERMINAL, *COMMAND, *arguments],
@@ -146,14 +146,14 @@ def on_a_terminal(cli: Cli, *arguments: str, answers: list[tuple[bytes, bytes]])
         assert command.stdin
         assert command.stdout
         shown = b""
-        for question, answer in answers:
+        for question, response in responses:
             before = len(shown)
             # The last character of a question is what says that it waits for the answer.
             while not shown[before:].endswith(question):
                 byte = os.read(command.stdout.fileno(), 1)
                 assert byte, shown
                 shown += byte
-            os.write(command.stdin.fileno(), answer + b"\n")
+            os.write(command.stdin.fileno(), response + b"\n")
         shown += command.stdout.read()
         assert command.wait() == 0, shown
     return shown
@@ -166,15 +166,15 @@ async def test_on_a_terminal_createsuperuser_asks_twice_and_shows_nothing(
 
     shown = on_a_terminal(
         *(cli, "createsuperuser", "root@b.c"),
-        answers=[(questions[0], b"pass word"), (questions[1], b"pass word")],
+        responses=[(questions[0], b"pass word"), (questions[1], b"pass word")],
     )
     on_a_terminal(
         *(cli, "createsuperuser", "none@b.c"),
-        answers=[(questions[0], b""), (questions[1], b"")],
+        responses=[(questions[0], b""), (questions[1], b"")],
     )
     on_a_terminal(
         *(cli, "user", "password", "root@b.c"),
-        answers=[
+        responses=[
             (b"New password: ", b"a typo"),
             (b"Once more: ", b"other word"),
             (b"New password: ", b"other word"),
@@ -190,6 +190,6 @@ async def test_on_a_terminal_createsuperuser_asks_twice_and_shows_nothing(
 
 
 async def test_without_a_terminal_createsuperuser_asks_nothing(cli: Cli, pool: Pool) -> None:
-    answer = cli("createsuperuser", "root@b.c", stdin="not a password\n")
-    assert (answer.code, answer.err) == (0, "")
+    response = cli("createsuperuser", "root@b.c", stdin="not a password\n")
+    assert (response.code, response.err) == (0, "")
     assert await pool.fetchval("SELECT password_hash FROM users") is None

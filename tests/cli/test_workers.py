@@ -59,11 +59,11 @@ async def two_workers(
         yield server
 
 
-async def answers(server: ServerProcess, holder: Holder) -> bool:
+async def responses(server: ServerProcess, holder: Holder) -> bool:
     """Ask on a connection of its own, so that any worker may be the one that answers."""
     async with httpx2.AsyncClient(base_url=server.url, timeout=30) as client:
-        answer = await client.post("/v1/chat/completions", headers=holder.headers, json=CHAT)
-    return answer.is_success
+        response = await client.post("/v1/chat/completions", headers=holder.headers, json=CHAT)
+    return response.is_success
 
 
 async def begin_streams(
@@ -88,7 +88,7 @@ async def test_each_of_two_workers_answers_for_itself(
     async with two_workers(cli, upstream_settings(upstream)) as server:
         for worker in server.workers:
             os.kill(worker, signal.SIGSTOP)
-            assert await answers(server, holder)
+            assert await responses(server, holder)
             os.kill(worker, signal.SIGCONT)
 
 
@@ -98,11 +98,11 @@ async def test_a_killed_worker_is_replaced_while_the_other_answers(
     async with two_workers(cli, upstream_settings(upstream)) as server:
         first, second = server.workers
         os.kill(first, signal.SIGKILL)
-        assert await answers(server, holder)
+        assert await responses(server, holder)
         third = await server.until_workers(3)
         # Now it is the new one that must answer.
         os.kill(second, signal.SIGSTOP)
-        assert await answers(server, holder)
+        assert await responses(server, holder)
         os.kill(second, signal.SIGCONT)
         assert third not in {first, second}
         server.send_signal(signal.SIGTERM)
@@ -123,10 +123,10 @@ async def test_a_worker_that_cannot_be_replaced_now_is_replaced_later(
         key_file.rename(cli.folder / "away")
         os.kill(server.workers[0], signal.SIGKILL)
         await said(server, "OPENAI_API_KEY_FILE: cannot be read")
-        assert await answers(server, holder)
+        assert await responses(server, holder)
         (cli.folder / "away").rename(key_file)
         _ = await server.until_workers(3)
-        assert await answers(server, holder)
+        assert await responses(server, holder)
         server.send_signal(signal.SIGTERM)
         assert await server.ended() == 0
 

@@ -23,7 +23,7 @@ _STOP_S: Final = 60.0
 _COMMAND_S: Final = 60.0
 _COMMAND: Final = (sys.executable, "-m", "tokenbalance.cli")
 _LISTENING: Final = re.compile(r"listening on (http://\S+)")
-_ANSWERED: Final = re.compile(r"^(?:GET|HEAD|POST|OPTIONS) /\S+ \d{3}$")
+_RESPONDED: Final = re.compile(r"^(?:GET|HEAD|POST|OPTIONS) /\S+ \d{3}$")
 
 
 class Broken(Exception):
@@ -72,7 +72,7 @@ class Product:
             log.seek(mark)
             lines = log.read().decode("utf-8").splitlines()
         messages = (str(json.loads(line)["message"]) for line in lines if line.startswith("{"))
-        return [message for message in messages if _ANSWERED.match(message)]
+        return [message for message in messages if _RESPONDED.match(message)]
 
 
 @contextmanager

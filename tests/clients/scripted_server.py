@@ -89,14 +89,14 @@ class _Handler(QuietHandler, BaseHTTPRequestHandler):
         if refusal.status != 200:
             self._refuse(refusal.status, refusal.code, refusal.headers)
         else:
-            self._answer("text/event-stream", _streamed_hello(str(body.get("model", ""))))
+            self._respond("text/event-stream", _streamed_hello(str(body.get("model", ""))))
 
     def do_GET(self) -> None:
         if self.headers.get("upgrade", "").lower() == "websocket":
             self.script.count(SOCKET)
             self._refuse(self.script.refusal.handshake, "websocket_not_supported", {})
         else:
-            self._answer("application/json", b'{"object": "list", "data": []}')
+            self._respond("application/json", b'{"object": "list", "data": []}')
 
     def _refuse(self, status: int, code: str, headers: Mapping[str, str]) -> None:
         error = {
@@ -105,9 +105,9 @@ class _Handler(QuietHandler, BaseHTTPRequestHandler):
             "param": None,
             "code": code,
         }
-        self._answer("application/json", json.dumps({"error": error}).encode(), status, headers)
+        self._respond("application/json", json.dumps({"error": error}).encode(), status, headers)
 
-    def _answer(
+    def _respond(
         self,
         kind: str,
         body: bytes,

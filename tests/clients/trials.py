@@ -51,10 +51,10 @@ def attempt(
     ended = take(turn, installed, f"{product.url}/v1", key, elsewhere.url)
     requests = product.requests_since(mark)
     charges = product.charges(email)
-    answered = sum(line.startswith("POST ") and line.endswith(" 200") for line in requests)
+    responded = sum(line.startswith("POST ") and line.endswith(" 200") for line in requests)
     faults = _faults_of(turn, ended)
-    if len(charges) != answered:
-        faults.append(f"{answered} answers, {len(charges)} charges")
+    if len(charges) != responded:
+        faults.append(f"{responded} answers, {len(charges)} charges")
     if any(charge["estimated"] for charge in charges):
         faults.append("charged by estimate")
     return Trial(

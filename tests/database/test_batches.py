@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tokenbalance.books.ledger.accounts_at_once import AccountsAtOnce
+from tokenbalance.books.ledger.account_queues import AccountQueues
 from tokenbalance.database.batches import Batches, Left, Turns
 
 if TYPE_CHECKING:
@@ -30,14 +30,14 @@ class Database:
 
     async def square(self, batch: Batch[int, int]) -> None:
         gate: asyncio.Future[Exception | None] = asyncio.get_running_loop().create_future()
-        self.sent.append([asked.item for asked in batch])
+        self.sent.append([pending.item for pending in batch])
         self._gates.append(gate)
         self._arrived.set()
         error = await gate
         if error is not None:
             raise error
-        for asked in batch:
-            asked.answer(asked.item**2)
+        for pending in batch:
+            pending.resolve(pending.item**2)
 
     def reply(self, number: int = 0, error: Exception | None = None) -> None:
         """Let the batch with this number be answered."""
@@ -63,24 +63,24 @@ async def turns(count: int = 5) -> None:
 
 
 async def test_one_alone_is_sent_at_once(database: Database) -> None:
-    answer = Batches(database.square, beside_s=LONG_S).ask(3)
+    response = Batches(database.square, overlap_after_s=LONG_S).ask(3)
     await turns(2)
     assert database.sent == [[3]]
     database.reply()
-    assert await answer == 9
+    assert await response == 9
 
 
 async def test_those_of_one_turn_go_together(database: Database) -> None:
-    batches = Batches(database.square, beside_s=LONG_S)
-    answers = [batches.ask(number) for number in range(5)]
+    batches = Batches(database.square, overlap_after_s=LONG_S)
+    responses = [batches.ask(number) for number in range(5)]
     await database.got(1)
     database.reply()
-    assert await asyncio.gather(*answers) == [0, 1, 4, 9, 16]
+    assert await asyncio.gather(*responses) == [0, 1, 4, 9, 16]
     assert database.sent == [[0, 1, 2, 3, 4]]
 
 
 async def test_who_comes_meanwhile_goes_as_soon_as_the_batch_is_back(database: Database) -> None:
-    batches = Batches(database.square, beside_s=LONG_S)
+    batches = Batches(database.square, overlap_after_s=LONG_S)
     first = batches.ask(1)
     await database.got(1)
     later = [batches.ask(2), batches.ask(3)]
@@ -95,7 +95,7 @@ async def test_who_comes_meanwhile_goes_as_soon_as_the_batch_is_back(database: D
 
 
 async def test_a_batch_that_takes_long_is_overtaken(database: Database) -> None:
-    batches = Batches(database.square, beside_s=0.01)
+    batches = Batches(database.square, overlap_after_s=0.01)
     slow = batches.ask(1)
     await database.got(1)
     fast = batches.ask(2)
@@ -111,7 +111,7 @@ async def test_kinds_that_share_their_turns_gather_while_another_is_under_way(
     database: Database,
 ) -> None:
     shared = Turns()
-    holds, ends = (Batches(database.square, turns=shared, beside_s=LONG_S) for _ in range(2))
+    holds, ends = (Batches(database.square, turns=shared, overlap_after_s=LONG_S) for _ in range(2))
     first = holds.ask(1)
     await database.got(1)
     later = [ends.ask(2), holds.ask(3), ends.ask(4)]
@@ -126,7 +126,7 @@ async def test_kinds_that_share_their_turns_gather_while_another_is_under_way(
 
 async def test_a_turn_is_not_given_to_a_kind_whose_askers_are_gone(database: Database) -> None:
     shared = Turns()
-    kinds = [Batches(database.square, turns=shared, beside_s=LONG_S) for _ in range(3)]
+    kinds = [Batches(database.square, turns=shared, overlap_after_s=LONG_S) for _ in range(3)]
     first, gone, last = (kind.ask(number) for number, kind in enumerate(kinds, start=1))
     await database.got(1)
     assert gone.cancel()
@@ -138,7 +138,7 @@ async def test_a_turn_is_not_given_to_a_kind_whose_askers_are_gone(database: Dat
 
 async def test_a_turn_that_takes_long_keeps_no_other_kind_waiting(database: Database) -> None:
     shared = Turns()
-    holds, ends = (Batches(database.square, turns=shared, beside_s=0.01) for _ in range(2))
+    holds, ends = (Batches(database.square, turns=shared, overlap_after_s=0.01) for _ in range(2))
     slow = holds.ask(1)
     await database.got(1)
     fast = ends.ask(2)
@@ -150,7 +150,7 @@ async def test_a_turn_that_takes_long_keeps_no_other_kind_waiting(database: Data
 
 
 async def test_a_line_is_not_overtaken(database: Database) -> None:
-    batches = Batches(database.square, beside_s=None)
+    batches = Batches(database.square, overlap_after_s=None)
     first = batches.ask(1)
     await database.got(1)
     second = batches.ask(2)
@@ -164,31 +164,31 @@ async def test_a_line_is_not_overtaken(database: Database) -> None:
 async def test_no_statement_gets_more_than_it_may_and_a_full_one_waits_for_none(
     database: Database,
 ) -> None:
-    batches = Batches(database.square, 2, beside_s=LONG_S)
-    answers = [batches.ask(number) for number in range(5)]
+    batches = Batches(database.square, 2, overlap_after_s=LONG_S)
+    responses = [batches.ask(number) for number in range(5)]
     await database.got(2)
     assert database.sent == [[0, 1], [2, 3]]
-    answers.append(batches.ask(5))
+    responses.append(batches.ask(5))
     await database.got(3)
     for number in range(3):
         database.reply(number)
-    assert await asyncio.gather(*answers) == [0, 1, 4, 9, 16, 25]
+    assert await asyncio.gather(*responses) == [0, 1, 4, 9, 16, 25]
     assert database.sent == [[0, 1], [2, 3], [4, 5]]
 
 
 async def test_no_statement_of_a_line_gets_more_than_it_may(database: Database) -> None:
-    batches = Batches(database.square, 2, beside_s=None)
-    answers = [batches.ask(number) for number in range(5)]
+    batches = Batches(database.square, 2, overlap_after_s=None)
+    responses = [batches.ask(number) for number in range(5)]
     for count in range(3):
         await database.got(count + 1)
         assert len(database.sent) == count + 1
         database.reply(count)
-    assert await asyncio.gather(*answers) == [0, 1, 4, 9, 16]
+    assert await asyncio.gather(*responses) == [0, 1, 4, 9, 16]
     assert database.sent == [[0, 1], [2, 3], [4]]
 
 
 async def test_who_goes_before_the_batch_is_sent_is_left_out(database: Database) -> None:
-    batches = Batches(database.square, beside_s=LONG_S)
+    batches = Batches(database.square, overlap_after_s=LONG_S)
     first, gone, kept = batches.ask(1), batches.ask(2), batches.ask(3)
     gone.cancel()
     await database.got(1)
@@ -199,14 +199,14 @@ async def test_who_goes_before_the_batch_is_sent_is_left_out(database: Database)
 
 async def test_when_all_have_gone_nothing_is_sent(database: Database) -> None:
     idle = asyncio.Event()
-    batches = Batches(database.square, beside_s=LONG_S, on_idle=idle.set)
+    batches = Batches(database.square, overlap_after_s=LONG_S, on_idle=idle.set)
     batches.ask(1).cancel()
     await asyncio.wait_for(idle.wait(), LIMIT_S)
     assert database.sent == []
 
 
 async def test_who_goes_later_leaves_the_others_theirs(database: Database) -> None:
-    batches = Batches(database.square, beside_s=LONG_S)
+    batches = Batches(database.square, overlap_after_s=LONG_S)
     gone, kept = batches.ask(1), batches.ask(2)
     await database.got(1)
     gone.cancel()
@@ -217,28 +217,28 @@ async def test_who_goes_later_leaves_the_others_theirs(database: Database) -> No
 async def test_an_error_reaches_everybody_in_the_batch_and_nobody_behind_it(
     database: Database,
 ) -> None:
-    batches = Batches(database.square, beside_s=LONG_S)
+    batches = Batches(database.square, overlap_after_s=LONG_S)
     lost = [batches.ask(1), batches.ask(2)]
     await database.got(1)
     behind = batches.ask(3)
     database.reply(0, ConnectionResetError())
-    for answer in lost:
+    for response in lost:
         with pytest.raises(ConnectionResetError):
-            await answer
+            await response
     await database.got(2)
     database.reply(1)
     assert await behind == 9
 
 
 async def test_who_stands_in_line_behind_a_timeout_is_told_as_well(database: Database) -> None:
-    batches = Batches(database.square, beside_s=None)
+    batches = Batches(database.square, overlap_after_s=None)
     first = batches.ask(1)
     await database.got(1)
     behind = batches.ask(2)
     database.reply(0, TimeoutError())
-    for answer in (first, behind):
+    for response in (first, behind):
         with pytest.raises(TimeoutError):
-            await answer
+            await response
     after = batches.ask(3)
     await database.got(2)
     assert database.sent == [[1], [3]]
@@ -248,44 +248,44 @@ async def test_who_stands_in_line_behind_a_timeout_is_told_as_well(database: Dat
 
 async def test_what_a_batch_does_not_answer_is_left() -> None:
     async def halves(batch: Batch[int, int]) -> None:
-        for asked in batch:
-            if asked.item % 2 == 0:
-                asked.answer(asked.item // 2)
+        for pending in batch:
+            if pending.item % 2 == 0:
+                pending.resolve(pending.item // 2)
 
     batches = Batches(halves)
-    answers = [batches.ask(number) for number in (2, 3, 4)]
-    assert await asyncio.gather(*answers) == [1, Left.LEFT, 2]
+    responses = [batches.ask(number) for number in (2, 3, 4)]
+    assert await asyncio.gather(*responses) == [1, Left.LEFT, 2]
 
 
-# Crowds and lines. An item is the account and a number.
+# Shared batches and account queues. An item is the account and a number.
 
 
 class Accounts:
-    """Notes what is sent; a crowd leaves what belongs to a locked account."""
+    """Notes what is sent; a shared batch leaves what belongs to a locked account."""
 
     def __init__(self) -> None:
         self.locked: set[int] = set()
-        self.crowds: list[list[tuple[int, int]]] = []
-        self.lines: list[list[tuple[int, int]]] = []
+        self.shared_batches: list[list[tuple[int, int]]] = []
+        self.queues: list[list[tuple[int, int]]] = []
         self.unlocked = asyncio.Event()
         self.waiting = asyncio.Event()
 
-    async def crowd(self, batch: Batch[tuple[int, int], int]) -> None:
-        self.crowds.append([asked.item for asked in batch])
-        for asked in batch:
-            if asked.item[0] not in self.locked:
-                asked.answer(asked.item[1])
+    async def shared(self, batch: Batch[tuple[int, int], int]) -> None:
+        self.shared_batches.append([pending.item for pending in batch])
+        for pending in batch:
+            if pending.item[0] not in self.locked:
+                pending.resolve(pending.item[1])
 
-    async def line(self, batch: Batch[tuple[int, int], int]) -> None:
-        self.lines.append([asked.item for asked in batch])
+    async def queue(self, batch: Batch[tuple[int, int], int]) -> None:
+        self.queues.append([pending.item for pending in batch])
         if batch[0].item[0] in self.locked:
             self.waiting.set()
             await self.unlocked.wait()
-        for asked in batch:
-            asked.answer(asked.item[1])
+        for pending in batch:
+            pending.resolve(pending.item[1])
 
-    def at_once(self) -> AccountsAtOnce[tuple[int, int], int]:
-        return AccountsAtOnce(self.crowd, self.line, lambda item: item[0])
+    def at_once(self) -> AccountQueues[tuple[int, int], int]:
+        return AccountQueues(self.shared, self.queue, lambda item: item[0])
 
 
 async def gathered(work: list[Coroutine[object, object, object]]) -> list[object]:
@@ -293,11 +293,11 @@ async def gathered(work: list[Coroutine[object, object, object]]) -> list[object
         return list(await asyncio.gather(*work))
 
 
-async def test_one_account_is_no_crowd() -> None:
+async def test_one_account_alone_goes_to_its_queue() -> None:
     accounts = Accounts()
     at_once = accounts.at_once()
     assert await gathered([at_once.ask((1, number)) for number in range(3)]) == [0, 1, 2]
-    assert (accounts.crowds, accounts.lines) == ([], [[(1, 0), (1, 1), (1, 2)]])
+    assert (accounts.shared_batches, accounts.queues) == ([], [[(1, 0), (1, 1), (1, 2)]])
 
 
 async def test_a_locked_account_stands_in_its_own_line_and_the_others_go_on() -> None:
@@ -308,14 +308,14 @@ async def test_a_locked_account_stands_in_its_own_line_and_the_others_go_on() ->
     assert await gathered([at_once.ask((2, 7)), at_once.ask((3, 8))]) == [7, 8]
     await asyncio.wait_for(accounts.waiting.wait(), LIMIT_S)
     assert not any(task.done() for task in stuck)
-    # While the account has a line, whoever asks for it joins the line.
+    # While the account has a queue, whoever asks for it joins the queue.
     late = asyncio.create_task(at_once.ask((1, 2)))
     assert await gathered([at_once.ask((2, 9)), at_once.ask((3, 10))]) == [9, 10]
-    assert accounts.lines == [[(1, 0), (1, 1)]]
+    assert accounts.queues == [[(1, 0), (1, 1)]]
     accounts.unlocked.set()
     assert await gathered([*map(joined, (*stuck, late))]) == [0, 1, 2]
-    assert accounts.lines == [[(1, 0), (1, 1)], [(1, 2)]]
-    assert (1, 2) not in [item for crowd in accounts.crowds for item in crowd]
+    assert accounts.queues == [[(1, 0), (1, 1)], [(1, 2)]]
+    assert (1, 2) not in [item for batch in accounts.shared_batches for item in batch]
 
 
 async def joined(task: asyncio.Task[object]) -> object:
@@ -327,7 +327,7 @@ async def test_a_line_is_gone_when_nobody_stands_in_it() -> None:
     at_once = accounts.at_once()
     _ = await at_once.ask((1, 1))
     await turns()
-    assert at_once._lines == {}
+    assert at_once._queues == {}
 
 
 async def test_who_leaves_a_line_leaves_nothing() -> None:
@@ -338,7 +338,7 @@ async def test_who_leaves_a_line_leaves_nothing() -> None:
     asking.cancel()
     await asyncio.wait([asking])
     await turns()
-    assert (at_once._lines, accounts.lines) == ({}, [])
+    assert (at_once._queues, accounts.queues) == ({}, [])
 
 
 async def test_while_one_account_is_asked_for_the_others_gather() -> None:
@@ -352,6 +352,6 @@ async def test_while_one_account_is_asked_for_the_others_gather() -> None:
         others.append(asyncio.create_task(at_once.ask((account, account))))
         await turns()
     assert await gathered([*map(joined, others)]) == [2, 3]
-    assert accounts.crowds == [[(2, 2), (3, 3)]]
+    assert accounts.shared_batches == [[(2, 2), (3, 3)]]
     accounts.unlocked.set()
     assert await first == 1

@@ -129,8 +129,8 @@ class Turn:
 class PlacesUpstream:
     """An upstream that reads from a header which of the test's places a request is for."""
 
-    def __init__(self, answer: Callable[[int, asyncio.StreamWriter], Awaitable[None]]) -> None:
-        self._answer = answer
+    def __init__(self, response: Callable[[int, asyncio.StreamWriter], Awaitable[None]]) -> None:
+        self._respond = response
         self._server: asyncio.Server | None = None
         self._serving: set[asyncio.Task[Any]] = set()
 
@@ -158,7 +158,7 @@ class PlacesUpstream:
             while True:
                 head = (await reader.readuntil(b"\r\n\r\n")).lower()
                 await reader.readexactly(number_after(head, b"content-length: "))
-                await self._answer(number_after(head, b"x-client-request-id: "), writer)
+                await self._respond(number_after(head, b"x-client-request-id: "), writer)
         except (asyncio.IncompleteReadError, ConnectionError):
             pass
         finally:
@@ -306,13 +306,13 @@ async def cut_everywhere(
 ) -> list[Cut]:
     """Ask once for each holder; the upstream is cut one byte later each time."""
 
-    async def answer(place: int, writer: asyncio.StreamWriter) -> None:
+    async def response(place: int, writer: asyncio.StreamWriter) -> None:
         writer.write(sample.wire[:place])
         await writer.drain()
         end(writer, reset=reset)
 
     async with (
-        PlacesUpstream(answer) as upstream,
+        PlacesUpstream(response) as upstream,
         serving(dsn, upstream.base_url) as url,
         httpx2.AsyncClient(base_url=url, timeout=30) as http,
     ):
@@ -453,7 +453,7 @@ class Departures:
     def turn(self, place: int) -> Turn:
         return self.turns.setdefault(place, Turn())
 
-    async def answer(self, place: int, writer: asyncio.StreamWriter) -> None:
+    async def response(self, place: int, writer: asyncio.StreamWriter) -> None:
         turn = self.turn(place)
         turn.arrived.set()
         head, *others = self.sample.pieces
@@ -471,7 +471,7 @@ async def test_a_client_gone_after_any_byte_is_charged_once(
 ) -> None:
     departures = Departures(sample)
     async with (
-        PlacesUpstream(departures.answer) as upstream,
+        PlacesUpstream(departures.response) as upstream,
         serving(dsn, upstream.base_url, on_disconnect=on_disconnect) as url,
     ):
         caller = Caller(url, sample)

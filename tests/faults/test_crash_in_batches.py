@@ -21,9 +21,9 @@ from tests.faults.test_crash_points import (
     POLL_S,
     VOIDED,
     Installation,
-    answered,
     parts,
     plainly,
+    responded,
     until,
 )
 from tests.support.books import create_holder
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator
     from pathlib import Path
 
-    from tests.support.upstream import Answer, Received, ScriptedUpstream
+    from tests.support.upstream import Received, Response, ScriptedUpstream
     from tokenbalance.database.connections import Pool
 
 ACCOUNTS = 6
@@ -112,8 +112,8 @@ async def test_what_was_being_settled_together_is_charged_once(
 ) -> None:
     gates = [Gate() for _ in everybody]
 
-    def gated(request: Received) -> Answer:
-        return answered(request, [gates[request.number - 1], *parts(request)])
+    def gated(request: Received) -> Response:
+        return responded(request, [gates[request.number - 1], *parts(request)])
 
     everybody[0].upstream.always(gated)
     server = await everybody[0].serve()

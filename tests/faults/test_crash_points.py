@@ -21,9 +21,9 @@ from tests.support.books import account_of, create_holder, entries_of
 from tests.support.chat import CHAT, DONE, STREAM, USAGE, chunk, content
 from tests.support.crashing import KILLED, Point, Server, Servers, settings_of
 from tests.support.fault_proxy import FaultProxy, database_target, dsn_through
-from tests.support.upstream import Answer, Gate, Received, event_stream, json_answer
+from tests.support.upstream import Gate, Received, Response, event_stream, json_response
 from tokenbalance.books.ledger.audit import audit
-from tokenbalance.openai import find_endpoint
+from tokenbalance.openai import find_operation
 from tokenbalance.openai.estimate import UsageCounter, bound
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 GRANTED = 1_000_000
 LIMIT_S = 15.0
 POLL_S = 0.01
-ENDPOINT = find_endpoint("POST", b"/chat/completions")
+ENDPOINT = find_operation("POST", b"/chat/completions")
 KNOWN = bound(ENDPOINT, CHAT).input_tokens
 """What is known of a request that was just sent: the bound of its input."""
 
@@ -87,20 +87,20 @@ def parts(request: Received, text: str = "One two", total: int = 12) -> list[byt
     return [before, name + usage[:-1], usage[-1:]]
 
 
-def answered(request: Received, body: list[Part], head_gate: Gate | None = None) -> Answer:
+def responded(request: Received, body: list[Part], head_gate: Gate | None = None) -> Response:
     streamed = request.json().get("stream")
     content_type = "text/event-stream" if streamed else "application/json"
-    return Answer(headers=(("content-type", content_type),), body=body, head_gate=head_gate)
+    return Response(headers=(("content-type", content_type),), body=body, head_gate=head_gate)
 
 
-def plainly(request: Received) -> Answer:
-    return answered(request, [*parts(request)])
+def plainly(request: Received) -> Response:
+    return responded(request, [*parts(request)])
 
 
-def numbered(request: Received) -> Answer:
+def numbered(request: Received) -> Response:
     """An answer that tells which one it is by its text and by its usage."""
     text, total = f"This is number {request.number}.", 100 + request.number
-    return answered(request, [*parts(request, text, total)])
+    return responded(request, [*parts(request, text, total)])
 
 
 @dataclass
@@ -146,14 +146,14 @@ class Installation:
     async def ask(self, server: Server, document: dict[str, Any]) -> str | None:
         """Send a request; gives its answer, None when the server dies before its end."""
         try:
-            answer = await self.client.post(
+            response = await self.client.post(
                 f"{await server.ready()}/v1/chat/completions",
                 json=document,
                 headers=self.holder.headers,
             )
         except (httpx2.NetworkError, httpx2.RemoteProtocolError):
             return None
-        return answer.text
+        return response.text
 
     async def ends(self) -> list[End]:
         """How the holds have ended, oldest first."""
@@ -258,7 +258,7 @@ async def test_the_books_are_right_after_a_death_at(
 async def test_the_books_are_right_after_a_death_in_a_refused_request_at(
     installation: Installation, point: Point, end: End
 ) -> None:
-    installation.upstream.always(json_answer({"error": {"message": "no"}}, 500))
+    installation.upstream.always(json_response({"error": {"message": "no"}}, 500))
     await die_twice(installation, point, CHAT)
     await installation.restart()
     await installation.check([end, VOIDED, end])
@@ -271,11 +271,11 @@ async def test_what_the_upstream_had_begun_to_answer_is_charged_by_estimate(
 ) -> None:
     gate = Gate()
 
-    def stopping(request: Received) -> Answer:
+    def stopping(request: Received) -> Response:
         if sent is None:
-            return answered(request, [*parts(request)], gate)
+            return responded(request, [*parts(request)], gate)
         pieces = parts(request)
-        return answered(request, [*pieces[:sent], gate, *pieces[sent:]])
+        return responded(request, [*pieces[:sent], gate, *pieces[sent:]])
 
     installation.upstream.script(stopping)
     server = await installation.serve()
@@ -334,10 +334,10 @@ async def test_who_has_the_answer_has_been_charged(
     installation: Installation, document: dict[str, Any]
 ) -> None:
     server = await installation.serve()
-    answer = await installation.ask(server, document)
+    response = await installation.ask(server, document)
     await server.kill()
-    assert answer is not None
-    assert "One two" in answer
+    assert response is not None
+    assert "One two" in response
     await installation.check([EXACT])
     await installation.restart()
     await installation.check([EXACT])
@@ -352,7 +352,7 @@ async def test_many_requests_die_together(installation: Installation, point: Poi
     installation.upstream.always(numbered)
     server = await installation.serve(point, hit=4)
     documents = [CHAT, STREAM] * 4
-    answers = await asyncio.gather(*(installation.ask(server, one) for one in documents))
+    responses = await asyncio.gather(*(installation.ask(server, one) for one in documents))
     assert await server.ended() == KILLED
     await installation.restart()
 
@@ -365,8 +365,8 @@ async def test_many_requests_die_together(installation: Installation, point: Poi
     charged = [end for end in ends if end[0] != "voided"]
     assert len(charged) >= len(totals)
     assert all(end == ESTIMATED for end in charged if end[0] == "expired")
-    for answer in filter(None, answers):
-        number = int(answer.partition("number ")[2].partition(".")[0])
+    for response in filter(None, responses):
+        number = int(response.partition("number ")[2].partition(".")[0])
         assert 100 + number in exact
     await installation.check_sums()
 
@@ -484,7 +484,7 @@ async def asking_through(
     async with FaultProxy(database_target(installation.dsn)) as proxy:
         server = await installation.serve(point, dsn=dsn_through(proxy, installation.dsn))
         assert await installation.ask(server, document) is not None
-        installation.upstream.script(lambda request: answered(request, [gate, *parts(request)]))
+        installation.upstream.script(lambda request: responded(request, [gate, *parts(request)]))
         asking = asyncio.create_task(installation.ask(server, document))
         await gate.reached.wait()
         yield proxy, gate, server, asking
@@ -527,7 +527,7 @@ async def test_a_settlement_whose_acknowledgement_was_lost_is_not_repeated(
     installation: Installation, document: dict[str, Any]
 ) -> None:
     async with asking_through(installation, document, None) as (proxy, gate, server, asking):
-        proxy.drop_answers()
+        proxy.drop_responses()
         gate.open()
         await installation.until_none_is_open()
         await server.kill()
@@ -537,7 +537,7 @@ async def test_a_settlement_whose_acknowledgement_was_lost_is_not_repeated(
     await installation.check([EXACT, EXACT])
 
 
-async def test_a_placement_still_under_way_when_its_process_died_is_forestalled(
+async def test_a_placement_still_under_way_when_its_process_died_gets_a_tombstone(
     installation: Installation,
 ) -> None:
     server = await installation.serve()

@@ -188,8 +188,8 @@ class Link:
 async def until(condition: Callable[[], Awaitable[object] | bool], what: str) -> None:
     deadline = monotonic() + PATIENCE_S
     while True:
-        answer = condition()
-        if answer is True or (not isinstance(answer, bool) and await answer):
+        response = condition()
+        if response is True or (not isinstance(response, bool) and await response):
             return
         if monotonic() > deadline:
             pytest.fail(f"still not so after {PATIENCE_S} s: {what}")
@@ -315,8 +315,8 @@ async def test_a_stopped_server_is_given_up_in_time_and_used_again_when_it_goes_
     with server.frozen():
         waiting = [pool.fetchrow("SELECT 1") for _ in range(3 * SIZE)]
         with within(LIMIT_S):
-            answers = await asyncio.gather(*waiting, return_exceptions=True)
-        assert [type(answer) for answer in answers] == [TimeoutError] * len(answers)
+            responses = await asyncio.gather(*waiting, return_exceptions=True)
+        assert [type(response) for response in responses] == [TimeoutError] * len(responses)
         await timed_out(pool)  # of a new connection
     with within(LIMIT_S):
         assert await pool.fetchval("SELECT 1") == 1
@@ -442,8 +442,8 @@ async def test_one_that_waits_for_a_lock_does_not_take_the_connections_of_others
 
 async def test_more_statements_than_connections_are_all_answered(pool: Pool) -> None:
     numbers = range(50 * SIZE)
-    answers = await asyncio.gather(*[pool.fetchval("SELECT $1::int", n) for n in numbers])
-    assert answers == list(numbers)
+    responses = await asyncio.gather(*[pool.fetchval("SELECT $1::int", n) for n in numbers])
+    assert responses == list(numbers)
 
 
 # Servers that go, and come back.
@@ -464,10 +464,10 @@ async def test_a_restarted_server_is_used_again_at_once(pool: Pool, server: Serv
 
 async def test_a_busy_pool_is_waited_for_as_long_as_others_get_their_answers(pool: Pool) -> None:
     slow = "SELECT pg_sleep(0.2)"
-    answered = await asyncio.gather(
+    responded = await asyncio.gather(
         *(pool.fetchval(slow, deadline_s=1) for _ in range(SIZE * 8)), return_exceptions=True
     )
-    assert [answer for answer in answered if isinstance(answer, Exception)] == []
+    assert [response for response in responded if isinstance(response, Exception)] == []
 
 
 @linux

@@ -198,7 +198,7 @@ async def test_dropped_answers_are_lost_and_healing_resets_who_lost_one(
 ) -> None:
     async with connected(proxy) as unlucky, connected(proxy) as idle:
         await idle.ask(b"hello")
-        proxy.drop_answers()
+        proxy.drop_responses()
         unlucky.send(b"commit")
         await echo.until_heard(b"commit")
         await asyncio.wait_for(proxy.dropped.wait(), DEADLINE_S)
@@ -272,7 +272,7 @@ async def test_a_commit_whose_answer_is_lost_is_committed_all_the_same(dsn: str)
         direct = await asyncpg.connect(dsn)
         try:
             await through.execute("CREATE TABLE marks (mark integer)")
-            proxy.drop_answers()
+            proxy.drop_responses()
             with pytest.raises(TimeoutError):
                 await through.execute("INSERT INTO marks VALUES (1)", timeout=0.5)
             assert proxy.dropped.is_set()

@@ -21,12 +21,12 @@ from tests.support.fault_proxy import FaultProxy, url_target, url_through
 from tests.support.product import serving
 from tests.support.tls import server_context
 from tests.support.upstream import (
-    Answer,
     Framing,
     Gate,
+    Response,
     ScriptedUpstream,
     event_stream,
-    json_answer,
+    json_response,
 )
 from tokenbalance.books.ledger.audit import audit
 from tokenbalance.database.connections import open_pool
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from tokenbalance.database.connections import Pool
     from tokenbalance.model import Json
     from tokenbalance.postgres import EmbeddedPostgres
-    from tokenbalance.wire.upstream import UpstreamAnswer
+    from tokenbalance.wire.upstream import UpstreamResponse
 
 BALANCE = 1000
 INPUT = 9
@@ -146,8 +146,8 @@ async def assert_cost(pool: Pool, holder: Holder, cost: Cost) -> None:
     assert (await account_of(pool, holder)).balance == BALANCE - cost.total
 
 
-def error_code(answer: httpx2.Response) -> str:
-    return answer.json()["error"]["code"]
+def error_code(response: httpx2.Response) -> str:
+    return response.json()["error"]["code"]
 
 
 def shorten_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -176,22 +176,24 @@ async def test_an_upstream_whose_name_is_unknown_is_a_502_and_free(
         serving(dsn, "https://upstream.invalid/v1") as url,
         httpx2.AsyncClient(base_url=url) as http,
     ):
-        answer = await post(http, holder)
-    assert (answer.status_code, error_code(answer)) == (502, "upstream_unavailable")
+        response = await post(http, holder)
+    assert (response.status_code, error_code(response)) == (502, "upstream_unavailable")
     assert asked == ["upstream.invalid"]
     await assert_free(pool, holder)
 
 
 @asynccontextmanager
-async def listening(answer: bytes | None, tls: ssl.SSLContext | None = None) -> AsyncGenerator[int]:
+async def listening(
+    response: bytes | None, tls: ssl.SSLContext | None = None
+) -> AsyncGenerator[int]:
     """A port that says that to whoever sends something; None: keeps silent."""
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(65536)
-        if answer is None:
+        if response is None:
             await reader.read()
         else:
-            writer.write(answer)
+            writer.write(response)
         writer.close()
 
     server = await asyncio.start_server(serve, "127.0.0.1", 0, ssl=tls)
@@ -209,8 +211,8 @@ async def test_a_certificate_that_nobody_signed_is_a_502_and_nothing_is_sent(
         serving(dsn, f"https://127.0.0.1:{port}/v1") as url,
         httpx2.AsyncClient(base_url=url) as http,
     ):
-        answer = await post(http, holder)
-    assert (answer.status_code, error_code(answer)) == (502, "upstream_unavailable")
+        response = await post(http, holder)
+    assert (response.status_code, error_code(response)) == (502, "upstream_unavailable")
     await assert_free(pool, holder)
 
 
@@ -222,8 +224,8 @@ async def test_https_to_a_port_without_tls_is_a_502_and_free(
         serving(dsn, f"https://127.0.0.1:{port}/v1") as url,
         httpx2.AsyncClient(base_url=url) as http,
     ):
-        answer = await post(http, holder)
-    assert (answer.status_code, error_code(answer)) == (502, "upstream_unavailable")
+        response = await post(http, holder)
+    assert (response.status_code, error_code(response)) == (502, "upstream_unavailable")
     await assert_free(pool, holder)
 
 
@@ -236,8 +238,8 @@ async def test_a_tls_handshake_that_stalls_is_a_504_and_free(
         serving(dsn, f"https://127.0.0.1:{port}/v1") as url,
         httpx2.AsyncClient(base_url=url) as http,
     ):
-        answer = await post(http, holder)
-    assert (answer.status_code, error_code(answer)) == (504, "upstream_timeout")
+        response = await post(http, holder)
+    assert (response.status_code, error_code(response)) == (504, "upstream_timeout")
     await assert_free(pool, holder)
 
 
@@ -253,15 +255,15 @@ async def test_a_black_hole_on_the_way_to_the_upstream_is_a_504_and_over_when_it
         assert (await post(http, holder)).status_code == 200
         shorten_timeouts(monkeypatch)
         proxy.black_hole()
-        answer = await post(http, holder)
-        assert (answer.status_code, error_code(answer)) == (504, "upstream_timeout")
+        response = await post(http, holder)
+        assert (response.status_code, error_code(response)) == (504, "upstream_timeout")
         proxy.heal()
         monkeypatch.undo()
         assert (await post(http, holder)).status_code == 200
     assert await hold_states(pool, holder) == ["settled", "voided", "settled"]
 
 
-NO_ANSWERS = {
+NO_RESPONSES = {
     "nonsense": b"nonsense\r\n\r\n",
     "another protocol": b"SSH-2.0-OpenSSH_9.9\r\n",
     "HTTP/2": b"\x00\x00\x12\x04\x00\x00\x00\x00\x00",
@@ -276,13 +278,13 @@ NO_ANSWERS = {
 }
 
 
-@pytest.mark.parametrize("raw", NO_ANSWERS.values(), ids=NO_ANSWERS)
+@pytest.mark.parametrize("raw", NO_RESPONSES.values(), ids=NO_RESPONSES)
 async def test_what_is_no_http_answer_is_a_502_and_free(
     pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream, holder: Holder, raw: bytes
 ) -> None:
-    upstream.script(Answer(raw=raw))
-    answer = await post(http, holder)
-    assert (answer.status_code, error_code(answer)) == (502, "upstream_unavailable")
+    upstream.script(Response(raw=raw))
+    response = await post(http, holder)
+    assert (response.status_code, error_code(response)) == (502, "upstream_unavailable")
     assert len(upstream.requests) == 1
     await assert_free(pool, holder)
 
@@ -305,10 +307,10 @@ BROKEN_HEADS = {
 }
 
 
-def assert_incomplete(answer: httpx2.Response) -> None:
+def assert_incomplete(response: httpx2.Response) -> None:
     """The client was told, and told not to buy it again."""
-    assert (answer.status_code, error_code(answer)) == (424, "upstream_incomplete")
-    assert answer.headers["x-should-retry"] == "false"
+    assert (response.status_code, error_code(response)) == (424, "upstream_incomplete")
+    assert response.headers["x-should-retry"] == "false"
 
 
 @pytest.mark.parametrize("body", [CHAT, STREAM], ids=["document", "stream"])
@@ -321,7 +323,7 @@ async def test_a_success_that_breaks_within_its_head_is_a_424_whose_input_is_cha
     raw: bytes,
     body: dict[str, Any],
 ) -> None:
-    upstream.script(Answer(raw=raw))
+    upstream.script(Response(raw=raw))
     assert_incomplete(await post(http, holder, body))
     assert len(upstream.requests) == 1
     await assert_cost(pool, holder, INPUT_ONLY)
@@ -335,7 +337,7 @@ async def test_an_upstream_that_falls_silent_after_it_promised_a_success_is_a_42
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shorten_timeouts(monkeypatch)
-    upstream.script(Answer(raw=[OK_HEAD, Gate()]))
+    upstream.script(Response(raw=[OK_HEAD, Gate()]))
     assert_incomplete(await post(http, holder))
     await assert_cost(pool, holder, INPUT_ONLY)
 
@@ -348,9 +350,9 @@ async def test_an_upstream_that_falls_silent_before_it_promised_anything_is_a_50
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shorten_timeouts(monkeypatch)
-    upstream.script(Answer(raw=[b"HTTP/1.1 ", Gate()]))
-    answer = await post(http, holder)
-    assert (answer.status_code, error_code(answer)) == (504, "upstream_timeout")
+    upstream.script(Response(raw=[b"HTTP/1.1 ", Gate()]))
+    response = await post(http, holder)
+    assert (response.status_code, error_code(response)) == (504, "upstream_timeout")
     await assert_free(pool, holder)
 
 
@@ -368,7 +370,7 @@ async def test_what_an_answer_promised_is_not_taken_from_the_one_before_on_its_c
     status: int,
 ) -> None:
     other = await create_holder(pool, BALANCE)
-    upstream.script(Answer(body=document(b',"usage":' + GOOD)), Answer(raw=raw))
+    upstream.script(Response(body=document(b',"usage":' + GOOD)), Response(raw=raw))
     assert (await post(http, holder)).status_code == 200
     assert (await post(http, other)).status_code == status
     assert len({request.connection for request in upstream.requests}) == 1
@@ -420,10 +422,12 @@ async def test_an_odd_error_arrives_as_it_came_and_is_free(
     body: dict[str, Any],
 ) -> None:
     headers = [("content-type", odd.content_type)] if odd.content_type else []
-    upstream.script(Answer(status=odd.status, headers=headers, body=odd.body, framing=odd.framing))
-    answer = await post(http, holder, body)
-    assert (answer.status_code, answer.content) == (odd.status, odd.body)
-    assert answer.headers.get("content-type") == odd.content_type
+    upstream.script(
+        Response(status=odd.status, headers=headers, body=odd.body, framing=odd.framing)
+    )
+    response = await post(http, holder, body)
+    assert (response.status_code, response.content) == (odd.status, odd.body)
+    assert response.headers.get("content-type") == odd.content_type
     await assert_free(pool, holder)
 
 
@@ -432,9 +436,9 @@ async def test_a_redirect_is_passed_on_and_never_followed(
     pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream, holder: Holder, status: int
 ) -> None:
     headers: HeaderList = [("location", f"{upstream.base_url}/elsewhere")]
-    upstream.script(Answer(status=status, headers=headers, body=b""))
-    answer = await post(http, holder)
-    assert answer.status_code == status
+    upstream.script(Response(status=status, headers=headers, body=b""))
+    response = await post(http, holder)
+    assert response.status_code == status
     assert len(upstream.requests) == 1
     await assert_free(pool, holder)
 
@@ -442,9 +446,9 @@ async def test_a_redirect_is_passed_on_and_never_followed(
 async def test_an_error_that_breaks_off_is_a_502_and_free(
     pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream, holder: Holder
 ) -> None:
-    upstream.script(Answer(status=500, body=b'{"error": {"message": "no"}}', cut_after=9))
-    answer = await post(http, holder)
-    assert (answer.status_code, error_code(answer)) == (502, "upstream_unavailable")
+    upstream.script(Response(status=500, body=b'{"error": {"message": "no"}}', cut_after=9))
+    response = await post(http, holder)
+    assert (response.status_code, error_code(response)) == (502, "upstream_unavailable")
     await assert_free(pool, holder)
 
 
@@ -452,13 +456,13 @@ async def test_a_change_of_protocol_that_nobody_asked_for_is_a_502_and_free(
     pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream, holder: Holder
 ) -> None:
     upstream.script(
-        Answer(
+        Response(
             raw=b"HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\n"
             b"connection: upgrade\r\n\r\n\x81\x05hello"
         )
     )
-    answer = await post(http, holder)
-    assert (answer.status_code, error_code(answer)) == (502, "upstream_unavailable")
+    response = await post(http, holder)
+    assert (response.status_code, error_code(response)) == (502, "upstream_unavailable")
     await assert_free(pool, holder)
 
 
@@ -499,9 +503,11 @@ async def test_an_odd_success_arrives_as_it_came_and_is_counted_if_it_is_an_answ
     cost: Cost,
 ) -> None:
     headers = [("content-type", odd.content_type)] if odd.content_type else []
-    upstream.script(Answer(status=odd.status, headers=headers, body=odd.body, framing=odd.framing))
-    answer = await post(http, holder)
-    assert (answer.status_code, answer.content) == (odd.status, odd.body)
+    upstream.script(
+        Response(status=odd.status, headers=headers, body=odd.body, framing=odd.framing)
+    )
+    response = await post(http, holder)
+    assert (response.status_code, response.content) == (odd.status, odd.body)
     await assert_cost(pool, holder, cost)
 
 
@@ -560,10 +566,10 @@ async def test_usage_in_a_document_is_believed_when_it_makes_sense_and_counted_w
     cost: Cost,
 ) -> None:
     body = document(b"".join(b',"usage":%b' % usage for usage in usages))
-    upstream.script(Answer(body=body))
-    answer = await post(http, holder)
-    assert (answer.status_code, answer.content) == (200, body)
-    assert answer.headers["x-tokenbalance-charge"] == str(cost.total)
+    upstream.script(Response(body=body))
+    response = await post(http, holder)
+    assert (response.status_code, response.content) == (200, body)
+    assert response.headers["x-tokenbalance-charge"] == str(cost.total)
     await assert_cost(pool, holder, cost)
     await assert_overrun(pool, holder, cost)
 
@@ -581,14 +587,14 @@ async def test_usage_in_a_stream_is_believed_when_it_makes_sense_and_counted_whe
 ) -> None:
     events = [b'data: {"choices":[],"usage":%b}\n\n' % usage for usage in usages]
     upstream.script(event_stream(content(WORDS), *events, DONE))
-    answer = await post(
+    response = await post(
         http, holder, {**STREAM, "stream_options": {"include_usage": True}} if asked_for else STREAM
     )
-    assert answer.status_code == 200
-    assert answer.content.startswith(content(WORDS))
-    assert answer.content.endswith(DONE)
+    assert response.status_code == 200
+    assert response.content.startswith(content(WORDS))
+    assert response.content.endswith(DONE)
     if asked_for:
-        assert answer.content == content(WORDS) + b"".join(events) + DONE
+        assert response.content == content(WORDS) + b"".join(events) + DONE
     await assert_cost(pool, holder, cost)
     await assert_overrun(pool, holder, cost)
 
@@ -638,8 +644,8 @@ async def test_an_odd_stream_arrives_as_it_came_and_is_charged_once_at_most(
 ) -> None:
     upstream.script(event_stream(*events))
     body = {**STREAM, "stream_options": {"include_usage": True}}
-    answer = await post(http, holder, body)
-    assert (answer.status_code, answer.content) == (200, b"".join(events))
+    response = await post(http, holder, body)
+    assert (response.status_code, response.content) == (200, b"".join(events))
     await assert_cost(pool, holder, cost)
 
 
@@ -652,8 +658,8 @@ async def test_an_error_event_before_any_text_is_free(
     event: bytes,
 ) -> None:
     upstream.script(event_stream(b": alive\n\n", event, DONE))
-    answer = await post(http, holder, STREAM)
-    assert answer.content == b": alive\n\n" + event + DONE
+    response = await post(http, holder, STREAM)
+    assert response.content == b": alive\n\n" + event + DONE
     await assert_free(pool, holder)
 
 
@@ -679,10 +685,10 @@ def head_arrived(monkeypatch: pytest.MonkeyPatch) -> Gate:
     gate = Gate()
     send = Upstream.send
 
-    async def sending(upstream: Upstream, *request: Any) -> UpstreamAnswer:
-        answer = await send(upstream, *request)
+    async def sending(upstream: Upstream, *request: Any) -> UpstreamResponse:
+        response = await send(upstream, *request)
         gate.open()
-        return answer
+        return response
 
     monkeypatch.setattr(Upstream, "send", sending)
     return gate
@@ -699,7 +705,7 @@ async def test_invalid_chunks_of_a_document_are_a_424_and_what_came_before_is_co
 ) -> None:
     text = document(b"")
     sent = b"%x\r\n%b\r\n" % (len(text), text)
-    upstream.script(Answer(raw=[OK_HEAD + CHUNKED, head_arrived, sent + bad]))
+    upstream.script(Response(raw=[OK_HEAD + CHUNKED, head_arrived, sent + bad]))
     assert_incomplete(await post(http, holder))
     await assert_cost(pool, holder, COUNTED)
 
@@ -708,7 +714,7 @@ async def test_invalid_chunks_of_a_document_are_a_424_and_what_came_before_is_co
 async def test_invalid_chunks_right_behind_the_head_are_a_424_whose_input_is_charged(
     pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream, holder: Holder, bad: bytes
 ) -> None:
-    upstream.script(Answer(raw=OK_HEAD + CHUNKED + bad))
+    upstream.script(Response(raw=OK_HEAD + CHUNKED + bad))
     assert_incomplete(await post(http, holder))
     await assert_cost(pool, holder, INPUT_ONLY)
 
@@ -724,11 +730,11 @@ async def test_invalid_chunks_of_a_stream_end_it_with_an_error_event(
 ) -> None:
     event = content(WORDS)
     sent = b"%x\r\n%b\r\n" % (len(event), event)
-    upstream.script(Answer(raw=[STREAM_HEAD + CHUNKED, head_arrived, sent + bad]))
-    answer = await post(http, holder, STREAM)
-    assert answer.status_code == 200
-    assert answer.content.startswith(event)
-    last = answer.content.rstrip().rpartition(b"data: ")[2]
+    upstream.script(Response(raw=[STREAM_HEAD + CHUNKED, head_arrived, sent + bad]))
+    response = await post(http, holder, STREAM)
+    assert response.status_code == 200
+    assert response.content.startswith(event)
+    last = response.content.rstrip().rpartition(b"data: ")[2]
     assert orjson.loads(last)["error"]["code"] == "upstream_incomplete"
     await assert_cost(pool, holder, COUNTED)
 
@@ -737,15 +743,15 @@ async def test_invalid_chunks_of_a_stream_end_it_with_an_error_event(
 async def test_a_stream_whose_first_chunk_came_broken_with_its_head_is_told_and_charged(
     pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream, holder: Holder, bad: bytes
 ) -> None:
-    upstream.script(Answer(raw=STREAM_HEAD + CHUNKED + bad))
-    answer = await post(http, holder, STREAM)
+    upstream.script(Response(raw=STREAM_HEAD + CHUNKED + bad))
+    response = await post(http, holder, STREAM)
     if bad == BROKEN_CHUNKS["more than its size"]:
         # Some of the body had come, so that the stream has begun.
-        assert answer.status_code == 200
-        last = answer.content.rstrip().rpartition(b"data: ")[2]
+        assert response.status_code == 200
+        last = response.content.rstrip().rpartition(b"data: ")[2]
         assert orjson.loads(last)["error"]["code"] == "upstream_incomplete"
     else:
-        assert_incomplete(answer)
+        assert_incomplete(response)
     await assert_cost(pool, holder, INPUT_ONLY)
 
 
@@ -754,11 +760,11 @@ async def test_a_stream_that_came_whole_with_its_head_and_broke_behind_its_end_i
 ) -> None:
     events = content(WORDS) + USAGE + DONE
     sent = b"%x\r\n%b\r\n" % (len(events), events)
-    upstream.script(Answer(raw=STREAM_HEAD + CHUNKED + sent + BROKEN_CHUNKS["no size"]))
-    answer = await post(http, holder, STREAM)
-    assert answer.status_code == 200
-    assert answer.content.startswith(content(WORDS))
-    assert b"[DONE]" in answer.content
+    upstream.script(Response(raw=STREAM_HEAD + CHUNKED + sent + BROKEN_CHUNKS["no size"]))
+    response = await post(http, holder, STREAM)
+    assert response.status_code == 200
+    assert response.content.startswith(content(WORDS))
+    assert b"[DONE]" in response.content
     await assert_cost(pool, holder, REPORTED)
 
 
@@ -793,7 +799,7 @@ async def test_an_upstream_that_falls_silent_within_a_document_is_a_424_that_is_
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     shorten_timeouts(monkeypatch)
-    upstream.script(Answer(body=[document(b"")[:-1], Gate(), b"}"]))
+    upstream.script(Response(body=[document(b"")[:-1], Gate(), b"}"]))
     assert_incomplete(await post(http, holder))
     await assert_cost(pool, holder, COUNTED)
 
@@ -806,7 +812,7 @@ async def test_what_follows_an_answer_on_its_connection_never_answers_somebody_e
     forged = document(b',"usage":' + LARGER)
     surplus = OK_HEAD + b"content-length: %d\r\n\r\n" % len(forged) + forged
     held = Gate()
-    upstream.script(Answer(raw=[head + body + surplus, held]), Answer(body=body))
+    upstream.script(Response(raw=[head + body + surplus, held]), Response(body=body))
     other = await create_holder(pool, BALANCE)
     before = upstream.connections
     assert (await post(http, holder)).content == body
@@ -831,9 +837,9 @@ async def test_interim_answers_before_the_answer_are_not_the_answer(
     if framing is Framing.CHUNKED:
         framed = CHUNKED + b"%x\r\n%b\r\n0\r\n\r\n" % (len(body), body)
     interim = b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 103 Early Hints\r\nlink: <x>\r\n\r\n"
-    upstream.script(Answer(raw=interim + OK_HEAD + framed))
-    answer = await post(http, holder)
-    assert (answer.status_code, answer.content) == (200, body)
+    upstream.script(Response(raw=interim + OK_HEAD + framed))
+    response = await post(http, holder)
+    assert (response.status_code, response.content) == (200, body)
     await assert_cost(pool, holder, REPORTED)
 
 
@@ -861,9 +867,9 @@ async def read_through(http: httpx2.AsyncClient, holder: Holder, body: dict[str,
     before = resident_bytes()
     seen = Read()
     request = http.stream("POST", "/v1/chat/completions", json=body, headers=holder.headers)
-    async with request as answer:
-        seen.status = answer.status_code
-        async for piece in answer.aiter_raw():
+    async with request as response:
+        seen.status = response.status_code
+        async for piece in response.aiter_raw():
             seen.received += len(piece)
             seen.last = (seen.last + piece)[-4096:]
             seen.memory = max(seen.memory, resident_bytes() - before)
@@ -882,7 +888,7 @@ async def test_a_document_of_200_megabytes_passes_in_bounded_memory_and_is_charg
     pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream, holder: Holder, usage: bytes
 ) -> None:
     opening = b'{"choices":[{"index":0,"message":{"content":"one two three"},"padding":"'
-    upstream.script(Answer(body=[opening, *[FILLER] * 200, b'"}]' + usage + b"}"]))
+    upstream.script(Response(body=[opening, *[FILLER] * 200, b'"}]' + usage + b"}"]))
     seen = await read_through(http, holder, CHAT)
     assert seen.status == 200
     assert seen.received > 200 * MEGABYTE
@@ -916,7 +922,7 @@ async def test_a_line_that_never_ends_is_passed_on_and_its_break_is_told(
     parts = [content(WORDS), b'data: {"id":"c","padding":"', *[FILLER] * 100]
     size = sum(map(len, parts))
     upstream.script(
-        Answer(
+        Response(
             headers=[("content-type", "text/event-stream")],
             body=[*parts, b"never sent"],
             framing=Framing.CHUNKED,
@@ -935,7 +941,9 @@ async def test_a_document_too_large_to_keep_that_breaks_off_breaks_off_for_the_c
     pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream, holder: Holder
 ) -> None:
     opening = b'{"choices":[{"index":0,"message":{"content":"one two three"},"padding":"'
-    upstream.script(Answer(body=[opening, *[FILLER] * 20, b"never sent"], cut_after=20 * MEGABYTE))
+    upstream.script(
+        Response(body=[opening, *[FILLER] * 20, b"never sent"], cut_after=20 * MEGABYTE)
+    )
     with pytest.raises(httpx2.RemoteProtocolError):
         await read_through(http, holder, CHAT)
     await assert_cost(pool, holder, COUNTED)
@@ -946,7 +954,7 @@ async def test_a_head_without_end_is_refused_in_bounded_memory(
     pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream, holder: Holder
 ) -> None:
     before = resident_bytes()
-    upstream.script(Answer(raw=[OK_HEAD + b"x-endless: ", *[b"x" * MEGABYTE] * 200]))
+    upstream.script(Response(raw=[OK_HEAD + b"x-endless: ", *[b"x" * MEGABYTE] * 200]))
     assert_incomplete(await post(http, holder))
     assert resident_bytes() - before < MEMORY_MAX
     await assert_cost(pool, holder, INPUT_ONLY)
@@ -956,7 +964,7 @@ async def test_a_small_document_in_the_same_manner_is_what_the_large_ones_say(
     pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream, holder: Holder
 ) -> None:
     usage: Json = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
-    upstream.script(json_answer({"choices": [], "usage": usage}))
+    upstream.script(json_response({"choices": [], "usage": usage}))
     seen = await read_through(http, holder, CHAT)
     assert seen.status == 200
     await assert_cost(pool, holder, REPORTED)

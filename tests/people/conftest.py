@@ -21,7 +21,7 @@ PASSWORD: Final = "correct horse"
 
 
 @pytest.fixture(autouse=True)
-def _answers_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+def _responses_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sign_in, "FAILURE_ANSWERED_AFTER_S", 0.001)
 
 

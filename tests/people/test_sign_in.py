@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
     from tokenbalance.database.connections import Pool, Sessions
     from tokenbalance.database.tables import User
-    from tokenbalance.people.sign_in import SignedIn
+    from tokenbalance.people.sign_in import SignInResult
 
     Create = Callable[..., Awaitable[User]]
 
@@ -104,10 +104,10 @@ async def test_every_failure_is_the_same_in_words_and_work(
         await set_active(session, "off@example.com", active=False)
     emails = [ADA.email, "off@example.com", "none@example.com", "django@example.com", "who@x.y", ""]
 
-    answers = [await refused(sessions, attempt(ADA.email, "wrong"))]
-    answers += [await refused(sessions, attempt(email)) for email in emails[1:]]
+    responses = [await refused(sessions, attempt(ADA.email, "wrong"))]
+    responses += [await refused(sessions, attempt(email)) for email in emails[1:]]
 
-    assert len(set(answers)) == 1
+    assert len(set(responses)) == 1
     # One verification of the same cost each; the one of no hash at all is given up at once.
     nobody = passwords._NOBODYS_HASH
     assert looks == [stored, nobody, nobody, "!unusable", nobody, nobody, nobody]
@@ -291,7 +291,7 @@ async def test_whoever_is_disabled_or_has_a_new_password_signs_in_again(
     sessions: Sessions, pool: Pool, create: Create
 ) -> None:
     user = await create(ADA.email, password_hash=django_pbkdf2(PASSWORD))
-    tokens: list[SignedIn] = [await sign_in(sessions, ADA, API_SIGN_IN) for _ in range(2)]
+    tokens: list[SignInResult] = [await sign_in(sessions, ADA, API_SIGN_IN) for _ in range(2)]
     kept = (await find_caller(pool, tokens[1].secret)).key_id
     new = Changes(password_hash=django_pbkdf2("another"))
 

@@ -58,8 +58,8 @@ async def post(
     return await http.post("/v1/chat/completions", content=body, headers=headers)
 
 
-def code_of(answer: httpx2.Response) -> str:
-    return answer.json()["error"]["code"]
+def code_of(response: httpx2.Response) -> str:
+    return response.json()["error"]["code"]
 
 
 @EVERY_CODING
@@ -70,8 +70,8 @@ async def test_a_compressed_body_goes_upstream_plain(
     coding: str,
     compress: Compress,
 ) -> None:
-    answer = await post(http, holder, compress(PLAIN), coding.upper())
-    assert answer.status_code == 200
+    response = await post(http, holder, compress(PLAIN), coding.upper())
+    assert response.status_code == 200
     (request,) = upstream.requests
     assert request.body == PLAIN
     assert request.header("content-encoding") is None
@@ -96,9 +96,9 @@ async def test_two_codings_in_a_row_are_undone_and_plain_ones_are_none(
 async def test_another_coding_is_a_415_that_names_those_that_are_taken(
     http: httpx2.AsyncClient, holder: Holder, upstream: ScriptedUpstream, coding: str
 ) -> None:
-    answer = await post(http, holder, PLAIN, coding)
-    assert (answer.status_code, code_of(answer)) == (415, "unsupported_media_type")
-    assert "gzip, deflate, zstd or br" in answer.json()["error"]["message"]
+    response = await post(http, holder, PLAIN, coding)
+    assert (response.status_code, code_of(response)) == (415, "unsupported_media_type")
+    assert "gzip, deflate, zstd or br" in response.json()["error"]["message"]
     assert upstream.requests == []
 
 
@@ -112,8 +112,8 @@ async def test_a_body_that_is_not_coded_as_it_says_is_a_400(
 ) -> None:
     whole = compress(PLAIN)
     for body in (PLAIN, whole[:-1], whole[: len(whole) // 2], whole + b"more"):
-        answer = await post(http, holder, body, coding)
-        assert (answer.status_code, code_of(answer)) == (400, "invalid_encoding"), body
+        response = await post(http, holder, body, coding)
+        assert (response.status_code, code_of(response)) == (400, "invalid_encoding"), body
     assert upstream.requests == []
 
 
@@ -127,9 +127,9 @@ async def test_a_few_bytes_that_stand_for_many_are_a_413(
 ) -> None:
     bomb = compress(bytes(40 * MEGABYTE))
     assert len(bomb) < MEGABYTE / 16
-    answer = await post(small, holder, bomb, coding)
-    assert (answer.status_code, code_of(answer)) == (413, "request_too_large")
-    assert "1048576 bytes" in answer.json()["error"]["message"]
+    response = await post(small, holder, bomb, coding)
+    assert (response.status_code, code_of(response)) == (413, "request_too_large")
+    assert "1048576 bytes" in response.json()["error"]["message"]
     assert upstream.requests == []
 
 
@@ -176,11 +176,11 @@ async def test_a_long_body_is_decoded_and_read_beside_the_event_loop(
 ) -> None:
     beside: list[object] = []
 
-    async def run_beside(work: Callable[..., bytes], *args: object) -> bytes:
+    async def offload(work: Callable[..., bytes], *args: object) -> bytes:
         beside.append(work)
         return work(*args)
 
-    monkeypatch.setattr(wire, "run_beside", run_beside)
+    monkeypatch.setattr(wire, "offload", offload)
     text = "word " * 100_000
     body = orjson.dumps({**CHAT, "messages": [{"role": "user", "content": text}]})
     assert (await post(http, holder, zstd.compress(PLAIN), "zstd")).status_code == 200
@@ -196,16 +196,16 @@ async def test_a_body_over_the_limit_is_a_413_that_tells_it(
     text = b'{"model":"gpt-4o","messages":[{"role":"user","content":"%s"}]}'
     just = MEGABYTE - len(text % b"")
     assert (await post(small, holder, text % (b"a" * just))).status_code == 200
-    answer = await post(small, holder, text % (b"a" * (just + 1)))
-    assert (answer.status_code, code_of(answer)) == (413, "request_too_large")
-    assert "1048576 bytes" in answer.json()["error"]["message"]
+    response = await post(small, holder, text % (b"a" * (just + 1)))
+    assert (response.status_code, code_of(response)) == (413, "request_too_large")
+    assert "1048576 bytes" in response.json()["error"]["message"]
     assert len(upstream.requests) == 1
 
 
 async def test_sixty_four_mebibytes_are_taken_by_default(
     http: httpx2.AsyncClient, holder: Holder
 ) -> None:
-    answer = await post(http, holder, b" " * (64 * MEGABYTE + 1))
-    assert (answer.status_code, code_of(answer)) == (413, "request_too_large")
-    answer = await post(http, holder, b" " * (64 * MEGABYTE))
-    assert (answer.status_code, code_of(answer)) == (400, "invalid_json")
+    response = await post(http, holder, b" " * (64 * MEGABYTE + 1))
+    assert (response.status_code, code_of(response)) == (413, "request_too_large")
+    response = await post(http, holder, b" " * (64 * MEGABYTE))
+    assert (response.status_code, code_of(response)) == (400, "invalid_json")

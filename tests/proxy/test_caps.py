@@ -41,11 +41,11 @@ async def test_an_input_that_fits_is_answered_up_to_what_is_left(
 ) -> None:
     holder = await create_holder(pool, 30)
     body = {"model": "gpt-4o-mini", "messages": MESSAGES, "stream": stream}
-    answer = await http.post("/v1/chat/completions", json=body, headers=holder.headers)
-    assert answer.status_code == 200
-    assert answer.headers["x-tokenbalance-output-cap"] == "21"
+    response = await http.post("/v1/chat/completions", json=body, headers=holder.headers)
+    assert response.status_code == 200
+    assert response.headers["x-tokenbalance-output-cap"] == "21"
     assert upstream.requests[0].json()["max_completion_tokens"] == 21
-    assert b'"finish_reason":"length"' in answer.content
+    assert b'"finish_reason":"length"' in response.content
     assert (await account_of(pool, holder)).balance == 0
 
 
@@ -86,10 +86,10 @@ async def test_the_field_that_the_client_used_is_lowered(
 ) -> None:
     holder = await create_holder(pool, 100)
     model = "gpt-3.5-turbo-instruct" if path == "/completions" else "gpt-4o-mini"
-    answer = await http.post(f"/v1{path}", json={"model": model, **body}, headers=holder.headers)
-    assert answer.status_code == 200
+    response = await http.post(f"/v1{path}", json={"model": model, **body}, headers=holder.headers)
+    assert response.status_code == 200
     sent = upstream.requests[0].json()
-    assert str(sent[field]) == answer.headers["x-tokenbalance-output-cap"]
+    assert str(sent[field]) == response.headers["x-tokenbalance-output-cap"]
     assert 16 <= sent[field] < 100
     if cap is not None:
         assert sent[field] == cap
@@ -107,12 +107,12 @@ async def test_a_limit_that_fits_goes_upstream_byte_for_byte(
         b'{ "model":"gpt-4o-mini",\n\t"messages":'
         b'[{"role":"user","content":"\\u0048i"}], "max_tokens" : 20 }'
     )
-    answer = await http.post(
+    response = await http.post(
         "/v1/chat/completions",
         content=raw,
         headers={**holder.headers, "content-type": "application/json"},
     )
-    assert answer.status_code == 200
+    assert response.status_code == 200
     assert upstream.requests[0].body == raw
 
 
@@ -142,12 +142,12 @@ async def test_what_is_not_ours_to_set_goes_upstream_byte_for_byte(
 ) -> None:
     holder = await create_holder(pool, 100)
     message = b'[{"role":"user","content":"Hello there"}], "model":"gpt-4o-mini"'
-    answer = await http.post(
+    response = await http.post(
         "/v1/chat/completions",
         content=body % message,
         headers={**holder.headers, "content-type": "application/json"},
     )
-    assert answer.status_code == 200
+    assert response.status_code == 200
     assert upstream.requests[0].body == expected % message
 
 
@@ -156,9 +156,9 @@ async def test_a_balance_that_affords_the_model_maximum_changes_nothing(
 ) -> None:
     holder = await create_holder(pool, 20_000)
     body = {"model": "gpt-4o-mini", "messages": MESSAGES}
-    answer = await http.post("/v1/chat/completions", json=body, headers=holder.headers)
+    response = await http.post("/v1/chat/completions", json=body, headers=holder.headers)
     assert upstream.requests[0].json() == body
-    assert "x-tokenbalance-output-cap" not in answer.headers
+    assert "x-tokenbalance-output-cap" not in response.headers
 
 
 async def test_a_response_that_cannot_have_the_least_output_is_refused(
@@ -166,8 +166,8 @@ async def test_a_response_that_cannot_have_the_least_output_is_refused(
 ) -> None:
     holder = await create_holder(pool, 20)
     body = {"model": "gpt-4o-mini", "input": "Hello there"}
-    answer = await http.post("/v1/responses", json=body, headers=holder.headers)
-    assert answer.status_code == 402
+    response = await http.post("/v1/responses", json=body, headers=holder.headers)
+    assert response.status_code == 402
     assert upstream.requests == []
 
 
@@ -176,8 +176,8 @@ async def test_embeddings_have_no_output_to_cap(
 ) -> None:
     holder = await create_holder(pool, 3)
     body = {"model": "text-embedding-3-small", "input": "one two three four"}
-    answer = await http.post("/v1/embeddings", json=body, headers=holder.headers)
-    assert answer.status_code == 402
+    response = await http.post("/v1/embeddings", json=body, headers=holder.headers)
+    assert response.status_code == 402
     assert upstream.requests == []
 
 
@@ -190,7 +190,9 @@ async def test_the_status_of_a_refusal_can_be_429(
         httpx2.AsyncClient() as client,
     ):
         body = {"model": "gpt-4o-mini", "messages": MESSAGES}
-        answer = await client.post(f"{url}/v1/chat/completions", json=body, headers=holder.headers)
-    assert answer.status_code == 429
-    assert answer.headers["x-should-retry"] == "false"
-    assert answer.json()["error"]["code"] == "insufficient_quota"
+        response = await client.post(
+            f"{url}/v1/chat/completions", json=body, headers=holder.headers
+        )
+    assert response.status_code == 429
+    assert response.headers["x-should-retry"] == "false"
+    assert response.json()["error"]["code"] == "insufficient_quota"

@@ -13,7 +13,7 @@ import pytest
 from tests.support.books import account_of, charges_of, create_holder, hold_states
 from tests.support.chat import CHAT, DONE, MESSAGES, USAGE, chunk, content
 from tests.support.compression import br, zstd
-from tests.support.upstream import Answer, Gate, ScriptedUpstream, event_stream, json_answer
+from tests.support.upstream import Gate, Response, ScriptedUpstream, event_stream, json_response
 from tokenbalance.openai.estimate import UsageCounter
 
 if TYPE_CHECKING:
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 
 async def test_a_chat_costs_its_total_tokens(pool: Pool, sdk: Sdk) -> None:
     holder = await create_holder(pool, 1000)
-    answer = await sdk(holder).chat.completions.create(**CHAT)
-    assert answer.usage is not None
-    assert (await account_of(pool, holder)).balance == 1000 - answer.usage.total_tokens
+    response = await sdk(holder).chat.completions.create(**CHAT)
+    assert response.usage is not None
+    assert (await account_of(pool, holder)).balance == 1000 - response.usage.total_tokens
     (charge,) = await charges_of(pool, holder)
-    assert charge["input"] == answer.usage.prompt_tokens
-    assert charge["output"] == answer.usage.completion_tokens
+    assert charge["input"] == response.usage.prompt_tokens
+    assert charge["output"] == response.usage.completion_tokens
     assert not charge["estimated"]
 
 
@@ -51,8 +51,8 @@ async def test_a_streamed_chat_costs_its_total_tokens(pool: Pool, sdk: Sdk) -> N
 async def test_a_response_costs_its_total_tokens_streamed_and_not(pool: Pool, sdk: Sdk) -> None:
     holder = await create_holder(pool, 1000)
     client = sdk(holder)
-    answer = await client.responses.create(model="gpt-4o-mini", input="Hi", max_output_tokens=40)
-    assert answer.usage is not None
+    response = await client.responses.create(model="gpt-4o-mini", input="Hi", max_output_tokens=40)
+    assert response.usage is not None
     stream = await client.responses.create(
         model="gpt-4o-mini", input="Hi", max_output_tokens=40, stream=True
     )
@@ -60,7 +60,7 @@ async def test_a_response_costs_its_total_tokens_streamed_and_not(pool: Pool, sd
     final = events[-1]
     assert final.type in {"response.completed", "response.incomplete"}
     assert final.response.usage is not None
-    spent = answer.usage.total_tokens + final.response.usage.total_tokens
+    spent = response.usage.total_tokens + final.response.usage.total_tokens
     assert (await account_of(pool, holder)).balance == 1000 - spent
 
 
@@ -97,13 +97,13 @@ async def test_the_answer_says_what_it_cost_and_what_is_left(
     pool: Pool, http: httpx2.AsyncClient
 ) -> None:
     holder = await create_holder(pool, 1000)
-    answer = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
-    total = answer.json()["usage"]["total_tokens"]
-    assert answer.headers["x-tokenbalance-charge"] == str(total)
-    assert answer.headers["x-tokenbalance-balance"] == str(1000 - total)
-    assert int(answer.headers["x-tokenbalance-hold"]) >= total
-    assert answer.headers["x-tokenbalance-request-id"].startswith("tb_")
-    assert "x-tokenbalance-output-cap" not in answer.headers
+    response = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
+    total = response.json()["usage"]["total_tokens"]
+    assert response.headers["x-tokenbalance-charge"] == str(total)
+    assert response.headers["x-tokenbalance-balance"] == str(1000 - total)
+    assert int(response.headers["x-tokenbalance-hold"]) >= total
+    assert response.headers["x-tokenbalance-request-id"].startswith("tb_")
+    assert "x-tokenbalance-output-cap" not in response.headers
 
 
 async def test_the_charge_is_committed_before_the_last_bytes_of_a_stream_leave(
@@ -115,8 +115,8 @@ async def test_the_charge_is_committed_before_the_last_bytes_of_a_stream_leave(
     seen: dict[bytes, int] = {}
     async with http.stream(
         "POST", "/v1/chat/completions", json=body, headers=holder.headers
-    ) as answer:
-        async for line in answer.aiter_lines():
+    ) as response:
+        async for line in response.aiter_lines():
             if line.startswith("data: "):
                 seen[line.encode()] = (await account_of(pool, holder)).balance
     assert seen[USAGE.strip()] == 988
@@ -132,9 +132,9 @@ async def test_content_is_passed_on_at_once_while_the_upstream_is_silent(
     body = {**CHAT, "stream": True}
     async with http.stream(
         "POST", "/v1/chat/completions", json=body, headers=holder.headers
-    ) as answer:
+    ) as response:
         bytes_seen = b""
-        async for piece in answer.aiter_raw():
+        async for piece in response.aiter_raw():
             bytes_seen += piece
             if b"first" in bytes_seen and not gate.reached.is_set():
                 await gate.reached.wait()
@@ -151,7 +151,7 @@ async def test_no_database_connection_is_held_while_bytes_flow(
     upstream.script(event_stream(content("first"), gate, USAGE, DONE))
     async with http.stream(
         "POST", "/v1/chat/completions", json={**CHAT, "stream": True}, headers=holder.headers
-    ) as answer:
+    ) as response:
         await gate.reached.wait()
         # What runs beside the requests may be busy now, but not for as long as the answer stands.
         async with asyncio.timeout(20):
@@ -162,7 +162,7 @@ async def test_no_database_connection_is_held_while_bytes_flow(
                 await asyncio.sleep(0.01)
         assert (await account_of(pool, holder)).held > 0
         gate.open()
-        await answer.aread()
+        await response.aread()
     assert (await account_of(pool, holder)).held == 0
 
 
@@ -174,11 +174,11 @@ async def test_usage_that_the_client_did_not_ask_for_is_asked_for_and_hidden(
     upstream.script(
         event_stream(content("a", usage=None), content("b", usage=None), USAGE, moderation, DONE)
     )
-    answer = await http.post(
+    response = await http.post(
         "/v1/chat/completions", json={**CHAT, "stream": True}, headers=holder.headers
     )
     assert upstream.requests[0].json()["stream_options"] == {"include_usage": True}
-    assert answer.content == content("a") + content("b") + moderation + DONE
+    assert response.content == content("a") + content("b") + moderation + DONE
     assert (await account_of(pool, holder)).balance == 988
 
 
@@ -189,8 +189,8 @@ async def test_usage_that_the_client_asked_for_arrives_untouched(
     body = {**CHAT, "stream": True, "stream_options": {"include_usage": True}}
     sent = content("a", usage=None) + USAGE + DONE
     upstream.script(event_stream(sent))
-    answer = await http.post("/v1/chat/completions", json=body, headers=holder.headers)
-    assert answer.content == sent
+    response = await http.post("/v1/chat/completions", json=body, headers=holder.headers)
+    assert response.content == sent
     assert upstream.requests[0].json() == body
 
 
@@ -216,7 +216,7 @@ async def test_usage_that_makes_no_sense_is_counted_instead(
     holder = await create_holder(pool, 1000)
     usage: Any = {"prompt_tokens": total, "completion_tokens": total, "total_tokens": total}
     message: Any = {"role": "assistant", "content": "one two three"}
-    upstream.script(json_answer({"choices": [{"index": 0, "message": message}], "usage": usage}))
+    upstream.script(json_response({"choices": [{"index": 0, "message": message}], "usage": usage}))
     await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
     (charge,) = await charges_of(pool, holder)
     assert charge["estimated"]
@@ -242,7 +242,7 @@ async def test_zeros_beside_text_and_a_total_below_its_parts_are_counted_instead
     upstream.script(
         event_stream(content("one two"), content(" three"), chunk(choices=[], usage=usage), DONE)
         if stream
-        else json_answer({"choices": [choice], "usage": usage})
+        else json_response({"choices": [choice], "usage": usage})
     )
     body = {**CHAT, "stream": stream}
     await http.post("/v1/chat/completions", json=body, headers=holder.headers)
@@ -275,7 +275,7 @@ async def test_several_choices_with_the_usage_of_one_or_none_are_counted_one_by_
     upstream.script(
         event_stream(*events, chunk(choices=[], **ending), DONE)
         if stream
-        else json_answer({"choices": choices, **ending})
+        else json_response({"choices": choices, **ending})
     )
     body = {**CHAT, "n": 3, "stream": stream}
     await http.post("/v1/chat/completions", json=body, headers=holder.headers)
@@ -313,10 +313,10 @@ async def test_what_cannot_be_counted_costs_the_hold(
     monkeypatch.setattr(UsageCounter, "__call__", count)
     holder = await create_holder(pool, 1000)
     upstream.script(event_stream(content("one"), DONE))
-    answer = await http.post(
+    response = await http.post(
         "/v1/chat/completions", json={**CHAT, "n": 2, "stream": True}, headers=holder.headers
     )
-    assert answer.content == content("one") + DONE
+    assert response.content == content("one") + DONE
     (charge,) = await charges_of(pool, holder)
     assert charge["output"] == 2 * CHAT["max_tokens"]
     assert (charge["total"], charge["estimated"]) == (charge["held"], True)
@@ -331,8 +331,8 @@ async def test_usage_that_came_unasked_reaches_a_client_that_had_not_asked(
     blank = chunk(choices=[{"index": 0, "delta": {}}], usage=usage)
     upstream.script(event_stream(content("a"), last, blank, DONE))
     body = {**CHAT, "stream": True}
-    answer = await http.post("/v1/chat/completions", json=body, headers=holder.headers)
-    assert answer.content == content("a") + last + DONE
+    response = await http.post("/v1/chat/completions", json=body, headers=holder.headers)
+    assert response.content == content("a") + last + DONE
     assert (await account_of(pool, holder)).balance == 988
 
 
@@ -350,15 +350,15 @@ async def test_a_compressed_answer_is_metered_and_readable(
     holder = await create_holder(pool, 1000)
     document = b'{"choices":[],"usage":{"prompt_tokens":9,"completion_tokens":1,"total_tokens":10}}'
     upstream.script(
-        Answer(
+        Response(
             headers=[("content-type", "application/json"), ("content-encoding", coding)],
             body=compress(document),
         )
     )
-    answer = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
+    response = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
     assert upstream.requests[0].header("accept-encoding") == "identity"
-    assert answer.content == document
-    assert "content-encoding" not in answer.headers
+    assert response.content == document
+    assert "content-encoding" not in response.headers
     assert (await account_of(pool, holder)).balance == 990
     (charge,) = await charges_of(pool, holder)
     assert not charge["estimated"]
@@ -377,13 +377,13 @@ async def test_a_compressed_answer_that_ends_too_early_has_broken_off(
     holder = await create_holder(pool, 1000)
     document = b'{"choices":[{"message":{"content":"one two three"}}],"usage":{}}'
     upstream.script(
-        Answer(
+        Response(
             headers=[("content-type", "application/json"), ("content-encoding", coding)],
             body=compress(document)[:-8],
         )
     )
-    answer = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (424, "upstream_incomplete")
+    response = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
+    assert (response.status_code, response.json()["error"]["code"]) == (424, "upstream_incomplete")
     (charge,) = await charges_of(pool, holder)
     assert charge["estimated"]
 
@@ -395,15 +395,15 @@ async def test_a_compression_that_cannot_be_read_costs_the_hold(
 ) -> None:
     holder = await create_holder(pool, 1000)
     upstream.script(
-        Answer(
+        Response(
             headers=[("content-type", content_type), ("content-encoding", "unheard-of")],
             body=b"\x01\x02\x03",
         )
     )
     body = {**CHAT, "n": n, "stream": True}
-    answer = await http.post("/v1/chat/completions", json=body, headers=holder.headers)
-    assert answer.headers["content-encoding"] == "unheard-of"
-    assert answer.headers["content-type"] == content_type
+    response = await http.post("/v1/chat/completions", json=body, headers=holder.headers)
+    assert response.headers["content-encoding"] == "unheard-of"
+    assert response.headers["content-type"] == content_type
     (charge,) = await charges_of(pool, holder)
     assert charge["estimated"]
     assert charge["output"] == n * CHAT["max_tokens"]
@@ -417,10 +417,10 @@ async def test_an_answer_too_large_to_keep_is_passed_on_and_charged(
     vectors = b",".join([b"[" + b"0.123456789," * 2000 + b"1]"] * 400)
     document = b'{"data":[' + vectors + b'],"usage":{"prompt_tokens":7,"total_tokens":7}}'
     assert len(document) > 9_000_000
-    upstream.script(Answer(body=document))
+    upstream.script(Response(body=document))
     body = {"model": "text-embedding-3-small", "input": "seven"}
-    answer = await http.post("/v1/embeddings", json=body, headers=holder.headers)
-    assert answer.content == document
+    response = await http.post("/v1/embeddings", json=body, headers=holder.headers)
+    assert response.content == document
     assert (await account_of(pool, holder)).balance == 993
 
 
@@ -440,8 +440,8 @@ async def test_a_slow_client_slows_its_own_upstream_and_nobody_else(
     writer.write(head.encode() + body)
     slow = await upstream.received(1)
     for _ in range(30):
-        answer = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
-        assert answer.status_code == 200
+        response = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
+        assert response.status_code == 200
     # What the sockets and the buffers on the way take, of 50 MB.
     assert slow.bytes_sent < 25_000_000
     assert not slow.ended.is_set()

@@ -10,7 +10,7 @@ import pytest
 from tests.support.books import account_of, create_holder
 from tests.support.chat import MESSAGES
 from tests.support.product import serving
-from tests.support.upstream import json_answer
+from tests.support.upstream import json_response
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -31,7 +31,7 @@ async def url(dsn: str, upstream: ScriptedUpstream) -> AsyncIterator[str]:
         yield url
 
 
-def answered(prompt: int, output: int) -> Json:
+def responded(prompt: int, output: int) -> Json:
     return {
         "id": "c",
         "object": "chat.completion",
@@ -64,11 +64,11 @@ async def test_a_vocabulary_smaller_than_openais_never_leaves_less_than_nothing(
     body = {"model": "tiny", "messages": [{"role": "user", "content": text}], "max_tokens": 8}
     poor = await create_holder(pool, 80)
     assert (await ask(url, "/v1/chat/completions", poor, body)).status_code == 402
-    upstream.always(json_answer(answered(311, 8)))
+    upstream.always(json_response(responded(311, 8)))
     holder = await create_holder(pool, 500)
-    answer = await ask(url, "/v1/chat/completions", holder, body)
-    assert answer.status_code == 200
-    assert int(answer.headers["x-tokenbalance-hold"]) > len(text)
+    response = await ask(url, "/v1/chat/completions", holder, body)
+    assert response.status_code == 200
+    assert int(response.headers["x-tokenbalance-hold"]) > len(text)
     assert (await account_of(pool, holder)).balance == 500 - 319
 
 
@@ -85,7 +85,7 @@ async def test_the_limit_that_the_hold_pays_for_is_told_in_both_fields(
     url: str, pool: Pool, upstream: ScriptedUpstream, asked: dict[str, int], told: int
 ) -> None:
     holder = await create_holder(pool, 400)
-    upstream.always(json_answer(answered(9, 4)))
+    upstream.always(json_response(responded(9, 4)))
     body = {"model": "tiny", "messages": MESSAGES, **asked}
     assert (await ask(url, "/v1/chat/completions", holder, body)).status_code == 200
     limits = {"max_tokens": told, "max_completion_tokens": told}
@@ -96,11 +96,11 @@ async def test_a_limit_that_nobody_asked_for_is_small_and_so_is_its_hold(
     url: str, pool: Pool, upstream: ScriptedUpstream
 ) -> None:
     holder = await create_holder(pool, 50_000)
-    upstream.always(json_answer(answered(9, 4)))
+    upstream.always(json_response(responded(9, 4)))
     body = {"model": "tiny", "messages": MESSAGES}
-    answer = await ask(url, "/v1/chat/completions", holder, body)
-    assert answer.headers["x-tokenbalance-output-cap"] == str(UNASKED)
-    assert int(answer.headers["x-tokenbalance-hold"]) < UNASKED + 100
+    response = await ask(url, "/v1/chat/completions", holder, body)
+    assert response.headers["x-tokenbalance-output-cap"] == str(UNASKED)
+    assert int(response.headers["x-tokenbalance-hold"]) < UNASKED + 100
     limits = {"max_tokens": UNASKED, "max_completion_tokens": UNASKED}
     assert upstream.requests[0].json() == body | limits
 
@@ -109,10 +109,10 @@ async def test_nothing_is_told_where_all_that_may_come_is_covered(
     url: str, pool: Pool, upstream: ScriptedUpstream
 ) -> None:
     holder = await create_holder(pool, FULL)
-    upstream.always(json_answer(answered(9, 1_024)))
+    upstream.always(json_response(responded(9, 1_024)))
     body = {"model": "tiny", "messages": MESSAGES}
-    answer = await ask(url, "/v1/chat/completions", holder, body)
-    assert "x-tokenbalance-output-cap" not in answer.headers
+    response = await ask(url, "/v1/chat/completions", holder, body)
+    assert "x-tokenbalance-output-cap" not in response.headers
     assert upstream.requests[0].json() == body
     assert (await account_of(pool, holder)).balance == FULL - 1_033
 
@@ -131,7 +131,7 @@ async def test_what_the_upstream_lists_can_be_asked_for(
     url: str, pool: Pool, upstream: ScriptedUpstream, name: str
 ) -> None:
     holder = await create_holder(pool, 400)
-    upstream.always(json_answer(answered(9, 4)))
+    upstream.always(json_response(responded(9, 4)))
     body = {"model": name, "messages": MESSAGES, "max_tokens": 8}
     assert (await ask(url, "/v1/chat/completions", holder, body)).status_code == 200
     assert upstream.requests[0].json()["model"] == name
@@ -142,13 +142,13 @@ async def test_openais_models_are_openais_behind_a_gateway_unless_it_is_said_oth
     dsn: str, pool: Pool, upstream: ScriptedUpstream, kind: str | None, *, held: bool
 ) -> None:
     holder = await create_holder(pool, FULL)
-    upstream.always(json_answer(answered(9, 4)))
+    upstream.always(json_response(responded(9, 4)))
     body = {"model": "gpt-4o-mini", "messages": MESSAGES, "max_completion_tokens": 8}
     async with serving(dsn, upstream.base_url, upstream_kind=kind) as url:
-        answer = await ask(url, "/v1/chat/completions", holder, body)
-    assert answer.status_code == 200
+        response = await ask(url, "/v1/chat/completions", holder, body)
+    assert response.status_code == 200
     assert ("max_tokens" in upstream.requests[0].json()) is held
-    assert (int(answer.headers["x-tokenbalance-hold"]) > 60) is held
+    assert (int(response.headers["x-tokenbalance-hold"]) > 60) is held
 
 
 @pytest.mark.parametrize("balance", [100, 50_000, FULL])
@@ -156,15 +156,15 @@ async def test_a_quote_foretells_what_is_held_and_told(
     url: str, pool: Pool, upstream: ScriptedUpstream, balance: int
 ) -> None:
     holder = await create_holder(pool, balance)
-    upstream.always(json_answer(answered(9, 4)))
+    upstream.always(json_response(responded(9, 4)))
     body: dict[str, Any] = {"model": "tiny", "messages": MESSAGES}
     foretold = await ask(url, "/api/quote", holder, {"path": "/v1/chat/completions", "body": body})
-    answer = await ask(url, "/v1/chat/completions", holder, body)
+    response = await ask(url, "/v1/chat/completions", holder, body)
     quote = foretold.json()
-    assert str(quote["hold"]) == answer.headers["x-tokenbalance-hold"]
+    assert str(quote["hold"]) == response.headers["x-tokenbalance-hold"]
     told = upstream.requests[0].json().get("max_tokens", quote["output_cap"])
     assert quote["output_cap"] == told
-    assert quote["capped"] is ("x-tokenbalance-output-cap" in answer.headers)
+    assert quote["capped"] is ("x-tokenbalance-output-cap" in response.headers)
 
 
 async def test_the_operators_limit_is_held_and_told_where_the_client_names_none(
@@ -177,9 +177,9 @@ async def test_the_operators_limit_is_held_and_told_where_the_client_names_none(
             ("/v1/chat/completions", body, "max_completion_tokens"),
             ("/v1/responses", {"model": "gpt-4o-mini", "input": "Hi"}, "max_output_tokens"),
         ):
-            answer = await ask(url, path, holder, asked)
+            response = await ask(url, path, holder, asked)
             assert upstream.requests[-1].json() == asked | {field: 100}
-            assert int(answer.headers["x-tokenbalance-hold"]) < 200
+            assert int(response.headers["x-tokenbalance-hold"]) < 200
         named = body | {"max_tokens": 300}
         _ = await ask(url, "/v1/chat/completions", holder, named)
         assert upstream.requests[-1].json() == named
@@ -191,9 +191,9 @@ async def test_a_gateway_is_not_told_of_other_models_or_limits_than_those_held_f
 ) -> None:
     holder = await create_holder(pool, FULL)
     body = {"model": "tiny", "messages": MESSAGES, field: [{"model": "dear"}]}
-    answer = await ask(url, "/v1/chat/completions", holder, body)
-    error = answer.json()["error"]
-    assert (answer.status_code, error["code"], error["param"]) == (
+    response = await ask(url, "/v1/chat/completions", holder, body)
+    error = response.json()["error"]
+    assert (response.status_code, error["code"], error["param"]) == (
         *(400, "unsupported_parameter"),
         field,
     )
@@ -206,6 +206,6 @@ async def test_a_role_is_words_to_a_server_that_takes_any(
     holder = await create_holder(pool, 200)
     said = [{"role": "word " * 5_000, "content": "x"}]
     body = {"model": "tiny", "max_tokens": 50, "messages": said}
-    answer = await ask(url, "/v1/chat/completions", holder, body)
-    assert answer.status_code == 402
+    response = await ask(url, "/v1/chat/completions", holder, body)
+    assert response.status_code == 402
     assert upstream.requests == []

@@ -29,11 +29,11 @@ async def test_fifty_at_once_on_a_balance_for_ten(
 
     async def ask() -> int:
         try:
-            answer = await client.chat.completions.create(
+            response = await client.chat.completions.create(
                 model="gpt-4o-mini", messages=MESSAGES, max_tokens=20, stream=stream
             )
             if stream:
-                _ = [chunk async for chunk in answer]
+                _ = [chunk async for chunk in response]
         except openai.APIStatusError as error:
             return error.status_code
         return 200
@@ -69,8 +69,8 @@ async def _fill(pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream
     body = {"model": "gpt-4o-mini", "messages": MESSAGES, "max_tokens": 20, "stream": True}
 
     async def ask() -> int:
-        answer = await http.post("/v1/chat/completions", json=body, headers=holder.headers)
-        return answer.status_code
+        response = await http.post("/v1/chat/completions", json=body, headers=holder.headers)
+        return response.status_code
 
     asking = [asyncio.create_task(ask()) for _ in range(30)]
     await upstream.received(7)

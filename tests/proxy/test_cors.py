@@ -41,12 +41,12 @@ async def open_to_app(dsn: str, upstream: ScriptedUpstream) -> AsyncIterator[htt
         yield http
 
 
-def told(answer: httpx2.Response) -> dict[str, str]:
+def told(response: httpx2.Response) -> dict[str, str]:
     """What a browser learns of an answer, without the prefix."""
     prefix = "access-control-"
     return {
         name.removeprefix(prefix): value
-        for name, value in answer.headers.items()
+        for name, value in response.headers.items()
         if name.startswith(prefix)
     }
 
@@ -55,11 +55,11 @@ def told(answer: httpx2.Response) -> dict[str, str]:
 async def test_a_preflight_is_answered_without_a_key(
     open_to_app: httpx2.AsyncClient, upstream: ScriptedUpstream, path: str
 ) -> None:
-    answer = await open_to_app.options(path, headers=PREFLIGHT)
-    assert (answer.status_code, answer.content) == (204, b"")
-    assert "content-length" not in answer.headers
-    assert answer.headers["vary"] == "origin"
-    learnt = told(answer)
+    response = await open_to_app.options(path, headers=PREFLIGHT)
+    assert (response.status_code, response.content) == (204, b"")
+    assert "content-length" not in response.headers
+    assert response.headers["vary"] == "origin"
+    learnt = told(response)
     assert learnt["allow-origin"] == APP
     assert "POST" in learnt["allow-methods"]
     assert int(learnt["max-age"]) > 0
@@ -74,16 +74,16 @@ async def test_answers_errors_and_streams_can_be_read_by_the_page(
 ) -> None:
     headers = {**holder.headers, "origin": APP}
     post = open_to_app.post
-    for answer, status in [
+    for response, status in [
         (await post("/v1/chat/completions", json=CHAT, headers=headers), 200),
         (await post("/v1/chat/completions", json={**CHAT, "stream": True}, headers=headers), 200),
         (await post("/v1/chat/completions", json={}, headers=headers), 400),
         (await post("/v1/chat/completions", json=CHAT, headers={"origin": APP}), 401),
         (await post("/v1/nothing", headers=headers), 404),
     ]:
-        assert answer.status_code == status
-        assert told(answer) == {"allow-origin": APP, "expose-headers": "*"}
-        assert answer.headers["vary"] == "origin"
+        assert response.status_code == status
+        assert told(response) == {"allow-origin": APP, "expose-headers": "*"}
+        assert response.headers["vary"] == "origin"
 
 
 @pytest.mark.parametrize(
@@ -95,9 +95,9 @@ async def test_pages_of_another_origin_are_told_nothing(
     refused = await open_to_app.options("/v1/models", headers={**PREFLIGHT, "origin": origin})
     assert refused.status_code == 204
     # Who is not a browser need not care.
-    answer = await open_to_app.get("/v1/models", headers={**holder.headers, "origin": origin})
-    assert answer.status_code == 200
-    for each in (refused, answer):
+    response = await open_to_app.get("/v1/models", headers={**holder.headers, "origin": origin})
+    assert response.status_code == 200
+    for each in (refused, response):
         assert told(each) == {}
         assert each.headers["vary"] == "origin"
 
@@ -110,11 +110,11 @@ async def test_every_origin_may_be_let_in(
         httpx2.AsyncClient(base_url=url) as http,
     ):
         preflight = await http.options("/v1/models", headers=PREFLIGHT)
-        answer = await http.get("/v1/models", headers={**holder.headers, "origin": APP})
+        response = await http.get("/v1/models", headers={**holder.headers, "origin": APP})
     assert preflight.status_code == 204
     assert told(preflight)["allow-origin"] == "*"
-    assert told(answer) == {"allow-origin": "*", "expose-headers": "*"}
-    assert "vary" not in answer.headers
+    assert told(response) == {"allow-origin": "*", "expose-headers": "*"}
+    assert "vary" not in response.headers
 
 
 async def test_without_the_setting_a_preflight_allows_nothing_and_names_it(
@@ -123,9 +123,9 @@ async def test_without_the_setting_a_preflight_allows_nothing_and_names_it(
     refused = await http.options("/v1/chat/completions", headers=PREFLIGHT)
     assert (refused.status_code, refused.content) == (204, b"")
     assert "TOKENBALANCE_CORS_ORIGINS" in refused.headers["x-tokenbalance-cors"]
-    answer = await http.get("/v1/models", headers={**holder.headers, "origin": APP})
-    assert told(answer) == told(refused) == {}
-    assert "vary" not in answer.headers
+    response = await http.get("/v1/models", headers={**holder.headers, "origin": APP})
+    assert told(response) == told(refused) == {}
+    assert "vary" not in response.headers
 
 
 async def test_what_only_looks_like_a_preflight_needs_a_key(

@@ -15,7 +15,7 @@ from tests.support.chat import CHAT, DONE, STREAM, USAGE, content
 from tests.support.egress_proxy import EgressProxy
 from tests.support.product import serving
 from tests.support.tls import certificate_file, server_context
-from tests.support.upstream import Answer, Framing, Gate, ScriptedUpstream, event_stream
+from tests.support.upstream import Framing, Gate, Response, ScriptedUpstream, event_stream
 from tokenbalance.errors import UpstreamTimeout, UpstreamUnavailable
 from tokenbalance.wire.upstream import Upstream, UpstreamAddress, UpstreamBroke, open_upstream
 
@@ -36,11 +36,11 @@ async def through(proxy_url: str, upstream_url: str) -> AsyncGenerator[Upstream]
 
 
 async def ask(upstream: Upstream, body: bytes = b"{}") -> bytes:
-    answer = await upstream.send("POST", "/chat/completions", [(b"x-a", b"b")], body)
+    response = await upstream.send("POST", "/chat/completions", [(b"x-a", b"b")], body)
     read = b""
-    while piece := await answer.read():
+    while piece := await response.read():
         read += piece
-    await answer.close()
+    await response.close()
     return read
 
 
@@ -48,7 +48,7 @@ async def test_a_chat_through_a_proxy_is_charged_and_the_proxy_saw_it(
     dsn: str, pool: Pool, upstream: ScriptedUpstream
 ) -> None:
     holder = await create_holder(pool, 1000)
-    upstream.script(Answer(body=REPORTED), event_stream(content("a"), USAGE, DONE))
+    upstream.script(Response(body=REPORTED), event_stream(content("a"), USAGE, DONE))
     async with (
         EgressProxy("user:secret") as proxy,
         serving(dsn, upstream.base_url, upstream_proxy=proxy.url) as url,
@@ -98,28 +98,28 @@ async def test_a_proxy_that_refuses_its_credentials_is_a_502_and_free_and_they_s
         ) as url,
         httpx2.AsyncClient(base_url=url, headers=holder.headers) as http,
     ):
-        answer = await http.post("/v1/chat/completions", json=CHAT)
-    assert answer.status_code == 502
-    assert answer.json()["error"]["code"] == "upstream_unavailable"
+        response = await http.post("/v1/chat/completions", json=CHAT)
+    assert response.status_code == 502
+    assert response.json()["error"]["code"] == "upstream_unavailable"
     assert await hold_states(pool, holder) == ["voided"]
-    assert "secret-of-the-proxy" not in caplog.text + answer.text
+    assert "secret-of-the-proxy" not in caplog.text + response.text
 
 
 async def test_what_goes_wrong_behind_the_proxy_is_told_as_without_one(
     upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with EgressProxy() as proxy, through(proxy.url, upstream.base_url) as sending:
-        upstream.script(Answer(raw=b"nonsense\r\n\r\n"))
+        upstream.script(Response(raw=b"nonsense\r\n\r\n"))
         with pytest.raises(UpstreamUnavailable):
             await ask(sending)
-        upstream.script(Answer(body=b"x" * 9, cut_after=5))
+        upstream.script(Response(body=b"x" * 9, cut_after=5))
         with pytest.raises(UpstreamBroke):
             await ask(sending)
-        upstream.script(Answer(body=b"x" * 9, framing=Framing.CHUNKED, cut_after=5))
+        upstream.script(Response(body=b"x" * 9, framing=Framing.CHUNKED, cut_after=5))
         with pytest.raises(UpstreamBroke):
             await ask(sending)
         monkeypatch.setattr("tokenbalance.wire.upstream.egress.READ_TIMEOUT_S", 0.1)
-        upstream.script(Answer(head_gate=Gate()))
+        upstream.script(Response(head_gate=Gate()))
         with pytest.raises(UpstreamTimeout):
             await ask(sending)
 
@@ -136,7 +136,7 @@ async def test_a_proxy_that_is_not_there_is_no_upstream(upstream: ScriptedUpstre
 async def test_what_comes_compressed_through_the_proxy_is_decoded(
     upstream: ScriptedUpstream,
 ) -> None:
-    upstream.script(Answer(headers=[("content-encoding", "gzip")], body=gzip.compress(REPORTED)))
+    upstream.script(Response(headers=[("content-encoding", "gzip")], body=gzip.compress(REPORTED)))
     async with EgressProxy() as proxy, through(proxy.url, upstream.base_url) as sending:
         assert await ask(sending) == REPORTED
     (request,) = upstream.requests

@@ -16,12 +16,12 @@ from tests.support.books import account_of, charges_of, create_holder, hold_stat
 from tests.support.chat import CHAT, DONE, STREAM, USAGE, content
 from tests.support.product import product_app, serving
 from tests.support.upstream import (
-    Answer,
     Framing,
     Gate,
+    Response,
     ScriptedUpstream,
     event_stream,
-    json_answer,
+    json_response,
 )
 from tokenbalance.books.ledger.book import Book
 
@@ -56,8 +56,8 @@ async def test_a_client_that_hangs_up_is_charged_what_the_upstream_reported(
     upstream.script(event_stream(content("a"), gate, content("b"), USAGE, DONE))
     async with http.stream(
         "POST", "/v1/chat/completions", json=STREAM, headers=holder.headers
-    ) as answer:
-        async for _ in answer.aiter_raw():
+    ) as response:
+        async for _ in response.aiter_raw():
             break
     gate.open()
     assert await until_ended(pool, holder) == ["settled"]
@@ -72,7 +72,7 @@ async def test_a_client_that_hangs_up_before_a_whole_answer_is_charged_for_it(
     holder = await create_holder(pool, 1000)
     gate = Gate()
     usage: Json = {"prompt_tokens": 9, "completion_tokens": 5, "total_tokens": 14}
-    upstream.script(Answer(head_gate=gate, body=json_answer({"usage": usage}).body))
+    upstream.script(Response(head_gate=gate, body=json_response({"usage": usage}).body))
     asking = asyncio.create_task(post(http, holder, CHAT))
     await gate.reached.wait()
     asking.cancel()
@@ -91,7 +91,7 @@ async def test_the_operator_may_choose_to_cancel_when_a_client_hangs_up(
     if stream:
         upstream.script(event_stream(content("one two"), gate, USAGE, DONE))
     else:
-        upstream.script(Answer(head_gate=gate))
+        upstream.script(Response(head_gate=gate))
     async with (
         serving(dsn, upstream.base_url, on_disconnect="cancel") as url,
         httpx2.AsyncClient(base_url=url) as http,
@@ -114,10 +114,10 @@ async def test_an_upstream_error_costs_nothing_and_arrives_as_it_came(
     holder = await create_holder(pool, 1000)
     body = b'{"error": {"message": "no",  "type": "x", "param": null, "code": "y"}}'
     headers = [("content-type", "application/json"), ("retry-after", "7")]
-    upstream.script(Answer(status=status, headers=headers, body=body))
-    answer = await post(http, holder, CHAT)
-    assert (answer.status_code, answer.content) == (status, body)
-    assert answer.headers["retry-after"] == "7"
+    upstream.script(Response(status=status, headers=headers, body=body))
+    response = await post(http, holder, CHAT)
+    assert (response.status_code, response.content) == (status, body)
+    assert response.headers["retry-after"] == "7"
     assert await until_ended(pool, holder) == ["voided"]
     assert (await account_of(pool, holder)).balance == 1000
 
@@ -127,11 +127,11 @@ async def test_an_upstream_that_refuses_the_operators_key_is_a_502(
     pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream, status: int
 ) -> None:
     holder = await create_holder(pool, 1000)
-    upstream.script(Answer(status=status, body=b'{"error":{"message":"key sk-123 is wrong"}}'))
-    answer = await post(http, holder, CHAT)
-    assert answer.status_code == 502
-    assert answer.json()["error"]["code"] == "upstream_auth"
-    assert "sk-123" not in answer.text
+    upstream.script(Response(status=status, body=b'{"error":{"message":"key sk-123 is wrong"}}'))
+    response = await post(http, holder, CHAT)
+    assert response.status_code == 502
+    assert response.json()["error"]["code"] == "upstream_auth"
+    assert "sk-123" not in response.text
     assert await until_ended(pool, holder) == ["voided"]
 
 
@@ -143,9 +143,9 @@ async def test_an_upstream_that_cannot_be_reached_is_a_502_and_free(dsn: str, po
         serving(dsn, f"http://127.0.0.1:{port}/v1") as url,
         httpx2.AsyncClient(base_url=url) as http,
     ):
-        answer = await post(http, holder, CHAT)
-    assert answer.status_code == 502
-    assert answer.json()["error"]["code"] == "upstream_unavailable"
+        response = await post(http, holder, CHAT)
+    assert response.status_code == 502
+    assert response.json()["error"]["code"] == "upstream_unavailable"
     assert await until_ended(pool, holder) == ["voided"]
 
 
@@ -153,10 +153,10 @@ async def test_an_upstream_that_hangs_up_before_it_answers_is_a_502_and_free(
     pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream
 ) -> None:
     holder = await create_holder(pool, 1000)
-    upstream.script(Answer(raw=b""))
-    answer = await post(http, holder, CHAT)
-    assert answer.status_code == 502
-    assert answer.json()["error"]["code"] == "upstream_unavailable"
+    upstream.script(Response(raw=b""))
+    response = await post(http, holder, CHAT)
+    assert response.status_code == 502
+    assert response.json()["error"]["code"] == "upstream_unavailable"
     assert await until_ended(pool, holder) == ["voided"]
 
 
@@ -169,10 +169,10 @@ async def test_an_upstream_that_is_silent_for_too_long_is_a_504_and_free(
     monkeypatch.setattr("tokenbalance.wire.upstream.connections.READ_TIMEOUT_S", 0.2)
     holder = await create_holder(pool, 1000)
     gate = Gate()
-    upstream.script(Answer(head_gate=gate))
-    answer = await post(http, holder, CHAT)
-    assert answer.status_code == 504
-    assert answer.json()["error"]["code"] == "upstream_timeout"
+    upstream.script(Response(head_gate=gate))
+    response = await post(http, holder, CHAT)
+    assert response.status_code == 504
+    assert response.json()["error"]["code"] == "upstream_timeout"
     assert await until_ended(pool, holder) == ["voided"]
 
 
@@ -183,7 +183,7 @@ async def test_a_stream_that_breaks_off_is_charged_for_what_arrived_and_says_so(
     holder = await create_holder(pool, 1000)
     sent = content("one two") + content(" three")
     upstream.script(
-        Answer(
+        Response(
             headers=[("content-type", "text/event-stream")],
             body=[sent, b"never sent"],
             cut_after=len(sent),
@@ -210,12 +210,12 @@ async def test_a_document_that_breaks_off_is_never_a_retryable_status(
 ) -> None:
     holder = await create_holder(pool, 1000)
     upstream.script(
-        Answer(body=b'{"choices":[{"message":{"content":"on', framing=framing, cut_after=20)
+        Response(body=b'{"choices":[{"message":{"content":"on', framing=framing, cut_after=20)
     )
-    answer = await post(http, holder, CHAT)
-    assert answer.status_code == 424
-    assert answer.headers["x-should-retry"] == "false"
-    assert answer.json()["error"]["code"] == "upstream_incomplete"
+    response = await post(http, holder, CHAT)
+    assert response.status_code == 424
+    assert response.headers["x-should-retry"] == "false"
+    assert response.json()["error"]["code"] == "upstream_incomplete"
     assert await until_ended(pool, holder) == ["settled"]
     (charge,) = await charges_of(pool, holder)
     assert charge["estimated"]
@@ -227,8 +227,8 @@ async def test_an_error_event_before_any_output_costs_nothing(
     holder = await create_holder(pool, 1000)
     event = b'data: {"error":{"message":"overloaded","type":"server_error"}}\n\n'
     upstream.script(event_stream(event))
-    answer = await post(http, holder, STREAM)
-    assert answer.content == event
+    response = await post(http, holder, STREAM)
+    assert response.content == event
     assert await until_ended(pool, holder) == ["voided"]
 
 
@@ -237,8 +237,8 @@ async def test_a_stream_without_done_or_usage_is_counted(
 ) -> None:
     holder = await create_holder(pool, 1000)
     upstream.script(event_stream(content("one two three")))
-    answer = await post(http, holder, STREAM)
-    assert answer.content == content("one two three")
+    response = await post(http, holder, STREAM)
+    assert response.content == content("one two three")
     (charge,) = await charges_of(pool, holder)
     assert (charge["output"], charge["estimated"]) == (3, True)
 
@@ -251,10 +251,10 @@ async def test_a_database_that_is_away_means_503_and_nothing_is_dispatched(
         serving(dsn.replace("/test_", "/no_such_"), upstream.base_url) as url,
         httpx2.AsyncClient(base_url=url) as http,
     ):
-        answer = await post(http, holder, CHAT)
-        assert answer.status_code == 503
-        assert answer.json()["error"]["code"] == "service_unavailable"
-        assert answer.headers["retry-after"] == "1"
+        response = await post(http, holder, CHAT)
+        assert response.status_code == 503
+        assert response.json()["error"]["code"] == "service_unavailable"
+        assert response.headers["retry-after"] == "1"
         assert (await http.get("/readyz")).status_code == 503
         assert (await http.get("/livez")).status_code == 200
     assert upstream.requests == []
@@ -263,9 +263,9 @@ async def test_a_database_that_is_away_means_503_and_nothing_is_dispatched(
 async def test_without_an_upstream_key_v1_says_so(dsn: str, pool: Pool) -> None:
     holder = await create_holder(pool, 1000)
     async with serving(dsn, None) as url, httpx2.AsyncClient(base_url=url) as http:
-        answer = await post(http, holder, CHAT)
-    assert answer.status_code == 503
-    assert answer.json()["error"]["code"] == "upstream_not_configured"
+        response = await post(http, holder, CHAT)
+    assert response.status_code == 503
+    assert response.json()["error"]["code"] == "upstream_not_configured"
 
 
 async def test_settlements_wait_for_the_database_to_come_back(
@@ -343,8 +343,8 @@ async def test_a_settlement_is_tried_until_it_is_committed(
         return await commit(book, hold, usage)
 
     monkeypatch.setattr(Book, "settle", settle)
-    answer = await post(http, holder, CHAT)
-    assert answer.status_code == 200
+    response = await post(http, holder, CHAT)
+    assert response.status_code == 200
     # The client need not wait for what is safe on the disk.
     assert await until_ended(pool, holder) == ["settled"]
     assert not faults

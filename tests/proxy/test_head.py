@@ -47,8 +47,8 @@ async def holder(pool: Pool) -> Holder:
     return await create_holder(pool, 1000)
 
 
-def lasting(answer: httpx2.Response) -> dict[str, str]:
-    headers = {name: value for name, value in answer.headers.items() if name not in OF_THE_MOMENT}
+def lasting(response: httpx2.Response) -> dict[str, str]:
+    headers = {name: value for name, value in response.headers.items() if name not in OF_THE_MOMENT}
     # What has been counted changes from one look to the next.
     if "text/plain" in headers.get("content-type", ""):
         headers.pop("content-length", None)
@@ -81,12 +81,12 @@ async def test_no_byte_follows_the_head(product: str, holder: Holder) -> None:
     for path in ("/v1/models", "/sign-in"):
         reader, writer = await asyncio.open_connection(parts.hostname, parts.port)
         writer.write(f"HEAD {path} HTTP/1.1\r\n{fields}\r\n".encode())
-        answer = await reader.read()
+        response = await reader.read()
         writer.close()
         await writer.wait_closed()
-        assert answer.startswith(b"HTTP/1.1 200 ")
-        assert answer.endswith(b"\r\n\r\n")
-        assert answer.count(b"\r\n\r\n") == 1
+        assert response.startswith(b"HTTP/1.1 200 ")
+        assert response.endswith(b"\r\n\r\n")
+        assert response.count(b"\r\n\r\n") == 1
 
 
 async def test_head_is_not_served_where_only_post_is(

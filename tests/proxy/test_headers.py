@@ -11,7 +11,7 @@ import pytest
 from tests.support.books import create_holder, hold_states
 from tests.support.chat import CHAT
 from tests.support.product import UPSTREAM_KEY, serving
-from tests.support.upstream import Answer, ScriptedUpstream
+from tests.support.upstream import Response, ScriptedUpstream
 
 if TYPE_CHECKING:
     from tokenbalance.database.connections import Pool
@@ -130,30 +130,30 @@ async def test_the_client_sees_the_answers_headers_and_nothing_of_the_operator(
         "keep-alive": "timeout=5",
     }
     upstream.script(
-        Answer(
+        Response(
             headers=[("content-type", "application/json"), *passed.items(), *kept_back.items()],
             body=b'{"usage":{"prompt_tokens":1,"completion_tokens":1,"total_tokens":2}}',
         )
     )
-    answer = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
-    assert {name: answer.headers[name] for name in passed} == passed
-    assert answer.headers["x-tokenbalance-charge"] == "2"
+    response = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
+    assert {name: response.headers[name] for name in passed} == passed
+    assert response.headers["x-tokenbalance-charge"] == "2"
     for name in set(kept_back) - {"x-tokenbalance-charge"}:
-        assert name not in answer.headers
-    assert answer.headers.get_list("content-length") == [str(len(answer.content))]
+        assert name not in response.headers
+    assert response.headers.get_list("content-length") == [str(len(response.content))]
 
 
 async def test_the_operator_may_let_more_headers_pass(
     dsn: str, pool: Pool, upstream: ScriptedUpstream
 ) -> None:
     holder = await create_holder(pool, 1000)
-    upstream.script(Answer(headers=[("x-acme-trace", "2"), ("x-served-by", "here")]))
-    settings = {"request_headers": "X-Acme-*, x-title", "answer_headers": "x-acme-trace"}
+    upstream.script(Response(headers=[("x-acme-trace", "2"), ("x-served-by", "here")]))
+    settings = {"request_headers": "X-Acme-*, x-title", "response_headers": "x-acme-trace"}
     async with (
         serving(dsn, upstream.base_url, **settings) as url,
         httpx2.AsyncClient(base_url=url) as http,
     ):
-        answer = await http.post(
+        response = await http.post(
             "/v1/chat/completions",
             json=CHAT,
             headers={**holder.headers, "x-acme-team": "a", "x-title": "b", "x-acme_team": "c"},
@@ -161,8 +161,8 @@ async def test_the_operator_may_let_more_headers_pass(
     (request,) = upstream.requests
     assert (request.header("x-acme-team"), request.header("x-title")) == ("a", "b")
     assert request.header("x-acme_team") is None
-    assert answer.headers["x-acme-trace"] == "2"
-    assert "x-served-by" not in answer.headers
+    assert response.headers["x-acme-trace"] == "2"
+    assert "x-served-by" not in response.headers
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
@@ -175,10 +175,10 @@ async def test_a_redirect_leads_nobody_anywhere_and_is_the_operators_to_hear_of(
 ) -> None:
     holder = await create_holder(pool, 1000)
     headers = [("location", "http://10.0.0.7/v1"), ("refresh", "0; url=http://10.0.0.7/v1")]
-    upstream.script(Answer(status=status, headers=headers, body=b"moved"))
-    answer = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
-    assert (answer.status_code, answer.content) == (status, b"moved")
-    assert not any("10.0.0.7" in value for value in answer.headers.values())
+    upstream.script(Response(status=status, headers=headers, body=b"moved"))
+    response = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
+    assert (response.status_code, response.content) == (status, b"moved")
+    assert not any("10.0.0.7" in value for value in response.headers.values())
     assert len(upstream.requests) == 1
     assert await hold_states(pool, holder) == ["voided"]
     assert "OPENAI_BASE_URL" in caplog.text
@@ -193,7 +193,7 @@ async def test_no_secret_reaches_the_logs(
     holder = await create_holder(pool, 1000)
     caplog.set_level(logging.DEBUG)
     await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
-    upstream.script(Answer(raw=b"not http at all"))
+    upstream.script(Response(raw=b"not http at all"))
     await http.post("/v1/chat/completions?secret-query=1", json=CHAT, headers=holder.headers)
     lines = "\n".join(
         str(vars(record)) for record in caplog.records if record.name.startswith("tokenbalance")

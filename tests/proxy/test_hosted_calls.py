@@ -23,9 +23,9 @@ async def ask(
 ) -> httpx2.Response:
     holder = await create_holder(pool, credits_)
     body = {"model": "gpt-5", "input": "hi", "max_output_tokens": 1_000, "tools": [SEARCH]}
-    answer = await http.post("/v1/responses", json=body | fields, headers=holder.headers)
+    response = await http.post("/v1/responses", json=body | fields, headers=holder.headers)
     assert (await account_of(pool, holder)).balance >= 0
-    return answer
+    return response
 
 
 @pytest.mark.parametrize(
@@ -46,11 +46,11 @@ async def test_the_upstream_is_told_how_many_calls_the_hold_covers(
     fields: dict[str, Any],
     told: int,
 ) -> None:
-    answer = await ask(http, pool, credits_, **fields)
-    assert answer.status_code == 200
-    assert answer.headers["x-tokenbalance-tool-calls-cap"] == str(told)
+    response = await ask(http, pool, credits_, **fields)
+    assert response.status_code == 200
+    assert response.headers["x-tokenbalance-tool-calls-cap"] == str(told)
     assert upstream.requests[0].json()["max_tool_calls"] == told
-    assert int(answer.headers["x-tokenbalance-hold"]) <= credits_
+    assert int(response.headers["x-tokenbalance-hold"]) <= credits_
 
 
 @pytest.mark.parametrize(
@@ -60,17 +60,17 @@ async def test_the_upstream_is_told_how_many_calls_the_hold_covers(
 async def test_a_request_that_needs_no_word_of_ours_arrives_as_it_was_sent(
     pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream, fields: dict[str, Any]
 ) -> None:
-    answer = await ask(http, pool, RICH, **fields)
-    assert answer.status_code == 200
-    assert "x-tokenbalance-tool-calls-cap" not in answer.headers
-    assert upstream.requests[0].body == answer.request.content
+    response = await ask(http, pool, RICH, **fields)
+    assert response.status_code == 200
+    assert "x-tokenbalance-tool-calls-cap" not in response.headers
+    assert upstream.requests[0].body == response.request.content
 
 
 async def test_a_call_that_is_insisted_on_and_not_affordable_is_refused(
     pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream
 ) -> None:
-    answer = await ask(http, pool, 10_000, tool_choice=SEARCH)
-    assert answer.status_code == 402
+    response = await ask(http, pool, 10_000, tool_choice=SEARCH)
+    assert response.status_code == 402
     assert upstream.requests == []
 
 

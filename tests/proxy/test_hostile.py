@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 # An upgrade to h2c is ignored, as clients that offer it on every request expect (RFC 9110 section
 # 7.8), so this list of models is answered like any other, which asks the upstream.
-ANSWERED = {"F41: 1 calls reached the upstream, at most 0"}
+RESPONDED = {"F41: 1 calls reached the upstream, at most 0"}
 # As they were written, compressed bodies were refused, and what is not open was said to be unknown
 # although OpenAI has it.
 SUPERSEDED = re.compile(
@@ -100,7 +100,7 @@ async def play_all(pool: Pool, product: str, upstream: ScriptedUpstream) -> None
     complaints = [
         complaint
         for complaint in complaints
-        if complaint not in ANSWERED and not SUPERSEDED.match(complaint)
+        if complaint not in RESPONDED and not SUPERSEDED.match(complaint)
     ]
     assert not complaints, "\n".join(complaints)
     assert await pool.fetchval("SELECT count(*) FROM holds WHERE state = 'open'") == 0

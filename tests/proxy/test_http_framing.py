@@ -53,7 +53,7 @@ class Echo:
         self, scope: HTTPScope, receive: ASGIReceiveCallable, send: ASGISendCallable
     ) -> None:
         if scope["path"] == "/early":
-            await answer(send, 413, b"too large")
+            await response(send, 413, b"too large")
             return
         if scope["path"] == "/half":
             await start(send, 200)
@@ -61,7 +61,7 @@ class Echo:
         try:
             body = await asyncio.wait_for(self.read(receive), BODY_TIMEOUT_S)
         except TimeoutError:
-            await answer(send, 408, b"too slow")
+            await response(send, 408, b"too slow")
             return
         if body is None:
             return
@@ -77,7 +77,7 @@ class Echo:
             ],
             "body": body.decode("latin-1"),
         }
-        await answer(send, 200, json.dumps(document).encode())
+        await response(send, 200, json.dumps(document).encode())
 
     async def read(self, receive: ASGIReceiveCallable) -> bytes | None:
         body = b""
@@ -92,7 +92,7 @@ class Echo:
                 return body
 
 
-async def answer(send: ASGISendCallable, status: int, body: bytes) -> None:
+async def response(send: ASGISendCallable, status: int, body: bytes) -> None:
     await start(send, status, (b"content-length", str(len(body)).encode()))
     await send({"type": "http.response.body", "body": body, "more_body": False})
 
@@ -448,7 +448,7 @@ async def test_pipelined_requests_are_answered_in_order(served: Served) -> None:
     paths = [b"/%d" % number for number in range(5)]
     requests = [b"GET %s HTTP/1.1\r\nHost: a\r\n\r\n" % path for path in paths]
     outcome = await served.play(b"".join(requests))
-    assert [json.loads(answer.body)["path"].encode() for answer in outcome.responses] == paths
+    assert [json.loads(response.body)["path"].encode() for response in outcome.responses] == paths
 
 
 async def test_pipelining_without_measure_ends_after_the_first_answer(served: Served) -> None:

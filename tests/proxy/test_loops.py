@@ -52,11 +52,11 @@ async def test_a_request_that_comes_back_stops_at_the_first_hop(
         serving(dsn, f"{product}/v1", openai_api_key=holder.secret) as url,
         client(url) as http,
     ):
-        answer = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
-    assert answer.status_code == 508
-    assert answer.json()["error"]["code"] == "upstream_loop"
-    assert "OPENAI_BASE_URL" in answer.json()["error"]["message"]
-    assert answer.headers["x-should-retry"] == "false"
+        response = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
+    assert response.status_code == 508
+    assert response.json()["error"]["code"] == "upstream_loop"
+    assert "OPENAI_BASE_URL" in response.json()["error"]["message"]
+    assert response.headers["x-should-retry"] == "false"
     assert upstream.requests == []
     # Only where it came in first; the second time nobody was asked for a hold.
     assert await hold_states(pool, holder) == ["voided"]
@@ -66,8 +66,8 @@ async def test_a_request_that_comes_back_is_stopped_whatever_key_it_has(
     dsn: str, product: str, holder: Holder
 ) -> None:
     async with serving(dsn, f"{product}/v1") as url, client(url) as http:
-        answer = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
-    assert answer.status_code == 508
+        response = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
+    assert response.status_code == 508
 
 
 async def test_those_of_other_operators_may_be_in_a_row(
@@ -80,8 +80,8 @@ async def test_those_of_other_operators_may_be_in_a_row(
         serving(dsn, f"{their_url}/v1", openai_api_key=theirs.secret) as url,
         client(url) as http,
     ):
-        answer = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
-    assert answer.status_code == 200
+        response = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
+    assert response.status_code == 200
     (request,) = upstream.requests
     hops = [value for name, value in request.headers if name == HOP]
     assert len(hops) == len(set(hops)) == 2
@@ -97,8 +97,8 @@ async def test_a_request_that_comes_back_by_way_of_another_operator_is_stopped(
         serving(dsn, f"{their_url}/v1", openai_api_key=theirs.secret) as url,
         client(url) as http,
     ):
-        answer = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
-    assert answer.status_code == 508
+        response = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
+    assert response.status_code == 508
     assert upstream.requests == []
 
 

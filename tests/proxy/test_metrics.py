@@ -16,7 +16,7 @@ from tests.support.chat import CHAT, DONE, STREAM, USAGE, content
 from tests.support.fault_proxy import FaultProxy, database_target, dsn_through
 from tests.support.product import serving
 from tests.support.server_process import OpenStream, serving_process, upstream_settings
-from tests.support.upstream import Gate, ScriptedUpstream, event_stream, json_answer
+from tests.support.upstream import Gate, ScriptedUpstream, event_stream, json_response
 from tests.telemetry.test_metrics import CHAT_200, found, values_in
 from tokenbalance.telemetry import totals
 
@@ -40,28 +40,28 @@ def always_looks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def metrics_of(http: httpx2.AsyncClient) -> dict[str, float]:
-    answer = await http.get("/metrics")
-    assert answer.status_code == 200
-    assert answer.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
-    return values_in(answer.text)
+    response = await http.get("/metrics")
+    assert response.status_code == 200
+    assert response.headers["content-type"] == "text/plain; version=0.0.4; charset=utf-8"
+    return values_in(response.text)
 
 
 async def chat(url: str, holder: Holder) -> None:
     """Ask on a connection of its own, so that any worker may be the one that answers."""
     async with httpx2.AsyncClient(base_url=url, timeout=30) as http:
-        answer = await http.post("/v1/chat/completions", headers=holder.headers, json=CHAT)
-        assert answer.is_success
+        response = await http.post("/v1/chat/completions", headers=holder.headers, json=CHAT)
+        assert response.is_success
 
 
 @pytest.mark.usefixtures("always_looks")
 async def test_requests_and_credits_are_counted_as_they_are_in_the_books(
     http: httpx2.AsyncClient, pool: Pool, holder: Holder
 ) -> None:
-    answer = await http.post("/v1/chat/completions", headers=holder.headers, json=CHAT)
+    response = await http.post("/v1/chat/completions", headers=holder.headers, json=CHAT)
     _ = await http.post("/v1/chat/completions", json=CHAT)
     _ = await http.get("/v1/of/no/use", headers=holder.headers)
     values = await metrics_of(http)
-    charged = answer.json()["usage"]["total_tokens"]
+    charged = response.json()["usage"]["total_tokens"]
     assert values[CHAT_200] == 1
     assert values[CHAT_200.replace("200", "401")] == 1
     assert values['tokenbalance_requests_total{endpoint="unknown",status="404"}'] == 1
@@ -92,8 +92,8 @@ async def test_usage_that_was_counted_and_usage_beyond_the_hold_are_told(
     http: httpx2.AsyncClient, holder: Holder, upstream: ScriptedUpstream
 ) -> None:
     upstream.script(
-        json_answer({"choices": [{"index": 0, "message": {"content": "Hi"}}]}),
-        json_answer({"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 300}}),
+        json_response({"choices": [{"index": 0, "message": {"content": "Hi"}}]}),
+        json_response({"choices": [], "usage": {"prompt_tokens": 9, "completion_tokens": 300}}),
     )
     holds = [
         int(
@@ -139,7 +139,7 @@ async def test_a_charge_whose_answer_was_lost_is_counted_once(
         before = await metrics_of(http)
         upstream.script(event_stream(content("one"), gate, USAGE, DONE))
         stream = await OpenStream.begin(http, holder, STREAM)
-        proxy.drop_answers()
+        proxy.drop_responses()
         gate.open()
         async with asyncio.timeout(30):
             while await hold_states(pool, holder) != ["settled", "settled"]:

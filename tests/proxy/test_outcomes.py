@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.books import account_of, charges_of, create_holder, hold_states
 from tests.support.chat import CHAT, DONE, STREAM, USAGE, chunk, content
-from tests.support.upstream import Answer, Gate, ScriptedUpstream, event_stream, json_answer
+from tests.support.upstream import Gate, Response, ScriptedUpstream, event_stream, json_response
 
 if TYPE_CHECKING:
     import httpx2
@@ -50,45 +50,45 @@ async def ask(
     return await http.post(path, json=body, headers=headers)
 
 
-FREE: dict[str, tuple[dict[str, Any], Answer]] = {
-    "an error": (CHAT, json_answer(ERROR)),
+FREE: dict[str, tuple[dict[str, Any], Response]] = {
+    "an error": (CHAT, json_response(ERROR)),
     "an error, streamed": (STREAM, event_stream(b"data: " + orjson.dumps(ERROR) + b"\n\n")),
-    "an error in a document instead of a stream": (STREAM, json_answer(ERROR)),
+    "an error in a document instead of a stream": (STREAM, json_response(ERROR)),
     "an error in a document said to be a stream": (
         STREAM,
-        Answer(headers=EVENTS, body=orjson.dumps(ERROR)),
+        Response(headers=EVENTS, body=orjson.dumps(ERROR)),
     ),
-    "an error of embeddings": (EMBEDDING, json_answer(ERROR)),
-    "an error beside no text": (CHAT, json_answer({**ERROR, "choices": [message("")]})),
-    "an error of every choice": (CHAT, json_answer({"choices": [message("", **ERROR)]})),
+    "an error of embeddings": (EMBEDDING, json_response(ERROR)),
+    "an error beside no text": (CHAT, json_response({**ERROR, "choices": [message("")]})),
+    "an error of every choice": (CHAT, json_response({"choices": [message("", **ERROR)]})),
     "an error of every choice, streamed": (
         STREAM,
         event_stream(chunk(choices=[{"index": 0, "delta": {"content": ""}, **ERROR}]), DONE),
     ),
-    "a failed response": (RESPONSE, json_answer(response("failed"))),
+    "a failed response": (RESPONSE, json_response(response("failed"))),
     "a failed response, streamed": (
         {**RESPONSE, "stream": True},
         event_stream(ended("failed", response("failed"))),
     ),
-    "a cancelled response": (RESPONSE, json_answer(response("cancelled"))),
+    "a cancelled response": (RESPONSE, json_response(response("cancelled"))),
     "a cancelled response, streamed": (
         {**RESPONSE, "stream": True},
         event_stream(ended("completed", response("cancelled"))),
     ),
-    "no choices": (CHAT, json_answer({"id": "c", "object": "chat.completion", "choices": []})),
+    "no choices": (CHAT, json_response({"id": "c", "object": "chat.completion", "choices": []})),
     "no choices, streamed": (STREAM, event_stream(chunk(choices=[]), DONE)),
     "no choices and zeros": (
         CHAT,
-        json_answer({"choices": [], "usage": {"prompt_tokens": 0, "total_tokens": 0}}),
+        json_response({"choices": [], "usage": {"prompt_tokens": 0, "total_tokens": 0}}),
     ),
-    "nothing": (CHAT, Answer(body=b"")),
+    "nothing": (CHAT, Response(body=b"")),
     "nothing, streamed": (STREAM, event_stream()),
-    "nothing for a stream, as JSON": (STREAM, Answer(body=b"")),
+    "nothing for a stream, as JSON": (STREAM, Response(body=b"")),
     "no event but the end": (STREAM, event_stream(DONE)),
     "no event but comments": (STREAM, event_stream(b": ping\n\n", b"\n")),
-    "a page": (CHAT, Answer(headers=HTML, body=b"<!DOCTYPE html><title>Welcome</title>")),
-    "a page for a stream": (STREAM, Answer(headers=HTML, body=b"<html></html>")),
-    "a page said to be a stream": (STREAM, Answer(headers=EVENTS, body=b"<html>\n\n</html>\n")),
+    "a page": (CHAT, Response(headers=HTML, body=b"<!DOCTYPE html><title>Welcome</title>")),
+    "a page for a stream": (STREAM, Response(headers=HTML, body=b"<html></html>")),
+    "a page said to be a stream": (STREAM, Response(headers=EVENTS, body=b"<html>\n\n</html>\n")),
 }
 
 
@@ -98,35 +98,35 @@ async def test_a_failure_or_nothing_at_all_costs_nothing_and_arrives_as_it_came(
     http: httpx2.AsyncClient,
     upstream: ScriptedUpstream,
     body: dict[str, Any],
-    script: Answer,
+    script: Response,
 ) -> None:
     holder = await create_holder(pool, 1000)
     upstream.script(script)
-    answer = await ask(http, holder.headers, body)
+    response = await ask(http, holder.headers, body)
     sent = b"".join(part for part in script.parts if isinstance(part, bytes))
-    assert (answer.status_code, answer.content) == (200, sent)
+    assert (response.status_code, response.content) == (200, sent)
     assert await hold_states(pool, holder) == ["voided"]
     assert (await account_of(pool, holder)).balance == 1000
 
 
-COUNTED: dict[str, tuple[dict[str, Any], Answer, int]] = {
-    "an error beside text": (CHAT, json_answer({**ERROR, "choices": [message("one two")]}), 2),
+COUNTED: dict[str, tuple[dict[str, Any], Response, int]] = {
+    "an error beside text": (CHAT, json_response({**ERROR, "choices": [message("one two")]}), 2),
     "an error after text": (
         STREAM,
         event_stream(content("one two"), b"data: " + orjson.dumps(ERROR) + b"\n\n"),
         2,
     ),
-    "a choice without text": (CHAT, json_answer({"choices": [message("")]}), 0),
+    "a choice without text": (CHAT, json_response({"choices": [message("")]}), 0),
     "a choice without text, streamed": (STREAM, event_stream(content(""), DONE), 0),
-    "failed after text": (RESPONSE, json_answer(response("failed", TEXT)), 3),
-    "failed beside what is no text": (RESPONSE, json_answer(response("failed", PICTURE)), 0),
+    "failed after text": (RESPONSE, json_response(response("failed", TEXT)), 3),
+    "failed beside what is no text": (RESPONSE, json_response(response("failed", PICTURE)), 0),
     "failed beside what is no text, streamed": (
         {**RESPONSE, "stream": True},
         event_stream(ended("failed", response("failed", PICTURE))),
         0,
     ),
-    "incomplete": (RESPONSE, json_answer(response("incomplete", TEXT)), 3),
-    "incomplete without output": (RESPONSE, json_answer(response("incomplete")), 0),
+    "incomplete": (RESPONSE, json_response(response("incomplete", TEXT)), 3),
+    "incomplete without output": (RESPONSE, json_response(response("incomplete")), 0),
     "incomplete without output, streamed": (
         {**RESPONSE, "stream": True},
         event_stream(ended("incomplete", response("incomplete"))),
@@ -137,10 +137,10 @@ COUNTED: dict[str, tuple[dict[str, Any], Answer, int]] = {
         event_stream(ended("created", response("in_progress"))),
         0,
     ),
-    "embeddings": (EMBEDDING, json_answer({"data": [{"embedding": [0.5]}]}), 0),
+    "embeddings": (EMBEDDING, json_response({"data": [{"embedding": [0.5]}]}), 0),
     "zeros for embeddings": (
         EMBEDDING,
-        json_answer({"data": [{}], "usage": {"prompt_tokens": 0, "total_tokens": 0}}),
+        json_response({"data": [{}], "usage": {"prompt_tokens": 0, "total_tokens": 0}}),
         0,
     ),
 }
@@ -152,7 +152,7 @@ async def test_what_has_output_or_just_no_usage_is_counted(
     http: httpx2.AsyncClient,
     upstream: ScriptedUpstream,
     body: dict[str, Any],
-    script: Answer,
+    script: Response,
     output: int,
 ) -> None:
     holder = await create_holder(pool, 1000)
@@ -170,7 +170,7 @@ async def test_a_failure_that_reports_usage_is_charged_by_it(
 ) -> None:
     holder = await create_holder(pool, 1000)
     failed = response("failed", usage=REPORTED)
-    upstream.script(event_stream(ended("failed", failed)) if stream else json_answer(failed))
+    upstream.script(event_stream(ended("failed", failed)) if stream else json_response(failed))
     body = {**RESPONSE, "max_output_tokens": 50, "stream": stream}
     await ask(http, holder.headers, body)
     (charge,) = await charges_of(pool, holder)
@@ -203,17 +203,17 @@ async def test_events_under_any_type_are_relayed_as_they_arrive_and_metered(
 ) -> None:
     holder = await create_holder(pool, 1000)
     gate = Gate()
-    upstream.script(Answer(headers=headers, body=[before + content("one"), gate, USAGE, DONE]))
+    upstream.script(Response(headers=headers, body=[before + content("one"), gate, USAGE, DONE]))
     seen = b""
     async with http.stream(
         "POST", "/v1/chat/completions", json=STREAM, headers=holder.headers
-    ) as answer:
-        async for piece in answer.aiter_raw():
+    ) as response:
+        async for piece in response.aiter_raw():
             seen += piece
             if b"one" in seen:
                 gate.open()
     assert seen == before + content("one") + DONE
-    assert answer.headers.get("content-type") == (headers[0][1] if headers else None)
+    assert response.headers.get("content-type") == (headers[0][1] if headers else None)
     (charge,) = await charges_of(pool, holder)
     assert (charge["total"], charge["estimated"]) == (12, False)
 
@@ -223,9 +223,11 @@ async def test_events_whose_first_bytes_come_one_by_one_are_events(
 ) -> None:
     holder = await create_holder(pool, 1000)
     events = content("one") + USAGE + DONE
-    upstream.script(Answer(headers=(), body=[*(events[i : i + 1] for i in range(40)), events[40:]]))
-    answer = await ask(http, holder.headers, STREAM)
-    assert answer.content == content("one") + DONE
+    upstream.script(
+        Response(headers=(), body=[*(events[i : i + 1] for i in range(40)), events[40:]])
+    )
+    response = await ask(http, holder.headers, STREAM)
+    assert response.content == content("one") + DONE
     (charge,) = await charges_of(pool, holder)
     assert (charge["total"], charge["estimated"]) == (12, False)
 
@@ -245,9 +247,9 @@ async def test_a_document_under_any_type_is_metered_as_one(
     holder = await create_holder(pool, 1000)
     usage: Json = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
     document = orjson.dumps({"choices": [message("one two three")], "usage": usage})
-    upstream.script(Answer(headers=headers, body=[before, document[:30], document[30:]]))
-    answer = await ask(http, holder.headers, STREAM)
-    assert answer.content == before + document
+    upstream.script(Response(headers=headers, body=[before, document[:30], document[30:]]))
+    response = await ask(http, holder.headers, STREAM)
+    assert response.content == before + document
     (charge,) = await charges_of(pool, holder)
     assert (charge["total"], charge["estimated"]) == (12, False)
 
@@ -262,9 +264,9 @@ async def test_a_stream_that_breaks_off_at_its_beginning_is_charged(
     body: bytes,
 ) -> None:
     holder = await create_holder(pool, 1000)
-    upstream.script(Answer(headers=headers, body=[body, b"more"], cut_after=len(body)))
-    answer = await ask(http, holder.headers, STREAM)
-    assert b"upstream_incomplete" in answer.content
+    upstream.script(Response(headers=headers, body=[body, b"more"], cut_after=len(body)))
+    response = await ask(http, holder.headers, STREAM)
+    assert b"upstream_incomplete" in response.content
     (charge,) = await charges_of(pool, holder)
     assert (charge["input"], charge["output"], charge["estimated"]) == (9, 0, True)
 
@@ -279,12 +281,12 @@ async def test_blank_bytes_without_end_are_not_kept_as_a_beginning(
     holder = await create_holder(pool, 1000)
     gate = Gate()
     blank = b" " * 6000
-    upstream.script(Answer(body=[blank, gate, content("one")]))
+    upstream.script(Response(body=[blank, gate, content("one")]))
     async with http.stream(
         "POST", "/v1/chat/completions", json=STREAM, headers=holder.headers
-    ) as answer:
+    ) as response:
         gate.open()
-        seen = await answer.aread()
+        seen = await response.aread()
     assert seen == blank + content("one")
     (charge,) = await charges_of(pool, holder)
     assert (charge["output"], charge["estimated"]) == (1, True)

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.support.books import account_of, charges_of, create_holder, hold_states
 from tests.support.chat import CHAT, DONE, MESSAGES, chunk, content
 from tests.support.product import serving
-from tests.support.upstream import Answer, ScriptedUpstream, event_stream, json_answer
+from tests.support.upstream import Response, ScriptedUpstream, event_stream, json_response
 from tokenbalance.books.ledger.audit import audit
 from tokenbalance.books.pricing.rate_card import read_rate_card
 from tokenbalance.errors import (
@@ -186,13 +186,13 @@ async def test_usage_is_charged_at_the_rates_of_its_model(
     pool: Pool, dsn: str, upstream: ScriptedUpstream, card: Path
 ) -> None:
     holder = await create_holder(pool, 1000)
-    upstream.script(json_answer({"choices": [{"message": MESSAGE}], "usage": USAGE}))
+    upstream.script(json_response({"choices": [{"message": MESSAGE}], "usage": USAGE}))
     async with priced(dsn, upstream, card) as http:
-        answer = await post(http, holder)
-    assert answer.headers["x-tokenbalance-charge"] == str(CHARGE)
-    assert answer.headers["x-tokenbalance-balance"] == str(1000 - CHARGE)
+        response = await post(http, holder)
+    assert response.headers["x-tokenbalance-charge"] == str(CHARGE)
+    assert response.headers["x-tokenbalance-balance"] == str(1000 - CHARGE)
     # 1 + 9 x 0.5 + 50 x 3, the dearest that each token may be.
-    assert answer.headers["x-tokenbalance-hold"] == "156"
+    assert response.headers["x-tokenbalance-hold"] == "156"
     assert (await account_of(pool, holder)).balance == 1000 - CHARGE
     assert (await audit(pool)).violations == []
 
@@ -211,7 +211,7 @@ async def test_embeddings_without_output_are_charged_for_their_input(
     pool: Pool, dsn: str, upstream: ScriptedUpstream, card: Path
 ) -> None:
     holder = await create_holder(pool, 100)
-    upstream.script(json_answer({"usage": {"prompt_tokens": 31, "total_tokens": 31}}))
+    upstream.script(json_response({"usage": {"prompt_tokens": 31, "total_tokens": 31}}))
     body = {"model": "text-embedding-3-small", "input": "word " * 30}
     async with priced(dsn, upstream, card) as http:
         _ = await http.post("/v1/embeddings", json=body, headers=holder.headers)
@@ -224,11 +224,11 @@ async def test_the_output_is_capped_to_what_the_balance_pays_for(
     holder = await create_holder(pool, 30)
     usage: Any = {**USAGE, "completion_tokens": 8, "total_tokens": 17}
     usage["completion_tokens_details"] = {"reasoning_tokens": 8}
-    upstream.script(json_answer({"choices": [{"message": MESSAGE}], "usage": usage}))
+    upstream.script(json_response({"choices": [{"message": MESSAGE}], "usage": usage}))
     async with priced(dsn, upstream, card) as http:
-        answer = await post(http, holder)
+        response = await post(http, holder)
     # 30 - 1 - 9 x 0.5 = 24.5 pay for 8 tokens of reasoning.
-    assert answer.headers["x-tokenbalance-output-cap"] == "8"
+    assert response.headers["x-tokenbalance-output-cap"] == "8"
     assert upstream.requests[0].json()["max_tokens"] == 8
     assert (await account_of(pool, holder)).balance >= 0
     (charge,) = await charges_of(pool, holder)
@@ -239,11 +239,11 @@ async def test_output_that_costs_nothing_is_not_capped(
     pool: Pool, dsn: str, upstream: ScriptedUpstream, card: Path
 ) -> None:
     holder = await create_holder(pool, 9)
-    upstream.script(json_answer({"choices": [{"message": MESSAGE}], "usage": USAGE}))
+    upstream.script(json_response({"choices": [{"message": MESSAGE}], "usage": USAGE}))
     async with priced(dsn, upstream, card) as http:
-        answer = await post(http, holder, model="gpt-4.1")
-        assert answer.status_code == 200
-        assert "x-tokenbalance-output-cap" not in answer.headers
+        response = await post(http, holder, model="gpt-4.1")
+        assert response.status_code == 200
+        assert "x-tokenbalance-output-cap" not in response.headers
         assert (await account_of(pool, holder)).balance == 0
         assert (await post(http, holder, model="gpt-4.1")).status_code == 402
 
@@ -268,7 +268,7 @@ async def test_an_answer_that_cannot_be_read_costs_at_most_its_hold(
 ) -> None:
     holder = await create_holder(pool, 1000)
     headers = [("content-type", "application/json"), ("content-encoding", "unheard-of")]
-    upstream.script(Answer(headers=headers, body=b"\x01\x02\x03"))
+    upstream.script(Response(headers=headers, body=b"\x01\x02\x03"))
     async with priced(dsn, upstream, card) as http:
         _ = await post(http, holder)
     (charge,) = await charges_of(pool, holder)
@@ -285,11 +285,11 @@ async def test_a_model_without_a_rate_is_not_found_and_nothing_is_held(
 ) -> None:
     holder = await create_holder(pool, 10**6)
     async with priced(dsn, upstream, card) as http:
-        answer = await post(http, holder, model="gpt-6")
+        response = await post(http, holder, model="gpt-6")
         free = {"model": "gpt-6", "input": "Hello"}
         counted = await http.post("/v1/responses/input_tokens", json=free, headers=holder.headers)
-    assert answer.status_code == 404
-    error = answer.json()["error"]
+    assert response.status_code == 404
+    error = response.json()["error"]
     assert (error["code"], error["param"]) == ("model_not_found", "model")
     assert "gpt-6" in error["message"]
     assert "no rate is set for it" in error["message"]
@@ -300,7 +300,7 @@ async def test_a_model_without_a_rate_is_not_found_and_nothing_is_held(
 
 # Service tiers.
 
-ENDPOINTS: list[tuple[str, dict[str, Any]]] = [
+OPERATIONS: list[tuple[str, dict[str, Any]]] = [
     ("chat/completions", CHAT),
     ("responses", {"model": "gpt-4o-mini", "input": "Hello", "max_output_tokens": 50}),
     ("completions", {"model": "gpt-4o-mini", "prompt": "Hello", "max_tokens": 50}),
@@ -308,7 +308,7 @@ ENDPOINTS: list[tuple[str, dict[str, Any]]] = [
 ]
 
 
-@pytest.mark.parametrize(("path", "body"), ENDPOINTS, ids=[path for path, _ in ENDPOINTS])
+@pytest.mark.parametrize(("path", "body"), OPERATIONS, ids=[path for path, _ in OPERATIONS])
 async def test_a_tier_that_the_card_cannot_price_is_refused(
     pool: Pool,
     dsn: str,
@@ -328,18 +328,18 @@ async def test_a_tier_that_the_card_cannot_price_is_refused(
             (["flex"], 400, "invalid_type"),
         ):
             asked = {**body, "service_tier": tier}
-            answer = await http.post(f"/v1/{path}", json=asked, headers=holder.headers)
-            error = answer.json()["error"]
-            assert (answer.status_code, error["code"]) == (status, code), tier
+            response = await http.post(f"/v1/{path}", json=asked, headers=holder.headers)
+            error = response.json()["error"]
+            assert (response.status_code, error["code"]) == (status, code), tier
             assert error["param"] == "service_tier"
             assert "service_tier" in error["message"]
-            assert answer.headers["x-should-retry"] == "false"
+            assert response.headers["x-should-retry"] == "false"
         assert upstream.requests == []
         assert await hold_states(pool, holder) == []
         for tier in ("auto", "default", "standard", "flex", None):
             asked = {**body, "service_tier": tier}
-            answer = await http.post(f"/v1/{path}", json=asked, headers=holder.headers)
-            assert answer.status_code == 200, tier
+            response = await http.post(f"/v1/{path}", json=asked, headers=holder.headers)
+            assert response.status_code == 200, tier
             assert upstream.requests[-1].json()["service_tier"] == tier
 
 
@@ -380,10 +380,10 @@ async def test_a_quote_says_what_the_proxy_then_does(
     assert upstream.requests == []
     assert await hold_states(pool, holder) == []
     async with priced(dsn, upstream, card) as http:
-        answer = await post(http, holder)
+        response = await post(http, holder)
     assert quoted.admitted
-    assert answer.headers["x-tokenbalance-hold"] == str(quoted.hold)
-    told = answer.headers.get("x-tokenbalance-output-cap")
+    assert response.headers["x-tokenbalance-hold"] == str(quoted.hold)
+    told = response.headers.get("x-tokenbalance-output-cap")
     assert (told is not None) == quoted.capped
     assert quoted.output_cap == int(told or CHAT["max_tokens"])
 
@@ -409,16 +409,16 @@ async def test_whatever_is_asked_a_quote_says_what_the_proxy_then_does(
     )
 
     quoted = (await http.post("/api/quote", json=asked, headers=holder.headers)).json()
-    answer = await http.post(path, json=body, headers=holder.headers)
+    response = await http.post(path, json=body, headers=holder.headers)
 
-    assert answer.status_code == (200 if quoted["admitted"] else 402), (quoted, answer.text)
+    assert response.status_code == (200 if quoted["admitted"] else 402), (quoted, response.text)
     if quoted["admitted"]:
-        assert answer.headers["x-tokenbalance-hold"] == str(quoted["hold"])
-        told = answer.headers.get("x-tokenbalance-output-cap")
+        assert response.headers["x-tokenbalance-hold"] == str(quoted["hold"])
+        told = response.headers.get("x-tokenbalance-output-cap")
         assert (told is not None) == quoted["capped"]
         assert told in {None, str(quoted["output_cap"])}
     else:
-        assert f"needs {quoted['minimum']} credits" in answer.json()["error"]["message"]
+        assert f"needs {quoted['minimum']} credits" in response.json()["error"]["message"]
         assert not quoted["waits"]
 
 
@@ -429,10 +429,10 @@ async def test_a_charge_is_right_by_its_own_rates_after_the_card_was_changed(
     charges: list[int] = []
     for rate in ("0.5", "0.25"):
         card = written(tmp_path, CARD.replace("input = 0.5", f"input = {rate}"))
-        upstream.script(json_answer({"choices": [{"message": MESSAGE}], "usage": USAGE}))
+        upstream.script(json_response({"choices": [{"message": MESSAGE}], "usage": USAGE}))
         async with priced(dsn, upstream, card) as http:
-            answer = await post(http, holder)
-            charges.append(int(answer.headers["x-tokenbalance-charge"]))
+            response = await post(http, holder)
+            charges.append(int(response.headers["x-tokenbalance-charge"]))
             listed = (await http.get("/api/requests", headers=holder.headers)).json()["data"]
     assert charges == [CHARGE, CHARGE - 1]
     assert [row["rates"]["input"] for row in listed] == ["0.25", "0.5"]

@@ -12,13 +12,13 @@ from tests.support.books import Holder, create_holder
 from tests.support.recordings import Recording, how_many, recordings
 from tests.support.upstream import ScriptedUpstream, replay
 from tokenbalance.errors import ProxyError
-from tokenbalance.openai import find_endpoint
+from tokenbalance.openai import find_operation
 from tokenbalance.openai.objects.models import without_fine_tunes
 
 if TYPE_CHECKING:
     import httpx2
 
-    from tests.support.upstream import Answer, Received
+    from tests.support.upstream import Received, Response
     from tokenbalance.database.connections import Pool
 
 AT_ONCE = 16
@@ -38,19 +38,19 @@ def served() -> list[Recording]:
 def _is_served(recording: Recording) -> bool:
     path = recording.path.partition("?")[0].removeprefix("/v1").encode()
     try:
-        find_endpoint(recording.method, path)
+        find_operation(recording.method, path)
     except ProxyError:
         return False
     return True
 
 
-def by_name(answers: dict[str, Answer]) -> object:
+def by_name(responses: dict[str, Response]) -> object:
     """An upstream that answers each request with the answer that it names."""
 
-    def answer(received: Received) -> Answer:
-        return answers[received.header("x-client-request-id") or ""]
+    def response(received: Received) -> Response:
+        return responses[received.header("x-client-request-id") or ""]
 
-    return answer
+    return response
 
 
 async def ask(
@@ -68,12 +68,12 @@ async def ask(
     )
 
 
-async def charged_total(pool: Pool, answer: httpx2.Response) -> int | None:
+async def charged_total(pool: Pool, response: httpx2.Response) -> int | None:
     """What the ledger says of a request: the total that was reported, None when there is none."""
     return await pool.fetchval(
         "SELECT total FROM usage JOIN ledger_entries USING (account_id, request_id)"
         " WHERE request_id = $1 AND NOT usage.estimated AND amount = -total",
-        answer.headers["x-tokenbalance-request-id"],
+        response.headers["x-tokenbalance-request-id"],
     )
 
 
@@ -100,9 +100,9 @@ async def test_every_recording_arrives_byte_for_byte_and_is_charged_as_recorded(
 
     async def check(recording: Recording) -> None:
         async with turns:
-            answer = await ask(http, holder, recording, recording.id)
-        if "x-tokenbalance-hold" not in answer.headers and answer.status_code == 400:
-            error = answer.json()["error"]
+            response = await ask(http, holder, recording, recording.id)
+        if "x-tokenbalance-hold" not in response.headers and response.status_code == 400:
+            error = response.json()["error"]
             if recording.status == 400:
                 assert error == orjson.loads(recording.response_body)["error"]
                 return
@@ -111,15 +111,15 @@ async def test_every_recording_arrives_byte_for_byte_and_is_charged_as_recorded(
             seen["refused"] += 1
             return
         if recording.status in {401, 403}:
-            assert answer.json()["error"]["code"] == "upstream_auth"
+            assert response.json()["error"]["code"] == "upstream_auth"
             return
         if recording.status == 404 and b'"model_not_found"' in recording.response_body:
-            assert answer.json()["error"]["code"] == "model_not_found"
+            assert response.json()["error"]["code"] == "model_not_found"
             return
-        assert answer.status_code == recording.status, (recording.id, answer.text)
-        assert answer.content == expected_body(recording), recording.id
+        assert response.status_code == recording.status, (recording.id, response.text)
+        assert response.content == expected_body(recording), recording.id
         if recording.status == 200 and (total := reported_total(recording)) is not None:
-            assert await charged_total(pool, answer) == total, recording.id
+            assert await charged_total(pool, response) == total, recording.id
             seen["charged"] += 1
         seen["identical"] += 1
 
@@ -139,21 +139,21 @@ async def test_a_stream_is_the_same_wherever_it_is_split(
         key=lambda recording: len(recording.response_body),
     )[:2]
     assert streams
-    answers = {
+    responses = {
         f"{recording.id}@{position}": (recording, replay(recording, [position]))
         for recording in streams
         for position in range(1, len(recording.response_body))
     }
-    upstream.always(by_name({name: answer for name, (_, answer) in answers.items()}))  # pyright: ignore[reportArgumentType]
+    upstream.always(by_name({name: response for name, (_, response) in responses.items()}))  # pyright: ignore[reportArgumentType]
     turns = asyncio.Semaphore(AT_ONCE)
 
     async def check(name: str, recording: Recording) -> None:
         async with turns:
-            answer = await ask(http, holder, recording, name)
-        assert answer.content == recording.response_body, name
-        assert await charged_total(pool, answer) == reported_total(recording), name
+            response = await ask(http, holder, recording, name)
+        assert response.content == recording.response_body, name
+        assert await charged_total(pool, response) == reported_total(recording), name
 
-    await asyncio.gather(*(check(name, recording) for name, (recording, _) in answers.items()))
+    await asyncio.gather(*(check(name, recording) for name, (recording, _) in responses.items()))
 
 
 async def test_usage_that_a_recorded_client_had_asked_for_is_hidden_from_one_that_had_not(
@@ -173,9 +173,9 @@ async def test_usage_that_a_recorded_client_had_asked_for_is_hidden_from_one_tha
         upstream.script(replay(recording))
         document = orjson.loads(recording.request_body)
         del document["stream_options"]
-        answer = await http.post(recording.path, json=document, headers=holder.headers)
-        assert await charged_total(pool, answer) == reported_total(recording)
-        assert answer.content == without_usage(recording.response_body), recording.id
+        response = await http.post(recording.path, json=document, headers=holder.headers)
+        assert await charged_total(pool, response) == reported_total(recording)
+        assert response.content == without_usage(recording.response_body), recording.id
 
 
 def without_usage(stream: bytes) -> bytes:

@@ -24,15 +24,15 @@ async def holder(pool: Pool) -> Holder:
     return await create_holder(pool, 1_000_000)
 
 
-def check(answer: httpx2.Response, status: int, code: str, param: str | None = None) -> None:
-    assert answer.status_code == status
-    error = answer.json()["error"]
+def check(response: httpx2.Response, status: int, code: str, param: str | None = None) -> None:
+    assert response.status_code == status
+    error = response.json()["error"]
     assert set(error) == {"message", "type", "param", "code"}
     assert (error["code"], error["param"]) == (code, param)
     assert param is None or param in error["message"]
     # The same request would be refused again.
-    assert answer.headers["x-should-retry"] == "false"
-    assert "retry-after" not in answer.headers
+    assert response.headers["x-should-retry"] == "false"
+    assert "retry-after" not in response.headers
 
 
 async def invalidate(pool: Pool, how: str) -> None:
@@ -83,10 +83,13 @@ async def test_a_database_that_goes_while_a_key_is_looked_up_is_a_503_and_nothin
                 )
                 await asyncio.sleep(0.005)
     assert ended >= 1
-    for answer in [task.result() for task in asking]:
-        assert (answer.status_code, answer.json()["error"]["code"]) == (503, "service_unavailable")
-        assert answer.headers["retry-after"] == "1"
-        assert "x-should-retry" not in answer.headers
+    for response in [task.result() for task in asking]:
+        assert (response.status_code, response.json()["error"]["code"]) == (
+            503,
+            "service_unavailable",
+        )
+        assert response.headers["retry-after"] == "1"
+        assert "x-should-retry" not in response.headers
     assert [request.method for request in upstream.requests] == ["GET"]
     assert await hold_states(pool, holder) == []
     again = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
@@ -98,9 +101,9 @@ async def test_a_header_that_is_no_key_is_refused(
     http: httpx2.AsyncClient, upstream: ScriptedUpstream, value: str
 ) -> None:
     headers = [(b"authorization", value.encode())]
-    answer = await http.post("/v1/chat/completions", json=CHAT, headers=headers)
-    check(answer, 401, "invalid_api_key")
-    assert answer.headers["www-authenticate"] == "Bearer"
+    response = await http.post("/v1/chat/completions", json=CHAT, headers=headers)
+    check(response, 401, "invalid_api_key")
+    assert response.headers["www-authenticate"] == "Bearer"
     assert upstream.requests == []
 
 
@@ -159,19 +162,19 @@ async def test_what_is_not_served_is_refused_by_rule(
 
 async def test_two_keys_are_none(http: httpx2.AsyncClient, holder: Holder) -> None:
     twice = [("authorization", f"Bearer {holder.secret}")] * 2
-    answer = await http.get("/v1/models", headers=twice)
-    check(answer, 401, "invalid_api_key")
-    assert "More than one" in answer.json()["error"]["message"]
+    response = await http.get("/v1/models", headers=twice)
+    check(response, 401, "invalid_api_key")
+    assert "More than one" in response.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("slash", ["", "/"])
 async def test_the_original_projects_paths_are_the_same_thing(
     http: httpx2.AsyncClient, holder: Holder, upstream: ScriptedUpstream, slash: str
 ) -> None:
-    answer = await http.post(
+    response = await http.post(
         f"/api/openai/chat/completions{slash}", json=CHAT, headers=holder.headers
     )
-    assert answer.status_code == 200
+    assert response.status_code == 200
     assert upstream.requests[0].target == b"/v1/chat/completions"
 
 
@@ -205,8 +208,8 @@ async def test_a_body_that_cannot_be_priced_is_a_400_that_names_the_field(
 ) -> None:
     raw = body if isinstance(body, bytes) else orjson.dumps(body)
     headers = {**holder.headers, "content-type": "application/json"}
-    answer = await http.post("/v1/chat/completions", content=raw, headers=headers)
-    check(answer, 400, code, param)
+    response = await http.post("/v1/chat/completions", content=raw, headers=headers)
+    check(response, 400, code, param)
     assert upstream.requests == []
     assert await hold_states(pool, holder) == []
 
@@ -232,9 +235,9 @@ async def test_what_needs_state_of_other_requests_is_refused(
     value: object,
 ) -> None:
     body = {"model": "gpt-4o", "input": "Hi", field: value}
-    answer = await http.post(path, json=body, headers=holder.headers)
-    assert answer.status_code == 400
-    error = answer.json()["error"]
+    response = await http.post(path, json=body, headers=holder.headers)
+    assert response.status_code == 400
+    error = response.json()["error"]
     assert error["code"] == "unsupported_parameter"
     assert error["param"].startswith(field)
     assert upstream.requests == []
@@ -252,23 +255,23 @@ async def test_what_needs_state_of_other_requests_is_refused(
 async def test_a_body_must_be_json(
     http: httpx2.AsyncClient, holder: Holder, headers: dict[str, str], status: int, code: str | None
 ) -> None:
-    answer = await http.post(
+    response = await http.post(
         "/v1/chat/completions",
         content=orjson.dumps(CHAT),
         headers={**holder.headers, "content-type": "application/json", **headers},
     )
-    assert answer.status_code == status
+    assert response.status_code == status
     if code:
-        assert answer.json()["error"]["code"] == code
+        assert response.json()["error"]["code"] == code
 
 
 async def test_an_unknown_model_name_that_cannot_exist_is_a_404(
     http: httpx2.AsyncClient, holder: Holder, upstream: ScriptedUpstream
 ) -> None:
-    answer = await http.post(
+    response = await http.post(
         "/v1/chat/completions", json={**CHAT, "model": "GPT-4O"}, headers=holder.headers
     )
-    check(answer, 404, "model_not_found", "model")
+    check(response, 404, "model_not_found", "model")
     assert upstream.requests == []
 
 
@@ -290,8 +293,8 @@ async def test_a_key_chooses_how_a_balance_is_told_that_does_not_cover_a_request
         serving(dsn, upstream.base_url, insufficient_status=of_the_server) as url,
         httpx2.AsyncClient(base_url=url) as client,
     ):
-        answer = await client.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
-    check(answer, status, "insufficient_quota")
+        response = await client.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
+    check(response, status, "insufficient_quota")
     assert upstream.requests == []
 
 

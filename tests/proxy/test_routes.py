@@ -13,9 +13,9 @@ import openai.resources
 import pytest
 
 from tests.support.books import Holder, create_holder, hold_states
-from tests.support.upstream import Answer, json_answer
+from tests.support.upstream import Response, json_response
 from tokenbalance.errors import EndpointNotAllowed, InvalidValue, UnknownUrl
-from tokenbalance.openai import ENDPOINTS, find_endpoint, meant_path
+from tokenbalance.openai import OPERATIONS, find_operation, meant_path
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,7 +43,7 @@ def is_decided(method: str, path: str) -> bool:
     """Tell whether an operation of OpenAI's is open, or closed for a reason."""
     raw, _, query = re.sub(r"\{\w*\}", "id_1", path).partition("?")
     try:
-        find_endpoint(method, raw.encode(), query.encode())
+        find_operation(method, raw.encode(), query.encode())
     except EndpointNotAllowed:
         return True
     except UnknownUrl:
@@ -95,9 +95,9 @@ async def test_what_is_closed_names_what_is_open_and_is_closed_under_both_prefix
         ("GET", "/v1/realtime"),
         ("POST", "/v1/organization/projects/proj_1/archive"),
     ]:
-        answer = await http.request(method, path, headers=holder.headers)
-        error = answer.json()["error"]
-        assert (answer.status_code, error["code"]) == (403, "endpoint_not_allowed"), path
+        response = await http.request(method, path, headers=holder.headers)
+        error = response.json()["error"]
+        assert (response.status_code, error["code"]) == (403, "endpoint_not_allowed"), path
         assert "POST /v1/chat/completions" in error["message"]
     assert upstream.requests == []
 
@@ -117,9 +117,9 @@ async def test_what_openai_has_not_either_is_unknown(
 ) -> None:
     request = http.build_request(method, "http://x/", headers=holder.headers)
     request.url = http.base_url.copy_with(raw_path=path.encode())
-    answer = await http.send(request)
-    error = answer.json()["error"]
-    assert (answer.status_code, error["code"]) == (404, "unknown_url")
+    response = await http.send(request)
+    error = response.json()["error"]
+    assert (response.status_code, error["code"]) == (404, "unknown_url")
     assert says in error["message"]
 
 
@@ -145,9 +145,9 @@ async def test_what_openai_has_not_either_is_unknown(
 async def test_a_base_url_that_is_nearly_right_is_told_the_right_one(
     http: httpx2.AsyncClient, holder: Holder, method: str, path: str, meant: str
 ) -> None:
-    answer = await http.request(method, path, headers=holder.headers)
-    error = answer.json()["error"]
-    assert (answer.status_code, error["code"]) == (404, "unknown_url")
+    response = await http.request(method, path, headers=holder.headers)
+    error = response.json()["error"]
+    assert (response.status_code, error["code"]) == (404, "unknown_url")
     assert f"Did you mean {meant}?" in error["message"]
 
 
@@ -162,9 +162,9 @@ def test_nothing_is_suggested_for_what_is_nothing(path: bytes) -> None:
 async def test_the_beta_twin_is_metered_as_its_sibling_and_booked_under_its_own_name(
     pool: Pool, http: httpx2.AsyncClient, holder: Holder, upstream: ScriptedUpstream
 ) -> None:
-    answer = await http.post("/v1/responses?beta=true", json=RESPONSE, headers=holder.headers)
-    assert answer.status_code == 200
-    assert int(answer.headers["x-tokenbalance-charge"]) > 0
+    response = await http.post("/v1/responses?beta=true", json=RESPONSE, headers=holder.headers)
+    assert response.status_code == 200
+    assert int(response.headers["x-tokenbalance-charge"]) > 0
     assert upstream.requests[0].target == b"/v1/responses?beta=true"
     assert await pool.fetchval("SELECT endpoint FROM holds") == "/responses?beta=true"
 
@@ -203,30 +203,30 @@ async def test_a_beta_that_may_be_read_in_two_ways_is_refused(
         "POST", "http://x/", json=RESPONSE, headers={**holder.headers, "host": "localhost"}
     )
     request.url = http.base_url.copy_with(raw_path=f"/v1/responses?{query}".encode())
-    answer = await http.send(request)
-    error = answer.json()["error"]
-    assert (answer.status_code, error["code"], error["param"]) == (400, "invalid_value", "beta")
+    response = await http.send(request)
+    error = response.json()["error"]
+    assert (response.status_code, error["code"], error["param"]) == (400, "invalid_value", "beta")
     assert upstream.requests == []
     assert await hold_states(pool, holder) == []
 
 
 @pytest.mark.parametrize("query", [b"api-version=beta", b"alphabeta=true", b"x=beta", b"a=1&b=%26"])
 def test_another_query_makes_no_twin(query: bytes) -> None:
-    assert find_endpoint("POST", b"/responses", query).path == "/responses"
-    assert find_endpoint("POST", b"/responses", query + b"&beta=true").path.endswith("?beta=true")
+    assert find_operation("POST", b"/responses", query).path == "/responses"
+    assert find_operation("POST", b"/responses", query + b"&beta=true").path.endswith("?beta=true")
 
 
 def test_beta_means_nothing_where_there_is_no_twin() -> None:
     for query in (b"beta=true", b"Beta=1"):
-        assert find_endpoint("POST", b"/chat/completions", query).path == "/chat/completions"
+        assert find_operation("POST", b"/chat/completions", query).path == "/chat/completions"
     with pytest.raises(InvalidValue):
-        find_endpoint("POST", b"/responses/input_tokens", b"BETA=true")
+        find_operation("POST", b"/responses/input_tokens", b"BETA=true")
 
 
 async def test_the_quote_tells_the_twin_too(http: httpx2.AsyncClient, holder: Holder) -> None:
     body = {"path": "/v1/responses?beta=true", "body": RESPONSE}
-    answer = await http.post("/api/quote", json=body, headers=holder.headers)
-    assert answer.json()["endpoint"] == "/responses?beta=true"
+    response = await http.post("/api/quote", json=body, headers=holder.headers)
+    assert response.json()["endpoint"] == "/responses?beta=true"
 
 
 # --- models -------------------------------------------------------------------------------------
@@ -241,12 +241,12 @@ async def test_other_peoples_fine_tunes_are_not_listed(
     escaped = json.dumps({"id": "FT:x"}).replace("FT", "\\u0046\\u0054")
     rows: list[Json] = [THEIRS, OURS]
     upstream.script(
-        json_answer({"object": "list", "data": rows, "models": [{"name": "ft:a"}, {"name": "b"}]})
+        json_response({"object": "list", "data": rows, "models": [{"name": "ft:a"}, {"name": "b"}]})
     )
-    upstream.script(Answer(body=f'{{"data": [{escaped}, 1]}}'.encode()))
-    answer = await http.get("/v1/models", headers=holder.headers)
-    assert answer.json() == {"object": "list", "data": [OURS], "models": [{"name": "b"}]}
-    assert answer.headers["content-length"] == str(len(answer.content))
+    upstream.script(Response(body=f'{{"data": [{escaped}, 1]}}'.encode()))
+    response = await http.get("/v1/models", headers=holder.headers)
+    assert response.json() == {"object": "list", "data": [OURS], "models": [{"name": "b"}]}
+    assert response.headers["content-length"] == str(len(response.content))
     assert (await http.get("/v1/models", headers=holder.headers)).json() == {"data": [1]}
 
 
@@ -263,18 +263,18 @@ async def test_other_peoples_fine_tunes_are_not_listed(
 async def test_a_list_of_which_nothing_is_cut_stays_as_it_came(
     http: httpx2.AsyncClient, holder: Holder, upstream: ScriptedUpstream, body: bytes
 ) -> None:
-    upstream.script(Answer(body=body))
-    answer = await http.get("/v1/models", headers=holder.headers)
-    assert (answer.status_code, answer.content) == (200, body)
+    upstream.script(Response(body=body))
+    response = await http.get("/v1/models", headers=holder.headers)
+    assert (response.status_code, response.content) == (200, body)
 
 
 @pytest.mark.parametrize(
-    "answer", [Answer(body=b'{"data":', cut_after=5), Answer(body=bytes(9 << 20))]
+    "response", [Response(body=b'{"data":', cut_after=5), Response(body=bytes(9 << 20))]
 )
 async def test_a_list_that_cannot_be_read_whole_is_not_passed_on(
-    http: httpx2.AsyncClient, holder: Holder, upstream: ScriptedUpstream, answer: Answer
+    http: httpx2.AsyncClient, holder: Holder, upstream: ScriptedUpstream, response: Response
 ) -> None:
-    upstream.script(answer)
+    upstream.script(response)
     got = await http.get("/v1/models", headers=holder.headers)
     assert (got.status_code, got.json()["error"]["code"]) == (502, "upstream_unavailable")
 
@@ -282,7 +282,7 @@ async def test_a_list_that_cannot_be_read_whole_is_not_passed_on(
 async def test_a_list_in_an_unknown_coding_is_not_passed_on(
     http: httpx2.AsyncClient, holder: Holder, upstream: ScriptedUpstream
 ) -> None:
-    upstream.script(Answer(headers=[("content-encoding", "compress")], body=b"\x1f\x9d"))
+    upstream.script(Response(headers=[("content-encoding", "compress")], body=b"\x1f\x9d"))
     assert (await http.get("/v1/models", headers=holder.headers)).status_code == 502
 
 
@@ -292,9 +292,9 @@ async def test_a_fine_tune_does_not_exist(
 ) -> None:
     request = http.build_request("GET", "http://x/", headers=holder.headers)
     request.url = http.base_url.copy_with(raw_path=f"/v1/models/{name}".encode())
-    answer = await http.send(request)
-    assert answer.status_code == 404
-    assert answer.json()["error"] == {
+    response = await http.send(request)
+    assert response.status_code == 404
+    assert response.json()["error"] == {
         "message": f"The model '{name}' does not exist",
         "type": "invalid_request_error",
         "param": "model",
@@ -306,9 +306,9 @@ async def test_a_fine_tune_does_not_exist(
 async def test_the_sdk_lists_models(
     sdk: Callable[[Holder], AsyncOpenAI], holder: Holder, upstream: ScriptedUpstream
 ) -> None:
-    upstream.script(json_answer({"object": "list", "data": [THEIRS, OURS]}))
+    upstream.script(json_response({"object": "list", "data": [THEIRS, OURS]}))
     assert [model.id async for model in sdk(holder).models.list()] == ["gpt-4o-mini"]
 
 
 def test_every_row_of_models_is_one_that_is_cut() -> None:
-    assert {one.path for one in ENDPOINTS if one.of_models} == {"/models", "/models/{model}"}
+    assert {one.path for one in OPERATIONS if one.of_models} == {"/models", "/models/{model}"}

@@ -18,8 +18,8 @@ from openai.types.completion import Completion
 from openai.types.responses import Response, ResponseStreamEvent
 from pydantic import BaseModel, TypeAdapter
 
-from tokenbalance.model import Endpoint, Metering
 from tokenbalance.openai.estimate import count
+from tokenbalance.openai.operation import Metering, Operation
 from tokenbalance.openai.tokens import encoding_for
 from tokenbalance.sandbox.serving import Sandbox, serve_in_thread
 
@@ -90,8 +90,8 @@ def streamed_response(client: openai.OpenAI, **fields: object) -> list[ResponseS
 def read_into(received: bytearray, http: httpx2.Client, model: str, *, stream: bool) -> None:
     """Ask for a chat and read what comes, so that it is there when the answer breaks off."""
     body = {"model": model, "messages": HELLO, "stream": stream}
-    with http.stream("POST", "/chat/completions", json=body) as answer:
-        for chunk in answer.iter_bytes():
+    with http.stream("POST", "/chat/completions", json=body) as response:
+        for chunk in response.iter_bytes():
             received += chunk
 
 
@@ -108,14 +108,17 @@ def content_of(chunks: list[ChatCompletionChunk], index: int = 0) -> str:
 
 
 def test_a_chat_is_answered_with_what_it_cost(client: openai.OpenAI) -> None:
-    answer = chat(client)
-    [choice] = answer.choices
+    response = chat(client)
+    [choice] = response.choices
     assert "sandbox" in (choice.message.content or "")
     assert "Hello there, sandbox!" in (choice.message.content or "")
     assert choice.finish_reason == "stop"
-    assert answer.usage is not None
-    assert answer.usage.completion_tokens == tokens(choice.message.content)
-    assert answer.usage.total_tokens == answer.usage.prompt_tokens + answer.usage.completion_tokens
+    assert response.usage is not None
+    assert response.usage.completion_tokens == tokens(choice.message.content)
+    assert (
+        response.usage.total_tokens
+        == response.usage.prompt_tokens + response.usage.completion_tokens
+    )
 
 
 @pytest.mark.parametrize(
@@ -154,11 +157,11 @@ def test_the_same_prompt_gets_the_same_words_and_another_id(client: openai.OpenA
 @pytest.mark.parametrize("field", ["max_tokens", "max_completion_tokens"])
 @pytest.mark.parametrize("cap", [1, 2, 17])
 def test_a_cap_is_kept_to_the_token(client: openai.OpenAI, field: str, cap: int) -> None:
-    answer = chat(client, **{field: cap})
-    [choice] = answer.choices
+    response = chat(client, **{field: cap})
+    [choice] = response.choices
     assert choice.finish_reason == "length"
-    assert answer.usage is not None
-    assert answer.usage.completion_tokens == cap == tokens(choice.message.content)
+    assert response.usage is not None
+    assert response.usage.completion_tokens == cap == tokens(choice.message.content)
 
 
 def test_an_answer_that_just_fits_its_cap_ends_by_itself(client: openai.OpenAI) -> None:
@@ -176,31 +179,31 @@ def test_a_cap_inside_a_character_loses_the_character_but_not_the_count(
     messages = [{"role": "user", "content": "🧮🪙🫰" * 5}]
     whole = chat(client, messages=messages).choices[0].message.content or ""
     for cap in range(20, 40):
-        answer = chat(client, messages=messages, max_tokens=cap)
-        assert whole.startswith(answer.choices[0].message.content or "?")
-        assert answer.usage is not None
-        assert answer.usage.completion_tokens == cap
+        response = chat(client, messages=messages, max_tokens=cap)
+        assert whole.startswith(response.choices[0].message.content or "?")
+        assert response.usage is not None
+        assert response.usage.completion_tokens == cap
 
 
 def test_a_prompt_may_ask_for_a_number_of_words(client: openai.OpenAI) -> None:
-    answer = chat(client, n=2, messages=[{"role": "user", "content": "Please write 300 words"}])
-    for choice in answer.choices:
+    response = chat(client, n=2, messages=[{"role": "user", "content": "Please write 300 words"}])
+    for choice in response.choices:
         assert len((choice.message.content or "").split()) == 300
 
 
 def test_every_choice_is_different_and_paid_for(client: openai.OpenAI) -> None:
-    answer = chat(client, n=3, max_tokens=20)
-    texts = [choice.message.content for choice in answer.choices]
+    response = chat(client, n=3, max_tokens=20)
+    texts = [choice.message.content for choice in response.choices]
     assert len(set(texts)) == 3
-    assert [choice.index for choice in answer.choices] == [0, 1, 2]
-    assert answer.usage is not None
-    assert answer.usage.completion_tokens == 60
+    assert [choice.index for choice in response.choices] == [0, 1, 2]
+    assert response.usage is not None
+    assert response.usage.completion_tokens == 60
 
 
 def test_a_stop_sequence_ends_the_answer_before_it(client: openai.OpenAI) -> None:
-    answer = chat(client, stop=["stand-in", "never said"])
-    assert (answer.choices[0].message.content or "").endswith("sandbox, a ")
-    assert answer.choices[0].finish_reason == "stop"
+    response = chat(client, stop=["stand-in", "never said"])
+    assert (response.choices[0].message.content or "").endswith("sandbox, a ")
+    assert response.choices[0].finish_reason == "stop"
 
 
 def test_a_stream_says_what_the_whole_answer_says(client: openai.OpenAI) -> None:
@@ -230,9 +233,9 @@ def test_streamed_choices_come_in_turn(client: openai.OpenAI) -> None:
 
 def test_a_stream_ends_with_done(http: httpx2.Client) -> None:
     body = {"model": MODEL, "messages": HELLO, "stream": True}
-    answer = http.post("/chat/completions", json=body)
-    assert answer.headers["content-type"] == "text/event-stream; charset=utf-8"
-    assert answer.content.endswith(b"\n\ndata: [DONE]\n\n")
+    response = http.post("/chat/completions", json=body)
+    assert response.headers["content-type"] == "text/event-stream; charset=utf-8"
+    assert response.content.endswith(b"\n\ndata: [DONE]\n\n")
 
 
 @pytest.mark.parametrize(
@@ -242,8 +245,8 @@ def test_a_required_tool_is_called_with_arguments_that_fit(
     client: openai.OpenAI, tool_choice: object
 ) -> None:
     tools = [{"type": "function", "function": WEATHER}]
-    answer = chat(client, tools=tools, tool_choice=tool_choice)
-    [call] = answer.choices[0].message.tool_calls or []
+    response = chat(client, tools=tools, tool_choice=tool_choice)
+    [call] = response.choices[0].message.tool_calls or []
     assert call.type == "function"
     assert call.function.name == "get_weather"
     assert json.loads(call.function.arguments) == {
@@ -251,10 +254,10 @@ def test_a_required_tool_is_called_with_arguments_that_fit(
         "days": 2,
         "unit": "celsius",
     }
-    assert answer.choices[0].finish_reason == "tool_calls"
-    assert answer.usage is not None
+    assert response.choices[0].finish_reason == "tool_calls"
+    assert response.usage is not None
     spoken = tokens("get_weather") + tokens(call.function.arguments)
-    assert answer.usage.completion_tokens == spoken
+    assert response.usage.completion_tokens == spoken
 
 
 def test_a_tool_call_streams_and_keeps_its_cap(client: openai.OpenAI) -> None:
@@ -277,9 +280,9 @@ def test_a_tool_call_streams_and_keeps_its_cap(client: openai.OpenAI) -> None:
 
 
 def test_tools_that_need_not_be_called_are_not(client: openai.OpenAI) -> None:
-    answer = chat(client, tools=[{"type": "function", "function": WEATHER}])
-    assert answer.choices[0].message.tool_calls is None
-    assert answer.choices[0].finish_reason == "stop"
+    response = chat(client, tools=[{"type": "function", "function": WEATHER}])
+    assert response.choices[0].message.tool_calls is None
+    assert response.choices[0].finish_reason == "stop"
 
 
 class Recipe(BaseModel):
@@ -289,8 +292,8 @@ class Recipe(BaseModel):
 
 
 def test_structured_output_fits_its_schema(client: openai.OpenAI) -> None:
-    answer = client.chat.completions.parse(model=MODEL, messages=HELLO, response_format=Recipe)
-    assert isinstance(answer.choices[0].message.parsed, Recipe)
+    response = client.chat.completions.parse(model=MODEL, messages=HELLO, response_format=Recipe)
+    assert isinstance(response.choices[0].message.parsed, Recipe)
     response = client.responses.parse(model=MODEL, input="Soup?", text_format=Recipe)
     assert isinstance(response.output_parsed, Recipe)
 
@@ -301,21 +304,21 @@ def test_structured_output_fits_its_schema(client: openai.OpenAI) -> None:
 def test_a_completion_has_16_tokens_unless_told(client: openai.OpenAI) -> None:
     model = "gpt-3.5-turbo-instruct"
     raw = client.completions.with_raw_response.create(model=model, prompt="Say hi")
-    answer = Completion.model_validate_json(raw.http_response.content)
-    assert answer.choices[0].finish_reason == "length"
-    assert answer.usage is not None
-    assert answer.usage.prompt_tokens == tokens("Say hi", model)
-    assert answer.usage.completion_tokens == 16 == tokens(answer.choices[0].text, model)
+    response = Completion.model_validate_json(raw.http_response.content)
+    assert response.choices[0].finish_reason == "length"
+    assert response.usage is not None
+    assert response.usage.prompt_tokens == tokens("Say hi", model)
+    assert response.usage.completion_tokens == 16 == tokens(response.choices[0].text, model)
 
 
 def test_every_prompt_and_candidate_of_a_completion_is_paid_for(client: openai.OpenAI) -> None:
-    answer = client.completions.create(
+    response = client.completions.create(
         model=MODEL, prompt=["one", "two words"], n=2, best_of=3, max_tokens=5
     )
-    assert [choice.index for choice in answer.choices] == [0, 1, 2, 3]
-    assert answer.usage is not None
-    assert answer.usage.prompt_tokens == 3
-    assert answer.usage.completion_tokens == 2 * 3 * 5
+    assert [choice.index for choice in response.choices] == [0, 1, 2, 3]
+    assert response.usage is not None
+    assert response.usage.prompt_tokens == 3
+    assert response.usage.completion_tokens == 2 * 3 * 5
 
 
 @pytest.mark.parametrize(
@@ -323,10 +326,10 @@ def test_every_prompt_and_candidate_of_a_completion_is_paid_for(client: openai.O
 )
 def test_a_prompt_may_be_tokens(client: openai.OpenAI, prompt: object, expected: int) -> None:
     fields: dict[str, Any] = {"prompt": prompt, "echo": True, "max_tokens": 3}
-    answer = client.completions.create(model="davinci-002", **fields, stream=False)
-    assert answer.usage is not None
-    assert answer.usage.prompt_tokens == expected
-    assert answer.choices[0].text.startswith("hello")
+    response = client.completions.create(model="davinci-002", **fields, stream=False)
+    assert response.usage is not None
+    assert response.usage.prompt_tokens == expected
+    assert response.choices[0].text.startswith("hello")
 
 
 def test_a_streamed_completion_is_the_whole_one(client: openai.OpenAI) -> None:
@@ -347,22 +350,22 @@ def test_a_response_says_what_it_cost(client: openai.OpenAI) -> None:
     raw = client.responses.with_raw_response.create(
         model="gpt-4o", input="Hello", instructions="Be brief."
     )
-    answer = Response.model_validate_json(raw.http_response.content)
-    assert answer.status == "completed"
-    assert answer.instructions == "Be brief."
-    assert answer.usage is not None
-    assert answer.usage.input_tokens == 4 + 1 + 4 + 3 + 3
-    assert answer.usage.output_tokens == tokens(answer.output_text, "gpt-4o")
+    response = Response.model_validate_json(raw.http_response.content)
+    assert response.status == "completed"
+    assert response.instructions == "Be brief."
+    assert response.usage is not None
+    assert response.usage.input_tokens == 4 + 1 + 4 + 3 + 3
+    assert response.usage.output_tokens == tokens(response.output_text, "gpt-4o")
 
 
 @pytest.mark.parametrize("cap", [16, 23])
 def test_a_capped_response_is_incomplete(client: openai.OpenAI, cap: int) -> None:
-    answer = client.responses.create(model=MODEL, input="Hello", max_output_tokens=cap)
-    assert answer.status == "incomplete"
-    assert answer.incomplete_details is not None
-    assert answer.incomplete_details.reason == "max_output_tokens"
-    assert answer.usage is not None
-    assert answer.usage.output_tokens == cap == tokens(answer.output_text)
+    response = client.responses.create(model=MODEL, input="Hello", max_output_tokens=cap)
+    assert response.status == "incomplete"
+    assert response.incomplete_details is not None
+    assert response.incomplete_details.reason == "max_output_tokens"
+    assert response.usage is not None
+    assert response.usage.output_tokens == cap == tokens(response.output_text)
 
 
 def test_a_streamed_response_is_numbered_from_created_to_completed(client: openai.OpenAI) -> None:
@@ -403,9 +406,9 @@ def test_the_input_of_a_response_can_be_counted_alone(client: openai.OpenAI) -> 
         {"type": "function_call_output", "call_id": "c", "output": "Rain."},
     ]
     counted = client.responses.input_tokens.count(model=MODEL, input=given)
-    answer = client.responses.create(model=MODEL, input=given)
-    assert answer.usage is not None
-    assert counted.input_tokens == answer.usage.input_tokens
+    response = client.responses.create(model=MODEL, input=given)
+    assert response.usage is not None
+    assert counted.input_tokens == response.usage.input_tokens
     assert counted.object == "response.input_tokens"
 
 
@@ -418,16 +421,16 @@ def test_an_embedding_is_a_unit_vector_in_either_format(
     model = "text-embedding-3-small"
     body = {"model": model, "input": ["one fish", "two fish"]}
     raw = http.post("/embeddings", json=body).content
-    answer = CreateEmbeddingResponse.model_validate_json(raw)
-    assert [len(one.embedding) for one in answer.data] == [1536, 1536]
-    assert math.hypot(*answer.data[0].embedding) == pytest.approx(1.0)
-    assert answer.usage.prompt_tokens == tokens("one fish", model) + tokens("two fish", model)
+    response = CreateEmbeddingResponse.model_validate_json(raw)
+    assert [len(one.embedding) for one in response.data] == [1536, 1536]
+    assert math.hypot(*response.data[0].embedding) == pytest.approx(1.0)
+    assert response.usage.prompt_tokens == tokens("one fish", model) + tokens("two fish", model)
     encoded = http.post("/embeddings", json={**body, "encoding_format": "base64"}).json()
     binary = base64.b64decode(encoded["data"][0]["embedding"])
-    assert struct.unpack("<1536f", binary) == pytest.approx(answer.data[0].embedding)
+    assert struct.unpack("<1536f", binary) == pytest.approx(response.data[0].embedding)
     # What the SDK asks for by itself is base64, too.
     decoded = client.embeddings.create(model=model, input=["one fish", "two fish"])
-    assert decoded.data[1].embedding == pytest.approx(answer.data[1].embedding)
+    assert decoded.data[1].embedding == pytest.approx(response.data[1].embedding)
 
 
 def test_texts_that_share_words_have_embeddings_near_each_other(client: openai.OpenAI) -> None:
@@ -441,8 +444,8 @@ def test_texts_that_share_words_have_embeddings_near_each_other(client: openai.O
 
 
 def test_an_embedding_may_be_shorter(client: openai.OpenAI) -> None:
-    answer = client.embeddings.create(model="text-embedding-3-small", input="hi", dimensions=8)
-    assert len(answer.data[0].embedding) == 8
+    response = client.embeddings.create(model="text-embedding-3-small", input="hi", dimensions=8)
+    assert len(response.data[0].embedding) == 8
     with pytest.raises(openai.BadRequestError):
         client.embeddings.create(model="text-embedding-ada-002", input="hi", dimensions=8)
 
@@ -451,11 +454,11 @@ def test_a_moderation_flags_the_category_that_is_named(client: openai.OpenAI) ->
     raw = client.moderations.with_raw_response.create(
         input=["all is well", "so much violence", "he said harassment/threatening"]
     )
-    answer = ModerationCreateResponse.model_validate_json(raw.http_response.content)
-    assert [result.flagged for result in answer.results] == [False, True, True]
-    assert answer.results[1].categories.violence
-    assert not answer.results[1].categories.hate
-    assert answer.results[1].category_scores.violence > 0.5
+    response = ModerationCreateResponse.model_validate_json(raw.http_response.content)
+    assert [result.flagged for result in response.results] == [False, True, True]
+    assert response.results[1].categories.violence
+    assert not response.results[1].categories.hate
+    assert response.results[1].category_scores.violence > 0.5
 
 
 def test_models_are_listed_and_shown(client: openai.OpenAI) -> None:
@@ -551,25 +554,25 @@ def test_an_error_on_demand_is_the_sdks_own_exception(
 def test_a_wrong_field_is_refused_in_openais_words(
     http: httpx2.Client, path: str, fields: dict[str, Any], param: str, code: str
 ) -> None:
-    answer = http.post(path, json=fields)
-    assert answer.status_code == 400
-    error = answer.json()["error"]
+    response = http.post(path, json=fields)
+    assert response.status_code == 400
+    error = response.json()["error"]
     assert (error["type"], error["param"], error["code"]) == ("invalid_request_error", param, code)
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'"text"', b"\xff"])
 def test_a_body_that_is_no_json_object_is_refused(http: httpx2.Client, body: bytes) -> None:
-    answer = http.post("/chat/completions", content=body)
-    assert answer.status_code == 400
-    assert "JSON" in answer.json()["error"]["message"]
+    response = http.post("/chat/completions", content=body)
+    assert response.status_code == 400
+    assert "JSON" in response.json()["error"]["message"]
 
 
 @pytest.mark.parametrize("authorization", [None, "", "Bearer", "Basic abc"])
 def test_who_shows_no_key_gets_401(sandbox: Sandbox, authorization: str | None) -> None:
     headers = {} if authorization is None else {"authorization": authorization}
-    answer = httpx2.get(f"{sandbox.base_url}/models", headers=headers)
-    assert answer.status_code == 401
-    assert answer.json()["error"]["type"] == "invalid_request_error"
+    response = httpx2.get(f"{sandbox.base_url}/models", headers=headers)
+    assert response.status_code == 401
+    assert response.json()["error"]["type"] == "invalid_request_error"
 
 
 @pytest.mark.parametrize(
@@ -579,19 +582,19 @@ def test_who_shows_no_key_gets_401(sandbox: Sandbox, authorization: str | None) 
 def test_an_unknown_url_is_refused_in_the_envelope(
     http: httpx2.Client, method: str, path: str, status: int
 ) -> None:
-    answer = http.request(method, path)
-    assert answer.status_code == status
-    assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+    response = http.request(method, path)
+    assert response.status_code == status
+    assert set(response.json()["error"]) == {"message", "type", "param", "code"}
 
 
 def test_answers_carry_what_a_proxy_has_to_keep_to_itself(http: httpx2.Client) -> None:
     good, bad = http.get("/models"), http.get("/nothing")
-    for answer in (good, bad):
-        assert answer.headers["x-request-id"].startswith("req_")
+    for response in (good, bad):
+        assert response.headers["x-request-id"].startswith("req_")
         for name in ("openai-processing-ms", "openai-version", "openai-organization"):
-            assert name in answer.headers
-        assert "x-ratelimit-remaining-tokens" in answer.headers
-        assert "__cf_bm" in answer.headers["set-cookie"]
+            assert name in response.headers
+        assert "x-ratelimit-remaining-tokens" in response.headers
+        assert "__cf_bm" in response.headers["set-cookie"]
     assert good.headers["x-request-id"] != bad.headers["x-request-id"]
 
 
@@ -697,7 +700,7 @@ def test_a_port_that_is_taken_is_an_error_at_once(sandbox: Sandbox) -> None:
 def test_the_sandbox_never_reports_more_input_than_the_proxy_holds(
     client: openai.OpenAI, model: str, fields: dict[str, Any]
 ) -> None:
-    endpoint = Endpoint("POST", "/chat/completions", Metering.CHAT, "")
+    endpoint = Operation("POST", "/chat/completions", Metering.CHAT, "")
     usage = chat(client, model=model, max_completion_tokens=1, **fields).usage
     assert isinstance(usage, CompletionUsage)
     assert usage.prompt_tokens <= count(endpoint, {"model": model, **fields}).input_tokens

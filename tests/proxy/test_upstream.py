@@ -14,7 +14,7 @@ import pytest
 
 from tests.support.compression import br, zstd
 from tests.support.tls import certificate_file, server_context
-from tests.support.upstream import Answer, Framing, Gate, ScriptedUpstream
+from tests.support.upstream import Framing, Gate, Response, ScriptedUpstream
 from tokenbalance.errors import UpstreamTimeout, UpstreamUnavailable
 from tokenbalance.wire.upstream import Upstream, UpstreamAddress, UpstreamBroke, open_upstream
 from tokenbalance.wire.upstream.connections import Connections
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
     from pathlib import Path
 
-    from tokenbalance.wire.upstream import UpstreamAnswer
+    from tokenbalance.wire.upstream import UpstreamResponse
     from tokenbalance.wire.upstream.dialing import Dialer
 
 READ_BYTES = 256 * 1024
@@ -46,15 +46,15 @@ def connections(sending: Upstream) -> Connections:
     return client
 
 
-async def send(sending: Upstream, body: bytes = b"{}", method: str = "POST") -> UpstreamAnswer:
+async def send(sending: Upstream, body: bytes = b"{}", method: str = "POST") -> UpstreamResponse:
     return await sending.send(method, "/chat/completions", [], body)
 
 
-async def read_all(answer: UpstreamAnswer) -> bytes:
+async def read_all(response: UpstreamResponse) -> bytes:
     pieces: list[bytes] = []
-    while piece := await answer.read():
+    while piece := await response.read():
         pieces.append(piece)
-    await answer.close()
+    await response.close()
     return b"".join(pieces)
 
 
@@ -102,7 +102,7 @@ async def test_a_connection_is_used_again_and_the_one_that_was_free_last_comes_f
     sending: Upstream, upstream: ScriptedUpstream
 ) -> None:
     gates = [Gate(), Gate()]
-    upstream.script(*[Answer(head_gate=gate) for gate in gates])
+    upstream.script(*[Response(head_gate=gate) for gate in gates])
     asking: list[asyncio.Task[bytes]] = []
     for count, gate in enumerate(gates, start=1):
         asking.append(asyncio.create_task(ask(sending)))
@@ -119,7 +119,7 @@ async def test_a_connection_is_used_again_and_the_one_that_was_free_last_comes_f
 async def test_a_connection_is_free_as_soon_as_its_answer_has_arrived_although_nobody_read_it(
     sending: Upstream, upstream: ScriptedUpstream
 ) -> None:
-    upstream.script(Answer(body=b"first"), Answer(body=b"second"))
+    upstream.script(Response(body=b"first"), Response(body=b"second"))
     first = await send(sending)
     second = await send(sending)
     # Closing the first must not end what its connection carries now.
@@ -130,19 +130,19 @@ async def test_a_connection_is_free_as_soon_as_its_answer_has_arrived_although_n
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
-        Answer(headers=[("connection", "close")]),
-        Answer(framing=Framing.CLOSE),
-        Answer(body=b"x" * 9, cut_after=5),
-        Answer(raw=b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\n{}"),
+        Response(headers=[("connection", "close")]),
+        Response(framing=Framing.CLOSE),
+        Response(body=b"x" * 9, cut_after=5),
+        Response(raw=b"HTTP/1.0 200 OK\r\ncontent-length: 2\r\n\r\n{}"),
     ],
     ids=["closing", "until it closes", "cut", "HTTP/1.0"],
 )
 async def test_a_connection_that_will_close_is_not_used_again(
-    sending: Upstream, upstream: ScriptedUpstream, answer: Answer
+    sending: Upstream, upstream: ScriptedUpstream, response: Response
 ) -> None:
-    upstream.script(answer)
+    upstream.script(response)
     with suppress(UpstreamBroke):
         await ask(sending)
     await ask(sending)
@@ -152,7 +152,7 @@ async def test_a_connection_that_will_close_is_not_used_again(
 async def test_a_connection_that_was_closed_while_idle_is_not_used(
     sending: Upstream, upstream: ScriptedUpstream, connections: Connections
 ) -> None:
-    upstream.script(Answer(close=True))
+    upstream.script(Response(close=True))
     await ask(sending)
     await until(lambda: not connections._open)
     await ask(sending)
@@ -163,7 +163,9 @@ async def test_a_connection_that_speaks_while_idle_is_not_used(
     sending: Upstream, upstream: ScriptedUpstream, connections: Connections
 ) -> None:
     gate = Gate()
-    upstream.script(Answer(raw=[b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", gate, b"HTTP"]))
+    upstream.script(
+        Response(raw=[b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}", gate, b"HTTP"])
+    )
     await ask(sending)
     gate.open()
     await until(lambda: not connections._open)
@@ -185,7 +187,7 @@ async def test_a_connection_that_was_idle_for_long_is_closed(
 async def test_only_what_changes_nothing_is_sent_again_when_a_kept_connection_dies(
     sending: Upstream, upstream: ScriptedUpstream, method: str, is_sent_again: bool
 ) -> None:
-    upstream.script(Answer(), Answer(raw=b""), Answer(body=b"again"))
+    upstream.script(Response(), Response(raw=b""), Response(body=b"again"))
     await ask(sending)
     if is_sent_again:
         assert await ask(sending, b"", method) == b"again"
@@ -198,7 +200,7 @@ async def test_only_what_changes_nothing_is_sent_again_when_a_kept_connection_di
 async def test_a_request_on_a_new_connection_is_sent_once_whatever_it_is(
     sending: Upstream, upstream: ScriptedUpstream
 ) -> None:
-    upstream.script(Answer(raw=b""))
+    upstream.script(Response(raw=b""))
     with pytest.raises(UpstreamUnavailable):
         await ask(sending, b"", "GET")
     assert len(upstream.requests) == 1
@@ -208,13 +210,13 @@ async def test_leaving_closes_what_is_idle_and_breaks_what_is_not(
     upstream: ScriptedUpstream,
 ) -> None:
     gate = Gate()
-    upstream.script(Answer(body=[b"begun", gate]), Answer())
+    upstream.script(Response(body=[b"begun", gate]), Response())
     async with open_upstream(UpstreamAddress(base_url=upstream.base_url, api_key="k")) as sending:
-        answer = await send(sending)
+        response = await send(sending)
         await ask(sending)
-    assert await answer.read() == b"begun"
+    assert await response.read() == b"begun"
     with pytest.raises(UpstreamBroke):
-        await answer.read()
+        await response.read()
     await upstream.until(lambda: len(upstream.disconnected) == 1)
 
 
@@ -224,7 +226,7 @@ async def test_leaving_closes_what_is_idle_and_breaks_what_is_not(
 async def test_who_is_cancelled_before_the_head_closes_the_connection(
     sending: Upstream, upstream: ScriptedUpstream, connections: Connections
 ) -> None:
-    upstream.script(Answer(head_gate=Gate()))
+    upstream.script(Response(head_gate=Gate()))
     asking = asyncio.create_task(ask(sending))
     await upstream.received()
     asking.cancel()
@@ -236,10 +238,10 @@ async def test_who_is_cancelled_before_the_head_closes_the_connection(
 async def test_an_answer_that_is_closed_before_its_end_closes_the_connection(
     sending: Upstream, upstream: ScriptedUpstream
 ) -> None:
-    upstream.script(Answer(body=[b"begun", Gate()]))
-    answer = await send(sending)
-    assert await answer.read() == b"begun"
-    await answer.close()
+    upstream.script(Response(body=[b"begun", Gate()]))
+    response = await send(sending)
+    assert await response.read() == b"begun"
+    await response.close()
     await upstream.until(lambda: len(upstream.disconnected) == 1)
     await ask(sending)
     assert [request.connection for request in upstream.requests] == [0, 1]
@@ -252,67 +254,67 @@ async def test_one_read_gives_all_that_has_arrived(
     sending: Upstream, upstream: ScriptedUpstream, connections: Connections
 ) -> None:
     gate = Gate()
-    upstream.script(Answer(body=[b"one ", b"two ", b"three", gate, b"four"]))
-    answer = await send(sending)
+    upstream.script(Response(body=[b"one ", b"two ", b"three", gate, b"four"]))
+    response = await send(sending)
     (connection,) = connections._open
-    incoming = connection._answer
+    incoming = connection._response
     assert incoming is not None
     await until(lambda: incoming._reader.unread_bytes == len("one two three"))
-    assert await answer.read() == b"one two three"
+    assert await response.read() == b"one two three"
     gate.open()
-    assert await answer.read() == b"four"
-    assert await answer.read() == b""
-    assert await answer.read() == b""
+    assert await response.read() == b"four"
+    assert await response.read() == b""
+    assert await response.read() == b""
 
 
 async def test_what_had_arrived_before_a_break_is_given_first(
     sending: Upstream, upstream: ScriptedUpstream
 ) -> None:
-    upstream.script(Answer(body=b"x" * 9, cut_after=5))
-    answer = await send(sending)
+    upstream.script(Response(body=b"x" * 9, cut_after=5))
+    response = await send(sending)
     await upstream.until(upstream.requests[0].ended.is_set)
-    assert await answer.read() == b"xxxxx"
+    assert await response.read() == b"xxxxx"
     for _ in range(2):
         with pytest.raises(UpstreamBroke):
-            await answer.read()
+            await response.read()
 
 
 async def test_what_came_in_one_read_with_the_head_and_the_break_is_given_first(
     sending: Upstream, upstream: ScriptedUpstream
 ) -> None:
     head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
-    upstream.script(Answer(raw=head + b"5\r\nbegun\r\nzz\r\n"))
-    answer = await send(sending)
-    assert await answer.read() == b"begun"
+    upstream.script(Response(raw=head + b"5\r\nbegun\r\nzz\r\n"))
+    response = await send(sending)
+    assert await response.read() == b"begun"
     with pytest.raises(UpstreamBroke):
-        _ = await answer.read()
+        _ = await response.read()
 
 
 async def test_an_answer_that_nobody_reads_is_not_read_ahead_without_bound(
     sending: Upstream, upstream: ScriptedUpstream, connections: Connections
 ) -> None:
     size = 64 * MEGABYTE
-    upstream.script(Answer(body=b"x" * size))
-    answer = await send(sending)
+    upstream.script(Response(body=b"x" * size))
+    response = await send(sending)
     (connection,) = connections._open
-    incoming = connection._answer
+    incoming = connection._response
     assert incoming is not None
     await until(lambda: connection._is_paused)
     assert incoming._reader.unread_bytes <= UNREAD_BYTES_MAX + READ_BYTES
     # However long the client takes, that is no silence of the upstream's.
     connection.look_at_clock(-1.0)
-    assert len(await read_all(answer)) == size
+    assert len(await read_all(response)) == size
 
 
 async def test_an_upstream_that_is_silent_while_somebody_waits_breaks_its_answer(
     sending: Upstream, upstream: ScriptedUpstream, connections: Connections
 ) -> None:
-    upstream.script(Answer(body=[b"begun", Gate()]))
-    answer = await send(sending)
-    assert await answer.read() == b"begun"
-    reading = asyncio.create_task(read_all(answer))
+    upstream.script(Response(body=[b"begun", Gate()]))
+    response = await send(sending)
+    assert await response.read() == b"begun"
+    reading = asyncio.create_task(read_all(response))
     (connection,) = connections._open
-    incoming = connection._answer
+    incoming = connection._response
     assert incoming is not None
     await until(lambda: incoming.waits_since_s)
     connection.look_at_clock(600.0)
@@ -324,9 +326,9 @@ async def test_an_upstream_that_is_silent_while_somebody_waits_breaks_its_answer
 
 async def test_an_answer_to_head_has_no_body(sending: Upstream, upstream: ScriptedUpstream) -> None:
     head = b"HTTP/1.1 200 OK\r\ncontent-length: 500\r\n\r\n"
-    upstream.script(Answer(raw=[head, Gate()]))
-    answer = await send(sending, b"", "HEAD")
-    assert (answer.status, await read_all(answer)) == (200, b"")
+    upstream.script(Response(raw=[head, Gate()]))
+    response = await send(sending, b"", "HEAD")
+    assert (response.status, await read_all(response)) == (200, b"")
 
 
 # --- what is written ----------------------------------------------------------------------------
@@ -370,7 +372,7 @@ async def test_an_answer_may_come_before_the_body_was_written_and_ends_the_conne
     closes: bool,
 ) -> None:
     asked = 0
-    answered = asyncio.Event()
+    responded = asyncio.Event()
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         nonlocal asked
@@ -378,14 +380,14 @@ async def test_an_answer_may_come_before_the_body_was_written_and_ends_the_conne
         await reader.readuntil(b"\r\n\r\n")
         writer.write(b"HTTP/1.1 413 No\r\ncontent-length: 5\r\n\r\nlarge")
         if not closes:
-            await answered.wait()
+            await responded.wait()
 
     async with listening(serve) as url:
         connections = Connections(urlsplit(url), [])
-        answer = await send(Upstream(connections), b"x" * 16 * MEGABYTE)
-        assert (answer.status, await read_all(answer)) == (413, b"large")
+        response = await send(Upstream(connections), b"x" * 16 * MEGABYTE)
+        assert (response.status, await read_all(response)) == (413, b"large")
         assert not connections._free
-        answered.set()
+        responded.set()
         await connections.close()
     assert asked == 1
 
@@ -403,10 +405,10 @@ async def test_an_answer_may_begin_while_the_upstream_takes_no_more_of_the_body(
     async with listening(serve) as url:
         connections = Connections(urlsplit(url), [])
         async with asyncio.timeout(10):
-            answer = await send(Upstream(connections), b"x" * 16 * MEGABYTE)
-        assert await answer.read() == b"early"
+            response = await send(Upstream(connections), b"x" * 16 * MEGABYTE)
+        assert await response.read() == b"early"
         seen.set()
-        assert await read_all(answer) == b" late"
+        assert await read_all(response) == b" late"
         assert not connections._free
         await connections.close()
 
@@ -456,27 +458,27 @@ async def test_a_compressed_answer_is_decoded_although_it_comes_in_small_pieces(
 ) -> None:
     data = compress(TEXT)
     pieces = [data[at : at + 7] for at in range(0, len(data), 7)]
-    upstream.script(Answer(headers=[("content-encoding", coding)], body=pieces))
-    answer = await send(sending)
-    assert answer.readable
-    assert b"content-encoding" not in dict(answer.headers)
-    assert await read_all(answer) == TEXT
+    upstream.script(Response(headers=[("content-encoding", coding)], body=pieces))
+    response = await send(sending)
+    assert response.readable
+    assert b"content-encoding" not in dict(response.headers)
+    assert await read_all(response) == TEXT
 
 
 async def test_what_cannot_be_decoded_is_passed_on_as_it_is_and_said_to_be_unreadable(
     sending: Upstream, upstream: ScriptedUpstream
 ) -> None:
-    upstream.script(Answer(headers=[("content-encoding", "compress")], body=b"\x1f\x9d\x90"))
-    answer = await send(sending)
-    assert (answer.readable, await read_all(answer)) == (False, b"\x1f\x9d\x90")
-    assert dict(answer.headers)[b"content-encoding"] == b"compress"
+    upstream.script(Response(headers=[("content-encoding", "compress")], body=b"\x1f\x9d\x90"))
+    response = await send(sending)
+    assert (response.readable, await read_all(response)) == (False, b"\x1f\x9d\x90")
+    assert dict(response.headers)[b"content-encoding"] == b"compress"
 
 
 @pytest.mark.parametrize("coding", ["gzip", "zstd", "br"])
 async def test_what_is_not_what_it_is_said_to_be_is_broken(
     sending: Upstream, upstream: ScriptedUpstream, coding: str
 ) -> None:
-    upstream.script(Answer(headers=[("content-encoding", coding)], body=b"none of them at all"))
+    upstream.script(Response(headers=[("content-encoding", coding)], body=b"none of them at all"))
     with pytest.raises(UpstreamBroke):
         await ask(sending)
 
@@ -489,10 +491,10 @@ async def test_a_few_bytes_that_unfold_into_many_are_given_in_parts(
     sending: Upstream, upstream: ScriptedUpstream, coding: str, compress: Callable[[bytes], bytes]
 ) -> None:
     size = 32 * MEGABYTE
-    upstream.script(Answer(headers=[("content-encoding", coding)], body=compress(bytes(size))))
-    answer = await send(sending)
+    upstream.script(Response(headers=[("content-encoding", coding)], body=compress(bytes(size))))
+    response = await send(sending)
     total = 0
-    while piece := await answer.read():
+    while piece := await response.read():
         assert len(piece) <= 2 * DECODED_BYTES_MAX
         total += len(piece)
     assert total == size
@@ -575,7 +577,7 @@ async def test_many_connections_at_once_ask_for_the_address_once(
 
     monkeypatch.setattr(socket, "getaddrinfo", counting)
     gate = Gate()
-    upstream.always(Answer(head_gate=gate))
+    upstream.always(Response(head_gate=gate))
     asking = [asyncio.create_task(ask(sending)) for _ in range(5)]
     await upstream.received(5)
     gate.open()

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.books import account_of, create_holder, hold_states
 from tests.support.chat import CHAT, DONE, STREAM, content
-from tests.support.upstream import Answer, Framing, Gate, ScriptedUpstream, event_stream
+from tests.support.upstream import Framing, Gate, Response, ScriptedUpstream, event_stream
 from tokenbalance.openai.failure import ERROR_BYTES_MAX
 
 if TYPE_CHECKING:
@@ -32,13 +32,13 @@ MONEY = {
 RESPONSE: dict[str, Any] = {"model": "gpt-4o-mini", "input": "Hello", "max_output_tokens": 50}
 
 
-def refusal(status: int, message: str, code: str | None = None, **members: Any) -> Answer:
+def refusal(status: int, message: str, code: str | None = None, **members: Any) -> Response:
     """An error in OpenAI's envelope."""
     kind = "invalid_request_error"
     error = {"message": message, "type": kind, "param": None, "code": code, **members}
     body = orjson.dumps({"error": error})
     headers = [("content-type", "application/json"), ("retry-after", "7")]
-    return Answer(status=status, headers=headers, body=body)
+    return Response(status=status, headers=headers, body=body)
 
 
 @pytest.fixture
@@ -66,27 +66,27 @@ FOR_THE_OPERATOR = [
     pytest.param(refusal(404, NO_ACCESS), 404, "model_not_found", id="model by its words"),
     pytest.param(refusal(429, QUOTA, "insufficient_quota"), 503, "upstream_quota", id="quota"),
     pytest.param(refusal(400, "x", "billing_hard_limit_reached"), 503, "upstream_quota", id="400"),
-    pytest.param(Answer(status=402, body=b"pay"), 503, "upstream_quota", id="402"),
+    pytest.param(Response(status=402, body=b"pay"), 503, "upstream_quota", id="402"),
     pytest.param(refusal(401, "key sk-123456"), 502, "upstream_auth", id="401"),
     pytest.param(refusal(403, "key sk-123456"), 502, "upstream_auth", id="403"),
-    pytest.param(Answer(status=403, body=b"<html>1.2.3.4"), 502, "upstream_auth", id="html"),
+    pytest.param(Response(status=403, body=b"<html>1.2.3.4"), 502, "upstream_auth", id="html"),
     pytest.param(
         refusal(403, "proj_EXAMPLE is archived"), 403, "permission_denied", id="named project"
     ),
 ]
 
 
-@pytest.mark.parametrize(("answer", "status", "code"), FOR_THE_OPERATOR)
+@pytest.mark.parametrize(("response", "status", "code"), FOR_THE_OPERATOR)
 async def test_what_is_not_the_callers_fault_is_told_in_our_words_asked_once_and_free(
     pool: Pool,
     http: httpx2.AsyncClient,
     upstream: ScriptedUpstream,
     holder: Holder,
-    answer: Answer,
+    response: Response,
     status: int,
     code: str,
 ) -> None:
-    upstream.always(answer)
+    upstream.always(response)
     async with openai.AsyncOpenAI(
         api_key=holder.secret, base_url=http.base_url.join("/v1"), http_client=http
     ) as sdk:
@@ -106,28 +106,28 @@ async def test_what_is_not_the_callers_fault_is_told_in_our_words_asked_once_and
 
 
 @pytest.mark.parametrize(
-    "answer",
+    "response",
     [
         refusal(403, "Country not supported", "unsupported_country_region_territory"),
         refusal(403, "Against the policy.", "cyber_policy"),
         refusal(404, "This is not a chat model. Did you mean v1/completions?", param="model"),
         refusal(429, "Rate limit reached", "rate_limit_exceeded", type="tokens"),
         refusal(400, "Too long", "context_length_exceeded"),
-        Answer(status=500, body=b"oops"),
+        Response(status=500, body=b"oops"),
     ],
-    ids=lambda answer: str(answer.status),
+    ids=lambda response: str(response.status),
 )
 async def test_what_is_about_the_request_arrives_as_it_came(
     pool: Pool,
     http: httpx2.AsyncClient,
     upstream: ScriptedUpstream,
     holder: Holder,
-    answer: Answer,
+    response: Response,
 ) -> None:
-    upstream.script(answer)
+    upstream.script(response)
     told = await post(http, holder, CHAT)
-    assert (told.status_code, told.content) == (answer.status, answer.body)
-    assert told.headers.get("retry-after") == dict(answer.headers).get("retry-after")
+    assert (told.status_code, told.content) == (response.status, response.body)
+    assert told.headers.get("retry-after") == dict(response.headers).get("retry-after")
     assert "x-should-retry" not in told.headers
     await check_free(pool, holder)
 
@@ -146,18 +146,22 @@ async def test_a_free_endpoint_is_judged_alike(
     http: httpx2.AsyncClient, upstream: ScriptedUpstream, holder: Holder
 ) -> None:
     upstream.script(refusal(404, "The model 'x' does not exist", "model_not_found", param="model"))
-    answer = await http.get("/v1/models/x", headers=holder.headers)
-    error = answer.json()["error"]
-    assert (answer.status_code, error["code"], error["param"]) == (404, "model_not_found", "model")
+    response = await http.get("/v1/models/x", headers=holder.headers)
+    error = response.json()["error"]
+    assert (response.status_code, error["code"], error["param"]) == (
+        404,
+        "model_not_found",
+        "model",
+    )
 
 
 async def test_an_error_longer_than_any_reason_is_passed_on_whole(
     pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream, holder: Holder
 ) -> None:
     body = b'{"error":{"code":"' + b"x" * (5 * ERROR_BYTES_MAX) + b'"}}'
-    upstream.script(Answer(status=400, body=body))
-    answer = await post(http, holder, CHAT)
-    assert (answer.status_code, answer.content) == (400, body)
+    upstream.script(Response(status=400, body=body))
+    response = await post(http, holder, CHAT)
+    assert (response.status_code, response.content) == (400, body)
     await check_free(pool, holder)
 
 
@@ -165,15 +169,15 @@ async def test_a_reason_is_not_waited_for_beyond_what_is_read_of_it(
     pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream, holder: Holder
 ) -> None:
     gate = Gate()
-    upstream.script(Answer(status=400, body=[b" " * (ERROR_BYTES_MAX + 1), gate, b"end"]))
+    upstream.script(Response(status=400, body=[b" " * (ERROR_BYTES_MAX + 1), gate, b"end"]))
     headers = holder.headers
     async with (
         asyncio.timeout(10),
-        http.stream("POST", "/v1/chat/completions", json=CHAT, headers=headers) as answer,
+        http.stream("POST", "/v1/chat/completions", json=CHAT, headers=headers) as response,
     ):
-        assert answer.status_code == 400
+        assert response.status_code == 400
         gate.open()
-        assert (await answer.aread()).endswith(b" end")
+        assert (await response.aread()).endswith(b" end")
     await check_free(pool, holder)
 
 
@@ -193,15 +197,15 @@ async def test_an_error_that_breaks_off_is_judged_by_what_is_there(
     cut_after: int,
 ) -> None:
     upstream.script(
-        Answer(
+        Response(
             status=status,
             body=b'{"error":{"message":"x"}}',
             framing=Framing.LENGTH,
             cut_after=cut_after,
         )
     )
-    answer = await post(http, holder, CHAT)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (told, code)
+    response = await post(http, holder, CHAT)
+    assert (response.status_code, response.json()["error"]["code"]) == (told, code)
     await check_free(pool, holder)
 
 
@@ -262,13 +266,13 @@ async def test_a_stream_that_fails_for_the_operators_money_does_not_speak_of_the
 ) -> None:
     upstream.script(event_stream(b": alive\n\n", event, DONE))
     with caplog.at_level(logging.ERROR, "tokenbalance"):
-        answer = await post(http, holder, body, path)
-    assert answer.status_code == 200
-    assert b"upstream_quota" in answer.content
-    assert b"insufficient_quota" not in answer.content
-    assert QUOTA not in answer.text
-    assert answer.content.startswith(b": alive\n\n" + event.partition(b"{")[0])
-    assert answer.content.endswith(b"\n\n" + DONE)
+        response = await post(http, holder, body, path)
+    assert response.status_code == 200
+    assert b"upstream_quota" in response.content
+    assert b"insufficient_quota" not in response.content
+    assert QUOTA not in response.text
+    assert response.content.startswith(b": alive\n\n" + event.partition(b"{")[0])
+    assert response.content.endswith(b"\n\n" + DONE)
     assert caplog.messages == ["upstream_quota: the upstream said 200 insufficient_quota"]
     await check_free(pool, holder)
 
@@ -278,19 +282,19 @@ async def test_a_stream_that_fails_after_output_says_so_too_and_keeps_its_output
 ) -> None:
     output = content("one two")
     upstream.script(event_stream(output, b"data: " + orjson.dumps({"error": MONEY}) + b"\n\n"))
-    answer = await post(http, holder, STREAM)
-    assert answer.content.startswith(output + b'data: {"error":')
-    assert b"upstream_quota" in answer.content
-    assert b"insufficient_quota" not in answer.content
+    response = await post(http, holder, STREAM)
+    assert response.content.startswith(output + b'data: {"error":')
+    assert b"upstream_quota" in response.content
+    assert b"insufficient_quota" not in response.content
 
 
 async def test_a_stream_that_ends_with_its_error_is_judged_though_nothing_ends_the_event(
     pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream, holder: Holder
 ) -> None:
     upstream.script(event_stream(b"data: " + orjson.dumps({"error": MONEY})))
-    answer = await post(http, holder, STREAM)
-    assert b"upstream_quota" in answer.content
-    assert b"insufficient_quota" not in answer.content
+    response = await post(http, holder, STREAM)
+    assert b"upstream_quota" in response.content
+    assert b"insufficient_quota" not in response.content
     await check_free(pool, holder)
 
 
@@ -313,8 +317,8 @@ async def test_a_document_that_fails_for_the_operators_money_keeps_its_shape(
 ) -> None:
     document = {"id": "r", "status": "failed", "error": {"code": MONEY["code"], "message": QUOTA}}
     headers = [("content-type", "application/json")]
-    upstream.script(Answer(headers=headers, body=orjson.dumps(document)))
-    answer = await post(http, holder, RESPONSE, "responses")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (200, "upstream_quota")
-    assert {**answer.json(), "error": document["error"]} == document
-    assert QUOTA not in answer.text
+    upstream.script(Response(headers=headers, body=orjson.dumps(document)))
+    response = await post(http, holder, RESPONSE, "responses")
+    assert (response.status_code, response.json()["error"]["code"]) == (200, "upstream_quota")
+    assert {**response.json(), "error": document["error"]} == document
+    assert QUOTA not in response.text

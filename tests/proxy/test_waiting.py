@@ -19,7 +19,7 @@ from tests.support.books import account_of, create_holder, hold_states, placed
 from tests.support.chat import DONE, MESSAGES, STREAM, USAGE, content
 from tests.support.product import serving
 from tests.support.server_process import serving_process, upstream_settings
-from tests.support.upstream import Gate, ScriptedUpstream, event_stream, json_answer
+from tests.support.upstream import Gate, ScriptedUpstream, event_stream, json_response
 from tokenbalance.books.ledger.audit import audit
 from tokenbalance.books.ledger.book import Book
 from tokenbalance.database import statements
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from tests.support.books import Holder
-    from tests.support.upstream import Answer
+    from tests.support.upstream import Response
     from tokenbalance.database.connections import Pool
 
 PATIENCE_S = 20.0
@@ -67,10 +67,10 @@ class Client(httpx2.AsyncClient):
 
     @override
     async def send(self, request: httpx2.Request, **options: Any) -> httpx2.Response:
-        answer = await super().send(request, **options)
-        if answer.is_error:
+        response = await super().send(request, **options)
+        if response.is_error:
             self._refused.set()
-        return answer
+        return response
 
     def begin(self, holder: Holder, body: dict[str, Any] = STREAM) -> asyncio.Task[httpx2.Response]:
         return asyncio.create_task(self.ask(holder, body))
@@ -96,9 +96,9 @@ def gated(upstream: ScriptedUpstream, count: int = 1) -> list[Gate]:
     return gates
 
 
-def answer_of(total: int) -> Answer:
+def response_of(total: int) -> Response:
     """An answer that used so many tokens in all."""
-    return json_answer(
+    return json_response(
         {"usage": {"prompt_tokens": 9, "completion_tokens": total - 9, "total_tokens": total}}
     )
 
@@ -110,20 +110,20 @@ async def until_waiting(pool: Pool, count: int) -> None:
             await asyncio.sleep(0.005)
 
 
-def message_of(answer: httpx2.Response) -> str:
+def message_of(response: httpx2.Response) -> str:
     """What is said of a balance that does not cover the request."""
-    error = answer.json()["error"]
-    assert (answer.status_code, error["code"]) == (402, "insufficient_quota")
-    assert answer.headers["x-should-retry"] == "false"
-    assert "retry-after" not in answer.headers
+    error = response.json()["error"]
+    assert (response.status_code, error["code"]) == (402, "insufficient_quota")
+    assert response.headers["x-should-retry"] == "false"
+    assert "retry-after" not in response.headers
     return error["message"]
 
 
-def message_of_held(answer: httpx2.Response) -> str:
+def message_of_held(response: httpx2.Response) -> str:
     """What is said of a balance that covers it, and is held."""
-    error = answer.json()["error"]
-    assert (answer.status_code, error["code"]) == (429, "balance_held")
-    assert "x-should-retry" not in answer.headers
+    error = response.json()["error"]
+    assert (response.status_code, error["code"]) == (429, "balance_held")
+    assert "x-should-retry" not in response.headers
     return error["message"]
 
 
@@ -148,11 +148,11 @@ async def test_without_a_time_to_wait_a_busy_account_is_refused_at_once(
 ) -> None:
     _ = await placed(Book(pool), holder, "a", 60)
     async with client_of(dsn, upstream, hold_wait_s=0) as client, asyncio.timeout(AT_ONCE_S):
-        answer = await client.ask(holder)
-    message = message_of_held(answer)
+        response = await client.ask(holder)
+    message = message_of_held(response)
     assert "needs 59 credits, 57 are available (balance 117, held by" in message
     assert message.endswith("Try again in 1 s.")
-    assert answer.headers["retry-after"] == "1"
+    assert response.headers["retry-after"] == "1"
     assert upstream.requests == []
 
 
@@ -164,9 +164,9 @@ async def test_who_is_refused_for_now_is_told_how_long_those_in_line_may_take(
     for _ in range(waiting):
         await pool.fetchval(statements.ENTER, holder.account_id, 1, 60.0)
     async with client_of(dsn, upstream, hold_wait_s=0) as client:
-        answer = await client.ask(holder)
-    assert answer.headers["retry-after"] == seconds
-    assert f"Try again in {seconds} s." in message_of_held(answer)
+        response = await client.ask(holder)
+    assert response.headers["retry-after"] == seconds
+    assert f"Try again in {seconds} s." in message_of_held(response)
 
 
 async def test_the_sdk_comes_back_when_it_was_told_and_is_answered(
@@ -226,13 +226,13 @@ async def test_a_request_that_a_charge_makes_hopeless_is_refused_when_it_does(
     waiting = [client.begin(holder) for _ in range(2)]
     await until_waiting(pool, 2)
     # 47 will be left: the next takes them all, and leaves nothing.
-    upstream.always(answer_of(HOLD - 12))
+    upstream.always(response_of(HOLD - 12))
     gate.open()
     assert (await first).status_code == 200
     async with asyncio.timeout(PATIENCE_S):
-        answers = await asyncio.gather(*waiting)
-    assert Counter(answer.status_code for answer in answers) == {200: 1, 402: 1}
-    refused = next(answer for answer in answers if answer.status_code == 402)
+        responses = await asyncio.gather(*waiting)
+    assert Counter(response.status_code for response in responses) == {200: 1, 402: 1}
+    refused = next(response for response in responses if response.status_code == 402)
     assert "needs 10 credits, 0 are available" in message_of(refused)
 
 
@@ -339,8 +339,8 @@ async def test_those_who_wait_keep_no_connection_from_others(
         await until_waiting(pool, 20)
         other = await create_holder(pool, 10_000)
         async with asyncio.timeout(PATIENCE_S):
-            answers = await asyncio.gather(*(client.ask(other) for _ in range(20)))
-        assert {answer.status_code for answer in answers} == {200}
+            responses = await asyncio.gather(*(client.ask(other) for _ in range(20)))
+        assert {response.status_code for response in responses} == {200}
         upstream.always(event_stream(content("x"), USAGE, DONE))
         gates[0].open()
         async with asyncio.timeout(PATIENCE_S):
@@ -389,7 +389,7 @@ async def test_of_many_at_once_over_two_products_exactly_the_affordable_are_answ
     hold = 9 + 20
     holder = await create_holder(pool, 30 * hold)
     body = {"model": "gpt-4o-mini", "messages": MESSAGES, "max_tokens": 20}
-    upstream.always(answer_of(hold))
+    upstream.always(response_of(hold))
     lowest = 30 * hold
     violations: list[str] = []
     async with AsyncExitStack() as stack:
@@ -414,26 +414,26 @@ async def test_of_many_at_once_over_two_products_exactly_the_affordable_are_answ
 async def test_a_balance_becomes_answers_to_its_end_and_nobody_is_refused_before(
     dsn: str, pool: Pool, upstream: ScriptedUpstream
 ) -> None:
-    used, answers = 15, 100
-    holder = await create_holder(pool, answers * used)
+    used, responses = 15, 100
+    holder = await create_holder(pool, responses * used)
     body = {"model": "gpt-4o-mini", "messages": MESSAGES, "max_tokens": 51}
-    upstream.always(answer_of(used))
+    upstream.always(response_of(used))
 
     async def spend(client: Client) -> tuple[int, int]:
         """Ask until refused; gives how often it was answered, and the balance it was told."""
-        answered = 0
-        while (answer := await client.ask(holder, body)).status_code == 200:
-            answered += 1
-        told = re.search(r"balance (\d+)", message_of(answer))
+        responded = 0
+        while (response := await client.ask(holder, body)).status_code == 200:
+            responded += 1
+        told = re.search(r"balance (\d+)", message_of(response))
         assert told
-        return answered, int(told[1])
+        return responded, int(told[1])
 
     async with AsyncExitStack() as stack:
         clients = [await stack.enter_async_context(client_of(dsn, upstream)) for _ in range(2)]
         async with asyncio.timeout(PATIENCE_S * 2):
             spent = await asyncio.gather(*(spend(clients[number % 2]) for number in range(24)))
     assert {balance for _, balance in spent} == {0}
-    assert sum(answered for answered, _ in spent) == answers
+    assert sum(responded for responded, _ in spent) == responses
     account = await account_of(pool, holder)
     assert (account.balance, account.held) == (0, 0)
     assert (await audit(pool)).violations == []

@@ -32,33 +32,33 @@ async def holder(pool: Pool) -> Holder:
 async def test_a_handshake_is_refused_in_a_way_that_makes_clients_go_on_with_http(
     http: httpx2.AsyncClient, holder: Holder, upstream: ScriptedUpstream, path: str
 ) -> None:
-    answer = await http.get(path, headers={**holder.headers, **HANDSHAKE})
-    assert answer.status_code == 426
-    assert answer.json()["error"]["code"] == "websocket_not_supported"
+    response = await http.get(path, headers={**holder.headers, **HANDSHAKE})
+    assert response.status_code == 426
+    assert response.json()["error"]["code"] == "websocket_not_supported"
     # RFC 9110 section 15.5.22.
-    assert answer.headers["upgrade"] == "HTTP/1.1"
-    assert answer.headers["connection"] == "upgrade"
+    assert response.headers["upgrade"] == "HTTP/1.1"
+    assert response.headers["connection"] == "upgrade"
     assert upstream.requests == []
 
 
 async def test_a_handshake_without_a_key_is_a_401(http: httpx2.AsyncClient) -> None:
-    answer = await http.get("/v1/responses", headers=HANDSHAKE)
-    assert answer.status_code == 401
+    response = await http.get("/v1/responses", headers=HANDSHAKE)
+    assert response.status_code == 401
 
 
 async def test_the_connection_carries_requests_after_a_refused_handshake(
     http: httpx2.AsyncClient, holder: Holder
 ) -> None:
     for headers in ({**holder.headers, **HANDSHAKE}, holder.headers, holder.headers):
-        answer = await http.get("/v1/models", headers=headers)
-        assert answer.status_code == 200
+        response = await http.get("/v1/models", headers=headers)
+        assert response.status_code == 200
     assert (await http.get("/v1/responses", headers=holder.headers)).status_code == 403
 
 
 async def test_another_protocol_is_not_meant_for_us(
     http: httpx2.AsyncClient, holder: Holder
 ) -> None:
-    answer = await http.get(
+    response = await http.get(
         "/v1/responses", headers={**holder.headers, "connection": "Upgrade", "upgrade": "h2c"}
     )
-    assert answer.status_code == 403
+    assert response.status_code == 403

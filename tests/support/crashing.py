@@ -200,15 +200,15 @@ class Servers:
     async def told(self, name: str, what: str) -> Any:
         """Wait for what a server, or the process that forks, says."""
         assert self._listening
-        answer = self._answer(name, what)
-        waiting = {answer, self._listening}
+        response = self._respond(name, what)
+        waiting = {response, self._listening}
         await asyncio.wait(waiting, timeout=_LIMIT_S, return_when=asyncio.FIRST_COMPLETED)
-        assert answer.done(), f"{name} has not said {what}:\n{self.log()}"
-        return answer.result()
+        assert response.done(), f"{name} has not said {what}:\n{self.log()}"
+        return response.result()
 
     def has_told(self, name: str, what: str) -> bool:
         """Whether it was said already."""
-        return self._answer(name, what).done()
+        return self._respond(name, what).done()
 
     async def _listen(self) -> None:
         assert self._process
@@ -217,9 +217,9 @@ class Servers:
             said = orjson.loads(line)
             name = said.pop("name")
             for what, value in said.items():
-                self._answer(name, what).set_result(value)
+                self._respond(name, what).set_result(value)
 
-    def _answer(self, name: str, what: str) -> asyncio.Future[Any]:
+    def _respond(self, name: str, what: str) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
         return self._told.setdefault((name, what), loop.create_future())
 

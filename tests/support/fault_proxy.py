@@ -51,7 +51,7 @@ class FaultProxy:
         """Set when an answer was dropped."""
         self._target = target
         self._lanes = {Direction.TO_SERVER: _Lane(), Direction.TO_CLIENT: _Lane()}
-        self._drops_answers = False
+        self._drops_responses = False
         self._resets = False
         self._cut_after: _Cut | None = None
         self._listener: socket.socket | None = None
@@ -88,9 +88,9 @@ class FaultProxy:
         for lane in self._lanes_of(direction):
             lane.flows.clear()
 
-    def drop_answers(self) -> None:
+    def drop_responses(self) -> None:
         """Let requests pass and lose the answers; `heal` resets the connections that lost one."""
-        self._drops_answers = True
+        self._drops_responses = True
 
     def cut(self) -> None:
         """Close every connection in an orderly way and refuse new ones."""
@@ -102,26 +102,26 @@ class FaultProxy:
         self._resets = True
         self._end_links(reset=True)
 
-    def cut_after(self, answer_bytes: int, *, reset: bool = False) -> None:
+    def cut_after(self, response_bytes: int, *, reset: bool = False) -> None:
         """End each connection once that many more bytes of its answers have passed.
 
         With 0, when the first byte of an answer arrives here.
         """
-        self._cut_after = _Cut(answer_bytes, reset)
+        self._cut_after = _Cut(response_bytes, reset)
         for link in self._links.values():
-            link.cut = _Cut(answer_bytes, reset)
+            link.cut = _Cut(response_bytes, reset)
 
     def heal(self) -> None:
         """End every fault."""
         for lane in self._lanes_of(Direction.BOTH):
             lane.latency_s, lane.piece_bytes = 0.0, None
             lane.flows.set()
-        self._drops_answers = self._resets = False
+        self._drops_responses = self._resets = False
         self._cut_after = None
         self.dropped.clear()
         for link in self._links.values():
             link.cut = None
-            if link.lost_an_answer:
+            if link.lost_a_response:
                 link.end(reset=True)
         if self._listener is None:
             self._listen()
@@ -194,23 +194,23 @@ class FaultProxy:
                 await asyncio.sleep(lane.latency_s)
                 await lane.flows.wait()
                 if direction is Direction.TO_CLIENT:
-                    await self._answer(link, lane, writer, data)
+                    await self._respond(link, lane, writer, data)
                 else:
                     await lane.write(writer, data)
             await lane.flows.wait()
-            if direction is Direction.TO_CLIENT and self._drops_answers:
-                link.lost_an_answer = True
+            if direction is Direction.TO_CLIENT and self._drops_responses:
+                link.lost_a_response = True
             elif not link.ended:
                 writer.write_eof()
         except OSError:
             # Whatever ended one side so rudely ends the other in the same way.
             link.end(reset=True)
 
-    async def _answer(
+    async def _respond(
         self, link: _Link, lane: _Lane, writer: asyncio.StreamWriter, data: bytes
     ) -> None:
-        if self._drops_answers:
-            link.lost_an_answer = True
+        if self._drops_responses:
+            link.lost_a_response = True
             self.dropped.set()
             return
         cut = link.cut
@@ -257,7 +257,7 @@ class _Link:
     """One client's connection and the one to the server that belongs to it."""
 
     cut: _Cut | None = None
-    lost_an_answer: bool = False
+    lost_a_response: bool = False
     ended: bool = False
     _reset: bool = False
     _writers: list[asyncio.StreamWriter] = field(default_factory=list)

@@ -328,14 +328,14 @@ async def _watch(
 
 def _note(case: Case, outcome: Outcome, started: float, *, ended: bool) -> None:
     elapsed_s = time.monotonic() - started
-    had_answer = bool(outcome.responses)
+    had_response = bool(outcome.responses)
     responses = list(parse_responses(outcome.received, case.method, ended=ended))
     outcome.responses = [response for response in responses if response.status >= 200]
     outcome.informational = [response.status for response in responses if response.status < 200]
     if ended:
         outcome.closed = True
         outcome.closed_after_s = elapsed_s
-    if not had_answer:
+    if not had_response:
         outcome.seconds = elapsed_s
 
 

@@ -41,11 +41,11 @@ class Pages(httpx2.AsyncClient):
 
     async def see(self, path: str) -> httpx2.Response:
         """Open a page, which must be there, and note its forms' token."""
-        answer = await self.get(path)
-        assert answer.status_code == 200, (path, answer.status_code)
-        if found := _TOKEN.search(answer.text):
+        response = await self.get(path)
+        assert response.status_code == 200, (path, response.status_code)
+        if found := _TOKEN.search(response.text):
             self.token = found.group(1)
-        return answer
+        return response
 
     async def submit(self, path: str, **fields: str) -> httpx2.Response:
         """Send a form with the token of the last page."""
@@ -95,9 +95,9 @@ class People:
         """Make a client that is signed in."""
         async with self.pages() as pages:
             await pages.see("/sign-in")
-            answer = await pages.submit(
+            response = await pages.submit(
                 "/sign-in", email=somebody.email, password=somebody.password, next=""
             )
-            assert (answer.status_code, answer.headers["location"]) == (303, "/"), answer.text
+            assert (response.status_code, response.headers["location"]) == (303, "/"), response.text
             await pages.see("/account")
             yield pages

@@ -17,14 +17,14 @@ async def status_for(url: str, head: str, pieces: AsyncGenerator[bytes]) -> byte
     where = urlsplit(url)
     reader, writer = await asyncio.open_connection(where.hostname, where.port)
     writer.write(head.format(host=where.netloc).encode())
-    answer = asyncio.create_task(reader.read(12))
+    response = asyncio.create_task(reader.read(12))
     try:
         async with asyncio.timeout(HANGS_AFTER_S):
             async for piece in pieces:
                 writer.write(piece)
-                if answer.done():
+                if response.done():
                     break
-            return await answer
+            return await response
     finally:
         writer.close()
 

@@ -74,7 +74,7 @@ class Framing(enum.Enum):
 
 
 @dataclass(frozen=True)
-class Answer:
+class Response:
     """What one request gets."""
 
     status: int = 200
@@ -106,23 +106,23 @@ class Answer:
         return Framing.LENGTH if isinstance(self.body, bytes) else Framing.CHUNKED
 
 
-def json_answer(document: Json, status: int = 200) -> Answer:
+def json_response(document: Json, status: int = 200) -> Response:
     """An answer of one JSON document."""
-    return Answer(status=status, body=orjson.dumps(document))
+    return Response(status=status, body=orjson.dumps(document))
 
 
-def event_stream(*parts: Part, headers: HeaderList = ()) -> Answer:
+def event_stream(*parts: Part, headers: HeaderList = ()) -> Response:
     """An answer of server-sent events, one part after the other."""
     content_type = ("content-type", "text/event-stream; charset=utf-8")
-    return Answer(headers=(content_type, *headers), body=list(parts))
+    return Response(headers=(content_type, *headers), body=list(parts))
 
 
-def replay(recording: Recording, split_at: Sequence[int] = ()) -> Answer:
+def replay(recording: Recording, split_at: Sequence[int] = ()) -> Response:
     """A recorded exchange's answer; `split_at` cuts its body into chunks at these positions."""
     body = recording.response_body
     edges = [0, *split_at, len(body)]
     parts = [body[start:end] for start, end in pairwise(edges)]
-    return Answer(
+    return Response(
         status=recording.status,
         headers=tuple(recording.response_headers.items()),
         body=parts if split_at or recording.streamed else body,
@@ -167,7 +167,7 @@ class Received:
         return orjson.loads(self.body)
 
 
-Script: TypeAlias = Answer | Callable[[Received], Answer]
+Script: TypeAlias = Response | Callable[[Received], Response]
 
 
 class ScriptedUpstream:
@@ -221,13 +221,13 @@ class ScriptedUpstream:
         """The requests that are being answered."""
         return self._with_outcome(Outcome.OPEN)
 
-    def script(self, *answers: Script) -> None:
+    def script(self, *responses: Script) -> None:
         """Answer the next requests with these, one each, in order."""
-        self._scripts.extend(answers)
+        self._scripts.extend(responses)
 
-    def always(self, answer: Script | None) -> None:
+    def always(self, response: Script | None) -> None:
         """Answer every request that has no scripted answer with this; None: the sandbox again."""
-        self._always = answer
+        self._always = response
 
     def forget(self) -> None:
         """Begin anew: nothing was asked yet, and nothing is scripted.
@@ -291,7 +291,7 @@ class ScriptedUpstream:
                 request.number = len(self.requests)
                 self.requests.append(request)
                 await self._tell()
-                if not await self._answer(connection, request):
+                if not await self._respond(connection, request):
                     return
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
@@ -300,15 +300,15 @@ class ScriptedUpstream:
         finally:
             connection.abort()
 
-    async def _answer(self, connection: _Connection, request: Received) -> bool:
+    async def _respond(self, connection: _Connection, request: Received) -> bool:
         """Answer, note how it ended, and say whether the connection goes on."""
         try:
             script = self._next_script()
             if script is None:
-                request.outcome, keep = await connection.answer_with(self.fallback, request)
+                request.outcome, keep = await connection.respond_with(self.fallback, request)
             else:
-                answer = script(request) if callable(script) else script
-                request.outcome, keep = await connection.write_answer(answer, request)
+                response = script(request) if callable(script) else script
+                request.outcome, keep = await connection.write_response(response, request)
         except (_ClientLeftError, ConnectionError):
             request.outcome, keep = Outcome.DISCONNECTED, False
         except asyncio.CancelledError:
@@ -407,38 +407,38 @@ class _Connection:
         while await self._reader.readuntil(b"\r\n") != b"\r\n":
             pass
 
-    async def write_answer(self, answer: Answer, request: Received) -> tuple[Outcome, bool]:
+    async def write_response(self, response: Response, request: Received) -> tuple[Outcome, bool]:
         """Write it as scripted: how it ended, and whether the connection goes on."""
-        if answer.head_gate is not None:
-            await self._unless_gone(answer.head_gate.pass_through())
-        if answer.raw is not None:
-            await self._write_raw(answer.raw)
+        if response.head_gate is not None:
+            await self._unless_gone(response.head_gate.pass_through())
+        if response.raw is not None:
+            await self._write_raw(response.raw)
             return Outcome.COMPLETED, False
-        await self._write(_head(answer))
-        if answer.cut_after == 0 or not await self._write_body(answer, request):
-            await self._cut(answer)
+        await self._write(_head(response))
+        if response.cut_after == 0 or not await self._write_body(response, request):
+            await self._cut(response)
             return Outcome.CUT, False
-        return Outcome.COMPLETED, await self._finish(answer, request)
+        return Outcome.COMPLETED, await self._finish(response, request)
 
-    async def _finish(self, answer: Answer, request: Received) -> bool:
-        if answer.framed is Framing.CHUNKED:
+    async def _finish(self, response: Response, request: Received) -> bool:
+        if response.framed is Framing.CHUNKED:
             request.outcome = Outcome.COMPLETED
             await self._write(b"0\r\n\r\n")
-        if answer.close or answer.framed is Framing.CLOSE:
+        if response.close or response.framed is Framing.CLOSE:
             await self._close()
             return False
         return True
 
-    async def _write_body(self, answer: Answer, request: Received) -> bool:
+    async def _write_body(self, response: Response, request: Received) -> bool:
         """False when the body was cut."""
-        chunked = answer.framed is Framing.CHUNKED
-        for number, part in enumerate(answer.parts, start=1):
+        chunked = response.framed is Framing.CHUNKED
+        for number, part in enumerate(response.parts, start=1):
             if not isinstance(part, bytes):
                 await self._wait(part)
                 continue
-            left = None if answer.cut_after is None else answer.cut_after - request.bytes_sent
+            left = None if response.cut_after is None else response.cut_after - request.bytes_sent
             kept = part if left is None else part[:left]
-            if number == len(answer.parts) and left is None and not chunked:
+            if number == len(response.parts) and left is None and not chunked:
                 # Before the write, since whoever has read it all may look at once.
                 request.outcome = Outcome.COMPLETED
             if kept:
@@ -453,7 +453,7 @@ class _Connection:
             await (self._write(part) if isinstance(part, bytes) else self._wait(part))
         await self._close()
 
-    async def answer_with(self, app: ASGIApp, request: Received) -> tuple[Outcome, bool]:
+    async def respond_with(self, app: ASGIApp, request: Received) -> tuple[Outcome, bool]:
         """Let an ASGI app answer."""
         bridge = _Bridge(self, request)
         await app(_scope(request), bridge.receive, bridge.send)
@@ -499,8 +499,8 @@ class _Connection:
         self._transport.close()
         await self._gone.wait()
 
-    async def _cut(self, answer: Answer) -> None:
-        if not answer.reset:
+    async def _cut(self, response: Response) -> None:
+        if not response.reset:
             await self._close()
             return
         # Lingering for no time is what turns a close into a reset.
@@ -567,19 +567,19 @@ def _scope(request: Received) -> dict[str, Any]:
     }
 
 
-def _head(answer: Answer) -> bytes:
-    headers = [(_bytes(name), _bytes(value)) for name, value in answer.headers]
-    match answer.framed:
+def _head(response: Response) -> bytes:
+    headers = [(_bytes(name), _bytes(value)) for name, value in response.headers]
+    match response.framed:
         case Framing.LENGTH:
-            length = sum(len(part) for part in answer.parts if isinstance(part, bytes))
+            length = sum(len(part) for part in response.parts if isinstance(part, bytes))
             headers.append((b"content-length", b"%d" % length))
         case Framing.CHUNKED:
             headers.append((b"transfer-encoding", b"chunked"))
         case Framing.CLOSE | Framing.NONE:
             pass
-    if answer.close or answer.framed is Framing.CLOSE:
+    if response.close or response.framed is Framing.CLOSE:
         headers.append((b"connection", b"close"))
-    return _head_bytes(answer.status, headers)
+    return _head_bytes(response.status, headers)
 
 
 def _head_bytes(status: int, headers: Sequence[tuple[bytes, bytes]]) -> bytes:

@@ -20,9 +20,9 @@ from tests.support.equal_documents import (
 )
 from tests.support.recordings import recordings
 from tokenbalance.model import Usage
-from tokenbalance.openai import find_endpoint
+from tokenbalance.openai import find_operation
 from tokenbalance.openai.estimate import UsageCounter
-from tokenbalance.openai.metering.doubt import has_several_answers, reckoned
+from tokenbalance.openai.metering.doubt import has_several_choices, reckoned
 from tokenbalance.openai.metering.meter import JsonMeter, StreamMeter
 from tokenbalance.openai.metering.outcome import used_nothing
 from tokenbalance.openai.metering.usage import read_usage
@@ -145,7 +145,7 @@ class Characters(UsageCounter):
 
     @override
     def __call__(self, *texts: str) -> Usage:
-        output = -(-sum(map(len, texts)) // (8 if has_several_answers(self.document) else 1))
+        output = -(-sum(map(len, texts)) // (8 if has_several_choices(self.document) else 1))
         return Usage(input=9, output=output, total=9 + output, estimated=True)
 
 
@@ -158,20 +158,20 @@ def charged(meter: JsonMeter | StreamMeter, count: UsageCounter, *, ended: bool)
 
 def streamed(name: str, events: list[Event], *, ended: bool = True) -> Usage | None:
     path, document, _ = STREAMS[name]
-    meter = StreamMeter(hide_usage=False, several=has_several_answers(document))
+    meter = StreamMeter(hide_usage=False, several=has_several_choices(document))
     meter.feed(stream_of(events, DONE if ended and not is_response(events) else b""))
     meter.finish()
-    count = Characters(find_endpoint("POST", path.encode()), document)
+    count = Characters(find_operation("POST", path.encode()), document)
     return charged(meter, count, ended=ended)
 
 
-def whole(name: str, answer: Event, *, ended: bool = True) -> Usage | None:
+def whole(name: str, response: Event, *, ended: bool = True) -> Usage | None:
     path, document, _ = STREAMS[name]
     meter = JsonMeter()
-    body = orjson.dumps(answer)
+    body = orjson.dumps(response)
     meter.feed(body if ended else body[:-1])
     meter.finish()
-    count = Characters(find_endpoint("POST", path.encode()), document)
+    count = Characters(find_operation("POST", path.encode()), document)
     return charged(meter, count, ended=ended)
 
 

@@ -11,9 +11,9 @@ import pytest
 from tests.support.recordings import Recording, how_many, recordings
 from tokenbalance.errors import ProxyError
 from tokenbalance.model import Usage
-from tokenbalance.openai import find_endpoint
+from tokenbalance.openai import find_operation
 from tokenbalance.openai.estimate import UsageCounter
-from tokenbalance.openai.metering.doubt import has_several_answers, is_doubtful, reckoned
+from tokenbalance.openai.metering.doubt import has_several_choices, is_doubtful, reckoned
 from tokenbalance.openai.metering.meter import JsonMeter, StreamMeter
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ CEILING = Usage(input=1000, output=1000, total=2000, estimated=True)
 
 
 def counter(path: str, document: Document) -> UsageCounter:
-    return UsageCounter(find_endpoint("POST", path.encode()), document)
+    return UsageCounter(find_operation("POST", path.encode()), document)
 
 
 def told(inputs: int, outputs: int = 0) -> Usage:
@@ -87,7 +87,7 @@ def test_what_a_report_leaves_out_is_counted(
 
 @pytest.mark.parametrize("odd", [True, 1.5, "2", [], {}, None, 1])
 def test_what_is_no_number_of_choices_asks_for_one(odd: Json) -> None:
-    assert not has_several_answers({**CHAT, "n": odd})
+    assert not has_several_choices({**CHAT, "n": odd})
 
 
 def test_nothing_is_counted_where_the_report_can_be_believed(
@@ -122,9 +122,9 @@ def test_what_is_reported_may_be_more_than_the_upstream_was_told() -> None:
     assert reckoned(told(9, 70), ["one"], count, counted(9, 2)) == told(9, 70)
 
 
-def answered(recording: Recording) -> JsonMeter | StreamMeter:
+def responded(recording: Recording) -> JsonMeter | StreamMeter:
     document = orjson.loads(recording.request_body)
-    several = has_several_answers(document)
+    several = has_several_choices(document)
     meter = StreamMeter(hide_usage=False, several=several) if recording.streamed else JsonMeter()
     meter.feed(recording.response_body)
     meter.finish()
@@ -136,7 +136,7 @@ def test_no_recorded_report_is_changed() -> None:
     for recording in recordings(status=200):
         if recording.path not in METERED:
             continue
-        meter = answered(recording)
+        meter = responded(recording)
         if meter.usage is None:
             continue
         document: dict[str, Any] = orjson.loads(recording.request_body)

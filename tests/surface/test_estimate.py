@@ -22,19 +22,20 @@ from tokenbalance.errors import (
     ProxyError,
     UnsupportedParameter,
 )
-from tokenbalance.model import OPENAI, Endpoint, Estimate, Metering, UpstreamTraits
+from tokenbalance.model import OPENAI, Estimate, UpstreamTraits
 from tokenbalance.openai.documents import parse_document
 from tokenbalance.openai.estimate import UsageCounter, bound, count
+from tokenbalance.openai.operation import Metering, Operation
 from tokenbalance.proxy.reading import read_request
 
 if TYPE_CHECKING:
     from tokenbalance.model import Document
 
-CHAT = Endpoint("POST", "/chat/completions", Metering.CHAT, "")
-COMPLETIONS = Endpoint("POST", "/completions", Metering.COMPLETIONS, "")
-RESPONSES = Endpoint("POST", "/responses", Metering.RESPONSES, "")
-EMBEDDINGS = Endpoint("POST", "/embeddings", Metering.EMBEDDINGS, "")
-ENDPOINTS = {f"/v1{each.path}": each for each in (CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS)}
+CHAT = Operation("POST", "/chat/completions", Metering.CHAT, "")
+COMPLETIONS = Operation("POST", "/completions", Metering.COMPLETIONS, "")
+RESPONSES = Operation("POST", "/responses", Metering.RESPONSES, "")
+EMBEDDINGS = Operation("POST", "/embeddings", Metering.EMBEDDINGS, "")
+OPERATIONS = {f"/v1{each.path}": each for each in (CHAT, COMPLETIONS, RESPONSES, EMBEDDINGS)}
 
 GATEWAY = UpstreamTraits(is_openai=False)
 COMPATIBLE = UpstreamTraits(is_openai=False, knows_openai_models=False)
@@ -62,7 +63,7 @@ def parts(*each: object) -> Document:
     return messages({"role": "user", "content": list(each)})
 
 
-def refusal(endpoint: Endpoint, document: Document) -> tuple[type[ProxyError], str | None]:
+def refusal(endpoint: Operation, document: Document) -> tuple[type[ProxyError], str | None]:
     with pytest.raises(ProxyError) as caught:
         read_request(endpoint, json.dumps(document).encode(), OPENAI)
     return type(caught.value), caught.value.param
@@ -568,7 +569,7 @@ def test_a_limit_that_nobody_asked_for_is_small_unless_everything_is_covered() -
     ],
 )
 def test_the_operators_limit_is_for_requests_that_name_none(
-    endpoint: Endpoint, document: Document, upstream: UpstreamTraits, cap: int, *, told: bool
+    endpoint: Operation, document: Document, upstream: UpstreamTraits, cap: int, *, told: bool
 ) -> None:
     estimate = bound(endpoint, document, replace(upstream, default_output_limit=1_000))
     assert (estimate.output_cap, estimate.tells_cap) == (cap, told)
@@ -688,13 +689,13 @@ def bad_inputs() -> list[Any]:
         pytest.param(case, id=case["id"])
         for case in hostile.lines()
         if case["category"] in {"json-syntax", "priced-params", "billing-bypass"}
-        and case.get("path") in ENDPOINTS
+        and case.get("path") in OPERATIONS
     ]
 
 
 def outcome_of(case: dict[str, Any]) -> Estimate | ProxyError:
     try:
-        return read_request(ENDPOINTS[case["path"]], hostile.body_of(case), OPENAI)[1]
+        return read_request(OPERATIONS[case["path"]], hostile.body_of(case), OPENAI)[1]
     except ProxyError as error:
         return error
 

@@ -10,16 +10,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenbalance.books.pricing.rates import ANSWER_AFTER_CALLS, minimum_for, paid_for, wanted_for
+from tokenbalance.books.pricing.rates import RESPONSE_AFTER_CALLS, minimum_for, paid_for, wanted_for
 from tokenbalance.errors import UnsupportedParameter
 from tokenbalance.model import Estimate, HostedCalls
-from tokenbalance.openai import find_endpoint
+from tokenbalance.openai import find_operation
 from tokenbalance.openai.estimate import bound
 
 if TYPE_CHECKING:
     from tokenbalance.model import Document, Json
 
-RESPONSES = find_endpoint("POST", b"/responses")
+RESPONSES = find_operation("POST", b"/responses")
 SEARCH: dict[str, Json] = {"type": "web_search"}
 FUNCTION: dict[str, Json] = {"type": "function", "name": "shell", "parameters": {"type": "object"}}
 PROMPT = "alpha beta gamma delta " * 1_000
@@ -132,8 +132,8 @@ def test_calls_are_lowered_to_what_the_balance_affords_before_the_output_is() ->
 def test_the_last_call_is_given_up_where_it_would_leave_no_answer() -> None:
     estimate = estimated(tools=[SEARCH], max_output_tokens=20_000)
     one = estimate.with_calls(1)
-    short = wanted_for(replace(one, output_cap=ANSWER_AFTER_CALLS), None)
-    assert paid_for(estimate, short, None).output_cap == ANSWER_AFTER_CALLS
+    short = wanted_for(replace(one, output_cap=RESPONSE_AFTER_CALLS), None)
+    assert paid_for(estimate, short, None).output_cap == RESPONSE_AFTER_CALLS
     without = paid_for(estimate, short - 1, None)
     left = short - 1 - estimate.with_calls(0).input_tokens
     assert (without.calls and without.calls.most, without.output_cap) == (0, left)
@@ -265,7 +265,7 @@ def test_a_label_that_is_none_counts_as_text(item: dict[str, Json]) -> None:
 
 def test_a_role_that_is_none_counts_as_text_in_a_chat() -> None:
     message: Json = {"role": PROMPT, "content": "hi"}
-    chat = find_endpoint("POST", b"/chat/completions")
+    chat = find_operation("POST", b"/chat/completions")
     assert bound(chat, {"model": "gpt-4o", "messages": [message]}).input_tokens > len(PROMPT)
 
 

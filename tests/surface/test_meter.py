@@ -608,7 +608,7 @@ def test_a_server_that_never_ends_after_its_usage_is_not_kept_for_ever(
 
 
 def test_collected_text_has_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tokenbalance.openai.metering.answer_text.TEXT_MAX", 10_000)
+    monkeypatch.setattr("tokenbalance.openai.metering.output_text.TEXT_MAX", 10_000)
     stream = StreamMeter(hide_usage=False)
     for _ in range(1000):
         stream.feed(chunk("x" * 100).encode())
@@ -694,7 +694,7 @@ def read_document(data: bytes, size: int = 7) -> JsonMeter:
 
 
 def test_a_chat_answer_tells_usage_and_text() -> None:
-    answer = {
+    response = {
         "object": "chat.completion",
         "choices": [
             {
@@ -711,13 +711,13 @@ def test_a_chat_answer_tells_usage_and_text() -> None:
         "usage": orjson.loads(USAGE),
         "system_fingerprint": "fp",
     }
-    document = read_document(orjson.dumps(answer))
+    document = read_document(orjson.dumps(response))
     assert document.usage == COUNTED
     assert document.relayed_text() == 'Hello{"a":1} no'
 
 
 def test_a_response_tells_usage_and_text_but_not_what_it_repeats() -> None:
-    answer = {
+    response = {
         "instructions": "not output",
         "output": [
             {"type": "reasoning", "summary": [{"type": "summary_text", "text": "Hmm. "}]},
@@ -729,7 +729,7 @@ def test_a_response_tells_usage_and_text_but_not_what_it_repeats() -> None:
         "usage": {"input_tokens": 13, "output_tokens": 11, "total_tokens": 24},
         "user": None,
     }
-    document = read_document(orjson.dumps(answer, option=orjson.OPT_INDENT_2))
+    document = read_document(orjson.dumps(response, option=orjson.OPT_INDENT_2))
     assert document.usage == COUNTED
     assert document.relayed_text() == "Hmm. Hi{}"
 
@@ -741,8 +741,8 @@ def test_a_completion_tells_its_text() -> None:
 
 
 def test_usage_far_from_the_end_of_a_document_is_found() -> None:
-    answer = f'{{"usage":{USAGE},"choices":[{{"text":"{"x" * 2 * meter.TAIL}"}}]}}'
-    assert read_document(answer.encode(), 10_000).usage == COUNTED
+    response = f'{{"usage":{USAGE},"choices":[{{"text":"{"x" * 2 * meter.TAIL}"}}]}}'
+    assert read_document(response.encode(), 10_000).usage == COUNTED
 
 
 @pytest.mark.parametrize("body", ["", "[]", "null", "{", "\0", '{"usage":null}', '{"usage":"x"}'])

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 from tests.support.recordings import counts, how_many, recordings
 from tokenbalance.errors import UnsupportedParameter
-from tokenbalance.model import OPENAI, Endpoint, Metering
+from tokenbalance.model import OPENAI
 from tokenbalance.openai.documents import parse_document
 from tokenbalance.openai.estimate import count
+from tokenbalance.openai.operation import Metering, Operation
 from tokenbalance.openai.tokens.vocabularies import vocabulary
 from tokenbalance.proxy.reading import read_request
 
@@ -91,7 +92,7 @@ def cases() -> tuple[Case, ...]:
         body = json.dumps(request).encode()
         if path not in METERING or (body.decode(), real) in found:
             continue
-        endpoint = Endpoint("POST", path.removeprefix("/v1"), METERING[path], "")
+        endpoint = Operation("POST", path.removeprefix("/v1"), METERING[path], "")
         document = parse_document(body)
         try:
             bounded = read_request(endpoint, body, OPENAI)[1].input_tokens

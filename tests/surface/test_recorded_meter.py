@@ -15,9 +15,9 @@ if TYPE_CHECKING:
     from tokenbalance.model import Json
 
 METERED = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings")
-ANSWERS = [r for r in recordings(status=200) if r.path in METERED]
-STREAMS = [r for r in ANSWERS if r.streamed]
-DOCUMENTS = [r for r in ANSWERS if not r.streamed]
+RESPONSES = [r for r in recordings(status=200) if r.path in METERED]
+STREAMS = [r for r in RESPONSES if r.streamed]
+DOCUMENTS = [r for r in RESPONSES if not r.streamed]
 
 
 def shortest(streams: list[Recording], count: int) -> list[Recording]:

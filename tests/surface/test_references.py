@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tokenbalance.model import Metering
-from tokenbalance.openai import ENDPOINTS
+from tokenbalance.openai import OPERATIONS
 from tokenbalance.openai.objects.references import references
+from tokenbalance.openai.operation import Metering
 
 if TYPE_CHECKING:
     from tokenbalance.model import Document, Json
@@ -243,7 +243,7 @@ def test_metadata_is_never_searched() -> None:
 
 # Every field that is known to name an object.
 
-_OPEN = {endpoint.path: endpoint.metering for endpoint in ENDPOINTS if endpoint.method == "POST"}
+_OPEN = {endpoint.path: endpoint.metering for endpoint in OPERATIONS if endpoint.method == "POST"}
 
 
 def _rows() -> list[tuple[str, str, str]]:

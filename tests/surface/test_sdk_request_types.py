@@ -29,11 +29,12 @@ from openai.types.responses import response_create_params
 from typing_extensions import get_type_hints, is_typeddict
 
 from tokenbalance.errors import ProxyError
-from tokenbalance.model import OPENAI, Metering, UpstreamTraits
-from tokenbalance.openai import ENDPOINTS
+from tokenbalance.model import OPENAI, UpstreamTraits
+from tokenbalance.openai import OPERATIONS
 from tokenbalance.openai import estimate as estimating
 from tokenbalance.openai.ceilings import chat, completions, embeddings, responses
 from tokenbalance.openai.objects.refusal import refuse_references
+from tokenbalance.openai.operation import Metering
 from tokenbalance.openai.tokens import count_tokens
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ if TYPE_CHECKING:
 TEXT = "alpha beta gamma delta " * 500
 TOKENS = 2_000
 COMPATIBLE = UpstreamTraits(is_openai=False, knows_openai_models=False)
-BY_METERING = {each.metering: each for each in ENDPOINTS if each.charged}
+BY_METERING = {each.metering: each for each in OPERATIONS if each.charged}
 
 Place: TypeAlias = tuple[str, Callable[[str], Any]]
 """Where a string may stand in a value of some type, and how to make one that has a text there."""
@@ -232,7 +233,7 @@ def looked_at(
 FOR_OPENAI_ALONE = {"metadata.*", "prompt_cache_key", "safety_identifier", "user"}
 """Notes of the client, or names of its users: no model reads them."""
 
-ENDS_OF_ANSWERS = {"stop", "stop[]"}
+ENDS_OF_RESPONSES = {"stop", "stop[]"}
 """Compared with what the model writes, but never read by it."""
 
 CHAT_IDS = {
@@ -267,14 +268,14 @@ RESPONSE_NOTES = {"background_options.continuation_id"}
 
 def test_every_text_of_a_chat_is_counted_or_known_to_cost_nothing() -> None:
     free, codes = looked_at(Metering.CHAT, chat_places())
-    assert free == FOR_OPENAI_ALONE | ENDS_OF_ANSWERS | CHAT_IDS | CHAT_MEDIA | CHAT_NAMES
+    assert free == FOR_OPENAI_ALONE | ENDS_OF_RESPONSES | CHAT_IDS | CHAT_MEDIA | CHAT_NAMES
     # A file, a voice or a spoken answer in the upstream's store, which has no owner here.
     assert codes == {"unsupported_parameter"}
 
 
 def test_every_text_of_a_completion_is_counted_or_known_to_cost_nothing() -> None:
     free, codes = looked_at(Metering.COMPLETIONS, completion_places())
-    assert free == ENDS_OF_ANSWERS | {"user"}
+    assert free == ENDS_OF_RESPONSES | {"user"}
     assert codes == set()
 
 
@@ -285,7 +286,7 @@ def test_every_text_of_embeddings_is_counted_or_known_to_cost_nothing() -> None:
 
 
 def test_moderations_cost_nothing_whatever_they_say() -> None:
-    endpoint = next(each for each in ENDPOINTS if each.path == "/moderations")
+    endpoint = next(each for each in OPERATIONS if each.path == "/moderations")
     assert not endpoint.charged
     assert members_of(moderation_create_params.ModerationCreateParams).keys() == {"input", "model"}
 

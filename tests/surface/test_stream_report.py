@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenbalance.openai.metering import answer_text as relayed_text
+from tokenbalance.openai.metering import output_text as relayed_text
 from tokenbalance.openai.metering import stream_report
-from tokenbalance.openai.metering.answer_text import RelayedText
 from tokenbalance.openai.metering.meter import StreamMeter
+from tokenbalance.openai.metering.output_text import RelayedText
 from tokenbalance.openai.metering.stream_report import StreamReport
 
 if TYPE_CHECKING:

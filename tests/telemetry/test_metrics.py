@@ -9,7 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.values import close_all_multiprocess_files
 
 from tokenbalance.model import Charge, Hold, Usage
-from tokenbalance.openai import ENDPOINTS
+from tokenbalance.openai import OPERATIONS
 from tokenbalance.telemetry.metrics import UNKNOWN, Metrics, Watched
 from tokenbalance.telemetry.totals import Totals
 from tokenbalance.telemetry.worker_files import FOLDER, give_place, shared_files
@@ -81,7 +81,7 @@ async def test_a_request_is_counted_under_the_path_of_the_table(
     method: str, path: bytes, endpoint: str
 ) -> None:
     metrics = made()
-    metrics.answered(method, path, 401, 0.01)
+    metrics.responded(method, path, 401, 0.01)
     values = await values_of(metrics)
     counted = {name: value for name, value in values.items() if "requests_total" in name}
     assert counted == {
@@ -92,7 +92,7 @@ async def test_a_request_is_counted_under_the_path_of_the_table(
 async def test_statuses_that_http_does_not_know_are_counted_together() -> None:
     metrics = made()
     for status in (520, 530, 599, 0):
-        metrics.answered("GET", b"/v1/models", status, 1.0)
+        metrics.responded("GET", b"/v1/models", status, 1.0)
     values = await values_of(metrics)
     assert values['tokenbalance_requests_total{endpoint="/models",status="5xx"}'] == 3
     assert values['tokenbalance_requests_total{endpoint="/models",status="0"}'] == 1
@@ -101,7 +101,7 @@ async def test_statuses_that_http_does_not_know_are_counted_together() -> None:
 async def test_durations_fall_into_buckets_by_endpoint() -> None:
     metrics = made()
     for seconds in (0.01, 0.2, 0.3, 1000):
-        metrics.answered("GET", b"/v1/models", 200, seconds)
+        metrics.responded("GET", b"/v1/models", 200, seconds)
     values = await values_of(metrics)
     name = 'tokenbalance_request_duration_seconds_{}{{endpoint="/models"{}}}'
     assert values[name.format("count", "")] == 4
@@ -144,8 +144,8 @@ async def test_without_the_database_everything_else_is_shown() -> None:
 
 async def test_every_name_has_the_prefix_and_no_series_is_there_twice() -> None:
     metrics = made(totals=Totals(1, 1, 1))
-    for endpoint in ENDPOINTS:
-        metrics.answered(endpoint.method, b"/v1" + endpoint.path.encode(), 200, 0.1)
+    for endpoint in OPERATIONS:
+        metrics.responded(endpoint.method, b"/v1" + endpoint.path.encode(), 200, 0.1)
     page = (await metrics.page()).decode()
     samples = [line.rpartition(" ")[0] for line in page.splitlines() if not line.startswith("#")]
     assert all(name.startswith("tokenbalance_") for name in samples)
@@ -160,7 +160,7 @@ async def worker(place: int, *, holds: int, requests: int) -> dict[str, float]:
     give_place(place)
     metrics = made(holds)
     for _ in range(requests):
-        metrics.answered("POST", b"/v1/chat/completions", 200, 0.3)
+        metrics.responded("POST", b"/v1/chat/completions", 200, 0.3)
     values = await values_of(metrics)
     close_all_multiprocess_files()
     return values
@@ -220,6 +220,6 @@ async def test_a_process_that_serves_alone_counts_for_itself(
 ) -> None:
     monkeypatch.setenv(FOLDER, str(files))
     metrics = made()
-    metrics.answered("POST", b"/v1/chat/completions", 200, 0.3)
+    metrics.responded("POST", b"/v1/chat/completions", 200, 0.3)
     assert (await values_of(metrics))[CHAT_200] == 1
     assert found(files, "*") == []

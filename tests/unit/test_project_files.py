@@ -328,11 +328,11 @@ def test_the_written_lock_can_be_read_back(dev: ModuleType) -> None:
 
 
 def test_an_unknown_command_prints_the_usage() -> None:
-    answer = subprocess.run(
+    response = subprocess.run(
         [sys.executable, ROOT / "dev.py", "nonsense"], capture_output=True, text=True, check=False
     )
-    assert answer.returncode == 2
-    assert "python3 dev.py check" in answer.stdout
+    assert response.returncode == 2
+    assert "python3 dev.py check" in response.stdout
 
 
 # --- licences and package data ------------------------------------------------------------------

@@ -78,7 +78,7 @@ def test_a_proxy_that_is_none_is_refused_by_its_name_and_never_shown(
             ],
         ),
         (
-            "TOKENBALANCE_ANSWER_HEADERS",
+            "TOKENBALANCE_RESPONSE_HEADERS",
             ["set-cookie", "content-length", "Connection", "server", "date", "*", "s*", "x-t*"],
         ),
         (
@@ -110,11 +110,11 @@ def test_names_of_headers_and_origins_are_read_in_their_normal_form(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("TOKENBALANCE_REQUEST_HEADERS", "X-Title, x-acme-*,")
-    monkeypatch.setenv("TOKENBALANCE_ANSWER_HEADERS", "Server-Timing")
+    monkeypatch.setenv("TOKENBALANCE_RESPONSE_HEADERS", "Server-Timing")
     monkeypatch.setenv("TOKENBALANCE_CORS_ORIGINS", "HTTPS://App.Example:443/, http://[::1]:80, *")
     settings = load_settings()
     assert settings.request_headers == ("x-title", "x-acme-*")
-    assert settings.answer_headers == ("server-timing",)
+    assert settings.response_headers == ("server-timing",)
     assert settings.cors_origins == ("https://app.example", "http://[::1]", "*")
 
 

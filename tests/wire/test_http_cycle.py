@@ -47,7 +47,7 @@ def cycle_on(wire: Wire, method: str = "POST") -> Cycle:
     )
 
 
-async def answer(cycle: Cycle, headers: Headers, *pieces: bytes) -> None:
+async def response(cycle: Cycle, headers: Headers, *pieces: bytes) -> None:
     await cycle.send({"type": "http.response.start", "status": 200, "headers": headers})
     for piece in pieces:
         await cycle.send({"type": "http.response.body", "body": piece, "more_body": True})
@@ -66,7 +66,7 @@ async def test_head_and_body_leave_in_one_write() -> None:
 
 async def test_an_empty_piece_sends_the_head_of_a_stream_at_once() -> None:
     wire = Wire()
-    await answer(cycle_on(wire), [], b"", b"one")
+    await response(cycle_on(wire), [], b"", b"one")
     head, *rest = wire.writes
     assert head.endswith(b"transfer-encoding: chunked\r\n\r\n")
     assert rest == [b"3\r\none\r\n", b"0\r\n\r\n"]
@@ -79,24 +79,24 @@ async def test_no_header_becomes_two(stray: bytes, place: int) -> None:
     header[place] += stray
     wire = Wire()
     with pytest.raises(RuntimeError):
-        await answer(cycle_on(wire), [(header[0], header[1])])
+        await response(cycle_on(wire), [(header[0], header[1])])
     assert not wire.writes
 
 
 @pytest.mark.parametrize("pieces", [[b"longer"], [b"l"]])
 async def test_a_length_that_is_not_kept_is_a_fault(pieces: list[bytes]) -> None:
     with pytest.raises(RuntimeError):
-        await answer(cycle_on(Wire()), [(b"content-length", b"3")], *pieces)
+        await response(cycle_on(Wire()), [(b"content-length", b"3")], *pieces)
 
 
 async def test_close_is_said_once_and_done() -> None:
     wire = Wire()
-    await answer(cycle_on(wire), [(b"connection", b"close")], b"x")
+    await response(cycle_on(wire), [(b"connection", b"close")], b"x")
     assert wire.writes[0].count(b"close") == 1
     assert wire.writes[-1] == b"closed"
 
 
 async def test_the_answer_to_head_has_no_body() -> None:
     wire = Wire()
-    await answer(cycle_on(wire, "HEAD"), [(b"content-length", b"3")], b"abc")
+    await response(cycle_on(wire, "HEAD"), [(b"content-length", b"3")], b"abc")
     assert wire.writes == [b"HTTP/1.1 200 OK\r\ndate: today\r\ncontent-length: 3\r\n\r\n"]

@@ -13,8 +13,8 @@ from tokenbalance.wire.upstream.framing import (
     HEAD_BYTES_MAX,
     HEAD_FIELDS_MAX,
     OVERHEAD_BYTES_MAX,
-    AnswerReader,
-    BadAnswer,
+    BadResponse,
+    ResponseReader,
 )
 
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -36,7 +36,7 @@ class Seen:
 
 def read(*pieces: bytes, wants_body: bool = True, closed: bool = False) -> Seen:
     """Feed the pieces, take after each, and look."""
-    reader = AnswerReader(wants_body=wants_body)
+    reader = ResponseReader(wants_body=wants_body)
     seen = Seen()
     try:
         for piece in pieces:
@@ -44,7 +44,7 @@ def read(*pieces: bytes, wants_body: bool = True, closed: bool = False) -> Seen:
             seen.body += reader.take()
         if closed:
             reader.feed_end()
-    except BadAnswer:
+    except BadResponse:
         seen.is_bad = True
     seen.body += reader.take()
     seen.status, seen.headers = reader.status, reader.headers
@@ -229,11 +229,11 @@ def test_chunks_in_pieces_are_the_body_that_went_in(chunks: list[bytes], cuts: l
 
 @pytest.mark.parametrize("status", [600, 999])
 def test_a_status_that_http_does_not_know_is_no_answer(status: int) -> None:
-    with pytest.raises(BadAnswer):
-        AnswerReader().feed(b"HTTP/1.1 %d Odd\r\ncontent-length: 0\r\n\r\n" % status)
+    with pytest.raises(BadResponse):
+        ResponseReader().feed(b"HTTP/1.1 %d Odd\r\ncontent-length: 0\r\n\r\n" % status)
 
 
 def test_what_comes_with_the_head_has_the_same_limits() -> None:
     head = b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n"
-    with pytest.raises(BadAnswer):
-        AnswerReader().feed(head + b"1;" + b"x" * (OVERHEAD_BYTES_MAX + 1))
+    with pytest.raises(BadResponse):
+        ResponseReader().feed(head + b"1;" + b"x" * (OVERHEAD_BYTES_MAX + 1))

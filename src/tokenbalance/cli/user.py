@@ -172,7 +172,7 @@ def _read_password() -> str:
 
 def _ask_password(question: str, default: str | None) -> str:
     """Ask twice, showing nothing of the answers, where no pipe takes the question for a result."""
-    answer = cast(
+    response = cast(
         "object",
         typer.prompt(
             question,
@@ -183,7 +183,7 @@ def _ask_password(question: str, default: str | None) -> str:
             err=True,
         ),
     )
-    return str(answer)
+    return str(response)
 
 
 def _hash(password: str) -> str:

@@ -127,7 +127,7 @@ class Pool:
         self._connections = connections
         self._free = connections.get_max_size()
         """How many more may be borrowed at once."""
-        self._answers = 0
+        self._responses = 0
         self._abandoned: set[asyncio.Task[None]] = set()
 
     async def fetch(
@@ -182,26 +182,26 @@ class Pool:
                 await self._connections.close()
 
     async def _run(self, statement: Callable[[Borrowed], Awaitable[T]], deadline_s: float) -> T:
-        answers = self._answers
+        responses = self._responses
         self._free -= 1
         try:
             async with asyncio.timeout(deadline_s) as limit:
                 session = await self._acquire(limit, deadline_s)
                 try:
-                    answer = await statement(session)
+                    response = await statement(session)
                 except BaseException as error:
                     await self._give_back_after(error, session)
                     raise
-            self._answers += 1
+            self._responses += 1
             await self._connections.release(session)
         except TimeoutError:
             # A lock may be waited for; but when nobody was answered, no connection is trusted.
-            if self._answers == answers:
+            if self._responses == responses:
                 await self._connections.expire_connections()
             raise
         finally:
             self._free += 1
-        return answer
+        return response
 
     async def _acquire(self, limit: asyncio.Timeout, deadline_s: float) -> Borrowed:
         """Wait for a free connection, for as long as those that are busy get their answers."""
@@ -209,12 +209,12 @@ class Pool:
             return await self._connections.acquire()
         loop = asyncio.get_running_loop()
         patience_ends = loop.time() + BUSY_S
-        answers = self._answers
+        responses = self._responses
 
         def wait_on() -> None:
-            nonlocal answers, timer
-            if self._answers != answers and loop.time() < patience_ends:
-                answers = self._answers
+            nonlocal responses, timer
+            if self._responses != responses and loop.time() < patience_ends:
+                responses = self._responses
                 limit.reschedule(loop.time() + deadline_s)
                 timer = loop.call_later(deadline_s * _LOOK_BEFORE, wait_on)
 

@@ -313,7 +313,7 @@ WITH hold AS (
 UPDATE accounts SET held = held - hold.amount FROM hold WHERE id = $1
 """
 
-FORESTALL: Final = """
+LEAVE_TOMBSTONE: Final = """
 -- $1 account, $2 request, $3 key, $4 endpoint
 -- Where no hold was placed, a voided one takes its place, so that a statement that is still on its
 -- way can no longer place it; one that is just placing it is waited for. VOID does the rest.

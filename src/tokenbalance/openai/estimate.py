@@ -12,18 +12,20 @@ from dataclasses import replace
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Final
 
-from tokenbalance.model import OPENAI, Metering, Usage
+from tokenbalance.model import OPENAI, Usage
 from tokenbalance.openai.ceilings import chat, completions, embeddings, responses
 from tokenbalance.openai.ceilings.media import unsupported
 from tokenbalance.openai.ceilings.templates import with_template
 from tokenbalance.openai.documents import optional_boolean, optional_object, require_string
+from tokenbalance.openai.operation import Metering
 from tokenbalance.openai.tokens.counting import byte_bound, count_tokens
 from tokenbalance.openai.tokens.models import check_model_name, encoding_of, model_for
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from tokenbalance.model import Document, Endpoint, Estimate, UpstreamTraits
+    from tokenbalance.model import Document, Estimate, UpstreamTraits
+    from tokenbalance.openai.operation import Operation
     from tokenbalance.openai.tokens.counting import Measure
     from tokenbalance.openai.tokens.models import Model
 
@@ -44,7 +46,7 @@ _GATEWAYS_OWN: Final = ("extra_body", "fallbacks", "models")
 """What LiteLLM, OpenRouter and their like read beside OpenAI's fields."""
 
 
-def bound(endpoint: Endpoint, document: Document, upstream: UpstreamTraits = OPENAI) -> Estimate:
+def bound(endpoint: Operation, document: Document, upstream: UpstreamTraits = OPENAI) -> Estimate:
     """The ceiling by the bytes of the request's text: cheap, never below `count`.
 
     Raises:
@@ -55,7 +57,7 @@ def bound(endpoint: Endpoint, document: Document, upstream: UpstreamTraits = OPE
     return _estimate(endpoint, document, model, byte_bound, upstream)
 
 
-def count(endpoint: Endpoint, document: Document, upstream: UpstreamTraits = OPENAI) -> Estimate:
+def count(endpoint: Operation, document: Document, upstream: UpstreamTraits = OPENAI) -> Estimate:
     """The ceiling with the request's text counted: near the truth, but a matter of CPU time.
 
     Where the model's vocabulary is not known, bytes are the nearest that is never too little.
@@ -77,7 +79,7 @@ class UsageCounter:
     """
 
     def __init__(
-        self, endpoint: Endpoint, document: Document, upstream: UpstreamTraits = OPENAI
+        self, endpoint: Operation, document: Document, upstream: UpstreamTraits = OPENAI
     ) -> None:
         self.endpoint = endpoint
         self.document = document
@@ -126,7 +128,7 @@ def _model(document: Document, upstream: UpstreamTraits) -> Model:
 
 
 def _estimate(
-    endpoint: Endpoint,
+    endpoint: Operation,
     document: Document,
     model: Model,
     measure: Measure,

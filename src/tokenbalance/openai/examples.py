@@ -32,17 +32,17 @@ class Examples:
 
     requests: Mapping[str, Document]
     """Documents to send, by what they show; empty where none is sent."""
-    answer: Document
+    response: Document
     stream: str | None = None
     """The same as server-sent events, where they can be asked for."""
 
 
-def _usage(sent: int, answered: int, *, names: tuple[str, str]) -> Document:
-    return {names[0]: sent, names[1]: answered, "total_tokens": sent + answered}
+def _usage(sent: int, responded: int, *, names: tuple[str, str]) -> Document:
+    return {names[0]: sent, names[1]: responded, "total_tokens": sent + responded}
 
 
-def _chat_usage(sent: int, answered: int) -> Document:
-    return _usage(sent, answered, names=("prompt_tokens", "completion_tokens"))
+def _chat_usage(sent: int, responded: int) -> Document:
+    return _usage(sent, responded, names=("prompt_tokens", "completion_tokens"))
 
 
 def _model(name: str) -> Document:

@@ -13,10 +13,10 @@ from urllib.parse import unquote_to_bytes
 
 from tokenbalance.errors import EndpointNotAllowed, InvalidValue, UnknownUrl
 from tokenbalance.openai.closed import CLOSED
-from tokenbalance.openai.operations import DESCRIBED, ENDPOINTS
+from tokenbalance.openai.operations import DESCRIBED, OPERATIONS
 
 if TYPE_CHECKING:
-    from tokenbalance.model import Endpoint
+    from tokenbalance.openai.operation import Operation
 
 # What an id may be made of; `ft:gpt-4o:org::id` and `org/model` percent-encoded are such ids.
 _SEGMENT: Final = rb"(?:[A-Za-z0-9_:.-]|%2F)+"
@@ -43,13 +43,13 @@ def _pattern(path: str) -> re.Pattern[bytes]:
 
 _EXACT: Final = {
     (method, endpoint.path.encode()): endpoint
-    for endpoint in ENDPOINTS
+    for endpoint in OPERATIONS
     if "{" not in endpoint.path
     for method in ((endpoint.method, "HEAD") if endpoint.method == "GET" else (endpoint.method,))
 }
 _PATTERNS: Final = tuple(
     (endpoint.method, _pattern(endpoint.path), endpoint)
-    for endpoint in ENDPOINTS
+    for endpoint in OPERATIONS
     if "{" in endpoint.path
 )
 _TWINS: Final = {
@@ -66,7 +66,7 @@ _CLOSED: Final = tuple(
 _ASTRAY: Final = re.compile(rb"(?:/+(?:v1|api|openai)(?=/))*/+")
 
 
-def find_endpoint(method: str, path: bytes, query: bytes = b"") -> Endpoint:
+def find_operation(method: str, path: bytes, query: bytes = b"") -> Operation:
     """Find the endpoint of a raw path below `/v1`; `HEAD` has those of `GET`.
 
     Raises:
@@ -98,7 +98,7 @@ def meant_path(path: bytes) -> str | None:
     return f"/v1{below.decode()}" if _methods_at(below) else None
 
 
-def _twin_of(endpoint: Endpoint, method: str, path: bytes, query: bytes) -> Endpoint:
+def _twin_of(endpoint: Operation, method: str, path: bytes, query: bytes) -> Operation:
     twin = _TWINS.get((method, path))
     if twin is None:
         return endpoint

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import Final
 
-from tokenbalance.model import Endpoint, Metering
+from tokenbalance.openai.operation import Metering, Operation
 
-ENDPOINTS: Final = (
-    Endpoint("POST", "/chat/completions", Metering.CHAT, "Chat completion"),
-    Endpoint("POST", "/completions", Metering.COMPLETIONS, "Text completion (legacy)"),
-    Endpoint("POST", "/embeddings", Metering.EMBEDDINGS, "Embeddings"),
-    Endpoint("POST", "/responses", Metering.RESPONSES, "Model response"),
-    Endpoint(
+OPERATIONS: Final = (
+    Operation("POST", "/chat/completions", Metering.CHAT, "Chat completion"),
+    Operation("POST", "/completions", Metering.COMPLETIONS, "Text completion (legacy)"),
+    Operation("POST", "/embeddings", Metering.EMBEDDINGS, "Embeddings"),
+    Operation("POST", "/responses", Metering.RESPONSES, "Model response"),
+    Operation(
         "POST",
         "/responses/input_tokens",
         Metering.RESPONSES,
@@ -22,19 +22,19 @@ ENDPOINTS: Final = (
         charged=False,
     ),
     # OpenAI's operations of their own, told apart from those above by the query alone.
-    Endpoint("POST", "/responses?beta=true", Metering.RESPONSES, "Model response (beta)"),
-    Endpoint(
+    Operation("POST", "/responses?beta=true", Metering.RESPONSES, "Model response (beta)"),
+    Operation(
         "POST",
         "/responses/input_tokens?beta=true",
         Metering.RESPONSES,
         "Input tokens of a model response (beta)",
         charged=False,
     ),
-    Endpoint("POST", "/moderations", Metering.FREE, "Moderation", charged=False),
-    Endpoint("GET", "/models", Metering.FREE, "Models", charged=False, of_models=True),
-    Endpoint("GET", "/models/{model}", Metering.FREE, "One model", charged=False, of_models=True),
+    Operation("POST", "/moderations", Metering.FREE, "Moderation", charged=False),
+    Operation("GET", "/models", Metering.FREE, "Models", charged=False, of_models=True),
+    Operation("GET", "/models/{model}", Metering.FREE, "One model", charged=False, of_models=True),
 )
-DESCRIBED: Final = tuple(endpoint for endpoint in ENDPOINTS if "?" not in endpoint.path)
+DESCRIBED: Final = tuple(endpoint for endpoint in OPERATIONS if "?" not in endpoint.path)
 """What documents list: of twins one, since OpenAPI knows a path by what stands before its query."""
 
 _CHARGE: Final = "the charge is `usage.total_tokens`, or what the rate card makes of the usage"

@@ -1,7 +1,7 @@
 """Bearer key to caller: one indexed look-up of the key's SHA-256, on every request.
 
 Nothing is cached, so a revoked key or a disabled user is refused at once, on every replica. Those
-who ask at the same time share a statement, which begins after each of them has asked. The secret
+who ask at the same time share a statement, which begins after each of them has pending. The secret
 itself never leaves this file.
 """
 
@@ -57,7 +57,7 @@ class Callers:
         return caller
 
     async def _look_up(self, batch: Batch[bytes, Caller]) -> None:
-        rows = await self._pool.fetch(statements.FIND_CALLERS, [asked.item for asked in batch])
+        rows = await self._pool.fetch(statements.FIND_CALLERS, [pending.item for pending in batch])
         found: dict[bytes, Caller] = {}
         for row in cast("list[_Found]", rows):
             caller = Caller(*row[:7])
@@ -65,12 +65,12 @@ class Callers:
             if _is_due(row[7]):
                 # Nobody waits for it: should it be lost, the next request will do.
                 _ = self._uses.ask(caller.key_id)
-        for asked in batch:
-            asked.answer(found.get(asked.item, Left.LEFT))
+        for pending in batch:
+            pending.resolve(found.get(pending.item, Left.LEFT))
 
     async def _note_use(self, batch: Batch[int, None]) -> None:
         with suppress(*UNAVAILABLE):
-            _ = await self._pool.execute(statements.TOUCH_KEYS, [asked.item for asked in batch])
+            _ = await self._pool.execute(statements.TOUCH_KEYS, [pending.item for pending in batch])
 
 
 async def authenticate(pool: Pool, headers: Iterable[tuple[bytes, bytes]]) -> Caller:

@@ -33,7 +33,7 @@ API_SIGN_IN: Final = timedelta(days=30)
 """How long a token is good for that programs get."""
 BROWSER_SIGN_IN: Final = timedelta(hours=12)
 """How long a browser stays signed in."""
-FAILURE_ANSWERED_AFTER_S: Final = 0.8
+FAILURE_RESPONSE_AFTER_S: Final = 0.8
 """No failure is known earlier than this, longer than any stored hash takes to verify. Where it had
 to wait for others it is known after twice or thrice as long, so that its work never shows."""
 _LOOKS: Final = 2
@@ -67,7 +67,7 @@ class Attempt:
 
 
 @dataclass(frozen=True, slots=True)
-class SignedIn:
+class SignInResult:
     """Who has signed in, and what shows it from now on."""
 
     user: User
@@ -77,7 +77,7 @@ class SignedIn:
     expires_at: datetime
 
 
-async def sign_in(sessions: Sessions, attempt: Attempt, lifetime: timedelta) -> SignedIn:
+async def sign_in(sessions: Sessions, attempt: Attempt, lifetime: timedelta) -> SignInResult:
     """Sign somebody in.
 
     Args:
@@ -129,7 +129,7 @@ class _Begun:
     """What the password is verified against; None where none is right."""
 
 
-async def _sign_in(sessions: Sessions, attempt: Attempt, lifetime: timedelta) -> SignedIn:
+async def _sign_in(sessions: Sessions, attempt: Attempt, lifetime: timedelta) -> SignInResult:
     begun = await _begin(sessions, attempt)
     for _ in range(_LOOKS):
         verdict = await _verify(sessions, begun, attempt.password)
@@ -152,7 +152,7 @@ def _wrong() -> WrongCredentials:
 
 def _wait_after(took_s: float) -> float:
     """How long a failure is kept back."""
-    return -took_s % FAILURE_ANSWERED_AFTER_S
+    return -took_s % FAILURE_RESPONSE_AFTER_S
 
 
 async def _begin(sessions: Sessions, attempt: Attempt) -> _Begun:
@@ -194,9 +194,9 @@ async def _verify(sessions: Sessions, begun: _Begun, password: str) -> Verdict:
 
 async def _admit(
     session: AsyncSession, user: User, verdict: Verdict, lifetime: timedelta
-) -> SignedIn:
+) -> SignInResult:
     token, secret = await create_token(session, user.account.id, lifetime)
     user.last_sign_in_at = token.created_at
     user.password_hash = verdict.new_hash or user.password_hash
     await session.flush()
-    return SignedIn(user, secret, cast("datetime", token.expires_at))
+    return SignInResult(user, secret, cast("datetime", token.expires_at))

@@ -32,7 +32,7 @@ _NOT_YET = (
     asyncpg.InterfaceError,
 )
 
-_Answer = TypeVar("_Answer")
+_Response = TypeVar("_Response")
 
 
 def dsn_of(socket_folder: Path, database: str = DATABASE) -> str:
@@ -70,6 +70,6 @@ async def _ensure_database(dsn: str) -> None:
         await connection.close()
 
 
-def _wait_for(question: Coroutine[object, object, _Answer]) -> _Answer:
+def _wait_for(question: Coroutine[object, object, _Response]) -> _Response:
     with ThreadPoolExecutor(max_workers=1) as thread:
         return thread.submit(asyncio.run, question).result()

@@ -42,7 +42,7 @@ from tokenbalance.openai.failure import (
     judge,
     without_operators_names,
 )
-from tokenbalance.openai.metering.doubt import has_several_answers, is_doubtful, reckoned
+from tokenbalance.openai.metering.doubt import has_several_choices, is_doubtful, reckoned
 from tokenbalance.openai.metering.meter import JsonMeter, StreamMeter
 from tokenbalance.openai.metering.outcome import used_nothing
 from tokenbalance.openai.metering.sse import begins_events
@@ -58,9 +58,9 @@ if TYPE_CHECKING:
     from tokenbalance.model import Charge
     from tokenbalance.openai.estimate import UsageCounter
     from tokenbalance.openai.failure import Reworded, Verdict
-    from tokenbalance.wire.client.request import ClientAnswer, ClientRequest
+    from tokenbalance.wire.client.request import ClientRequest, ClientResponse
     from tokenbalance.wire.passing_headers import PassingHeaders
-    from tokenbalance.wire.upstream import UpstreamAnswer
+    from tokenbalance.wire.upstream import UpstreamResponse
 
 logger = logging.getLogger(__name__)
 
@@ -76,7 +76,7 @@ class Exchange:
     """Relays one request's answer and ends its hold, once."""
 
     request: ClientRequest
-    answer: ClientAnswer
+    response: ClientResponse
     settler: Settler
     passing: PassingHeaders
     count: UsageCounter
@@ -100,7 +100,7 @@ class Exchange:
     _whole: bool = False
     """The answer came to its end."""
 
-    async def run(self, send: Callable[[], Awaitable[UpstreamAnswer]]) -> None:
+    async def run(self, send: Callable[[], Awaitable[UpstreamResponse]]) -> None:
         """Send the request, relay its answer, end the hold.
 
         Raises:
@@ -122,7 +122,7 @@ class Exchange:
                 await self._end_cut_off()
             except Exception as error:
                 # A fault of ours after the answer was bought: no status that would buy it again.
-                if self.answer.started:
+                if self.response.started:
                     raise
                 logger.exception("an answer could not be relayed")
                 raise _broken_off(charged=True) from error
@@ -130,7 +130,7 @@ class Exchange:
                 await self._settle()
                 await upstream.close()
 
-    async def _dispatch(self, send: Callable[[], Awaitable[UpstreamAnswer]]) -> UpstreamAnswer:
+    async def _dispatch(self, send: Callable[[], Awaitable[UpstreamResponse]]) -> UpstreamResponse:
         try:
             if self.lease is not None:
                 self.lease.slot.dispatch()
@@ -155,7 +155,7 @@ class Exchange:
     async def _end_cut_off(self) -> None:
         """Say that the answer ends here: this process is stopping, or the client has left."""
         charged = self.lease is not None
-        if not self.answer.started:
+        if not self.response.started:
             await self._settle()
             raise _cut_off(charged=charged)
         if isinstance(self._meter, StreamMeter):
@@ -166,9 +166,9 @@ class Exchange:
         rest = meter.abandon()
         await self._settle()
         rest = self._failure(meter, rest)
-        await self.answer.end(rest if meter.ended else rest + _event(error))
+        await self.response.end(rest if meter.ended else rest + _event(error))
 
-    async def _relay(self, upstream: UpstreamAnswer) -> None:
+    async def _relay(self, upstream: UpstreamResponse) -> None:
         if not 200 <= upstream.status < 300:  # noqa: PLR2004 - the class of status codes
             await self._void()
             await self._relay_refusal(upstream)
@@ -183,7 +183,7 @@ class Exchange:
         else:
             await self._relay_document(upstream)
 
-    async def _relay_refusal(self, upstream: UpstreamAnswer) -> None:
+    async def _relay_refusal(self, upstream: UpstreamResponse) -> None:
         """Pass it on as it came, or say in our words what is not the request's fault."""
         kept, ended = bytearray(), False
         try:
@@ -198,16 +198,16 @@ class Exchange:
         headers = self.passing.for_client(upstream.headers)
         if ended:
             body = without_operators_names(bytes(kept))
-            await self.answer.whole(upstream.status, headers, body)
+            await self.response.whole(upstream.status, headers, body)
             return
-        await self.answer.start(upstream.status, headers)
-        await self.answer.write(bytes(kept))
+        await self.response.start(upstream.status, headers)
+        await self.response.write(bytes(kept))
         try:
             while chunk := await upstream.read():
-                await self.answer.write(chunk)
+                await self.response.write(chunk)
         except UpstreamBroke as error:
             raise _broken_off(charged=False) from error
-        await self.answer.end()
+        await self.response.end()
 
     def _refuse_as_judged(self, status: int, body: bytes) -> None:
         verdict = judge(status, body, self.model)
@@ -228,14 +228,14 @@ class Exchange:
         self._alarm(status, reworded.verdict)
         return reworded.body
 
-    async def _relay_declared_stream(self, upstream: UpstreamAnswer) -> None:
+    async def _relay_declared_stream(self, upstream: UpstreamResponse) -> None:
         """Relay what is said to be a stream, though it may turn out to be a document."""
         self._meter = meter = self._stream_meter()
-        await self.answer.start(upstream.status, self.passing.for_client(upstream.headers))
+        await self.response.start(upstream.status, self.passing.for_client(upstream.headers))
         try:
             beginning = await upstream.read()
             while beginning.isspace():
-                await self.answer.write(beginning)
+                await self.response.write(beginning)
                 beginning = await upstream.read()
         except UpstreamBroke:
             await self._end_broken(meter, _broken_off(charged=True))
@@ -245,7 +245,7 @@ class Exchange:
         else:
             await self._relay_events(upstream, meter, beginning)
 
-    async def _relay_asked_stream(self, upstream: UpstreamAnswer) -> None:
+    async def _relay_asked_stream(self, upstream: UpstreamResponse) -> None:
         """Relay what should have been a stream; its beginning tells whether it is one."""
         beginning = b""
         try:
@@ -259,17 +259,17 @@ class Exchange:
             raise _broken_off(charged=True) from error
         if is_stream:
             self._meter = meter = self._stream_meter()
-            await self.answer.start(upstream.status, self.passing.for_client(upstream.headers))
+            await self.response.start(upstream.status, self.passing.for_client(upstream.headers))
             await self._relay_events(upstream, meter, beginning)
         else:
             await self._relay_document(upstream, beginning)
 
     def _stream_meter(self) -> StreamMeter:
-        several = has_several_answers(self.count.document)
+        several = has_several_choices(self.count.document)
         return StreamMeter(hide_usage=self.hides_usage, several=several)
 
     async def _relay_events(
-        self, upstream: UpstreamAnswer, meter: StreamMeter, beginning: bytes
+        self, upstream: UpstreamResponse, meter: StreamMeter, beginning: bytes
     ) -> None:
         """Pass events on as they arrive; those that end the stream wait for the charge."""
         usage: Usage | None = None
@@ -283,7 +283,7 @@ class Exchange:
                     usage = meter.usage
                     _note(self.lease, usage)
                 if passing:
-                    await self.answer.write(passing)
+                    await self.response.write(passing)
                 chunk = await upstream.read()
         except UpstreamBroke:
             await self._end_broken(meter, _broken_off(charged=True))
@@ -291,7 +291,7 @@ class Exchange:
         rest = self._failure(meter, meter.finish())
         self._whole = True
         await self._settle()
-        await self.answer.end(rest)
+        await self.response.end(rest)
 
     def _failure(self, meter: StreamMeter, events: bytes) -> bytes:
         """The events that end a stream, with what fails it in our words where that must be."""
@@ -307,7 +307,7 @@ class Exchange:
         await self._settle()
         return meter.take()
 
-    async def _relay_document(self, upstream: UpstreamAnswer, beginning: bytes = b"") -> None:
+    async def _relay_document(self, upstream: UpstreamResponse, beginning: bytes = b"") -> None:
         """Keep the document until its charge is known; pass one on that is too large to keep."""
         meter = JsonMeter()
         self._meter = meter
@@ -319,10 +319,10 @@ class Exchange:
             while chunk := chunk or await upstream.read():
                 if charged:
                     meter.feed(chunk)
-                if len(kept) + len(chunk) > BUFFERED_BYTES_MAX or self.answer.started:
-                    if not self.answer.started:
-                        await self.answer.start(upstream.status, headers)
-                    await self.answer.write(bytes(kept))
+                if len(kept) + len(chunk) > BUFFERED_BYTES_MAX or self.response.started:
+                    if not self.response.started:
+                        await self.response.start(upstream.status, headers)
+                    await self.response.write(bytes(kept))
                     kept.clear()
                 kept += chunk
                 chunk = b""
@@ -330,15 +330,15 @@ class Exchange:
             raise _broken_off(charged=charged) from error
         self._whole = True
         charge = await self._settle()
-        if self.answer.started:
-            await self.answer.end(bytes(kept))
+        if self.response.started:
+            await self.response.end(bytes(kept))
             return
         if charge is not None:
-            self.answer.add_header(b"x-tokenbalance-charge", charge.amount)
-            self.answer.add_header(b"x-tokenbalance-balance", charge.balance)
+            self.response.add_header(b"x-tokenbalance-charge", charge.amount)
+            self.response.add_header(b"x-tokenbalance-balance", charge.balance)
         body = bytes(kept)
         body = self._told(document_in_our_words(body, self.model), upstream.status, body)
-        await self.answer.whole(upstream.status, headers, body)
+        await self.response.whole(upstream.status, headers, body)
 
     async def _settle(self) -> Charge | None:
         """End the hold, if it is still open, with the usage that the meter has read."""

@@ -33,12 +33,13 @@ from tokenbalance.errors import (
     UpstreamNotConfigured,
     WebSocketNotSupported,
 )
-from tokenbalance.model import OPENAI, Estimate, Metering, Purpose
-from tokenbalance.offload import run_beside
+from tokenbalance.model import OPENAI, Estimate, Purpose
+from tokenbalance.offload import offload
 from tokenbalance.openai import estimate as estimating
-from tokenbalance.openai import find_endpoint, is_socket
+from tokenbalance.openai import find_operation, is_socket
 from tokenbalance.openai.editing import with_members
 from tokenbalance.openai.objects.models import check_model_path, without_fine_tunes
+from tokenbalance.openai.operation import Metering
 from tokenbalance.proxy.exchange import Exchange
 from tokenbalance.proxy.reading import (
     counted,
@@ -52,9 +53,9 @@ from tokenbalance.telemetry.alarms import Alarms
 from tokenbalance.wire.client.cors import CrossOrigin, is_preflight
 from tokenbalance.wire.client.request import (
     BODY_BYTES_MAX,
-    ClientAnswer,
     ClientGone,
     ClientRequest,
+    ClientResponse,
     decoded,
 )
 from tokenbalance.wire.passing_headers import PassingHeaders
@@ -68,11 +69,12 @@ if TYPE_CHECKING:
     from tokenbalance.books.holds.settler import Settler
     from tokenbalance.books.pricing.rate_card import RateCard
     from tokenbalance.database.connections import Pool
-    from tokenbalance.model import Caller, Document, Endpoint, Json, UpstreamTraits
+    from tokenbalance.model import Caller, Document, Json, UpstreamTraits
+    from tokenbalance.openai.operation import Operation
     from tokenbalance.people.callers import Callers
     from tokenbalance.proxy.admission import Admission, Admissions
     from tokenbalance.telemetry.metrics import Metrics
-    from tokenbalance.wire.upstream import Upstream, UpstreamAnswer
+    from tokenbalance.wire.upstream import Upstream, UpstreamResponse
 
 logger = logging.getLogger(__name__)
 
@@ -112,49 +114,51 @@ class Proxy:
         request = ClientRequest(scope, receive)
         request_id = new_request_id()
         began = time.perf_counter()
-        answer = ClientAnswer(
+        response = ClientResponse(
             send, [*self.own_headers, (b"x-tokenbalance-request-id", request_id.encode())]
         )
         if self.cross_origin.is_open:
-            answer.add_headers(self.cross_origin.headers_for(request.headers))
+            response.add_headers(self.cross_origin.headers_for(request.headers))
         try:
             if is_preflight(request.method, request.headers):
                 headers = self.cross_origin.preflight(request.headers)
-                await answer.whole(HTTPStatus.NO_CONTENT, headers, b"")
+                await response.whole(HTTPStatus.NO_CONTENT, headers, b"")
             else:
-                await self._serve(request, answer, request_id)
+                await self._serve(request, response, request_id)
         except asyncio.CancelledError:
             # Nothing was sent yet: afterwards the exchange has its own answer to this.
-            if not answer.started:
+            if not response.started:
                 stopping = ServiceUnavailable("This server is stopping")
-                await answer.error(stopping, stopping.status)
+                await response.error(stopping, stopping.status)
         except ClientGone:
             logger.debug("client left before its request was complete: %s", request_id)
         except ProxyError as error:
-            if answer.started:
+            if response.started:
                 raise
-            await answer.error(error, error.status)
+            await response.error(error, error.status)
         except Exception:
-            if answer.started:
+            if response.started:
                 raise
             logger.exception("a fault of ours: %s", request_id)
             fault = ProxyError("An internal error occurred; it has been logged.")
-            await answer.error(fault, fault.status)
+            await response.error(fault, fault.status)
         finally:
             seconds = time.perf_counter() - began
-            self.metrics.answered(request.method, request.raw_path, answer.status, seconds)
+            self.metrics.responded(request.method, request.raw_path, response.status, seconds)
             logger.info(
                 "%s %s %d",
                 request.method,
                 request.shown_path,
-                answer.status,
+                response.status,
                 extra={
                     "request_id": request_id,
                     "milliseconds": round(seconds * 1000, 1),
                 },
             )
 
-    async def _serve(self, request: ClientRequest, answer: ClientAnswer, request_id: str) -> None:
+    async def _serve(
+        self, request: ClientRequest, response: ClientResponse, request_id: str
+    ) -> None:
         self._refuse_own(request)
         try:
             caller = await self.callers.authenticate(request.headers)
@@ -169,12 +173,12 @@ class Proxy:
         if len(body) <= READ_INLINE_BYTES_MAX:
             document, estimate = _read(endpoint, request, body, self.traits)
         else:
-            document, estimate = await run_beside(_read, endpoint, request, body, self.traits)
+            document, estimate = await offload(_read, endpoint, request, body, self.traits)
 
         edits = _usage_to_be_asked_for(endpoint, document)
         exchange = Exchange(
             request=request,
-            answer=answer,
+            response=response,
             settler=self.settler,
             streams=document.get("stream") is True,
             passing=self.passing,
@@ -190,14 +194,14 @@ class Proxy:
             lease = self._begin(caller, purpose)
             admission = await self._admit(request, lease, endpoint, document, estimate)
             exchange.lease, exchange.ceiling = lease, admission.ceiling
-            answer.add_header(b"x-tokenbalance-hold", admission.hold.amount)
+            response.add_header(b"x-tokenbalance-hold", admission.hold.amount)
             edits |= admission.told
             if admission.output_cap is not None:
-                answer.add_header(b"x-tokenbalance-output-cap", admission.output_cap)
+                response.add_header(b"x-tokenbalance-output-cap", admission.output_cap)
             if admission.calls_cap is not None:
-                answer.add_header(b"x-tokenbalance-tool-calls-cap", admission.calls_cap)
+                response.add_header(b"x-tokenbalance-tool-calls-cap", admission.calls_cap)
 
-        def send() -> Awaitable[UpstreamAnswer]:
+        def send() -> Awaitable[UpstreamResponse]:
             return upstream.send(
                 endpoint.method,
                 _target(path, request.query),
@@ -227,7 +231,7 @@ class Proxy:
         self,
         request: ClientRequest,
         lease: Lease,
-        endpoint: Endpoint,
+        endpoint: Operation,
         document: Document,
         bound: Estimate,
     ) -> Admission:
@@ -247,7 +251,7 @@ class Proxy:
         except BaseException as error:
             if lease.placing or lease.hold is not None:
                 # It may have been committed although the answer to it was lost.
-                self.settler.forestall_later(lease)
+                self.settler.leave_tombstone_later(lease)
             else:
                 self.leases.end(lease)
             if isinstance(error, UNAVAILABLE):
@@ -274,29 +278,29 @@ def _no_database(error: Exception) -> ServiceUnavailable:
 
 
 def _cutting_fine_tunes(
-    send: Callable[[], Awaitable[UpstreamAnswer]],
-) -> Callable[[], Awaitable[UpstreamAnswer]]:
-    async def send_and_cut() -> UpstreamAnswer:
-        answer = await send()
-        return await answer.edited(without_fine_tunes)
+    send: Callable[[], Awaitable[UpstreamResponse]],
+) -> Callable[[], Awaitable[UpstreamResponse]]:
+    async def send_and_cut() -> UpstreamResponse:
+        response = await send()
+        return await response.edited(without_fine_tunes)
 
     return send_and_cut
 
 
-def _match(request: ClientRequest) -> tuple[bytes, Endpoint]:
+def _match(request: ClientRequest) -> tuple[bytes, Operation]:
     """Find what is asked for, and the raw path by which the upstream knows it."""
     path = path_below_prefix(request.raw_path)
     if request.method == "GET" and request.asks_for_websocket and is_socket(path):
         msg = "WebSockets are not served here; send the request as a POST, and stream its answer."
         raise WebSocketNotSupported(msg)
-    endpoint = find_endpoint(request.method, path, request.query)
+    endpoint = find_operation(request.method, path, request.query)
     if endpoint.of_models:
         check_model_path(path)
     return path, endpoint
 
 
 def _read(
-    endpoint: Endpoint, request: ClientRequest, body: bytes, upstream: UpstreamTraits
+    endpoint: Operation, request: ClientRequest, body: bytes, upstream: UpstreamTraits
 ) -> tuple[Document, Estimate]:
     if endpoint.method == "GET":
         return {}, Estimate(0)
@@ -304,7 +308,7 @@ def _read(
     return read_request(endpoint, body, upstream)
 
 
-def _usage_to_be_asked_for(endpoint: Endpoint, document: Document) -> dict[str, Json]:
+def _usage_to_be_asked_for(endpoint: Operation, document: Document) -> dict[str, Json]:
     """Make chat and completion streams report their usage; the other endpoints always do."""
     if endpoint.metering not in {Metering.CHAT, Metering.COMPLETIONS} or not document.get("stream"):
         return {}

@@ -14,7 +14,7 @@ from tokenbalance.books.ledger.book import Book
 from tokenbalance.books.pricing.rates import paid_for, rates_document
 from tokenbalance.errors import InvalidJson, RequestTooLarge
 from tokenbalance.model import OPENAI
-from tokenbalance.openai import find_endpoint
+from tokenbalance.openai import find_operation
 from tokenbalance.proxy.admission import claim_of
 from tokenbalance.proxy.reading import (
     counted,
@@ -30,7 +30,8 @@ if TYPE_CHECKING:
     from tokenbalance.books.ledger.book import Funds
     from tokenbalance.books.pricing.rate_card import RateCard
     from tokenbalance.database.connections import Pool
-    from tokenbalance.model import Caller, Document, Endpoint, Estimate, Rates, UpstreamTraits
+    from tokenbalance.model import Caller, Document, Estimate, Rates, UpstreamTraits
+    from tokenbalance.openai.operation import Operation
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +90,7 @@ class Quotes:
 
         """
         raw_path, _, query = path.encode("ascii", "replace").partition(b"?")
-        endpoint = find_endpoint("POST", path_below_prefix(raw_path), query)
+        endpoint = find_operation("POST", path_below_prefix(raw_path), query)
         document, bound = read_request(endpoint, _as_bytes(body), self.upstream)
         book = Book(self.pool)
         if not endpoint.charged:
@@ -105,7 +106,7 @@ class Quotes:
 
 @dataclass(frozen=True, slots=True)
 class _Asked:
-    endpoint: Endpoint
+    endpoint: Operation
     model: str | None
     estimate: Estimate
     rates: Rates | None
@@ -138,7 +139,7 @@ def _quoted(asked: _Asked, funds: Funds, waited_for: int) -> Quote:
     )
 
 
-def _free(endpoint: Endpoint, document: Document, estimate: Estimate, funds: Funds) -> Quote:
+def _free(endpoint: Operation, document: Document, estimate: Estimate, funds: Funds) -> Quote:
     return Quote(
         endpoint=endpoint.path,
         model=model_of(document),

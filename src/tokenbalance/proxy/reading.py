@@ -11,15 +11,17 @@ from typing import TYPE_CHECKING, Final
 from tokenbalance.books.pricing.rate_card import UnpricedModel
 from tokenbalance.books.pricing.rates import wanted_for
 from tokenbalance.errors import ModelNotFound, ServiceTierNotAllowed, UnknownUrl
-from tokenbalance.model import Estimate, Metering
-from tokenbalance.offload import run_beside
+from tokenbalance.model import Estimate
+from tokenbalance.offload import offload
 from tokenbalance.openai import estimate as estimating
 from tokenbalance.openai.documents import parse_document, type_error
 from tokenbalance.openai.objects.refusal import refuse_references
+from tokenbalance.openai.operation import Metering
 
 if TYPE_CHECKING:
     from tokenbalance.books.pricing.rate_card import RateCard
-    from tokenbalance.model import Document, Endpoint, Rates, UpstreamTraits
+    from tokenbalance.model import Document, Rates, UpstreamTraits
+    from tokenbalance.openai.operation import Operation
 
 PREFIXES: Final = (b"/v1", b"/api/openai")
 """Where the proxy is mounted; the second is the original project's name for the same thing."""
@@ -54,7 +56,7 @@ def path_below_prefix(raw_path: bytes) -> bytes:
 
 
 def read_request(
-    endpoint: Endpoint, body: bytes, upstream: UpstreamTraits
+    endpoint: Operation, body: bytes, upstream: UpstreamTraits
 ) -> tuple[Document, Estimate]:
     """Read a request's document strictly, and bound what it may use without counting.
 
@@ -117,9 +119,9 @@ def is_ample(available: int, bound: Estimate, rates: Rates | None) -> bool:
 
 
 async def counted(
-    endpoint: Endpoint, document: Document, bound: Estimate, upstream: UpstreamTraits
+    endpoint: Operation, document: Document, bound: Estimate, upstream: UpstreamTraits
 ) -> Estimate:
     """Count what was only bounded, beside the event loop where that takes long."""
     if bound.input_tokens <= INLINE_BYTES_MAX:
         return estimating.count(endpoint, document, upstream)
-    return await run_beside(estimating.count, endpoint, document, upstream)
+    return await offload(estimating.count, endpoint, document, upstream)

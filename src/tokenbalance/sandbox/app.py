@@ -147,7 +147,7 @@ class _Playback:
             await asyncio.sleep(self._pace_s)
 
 
-def _post(path: str, answer: Callable[[Fields], Reply], pace_s: float) -> Route:
+def _post(path: str, generated: Callable[[Fields], Reply], pace_s: float) -> Route:
     """A route whose answer is a plain function of the request's fields."""
 
     async def endpoint(request: Request) -> ASGIApp:
@@ -155,7 +155,7 @@ def _post(path: str, answer: Callable[[Fields], Reply], pace_s: float) -> Route:
         model = fields.text("model") or ""
         raise_on_demand(model)
         # In a thread, because counting a large prompt would stop every other answer.
-        return _play(await asyncio.to_thread(answer, fields), manner_of(model), pace_s)
+        return _play(await asyncio.to_thread(generated, fields), manner_of(model), pace_s)
 
     handler: Callable[[Request], Awaitable[Response]] = endpoint  # pyright: ignore[reportAssignmentType]
     return Route(path, handler, methods=["POST"])

@@ -7,7 +7,6 @@ from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from tokenbalance.sandbox import counting
-from tokenbalance.sandbox.answers import Answer, compose, spell
 from tokenbalance.sandbox.faults import MODEL_WITHOUT_USAGE, ApiError
 from tokenbalance.sandbox.fields import (
     Fields,
@@ -16,6 +15,7 @@ from tokenbalance.sandbox.fields import (
     missing,
     text_within,
 )
+from tokenbalance.sandbox.generated import Generated, compose, spell
 from tokenbalance.sandbox.replies import (
     DONE,
     Stream,
@@ -43,7 +43,7 @@ _FINISH_REASONS = {True: "stop", False: "length"}
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    said: Answer | ToolCall
+    said: Generated | ToolCall
     finish_reason: str
     tokens: int
     call_id: str = ""
@@ -121,8 +121,8 @@ def _choose(fields: Fields, model: str, prompt: str, cap: int | None, index: int
         reason = "tool_calls" if call.arguments.finished else "length"
         return _Choice(call, reason, call.arguments.tokens, new_id("call_"))
     text = text_in_format(fields.value("response_format"), compose(prompt, index))
-    answer = spell(text, model, cap, fields.strings("stop"))
-    return _Choice(answer, _FINISH_REASONS[answer.finished], answer.tokens)
+    generated = spell(text, model, cap, fields.strings("stop"))
+    return _Choice(generated, _FINISH_REASONS[generated.finished], generated.tokens)
 
 
 def _document(model: str, choices: list[_Choice], usage: Document) -> Document:

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from tokenbalance.sandbox.answers import Answer, compose, spell
 from tokenbalance.sandbox.chat import OUTPUT_LIMIT_TOKENS, stream_options
 from tokenbalance.sandbox.faults import MODEL_WITHOUT_USAGE, ApiError
+from tokenbalance.sandbox.generated import Generated, compose, spell
 from tokenbalance.sandbox.prompts import Prompt, prompts_in
 from tokenbalance.sandbox.replies import (
     DONE,
@@ -37,12 +37,12 @@ _BEGINNING = Prompt("", tokens=1)
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    answer: Answer
+    generated: Generated
     echo: str
 
     @property
     def finish_reason(self) -> str:
-        return "stop" if self.answer.finished else "length"
+        return "stop" if self.generated.finished else "length"
 
 
 def complete(fields: Fields) -> Reply:
@@ -68,7 +68,7 @@ def complete(fields: Fields) -> Reply:
     # Every candidate was written and is paid for; only the first n of each prompt are shown.
     usage = completion_usage(
         sum(prompt.tokens for prompt in prompts),
-        sum(candidate.answer.tokens for candidate in candidates),
+        sum(candidate.generated.tokens for candidate in candidates),
     )
     choices = [choice for index, choice in enumerate(candidates) if index % best_of < count]
     if streamed:
@@ -88,8 +88,8 @@ def _best_of(fields: Fields, count: int, *, streamed: bool) -> int:
 
 def _choose(fields: Fields, model: str, prompt: Prompt, cap: int, index: int) -> _Choice:
     text = "\n\n" + compose(prompt.text, index)
-    answer = spell(text, model, cap, fields.strings("stop"))
-    return _Choice(answer, prompt.text if fields.flag("echo") else "")
+    generated = spell(text, model, cap, fields.strings("stop"))
+    return _Choice(generated, prompt.text if fields.flag("echo") else "")
 
 
 def _envelope(model: str) -> Document:
@@ -108,7 +108,7 @@ def _shown(index: int, text: str, finish_reason: str | None) -> Document:
 def _document(model: str, choices: list[_Choice], usage: Document) -> Document:
     document = _envelope(model)
     document["choices"] = [
-        _shown(index, choice.echo + choice.answer.text, choice.finish_reason)
+        _shown(index, choice.echo + choice.generated.text, choice.finish_reason)
         for index, choice in enumerate(choices)
     ]
     if model != MODEL_WITHOUT_USAGE:
@@ -131,6 +131,6 @@ def _events(model: str, choices: list[_Choice], usage: Document | None) -> Itera
 def _chunks(index: int, choice: _Choice) -> Iterator[Document]:
     if choice.echo:
         yield _shown(index, choice.echo, None)
-    for piece in choice.answer.pieces:
+    for piece in choice.generated.pieces:
         yield _shown(index, piece, None)
     yield _shown(index, "", choice.finish_reason)

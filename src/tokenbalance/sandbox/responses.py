@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tokenbalance.sandbox import counting
-from tokenbalance.sandbox.answers import Answer, compose, spell
 from tokenbalance.sandbox.chat import OUTPUT_LIMIT_TOKENS
 from tokenbalance.sandbox.faults import MODEL_WITHOUT_USAGE, ApiError
 from tokenbalance.sandbox.fields import Fields, empty_array, invalid_type, text_within
+from tokenbalance.sandbox.generated import Generated, compose, spell
 from tokenbalance.sandbox.replies import Stream, Whole, event, new_id, now
 from tokenbalance.sandbox.tools import ToolCall, call_tool, insisted_tool, text_in_format
 
@@ -49,17 +49,17 @@ class _Turn:
     """One response on its way: the same document in each state, and what it says."""
 
     frame: Document
-    said: Answer | ToolCall
+    said: Generated | ToolCall
     item_id: str
     call_id: str
 
     @property
-    def answer(self) -> Answer:
+    def generated(self) -> Generated:
         return self.said.arguments if isinstance(self.said, ToolCall) else self.said
 
     @property
     def status(self) -> str:
-        return "completed" if self.answer.finished else "incomplete"
+        return "completed" if self.generated.finished else "incomplete"
 
 
 def respond(fields: Fields) -> Reply:
@@ -75,7 +75,7 @@ def respond(fields: Fields) -> Reply:
     turn = _turn(fields, model, prompt, cap)
     usage = None
     if model != MODEL_WITHOUT_USAGE:
-        usage = _usage(counting.response_tokens(fields), turn.answer.tokens)
+        usage = _usage(counting.response_tokens(fields), turn.generated.tokens)
     if fields.flag("stream"):
         return Stream(tuple(_events(turn, usage)))
     return Whole(_ended(turn, usage))
@@ -150,13 +150,13 @@ def _usage(input_tokens: int, output_tokens: int) -> Document:
 
 
 def _ended(turn: _Turn, usage: Document | None) -> Document:
-    incomplete: Json = None if turn.answer.finished else {"reason": "max_output_tokens"}
+    incomplete: Json = None if turn.generated.finished else {"reason": "max_output_tokens"}
     return {
         **turn.frame,
         "status": turn.status,
-        "completed_at": now() if turn.answer.finished else None,
+        "completed_at": now() if turn.generated.finished else None,
         "incomplete_details": incomplete,
-        "output": [_item(turn, turn.status, turn.answer.text)],
+        "output": [_item(turn, turn.status, turn.generated.text)],
         "usage": usage,
     }
 
@@ -206,15 +206,15 @@ def _item_events(turn: _Turn) -> Iterator[Document]:
         **place,
     }
     inner = _call_events if isinstance(turn.said, ToolCall) else _text_events
-    yield from inner(turn.answer, {"item_id": turn.item_id, **place})
+    yield from inner(turn.generated, {"item_id": turn.item_id, **place})
     yield {
         "type": "response.output_item.done",
-        "item": _item(turn, turn.status, turn.answer.text),
+        "item": _item(turn, turn.status, turn.generated.text),
         **place,
     }
 
 
-def _call_events(arguments: Answer, place: Document) -> Iterator[Document]:
+def _call_events(arguments: Generated, place: Document) -> Iterator[Document]:
     for piece in arguments.pieces:
         yield {"type": "response.function_call_arguments.delta", "delta": piece, **place}
     yield {
@@ -224,10 +224,10 @@ def _call_events(arguments: Answer, place: Document) -> Iterator[Document]:
     }
 
 
-def _text_events(answer: Answer, place: Document) -> Iterator[Document]:
+def _text_events(generated: Generated, place: Document) -> Iterator[Document]:
     place = {**place, "content_index": 0}
     yield {"type": "response.content_part.added", "part": _part(""), **place}
-    for piece in answer.pieces:
+    for piece in generated.pieces:
         yield {"type": "response.output_text.delta", "delta": piece, "logprobs": [], **place}
-    yield {"type": "response.output_text.done", "text": answer.text, "logprobs": [], **place}
-    yield {"type": "response.content_part.done", "part": _part(answer.text), **place}
+    yield {"type": "response.output_text.done", "text": generated.text, "logprobs": [], **place}
+    yield {"type": "response.content_part.done", "part": _part(generated.text), **place}

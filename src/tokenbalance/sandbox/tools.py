@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import orjson
 
-from tokenbalance.sandbox.answers import Answer, spell
 from tokenbalance.sandbox.examples import example_of
+from tokenbalance.sandbox.generated import Generated, spell
 
 if TYPE_CHECKING:
     from tokenbalance.model import Document, Json
@@ -24,7 +24,7 @@ class ToolCall:
     """A function's name and the JSON text of its arguments."""
 
     name: str
-    arguments: Answer
+    arguments: Generated
     """Its tokens include those of the name."""
 
 
@@ -49,7 +49,7 @@ def call_tool(function: Document, model: str, cap: int | None, prompt: str) -> T
     left = None if cap is None else cap - name_tokens
     spelled = spell(arguments, model, left)
     return ToolCall(
-        name, Answer(spelled.pieces, spelled.tokens + name_tokens, finished=spelled.finished)
+        name, Generated(spelled.pieces, spelled.tokens + name_tokens, finished=spelled.finished)
     )
 
 

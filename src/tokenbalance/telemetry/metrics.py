@@ -31,7 +31,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from tokenbalance.errors import ProxyError
-from tokenbalance.openai import ENDPOINTS, find_endpoint
+from tokenbalance.openai import OPERATIONS, find_operation
 from tokenbalance.telemetry.worker_files import count_together
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ DURATIONS_S: Final = (0.05, 0.25, 1.0, 4.0, 15.0, 60.0, 300.0)
 _TARGET: Final = re.compile(rb"/v1(/.*)|/api/openai(/.*?)/*", re.DOTALL)
 _EXACT: Final = {
     (endpoint.method, b"/v1" + endpoint.path.encode()): endpoint.path
-    for endpoint in ENDPOINTS
+    for endpoint in OPERATIONS
     if "{" not in endpoint.path
 }
 _STATUSES: Final = frozenset(int(status) for status in HTTPStatus)
@@ -99,7 +99,7 @@ class Metrics:
         self._gauges = _Gauges(registry)
         self._series: dict[tuple[str, int], _Series] = {}
 
-    def answered(self, method: str, raw_path: bytes, status: int, seconds: float) -> None:
+    def responded(self, method: str, raw_path: bytes, status: int, seconds: float) -> None:
         """Count a request whose answer has ended.
 
         Args:
@@ -260,6 +260,6 @@ def _endpoint_of(method: str, raw_path: bytes) -> str:
     if target is None:
         return UNKNOWN
     try:
-        return find_endpoint(method, target[1] or target[2]).path
+        return find_operation(method, target[1] or target[2]).path
     except ProxyError:
         return UNKNOWN

@@ -37,7 +37,7 @@ REQUEST_HEADERS: Final = (
     "x-openai-internal-codex-responses-lite",  # Codex: its tools are in the input
     "x-stainless-*",
 )
-ANSWER_HEADERS: Final = (
+RESPONSE_HEADERS: Final = (
     "accept-ranges",
     "allow",
     "cache-control",
@@ -108,10 +108,10 @@ _NAME: Final = re.compile(r"[a-z0-9.-]+\*?")
 class PassingHeaders:
     """Which headers pass: those named above, and what the operator has named besides."""
 
-    def __init__(self, request: Iterable[str] = (), answer: Iterable[str] = ()) -> None:
+    def __init__(self, request: Iterable[str] = (), response: Iterable[str] = ()) -> None:
         """Take further names, as `request_names` and `answer_names` have read them."""
         to_upstream = _Names((*REQUEST_HEADERS, *request, HOP_HEADER.decode()))
-        to_client = _Names((*ANSWER_HEADERS, *answer))
+        to_client = _Names((*RESPONSE_HEADERS, *response))
         # The same dozen names come with every request.
         self.may_reach_upstream: Callable[[bytes], bool] = lru_cache(1024)(to_upstream.have)
         self._may_reach_client: Callable[[bytes], bool] = lru_cache(1024)(to_client.have)
@@ -159,7 +159,7 @@ def request_names(text: str) -> tuple[str, ...]:
     return _checked(text, _NEVER_UPSTREAM)
 
 
-def answer_names(text: str) -> tuple[str, ...]:
+def response_names(text: str) -> tuple[str, ...]:
     """Read names of headers, with commas between them, that are to reach the client.
 
     Raises:

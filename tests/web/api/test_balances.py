@@ -22,9 +22,9 @@ async def test_setting_a_balance_leaves_an_entry_with_who_and_why(
 ) -> None:
     path = f"/api/balance/{people.user.user_id}"
     body = {"balance": 30, "note": "as agreed"}
-    answer = await http.request(method, path, json=body, headers=people.superuser.headers)
-    assert answer.status_code == 200
-    assert answer.json() == {
+    response = await http.request(method, path, json=body, headers=people.superuser.headers)
+    assert response.status_code == 200
+    assert response.json() == {
         "user": people.user.user_id,
         "balance": 30,
         "held": 0,
@@ -69,13 +69,13 @@ async def test_setting_a_balance_leaves_an_entry_with_who_and_why(
 async def test_what_is_no_balance_is_refused_and_named(
     http: httpx2.AsyncClient, people: People, pool: Pool, body: str, param: str | None, code: str
 ) -> None:
-    answer = await http.patch(
+    response = await http.patch(
         f"/api/balance/{people.user.user_id}",
         content=body,
         headers={**people.superuser.headers, "content-type": "application/json"},
     )
-    error = answer.json()["error"]
-    assert (answer.status_code, error["param"], error["code"]) == (400, param, code)
+    error = response.json()["error"]
+    assert (response.status_code, error["param"], error["code"]) == (400, param, code)
     assert await entries_of(pool, people.user) == [("grant", 100, 100)]
 
 
@@ -90,8 +90,8 @@ async def test_a_body_of_another_kind_or_size_is_refused(
         ("application/json", b'{"balance": 30, "note": "' + b"n" * 1024 * 1024 + b'"}', 413),
     ):
         headers = {**people.superuser.headers, "content-type": kind}
-        answer = await http.put(path, content=content, headers=headers)
-        assert answer.status_code == status
+        response = await http.put(path, content=content, headers=headers)
+        assert response.status_code == status
 
 
 @pytest.mark.parametrize(
@@ -100,13 +100,13 @@ async def test_a_body_of_another_kind_or_size_is_refused(
 async def test_an_id_that_nobody_can_have_is_refused(
     http: httpx2.AsyncClient, people: People, user_id: str
 ) -> None:
-    answer = await http.get(f"/api/balance/{user_id}", headers=people.superuser.headers)
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "user_id")
+    response = await http.get(f"/api/balance/{user_id}", headers=people.superuser.headers)
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "user_id")
 
 
 async def test_somebody_unknown_is_not_found(http: httpx2.AsyncClient, people: People) -> None:
-    answer = await http.get("/api/balance/999999", headers=people.superuser.headers)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+    response = await http.get("/api/balance/999999", headers=people.superuser.headers)
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "not_found")
 
 
 async def add(
@@ -139,9 +139,9 @@ async def test_adding_credits_again_with_the_same_key_gives_the_same_answer(
 async def test_the_same_key_at_once_adds_once(
     http: httpx2.AsyncClient, people: People, pool: Pool
 ) -> None:
-    answers = await asyncio.gather(*(add(http, people, {"amount": 7}, "k") for _ in range(5)))
-    assert {answer.status_code for answer in answers} == {201}
-    assert len({answer.text for answer in answers}) == 1
+    responses = await asyncio.gather(*(add(http, people, {"amount": 7}, "k") for _ in range(5)))
+    assert {response.status_code for response in responses} == {201}
+    assert len({response.text for response in responses}) == 1
     assert await entries_of(pool, people.user) == [("grant", 100, 100), ("top-up", 7, 107)]
 
 
@@ -150,9 +150,9 @@ async def test_a_key_with_other_contents_is_refused(
 ) -> None:
     await add(http, people, {"amount": 50}, "k")
     for body in ({"amount": 51}, {"amount": 50, "note": "other"}):
-        answer = await add(http, people, body, "k")
-        error = answer.json()["error"]
-        assert (answer.status_code, error["code"]) == (409, "idempotency_key_reused")
+        response = await add(http, people, body, "k")
+        error = response.json()["error"]
+        assert (response.status_code, error["code"]) == (409, "idempotency_key_reused")
 
 
 @pytest.mark.parametrize(
@@ -176,6 +176,6 @@ async def test_what_cannot_be_added_is_refused_and_named(
     body: dict[str, Any],
     param: str,
 ) -> None:
-    answer = await add(http, people, body, key)
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+    response = await add(http, people, body, key)
+    assert (response.status_code, response.json()["error"]["param"]) == (400, param)
     assert await entries_of(pool, people.user) == [("grant", 100, 100)]

@@ -66,15 +66,15 @@ async def test_no_json_is_a_fault(
         st.fixed_dictionaries(known).flatmap(lambda own: strange.map(lambda add: {**own, **add}))
         | VALUES
     )
-    answer = await http.request(
+    response = await http.request(
         row.method,
         row.path({"user_id": str(people.user.user_id), "key_id": str(people.user.key_id)}),
         content=orjson.dumps(body),
         headers={**people.superuser.headers, **row.headers, "content-type": "application/json"},
     )
-    assert answer.status_code < 500, answer.text
-    if answer.status_code >= 400:
-        assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+    assert response.status_code < 500, response.text
+    if response.status_code >= 400:
+        assert set(response.json()["error"]) == {"message", "type", "param", "code"}
 
 
 async def test_a_body_that_trickles_in_is_not_waited_for(

@@ -29,9 +29,9 @@ async def test_a_new_key_works_and_shows_its_secret_once(
         "insufficient_status": 429,
         "models": ["gpt-4o-*"],
     }
-    answer = await http.post("/api/keys", json=body, headers=people.user.headers)
-    assert answer.status_code == 201
-    created = answer.json()
+    response = await http.post("/api/keys", json=body, headers=people.user.headers)
+    assert response.status_code == 201
+    created = response.json()
     secret = created.pop("key")
     assert set(created) == FIELDS
     assert created["expires_at"] == "2999-01-31T00:00:00Z"
@@ -66,10 +66,10 @@ async def test_a_rotated_key_has_another_secret_and_the_same_id(
     http: httpx2.AsyncClient, people: People
 ) -> None:
     path = f"/api/keys/{people.user.key_id}/rotate"
-    answer = await http.post(path, headers=people.user.headers)
-    assert (answer.status_code, answer.json()["id"]) == (200, people.user.key_id)
-    assert set(answer.json()) == FIELDS | {"key"}
-    new = {"Authorization": f"Bearer {answer.json()['key']}"}
+    response = await http.post(path, headers=people.user.headers)
+    assert (response.status_code, response.json()["id"]) == (200, people.user.key_id)
+    assert set(response.json()) == FIELDS | {"key"}
+    new = {"Authorization": f"Bearer {response.json()['key']}"}
     assert (await http.get("/api/balance", headers=new)).status_code == 200
     assert (await http.get("/api/balance", headers=people.user.headers)).status_code == 401
 
@@ -101,8 +101,8 @@ async def test_a_rotated_key_has_another_secret_and_the_same_id(
 async def test_what_is_wrong_with_a_new_key_is_named(
     http: httpx2.AsyncClient, people: People, body: dict[str, Any], param: str
 ) -> None:
-    answer = await http.post("/api/keys", json=body, headers=people.user.headers)
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+    response = await http.post("/api/keys", json=body, headers=people.user.headers)
+    assert (response.status_code, response.json()["error"]["param"]) == (400, param)
 
 
 async def test_a_key_is_changed_in_what_is_said_and_in_nothing_else(
@@ -114,9 +114,9 @@ async def test_a_key_is_changed_in_what_is_said_and_in_nothing_else(
         "expires_at": "2999-01-31",
         "insufficient_status": 429,
     }
-    answer = await http.patch(path, json=body, headers=headers)
-    assert answer.status_code == 200
-    changed = answer.json()
+    response = await http.patch(path, json=body, headers=headers)
+    assert response.status_code == 200
+    changed = response.json()
     assert set(changed) == FIELDS
     assert (changed["name"], changed["insufficient_status"]) == ("desk", 429)
     assert changed["expires_at"] == "2999-01-31T00:00:00Z"
@@ -149,8 +149,8 @@ async def test_what_is_wrong_with_a_change_of_a_key_is_named(
     http: httpx2.AsyncClient, people: People, body: dict[str, Any], param: str | None
 ) -> None:
     path = f"/api/keys/{people.user.key_id}"
-    answer = await http.patch(path, json=body, headers=people.user.headers)
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+    response = await http.patch(path, json=body, headers=people.user.headers)
+    assert (response.status_code, response.json()["error"]["param"]) == (400, param)
 
 
 @pytest.mark.parametrize("ending", ["revoked_at = now()", "expires_at = now()"])
@@ -159,11 +159,11 @@ async def test_a_key_that_has_ended_is_not_changed(
 ) -> None:
     key_id = people.user.key_id
     await pool.execute(f"UPDATE api_keys SET {ending} WHERE id = $1", key_id)  # noqa: S608
-    answer = await http.patch(
+    response = await http.patch(
         f"/api/keys/{key_id}", json={"expires_at": None}, headers=people.superuser.headers
     )
-    assert answer.status_code == 400
-    assert "was revoked or has expired" in answer.json()["error"]["message"]
+    assert response.status_code == 400
+    assert "was revoked or has expired" in response.json()["error"]["message"]
 
 
 async def test_a_key_from_before_its_mark_goes_on_working(
@@ -184,8 +184,8 @@ async def test_an_id_that_no_key_can_have_is_refused(
     http: httpx2.AsyncClient, people: People, key_id: str
 ) -> None:
     for method, path in (("DELETE", f"/api/keys/{key_id}"), ("POST", f"/api/keys/{key_id}/rotate")):
-        answer = await http.request(method, path, headers=people.user.headers)
-        assert (answer.status_code, answer.json()["error"]["param"]) == (400, "key_id")
+        response = await http.request(method, path, headers=people.user.headers)
+        assert (response.status_code, response.json()["error"]["param"]) == (400, "key_id")
 
 
 async def test_sign_in_tokens_are_no_keys(
@@ -204,5 +204,5 @@ async def test_sign_in_tokens_are_no_keys(
         ("PATCH", f"/api/keys/{token_id}"),
     ):
         body = {"name": "mine"} if method == "PATCH" else None
-        answer = await http.request(method, path, json=body, headers=people.superuser.headers)
-        assert answer.status_code == 404
+        response = await http.request(method, path, json=body, headers=people.superuser.headers)
+        assert response.status_code == 404

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.chat import CHAT
-from tests.support.upstream import json_answer
+from tests.support.upstream import json_response
 
 if TYPE_CHECKING:
     import httpx2
@@ -24,41 +24,41 @@ FORMULA = '=HYPERLINK("http://evil.example","x")'
 
 
 async def add(http: httpx2.AsyncClient, people: People, amount: int, note: str = "") -> None:
-    answer = await http.post(
+    response = await http.post(
         f"/api/balance/{people.user.user_id}/credits",
         json={"amount": amount, "note": note},
         headers={**people.superuser.headers, "Idempotency-Key": str(amount)},
     )
-    assert answer.status_code == 201
+    assert response.status_code == 201
 
 
 async def chat(http: httpx2.AsyncClient, upstream: ScriptedUpstream, holder: Holder) -> str:
     """Make a request that uses 12 tokens; returns its id."""
     usage: Json = {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12}
-    upstream.script(json_answer({"choices": [], "usage": usage}))
-    answer = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
-    assert answer.status_code == 200
-    return answer.headers["x-tokenbalance-request-id"]
+    upstream.script(json_response({"choices": [], "usage": usage}))
+    response = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
+    assert response.status_code == 200
+    return response.headers["x-tokenbalance-request-id"]
 
 
 async def get(
     http: httpx2.AsyncClient, path: str, holder: Holder, **params: str | int
 ) -> dict[str, Any]:
-    answer = await http.get(path, params=params, headers=holder.headers)
-    assert answer.status_code == 200, answer.text
-    return answer.json()
+    response = await http.get(path, params=params, headers=holder.headers)
+    assert response.status_code == 200, response.text
+    return response.json()
 
 
 async def rows_of(
     http: httpx2.AsyncClient, path: str, holder: Holder, **params: str | int
 ) -> list[dict[str, str]]:
     headers = {**holder.headers, "accept": "text/csv"}
-    answer = await http.get(path, params=params, headers=headers)
-    assert answer.status_code == 200, answer.text
-    assert answer.headers["content-type"] == "text/csv; charset=utf-8"
-    assert answer.headers["content-disposition"].startswith('attachment; filename="')
-    assert answer.headers["cache-control"] == "no-store"
-    return list(csv.DictReader(io.StringIO(answer.text, newline="")))
+    response = await http.get(path, params=params, headers=headers)
+    assert response.status_code == 200, response.text
+    assert response.headers["content-type"] == "text/csv; charset=utf-8"
+    assert response.headers["content-disposition"].startswith('attachment; filename="')
+    assert response.headers["cache-control"] == "no-store"
+    return list(csv.DictReader(io.StringIO(response.text, newline="")))
 
 
 @pytest.mark.parametrize("order", ["oldest", "newest"])
@@ -121,9 +121,9 @@ async def test_a_file_is_for_who_prefers_one(
     http: httpx2.AsyncClient, people: People, accept: str, is_csv: bool
 ) -> None:
     headers = {**people.user.headers, "accept": accept}
-    answer = await http.get("/api/usage", headers=headers)
-    assert answer.status_code == 200
-    assert answer.headers["content-type"].startswith("text/csv") is is_csv
+    response = await http.get("/api/usage", headers=headers)
+    assert response.status_code == 200
+    assert response.headers["content-type"].startswith("text/csv") is is_csv
 
 
 async def test_a_period_begins_with_since_and_ends_before_until(
@@ -171,8 +171,8 @@ async def test_a_period_begins_with_since_and_ends_before_until(
 async def test_what_is_wrong_with_a_query_is_named(
     http: httpx2.AsyncClient, people: People, path: str, query: str, param: str
 ) -> None:
-    answer = await http.get(f"{path}?{query}", headers=people.superuser.headers)
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, param)
+    response = await http.get(f"{path}?{query}", headers=people.superuser.headers)
+    assert (response.status_code, response.json()["error"]["param"]) == (400, param)
 
 
 async def test_a_cursor_of_another_list_is_refused(
@@ -181,8 +181,8 @@ async def test_a_cursor_of_another_list_is_refused(
     for _ in range(2):
         await chat(http, upstream, people.user)
     cursor = (await get(http, "/api/requests", people.user, limit=1))["next"]
-    answer = await http.get("/api/ledger", params={"after": cursor}, headers=people.user.headers)
-    assert (answer.status_code, answer.json()["error"]["param"]) == (400, "after")
+    response = await http.get("/api/ledger", params={"after": cursor}, headers=people.user.headers)
+    assert (response.status_code, response.json()["error"]["param"]) == (400, "after")
 
 
 async def test_usage_is_added_up_by_what_is_asked_for(
@@ -231,8 +231,8 @@ async def test_a_charge_is_explained(
 async def test_a_request_that_nobody_made_is_not_found(
     http: httpx2.AsyncClient, people: People, request_id: str
 ) -> None:
-    answer = await http.get(f"/api/requests/{request_id}", headers=people.superuser.headers)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "not_found")
+    response = await http.get(f"/api/requests/{request_id}", headers=people.superuser.headers)
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "not_found")
 
 
 async def test_a_quote_says_what_would_be_held_and_dispatches_nothing(
@@ -240,9 +240,9 @@ async def test_a_quote_says_what_would_be_held_and_dispatches_nothing(
 ) -> None:
     sent = len(upstream.requests)
     body = {"path": "/v1/chat/completions", "body": CHAT}
-    answer = await http.post("/api/quote", json=body, headers=people.user.headers)
-    assert answer.status_code == 200
-    found = answer.json()
+    response = await http.post("/api/quote", json=body, headers=people.user.headers)
+    assert response.status_code == 200
+    found = response.json()
     assert (found["hold"], found["output_cap"], found["admitted"]) == (59, 50, True)
     assert (found["balance"], found["held"], found["available"]) == (100, 0, 100)
     assert len(upstream.requests) == sent
@@ -265,5 +265,5 @@ async def test_a_quote_refuses_what_the_proxy_would_refuse(
     http: httpx2.AsyncClient, people: People, changed: dict[str, Any], status: int, code: str
 ) -> None:
     body = {"path": "/v1/chat/completions", "body": CHAT, **changed}
-    answer = await http.post("/api/quote", json=body, headers=people.user.headers)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (status, code)
+    response = await http.post("/api/quote", json=body, headers=people.user.headers)
+    assert (response.status_code, response.json()["error"]["code"]) == (status, code)

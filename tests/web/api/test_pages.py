@@ -13,9 +13,9 @@ if TYPE_CHECKING:
 async def test_a_working_product_is_live_and_ready(http: httpx2.AsyncClient) -> None:
     assert (await http.get("/livez")).json() == {"status": "ok"}
     for path in ("/readyz", "/health"):
-        answer = await http.get(path)
-        assert answer.status_code == 200
-        assert answer.json() == {"status": "ok", "database": "ok", "journal": "ok"}
+        response = await http.get(path)
+        assert response.status_code == 200
+        assert response.json() == {"status": "ok", "database": "ok", "journal": "ok"}
 
 
 async def test_every_endpoint_is_documented_with_how_it_is_metered(
@@ -39,11 +39,11 @@ async def test_the_documentation_answers_by_the_addresses_of_the_original(
 
 
 async def test_errors_outside_v1_wear_the_same_envelope(http: httpx2.AsyncClient) -> None:
-    for answer, status, code in (
+    for response, status, code in (
         (await http.get("/nothing"), 404, "unknown_url"),
         (await http.post("/livez"), 405, "method_not_allowed"),
     ):
-        assert answer.status_code == status
-        error = answer.json()["error"]
+        assert response.status_code == status
+        error = response.json()["error"]
         assert set(error) == {"message", "type", "param", "code"}
         assert error["code"] == code

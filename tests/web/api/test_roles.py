@@ -33,7 +33,7 @@ class Row:
 
     route: str
     """Method and path, as the application has it."""
-    answers: tuple[int, int, int, int, int]
+    responses: tuple[int, int, int, int, int]
     """Statuses, in the order of `WHO`."""
     query: str = ""
     body: dict[str, Any] | None = None
@@ -145,22 +145,22 @@ async def test_everybody_is_answered_as_the_table_says(
     http: httpx2.AsyncClient, people: People, pool: Pool, row: Row
 ) -> None:
     ids = await belongings(pool, people)
-    for (who, status), slash in product(zip(WHO, row.answers, strict=True), ("", "/")):
+    for (who, status), slash in product(zip(WHO, row.responses, strict=True), ("", "/")):
         spelling = slash.replace("/", "-with-slash")
-        answer = await http.request(
+        response = await http.request(
             row.method,
             row.path(ids) + slash,
             params=row.query.format(**ids),
             content=orjson.dumps(row.body).replace(b"{spelling}", spelling.encode()),
             headers={**headers_of(people, who), **row.headers, "content-type": "application/json"},
         )
-        assert answer.status_code == status, (who, slash, answer.text)
-        if answer.status_code >= 400:
-            assert set(answer.json()["error"]) == {"message", "type", "param", "code"}
+        assert response.status_code == status, (who, slash, response.text)
+        if response.status_code >= 400:
+            assert set(response.json()["error"]) == {"message", "type", "param", "code"}
         if not row.route.endswith(("/docs", "/schema")):
-            assert answer.headers["cache-control"] == "no-store"
-        assert answer.headers.get("www-authenticate") == (
-            "Bearer" if answer.status_code == 401 else None
+            assert response.headers["cache-control"] == "no-store"
+        assert response.headers.get("www-authenticate") == (
+            "Bearer" if response.status_code == 401 else None
         )
 
 
@@ -170,8 +170,8 @@ async def test_a_superuser_may_name_somebody_in_a_body(
     stranger = await create_holder(pool)
     body = {"user_id": stranger.user_id}
     for holder, status in ((people.user, 403), (stranger, 201), (people.superuser, 201)):
-        answer = await http.post("/api/keys", json=body, headers=holder.headers)
-        assert answer.status_code == status
+        response = await http.post("/api/keys", json=body, headers=holder.headers)
+        assert response.status_code == status
     listed = await http.get("/api/keys", headers=stranger.headers)
     assert len(listed.json()["data"]) == 3
 
@@ -180,8 +180,8 @@ async def test_who_is_not_known_is_not_told_what_is_wrong_with_the_request(
     http: httpx2.AsyncClient, people: People
 ) -> None:
     for headers, status in (({}, 401), (people.user.headers, 403)):
-        answer = await http.put("/api/balance/x", content=b"{", headers=headers)
-        assert answer.status_code == status
+        response = await http.put("/api/balance/x", content=b"{", headers=headers)
+        assert response.status_code == status
 
 
 async def test_tokens_of_the_original_are_accepted(

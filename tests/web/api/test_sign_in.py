@@ -39,19 +39,19 @@ async def test_bad_credentials_are_refused(
 ) -> None:
     person = {"email": email, "password": PASSWORD}
     await http.post("/api/user/create", json=person, headers=people.superuser.headers)
-    answer = await http.post("/api/user/auth", json={**person, **changed})
-    error = answer.json()["error"]
-    assert (answer.status_code, error["param"], error["code"]) == (400, param, code)
-    assert PASSWORD not in answer.text
+    response = await http.post("/api/user/auth", json={**person, **changed})
+    error = response.json()["error"]
+    assert (response.status_code, error["param"], error["code"]) == (400, param, code)
+    assert PASSWORD not in response.text
 
 
 @pytest.mark.parametrize("missing", ["email", "password"])
 async def test_missing_credentials_are_refused(http: httpx2.AsyncClient, missing: str) -> None:
     body = {"email": "a@example.com", "password": PASSWORD}
     del body[missing]
-    answer = await http.post("/api/user/auth", json=body)
-    error = answer.json()["error"]
-    assert (answer.status_code, error["param"]) == (400, missing)
+    response = await http.post("/api/user/auth", json=body)
+    error = response.json()["error"]
+    assert (response.status_code, error["param"]) == (400, missing)
     assert error["code"] == "missing_required_parameter"
 
 
@@ -62,8 +62,8 @@ async def test_a_disabled_user_cannot_sign_in(
     person = {"email": email, "password": PASSWORD}
     created = (await http.post("/api/user/create", json=person, headers=headers)).json()
     await http.patch(f"/api/users/{created['id']}", json={"is_active": False}, headers=headers)
-    answer = await http.post("/api/user/auth", json=person)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "invalid_credentials")
+    response = await http.post("/api/user/auth", json=person)
+    assert (response.status_code, response.json()["error"]["code"]) == (400, "invalid_credentials")
 
 
 async def test_who_fails_too_often_is_told_how_long_to_wait(
@@ -73,6 +73,6 @@ async def test_who_fails_too_often_is_told_how_long_to_wait(
     body = {"email": "somebody@example.com", "password": "guess"}
     assert (await http.post("/api/user/auth", json=body)).status_code == 400
     await pool.execute("UPDATE sign_in_failures SET next_at = now() + interval '1 minute'")
-    answer = await http.post("/api/user/auth", json=body)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (429, "rate_limit_exceeded")
-    assert 50 <= int(answer.headers["retry-after"]) <= 60
+    response = await http.post("/api/user/auth", json=body)
+    assert (response.status_code, response.json()["error"]["code"]) == (429, "rate_limit_exceeded")
+    assert 50 <= int(response.headers["retry-after"]) <= 60

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.support.chat import CHAT
-from tests.support.upstream import json_answer
+from tests.support.upstream import json_response
 
 if TYPE_CHECKING:
     import httpx2
@@ -41,9 +41,9 @@ async def test_the_story_of_the_original_works_by_its_own_addresses(
     changed = await http.patch(f"/api/balance/{user_id}/", json={"balance": 30}, headers=admin)
     assert changed.json() == funds(30)
     usage: Json = {"prompt_tokens": 9, "completion_tokens": 15, "total_tokens": 24}
-    upstream.script(json_answer({"choices": [], "usage": usage}))
-    answered = await http.post("/api/openai/chat/completions/", json=CHAT, headers=ada)
-    assert answered.status_code == 200
+    upstream.script(json_response({"choices": [], "usage": usage}))
+    responded = await http.post("/api/openai/chat/completions/", json=CHAT, headers=ada)
+    assert responded.status_code == 200
     assert (await http.get("/api/balance/", headers=ada)).json() == funds(6)
 
     refused = await http.post("/api/openai/chat/completions/", json=CHAT, headers=ada)

@@ -43,8 +43,10 @@ async def test_every_route_says_that_it_cannot_now_and_may_be_asked_again(
                     else row.body
                 )
                 headers = {"Authorization": "Bearer tb-any", **row.headers}
-                answer = await client.request(row.method, row.path(ids), json=body, headers=headers)
-                assert answer.status_code == 503, (row.route, answer.text)
-                assert answer.json()["error"]["code"] == "service_unavailable"
-                assert int(answer.headers["retry-after"]) >= 1
-                assert answer.headers["cache-control"] == "no-store"
+                response = await client.request(
+                    row.method, row.path(ids), json=body, headers=headers
+                )
+                assert response.status_code == 503, (row.route, response.text)
+                assert response.json()["error"]["code"] == "service_unavailable"
+                assert int(response.headers["retry-after"]) >= 1
+                assert response.headers["cache-control"] == "no-store"

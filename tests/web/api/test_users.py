@@ -25,9 +25,11 @@ def ada(email: str) -> dict[str, Any]:
 async def test_a_superuser_creates_a_user_with_a_balance_of_0(
     http: httpx2.AsyncClient, people: People, email: str
 ) -> None:
-    answer = await http.post("/api/user/create", json=ada(email), headers=people.superuser.headers)
-    assert answer.status_code == 201
-    created = answer.json()
+    response = await http.post(
+        "/api/user/create", json=ada(email), headers=people.superuser.headers
+    )
+    assert response.status_code == 201
+    created = response.json()
     assert set(created) == {"id", "email", "name"}
     assert (created["email"], created["name"]) == (email, "Ada")
     balance = await http.get(f"/api/balance/{created['id']}", headers=people.superuser.headers)
@@ -60,10 +62,10 @@ async def test_what_is_wrong_with_a_new_user_is_named(
     code: str,
 ) -> None:
     body = {**ada(email), **changed}
-    answer = await http.post("/api/user/create", json=body, headers=people.superuser.headers)
-    error = answer.json()["error"]
-    assert (answer.status_code, error["param"], error["code"]) == (400, param, code)
-    assert PASSWORD not in answer.text
+    response = await http.post("/api/user/create", json=body, headers=people.superuser.headers)
+    error = response.json()["error"]
+    assert (response.status_code, error["param"], error["code"]) == (400, param, code)
+    assert PASSWORD not in response.text
 
 
 async def test_an_e_mail_is_taken_in_any_case(
@@ -71,9 +73,9 @@ async def test_an_e_mail_is_taken_in_any_case(
 ) -> None:
     headers = people.superuser.headers
     for spelling, status in ((email, 201), (email, 400), (f" {email.upper()} ", 400)):
-        answer = await http.post("/api/user/create", json=ada(spelling), headers=headers)
-        assert answer.status_code == status
-    assert answer.json()["error"]["param"] == "email"
+        response = await http.post("/api/user/create", json=ada(spelling), headers=headers)
+        assert response.status_code == status
+    assert response.json()["error"]["param"] == "email"
 
 
 async def test_sign_up_when_it_is_open_is_for_anybody(
@@ -95,12 +97,12 @@ async def test_people_change_their_own_name_and_password(
         (await http.post("/api/user/auth", json=credentials)).json()["token"] for _ in range(2)
     ]
     used, unused = [{"Authorization": f"Bearer {token}"} for token in tokens]
-    answer = await http.patch(
+    response = await http.patch(
         "/api/user/me", json={"name": "Countess", "password": "difference"}, headers=used
     )
-    assert answer.status_code == 200
-    assert answer.json()["name"] == "Countess"
-    assert (await http.get("/api/user/me", headers=used)).json() == answer.json()
+    assert response.status_code == 200
+    assert response.json()["name"] == "Countess"
+    assert (await http.get("/api/user/me", headers=used)).json() == response.json()
     assert (await http.get("/api/user/me", headers=unused)).status_code == 401
     assert (await http.post("/api/user/auth", json=credentials)).status_code == 400
 
@@ -109,8 +111,8 @@ async def test_a_key_that_a_program_was_given_does_not_change_its_owner_s_passwo
     http: httpx2.AsyncClient, people: People, pool: Pool
 ) -> None:
     change = {"name": "Mallory", "password": "difference"}
-    answer = await http.patch("/api/user/me", json=change, headers=people.user.headers)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "permission_denied")
+    response = await http.patch("/api/user/me", json=change, headers=people.user.headers)
+    assert (response.status_code, response.json()["error"]["code"]) == (403, "permission_denied")
     row = await pool.fetchrow(
         "SELECT name, password_hash FROM users WHERE id = $1", people.user.user_id
     )
@@ -120,18 +122,18 @@ async def test_a_key_that_a_program_was_given_does_not_change_its_owner_s_passwo
 
 async def test_changing_nothing_is_refused(http: httpx2.AsyncClient, people: People) -> None:
     for path in ("/api/user/me", f"/api/users/{people.user.user_id}"):
-        answer = await http.patch(path, json={}, headers=people.superuser.headers)
-        assert answer.status_code == 400
-        assert "at least one of 'name'" in answer.json()["error"]["message"]
+        response = await http.patch(path, json={}, headers=people.superuser.headers)
+        assert response.status_code == 400
+        assert "at least one of 'name'" in response.json()["error"]["message"]
 
 
 async def test_a_method_that_a_path_has_not_is_405_and_names_those_it_has(
     http: httpx2.AsyncClient,
 ) -> None:
     for path in ("/api/user/me", "/api/user/me/"):
-        answer = await http.post(path, json={})
-        assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD, PATCH")
-        assert answer.json()["error"]["code"] == "method_not_allowed"
+        response = await http.post(path, json={})
+        assert (response.status_code, response.headers["allow"]) == (405, "GET, HEAD, PATCH")
+        assert response.json()["error"]["code"] == "method_not_allowed"
 
 
 async def test_users_are_found_by_a_part_of_their_e_mail_and_listed_in_pages(
@@ -161,10 +163,10 @@ async def test_who_is_disabled_is_refused_at_once_and_let_in_again_later(
 ) -> None:
     path = f"/api/users/{people.user.user_id}"
     for active, status in ((False, 401), (True, 200)):
-        answer = await http.patch(
+        response = await http.patch(
             path, json={"is_active": active}, headers=people.superuser.headers
         )
-        assert (answer.status_code, answer.json()["is_active"]) == (200, active)
+        assert (response.status_code, response.json()["is_active"]) == (200, active)
         mine = await http.get("/api/balance", headers=people.user.headers)
         assert mine.status_code == status
 
@@ -176,8 +178,8 @@ async def test_the_last_superuser_stays_one(
     await pool.execute(alone, people.superuser.user_id)
     path = f"/api/users/{people.superuser.user_id}"
     for change in ({"is_superuser": False}, {"is_active": False}):
-        answer = await http.patch(path, json=change, headers=people.superuser.headers)
-        assert answer.status_code == 400
+        response = await http.patch(path, json=change, headers=people.superuser.headers)
+        assert response.status_code == 400
     listed = await http.get("/api/users", headers=people.superuser.headers)
     assert listed.status_code == 200
 

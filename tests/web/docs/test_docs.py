@@ -64,9 +64,9 @@ async def test_everything_that_a_page_loads_is_served_by_the_app(
     assert len(references.loaded) >= 3
     for address in references.loaded:
         assert not urlsplit(address).netloc
-        answer = await client.get(address)
-        assert answer.status_code == 200, address
-        assert answer.content
+        response = await client.get(address)
+        assert response.status_code == 200, address
+        assert response.content
 
 
 @pytest.mark.parametrize("path", PAGES)

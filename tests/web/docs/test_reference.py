@@ -9,14 +9,14 @@ import orjson
 import pytest
 from fastapi import FastAPI
 
-from tokenbalance.model import Metering
-from tokenbalance.openai import DESCRIBED, find_endpoint
+from tokenbalance.openai import DESCRIBED, find_operation
 from tokenbalance.openai.estimate import bound
 from tokenbalance.openai.examples import EXAMPLES
+from tokenbalance.openai.operation import Metering
 from tokenbalance.web.docs.reference import describe_endpoints, operation_id
 
 if TYPE_CHECKING:
-    from tokenbalance.model import Endpoint
+    from tokenbalance.openai.operation import Operation
 
 EVERY = pytest.mark.parametrize("endpoint", DESCRIBED, ids=operation_id)
 
@@ -28,21 +28,21 @@ def document() -> Any:
     return app.openapi()
 
 
-def operation_of(document: Any, endpoint: Endpoint) -> Any:
+def operation_of(document: Any, endpoint: Operation) -> Any:
     return document["paths"][f"/v1{endpoint.path}"][endpoint.method.lower()]
 
 
-def resolved(document: Any, answer: Any) -> Any:
+def resolved(document: Any, response: Any) -> Any:
     """Follow a reference, if it is one."""
     found = document
-    for part in answer.get("$ref", "").split("/")[1:]:
+    for part in response.get("$ref", "").split("/")[1:]:
         found = found[part]
-    return found if "$ref" in answer else answer
+    return found if "$ref" in response else response
 
 
 @EVERY
 def test_an_endpoint_has_examples_of_what_is_sent_and_answered(
-    document: Any, endpoint: Endpoint
+    document: Any, endpoint: Operation
 ) -> None:
     operation = operation_of(document, endpoint)
     content = operation["responses"]["200"]["content"]
@@ -53,20 +53,20 @@ def test_an_endpoint_has_examples_of_what_is_sent_and_answered(
 
 
 @EVERY
-def test_what_is_sent_by_example_is_understood_by_the_proxy(endpoint: Endpoint) -> None:
+def test_what_is_sent_by_example_is_understood_by_the_proxy(endpoint: Operation) -> None:
     for request in EXAMPLES[endpoint.path].requests.values():
         if endpoint.metering is not Metering.FREE:
             assert bound(endpoint, request).input_tokens > 0
 
 
 def test_a_chat_is_shown_in_one_piece_first_and_streamed_second(document: Any) -> None:
-    operation = operation_of(document, find_endpoint("POST", b"/chat/completions"))
+    operation = operation_of(document, find_operation("POST", b"/chat/completions"))
     examples = operation["requestBody"]["content"]["application/json"]["examples"]
     assert [example["value"].get("stream") for example in examples.values()] == [None, True]
 
 
 @EVERY
-def test_the_headers_of_an_answer_are_described(document: Any, endpoint: Endpoint) -> None:
+def test_the_headers_of_an_answer_are_described(document: Any, endpoint: Operation) -> None:
     headers = operation_of(document, endpoint)["responses"]["200"]["headers"]
     assert {"x-request-id", "x-tokenbalance-request-id"} <= set(headers)
     assert ("x-tokenbalance-charge" in headers) is endpoint.charged
@@ -74,10 +74,10 @@ def test_the_headers_of_an_answer_are_described(document: Any, endpoint: Endpoin
 
 @EVERY
 def test_each_refusal_is_shown_by_errors_with_all_four_keys(
-    document: Any, endpoint: Endpoint
+    document: Any, endpoint: Operation
 ) -> None:
     responses = operation_of(document, endpoint)["responses"]
-    own = {status: resolved(document, answer) for status, answer in responses.items()}
+    own = {status: resolved(document, response) for status, response in responses.items()}
     assert {"401", "404", "502", "503", "504", "default"} <= set(own)
     assert ({"402", "424", "429"} <= set(own)) is endpoint.charged
     assert ({"400", "408", "413", "415"} <= set(own)) is (endpoint.method == "POST")

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.chat import CHAT
 from tests.support.people import PASSWORD
-from tests.support.upstream import Answer
+from tests.support.upstream import Response
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,9 +34,9 @@ async def make_key(pages: Pages, **fields: str) -> str:
 
 async def led_to(pages: Pages, path: str, **fields: str) -> str:
     """Send a form that makes a secret; gives where it leads."""
-    answer = await pages.submit(path, **fields)
-    assert answer.status_code == 303, answer.text
-    return answer.headers["location"]
+    response = await pages.submit(path, **fields)
+    assert response.status_code == 303, response.text
+    return response.headers["location"]
 
 
 def secret_on(page: httpx2.Response) -> str:
@@ -84,9 +84,9 @@ async def test_a_secret_is_shown_once(people: People, pool: Pool) -> None:
         for path in ("/account", "/account/keys", "/account/requests", "/account/ledger"):
             assert secret not in (await pages.see(path)).text
         renewed_at = await pool.fetchval("SELECT id FROM api_keys WHERE kind = 'key'")
-        answer = await pages.see(await led_to(pages, f"/account/keys/{renewed_at}/rotate"))
-        assert answer.headers["cache-control"] == "no-store"
-        assert secret_on(answer) != secret
+        response = await pages.see(await led_to(pages, f"/account/keys/{renewed_at}/rotate"))
+        assert response.headers["cache-control"] == "no-store"
+        assert secret_on(response) != secret
 
 
 async def test_reloading_a_secret_shows_it_no_more_and_makes_nothing(
@@ -149,8 +149,8 @@ async def test_a_secret_is_kept_by_the_browser_alone_until_it_is_shown(
     assert secret not in "".join(said)
 
 
-def cookies_of(answer: httpx2.Response, name: str) -> list[str]:
-    return [each for each in answer.headers.get_list("set-cookie") if each.startswith(f"{name}=")]
+def cookies_of(response: httpx2.Response, name: str) -> list[str]:
+    return [each for each in response.headers.get_list("set-cookie") if each.startswith(f"{name}=")]
 
 
 async def test_a_secret_is_shown_with_its_own_key_alone(people: People, pool: Pool) -> None:
@@ -194,9 +194,9 @@ async def test_snippets_name_this_server_as_its_visitors_do(people: People) -> N
         assert "Secure" in attributes
         assert "Path=/" in attributes
         headers["cookie"] = f"{cookie}; {value}"
-        answer = await pages.get(made.headers["location"], headers=headers)
-        assert answer.text.count("https://ai.example.org/v1") == 3
-        assert "http://" not in answer.text
+        response = await pages.get(made.headers["location"], headers=headers)
+        assert response.text.count("https://ai.example.org/v1") == 3
+        assert "http://" not in response.text
 
 
 async def test_a_key_has_the_limits_and_the_last_day_that_were_typed(
@@ -249,14 +249,14 @@ async def test_what_is_wrong_is_told_at_its_field_and_nothing_is_lost(
 ) -> None:
     async with people.signed_in(await people.create()) as pages:
         typed = {"name": "kept", "credits_total": "12", field: value}
-        answer = await pages.submit("/account/keys", **typed)
-        assert answer.status_code == 400
-        told = re.search(rf'<p class="error" id="e-{field}">([^<]*)</p>', answer.text)
+        response = await pages.submit("/account/keys", **typed)
+        assert response.status_code == 400
+        told = re.search(rf'<p class="error" id="e-{field}">([^<]*)</p>', response.text)
         assert told
         assert words in told.group(1)
-        assert answer.text.count('class="error"') == 1
+        assert response.text.count('class="error"') == 1
         if field != "name":
-            assert 'value="kept"' in answer.text
+            assert 'value="kept"' in response.text
     assert await pool.fetchval("SELECT count(*) FROM api_keys WHERE kind = 'key'") == 0
 
 
@@ -283,7 +283,7 @@ async def test_requests_are_listed_filtered_and_explained(
     async with people.signed_in(somebody) as pages:
         secret = await make_key(pages, name="mine")
         used = (await chat(http, secret)).json()["usage"]["total_tokens"]
-        upstream.script(Answer(status=429, body=b'{"error": {"message": "no"}}'))
+        upstream.script(Response(status=429, body=b'{"error": {"message": "no"}}'))
         assert (await chat(http, secret)).status_code == 429
         settled, voided = await requests_of(pool, somebody)
 
@@ -304,9 +304,9 @@ async def test_requests_are_listed_filtered_and_explained(
         assert "The request cost nothing" in page
 
         for query in ("state=nonsense", "days=0", "model=%00", "model=" + "x" * 300):
-            answer = await pages.get(f"/account/requests?{query}")
-            assert answer.status_code == 400, query
-            assert 'class="error"' in answer.text
+            response = await pages.get(f"/account/requests?{query}")
+            assert response.status_code == 400, query
+            assert 'class="error"' in response.text
     async with people.signed_in(await people.create()) as other:
         assert (await other.get(f"/account/requests/{settled}")).status_code == 404
         for request_id in ("tb_none", "%00", "x" * 500, "..%2f.."):
@@ -334,24 +334,24 @@ async def test_long_lists_have_pages(people: People, pool: Pool) -> None:
 async def test_the_ledger_is_a_file_of_ones_own_entries(people: People) -> None:
     await people.create(balance=777)
     async with people.signed_in(await people.create(balance=500)) as pages:
-        answer = await pages.get("/account/ledger.csv")
-        assert answer.headers["content-type"].startswith("text/csv")
-        assert answer.headers["content-disposition"].startswith('attachment; filename="tokenba')
-        assert answer.headers["cache-control"] == "no-store"
-        (row,) = csv.DictReader(io.StringIO(answer.text))
+        response = await pages.get("/account/ledger.csv")
+        assert response.headers["content-type"].startswith("text/csv")
+        assert response.headers["content-disposition"].startswith('attachment; filename="tokenba')
+        assert response.headers["cache-control"] == "no-store"
+        (row,) = csv.DictReader(io.StringIO(response.text))
         assert (row["kind"], row["amount"], row["note"]) == ("grant", "500", "a first grant")
 
 
 async def test_a_name_is_changed(people: People) -> None:
     async with people.signed_in(await people.create(name="Ada")) as pages:
-        answer = await pages.submit("/account/profile/name", name="Grace")
-        assert (answer.status_code, answer.headers["location"]) == (303, "/account/profile")
+        response = await pages.submit("/account/profile/name", name="Grace")
+        assert (response.status_code, response.headers["location"]) == (303, "/account/profile")
         page = (await pages.see("/account/profile")).text
         assert 'value="Grace"' in page
         assert "Your name is saved." in page
-        answer = await pages.submit("/account/profile/name", name="x" * 201)
-        assert answer.status_code == 400
-        assert 'id="e-name"' in answer.text
+        response = await pages.submit("/account/profile/name", name="x" * 201)
+        assert response.status_code == 400
+        assert 'id="e-name"' in response.text
 
 
 async def test_a_new_password_signs_out_everywhere_else(people: People) -> None:
@@ -364,15 +364,15 @@ async def test_a_new_password_signs_out_everywhere_else(people: People) -> None:
             ({"password": "abc", "repeated": "abc"}, "password"),
             ({"password": "x" * 2000, "repeated": "x" * 2000}, "password"),
         ):
-            answer = await here.submit("/account/profile/password", **{**fields, **wrong})
-            assert answer.status_code == 400
-            assert f'id="e-{field}"' in answer.text
-            assert "another" not in re.sub(r"<p class=.*?</p>", "", answer.text)
+            response = await here.submit("/account/profile/password", **{**fields, **wrong})
+            assert response.status_code == 400
+            assert f'id="e-{field}"' in response.text
+            assert "another" not in re.sub(r"<p class=.*?</p>", "", response.text)
         assert (await there.get("/account")).status_code == 200
         assert (await here.submit("/account/profile/password", **fields)).status_code == 303
         assert "Your password is changed." in (await here.see("/account/profile")).text
         assert (await there.get("/account")).status_code == 303
     async with people.pages() as pages:
         await pages.see("/sign-in")
-        answer = await pages.submit("/sign-in", email=somebody.email, password="another one")
-        assert answer.status_code == 303
+        response = await pages.submit("/sign-in", email=somebody.email, password="another one")
+        assert response.status_code == 303

@@ -63,12 +63,12 @@ def test_every_form_is_among_those_that_are_tried() -> None:
 @pytest.mark.parametrize("path", PAGES)
 async def test_a_page_is_not_for_users(people: People, path: str) -> None:
     async with people.signed_in(await people.create()) as pages:
-        answer = await pages.get(path)
-        assert answer.status_code == 403
-        assert "Only a superuser may do this." in answer.text
+        response = await pages.get(path)
+        assert response.status_code == 403
+        assert "Only a superuser may do this." in response.text
     async with people.pages() as pages:
-        answer = await pages.get(path)
-        assert answer.headers["location"].startswith("/sign-in?next=%2Fadmin")
+        response = await pages.get(path)
+        assert response.headers["location"].startswith("/sign-in?next=%2Fadmin")
 
 
 @pytest.mark.parametrize("path", FORMS)
@@ -82,12 +82,12 @@ async def test_a_form_is_not_taken_from_users_and_strangers(
             " VALUES (1, 'tb-', sha256('secret'))"
         )
         before = await pool.fetchrow(EVERYTHING)
-        answer = await pages.submit(path, **FIELDS)
-        assert answer.status_code == 403
+        response = await pages.submit(path, **FIELDS)
+        assert response.status_code == 403
     async with people.pages() as pages:
-        answer = await pages.submit(path, **FIELDS)
-        assert answer.status_code == 303
-        assert answer.headers["location"].partition("?")[0] == "/sign-in"
+        response = await pages.submit(path, **FIELDS)
+        assert response.status_code == 303
+        assert response.headers["location"].partition("?")[0] == "/sign-in"
     assert await pool.fetchrow(EVERYTHING) == before
 
 
@@ -98,8 +98,8 @@ async def test_a_form_is_not_taken_without_its_token_or_from_another_site(
     async with people.signed_in(await people.create(is_superuser=True)) as pages:
         before = await pool.fetchrow(EVERYTHING)
         for without in ({}, {"form-token": ""}, {"form-token": "0" * 64}):
-            answer = await pages.post(path, data={**FIELDS, **without})
-            assert answer.status_code == 403
+            response = await pages.post(path, data={**FIELDS, **without})
+            assert response.status_code == 403
         for header in (
             {"origin": "https://evil.example"},
             {"origin": "null"},
@@ -107,9 +107,9 @@ async def test_a_form_is_not_taken_without_its_token_or_from_another_site(
             {"sec-fetch-site": "same-site"},
         ):
             fields = {"form-token": pages.token, **FIELDS}
-            answer = await pages.post(path, data=fields, headers=header)
-            assert answer.status_code == 403
-            assert "another site" in answer.text
+            response = await pages.post(path, data=fields, headers=header)
+            assert response.status_code == 403
+            assert "another site" in response.text
         assert await pool.fetchrow(EVERYTHING) == before
 
 
@@ -117,9 +117,9 @@ async def test_a_form_is_not_taken_without_its_token_or_from_another_site(
 async def test_a_get_changes_nothing(people: People, pool: Pool, path: str) -> None:
     async with people.signed_in(await people.create(is_superuser=True)) as pages:
         before = await pool.fetchrow(EVERYTHING)
-        answer = await pages.get(path, params={"form-token": pages.token, **FIELDS})
-        assert answer.status_code == 405
-        assert answer.headers["allow"] == "POST"
+        response = await pages.get(path, params={"form-token": pages.token, **FIELDS})
+        assert response.status_code == 405
+        assert response.headers["allow"] == "POST"
         assert await pool.fetchrow(EVERYTHING) == before
 
 
@@ -144,5 +144,5 @@ async def test_a_filter_that_cannot_be_read_is_a_400_or_an_empty_list(
     people: People, path: str, query: str
 ) -> None:
     async with people.signed_in(await people.create(is_superuser=True)) as pages:
-        answer = await pages.get(f"/admin/{path}?{query}")
-        assert answer.status_code in {400, 404}
+        response = await pages.get(f"/admin/{path}?{query}")
+        assert response.status_code in {400, 404}

@@ -10,7 +10,7 @@ from playwright.async_api import expect
 
 from tests.support.chat import CHAT
 from tests.support.people import PASSWORD, Somebody
-from tests.support.upstream import json_answer
+from tests.support.upstream import json_response
 
 if TYPE_CHECKING:
     import httpx2
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tokenbalance.model import Json
 
 EMAIL = "ada.lovelace@example.com"
-ANSWER: Json = {
+RESPONSE: Json = {
     "object": "chat.completion",
     "choices": [],
     "usage": {"prompt_tokens": 9, "completion_tokens": 3, "total_tokens": 12},
@@ -92,7 +92,7 @@ async def test_the_administrators_day_and_the_users(
     await expect(figure(page, "Outstanding")).to_have_text("0")
 
     secret = await create_user(page)
-    upstream.always(json_answer(ANSWER))
+    upstream.always(json_response(RESPONSE))
     assert await chat_with(http, secret) == 200
 
     await open_tab(page, "Overview")

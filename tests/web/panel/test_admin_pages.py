@@ -65,17 +65,18 @@ async def charge(pool: Pool, holder: Holder, request_id: str, usage: Usage) -> N
     await book.settle(hold, usage)
 
 
-def hidden(answer: httpx2.Response, name: str) -> str:
+def hidden(response: httpx2.Response, name: str) -> str:
     """What a form carries without showing it."""
-    found = re.search(rf'name="{name}" value="([^"]*)"', answer.text)
+    found = re.search(rf'name="{name}" value="([^"]*)"', response.text)
     assert found is not None
     return found.group(1)
 
 
-def links_of(answer: httpx2.Response, words: str) -> list[str]:
+def links_of(response: httpx2.Response, words: str) -> list[str]:
     """Where links with these words lead."""
     return [
-        unescape(link) for link in re.findall(rf'<a[^>]*href="([^"]*)"[^>]*>{words}<', answer.text)
+        unescape(link)
+        for link in re.findall(rf'<a[^>]*href="([^"]*)"[^>]*>{words}<', response.text)
     ]
 
 
@@ -125,7 +126,7 @@ async def test_every_page_says_so_where_there_is_nothing_yet(admin: Admin) -> No
 async def test_a_user_is_made_with_balance_and_key_in_one_step(
     admin: Admin, pool: Pool, http: httpx2.AsyncClient
 ) -> None:
-    answer = await admin.pages.submit(
+    response = await admin.pages.submit(
         "/admin/users/new",
         email="New@Example.com",
         name="New",
@@ -134,7 +135,7 @@ async def test_a_user_is_made_with_balance_and_key_in_one_step(
         key="yes",
         **{"key-name": "laptop", "key-expires": "2099-12-31"},
     )
-    page, secret = await shown(admin.pages, answer)
+    page, secret = await shown(admin.pages, response)
     assert "The user is created." in page.text
     balance = await http.get("/api/balance", headers={"authorization": f"Bearer {secret}"})
     assert balance.json()["available"] == 1000
@@ -152,9 +153,9 @@ async def test_a_user_is_made_with_balance_and_key_in_one_step(
 
 
 async def test_a_user_is_made_without_anything_but_an_e_mail(admin: Admin, pool: Pool) -> None:
-    answer = await admin.pages.submit("/admin/users/new", email="bare@example.com")
-    assert answer.status_code == 303
-    page = await admin.pages.see(answer.headers["location"])
+    response = await admin.pages.submit("/admin/users/new", email="bare@example.com")
+    assert response.status_code == 303
+    page = await admin.pages.see(response.headers["location"])
     assert "The user is created." in page.text
     assert await pool.fetchval("SELECT count(*) FROM api_keys WHERE kind = 'key'") == 0
 
@@ -182,12 +183,12 @@ async def test_a_user_who_cannot_be_made_leaves_nothing(
     admin: Admin, pool: Pool, fields: dict[str, str], words: str
 ) -> None:
     wanted = {"email": "new@example.com", "name": "Kept", "balance": "5", "key": "yes", **fields}
-    answer = await admin.pages.submit("/admin/users/new", **wanted)
-    assert answer.status_code == 400
-    assert words in answer.text
-    assert "Nothing was changed" in answer.text
-    assert wanted["name"] != "Kept" or 'value="Kept"' in answer.text
-    assert "four" not in answer.text
+    response = await admin.pages.submit("/admin/users/new", **wanted)
+    assert response.status_code == 400
+    assert words in response.text
+    assert "Nothing was changed" in response.text
+    assert wanted["name"] != "Kept" or 'value="Kept"' in response.text
+    assert "four" not in response.text
     assert await pool.fetchval("SELECT count(*) FROM users") == 1
     assert await pool.fetchval("SELECT count(*) FROM ledger_entries") == 0
 
@@ -288,8 +289,10 @@ async def test_names_that_people_chose_are_never_markup(
         assert "<script>alert" not in page
         if path != "/admin":
             assert "&lt;script&gt;alert(&#39;1&#39;)" in page, path
-    answer = await admin.pages.get("/admin/users", params={"search": '"><script>alert(1)</script>'})
-    assert "<script>alert" not in answer.text
+    response = await admin.pages.get(
+        "/admin/users", params={"search": '"><script>alert(1)</script>'}
+    )
+    assert "<script>alert" not in response.text
 
 
 # --- balances
@@ -302,8 +305,8 @@ async def test_credits_are_added_and_taken_with_a_reason(
     for amount, note in (("2,000", "for October"), ("-500", "a mistake")):
         page = await admin.pages.see(here)
         fields = {"once": hidden(page, "once"), "add-amount": amount, "add-note": note}
-        answer = await admin.pages.submit(f"{here}/credits", **fields)
-        assert (answer.status_code, answer.headers["location"]) == (303, here)
+        response = await admin.pages.submit(f"{here}/credits", **fields)
+        assert (response.status_code, response.headers["location"]) == (303, here)
     page = await admin.pages.see(here)
     assert "The credits are entered in the ledger." in page.text
     email = admin.somebody.email
@@ -319,17 +322,17 @@ async def test_credits_are_added_once_however_often_the_form_is_sent(
     here = f"/admin/users/{holder.user_id}"
     page = await admin.pages.see(here)
     fields = {"once": hidden(page, "once"), "add-amount": "5", "add-note": "once"}
-    answers = await asyncio.gather(
+    responses = await asyncio.gather(
         *(admin.pages.submit(f"{here}/credits", **fields) for _ in range(5))
     )
-    assert {answer.status_code for answer in answers} == {303}
+    assert {response.status_code for response in responses} == {303}
     assert len(await entries_of(pool, holder.account_id)) == 2
     # Back in the browser, and another amount: nobody is told that this was entered.
-    answer = await admin.pages.submit(f"{here}/credits", **{**fields, "add-amount": "6"})
-    assert answer.status_code == 400
-    assert "was sent before" in answer.text
+    response = await admin.pages.submit(f"{here}/credits", **{**fields, "add-amount": "6"})
+    assert response.status_code == 400
+    assert "was sent before" in response.text
     assert len(await entries_of(pool, holder.account_id)) == 2
-    again = {**fields, "once": hidden(answer, "once"), "add-amount": "6"}
+    again = {**fields, "once": hidden(response, "once"), "add-amount": "6"}
     assert (await admin.pages.submit(f"{here}/credits", **again)).status_code == 303
     assert [entry[1] for entry in await entries_of(pool, holder.account_id)] == [1000, 5, 6]
 
@@ -353,9 +356,9 @@ async def test_credits_that_cannot_be_added_are_told_at_their_field(
     admin: Admin, pool: Pool, holder: Holder, fields: dict[str, str], words: str
 ) -> None:
     sent = {"once": "a", "add-amount": "1", "add-note": "a reason", **fields}
-    answer = await admin.pages.submit(f"/admin/users/{holder.user_id}/credits", **sent)
-    assert answer.status_code == 400
-    assert words in answer.text
+    response = await admin.pages.submit(f"/admin/users/{holder.user_id}/credits", **sent)
+    assert response.status_code == 400
+    assert words in response.text
     assert len(await entries_of(pool, holder.account_id)) == 1
 
 
@@ -367,8 +370,8 @@ async def test_a_balance_is_set_by_the_difference(admin: Admin, pool: Pool, hold
         ("set", -600, 400, admin.somebody.email, "new term")
     ]
     for wrong in ({"set-balance": "-1"}, {"set-balance": ""}, {"set-note": ""}):
-        answer = await admin.pages.submit(f"{here}/balance", **{**fields, **wrong})
-        assert answer.status_code == 400
+        response = await admin.pages.submit(f"{here}/balance", **{**fields, **wrong})
+        assert response.status_code == 400
     assert len(await entries_of(pool, holder.account_id)) == 2
 
 
@@ -380,8 +383,8 @@ async def test_a_disabled_user_is_refused_until_enabled(
 ) -> None:
     here = f"/admin/users/{holder.user_id}"
     for action, status in (("disable", 401), ("enable", 200)):
-        answer = await admin.pages.submit(f"{here}/{action}")
-        assert (answer.status_code, answer.headers["location"]) == (303, here)
+        response = await admin.pages.submit(f"{here}/{action}")
+        assert (response.status_code, response.headers["location"]) == (303, here)
         assert (await http.get("/api/balance", headers=holder.headers)).status_code == status
     somebody = await people.create()
     async with people.signed_in(somebody) as pages:
@@ -401,11 +404,11 @@ async def test_superusers_are_made_and_unmade_but_for_the_last(
         await admin.pages.submit(f"{there}/demote")
         assert (await pages.get("/admin")).status_code == 403
     for action in ("demote", "disable"):
-        answer = await admin.pages.submit(f"{here}/{action}")
-        assert answer.status_code == 400
-        assert "is the last superuser" in answer.text
-        assert "Nothing was changed" in answer.text
-        assert "another look" not in answer.text
+        response = await admin.pages.submit(f"{here}/{action}")
+        assert response.status_code == 400
+        assert "is the last superuser" in response.text
+        assert "Nothing was changed" in response.text
+        assert "another look" not in response.text
     assert (await admin.pages.get("/admin")).status_code == 200
 
 
@@ -415,8 +418,8 @@ async def test_a_new_password_ends_the_sign_ins_of_before(admin: Admin, people: 
     async with people.signed_in(other) as pages:
         assert (await admin.pages.submit(here, password="four")).status_code == 400
         assert (await pages.get("/account")).status_code == 200
-        answer = await admin.pages.submit(here, password="another password")
-        assert answer.status_code == 303
+        response = await admin.pages.submit(here, password="another password")
+        assert response.status_code == 303
         assert (await pages.get("/account")).status_code == 303
         await pages.see("/sign-in")
         old = await pages.submit("/sign-in", email=other.email, password=PASSWORD)
@@ -439,8 +442,8 @@ async def test_a_user_is_renamed(admin: Admin, people: People) -> None:
     here = f"/admin/users/{other.user_id}"
     await admin.pages.submit(f"{here}/name", **{"user-name": "  Ada Lovelace "})
     assert "Ada Lovelace" in (await admin.pages.see(here)).text
-    answer = await admin.pages.submit(f"{here}/name", **{"user-name": "a\0b"})
-    assert answer.status_code == 400
+    response = await admin.pages.submit(f"{here}/name", **{"user-name": "a\0b"})
+    assert response.status_code == 400
 
 
 # --- keys
@@ -540,8 +543,8 @@ async def test_keys_are_found_by_prefix_name_owner_and_state(
 async def test_a_key_is_revoked_in_the_list_of_all(
     admin: Admin, holder: Holder, http: httpx2.AsyncClient
 ) -> None:
-    answer = await admin.pages.submit(f"/admin/keys/{holder.key_id}/revoke")
-    assert answer.headers["location"] == "/admin/keys"
+    response = await admin.pages.submit(f"/admin/keys/{holder.key_id}/revoke")
+    assert response.headers["location"] == "/admin/keys"
     assert (await http.get("/api/balance", headers=holder.headers)).status_code == 401
 
 
@@ -607,10 +610,10 @@ async def test_a_charge_is_explained_and_refunded_once(
     page = await admin.pages.see(here)
     assert "It has cost 100 credits until now." in page.text
     fields = {"once": hidden(page, "once"), "amount": "30", "note": "a bad answer"}
-    answers = await asyncio.gather(
+    responses = await asyncio.gather(
         *(admin.pages.submit(f"{here}/refund", **fields) for _ in range(5))
     )
-    assert {(a.status_code, a.headers.get("location")) for a in answers} == {(303, here)}
+    assert {(a.status_code, a.headers.get("location")) for a in responses} == {(303, here)}
     page = await admin.pages.see(here)
     assert "The refund is entered in the ledger." in page.text
     assert "It has cost 70 credits until now." in page.text
@@ -643,7 +646,7 @@ async def test_a_refund_that_cannot_be_is_told_at_its_field(
 ) -> None:
     await charge(pool, holder, "tb_1", Usage(input=60, output=40, total=100))
     sent = {"once": "a", "amount": "1", "note": "a reason", **fields}
-    answer = await admin.pages.submit("/admin/requests/tb_1/refund", **sent)
-    assert answer.status_code == 400
-    assert words.lower() in f"{answer.text} 400".lower()
+    response = await admin.pages.submit("/admin/requests/tb_1/refund", **sent)
+    assert response.status_code == 400
+    assert words.lower() in f"{response.text} 400".lower()
     assert len(await entries_of(pool, holder.account_id)) == 2

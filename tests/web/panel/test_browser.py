@@ -46,9 +46,9 @@ async def test_a_user_makes_a_key_uses_it_and_revokes_it(
     await page.reload()
     await expect(page.get_by_text("was shown once")).to_be_visible()
     assert secret not in await page.content()
-    answer = await chat(product, secret)
-    assert answer.status_code == 200
-    used = answer.json()["usage"]["total_tokens"]
+    response = await chat(product, secret)
+    assert response.status_code == 200
+    used = response.json()["usage"]["total_tokens"]
 
     await page.get_by_role("link", name="Overview").click()
     await expect(page.locator("#balance")).to_contain_text(f"{10_000 - used:,}")

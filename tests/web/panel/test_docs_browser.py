@@ -58,12 +58,12 @@ async def test_a_chat_is_tried_out_with_ones_key(
 ) -> None:
     await browser.page.goto("/docs")
     await authorize(browser.page, holder)
-    answer = await tried(await opened(browser.page, CHAT))
-    await expect(answer.locator(".response-col_status").last).to_contain_text("200")
-    await expect(answer).to_contain_text("chat.completion")
+    response = await tried(await opened(browser.page, CHAT))
+    await expect(response.locator(".response-col_status").last).to_contain_text("200")
+    await expect(response).to_contain_text("chat.completion")
     balance = (await account_of(pool, holder)).balance
     assert balance < 1000
-    await expect(answer).to_contain_text(f"x-tokenbalance-balance: {balance}")
+    await expect(response).to_contain_text(f"x-tokenbalance-balance: {balance}")
 
 
 async def test_a_streamed_chat_is_tried_out_and_shown_to_its_last_event(
@@ -71,9 +71,9 @@ async def test_a_streamed_chat_is_tried_out_and_shown_to_its_last_event(
 ) -> None:
     await browser.page.goto("/docs")
     await authorize(browser.page, holder)
-    answer = await tried(await opened(browser.page, CHAT), "streamed")
-    await expect(answer).to_contain_text("data: [DONE]")
-    await expect(answer).to_contain_text("content-type: text/event-stream")
+    response = await tried(await opened(browser.page, CHAT), "streamed")
+    await expect(response).to_contain_text("data: [DONE]")
+    await expect(response).to_contain_text("content-type: text/event-stream")
     assert (await account_of(pool, holder)).balance < 1000
 
 
@@ -86,16 +86,16 @@ async def test_a_management_route_is_tried_out_with_the_same_key(
         has=browser.page.locator("[data-path='/api/balance']")
     )
     await block.locator(".opblock-summary-control").click()
-    answer = await tried(block)
-    await expect(answer).to_contain_text(f'"user": {holder.user_id}')
+    response = await tried(block)
+    await expect(response).to_contain_text(f'"user": {holder.user_id}')
 
 
 async def test_without_a_key_the_error_is_shown_in_its_envelope(browser: WatchedBrowser) -> None:
     browser.expected_statuses.add(401)
     await browser.page.goto("/docs")
-    answer = await tried(await opened(browser.page, CHAT))
-    await expect(answer.locator(".response-col_status").last).to_contain_text("401")
-    await expect(answer).to_contain_text('"code": "invalid_api_key"')
+    response = await tried(await opened(browser.page, CHAT))
+    await expect(response.locator(".response-col_status").last).to_contain_text("401")
+    await expect(response).to_contain_text('"code": "invalid_api_key"')
 
 
 async def test_every_endpoint_is_shown_with_what_it_costs_and_how_it_fails(
@@ -138,8 +138,8 @@ async def test_the_pages_work_below_the_prefix_of_a_reverse_proxy(
         await browser.page.goto("/proxy/redoc")
         await expect(browser.page.get_by_role("heading", name="Chat completion")).to_be_attached()
         await browser.page.goto("/proxy/docs")
-        answer = await tried(await opened(browser.page, "operations-Health-livez_livez_get"))
-        await expect(answer).to_contain_text('"status": "ok"')
+        response = await tried(await opened(browser.page, "operations-Health-livez_livez_get"))
+        await expect(response).to_contain_text('"status": "ok"')
         browser.check()
         assert all(path.startswith(("/proxy/", "data:", "blob:")) for path in asked)
         assert "/proxy/livez" in asked

@@ -58,10 +58,10 @@ def test_there_are_pages_that_post() -> None:
 
 async def refused(pages: Pages, path: str, **options: object) -> None:
     """Send a form that must not be taken, to an address that must say so on a page."""
-    answer = await pages.post(path, **options)  # pyright: ignore[reportArgumentType]
-    assert answer.status_code == 403, (path, answer.status_code)
-    assert "text/html" in answer.headers["content-type"]
-    assert "Nothing was changed" in answer.text
+    response = await pages.post(path, **options)  # pyright: ignore[reportArgumentType]
+    assert response.status_code == 403, (path, response.status_code)
+    assert "text/html" in response.headers["content-type"]
+    assert "Nothing was changed" in response.text
 
 
 async def test_no_form_is_taken_without_its_token(people: People, pool: Pool) -> None:
@@ -101,12 +101,12 @@ async def test_no_form_is_taken_from_another_site(people: People, pool: Pool) ->
 
 async def test_a_form_is_taken_from_this_site(people: People, product: str) -> None:
     async with people.signed_in(await people.create()) as pages:
-        answer = await pages.post(
+        response = await pages.post(
             "/account/profile/name",
             data={"form-token": pages.token, "name": "Ada"},
             headers={"origin": product, "sec-fetch-site": "same-origin"},
         )
-        assert answer.status_code == 303
+        assert response.status_code == 303
 
 
 @pytest.mark.parametrize(
@@ -132,12 +132,12 @@ async def test_an_origin_is_ours_when_its_host_and_port_are_however_they_are_spe
     people: People, host: str, origin: str, status: int
 ) -> None:
     async with people.signed_in(await people.create()) as pages:
-        answer = await pages.post(
+        response = await pages.post(
             "/account/profile/name",
             data={"form-token": pages.token, "name": "Ada"},
             headers={"host": host, "origin": origin, "sec-fetch-site": "same-origin"},
         )
-    assert answer.status_code == status
+    assert response.status_code == status
 
 
 async def test_a_stranger_signs_in_with_the_token_of_their_own_cookie_only(people: People) -> None:
@@ -161,8 +161,8 @@ async def test_looking_changes_nothing(people: People, pool: Pool) -> None:
         before = await books(pool)
         for path in GETS:
             for method in ("GET", "HEAD"):
-                answer = await pages.request(method, path)
-                assert answer.status_code < 500, path
+                response = await pages.request(method, path)
+                assert response.status_code < 500, path
         for path in set(POSTS) - set(GETS):
             assert (await pages.get(path)).status_code == 405
         assert await books(pool) == before
@@ -175,13 +175,13 @@ async def test_strangers_are_led_to_the_sign_in_whatever_they_ask_for(
     before = await books(pool)
     async with people.pages() as pages:
         for path in {*GETS, "/account/nowhere", "/admin/nowhere"} - {"/sign-in", "/sign-up"}:
-            answer = await pages.get(path)
-            assert answer.status_code == 303, path
-            assert answer.headers["location"].startswith("/sign-in"), path
+            response = await pages.get(path)
+            assert response.status_code == 303, path
+            assert response.headers["location"].startswith("/sign-in"), path
         for path in set(POSTS) - {"/sign-in", "/sign-out", "/sign-up"}:
-            answer = await pages.post(path, data={"name": "x"})
+            response = await pages.post(path, data={"name": "x"})
             following = f"?{urlencode({'next': path})}" if path in GETS else ""
-            led_to = (answer.status_code, answer.headers["location"])
+            led_to = (response.status_code, response.headers["location"])
             assert led_to == (303, f"/sign-in{following}"), path
     assert await books(pool) == before
 
@@ -191,28 +191,28 @@ async def test_a_user_is_forbidden_what_is_for_superusers(people: People, pool: 
         before = await books(pool)
         for path in {"/admin", "/admin/nowhere", *GETS}:
             if path.startswith("/admin"):
-                answer = await pages.get(path)
-                assert answer.status_code == 403, path
-                assert "text/html" in answer.headers["content-type"]
+                response = await pages.get(path)
+                assert response.status_code == 403, path
+                assert "text/html" in response.headers["content-type"]
         for path in POSTS:
             if path.startswith("/admin"):
-                answer = await pages.submit(path, name="x")
-                assert answer.status_code == 403, path
+                response = await pages.submit(path, name="x")
+                assert response.status_code == 403, path
         assert await books(pool) == before
 
 
 async def test_every_page_says_what_browsers_may_do_with_it(people: People) -> None:
     async with people.signed_in(await people.create(is_superuser=True)) as pages:
-        answers = [await pages.get(path) for path in (*GETS, "/account/nowhere")]
-        answers += [await pages.post(path) for path in POSTS]
+        responses = [await pages.get(path) for path in (*GETS, "/account/nowhere")]
+        responses += [await pages.post(path) for path in POSTS]
     async with people.pages() as pages:
-        answers += [await pages.get(path) for path in GETS]
-    for answer in answers:
-        headers = answer.headers
+        responses += [await pages.get(path) for path in GETS]
+    for response in responses:
+        headers = response.headers
         assert headers["content-security-policy"] == (
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; "
             "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-        ), answer.url
+        ), response.url
         assert headers["cache-control"] == "no-store"
         assert headers["x-content-type-options"] == "nosniff"
         assert headers["referrer-policy"] == "same-origin"
@@ -235,9 +235,9 @@ async def test_cookies_are_for_this_site_and_for_no_script(people: People) -> No
     async with people.pages() as pages:
         first = await pages.see("/sign-in")
         second = await pages.submit("/sign-in", email=somebody.email, password=somebody.password)
-    for answer, name in ((first, "tokenbalance-form"), (second, "tokenbalance")):
+    for response, name in ((first, "tokenbalance-form"), (second, "tokenbalance")):
         (cookie,) = [
-            each for each in answer.headers.get_list("set-cookie") if each.startswith(f"{name}=")
+            each for each in response.headers.get_list("set-cookie") if each.startswith(f"{name}=")
         ]
         attributes = cookie.lower().split("; ")[1:]
         assert sorted(attributes) == ["httponly", "path=/", "samesite=lax"]
@@ -289,9 +289,9 @@ async def test_only_small_plain_forms_are_read(people: People) -> None:
             (token + b"name=%00", FORM, 400),
             (token + b"name=Ada", FORM, 303),
         ):
-            answer = await pages.post(path, content=content, headers=headers)
-            assert answer.status_code == status, content[:80]
-            assert "server error" not in answer.text
+            response = await pages.post(path, content=content, headers=headers)
+            assert response.status_code == status, content[:80]
+            assert "server error" not in response.text
 
 
 async def test_errors_on_pages_are_pages(people: People, pool: Pool) -> None:
@@ -301,24 +301,24 @@ async def test_errors_on_pages_are_pages(people: People, pool: Pool) -> None:
             "/account/keys?after=rubbish",
             "/account/ledger?after=%00",
         ):
-            answer = await pages.get(path)
-            assert answer.status_code in {400, 404}, path
-            assert answer.text.startswith("<!doctype html>")
+            response = await pages.get(path)
+            assert response.status_code in {400, 404}, path
+            assert response.text.startswith("<!doctype html>")
         for key in ("0", "x", "-1", "9" * 30, "9223372036854775807", "%00"):
-            answer = await pages.submit(f"/account/keys/{key}/revoke")
-            assert answer.status_code == 404, key
-            assert answer.text.startswith("<!doctype html>")
-        answer = await pages.request("DELETE", "/account")
-        assert (answer.status_code, answer.headers["allow"]) == (405, "GET, HEAD")
+            response = await pages.submit(f"/account/keys/{key}/revoke")
+            assert response.status_code == 404, key
+            assert response.text.startswith("<!doctype html>")
+        response = await pages.request("DELETE", "/account")
+        assert (response.status_code, response.headers["allow"]) == (405, "GET, HEAD")
         # What fails inside is told nobody.
         await pool.execute("ALTER TABLE accounts RENAME COLUMN overdraft TO gone")
         try:
-            answer = await pages.get("/account")
+            response = await pages.get("/account")
         finally:  # The database is other tests' too.
             await pool.execute("ALTER TABLE accounts RENAME COLUMN gone TO overdraft")
-        assert answer.status_code in {500, 503}
-        assert "overdraft" not in answer.text
-        assert answer.text.startswith("<!doctype html>")
+        assert response.status_code in {500, 503}
+        assert "overdraft" not in response.text
+        assert response.text.startswith("<!doctype html>")
 
 
 async def test_assets_are_kept_for_long_and_change_their_address(people: People) -> None:
@@ -328,9 +328,9 @@ async def test_assets_are_kept_for_long_and_change_their_address(people: People)
         assert len(addresses) >= 4
         for address in addresses:
             assert re.search(r"\?v=[0-9a-f]{12}$", address)
-            answer = await pages.get(address)
-            assert answer.status_code == 200
-            assert "immutable" in answer.headers["cache-control"]
-            assert answer.headers["x-content-type-options"] == "nosniff"
+            response = await pages.get(address)
+            assert response.status_code == 200
+            assert "immutable" in response.headers["cache-control"]
+            assert response.headers["x-content-type-options"] == "nosniff"
         assert (await pages.get("/panel/assets/../assets.py")).status_code == 404
         assert (await pages.get("/panel/assets/..%2fassets.py")).status_code == 404

@@ -41,18 +41,20 @@ async def test_every_page_says_that_the_books_are_away(
             await stranger.see("/sign-in")
             await postgres.drop(cluster, dsn)
             with caplog.at_level(logging.CRITICAL, "tokenbalance.books.ledger"):
-                answers = [await pages.get(path) for path in GETS]
-                answers += [await pages.submit(path, name="x") for path in POSTS]
-                answers.append(await stranger.submit("/sign-in", email="a@b.c", password="x"))
-            for answer in answers:
-                assert answer.status_code == 503, answer.url
-                assert answer.text.startswith("<!doctype html>")
-                assert "cannot reach its database" in answer.text
-                assert "Nothing was changed" not in answer.text
-                sent = answer.request.method == "POST"
-                assert ("not known whether what you sent was saved" in answer.text) is sent
-                assert (f'href="{answer.request.url.path}">Try again' in answer.text) is not sent
-                assert int(answer.headers["retry-after"]) >= 1
+                responses = [await pages.get(path) for path in GETS]
+                responses += [await pages.submit(path, name="x") for path in POSTS]
+                responses.append(await stranger.submit("/sign-in", email="a@b.c", password="x"))
+            for response in responses:
+                assert response.status_code == 503, response.url
+                assert response.text.startswith("<!doctype html>")
+                assert "cannot reach its database" in response.text
+                assert "Nothing was changed" not in response.text
+                sent = response.request.method == "POST"
+                assert ("not known whether what you sent was saved" in response.text) is sent
+                assert (
+                    f'href="{response.request.url.path}">Try again' in response.text
+                ) is not sent
+                assert int(response.headers["retry-after"]) >= 1
 
 
 def head(pages: Pages) -> str:
@@ -116,8 +118,8 @@ async def test_the_page_of_a_user_with_many_keys_shows_the_newest(
 async def test_an_address_that_ends_in_a_slash_leads_to_the_page(people: People, path: str) -> None:
     async with people.signed_in(await people.create(is_superuser=True)) as pages:
         for slashes in ("/", "//"):
-            answer = await pages.get(path + slashes)
-            assert (answer.status_code, answer.headers["location"]) == (303, path)
+            response = await pages.get(path + slashes)
+            assert (response.status_code, response.headers["location"]) == (303, path)
         assert (await pages.submit(f"{path}/")).status_code == 404
 
 
@@ -125,13 +127,13 @@ async def test_the_present_password_is_not_guessed_without_end(people: People) -
     somebody = await people.create()
     new = {"password": "another one", "repeated": "another one"}
     async with people.signed_in(somebody) as pages:
-        answers = await asyncio.gather(
+        responses = await asyncio.gather(
             *(
                 pages.submit("/account/profile/password", current=f"guess {n}", **new)
                 for n in range(12)
             )
         )
-        assert {answer.status_code for answer in answers} == {400}
-        looked_at = [answer for answer in answers if "not your password" in answer.text]
+        assert {response.status_code for response in responses} == {400}
+        looked_at = [response for response in responses if "not your password" in response.text]
         assert len(looked_at) <= 10
-        assert any("Too many failed attempts" in answer.text for answer in answers)
+        assert any("Too many failed attempts" in response.text for response in responses)

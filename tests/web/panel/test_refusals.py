@@ -25,14 +25,14 @@ async def test_a_filter_that_there_is_not_shows_nothing_instead_of_everything(
 ) -> None:
     somebody = await people.create(is_superuser=True, balance=1234)
     async with people.signed_in(somebody) as pages:
-        answer = await pages.get(f"/{path}?from=2026-99-99")
-        assert answer.status_code == 400
-        assert answer.text.startswith("<!doctype html>")
-        assert "This address has no filter &#39;from&#39;" in answer.text
-        assert "1,234" not in answer.text
-        assert "a first grant" not in answer.text
+        response = await pages.get(f"/{path}?from=2026-99-99")
+        assert response.status_code == 400
+        assert response.text.startswith("<!doctype html>")
+        assert "This address has no filter &#39;from&#39;" in response.text
+        assert "1,234" not in response.text
+        assert "a first grant" not in response.text
         # Nor does the page offer a file of everything.
-        assert f"/{path}.csv" not in answer.text or path == "account/ledger"
+        assert f"/{path}.csv" not in response.text or path == "account/ledger"
         assert (await pages.get(f"/{path}")).status_code == 200
 
 
@@ -59,10 +59,10 @@ async def test_a_new_user_who_comes_back_asks_for_the_password_again(
     wanted = {"email": "new@example.com", "password": "a good one", "key": "yes"}
     async with people.signed_in(somebody) as pages:
         for wrong in ({"balance": "much"}, {"email": somebody.email}):
-            answer = await pages.submit("/admin/users/new", **(wanted | wrong))
-            assert answer.status_code == 400
-            assert 'id="e-password">Type the password again.' in answer.text
-            assert "a good one" not in answer.text
+            response = await pages.submit("/admin/users/new", **(wanted | wrong))
+            assert response.status_code == 400
+            assert 'id="e-password">Type the password again.' in response.text
+            assert "a good one" not in response.text
         without = await pages.submit("/admin/users/new", email=somebody.email)
         assert "Type the password again" not in without.text
     assert await pool.fetchval("SELECT count(*) FROM users") == 1
@@ -71,10 +71,10 @@ async def test_a_new_user_who_comes_back_asks_for_the_password_again(
 async def test_all_that_is_wrong_with_a_new_user_is_told_at_once(people: People) -> None:
     wrong = {"email": "nobody", "name": "x" * 201, "password": "four", "balance": str(2**53)}
     async with people.signed_in(await people.create(is_superuser=True)) as pages:
-        answer = await pages.submit("/admin/users/new", **wrong, **{"key-expires": "2020-01-01"})
+        response = await pages.submit("/admin/users/new", **wrong, **{"key-expires": "2020-01-01"})
         for name in ("email", "name", "password", "balance", "key-expires"):
-            assert f'id="e-{name}"' in answer.text
-        assert "at least 5 characters" in answer.text
+            assert f'id="e-{name}"' in response.text
+        assert "at least 5 characters" in response.text
 
 
 @pytest.mark.parametrize(
@@ -98,11 +98,11 @@ async def test_who_was_signed_out_meanwhile_is_told_and_led_back(
         if referer is not None:
             base = "" if referer.startswith("http") else str(pages.base_url).rstrip("/")
             pages.headers["referer"] = f"{base}{referer}"
-        answer = await pages.submit(path, name="Eve")
+        response = await pages.submit(path, name="Eve")
         query = f"?{urlencode({'next': following})}" if following else ""
-        led_to = (answer.status_code, answer.headers["location"])
+        led_to = (response.status_code, response.headers["location"])
         assert led_to == (303, f"/sign-in{query}")
-        page = await pages.see(answer.headers["location"])
+        page = await pages.see(response.headers["location"])
         assert "You were signed out; nothing was saved." in page.text
         entered = await pages.submit(
             "/sign-in", email=somebody.email, password=PASSWORD, next=following or ""

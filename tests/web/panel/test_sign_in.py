@@ -27,8 +27,8 @@ FOREIGN = [
 
 async def test_the_bare_address_leads_strangers_to_the_sign_in(people: People) -> None:
     async with people.pages() as pages:
-        answer = await pages.get("/")
-        assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in?next=%2F")
+        response = await pages.get("/")
+        assert (response.status_code, response.headers["location"]) == (303, "/sign-in?next=%2F")
         assert "Sign in" in (await pages.see("/sign-in")).text
 
 
@@ -44,17 +44,17 @@ async def test_the_bare_address_leads_everybody_to_their_own(
 async def test_a_page_is_shown_after_the_sign_in_that_it_asked_for(people: People) -> None:
     somebody = await people.create()
     async with people.pages() as pages:
-        answer = await pages.get("/account/requests?state=open")
-        assert answer.headers["location"] == "/sign-in?next=%2Faccount%2Frequests%3Fstate%3Dopen"
-        page = await pages.see(answer.headers["location"])
+        response = await pages.get("/account/requests?state=open")
+        assert response.headers["location"] == "/sign-in?next=%2Faccount%2Frequests%3Fstate%3Dopen"
+        page = await pages.see(response.headers["location"])
         assert 'name="next" value="/account/requests?state=open"' in page.text
-        answer = await pages.submit(
+        response = await pages.submit(
             "/sign-in",
             email=somebody.email,
             password=PASSWORD,
             next="/account/requests?state=open",
         )
-        assert answer.headers["location"] == "/account/requests?state=open"
+        assert response.headers["location"] == "/account/requests?state=open"
 
 
 async def test_nobody_is_led_to_another_site(people: People) -> None:
@@ -64,38 +64,38 @@ async def test_nobody_is_led_to_another_site(people: People) -> None:
             page = await pages.get("/sign-in", params={"next": path})
             assert 'name="next" value=""' in page.text, path
             await pages.see("/sign-in")
-            answer = await pages.submit(
+            response = await pages.submit(
                 "/sign-in", email=somebody.email, password=PASSWORD, next=path
             )
-            assert (answer.status_code, answer.headers["location"]) == (303, "/"), path
+            assert (response.status_code, response.headers["location"]) == (303, "/"), path
 
 
 async def test_a_wrong_password_is_told_at_the_field_and_not_repeated(people: People) -> None:
     somebody = await people.create()
     async with people.pages() as pages:
         await pages.see("/sign-in")
-        answer = await pages.submit(
+        response = await pages.submit(
             "/sign-in", email=somebody.email, password="not-the-password", next="/account"
         )
-        assert answer.status_code == 400
-        assert f'value="{somebody.email}"' in answer.text
-        assert "do not belong together" in answer.text
-        assert 'name="next" value="/account"' in answer.text
-        assert "not-the-password" not in answer.text
+        assert response.status_code == 400
+        assert f'value="{somebody.email}"' in response.text
+        assert "do not belong together" in response.text
+        assert 'name="next" value="/account"' in response.text
+        assert "not-the-password" not in response.text
 
 
 async def test_who_fails_too_often_is_asked_for_patience(people: People) -> None:
     somebody = await people.create()
     async with people.pages() as pages:
         await pages.see("/sign-in")
-        answer = await pages.submit("/sign-in", email=somebody.email, password="wrong")
+        response = await pages.submit("/sign-in", email=somebody.email, password="wrong")
         for _ in range(20):
-            if answer.status_code == 400:
-                answer = await pages.submit("/sign-in", email=somebody.email, password="wrong")
-        assert answer.status_code == 429
-        assert int(answer.headers["retry-after"]) >= 1
-        assert "too many failed attempts" in answer.text
-        assert "text/html" in answer.headers["content-type"]
+            if response.status_code == 400:
+                response = await pages.submit("/sign-in", email=somebody.email, password="wrong")
+        assert response.status_code == 429
+        assert int(response.headers["retry-after"]) >= 1
+        assert "too many failed attempts" in response.text
+        assert "text/html" in response.headers["content-type"]
 
 
 async def test_each_sign_in_has_a_session_of_its_own(people: People) -> None:
@@ -110,8 +110,8 @@ async def test_a_session_that_was_planted_is_never_taken_over(people: People) ->
     async with people.pages() as pages:
         pages.cookies.set("tokenbalance", "planted-by-somebody-else")
         await pages.see("/sign-in")
-        answer = await pages.submit("/sign-in", email=somebody.email, password=PASSWORD)
-        assert "planted" not in answer.headers["set-cookie"]
+        response = await pages.submit("/sign-in", email=somebody.email, password=PASSWORD)
+        assert "planted" not in response.headers["set-cookie"]
     async with people.pages(cookies={"tokenbalance": "planted-by-somebody-else"}) as pages:
         assert (await pages.get("/account")).headers["location"].startswith("/sign-in")
 
@@ -119,8 +119,8 @@ async def test_a_session_that_was_planted_is_never_taken_over(people: People) ->
 async def test_signing_out_ends_the_session_everywhere(people: People) -> None:
     async with people.signed_in(await people.create()) as pages:
         secret = pages.cookies["tokenbalance"]
-        answer = await pages.submit("/sign-out")
-        assert (answer.status_code, answer.headers["location"]) == (303, "/sign-in")
+        response = await pages.submit("/sign-out")
+        assert (response.status_code, response.headers["location"]) == (303, "/sign-in")
         assert "tokenbalance" not in pages.cookies
         assert "You are signed out." in (await pages.see("/sign-in")).text
         assert "You are signed out." not in (await pages.see("/sign-in")).text

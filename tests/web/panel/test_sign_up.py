@@ -47,8 +47,8 @@ async def test_a_stranger_signs_up_and_is_signed_in_with_nothing_to_spend(
     async with strangers.pages() as pages:
         assert 'href="/sign-up"' in (await pages.see("/sign-in")).text
         await pages.see("/sign-up")
-        answer = await pages.submit("/sign-up", **KIM)
-        assert (answer.status_code, answer.headers["location"]) == (303, "/account")
+        response = await pages.submit("/sign-up", **KIM)
+        assert (response.status_code, response.headers["location"]) == (303, "/account")
         assert "kim@example.com" in (await pages.see("/account")).text
         assert (await pages.get("/admin")).status_code == 403
     row = await pool.fetchrow("SELECT is_superuser, balance FROM users JOIN accounts USING (id)")
@@ -73,10 +73,10 @@ async def test_what_cannot_be_is_said_at_its_field(
     await strangers.create()
     async with strangers.pages() as pages:
         await pages.see("/sign-up")
-        answer = await pages.submit("/sign-up", **{**KIM, **change})
-        assert answer.status_code == 400
-        assert words.lower() in answer.text.lower()
-        assert PASSWORD not in answer.text
+        response = await pages.submit("/sign-up", **{**KIM, **change})
+        assert response.status_code == 400
+        assert words.lower() in response.text.lower()
+        assert PASSWORD not in response.text
     assert await users(pool) == 1
 
 

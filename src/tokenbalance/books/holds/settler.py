@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from tokenbalance.books.holds.journal import JournalUnavailable
 from tokenbalance.books.ledger.book import UnknownHold
 from tokenbalance.database.connections import UNAVAILABLE
-from tokenbalance.offload import run_beside
+from tokenbalance.offload import offload
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -87,12 +87,12 @@ class Settler:
         _write_down(lease, lease.slot.void)
         _ = await self._end(lease, partial(self._book.void, hold))
 
-    def forestall_later(self, lease: Lease) -> None:
+    def leave_tombstone_later(self, lease: Lease) -> None:
         """Give everything back, if it was ever placed, without waiting for it."""
         self._begin(lease)
         _write_down(lease, lease.slot.void)
-        forestall = partial(self._book.forestall, lease.caller, lease.purpose)
-        self._start(self._repeat(lease, forestall, _new_outcome()))
+        leave_tombstone = partial(self._book.leave_tombstone, lease.caller, lease.purpose)
+        self._start(self._repeat(lease, leave_tombstone, _new_outcome()))
 
     async def drain(self, timeout_s: float) -> int:
         """Wait for the ends under way, and give up what cannot be committed in time.
@@ -232,7 +232,7 @@ def _write_down(lease: Lease, write: Callable[[], None]) -> None:
 
 async def _counted(hold: Hold, count: Callable[[], Usage], ceiling: Usage) -> Usage:
     try:
-        return await run_beside(count)
+        return await offload(count)
     except Exception:
         # Never a credit lost: what cannot be counted cost what was held for it.
         logger.exception("usage of %s cannot be counted; its hold is charged", hold.request_id)

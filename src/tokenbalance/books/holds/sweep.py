@@ -155,7 +155,7 @@ class Sweep:
     async def _void(self, left: Unfinished) -> None:
         entry = left.entry
         caller = Caller(0, entry.account_id, entry.key_id, 0)
-        await self._book.forestall(caller, Purpose(entry.request_id, entry.endpoint, None))
+        await self._book.leave_tombstone(caller, Purpose(entry.request_id, entry.endpoint, None))
         logger.warning("voided from a journal: %s", entry.request_id)
 
 

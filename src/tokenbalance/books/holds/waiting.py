@@ -141,17 +141,17 @@ class Waiters:
     async def _poll(self) -> None:
         clock = asyncio.get_running_loop().time
         stay_at = 0.0
-        answered_at = clock()
+        responded_at = clock()
         while self._lines:
             try:
                 if clock() >= stay_at:
                     await self._stay()
                     stay_at = clock() + STAY_S
                 await self._wake_promising()
-                answered_at = clock()
+                responded_at = clock()
             except UNAVAILABLE as error:
                 logger.debug("waiters cannot look now: %s", type(error).__name__)
-                if clock() - answered_at >= SILENCE_S:
+                if clock() - responded_at >= SILENCE_S:
                     self._wake_all()
             except Exception:
                 logger.exception("waiters cannot look")

@@ -191,7 +191,7 @@ class Book:
             _ = await self.correct(hold, Usage())
         self._released(hold.account_id)
 
-    async def forestall(self, caller: Caller, purpose: Purpose) -> None:
+    async def leave_tombstone(self, caller: Caller, purpose: Purpose) -> None:
         """Void a hold that may or may not have been placed, or may yet be.
 
         Raises:
@@ -200,7 +200,7 @@ class Book:
         """
         try:
             await self._pool.execute(
-                statements.FORESTALL,
+                statements.LEAVE_TOMBSTONE,
                 caller.account_id,
                 purpose.request_id,
                 caller.key_id,

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, cast
 
-from tokenbalance.books.ledger.accounts_at_once import AccountsAtOnce
-from tokenbalance.books.ledger.one_by_one import nothing_done, one_by_one
+from tokenbalance.books.ledger.account_queues import AccountQueues
+from tokenbalance.books.ledger.fallback import each_alone, nothing_done
 from tokenbalance.database import statements
 from tokenbalance.database.batches import Left
 from tokenbalance.model import Hold
@@ -54,7 +54,7 @@ class Placements:
     def __init__(self, pool: Pool, lease_s: float, batch_max: int) -> None:
         self._pool = pool
         self._lease_s = lease_s
-        self._at_once = AccountsAtOnce[Placement, Hold | None](
+        self._at_once = AccountQueues[Placement, Hold | None](
             self._place_several,
             self._place_of_one,
             attrgetter("account_id"),
@@ -102,22 +102,22 @@ class Placements:
     async def _place_of_one(self, batch: Batch[Placement, Hold | None]) -> None:
         if len(batch) > 1:
             await self._place_many(statements.PLACE_MANY_OF_ONE, batch)
-        await one_by_one(batch, self.place_alone)
+        await each_alone(batch, self.place_alone)
 
     async def _place_many(self, statement: str, batch: Batch[Placement, Hold | None]) -> None:
         with nothing_done():
             rows = await self._pool.fetch(
-                statement, *_columns([asked.item for asked in batch]), self._lease_s
+                statement, *_columns([pending.item for pending in batch]), self._lease_s
             )
             placed = {
                 (account_id, request_id): amount
                 for account_id, request_id, amount in cast("list[tuple[int, str, int]]", rows)
             }
-            for asked in batch:
+            for pending in batch:
                 # Out of it, so that of two with one name only the first is told.
-                amount = placed.pop(asked.item.key, None)
+                amount = placed.pop(pending.item.key, None)
                 if amount is not None:
-                    asked.answer(asked.item.placed(amount))
+                    pending.resolve(pending.item.placed(amount))
 
 
 def _columns(placements: Sequence[Placement]) -> list[list[object]]:

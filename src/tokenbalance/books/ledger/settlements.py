@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, cast
 
-from tokenbalance.books.ledger.accounts_at_once import AccountsAtOnce
-from tokenbalance.books.ledger.one_by_one import nothing_done, one_by_one
+from tokenbalance.books.ledger.account_queues import AccountQueues
+from tokenbalance.books.ledger.fallback import each_alone, nothing_done
 from tokenbalance.books.pricing.rates import charge_for
 from tokenbalance.database import statements
 from tokenbalance.database.batches import Left
@@ -67,7 +67,7 @@ class Settlements:
 
     def __init__(self, pool: Pool, batch_max: int) -> None:
         self._pool = pool
-        self._at_once = AccountsAtOnce[Settlement, Charge | None](
+        self._at_once = AccountQueues[Settlement, Charge | None](
             self._settle_several,
             self._settle_of_one,
             attrgetter("account_id"),
@@ -106,12 +106,12 @@ class Settlements:
     async def _settle_of_one(self, batch: Batch[Settlement, Charge | None]) -> None:
         if len(batch) > 1:
             await self._settle_many(statements.SETTLE_MANY_OF_ONE, batch)
-        await one_by_one(batch, self.settle_alone)
+        await each_alone(batch, self.settle_alone)
 
     async def _settle_many(self, statement: str, batch: Batch[Settlement, Charge | None]) -> None:
-        columns = zip(*(asked.item.arguments() for asked in batch), strict=True)
+        columns = zip(*(pending.item.arguments() for pending in batch), strict=True)
         with nothing_done():
             rows = await self._pool.fetch(statement, *columns)
             for number, balance, held in cast("list[tuple[int, int, int]]", rows):
-                asked = batch[number - 1]
-                asked.answer(Charge(asked.item.amount, balance, held))
+                pending = batch[number - 1]
+                pending.resolve(Charge(pending.item.amount, balance, held))

@@ -33,7 +33,7 @@ AMOUNT_MAX: Final = 10**18
 """Credits at most of a hold or a charge with rates: more than there can be, and the books can
 still add them up. No request comes near; a nonsensical report of usage may."""
 
-ANSWER_AFTER_CALLS: Final = 1024
+RESPONSE_AFTER_CALLS: Final = 1024
 """Output tokens that a call of a hosted tool must leave: it is of no use without an answer."""
 
 TOKEN_KINDS: Final = (
@@ -116,9 +116,9 @@ def _with_calls_within(estimate: Estimate, amount: int, rates: Rates | None) -> 
     calls = estimate.calls
     if calls is None or calls.most <= calls.fewest or wanted_for(estimate, rates) <= amount:
         return estimate
-    answer = replace(estimate, output_cap=min(estimate.output_cap, ANSWER_AFTER_CALLS))
+    response = replace(estimate, output_cap=min(estimate.output_cap, RESPONSE_AFTER_CALLS))
     first = max(calls.fewest, 1)
-    if wanted_for(answer.with_calls(first), rates) > amount:
+    if wanted_for(response.with_calls(first), rates) > amount:
         return estimate.with_calls(calls.fewest)
     more = range(first + 1, calls.most)
     return estimate.with_calls(

@@ -44,7 +44,7 @@ def estimate(document: Document, model: Model, measure: Measure) -> Estimate:
     tokens += model.overhead + json_tokens(document.get("suffix"), measure)
     return Estimate(
         input_tokens=tokens + unread_tokens(document, FIELDS, measure),
-        choices=prompts * _answers(document),
+        choices=prompts * _responses(document),
         output_cap=DEFAULT_CAP if told is None else told,
         output_minimum=1,
         cap_fields=cap_fields,
@@ -56,7 +56,7 @@ def _is_empty(document: Document) -> bool:
     return document.get("prompt") in (None, [])
 
 
-def _answers(document: Document) -> int:
+def _responses(document: Document) -> int:
     """Answers to one prompt; the best of none is one."""
     best_of = optional_integer(document, "best_of", minimum=0, maximum=LARGEST_CHOICES) or 1
     return max(optional_integer(document, "n", minimum=1, maximum=LARGEST_CHOICES) or 1, best_of)

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from tokenbalance.openai.tokens.counting import Measure
     from tokenbalance.openai.tokens.models import Model
 
-_ANSWER: Final = 2
+_RESPONSE: Final = 2
 """More for a message of an earlier answer."""
 _CALL: Final = 16
 LATE_TOOLS: Final = 72
@@ -117,7 +117,7 @@ def item_tokens(item: Json, at: str, model: Model, measure: Measure) -> int:
     if kind not in _PARTS_IN:
         return _words_tokens(fields, kind, model, measure)
     member = _PARTS_IN[kind]
-    tokens = MESSAGE + (_ANSWER if fields.get("role") == "assistant" else 0)
+    tokens = MESSAGE + (_RESPONSE if fields.get("role") == "assistant" else 0)
     tokens += _EARLIER_CALL if kind in _EARLIER_CALLS else 0
     tokens += content_tokens(fields.get(member), path_of(at, member), model, measure)
     return tokens + _rest(fields, member, model, measure)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from tokenbalance.model import Metering
+from tokenbalance.openai.operation import Metering
 
 if TYPE_CHECKING:
     from tokenbalance.model import Document, Json

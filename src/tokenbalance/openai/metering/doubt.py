@@ -13,12 +13,13 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
-from tokenbalance.model import Metering
+from tokenbalance.openai.operation import Metering
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tokenbalance.model import Document, Endpoint, Json, Usage
+    from tokenbalance.model import Document, Json, Usage
+    from tokenbalance.openai.operation import Operation
 
 _TOKEN_BYTES: Final = 5
 """Of an input that is shorter in tokens than its bytes by this, something may be missing. English
@@ -31,7 +32,7 @@ class Counter(Protocol):
     """Counts what one request has used."""
 
     @property
-    def endpoint(self) -> Endpoint:
+    def endpoint(self) -> Operation:
         """Its endpoint."""
         ...
 
@@ -49,19 +50,19 @@ class Counter(Protocol):
         ...
 
 
-def has_several_answers(document: Document) -> bool:
+def has_several_choices(document: Document) -> bool:
     """Whether a request asks for more than one choice."""
     choices = document.get("n")
     return (isinstance(choices, int) and choices > 1) or _has_several_texts(document.get("prompt"))
 
 
-def is_doubtful(usage: Usage, endpoint: Endpoint, document: Document) -> bool:
+def is_doubtful(usage: Usage, endpoint: Operation, document: Document) -> bool:
     """Whether a report might lack something, as far as it tells without counting."""
     if not usage.total:
         return False
     if endpoint.metering is Metering.EMBEDDINGS:
         return not usage.input or _has_several_texts(document.get("input"))
-    return not (usage.input and usage.output) or has_several_answers(document)
+    return not (usage.input and usage.output) or has_several_choices(document)
 
 
 def reckoned(usage: Usage | None, texts: Sequence[str], count: Counter, ceiling: Usage) -> Usage:

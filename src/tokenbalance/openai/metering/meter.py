@@ -69,8 +69,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from tokenbalance.openai.metering.answer_text import STRING_BODY, RelayedText, output_texts
 from tokenbalance.openai.metering.outcome import has_failed, may_be_free
+from tokenbalance.openai.metering.output_text import STRING_BODY, RelayedText, output_texts
 from tokenbalance.openai.metering.sse import BOM, document_of
 from tokenbalance.openai.metering.stream_report import StreamReport, lacks_only_its_end
 from tokenbalance.openai.metering.usage import read_usage, trailing_usage
@@ -105,7 +105,7 @@ class JsonMeter:
     Up to DOCUMENT_MAX bytes are kept; of a longer one only the end, where the usage is.
     """
 
-    __slots__ = ("_body", "_text", "failed", "has_answer", "has_output", "usage")
+    __slots__ = ("_body", "_text", "failed", "has_output", "has_response", "usage")
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
@@ -114,7 +114,7 @@ class JsonMeter:
         """Without usage: it is an error, or a response that failed or was cancelled."""
         self.has_output = False
         """Without usage: there is something in it that the model has made."""
-        self.has_answer = False
+        self.has_response = False
         """Without usage: it is an answer, be it an empty one; not a page, nor nothing at all."""
         self._body = bytearray()
         # What was collected of a body that is too long to be kept whole.
@@ -136,7 +136,7 @@ class JsonMeter:
         if usage is not None and usage.total:
             self.usage = usage
         elif self._text is not None:
-            self.has_output = self.has_answer = True
+            self.has_output = self.has_response = True
         else:
             self._read_whole(self._document())
 
@@ -154,8 +154,8 @@ class JsonMeter:
         if not document:
             return self._collected().texts()
         choices = document.get("choices")
-        answers = choices if isinstance(choices, list) else [document.get("output")]
-        return ["".join(output_texts(answer)) for answer in answers]
+        responses = choices if isinstance(choices, list) else [document.get("output")]
+        return ["".join(output_texts(response)) for response in responses]
 
     def _read_whole(self, document: Document) -> None:
         usage = read_usage(document.get("usage"))
@@ -164,11 +164,11 @@ class JsonMeter:
         made = any(document.get(name) for name in ("output", "data"))
         self.failed = has_failed(document)
         self.has_output = made or any(self.relayed_texts())
-        self.has_answer = (
+        self.has_response = (
             self.has_output
             or bool(document.get("choices"))
             or "output" in document
-            or (not document and self._collected().has_answer)
+            or (not document and self._collected().has_response)
         )
 
     def _collected(self) -> RelayedText:
@@ -244,9 +244,9 @@ class StreamMeter:
         return self._report.has_output
 
     @property
-    def has_answer(self) -> bool:
+    def has_response(self) -> bool:
         """An answer came, be it an empty one: a choice, or an event of a response."""
-        return self._report.text.has_answer
+        return self._report.text.has_response
 
     @property
     def withholding(self) -> bool:

@@ -39,18 +39,18 @@ class Metered(Protocol):
         ...
 
     @property
-    def has_answer(self) -> bool:
+    def has_response(self) -> bool:
         """Something came that is an answer, be it an empty one."""
         ...
 
 
-def used_nothing(answer: Metered, *, ended: bool) -> bool:
+def used_nothing(response: Metered, *, ended: bool) -> bool:
     """Whether an answer costs nothing; `ended` is whether it came to its end."""
-    if answer.usage is not None:
+    if response.usage is not None:
         return False
-    if answer.failed:
-        return not answer.has_output
-    return ended and not answer.has_answer
+    if response.failed:
+        return not response.has_output
+    return ended and not response.has_response
 
 
 def is_error(document: Document) -> bool:

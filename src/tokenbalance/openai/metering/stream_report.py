@@ -22,8 +22,8 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from tokenbalance.openai.metering.answer_text import RelayedText, TextsOfChoices
 from tokenbalance.openai.metering.outcome import has_failed, is_error, may_be_free
+from tokenbalance.openai.metering.output_text import RelayedText, TextsOfChoices
 from tokenbalance.openai.metering.sse import (
     data_lines,
     document_of,

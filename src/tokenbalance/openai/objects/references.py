@@ -16,8 +16,8 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from tokenbalance.model import Metering
 from tokenbalance.openai.documents import path_of
+from tokenbalance.openai.operation import Metering
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -13,7 +13,8 @@ from tokenbalance.openai.ceilings.media import unsupported
 from tokenbalance.openai.objects.references import references
 
 if TYPE_CHECKING:
-    from tokenbalance.model import Document, Metering
+    from tokenbalance.model import Document
+    from tokenbalance.openai.operation import Metering
 
 _INSTEAD: Final = {
     "container": 'Leave it out: a container of the request\'s own is `{"type": "auto"}`.',

@@ -15,16 +15,16 @@ from tokenbalance.books.ledger.credits import (
 )
 from tokenbalance.model import Caller
 from tokenbalance.people.users import get_user
-from tokenbalance.web.api.answers import (
-    BalanceAnswer,
-    CreditsAnswer,
-    balance_answer,
-    entry_answer,
-)
 from tokenbalance.web.api.bodies import Body, BodyReader
-from tokenbalance.web.api.callers import SignedIn, Superuser
+from tokenbalance.web.api.callers import Authenticated, Superuser
 from tokenbalance.web.api.domain import IDEMPOTENCY_HEADER
 from tokenbalance.web.api.fields import Amount, Balance, Number
+from tokenbalance.web.api.responses import (
+    BalanceResponse,
+    CreditsResponse,
+    balance_response,
+    entry_response,
+)
 from tokenbalance.web.api.routing import api_router
 from tokenbalance.web.context import management_of
 
@@ -67,17 +67,17 @@ IdempotencyKey = Annotated[
 
 
 @balances_router.get("/balance", summary="My balance")
-async def own_balance(request: Request, caller: SignedIn) -> BalanceAnswer:
+async def own_balance(request: Request, caller: Authenticated) -> BalanceResponse:
     """Tell one's balance, what running requests hold of it, and what is available."""
     async with management_of(request).sessions() as session:
-        return balance_answer(await get_user(session, caller.user_id))
+        return balance_response(await get_user(session, caller.user_id))
 
 
 @balances_router.get("/balance/{user_id}", summary="A user's balance")
-async def balance_of(request: Request, _caller: Superuser, user_id: Number) -> BalanceAnswer:
+async def balance_of(request: Request, _caller: Superuser, user_id: Number) -> BalanceResponse:
     """Tell what a user has."""
     async with management_of(request).sessions() as session:
-        return balance_answer(await get_user(session, user_id))
+        return balance_response(await get_user(session, user_id))
 
 
 @balances_router.put("/balance/{user_id}", summary="Set a user's balance")
@@ -87,7 +87,7 @@ async def set_balance_of(
     caller: Superuser,
     user_id: Number,
     body: Annotated[NewBalance, Depends(BodyReader(NewBalance))],
-) -> BalanceAnswer:
+) -> BalanceResponse:
     """Make a balance what it should be; the ledger gets an entry of the difference.
 
     Two who set it at once overwrite each other: to add credits, use
@@ -97,7 +97,7 @@ async def set_balance_of(
         user = await get_user(session, user_id)
         cause = Cause(await _email_of(session, caller), body.note)
         await set_balance(session, user.account.id, body.balance, cause)
-        return balance_answer(user)
+        return balance_response(user)
 
 
 @balances_router.post(
@@ -109,7 +109,7 @@ async def add_credits(
     user_id: Number,
     key: IdempotencyKey,
     body: Annotated[Credits, Depends(BodyReader(Credits))],
-) -> CreditsAnswer:
+) -> CreditsResponse:
     """Add credits, or take some away, once for each `Idempotency-Key` and user.
 
     The same key with the same contents gives the same answer again and changes nothing; with
@@ -119,7 +119,7 @@ async def add_credits(
         user = await get_user(session, user_id)
         cause = Cause(await _email_of(session, caller), body.note)
         entry = await add_once(session, user.account.id, body.amount, cause, key)
-    return CreditsAnswer(entry=entry_answer(entry), balance=entry.balance_after)
+    return CreditsResponse(entry=entry_response(entry), balance=entry.balance_after)
 
 
 async def _email_of(session: AsyncSession, caller: Caller) -> str:

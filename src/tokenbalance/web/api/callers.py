@@ -25,10 +25,10 @@ async def signed_in(request: Request) -> Caller:
     return await authenticate(management_of(request).pool, headers)
 
 
-SignedIn: TypeAlias = Annotated[Caller, Depends(signed_in)]
+Authenticated: TypeAlias = Annotated[Caller, Depends(signed_in)]
 
 
-async def superuser(caller: SignedIn) -> Caller:
+async def superuser(caller: Authenticated) -> Caller:
     """Find the caller, who must be allowed to manage others.
 
     Raises:

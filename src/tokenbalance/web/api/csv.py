@@ -32,7 +32,7 @@ def csv_documented(columns: Sequence[str]) -> dict[int | str, dict[str, Any]]:  
     return {200: {"content": {MEDIA_TYPE: file}}}
 
 
-async def csv_answer(lines: AsyncGenerator[bytes], name: str) -> StreamingResponse:
+async def csv_response(lines: AsyncGenerator[bytes], name: str) -> StreamingResponse:
     """Answer with a file.
 
     Args:

@@ -50,7 +50,7 @@ from tokenbalance.people.users import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    Answer = Callable[[Exception], ProxyError]
+    Response = Callable[[Exception], ProxyError]
 
 IDEMPOTENCY_HEADER: Final = "Idempotency-Key"
 
@@ -59,9 +59,9 @@ class _Sentence(Protocol):
     def __call__(self, message: str, *, param: str | None = None) -> ProxyError: ...
 
 
-def _as(answered: _Sentence, param: str | None = None) -> Answer:
+def _as(responded: _Sentence, param: str | None = None) -> Response:
     """Say the error's own words, of this parameter."""
-    return lambda error: answered(_sentence(str(error)), param=param)
+    return lambda error: responded(_sentence(str(error)), param=param)
 
 
 def _sentence(message: str) -> str:
@@ -73,7 +73,7 @@ def _limit(error: Exception) -> ProxyError:
 
 
 # Of an error's classes the nearest that is here counts.
-_ANSWERS: Final[Mapping[type[BaseException], Answer]] = {
+_RESPONSES: Final[Mapping[type[BaseException], Response]] = {
     UserError: _as(InvalidRequest),
     InvalidEmail: _as(InvalidValue, "email"),
     InvalidName: _as(InvalidValue, "name"),
@@ -105,8 +105,8 @@ _ANSWERS: Final[Mapping[type[BaseException], Answer]] = {
 }
 
 
-def answer_to(error: Exception) -> ProxyError | None:
+def response_to(error: Exception) -> ProxyError | None:
     """Find what a client is told; None when the error is none of accounts and books."""
-    answers = (_ANSWERS[kind] for kind in type(error).__mro__ if kind in _ANSWERS)
-    answer = next(answers, None)
-    return None if answer is None else answer(error)
+    responses = (_RESPONSES[kind] for kind in type(error).__mro__ if kind in _RESPONSES)
+    response = next(responses, None)
+    return None if response is None else response(error)

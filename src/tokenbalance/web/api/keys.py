@@ -18,10 +18,10 @@ from tokenbalance.people.keys import (
     rotate_key,
 )
 from tokenbalance.people.limits import LIMIT_MAX, KeyLimits
-from tokenbalance.web.api.answers import PageAnswer, example, page_answer
 from tokenbalance.web.api.bodies import Body, BodyReader, ChangesBody
-from tokenbalance.web.api.callers import SignedIn
+from tokenbalance.web.api.callers import Authenticated
 from tokenbalance.web.api.fields import FIRST_PAGE, Cursor, Id, Limit, Moment, Number, UserId
+from tokenbalance.web.api.responses import PageResponse, example, page_response
 from tokenbalance.web.api.routing import api_router
 from tokenbalance.web.api.subjects import account_of, account_seen_by
 from tokenbalance.web.context import management_of
@@ -119,7 +119,7 @@ class ChangedKey(ChangesBody):
         return changes
 
 
-class KeyAnswer(BaseModel):
+class KeyResponse(BaseModel):
     """A key, without its secret."""
 
     model_config: ClassVar[ConfigDict] = example(**_KEY_EXAMPLE)
@@ -141,7 +141,7 @@ class KeyAnswer(BaseModel):
     models: list[str] | None = None
 
 
-class NewKeyAnswer(KeyAnswer):
+class NewKeyResponse(KeyResponse):
     """A key with its secret, which cannot be shown again."""
 
     model_config: ClassVar[ConfigDict] = example(**_KEY_EXAMPLE, key="sk-tb-Ab12Cd...")
@@ -152,24 +152,24 @@ class NewKeyAnswer(KeyAnswer):
 @keys_router.get("/keys", summary="List keys")
 async def list_keys(
     request: Request,
-    caller: SignedIn,
+    caller: Authenticated,
     user_id: UserId = None,
     limit: Limit = FIRST_PAGE,
     after: Cursor = None,
-) -> PageAnswer[KeyAnswer]:
+) -> PageResponse[KeyResponse]:
     """List one's own keys, revoked and expired ones too; a superuser may name somebody else.
 
     Sign-in tokens are not among them.
     """
     async with management_of(request).sessions() as session:
         account_id = await account_of(session, caller, user_id)
-        return page_answer(await keys_page(session, account_id, after, limit), _key_answer)
+        return page_response(await keys_page(session, account_id, after, limit), _key_response)
 
 
 @keys_router.post("/keys", status_code=201, summary="Create a key")
 async def create(
-    request: Request, caller: SignedIn, body: Annotated[NewKey, Depends(BodyReader(NewKey))]
-) -> NewKeyAnswer:
+    request: Request, caller: Authenticated, body: Annotated[NewKey, Depends(BodyReader(NewKey))]
+) -> NewKeyResponse:
     """Create a key; its secret is shown this once.
 
     Limits are kept and shown, and not enforced yet. A key of a disabled user works once the user
@@ -186,16 +186,16 @@ async def create(
             limits=limits,
             insufficient_status=body.insufficient_status,
         )
-    return _new_key_answer(key, secret)
+    return _new_key_response(key, secret)
 
 
 @keys_router.patch("/keys/{key_id}", summary="Change a key")
 async def change(
     request: Request,
-    caller: SignedIn,
+    caller: Authenticated,
     key_id: Number,
     body: Annotated[ChangedKey, Depends(BodyReader(ChangedKey))],
-) -> KeyAnswer:
+) -> KeyResponse:
     """Change a key's name, its expiry, or the status of requests that the balance does not cover.
 
     Its secret goes on working. A revoked or expired key is refused (400); somebody else's is not
@@ -203,32 +203,32 @@ async def change(
     """
     async with management_of(request).sessions.begin() as session:
         seen = account_seen_by(caller)
-        return _key_answer(await change_key(session, key_id, seen, **body.changes()))
+        return _key_response(await change_key(session, key_id, seen, **body.changes()))
 
 
 @keys_router.delete("/keys/{key_id}", summary="Revoke a key")
-async def revoke(request: Request, caller: SignedIn, key_id: Number) -> KeyAnswer:
+async def revoke(request: Request, caller: Authenticated, key_id: Number) -> KeyResponse:
     """Make a key stop working at once and for good. Doing it again changes nothing.
 
     Somebody else's key is not found, but by superusers.
     """
     async with management_of(request).sessions.begin() as session:
-        return _key_answer(await revoke_key(session, key_id, account_seen_by(caller)))
+        return _key_response(await revoke_key(session, key_id, account_seen_by(caller)))
 
 
 @keys_router.post("/keys/{key_id}/rotate", summary="Give a key a new secret")
-async def rotate(request: Request, caller: SignedIn, key_id: Number) -> NewKeyAnswer:
+async def rotate(request: Request, caller: Authenticated, key_id: Number) -> NewKeyResponse:
     """Give a key a new secret, which is shown this once; the old one stops working at once.
 
     Id, name, limits and history stay. A revoked or expired key is refused (400).
     """
     async with management_of(request).sessions.begin() as session:
         key, secret = await rotate_key(session, key_id, account_seen_by(caller))
-    return _new_key_answer(key, secret)
+    return _new_key_response(key, secret)
 
 
-def _key_answer(key: ApiKey) -> KeyAnswer:
-    return KeyAnswer.model_validate(
+def _key_response(key: ApiKey) -> KeyResponse:
+    return KeyResponse.model_validate(
         {
             "id": key.id,
             "prefix": key.prefix,
@@ -243,5 +243,5 @@ def _key_answer(key: ApiKey) -> KeyAnswer:
     )
 
 
-def _new_key_answer(key: ApiKey, secret: str) -> NewKeyAnswer:
-    return NewKeyAnswer.model_validate({**_key_answer(key).model_dump(), "key": secret})
+def _new_key_response(key: ApiKey, secret: str) -> NewKeyResponse:
+    return NewKeyResponse.model_validate({**_key_response(key).model_dump(), "key": secret})

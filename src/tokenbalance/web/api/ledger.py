@@ -12,10 +12,15 @@ from tokenbalance.books.reports import (
     entries_page,
     export_entries,
 )
-from tokenbalance.web.api.answers import EntryAnswer, PageAnswer, entry_answer, page_answer
-from tokenbalance.web.api.callers import SignedIn
-from tokenbalance.web.api.csv import csv_answer, csv_documented, prefers_csv
+from tokenbalance.web.api.callers import Authenticated
+from tokenbalance.web.api.csv import csv_documented, csv_response, prefers_csv
 from tokenbalance.web.api.listing import Listing
+from tokenbalance.web.api.responses import (
+    EntryResponse,
+    PageResponse,
+    entry_response,
+    page_response,
+)
 from tokenbalance.web.api.routing import api_router
 from tokenbalance.web.api.subjects import account_of
 from tokenbalance.web.context import management_of
@@ -28,15 +33,15 @@ Order = Annotated[Literal["oldest", "newest"], Query(description="Which come fir
 @ledger_router.get(
     "/ledger",
     summary="Ledger entries",
-    response_model=PageAnswer[EntryAnswer],
+    response_model=PageResponse[EntryResponse],
     responses=csv_documented(ENTRY_COLUMNS),
 )
 async def list_entries(
     request: Request,
-    caller: SignedIn,
+    caller: Authenticated,
     listing: Listing,
     order: Order = "oldest",
-) -> PageAnswer[EntryAnswer] | StreamingResponse:
+) -> PageResponse[EntryResponse] | StreamingResponse:
     """List what changed a balance: one's own, or that of whom a superuser names.
 
     With `Accept: text/csv` all entries of the period come as one file, oldest first, whatever
@@ -48,6 +53,6 @@ async def list_entries(
         if not prefers_csv(request):
             query = EntryQuery(account_id, period=listing.period, newest_first=order == "newest")
             page = await entries_page(session, query, listing.after, listing.limit)
-            return page_answer(page, entry_answer)
+            return page_response(page, entry_response)
     batches = export_entries(sessions, listing.period, account_id)
-    return await csv_answer(csv_lines(ENTRY_COLUMNS, batches), "ledger")
+    return await csv_response(csv_lines(ENTRY_COLUMNS, batches), "ledger")

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tokenbalance.proxy.quote import Quotes
 from tokenbalance.web.api.bodies import Body, BodyReader
-from tokenbalance.web.api.callers import SignedIn
+from tokenbalance.web.api.callers import Authenticated
 from tokenbalance.web.api.routing import api_router
 from tokenbalance.web.context import management_of
 from tokenbalance.wire.client.request import BODY_BYTES_MAX
@@ -40,7 +40,7 @@ class Asked(Body):
     body: dict[str, object] = Field(description="What would be posted.")
 
 
-class QuoteAnswer(BaseModel):
+class QuoteResponse(BaseModel):
     """What the proxy would make of a request at this moment. Amounts are credits."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
@@ -99,9 +99,9 @@ class QuoteAnswer(BaseModel):
 @quote_router.post("/quote", summary="What would it cost?", responses={403: {}, 404: {}})
 async def quote_request(
     request: Request,
-    caller: SignedIn,
+    caller: Authenticated,
     body: Annotated[Asked, Depends(BodyReader(Asked, BODY_BYTES_MAX))],
-) -> QuoteAnswer:
+) -> QuoteResponse:
     """Tell what a request would hold, and whether it would be admitted now.
 
     Nothing is held, and nothing is dispatched.
@@ -109,4 +109,4 @@ async def quote_request(
     management = management_of(request)
     quotes = Quotes(management.pool, management.rate_card, management.upstream)
     found = await quotes.quote(caller, body.path, cast("Document", body.body))
-    return QuoteAnswer.model_validate(found)
+    return QuoteResponse.model_validate(found)

@@ -19,20 +19,20 @@ from tokenbalance.books.reports import (
     requests_page,
 )
 from tokenbalance.model import Json, Usage
-from tokenbalance.web.api.answers import (
-    ENTRY_EXAMPLE,
-    EntryAnswer,
-    KeyRefAnswer,
-    PageAnswer,
-    entry_answer,
-    example,
-    key_ref_answer,
-    page_answer,
-)
-from tokenbalance.web.api.callers import SignedIn
-from tokenbalance.web.api.csv import csv_answer, csv_documented, prefers_csv
+from tokenbalance.web.api.callers import Authenticated
+from tokenbalance.web.api.csv import csv_documented, csv_response, prefers_csv
 from tokenbalance.web.api.fields import Number, Text
 from tokenbalance.web.api.listing import Listing
+from tokenbalance.web.api.responses import (
+    ENTRY_EXAMPLE,
+    EntryResponse,
+    KeyRefResponse,
+    PageResponse,
+    entry_response,
+    example,
+    key_ref_response,
+    page_response,
+)
 from tokenbalance.web.api.routing import api_router
 from tokenbalance.web.api.subjects import account_of, account_seen_by
 from tokenbalance.web.context import management_of
@@ -93,7 +93,7 @@ class Filter:
     key_id: _KeyId = None
 
 
-class TokensAnswer(BaseModel):
+class TokensResponse(BaseModel):
     """Tokens by kind, as the upstream reported them."""
 
     input: int
@@ -109,7 +109,7 @@ class TokensAnswer(BaseModel):
     total: int
 
 
-class RequestAnswer(BaseModel):
+class RequestDetails(BaseModel):
     """One request: what was held for it, what it used, what it was charged."""
 
     model_config: ClassVar[ConfigDict] = example(**_REQUEST_EXAMPLE)
@@ -122,10 +122,10 @@ class RequestAnswer(BaseModel):
     """Of the hold: open, settled, voided or expired."""
     endpoint: str
     model: str | None
-    key: KeyRefAnswer | None
+    key: KeyRefResponse | None
     hold: int
     """Credits that were reserved."""
-    usage: TokensAnswer | None
+    usage: TokensResponse | None
     """Null while the hold is open, and where nothing was used."""
     charge: int | None
     """Credits; null while the hold is open, and where nothing was charged."""
@@ -139,7 +139,7 @@ class RequestAnswer(BaseModel):
     """Credits for one token of each kind, as exact decimals; null: every token is one credit."""
 
 
-class EstimateAnswer(BaseModel):
+class EstimateResponse(BaseModel):
     """Tokens that the hold was made for."""
 
     input: int
@@ -148,7 +148,7 @@ class EstimateAnswer(BaseModel):
     """At most, of all choices together, as asked."""
 
 
-class LineAnswer(BaseModel):
+class LineResponse(BaseModel):
     """What one kind of token, or the request itself, cost."""
 
     kind: str
@@ -159,7 +159,7 @@ class LineAnswer(BaseModel):
     """Their product."""
 
 
-class ExplanationAnswer(RequestAnswer):
+class ExplanationResponse(RequestDetails):
     """A charge explained: the lines add up to the sum; sum and rounding are the charge."""
 
     model_config: ClassVar[ConfigDict] = example(
@@ -172,14 +172,14 @@ class ExplanationAnswer(RequestAnswer):
         cost=12,
     )
 
-    estimate: EstimateAnswer
-    lines: list[LineAnswer]
+    estimate: EstimateResponse
+    lines: list[LineResponse]
     """Of what was charged; none where nothing was."""
     sum: str
     """Credits, as an exact decimal."""
     rounding: str
     """What rounding up has added, as an exact decimal."""
-    entries: list[EntryAnswer]
+    entries: list[EntryResponse]
     """The charge, its correction and refunds, oldest first."""
     cost: int
     """Credits that it cost in the end, refunds taken into account."""
@@ -188,15 +188,15 @@ class ExplanationAnswer(RequestAnswer):
 @requests_router.get(
     "/requests",
     summary="Requests",
-    response_model=PageAnswer[RequestAnswer],
+    response_model=PageResponse[RequestDetails],
     responses=csv_documented(USAGE_COLUMNS),
 )
 async def list_requests(
     request: Request,
-    caller: SignedIn,
+    caller: Authenticated,
     listing: Listing,
     only: Annotated[Filter, Depends()],
-) -> PageAnswer[RequestAnswer] | StreamingResponse:
+) -> PageResponse[RequestDetails] | StreamingResponse:
     """List one's own requests, or those of whom a superuser names, newest first.
 
     A page may be shorter than its limit and not be the last: see `has_more`. With
@@ -209,17 +209,17 @@ async def list_requests(
         if not prefers_csv(request):
             query = RequestQuery(account_id, only.state, only.model, only.key_id, listing.period)
             page = await requests_page(session, query, listing.after, listing.limit)
-            return page_answer(page, _answer)
+            return page_response(page, _respond)
     batches = export_usage(sessions, listing.period, account_id)
-    return await csv_answer(csv_lines(USAGE_COLUMNS, batches), "requests")
+    return await csv_response(csv_lines(USAGE_COLUMNS, batches), "requests")
 
 
 @requests_router.get("/requests/{request_id}", summary="One charge explained")
 async def explain_request(
     request: Request,
-    caller: SignedIn,
+    caller: Authenticated,
     request_id: Annotated[str, Path(description="As in `x-tokenbalance-request-id`.")],
-) -> ExplanationAnswer:
+) -> ExplanationResponse:
     """Explain one request: estimate, hold, usage by kind, rates, rounding, charge.
 
     Somebody else's request is not found, but by superusers.
@@ -228,8 +228,8 @@ async def explain_request(
         return _explanation(await explain(session, request_id, account_seen_by(caller)))
 
 
-def _answer(row: RequestRow) -> RequestAnswer:
-    return RequestAnswer(
+def _respond(row: RequestRow) -> RequestDetails:
+    return RequestDetails(
         request_id=row.request_id,
         user=row.user_id,
         created_at=row.created_at,
@@ -237,7 +237,7 @@ def _answer(row: RequestRow) -> RequestAnswer:
         state=row.state,
         endpoint=row.endpoint,
         model=row.model,
-        key=key_ref_answer(row.key),
+        key=key_ref_response(row.key),
         hold=row.hold,
         usage=None if row.usage is None else _tokens(row.usage),
         charge=row.charge,
@@ -248,8 +248,8 @@ def _answer(row: RequestRow) -> RequestAnswer:
     )
 
 
-def _tokens(usage: Usage) -> TokensAnswer:
-    return TokensAnswer(
+def _tokens(usage: Usage) -> TokensResponse:
+    return TokensResponse(
         input=usage.input,
         cached_input=usage.cached_input,
         output=usage.output,
@@ -262,15 +262,15 @@ def _tokens(usage: Usage) -> TokensAnswer:
     )
 
 
-def _explanation(found: Explanation) -> ExplanationAnswer:
+def _explanation(found: Explanation) -> ExplanationResponse:
     bill = found.bill
     document = {
-        **_answer(found.request).model_dump(),
+        **_respond(found.request).model_dump(),
         "estimate": {"input": found.estimated_input, "output": found.estimated_output},
         "lines": [asdict(line) for line in bill.lines] if bill else [],
         "sum": bill.sum if bill else "0",
         "rounding": bill.rounding if bill else "0",
-        "entries": [entry_answer(entry) for entry in found.entries],
+        "entries": [entry_response(entry) for entry in found.entries],
         "cost": found.cost,
     }
-    return ExplanationAnswer.model_validate(document)
+    return ExplanationResponse.model_validate(document)

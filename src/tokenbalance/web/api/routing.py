@@ -20,7 +20,7 @@ from typing_extensions import override
 
 from tokenbalance.database.connections import is_unavailable
 from tokenbalance.errors import InvalidValue, ServiceUnavailable
-from tokenbalance.web.api.domain import answer_to
+from tokenbalance.web.api.domain import response_to
 from tokenbalance.web.api.refusals import shown, unknown_parameter
 
 if TYPE_CHECKING:
@@ -51,12 +51,12 @@ class ApiRoute(APIRoute):
         handle = super().get_route_handler()
         taken = {field.alias for field in get_flat_params(self.dependant)}
 
-        async def answer(request: Request) -> Response:
+        async def respond(request: Request) -> Response:
             _refuse_unknown_query(request, taken)
             try:
                 response = await handle(request)
             except Exception as error:
-                if (known := answer_to(error)) is not None:
+                if (known := response_to(error)) is not None:
                     raise known from error
                 if is_unavailable(error):
                     logger.warning("the database is away: %s", type(error).__name__)
@@ -66,7 +66,7 @@ class ApiRoute(APIRoute):
             response.headers["cache-control"] = NO_STORE
             return response
 
-        return answer
+        return respond
 
 
 def api_router(tag: str) -> APIRouter:

@@ -6,8 +6,8 @@ from fastapi import Depends, Request
 from pydantic import ConfigDict, SecretStr
 
 from tokenbalance.people.sign_in import API_SIGN_IN, Attempt, sign_in
-from tokenbalance.web.api.answers import TokenAnswer
 from tokenbalance.web.api.bodies import Body, BodyReader
+from tokenbalance.web.api.responses import TokenResponse
 from tokenbalance.web.api.routing import api_router
 from tokenbalance.web.context import address_of, management_of
 
@@ -28,7 +28,7 @@ class Credentials(Body):
 @sign_in_router.post("/user/auth", summary="Sign in", responses={429: {}})
 async def authenticate(
     request: Request, body: Annotated[Credentials, Depends(BodyReader(Credentials))]
-) -> TokenAnswer:
+) -> TokenResponse:
     """Get a token for an e-mail and a password; it works on `/api` and on `/v1` for 30 days.
 
     Who fails too often has to wait; `Retry-After` says how long.
@@ -39,4 +39,4 @@ async def authenticate(
         address=address_of(request),
     )
     signed_in = await sign_in(management_of(request).sessions, attempt, API_SIGN_IN)
-    return TokenAnswer(token=signed_in.secret, expires_at=signed_in.expires_at)
+    return TokenResponse(token=signed_in.secret, expires_at=signed_in.expires_at)

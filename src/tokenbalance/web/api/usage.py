@@ -16,10 +16,15 @@ from tokenbalance.database.connections import Sessions
 from tokenbalance.database.paging import PAGE_ROWS_MAX
 from tokenbalance.model import Caller
 from tokenbalance.people.access import require_superuser
-from tokenbalance.web.api.answers import KeyRefAnswer, PageAnswer, key_ref_answer, page_answer
-from tokenbalance.web.api.callers import SignedIn
-from tokenbalance.web.api.csv import csv_answer, csv_documented, prefers_csv
+from tokenbalance.web.api.callers import Authenticated
+from tokenbalance.web.api.csv import csv_documented, csv_response, prefers_csv
 from tokenbalance.web.api.listing import Listing
+from tokenbalance.web.api.responses import (
+    KeyRefResponse,
+    PageResponse,
+    key_ref_response,
+    page_response,
+)
 from tokenbalance.web.api.routing import api_router
 from tokenbalance.web.api.subjects import account_of
 from tokenbalance.web.context import management_of
@@ -35,7 +40,7 @@ CSV_COLUMNS: Final = ("day", "user_id", "user", "key_id", "key_name", "model", *
 _NAMES: Final = ", ".join(group.value for group in Group)
 
 
-class UsageAnswer(BaseModel):
+class UsageResponse(BaseModel):
     """One group of usage. What it is not grouped by is null."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
@@ -60,7 +65,7 @@ class UsageAnswer(BaseModel):
     day: date | None
     """In UTC, by when requests were charged."""
     user: int | None
-    key: KeyRefAnswer | None
+    key: KeyRefResponse | None
     model: str | None
     requests: int
     input: int
@@ -103,15 +108,15 @@ GroupBy = Annotated[
 @usage_router.get(
     "/usage",
     summary="Usage",
-    response_model=PageAnswer[UsageAnswer],
+    response_model=PageResponse[UsageResponse],
     responses=csv_documented(CSV_COLUMNS),
 )
 async def list_usage(
     request: Request,
-    caller: SignedIn,
+    caller: Authenticated,
     listing: Listing,
     group_by: GroupBy = Group.DAY,
-) -> PageAnswer[UsageAnswer] | StreamingResponse:
+) -> PageResponse[UsageResponse] | StreamingResponse:
     """Add up tokens and credits of one's own requests, or of those of whom a superuser names.
 
     A superuser who groups by `user` and names nobody gets everybody's. With `Accept: text/csv` all
@@ -124,8 +129,8 @@ async def list_usage(
         query = UsageQuery(account_id, groups, listing.period)
         if not prefers_csv(request):
             page = await usage_by(session, query, listing.after, listing.limit)
-            return page_answer(page, _answer)
-    return await csv_answer(csv_lines(CSV_COLUMNS, _batches(sessions, query)), "usage")
+            return page_response(page, _respond)
+    return await csv_response(csv_lines(CSV_COLUMNS, _batches(sessions, query)), "usage")
 
 
 async def _account_of(
@@ -138,12 +143,12 @@ async def _account_of(
     return None if user_id is None else await account_of(session, caller, user_id)
 
 
-def _answer(row: UsageRow) -> UsageAnswer:
+def _respond(row: UsageRow) -> UsageResponse:
     sums = row.sums
-    return UsageAnswer(
+    return UsageResponse(
         day=row.day,
         user=row.user_id,
-        key=key_ref_answer(row.key),
+        key=key_ref_response(row.key),
         model=row.model,
         requests=sums.requests,
         input=sums.input,

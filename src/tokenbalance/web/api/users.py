@@ -17,17 +17,17 @@ from tokenbalance.people.users import (
     update_user,
     users_page,
 )
-from tokenbalance.web.api.answers import (
+from tokenbalance.web.api.bodies import Body, BodyReader, ChangesBody
+from tokenbalance.web.api.callers import Authenticated, Superuser, may_create_users
+from tokenbalance.web.api.fields import FIRST_PAGE, Cursor, Limit, Number, Text
+from tokenbalance.web.api.responses import (
     CreatedUser,
     Me,
-    PageAnswer,
-    UserAnswer,
-    page_answer,
-    user_answer,
+    PageResponse,
+    UserResponse,
+    page_response,
+    user_response,
 )
-from tokenbalance.web.api.bodies import Body, BodyReader, ChangesBody
-from tokenbalance.web.api.callers import SignedIn, Superuser, may_create_users
-from tokenbalance.web.api.fields import FIRST_PAGE, Cursor, Limit, Number, Text
 from tokenbalance.web.api.routing import api_router
 from tokenbalance.web.context import address_of, management_of
 
@@ -96,7 +96,7 @@ async def create(
 
 
 @users_router.get("/user/me", summary="Who am I?")
-async def me(request: Request, caller: SignedIn) -> Me:
+async def me(request: Request, caller: Authenticated) -> Me:
     """Tell whose key or sign-in token this is."""
     async with management_of(request).sessions() as session:
         return _me(await get_user(session, caller.user_id))
@@ -105,7 +105,7 @@ async def me(request: Request, caller: SignedIn) -> Me:
 @users_router.patch("/user/me", summary="Change my name or password", responses={403: {}})
 async def change_me(
     request: Request,
-    caller: SignedIn,
+    caller: Authenticated,
     body: Annotated[OwnChanges, Depends(BodyReader(OwnChanges))],
 ) -> Me:
     """Change one's own name, password, or both.
@@ -133,10 +133,10 @@ async def list_users(
     search: Annotated[Text, Query(description="A part of the e-mail or the name.")] = "",
     limit: Limit = FIRST_PAGE,
     after: Cursor = None,
-) -> PageAnswer[UserAnswer]:
+) -> PageResponse[UserResponse]:
     """List users with what they have, page by page."""
     async with management_of(request).sessions() as session:
-        return page_answer(await users_page(session, search, after, limit), user_answer)
+        return page_response(await users_page(session, search, after, limit), user_response)
 
 
 @users_router.patch("/users/{user_id}", summary="Change a user")
@@ -145,7 +145,7 @@ async def change_user(
     _caller: Superuser,
     user_id: Number,
     body: Annotated[UserChanges, Depends(BodyReader(UserChanges))],
-) -> UserAnswer:
+) -> UserResponse:
     """Change a user's name, disable or enable them, or change what they may do.
 
     The keys of a disabled user stop working at once, their sign-in tokens end for good. The last
@@ -158,7 +158,7 @@ async def change_user(
         is_superuser=body.is_superuser if "is_superuser" in given else None,
     )
     async with management_of(request).sessions.begin() as session:
-        return user_answer(await update_user(session, user_id, changes))
+        return user_response(await update_user(session, user_id, changes))
 
 
 def _me(user: User) -> Me:

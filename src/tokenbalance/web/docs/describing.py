@@ -31,7 +31,7 @@ from tokenbalance.web.api.bodies import BODY_BYTES_MAX, BodyModel
 from tokenbalance.web.api.callers import may_create_users, signed_in, superuser
 from tokenbalance.web.api.domain import IDEMPOTENCY_HEADER
 from tokenbalance.web.api.routing import ApiRoute
-from tokenbalance.web.docs.endpoint_answers import ERROR
+from tokenbalance.web.docs.endpoint_responses import ERROR
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from tokenbalance.model import Document, Json
     from tokenbalance.web.api.bodies import Body
 
-_ANSWERS: Final[Mapping[int, tuple[str, ProxyError]]] = {
+_RESPONSES: Final[Mapping[int, tuple[str, ProxyError]]] = {
     400: (
         "The request is not understood, or refused; `error.param` names the field.",
         InvalidType(
@@ -102,8 +102,8 @@ def describe_routes(app: FastAPI, document: Document) -> None:
                 _describe(route, _member(path, method.lower()))
 
 
-def _error_answer(status: int) -> Document:
-    description, error = _ANSWERS[status]
+def _error_response(status: int) -> Document:
+    description, error = _RESPONSES[status]
     envelope: Json = {name: {**members} for name, members in error_document(error).items()}
     content: Json = {"schema": {"$ref": f"#/components/schemas/{ERROR}"}, "example": envelope}
     return {"description": description, "content": {"application/json": content}}
@@ -135,7 +135,7 @@ def _describe(route: ApiRoute, operation: Document) -> None:
     ):
         statuses |= added if needs else set()
     for status in sorted(statuses):
-        responses[str(status)] = _error_answer(status)
+        responses[str(status)] = _error_response(status)
 
 
 def _dependencies(dependant: Dependant) -> Iterator[object]:

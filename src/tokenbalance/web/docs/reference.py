@@ -9,17 +9,18 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, cast
 
-from tokenbalance.model import Document, Endpoint, Json, Metering
+from tokenbalance.model import Document, Json
 from tokenbalance.openai import DESCRIBED
 from tokenbalance.openai.examples import EXAMPLES
+from tokenbalance.openai.operation import Metering, Operation
 from tokenbalance.openai.operations import METERED_BY
 from tokenbalance.web.docs.describing import describe_routes
-from tokenbalance.web.docs.endpoint_answers import (
+from tokenbalance.web.docs.endpoint_responses import (
     ERROR,
     ERROR_SCHEMA,
-    answers_of,
     relayed_headers,
-    shared_answers,
+    responses_of,
+    shared_responses,
 )
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ def _add_shared(document: Document) -> None:
     components = _member(document, "components")
     _member(components, "securitySchemes")["ApiKey"] = _KEY
     _member(components, "schemas").setdefault(ERROR, ERROR_SCHEMA)
-    _member(components, "responses").update(shared_answers())
+    _member(components, "responses").update(shared_responses())
     cast("list[Json]", document.setdefault("tags", [])).append(_TAG)
 
 
@@ -74,7 +75,7 @@ def _member(document: Document, name: str) -> Document:
     return cast("Document", document.setdefault(name, {}))
 
 
-def _operation(endpoint: Endpoint) -> Document:
+def _operation(endpoint: Operation) -> Document:
     metering = endpoint.metering if endpoint.charged else Metering.FREE
     operation: Document = {
         "tags": [cast("str", _TAG["name"])],
@@ -83,14 +84,14 @@ def _operation(endpoint: Endpoint) -> Document:
         "operationId": operation_id(endpoint),
         "security": _WITH_KEY,
         "parameters": [_parameter(found[1]) for found in re.finditer(r"\{(\w+)\}", endpoint.path)],
-        "responses": {"200": _relayed(endpoint), **answers_of(endpoint)},
+        "responses": {"200": _relayed(endpoint), **responses_of(endpoint)},
     }
     if endpoint.method == "POST":
         operation["requestBody"] = _request(endpoint)
     return operation
 
 
-def operation_id(endpoint: Endpoint) -> str:
+def operation_id(endpoint: Operation) -> str:
     """Name an endpoint in the document, and so in the addresses of its pages."""
     return re.sub(r"\W+", "_", f"{endpoint.method}{endpoint.path}").strip("_")
 
@@ -105,7 +106,7 @@ def _parameter(name: str) -> Document:
     }
 
 
-def _request(endpoint: Endpoint) -> Document:
+def _request(endpoint: Operation) -> Document:
     examples: Document = {
         name.lower().replace(" ", "-"): {"summary": name, "value": document}
         for name, document in EXAMPLES[endpoint.path].requests.items()
@@ -121,10 +122,10 @@ def _request(endpoint: Endpoint) -> Document:
     }
 
 
-def _relayed(endpoint: Endpoint) -> Document:
+def _relayed(endpoint: Operation) -> Document:
     shown = EXAMPLES[endpoint.path]
     content: Document = {
-        "application/json": {"schema": {"type": "object"}, "example": shown.answer}
+        "application/json": {"schema": {"type": "object"}, "example": shown.response}
     }
     if shown.stream is not None:
         content["text/event-stream"] = {"schema": {"type": "string"}, "example": shown.stream}

@@ -30,7 +30,7 @@ from tokenbalance.web.panel.rendering import go_to, render
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from tokenbalance.people.sign_in import SignedIn
+    from tokenbalance.people.sign_in import SignInResult
     from tokenbalance.web.panel.visit import Visit
 
 
@@ -64,7 +64,7 @@ async def enter(visit: Visit) -> Response:
     return await begin_session(visit, signed_in, path_here(form.typed("next")) or "/")
 
 
-async def begin_session(visit: Visit, signed_in: SignedIn, path: str) -> Response:
+async def begin_session(visit: Visit, signed_in: SignInResult, path: str) -> Response:
     """Lead somebody on who has just signed in; a session from before ends."""
     await _end_session(visit)
     response = go_to(path, visit)

@@ -21,7 +21,7 @@ from tokenbalance.errors import (
     headers_of,
     render,
 )
-from tokenbalance.offload import run_beside
+from tokenbalance.offload import offload
 from tokenbalance.wire.codings import TAKEN, BadCodingError, TooLongError, codings_of, decode
 from tokenbalance.wire.passing_headers import HOP_HEADER
 
@@ -210,7 +210,7 @@ class ClientRequest:
         return self._fields.get(name)
 
 
-class ClientAnswer:
+class ClientResponse:
     """The answer to one request: a head once, then body bytes, then the end."""
 
     def __init__(self, send: Send, own_headers: Headers) -> None:
@@ -299,7 +299,7 @@ async def _decoded(body: bytes, codings: tuple[bytes, ...], bytes_max: int) -> b
         # Few bytes may stand for many; how many is found out no sooner.
         with suppress(TooLongError):
             return decode(body, codings, min(bytes_max, INLINE_DECODED_BYTES_MAX))
-    return await run_beside(decode, body, codings, bytes_max)
+    return await offload(decode, body, codings, bytes_max)
 
 
 @lru_cache(maxsize=64)

@@ -459,7 +459,7 @@ class _Supervisor(Multiprocess):
     @override
     def keep_subprocess_alive(self) -> None:
         for place, worker in enumerate(self.processes):
-            if self.should_exit.is_set() or self._answers(worker):
+            if self.should_exit.is_set() or self._responses(worker):
                 continue
             worker.kill()
             worker.process.join()
@@ -471,7 +471,7 @@ class _Supervisor(Multiprocess):
             else:
                 self.processes[place] = self._start_worker(place)
 
-    def _answers(self, worker: Process) -> bool:
+    def _responses(self, worker: Process) -> bool:
         """Whether a worker is there and has not been silent for too long.
 
         A signal comes first: it must not wait for a worker that hangs.

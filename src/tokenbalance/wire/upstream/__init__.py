@@ -5,7 +5,7 @@ from tokenbalance.wire.upstream.faults import UpstreamBroke
 from tokenbalance.wire.upstream.seam import (
     Upstream,
     UpstreamAddress,
-    UpstreamAnswer,
+    UpstreamResponse,
     open_upstream,
 )
 
@@ -13,7 +13,7 @@ __all__ = [
     "Headers",
     "Upstream",
     "UpstreamAddress",
-    "UpstreamAnswer",
     "UpstreamBroke",
+    "UpstreamResponse",
     "open_upstream",
 ]

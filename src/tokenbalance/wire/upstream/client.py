@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 Headers: TypeAlias = list[tuple[bytes, bytes]]
 
 
-class Answer(Protocol):
+class Response(Protocol):
     """An answer whose head has come; interim ones (1xx) are not passed on."""
 
     @property
@@ -43,7 +43,7 @@ class Answer(Protocol):
 class Client(Protocol):
     """Sends requests; the operator's credentials are its own to add."""
 
-    def send(self, method: str, target: str, headers: Headers, body: bytes) -> Awaitable[Answer]:
+    def send(self, method: str, target: str, headers: Headers, body: bytes) -> Awaitable[Response]:
         """Send a request, once, and wait for the head of its answer.
 
         Raises:

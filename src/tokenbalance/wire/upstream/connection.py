@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Final, cast
 
 from typing_extensions import override
 
-from tokenbalance.wire.upstream.framing import AnswerReader, BadAnswer
-from tokenbalance.wire.upstream.incoming import IncomingAnswer
+from tokenbalance.wire.upstream.framing import BadResponse, ResponseReader
+from tokenbalance.wire.upstream.incoming import IncomingResponse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -31,12 +31,12 @@ class Connection(asyncio.Protocol):
     """Carries one request after the other."""
 
     __slots__ = (
-        "_answer",
         "_is_full",
         "_is_paused",
         "_is_sending",
         "_on_free",
         "_on_lost",
+        "_response",
         "_transport",
         "idle_since_s",
         "is_spent",
@@ -53,38 +53,38 @@ class Connection(asyncio.Protocol):
         """On the loop's clock, while it is free."""
         self._on_free: Callable[[Connection], None] = on_free
         self._on_lost: Callable[[Connection], None] = on_lost
-        self._answer: IncomingAnswer | None = None
+        self._response: IncomingResponse | None = None
         self._is_sending: bool = False
         self._is_full: bool = False
         self._is_paused: bool = False
 
-    async def ask(self, head: bytes, body: bytes, *, wants_body: bool) -> IncomingAnswer:
+    async def ask(self, head: bytes, body: bytes, *, wants_body: bool) -> IncomingResponse:
         """Send a request and wait for the head of its answer.
 
         Raises:
             UpstreamUnavailable, UpstreamTimeout, UpstreamBroke: there is none.
 
         """
-        answer = self._answer = IncomingAnswer(self, AnswerReader(wants_body=wants_body))
+        response = self._response = IncomingResponse(self, ResponseReader(wants_body=wants_body))
         try:
             if len(body) <= PIECE_BYTES:
                 self._transport.write(head + body)
             else:
-                await self._write(answer, head, body)
-            await answer.begin()
+                await self._write(response, head, body)
+            await response.begin()
         except BaseException:
-            answer.abandon()
+            response.abandon()
             raise
-        return answer
+        return response
 
-    async def _write(self, answer: IncomingAnswer, head: bytes, body: bytes) -> None:
+    async def _write(self, response: IncomingResponse, head: bytes, body: bytes) -> None:
         """Write piece by piece; what an early answer finds unwritten goes out beside it."""
         self._is_sending = True
         self._transport.write(head)
         rest = memoryview(body)
         while rest and not self.is_spent:
-            if self._is_full and not answer.has_begun:
-                await answer.wait()
+            if self._is_full and not response.has_begun:
+                await response.wait()
                 continue
             self._transport.write(rest[:PIECE_BYTES])
             rest = rest[PIECE_BYTES:]
@@ -104,9 +104,9 @@ class Connection(asyncio.Protocol):
 
     def look_at_clock(self, silence_max_s: float) -> None:
         """End an answer for which somebody has waited too long."""
-        answer = self._answer
-        if answer is not None and answer.waits_since_s:
-            silent_s = self.loop.time() - answer.waits_since_s
+        response = self._response
+        if response is not None and response.waits_since_s:
+            silent_s = self.loop.time() - response.waits_since_s
             if silent_s > silence_max_s:
                 self._fail(TimeoutError(f"silent for {silent_s:.0f} s"), was_silent=True)
 
@@ -118,29 +118,29 @@ class Connection(asyncio.Protocol):
 
     @override
     def data_received(self, data: bytes) -> None:
-        answer = self._answer
-        if answer is None:
+        response = self._response
+        if response is None:
             self.abort()
             return
         try:
-            if answer.hear(data):
-                self._end(answer)
-            elif answer.is_far_ahead and not self._is_paused:
+            if response.hear(data):
+                self._end(response)
+            elif response.is_far_ahead and not self._is_paused:
                 self._is_paused = True
                 self._transport.pause_reading()
-        except BadAnswer as error:
+        except BadResponse as error:
             self._fail(error)
 
     @override
     def eof_received(self) -> None:
-        answer = self._answer
-        if answer is not None:
+        response = self._response
+        if response is not None:
             try:
-                answer.hear_end()
-            except BadAnswer as error:
+                response.hear_end()
+            except BadResponse as error:
                 self._fail(error)
             else:
-                self._end(answer)
+                self._end(response)
         self.abort()
 
     @override
@@ -156,24 +156,24 @@ class Connection(asyncio.Protocol):
     @override
     def resume_writing(self) -> None:
         self._is_full = False
-        if self._answer is not None:
-            self._answer.wake()
+        if self._response is not None:
+            self._response.wake()
 
     # How an answer ends.
 
-    def _end(self, answer: IncomingAnswer) -> None:
+    def _end(self, response: IncomingResponse) -> None:
         """All of it has arrived: the connection is free at once, or spent."""
-        self._answer = None
-        answer.detach()
+        self._response = None
+        response.detach()
         is_sent = not self._is_sending and not self._transport.get_write_buffer_size()
-        if answer.is_reusable and is_sent and not self.is_spent:
+        if response.is_reusable and is_sent and not self.is_spent:
             self.resume_reading()
             self._on_free(self)
         else:
             self.abort()
 
     def _fail(self, error: Exception, *, was_silent: bool = False) -> None:
-        answer, self._answer = self._answer, None
-        if answer is not None:
+        response, self._response = self._response, None
+        if response is not None:
             self.abort()
-            answer.fail(error, was_silent=was_silent)
+            response.fail(error, was_silent=was_silent)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
     from tokenbalance.wire.upstream.client import Headers
-    from tokenbalance.wire.upstream.incoming import IncomingAnswer
+    from tokenbalance.wire.upstream.incoming import IncomingResponse
 
 READ_TIMEOUT_S: Final = 600.0
 """Reasoning models are silent for minutes; the official SDKs wait this long too."""
@@ -43,7 +43,9 @@ class Connections:
         self._looking: asyncio.TimerHandle | None = None
         self._all_closed: asyncio.Event = asyncio.Event()
 
-    async def send(self, method: str, target: str, headers: Headers, body: bytes) -> IncomingAnswer:
+    async def send(
+        self, method: str, target: str, headers: Headers, body: bytes
+    ) -> IncomingResponse:
         """Send a request and wait for the head of its answer; faults are those of `Client`."""
         head = self._heads.write(method, target, headers, len(body))
         wants_body = method != "HEAD"

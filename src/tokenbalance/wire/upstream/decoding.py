@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from tokenbalance.wire.codings import Decoder
-    from tokenbalance.wire.upstream.client import Answer
+    from tokenbalance.wire.upstream.client import Response
 
 DECODED_BYTES_MAX: Final = 256 * 1024
 """Of one read; of br, twice that."""
@@ -23,8 +23,8 @@ DECODED_BYTES_MAX: Final = 256 * 1024
 class DecodedBody:
     """Decodes what an answer's body gives."""
 
-    def __init__(self, answer: Answer, codings: Sequence[bytes]) -> None:
-        self._answer: Answer = answer
+    def __init__(self, response: Response, codings: Sequence[bytes]) -> None:
+        self._respond: Response = response
         self._decoder: Decoder = decoder_for(codings)
 
     async def read(self) -> bytes:
@@ -42,7 +42,7 @@ class DecodedBody:
                 raise UpstreamBroke(type(error).__name__) from error
             if decoded:
                 return decoded
-            received = await self._answer.read()
+            received = await self._respond.read()
             if not received:
                 if self._decoder.is_whole:
                     return b""
@@ -51,4 +51,4 @@ class DecodedBody:
 
     async def close(self) -> None:
         """Let go of the answer."""
-        await self._answer.close()
+        await self._respond.close()

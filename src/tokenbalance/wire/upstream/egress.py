@@ -28,7 +28,7 @@ _FAILED: Final = (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError)
 _FINAL_STATUS_MIN: Final = 200
 
 
-class ProxiedAnswer:
+class ProxiedResponse:
     """An answer that comes through the proxy."""
 
     def __init__(self, response: httpx2.Response) -> None:
@@ -71,7 +71,9 @@ class ProxiedClient:
             limits=httpx2.Limits(keepalive_expiry=KEEPALIVE_S),
         )
 
-    async def send(self, method: str, target: str, headers: Headers, body: bytes) -> ProxiedAnswer:
+    async def send(
+        self, method: str, target: str, headers: Headers, body: bytes
+    ) -> ProxiedResponse:
         """Send a request and wait for the head of its answer; faults are those of `Client`."""
         try:
             response = await self._transport.handle_async_request(
@@ -88,7 +90,7 @@ class ProxiedClient:
         if response.status_code < _FINAL_STATUS_MIN:
             await response.aclose()
             raise unusable()
-        return ProxiedAnswer(response)
+        return ProxiedResponse(response)
 
     async def close(self) -> None:
         """Close every connection."""

@@ -35,11 +35,11 @@ _STATUS_MAX: Final = 599
 _BODILESS: Final = frozenset({204, 304})
 
 
-class BadAnswer(Exception):
+class BadResponse(Exception):
     """The bytes are no answer of HTTP/1.1, or one beyond the limits."""
 
 
-class AnswerReader:
+class ResponseReader:
     """Reads one answer."""
 
     __slots__ = (
@@ -107,7 +107,7 @@ class AnswerReader:
         else:
             self._feed_head(data)
         if self._overhead > OVERHEAD_BYTES_MAX:
-            raise BadAnswer("too much that is no body")
+            raise BadResponse("too much that is no body")
 
     def feed_end(self) -> None:
         """Take it that nothing more will come.
@@ -119,7 +119,7 @@ class AnswerReader:
         if self._lasts_until_close:
             self.ended = True
         elif not self.ended:
-            raise BadAnswer("ended early")
+            raise BadResponse("ended early")
 
     def take(self) -> bytes:
         """Give the body that has arrived since, which may be nothing."""
@@ -141,7 +141,7 @@ class AnswerReader:
             if len(data) > room:
                 self._parse(data[room:])
         elif len(data) >= room:
-            raise BadAnswer("an endless head")
+            raise BadResponse("an endless head")
 
     def _parse(self, data: bytes) -> None:
         known = len(self._pieces)
@@ -149,7 +149,7 @@ class AnswerReader:
             self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if not self.ended:
-                raise BadAnswer(str(error)) from error
+                raise BadResponse(str(error)) from error
             # What comes behind an answer is not part of it.
             self.is_reusable = False
         self._count_body(known)
@@ -168,7 +168,7 @@ class AnswerReader:
     def on_message_begin(self) -> None:
         """Called by httptools, as are those below."""
         if self.ended:
-            raise BadAnswer("more than one answer")
+            raise BadResponse("more than one answer")
 
     def on_header(self, name: bytes, value: bytes) -> None:
         """One field of the head, or of the trailers."""
@@ -180,11 +180,11 @@ class AnswerReader:
         status = self._parser.get_status_code()
         if status < _FINAL_STATUS_MIN:
             if status == _SWITCHING_PROTOCOLS:
-                raise BadAnswer("a change of protocol")
+                raise BadResponse("a change of protocol")
             self._is_interim = True
             return
         if status > _STATUS_MAX:
-            raise BadAnswer("no status of HTTP")
+            raise BadResponse("no status of HTTP")
         self._check_head(status, dict(self.headers))
         self.status = status
         self.has_head = True
@@ -201,9 +201,9 @@ class AnswerReader:
 
     def _check_head(self, status: int, fields: dict[bytes, bytes]) -> None:
         if len(self.headers) > HEAD_FIELDS_MAX:
-            raise BadAnswer("too many headers")
+            raise BadResponse("too many headers")
         coding = fields.get(b"transfer-encoding")
         if coding is None:
             self._lasts_until_close = b"content-length" not in fields and status not in _BODILESS
         elif coding.lower() != b"chunked":
-            raise BadAnswer("a transfer coding that nobody asked for")
+            raise BadResponse("a transfer coding that nobody asked for")

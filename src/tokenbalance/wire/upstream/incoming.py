@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import asyncio
 
     from tokenbalance.wire.upstream.client import Headers
-    from tokenbalance.wire.upstream.framing import AnswerReader
+    from tokenbalance.wire.upstream.framing import ResponseReader
 
 UNREAD_BYTES_MAX: Final = 64 * 1024
 """Of an answer, kept before reading stops; what one read brings (256 KiB at most) comes on top."""
@@ -38,14 +38,14 @@ class Carrier(Protocol):
         ...
 
 
-class IncomingAnswer:
+class IncomingResponse:
     """The answer to one request, from when it is sent."""
 
     __slots__ = ("_connection", "_fault", "_loop", "_reader", "_waiter", "waits_since_s")
 
-    def __init__(self, connection: Carrier, reader: AnswerReader) -> None:
+    def __init__(self, connection: Carrier, reader: ResponseReader) -> None:
         self._connection: Carrier | None = connection
-        self._reader: AnswerReader = reader
+        self._reader: ResponseReader = reader
         self._loop: asyncio.AbstractEventLoop = connection.loop
         self._fault: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None

@@ -22,7 +22,7 @@ from tokenbalance.wire.upstream.faults import UpstreamBroke
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from tokenbalance.wire.upstream.client import Answer, Client, Headers
+    from tokenbalance.wire.upstream.client import Client, Headers, Response
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +32,7 @@ _REDIRECTIONS: Final = frozenset({301, 302, 303, 307, 308})
 
 
 @dataclass(slots=True)
-class UpstreamAnswer:
+class UpstreamResponse:
     """The head of an answer, and its body to be read once."""
 
     status: int
@@ -40,7 +40,7 @@ class UpstreamAnswer:
     """Names in lower case."""
     readable: bool
     """False when the body is compressed in a way that cannot be undone here."""
-    _body: Answer | DecodedBody | _WholeBody
+    _body: Response | DecodedBody | _WholeBody
 
     def read(self) -> Awaitable[bytes]:
         """Give the bytes that have arrived since, all of them; `b""` at the end.
@@ -55,7 +55,7 @@ class UpstreamAnswer:
         """Let go of the connection; one whose answer has not ended is closed."""
         return self._body.close()
 
-    async def edited(self, edit: Callable[[bytes], bytes]) -> UpstreamAnswer:
+    async def edited(self, edit: Callable[[bytes], bytes]) -> UpstreamResponse:
         """Read it to its end, and give it with what `edit` makes of its body.
 
         Raises:
@@ -101,7 +101,9 @@ class Upstream:
     def __init__(self, client: Client) -> None:
         self._client: Client = client
 
-    async def send(self, method: str, target: str, headers: Headers, body: bytes) -> UpstreamAnswer:
+    async def send(
+        self, method: str, target: str, headers: Headers, body: bytes
+    ) -> UpstreamResponse:
         """Send a request and wait for the head of its answer.
 
         Args:
@@ -117,25 +119,25 @@ class Upstream:
             UpstreamBroke: an answer that began as a 2xx and has no complete head.
 
         """
-        answer = await self._client.send(method, target, headers, body)
-        if answer.status in _REDIRECTIONS:
+        response = await self._client.send(method, target, headers, body)
+        if response.status in _REDIRECTIONS:
             logger.error("the upstream redirects: OPENAI_BASE_URL has to be where it leads")
-        if b"content-encoding" in dict(answer.headers):
-            return _encoded(answer)
-        return UpstreamAnswer(answer.status, answer.headers, True, answer)  # noqa: FBT003 - a field
+        if b"content-encoding" in dict(response.headers):
+            return _encoded(response)
+        return UpstreamResponse(response.status, response.headers, True, response)  # noqa: FBT003 - a field
 
 
-def _encoded(answer: Answer) -> UpstreamAnswer:
-    codings = codings_of(value for name, value in answer.headers if name == b"content-encoding")
+def _encoded(response: Response) -> UpstreamResponse:
+    codings = codings_of(value for name, value in response.headers if name == b"content-encoding")
     if not codings:
         is_plain = codings is not None
-        return UpstreamAnswer(answer.status, answer.headers, is_plain, answer)
+        return UpstreamResponse(response.status, response.headers, is_plain, response)
     headers = [
         (name, value)
-        for name, value in answer.headers
+        for name, value in response.headers
         if name not in {b"content-encoding", b"content-length"}
     ]
-    return UpstreamAnswer(answer.status, headers, True, DecodedBody(answer, codings))  # noqa: FBT003 - a field
+    return UpstreamResponse(response.status, headers, True, DecodedBody(response, codings))  # noqa: FBT003 - a field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,7 @@ _VOCABULARY = tuple(_PROSE.replace(" .", ".").replace(" ,", ",").split())
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class Generated:
     """A text as the tokens of one choice."""
 
     pieces: tuple[str, ...]
@@ -65,13 +65,13 @@ def compose(prompt: str, choice: int = 0) -> str:
     )
 
 
-def spell(text: str, model: str, cap: int | None, stops: Sequence[str] = ()) -> Answer:
+def spell(text: str, model: str, cap: int | None, stops: Sequence[str] = ()) -> Generated:
     """Cut a text into the model's tokens, ending before a stop sequence or at the cap."""
     encoding = encoding_for(model)
     tokens = encoding.encode_ordinary(_before_any(stops, text))
     kept = tokens if cap is None else tokens[:cap]
     pieces = _characters(encoding.decode_tokens_bytes(kept))
-    return Answer(tuple(pieces), tokens=len(kept), finished=len(kept) == len(tokens))
+    return Generated(tuple(pieces), tokens=len(kept), finished=len(kept) == len(tokens))
 
 
 def _prose(words: int, first: int) -> str:

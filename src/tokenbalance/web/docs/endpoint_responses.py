@@ -38,7 +38,8 @@ from tokenbalance.errors import (
 )
 
 if TYPE_CHECKING:
-    from tokenbalance.model import Document, Endpoint, Json
+    from tokenbalance.model import Document, Json
+    from tokenbalance.openai.operation import Operation
 
 ERROR: Final = "Error"
 """The name of the envelope among the document's schemas."""
@@ -243,17 +244,17 @@ _OF_ERRORS: Final = {
 }
 
 
-def relayed_headers(endpoint: Endpoint) -> Document:
+def relayed_headers(endpoint: Operation) -> Document:
     """Describe the headers of an answer that was relayed."""
     return {**_UPSTREAM_ID, **_OUR_ID, **(_CHARGE if endpoint.charged else {})}
 
 
-def shared_answers() -> Document:
+def shared_responses() -> Document:
     """Describe every status that is the proxy's own, for the document's components."""
     return {_name(refused.status): _described(refused) for refused in _REFUSED}
 
 
-def answers_of(endpoint: Endpoint) -> Document:
+def responses_of(endpoint: Operation) -> Document:
     """Refer to those of them that an endpoint has, and to whatever else the upstream says."""
     own: Document = {
         str(refused.status): {"$ref": f"#/components/responses/{_name(refused.status)}"}

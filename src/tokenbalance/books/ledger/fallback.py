@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from tokenbalance.database.batches import Batch
 
 Item = TypeVar("Item")
-Answer = TypeVar("Answer")
+Result = TypeVar("Result")
 
 
 _ONE_IS_WRONG: Final = (
@@ -36,19 +36,17 @@ def nothing_done() -> Generator[None]:
         yield
 
 
-async def one_by_one(
-    batch: Batch[Item, Answer], answer: Callable[[Item], Awaitable[Answer]]
-) -> None:
-    """Answer what is left of a batch, in order of arrival.
+async def each_alone(batch: Batch[Item, Result], act: Callable[[Item], Awaitable[Result]]) -> None:
+    """Result what is left of a batch, in order of arrival.
 
     Raises what `UNAVAILABLE` names; any other error is its item's alone.
     """
-    for asked in batch:
-        if asked.is_settled:
+    for pending in batch:
+        if pending.is_settled:
             continue
         try:
-            asked.answer(await answer(asked.item))
+            pending.resolve(await act(pending.item))
         except UNAVAILABLE:
             raise
         except Exception as error:  # noqa: BLE001 - it is raised to whoever asked
-            asked.fail(error)
+            pending.fail(error)

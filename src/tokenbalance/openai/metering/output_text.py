@@ -43,7 +43,7 @@ _DOCUMENT_KEYS = frozenset({"transcript", "input", "code", *(k.decode() for k in
 _NOT_OUTPUT = frozenset({"logprobs", "annotations", "results", "outputs"})
 
 # A choice, or an event of a response: an answer has begun, though it may say nothing.
-_ANSWER = re.compile(rb'"choices"\s*+:\s*+\[\s*+\{|"type"\s*+:\s*+"response\.')
+_RESPONSE = re.compile(rb'"choices"\s*+:\s*+\[\s*+\{|"type"\s*+:\s*+"response\.')
 _DATA_LINE = re.compile(rb"(?:\xef\xbb\xbf)?data:(.*+)")
 
 
@@ -57,13 +57,13 @@ class RelayedText:
     one by one and slowly, up to READ_MAX where many come at once and the end is near.
     """
 
-    __slots__ = ("_bodies", "_events", "_has_answer", "_size")
+    __slots__ = ("_bodies", "_events", "_has_response", "_size")
 
     def __init__(self) -> None:
         self._events = b""
         self._bodies: dict[bytes, bytearray] = {}
         self._size = 0
-        self._has_answer = False
+        self._has_response = False
 
     def collect(self, data: bytes) -> None:
         """Collect what looks like output text in `data`, one or more whole events."""
@@ -86,16 +86,16 @@ class RelayedText:
         return [text] if text else []
 
     @property
-    def has_answer(self) -> bool:
+    def has_response(self) -> bool:
         """Whether anything of an answer came, be it one without text."""
         self._extract()
-        return self._has_answer or self._size > 0
+        return self._has_response or self._size > 0
 
     def _extract(self) -> None:
         events, self._events = self._events, b""
         if self._size > TEXT_MAX:
             return
-        self._has_answer = self._has_answer or _ANSWER.search(events) is not None
+        self._has_response = self._has_response or _RESPONSE.search(events) is not None
         self._extract_from(events)
 
     def _extract_from(self, events: bytes) -> None:

@@ -47,7 +47,7 @@ _TOKEN_EXAMPLE: Final[dict[str, Json]] = {
 }
 
 
-class PageAnswer(BaseModel, Generic[Row]):
+class PageResponse(BaseModel, Generic[Row]):
     """A part of a list."""
 
     data: list[Row]
@@ -78,7 +78,7 @@ class Me(BaseModel):
     is_superuser: bool
 
 
-class UserAnswer(BaseModel):
+class UserResponse(BaseModel):
     """A user with what they have."""
 
     model_config: ClassVar[ConfigDict] = example(
@@ -95,7 +95,7 @@ class UserAnswer(BaseModel):
     available: int
 
 
-class BalanceAnswer(BaseModel):
+class BalanceResponse(BaseModel):
     """What a user has: the balance, what open holds reserve of it, and the rest."""
 
     model_config: ClassVar[ConfigDict] = example(user=7, **FUNDS_EXAMPLE)
@@ -107,7 +107,7 @@ class BalanceAnswer(BaseModel):
     available: int
 
 
-class EntryAnswer(BaseModel):
+class EntryResponse(BaseModel):
     """One change of a balance."""
 
     model_config: ClassVar[ConfigDict] = example(**ENTRY_EXAMPLE)
@@ -123,17 +123,17 @@ class EntryAnswer(BaseModel):
     created_at: datetime
 
 
-class CreditsAnswer(BaseModel):
+class CreditsResponse(BaseModel):
     """An entry that was made, and the balance that it led to."""
 
     model_config: ClassVar[ConfigDict] = example(entry=ENTRY_EXAMPLE, balance=1030)
 
-    entry: EntryAnswer
+    entry: EntryResponse
     balance: int
     """Right after the entry, however often it is asked for."""
 
 
-class TokenAnswer(BaseModel):
+class TokenResponse(BaseModel):
     """A sign-in token; it cannot be shown again."""
 
     model_config: ClassVar[ConfigDict] = example(**_TOKEN_EXAMPLE)
@@ -142,7 +142,7 @@ class TokenAnswer(BaseModel):
     expires_at: datetime
 
 
-class KeyRefAnswer(BaseModel):
+class KeyRefResponse(BaseModel):
     """A key, as far as it may be seen."""
 
     id: int
@@ -153,15 +153,15 @@ class KeyRefAnswer(BaseModel):
     """`key`, or `sign-in` for a sign-in token."""
 
 
-def page_answer(page: Page[Source], row: Callable[[Source], Row]) -> PageAnswer[Row]:
+def page_response(page: Page[Source], row: Callable[[Source], Row]) -> PageResponse[Row]:
     """Make an answer of a page."""
     rows: Sequence[Row] = [row(found) for found in page.data]
-    return PageAnswer(data=list(rows), has_more=page.has_more, next=page.next)
+    return PageResponse(data=list(rows), has_more=page.has_more, next=page.next)
 
 
-def user_answer(user: User) -> UserAnswer:
+def user_response(user: User) -> UserResponse:
     """Tell of a user."""
-    return UserAnswer(
+    return UserResponse(
         id=user.id,
         email=user.email,
         name=user.name,
@@ -173,24 +173,24 @@ def user_answer(user: User) -> UserAnswer:
     )
 
 
-def balance_answer(user: User) -> BalanceAnswer:
+def balance_response(user: User) -> BalanceResponse:
     """Tell what a user has."""
     account = user.account
-    return BalanceAnswer(
+    return BalanceResponse(
         user=user.id, balance=account.balance, held=account.held, available=account.available
     )
 
 
-def key_ref_answer(key: KeyRef | None) -> KeyRefAnswer | None:
+def key_ref_response(key: KeyRef | None) -> KeyRefResponse | None:
     """Tell of a key in passing."""
     if key is None:
         return None
-    return KeyRefAnswer(id=key.id, prefix=key.prefix, name=key.name, kind=key.kind)
+    return KeyRefResponse(id=key.id, prefix=key.prefix, name=key.name, kind=key.kind)
 
 
-def entry_answer(entry: LedgerEntry | EntryRow) -> EntryAnswer:
+def entry_response(entry: LedgerEntry | EntryRow) -> EntryResponse:
     """Tell of a ledger entry."""
-    return EntryAnswer(
+    return EntryResponse(
         id=entry.id,
         kind=entry.kind,
         amount=entry.amount,
