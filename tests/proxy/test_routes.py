@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tokenbalance.database.connections import Pool
     from tokenbalance.model import Json
 
-OPERATIONS = Path(__file__).parents[2].parent / "shared" / "data" / "openai-operations.csv"
+OPERATIONS_CSV = Path(__file__).parents[2].parent / "shared" / "data" / "openai-operations.csv"
 RESPONSE = {"model": "gpt-4o-mini", "input": "Hi", "max_output_tokens": 100}
 
 
@@ -73,9 +73,11 @@ def test_every_operation_of_the_installed_sdk_is_decided() -> None:
     assert sorted(each for each in operations if not is_decided(*each)) == []
 
 
-@pytest.mark.skipif(not OPERATIONS.exists(), reason=f"../shared/data/{OPERATIONS.name} is absent")
+@pytest.mark.skipif(
+    not OPERATIONS_CSV.exists(), reason=f"../shared/data/{OPERATIONS_CSV.name} is absent"
+)
 def test_every_known_operation_is_decided() -> None:
-    with OPERATIONS.open(encoding="utf-8") as lines:
+    with OPERATIONS_CSV.open(encoding="utf-8") as lines:
         rows = [(row["method"], row["path"]) for row in csv.DictReader(lines)]
     assert sorted(each for each in rows if not is_decided(*each)) == []
 

@@ -3,4 +3,4 @@
 from tokenbalance.openai.match import find_operation, is_socket, meant_path
 from tokenbalance.openai.operations import DESCRIBED, OPERATIONS
 
-__all__ = ["DESCRIBED", "ENDPOINTS", "find_endpoint", "is_socket", "meant_path"]
+__all__ = ["DESCRIBED", "OPERATIONS", "find_operation", "is_socket", "meant_path"]

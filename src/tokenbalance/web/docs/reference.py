@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, cast
 
-from tokenbalance.model import Document, Json
 from tokenbalance.openai import DESCRIBED
 from tokenbalance.openai.examples import EXAMPLES
 from tokenbalance.openai.operation import Metering, Operation
@@ -25,6 +24,8 @@ from tokenbalance.web.docs.endpoint_responses import (
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
+
+    from tokenbalance.model import Document, Json
 
 _TAG: Final[Document] = {
     "name": "OpenAI",
