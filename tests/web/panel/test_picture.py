@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from tokenbalance.database.connections import Sessions
 
-VIEWPORT = {"width": 1280, "height": 915}
+VIEWPORT = {"width": 1280, "height": 905}
 BYTES_MAX = 200_000
 QUESTION = [{"role": "user", "content": "Why is the sky blue?"}]
 IN_PROGRESS = 3
