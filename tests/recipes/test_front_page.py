@@ -42,6 +42,14 @@ def test_codex_is_configured_as_it_is_run() -> None:
     assert tomllib.loads(recipe("toml")).items() <= tried.items()
 
 
+def test_every_product_that_is_compared_has_its_sources() -> None:
+    (head,) = (line for line in README.splitlines() if line.startswith("| | tokenbalance"))
+    columns = [column.strip().strip("[").partition("]")[0] for column in head.split("|")[2:-1]]
+    sources = (ROOT / "docs" / "comparison.md").read_text("utf-8")
+    assert columns
+    assert sorted(columns) == sorted(re.findall(r"^## (\S+)$", sources, re.MULTILINE))
+
+
 async def test_the_three_commands_and_the_python_recipe_run_on_the_sandbox(
     dsn: str, tmp_path: Path
 ) -> None:
