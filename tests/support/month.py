@@ -61,9 +61,9 @@ class Person:
 
 
 TEAM = (
-    Person("Mira Okafor", "mira@example.com", "codex", ("gpt-6.1-terra", "gpt-6-luna"), 46, 2_900),
+    Person("Mira Okafor", "mira@example.com", "codex", ("gpt-6.1-terra", "gpt-6-luna"), 46, 2_500),
     Person("Jonas Lindt", "jonas@example.com", "laptop", ("gpt-6.1-terra",), 31, 1_900),
-    Person("Help desk", "helpdesk@example.com", "bot", ("gpt-6-luna",), 120, 600),
+    Person("Help desk", "helpdesk@example.com", "bot", ("gpt-6-luna",), 110, 550),
     Person("Priya Nair", "priya@example.com", "notebook", ("o4-mini", "gpt-6-luna"), 24, 1_100),
     Person("Search index", "search@example.com", "nightly", ("text-embedding-3-small",), 60, 700),
     Person("Tomás Rey", "tomas@example.com", "thesis", ("gpt-4.1-mini", "o4-mini"), 17, 900),
