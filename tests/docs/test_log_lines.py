@@ -76,11 +76,11 @@ def _is_about(phrase: str, text: str) -> bool:
 
 def test_every_line_worth_a_warning_has_a_row() -> None:
     missing = [
-        line
+        f"{line.place}  {line.level}  {line.text}"
         for line in lines_logged()
         if not any(_is_about(phrase, line.text) for row in ROWS for phrase in codes(row[0]))
     ]
-    assert missing == []
+    assert not missing, "\n".join(["no row says what to do:", *missing])
 
 
 def test_every_row_is_about_a_line_and_knows_its_level() -> None:
