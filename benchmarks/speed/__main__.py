@@ -3,7 +3,7 @@
     python -m benchmarks.speed [--only tokenbalance,nginx] [--cases chat,streams] [--rounds 5]
                                [--seconds 3] [--quick] [--soak 10m]
 
-How it measures, what the columns mean and what must not be compared is in `benchmarks/README.md`.
+How it measures, what the columns mean and what must not be compared is in `docs/benchmarks.md`.
 Exits with 1 when an answer was not what it should be or the books are wrong; a goal that is missed
 is said in the table.
 """

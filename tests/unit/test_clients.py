@@ -1,4 +1,4 @@
-"""What the README and the findings say of other people's clients is what is installed and run."""
+"""What the pages and the findings say of other people's clients is what is installed and run."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ import tomllib
 from pathlib import Path
 
 from tests.clients.catalogue import CLIENTS, CODEX_BUILT_IN, CODEX_CUSTOM
+from tests.docs.pages import page
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text("utf-8")
-SECTION = README.partition("\n## Clients\n")[2].partition("\n## ")[0]
+SECTION = page("docs/use.md").section("Clients")
 FINDINGS = ROOT / "findings"
 PINNED = re.compile(r"[a-z/-]+(?:@|==)\d+\.[\d.]+")
 
 
-def test_the_readme_speaks_of_the_versions_that_are_installed() -> None:
+def test_the_page_speaks_of_the_versions_that_are_installed() -> None:
     assert SECTION
     for client in CLIENTS:
         assert client.version in SECTION, client.name
@@ -29,7 +29,7 @@ def test_a_client_has_its_version_and_turns() -> None:
             assert PINNED.search(package), package
 
 
-def test_codex_is_run_as_the_readme_configures_it() -> None:
+def test_codex_is_run_as_the_page_configures_it() -> None:
     recipes = [tomllib.loads(text) for text in re.findall(r"```toml\n(.*?)```", SECTION, re.DOTALL)]
     url = "http://127.0.0.1:8000/v1"
     tried = [tomllib.loads(text.format(url=url)) for text in (CODEX_CUSTOM, CODEX_BUILT_IN)]

@@ -52,11 +52,6 @@ def all_variables() -> list[set[str]]:
     return [names_of(field, info) for field, info in Settings.model_fields.items()]
 
 
-def section(text: str, heading: str) -> str:
-    """Cut one section out of the README."""
-    return text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-
-
 def test_the_example_environment_names_every_setting_once_and_no_other() -> None:
     text, _, compose = (ROOT / ".env.example").read_text("utf-8").partition("# --- compose")
     named = re.findall(r"^#([A-Z_]+)=", text, re.MULTILINE)
@@ -86,18 +81,6 @@ def test_the_example_environment_shows_the_true_defaults(
         monkeypatch.setenv(name, value)
     assert len(shown) > 5
     assert Settings() == Settings.model_construct()
-
-
-def test_the_readme_explains_every_setting() -> None:
-    table = section((ROOT / "README.md").read_text("utf-8"), "Settings")
-    assert "| `HOST`" in table
-    for names in all_variables():
-        assert all(f"`{name}`" in table for name in names), names
-
-
-def test_the_readme_installs_the_sdk_that_is_tested_with() -> None:
-    pins = re.findall(r"pip install .*(openai==\S+)", (ROOT / "README.md").read_text("utf-8"))
-    assert pins == [pin for pin in asked_for()["development"] if pin.startswith("openai==")]
 
 
 # --- requirements -------------------------------------------------------------------------------
