@@ -107,8 +107,8 @@ async def test_what_is_closed_names_what_is_open_and_is_closed_under_both_prefix
 @pytest.mark.parametrize(
     ("method", "path", "says"),
     [
-        ("PUT", "/v1/models", "there is GET on this path only"),
-        ("PATCH", "/v1/chat/completions", "there is GET and POST on this path only"),
+        ("PUT", "/v1/models", "this path only accepts GET"),
+        ("PATCH", "/v1/chat/completions", "this path only accepts GET and POST"),
         ("POST", "/v1/responses/resp_1/nothing", "not an endpoint"),
         ("GET", "/v1/files/..%2Fmodels", "not an endpoint"),
         ("GET", "/v1/files/.hidden", "not an endpoint"),

@@ -22,9 +22,10 @@ from tests.support.recordings import recordings
 from tokenbalance.model import Usage
 from tokenbalance.openai import find_operation
 from tokenbalance.openai.estimate import UsageCounter
+from tokenbalance.openai.metering.document import JsonMeter
 from tokenbalance.openai.metering.doubt import has_several_choices, reckoned
-from tokenbalance.openai.metering.meter import JsonMeter, StreamMeter
 from tokenbalance.openai.metering.outcome import used_nothing
+from tokenbalance.openai.metering.stream import StreamMeter
 from tokenbalance.openai.metering.usage import read_usage
 
 if TYPE_CHECKING:

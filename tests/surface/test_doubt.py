@@ -13,8 +13,9 @@ from tokenbalance.errors import ProxyError
 from tokenbalance.model import Usage
 from tokenbalance.openai import find_operation
 from tokenbalance.openai.estimate import UsageCounter
+from tokenbalance.openai.metering.document import JsonMeter
 from tokenbalance.openai.metering.doubt import has_several_choices, is_doubtful, reckoned
-from tokenbalance.openai.metering.meter import JsonMeter, StreamMeter
+from tokenbalance.openai.metering.stream import StreamMeter
 
 if TYPE_CHECKING:
     from tokenbalance.model import Document, Json

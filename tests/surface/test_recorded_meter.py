@@ -8,7 +8,8 @@ import orjson
 import pytest
 
 from tests.support.recordings import Recording, how_many, recordings
-from tokenbalance.openai.metering.meter import JsonMeter, StreamMeter
+from tokenbalance.openai.metering.document import JsonMeter
+from tokenbalance.openai.metering.stream import StreamMeter
 from tokenbalance.openai.metering.usage import read_usage
 
 if TYPE_CHECKING:
@@ -98,7 +99,7 @@ def test_a_recorded_stream_may_be_cut_anywhere(*, recording: Recording, hide_usa
         out, stream = feed(pieces, hide_usage=hide_usage)
         assert out == whole
         assert (stream.usage, stream.ended) == (expected.usage, expected.ended)
-        assert stream.relayed_text() == expected.relayed_text()
+        assert "".join(stream.relayed_texts()) == "".join(expected.relayed_texts())
 
 
 @pytest.mark.parametrize("recording", [r for r in STREAMS if r.path != "/v1/responses"], ids=str)
@@ -126,7 +127,7 @@ def test_the_text_of_recorded_streams_is_told() -> None:
     """By another way: parse every event, and join what its endpoint calls output."""
     for recording in STREAMS:
         _, stream = feed([recording.response_body], hide_usage=False)
-        told = "".join(sorted(stream.relayed_text()))
+        told = "".join(sorted("".join(stream.relayed_texts())))
         assert told == "".join(sorted(output_text(recording))), recording
 
 

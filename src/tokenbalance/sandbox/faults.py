@@ -166,6 +166,11 @@ def wrong_method(method: str, path: str) -> ApiError:
     )
 
 
+def no_example(method: str, path: str) -> ApiError:
+    """The operation is open, but nothing says what it returns."""
+    return ApiError(f"The sandbox has no example of {method} {path}.", status=501)
+
+
 def no_such_model(model: str) -> ApiError:
     """A model that `GET /models` does not list."""
     return ApiError(

@@ -9,16 +9,14 @@ import orjson
 import pytest
 from fastapi import FastAPI
 
-from tokenbalance.openai import DESCRIBED, find_operation
+from tokenbalance.openai import SURFACE, find_operation
 from tokenbalance.openai.estimate import bound
-from tokenbalance.openai.examples import EXAMPLES
-from tokenbalance.openai.operation import Metering
 from tokenbalance.web.docs.reference import describe_endpoints, operation_id
 
 if TYPE_CHECKING:
     from tokenbalance.openai.operation import Operation
 
-EVERY = pytest.mark.parametrize("endpoint", DESCRIBED, ids=operation_id)
+EVERY = pytest.mark.parametrize("endpoint", SURFACE.described, ids=operation_id)
 
 
 @pytest.fixture(scope="module")
@@ -48,14 +46,16 @@ def test_an_endpoint_has_examples_of_what_is_sent_and_answered(
     content = operation["responses"]["200"]["content"]
     assert content["application/json"]["example"]
     assert ("requestBody" in operation) is (endpoint.method == "POST")
-    streamed = endpoint.charged and endpoint.metering is not Metering.EMBEDDINGS
+    streamed = endpoint.charged and endpoint.path != "/embeddings"
     assert ("text/event-stream" in content) is streamed
 
 
 @EVERY
 def test_what_is_sent_by_example_is_understood_by_the_proxy(endpoint: Operation) -> None:
-    for request in EXAMPLES[endpoint.path].requests.values():
-        if endpoint.metering is not Metering.FREE:
+    assert endpoint.examples
+    assert bool(endpoint.examples.requests) is bool(endpoint.bodies)
+    for request in endpoint.examples.requests.values():
+        if endpoint.ceiling is not None:
             assert bound(endpoint, request).input_tokens > 0
 
 
