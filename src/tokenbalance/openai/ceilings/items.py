@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tokenbalance.openai.ceilings.chat import MESSAGE, ROLES, has_parts, is_of
 from tokenbalance.openai.ceilings.hosted_tools import tools_tokens
 from tokenbalance.openai.ceilings.media import (
     audio_tokens,
@@ -16,6 +15,7 @@ from tokenbalance.openai.ceilings.media import (
     image_tokens,
     unknown_file_tokens,
 )
+from tokenbalance.openai.ceilings.messages import MESSAGE, ROLES, has_parts, is_of
 from tokenbalance.openai.ceilings.schemas import json_tokens, unread_tokens
 from tokenbalance.openai.documents import optional_string, path_of, require_object, require_string
 

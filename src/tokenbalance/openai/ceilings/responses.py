@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.model import Estimate
-from tokenbalance.openai.ceilings.chat import LARGEST_CAP, MESSAGE, REPLY, choice_tokens, is_of
+from tokenbalance.openai.ceilings.chat import LARGEST_CAP, REPLY, choice_tokens
 from tokenbalance.openai.ceilings.hosted_tools import (
     allowance_for,
     check_tool,
@@ -19,6 +19,7 @@ from tokenbalance.openai.ceilings.hosted_tools import (
 )
 from tokenbalance.openai.ceilings.items import is_media, item_tokens, tools_of
 from tokenbalance.openai.ceilings.media import unsupported
+from tokenbalance.openai.ceilings.messages import MESSAGE, is_of
 from tokenbalance.openai.ceilings.schemas import format_tokens, json_tokens, unread_tokens
 from tokenbalance.openai.documents import (
     optional_boolean,
