@@ -1,8 +1,7 @@
-"""What a chat completion may cost: OpenAI's rules for messages, functions and media.
+"""What a chat completion may cost: its messages, its tools and its output.
 
-Plain text is exact: three tokens a message and one for its role, one for a name, three to begin
-the answer (OpenAI's cookbook, "How to count tokens with tiktoken"). The other constants are
-ceilings found on recorded answers.
+Plain text is exact, with three tokens to begin the output (OpenAI's cookbook, "How to count tokens
+with tiktoken"). The other constants are ceilings found on recorded responses.
 """
 
 from __future__ import annotations
@@ -55,16 +54,16 @@ LARGEST_CHOICES: Final = 128
 REPLY: Final = 3
 TOOLS: Final = 16
 REASONING_TOOLS: Final = 96
-"""Reasoning models are told more about how to call functions."""
+"""Reasoning models get longer instructions on how to call functions."""
 _TEXT_ALONE: Final[tuple[Json, ...]] = (None, [], ["text"])
 _TEXT_PARTS: Final = frozenset({"refusal", "text"})
 _CHOICE: Final = 8
-_UNTOLD_CHOICES: Final = (None, "auto", "none")
+_UNWRITTEN_CHOICES: Final = (None, "auto", "none")
 _SEARCHES: Final = 1
-"""A model that searches does so once, before it answers."""
+"""A search model searches once, before its output."""
 _FREE_SEARCH: Final = "-search-preview"
-"""In the names of models whose prompt does not grow by what they find: a recorded one had 12
-tokens. OpenAI bills a call of theirs, and what later models find as input."""
+"""In the names of models whose search results are not billed as input: a recorded prompt had 12
+tokens. OpenAI bills the call instead; for later models it bills the results as input."""
 
 FIELDS: Final = frozenset({
     "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs",
@@ -80,21 +79,21 @@ _TOOL_FIELDS: Final = frozenset({"function", "type"})
 _FORMAT_FIELDS: Final = frozenset({"json_schema", "type"})
 _CLIENT_TOOLS: Final = frozenset({"custom", "function"})
 _OTHER_CAPS: Final = ("n_predict", "num_predict", "max_new_tokens", "max_output_tokens")
-"""What some servers read as the limit of the output before OpenAI's fields, or beside them."""
+"""Output limits that some servers read before OpenAI's fields, or in addition to them."""
 _OTHER_CHOICES: Final = ("best_of", "n_cmpl")
 _PROGRAMS: Final = ("chat_template",)
-"""What would be run to write the prompt: nothing bounds how much it writes."""
+"""Programs that would write the prompt: nothing bounds its length."""
 
 
 def estimate(document: Document, model: Model, measure: Measure) -> Estimate:
-    """The ceiling of a chat completion, its text measured by `measure`.
+    """Return the ceiling of a chat completion, its text measured by `measure`.
 
     Raises:
         InvalidRequest: a field that decides the cost is missing or wrong.
     """
-    cap_fields, told = (_foreign_cap if model.is_foreign else _told_cap)(document)
+    cap_fields, named = (_foreign_cap if model.is_foreign else _named_cap)(document)
     choices = _choices(document, model)
-    # Rejected tokens of a prediction are billed as output, but beyond what a cap limits.
+    # Rejected tokens of a prediction are billed as output in addition to what the cap limits.
     prediction = choices * _prediction_tokens(document, model, measure)
     prompt = _prompt_tokens(document, model, measure)
     calls = _hosted_calls(document, prompt, model)
@@ -102,10 +101,10 @@ def estimate(document: Document, model: Model, measure: Measure) -> Estimate:
     return Estimate(
         input_tokens=turns + prediction,
         choices=choices,
-        output_cap=told or model.maximum_output,
+        output_cap=named or model.maximum_output,
         output_minimum=1,
         cap_fields=cap_fields,
-        tells_cap=model.is_foreign and told is not None,
+        tells_cap=model.is_foreign and named is not None,
         calls=calls,
         predicted=prediction,
         has_media=_has_media(document),
@@ -124,7 +123,7 @@ def _choices_in(document: Document, name: str) -> int:
 
 
 def _has_media(document: Document) -> bool:
-    """Whether anything but text goes in or may come out; the document is known to be sound."""
+    """Whether input or output may contain anything but text; the document is valid."""
     if document.get("audio") is not None or document.get("modalities") not in _TEXT_ALONE:
         return True
     return any(
@@ -134,12 +133,12 @@ def _has_media(document: Document) -> bool:
     )
 
 
-def _told_cap(document: Document) -> tuple[tuple[str, ...], int | None]:
+def _named_cap(document: Document) -> tuple[tuple[str, ...], int | None]:
     """The field that limits the output, and the client's own limit if it has set one."""
     older = _cap(document, "max_tokens")
     newer = _cap(document, "max_completion_tokens")
     if newer is None:
-        # The newer field does not go together with a prediction.
+        # The newer field cannot be combined with a prediction.
         is_older = older is not None or document.get("prediction") is not None
         return ("max_tokens" if is_older else "max_completion_tokens",), older
     if older is not None:
@@ -151,11 +150,11 @@ def _told_cap(document: Document) -> tuple[tuple[str, ...], int | None]:
 
 
 def _foreign_cap(document: Document) -> tuple[tuple[str, ...], int | None]:
-    """The same where servers differ in which field they read: they are told in each."""
+    """The same for servers that read different fields: all of them are set."""
     others = tuple(name for name in _OTHER_CAPS if document.get(name) is not None)
     names = ("max_tokens", "max_completion_tokens", *others)
-    told = [cap for cap in (_cap(document, name) for name in names) if cap is not None]
-    return names, min(told, default=None)
+    named = [cap for cap in (_cap(document, name) for name in names) if cap is not None]
+    return names, min(named, default=None)
 
 
 def _cap(document: Document, name: str) -> int | None:
@@ -177,7 +176,7 @@ def _prompt_tokens(document: Document, model: Model, measure: Measure) -> int:
     for index, message in enumerate(messages):
         at = f"messages[{index}]"
         tokens += message_tokens(require_object(message, at), at, model, measure)
-    tokens += _tools_tokens(document, model, measure) + _told_tokens(document, measure)
+    tokens += _tools_tokens(document, model, measure) + _options_tokens(document, measure)
     return tokens + _format_tokens(document, measure)
 
 
@@ -192,7 +191,7 @@ def _tools_tokens(document: Document, model: Model, measure: Measure) -> int:
     if not functions and not tools:
         return choice_tokens(document, measure)
     tokens = REASONING_TOOLS if model.is_reasoning else TOOLS
-    # An unknown template is allowed all of them as JSON, every word included.
+    # The overhead of an unknown template already includes all of them as JSON.
     words = _no_tokens if model.is_foreign else measure
     for index, function in enumerate(functions):
         fields = require_object(function, path_of("functions", index))
@@ -217,7 +216,7 @@ def _tool_tokens(tool: dict[str, Json], at: str, measure: Measure) -> int:
 
 
 def _is_hosted(tool: dict[str, Json]) -> bool:
-    """Whether it is none that the client runs: a function, named or not, or a custom tool."""
+    """Whether the client does not run it: it is no function, named or not, and no custom tool."""
     kind = tool.get("type")
     if kind is None:
         return not (isinstance(tool.get("function"), dict) or isinstance(tool.get("name"), str))
@@ -225,7 +224,7 @@ def _is_hosted(tool: dict[str, Json]) -> bool:
 
 
 def _hosted_calls(document: Document, prompt: int, model: Model) -> HostedCalls | None:
-    """The calls to allow for; a chat has no field that would bound them."""
+    """The calls to hold for; a chat has no field that limits them."""
     tools = optional_list(document, "tools")
     if not tools and document.get("web_search_options") is None:
         return None
@@ -245,9 +244,9 @@ def _finds_free(document: Document, model: Model) -> bool:
 
 
 def choice_tokens(document: Document, measure: Measure) -> int:
-    """Tokens at most of telling the model to call a function, or a certain one."""
+    """Tokens at most of the instruction to call a function, or a certain one."""
     choice = document.get("tool_choice")
-    return 0 if choice in _UNTOLD_CHOICES else _CHOICE + json_tokens(choice, measure)
+    return 0 if choice in _UNWRITTEN_CHOICES else _CHOICE + json_tokens(choice, measure)
 
 
 def _format_tokens(document: Document, measure: Measure) -> int:
@@ -257,8 +256,8 @@ def _format_tokens(document: Document, measure: Measure) -> int:
     return tokens + (0 if schema is None else format_tokens(schema, measure))
 
 
-def _told_tokens(document: Document, measure: Measure) -> int:
-    """Tokens at most of which function to call, in the older form, and of where to search from."""
+def _options_tokens(document: Document, measure: Measure) -> int:
+    """Tokens at most of the older field for which function to call, and of options of a search."""
     call = document.get("function_call")
-    told = 0 if call in _UNTOLD_CHOICES else _CHOICE + json_tokens(call, measure)
-    return told + json_tokens(document.get("web_search_options"), measure)
+    tokens = 0 if call in _UNWRITTEN_CHOICES else _CHOICE + json_tokens(call, measure)
+    return tokens + json_tokens(document.get("web_search_options"), measure)

@@ -39,7 +39,7 @@ MESSAGE: Final = 4
 NAME: Final = 1
 CALL: Final = 28
 ROLES: Final = frozenset({"assistant", "developer", "function", "system", "tool", "user"})
-"""Roles that the constant for a message covers. Some servers take any, and write it out."""
+"""Roles that the constant for a message covers. Some servers accept any, and write it out."""
 PARALLEL_CALLS: Final = 16
 """Several calls in one message are wrapped once more."""
 _PLAIN_MESSAGE: Final = frozenset({"content", "role"})
@@ -50,7 +50,7 @@ _CALL_FIELDS: Final = frozenset({"function", "id", "type"})
 _TEXT_FIELDS: Final = frozenset({"prompt_cache_breakpoint", "text", "type"})
 _IMAGES: Final = frozenset({"image", "image_embeds", "image_url", "input_image"})
 _UNSEEN: Final = frozenset({"audio_url", "video", "video_url"})
-"""Parts that some servers take, of which the request does not show how much they are."""
+"""Parts that some servers accept, whose size the request does not show."""
 _SOURCE_FIELDS: Final = frozenset({
     "data", "detail", "file_data", "file_id", "filename", "format", "url",
 })  # fmt: skip
@@ -65,7 +65,7 @@ def message_tokens(message: dict[str, Json], at: str, model: Model, measure: Mea
     """
     role = require_string(message, "role", at=at)
     content = message.get("content")
-    # A message may be a call alone, or an answer that says nothing. A user's is its content.
+    # Without content a message may be a call, or an empty output. A user's needs it.
     if content is None and role == "user":
         content = require(message, "content", at=at)
         raise type_error(path_of(at, "content"), "a string or an array", content)
@@ -79,7 +79,7 @@ def message_tokens(message: dict[str, Json], at: str, model: Model, measure: Mea
 
 
 def _rest_tokens(message: dict[str, Json], at: str, measure: Measure) -> int:
-    """Tokens at most of a message's members beside its role and content."""
+    """Tokens at most of a message's members other than its role and content."""
     tokens = unread_tokens(message, _MESSAGE_FIELDS, measure)
     name = optional_string(message, "name", at=at)
     tokens += 0 if name is None else NAME + measure(name)
@@ -88,7 +88,7 @@ def _rest_tokens(message: dict[str, Json], at: str, measure: Measure) -> int:
 
 
 def _written_rest(message: dict[str, Json]) -> int:
-    """The same where a template writes them as JSON, ids and all."""
+    """The same if a template writes them as JSON, including ids."""
     return written({name: value for name, value in message.items() if name != "content"})
 
 
@@ -99,7 +99,7 @@ def _calls_tokens(message: dict[str, Json], at: str, measure: Measure) -> int:
         call_at = path_of(path_of(at, "tool_calls"), index)
         fields = require_object(call, call_at)
         function = optional_object(fields, "function", at=call_at)
-        # What is not a function's call (a custom tool's) is measured with all its words.
+        # A call that is not a function's (a custom tool's) is measured with all its members.
         tokens += CALL + unread_tokens(fields, _CALL_FIELDS, measure)
         tokens += 0 if function is None else _call_tokens(function, measure)
     function_call = optional_object(message, "function_call", at=at)
@@ -107,7 +107,7 @@ def _calls_tokens(message: dict[str, Json], at: str, measure: Measure) -> int:
 
 
 def _call_tokens(call: dict[str, Json], measure: Measure) -> int:
-    """The name and arguments of a function's call, and whatever else stands there."""
+    """Tokens at most of a function's call: its name, its arguments and other members."""
     texts = (call.get("name"), call.get("arguments"))
     return unread_tokens(call, frozenset({"name", "arguments"}), measure) + sum(
         measure(text) if isinstance(text, str) else json_tokens(text, measure) for text in texts
@@ -143,7 +143,7 @@ def is_of(value: Json, types: frozenset[str]) -> bool:
 
 
 def _part_tokens(part: dict[str, Json], at: str, model: Model, measure: Measure) -> int:
-    """Tokens at most of a part, judged by its type; of a type that is not known, as its words."""
+    """Tokens at most of a part, by its type; a part of an unknown type is measured as text."""
     if part.get("type") == "text":
         text = optional_string(part, "text", at=at)
         return measure(text or "") + unread_tokens(part, _TEXT_FIELDS, measure)
@@ -152,7 +152,7 @@ def _part_tokens(part: dict[str, Json], at: str, model: Model, measure: Measure)
 
 
 def _media_tokens(part: dict[str, Json], at: str, model: Model, measure: Measure) -> int | None:
-    """Tokens at most of an image, a sound or a file; None where the part is none of them."""
+    """Tokens at most of an image, audio or a file; None if the part is none of them."""
     if is_of(part, _IMAGES):
         image = part.get("image_url")
         return image_tokens(model, (image if isinstance(image, dict) else part).get("detail"))
@@ -168,7 +168,7 @@ def _media_tokens(part: dict[str, Json], at: str, model: Model, measure: Measure
 
 
 def _caption_tokens(part: dict[str, Json], measure: Measure) -> int:
-    """Tokens at most of words beside an image, a sound or a file."""
+    """Tokens at most of texts next to an image, audio or a file."""
     kind = str(part.get("type"))
     source = part.get(kind)
     beside = {name: member for name, member in part.items() if name != kind}

@@ -183,7 +183,9 @@ _REFUSED: Final = (
         " change). Nothing was charged.",
         (
             UpstreamUnavailable("The upstream cannot be reached; nothing was charged."),
-            UpstreamAuth("The upstream refused the operator's key; only the operator can mend it."),
+            UpstreamAuth(
+                "The upstream refused the operator's key; only the operator can fix this."
+            ),
         ),
     ),
     _Refused(
@@ -194,8 +196,8 @@ _REFUSED: Final = (
         (
             ServiceUnavailable(),
             UpstreamQuota(
-                "This server's own account at the upstream is used up or not active. It is not your"
-                " balance, and only the operator can mend it."
+                "This server's own account at the upstream has no money left or is not active."
+                " This is not your balance, and only the operator can fix it."
             ),
             UpstreamNotConfigured(
                 "No upstream key is configured here: the operator has to set OPENAI_API_KEY."
