@@ -131,9 +131,9 @@ def content_tokens(content: Json, at: str, model: Model, measure: Measure) -> in
     return tokens
 
 
-def has_parts(content: Json, besides: frozenset[str]) -> bool:
+def has_parts(content: Json, other_than: frozenset[str]) -> bool:
     """Whether a content has parts of other types than these."""
-    return isinstance(content, list) and any(not is_of(part, besides) for part in content)
+    return isinstance(content, list) and any(not is_of(part, other_than) for part in content)
 
 
 def is_of(value: Json, types: frozenset[str]) -> bool:
@@ -171,9 +171,9 @@ def _caption_tokens(part: dict[str, Json], measure: Measure) -> int:
     """Tokens at most of texts next to an image, audio or a file."""
     kind = str(part.get("type"))
     source = part.get(kind)
-    beside = {name: member for name, member in part.items() if name != kind}
+    others = {name: member for name, member in part.items() if name != kind}
     inner = unread_tokens(source, _SOURCE_FIELDS, measure) if isinstance(source, dict) else 0
-    return inner + unread_tokens(beside, _PART_FIELDS, measure)
+    return inner + unread_tokens(others, _PART_FIELDS, measure)
 
 
 def _file_tokens(file: dict[str, Json], at: str, model: Model, measure: Measure) -> int:

@@ -161,7 +161,7 @@ _REFUSED: Final = (
     _Refused(
         424,
         "The upstream's response broke off. What had arrived was charged; so is a retry.",
-        (UpstreamIncomplete("The upstream broke off its answer. What had arrived was charged."),),
+        (UpstreamIncomplete("The upstream broke off its response. What had arrived was charged."),),
         charged=True,
     ),
     _Refused(
@@ -207,7 +207,7 @@ _REFUSED: Final = (
     _Refused(
         504,
         "The upstream did not respond in time. Nothing was charged.",
-        (UpstreamTimeout("The upstream did not answer in time; nothing was charged."),),
+        (UpstreamTimeout("The upstream did not respond in time; nothing was charged."),),
     ),
 )
 
