@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     import openai
 
 
-def test_a_chat_is_answered_with_what_it_cost(client: openai.OpenAI) -> None:
+def test_a_chat_reports_what_it_cost(client: openai.OpenAI) -> None:
     response = chat(client)
     [choice] = response.choices
     assert "sandbox" in (choice.message.content or "")
@@ -80,7 +80,7 @@ def test_a_cap_is_kept_to_the_token(client: openai.OpenAI, field: str, cap: int)
     assert response.usage.completion_tokens == cap == tokens(choice.message.content)
 
 
-def test_an_answer_that_just_fits_its_cap_ends_by_itself(client: openai.OpenAI) -> None:
+def test_an_output_that_just_fits_its_cap_ends_by_itself(client: openai.OpenAI) -> None:
     usage = chat(client).usage
     assert usage is not None
     exact = chat(client, max_tokens=usage.completion_tokens)
@@ -116,13 +116,13 @@ def test_every_choice_is_different_and_paid_for(client: openai.OpenAI) -> None:
     assert response.usage.completion_tokens == 60
 
 
-def test_a_stop_sequence_ends_the_answer_before_it(client: openai.OpenAI) -> None:
+def test_a_stop_sequence_ends_the_output_before_it(client: openai.OpenAI) -> None:
     response = chat(client, stop=["stand-in", "never said"])
     assert (response.choices[0].message.content or "").endswith("sandbox, a ")
     assert response.choices[0].finish_reason == "stop"
 
 
-def test_a_stream_says_what_the_whole_answer_says(client: openai.OpenAI) -> None:
+def test_a_stream_has_the_text_of_the_whole_response(client: openai.OpenAI) -> None:
     chunks = streamed_chat(client)
     assert chunks[0].choices[0].delta.role == "assistant"
     assert content_of(chunks) == chat(client).choices[0].message.content
@@ -130,7 +130,7 @@ def test_a_stream_says_what_the_whole_answer_says(client: openai.OpenAI) -> None
     assert not any("usage" in chunk.model_fields_set for chunk in chunks)
 
 
-def test_a_stream_tells_its_usage_to_those_who_ask(client: openai.OpenAI) -> None:
+def test_a_stream_reports_its_usage_on_request(client: openai.OpenAI) -> None:
     chunks = streamed_chat(client, stream_options={"include_usage": True}, max_tokens=9)
     *others, last = chunks
     assert all("usage" in chunk.model_fields_set and chunk.usage is None for chunk in others)

@@ -141,7 +141,7 @@ def test_an_unknown_url_is_refused_in_the_envelope(
     assert set(response.json()["error"]) == {"message", "type", "param", "code"}
 
 
-def test_answers_carry_what_a_proxy_has_to_keep_to_itself(http: httpx2.Client) -> None:
+def test_responses_have_headers_that_a_proxy_must_not_pass_on(http: httpx2.Client) -> None:
     good, bad = http.get("/models"), http.get("/nothing")
     for response in (good, bad):
         assert response.headers["x-request-id"].startswith("req_")
@@ -156,7 +156,7 @@ def test_answers_carry_what_a_proxy_has_to_keep_to_itself(http: httpx2.Client) -
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_cut_answer_breaks_off_in_the_middle(http: httpx2.Client, *, stream: bool) -> None:
+def test_a_cut_response_breaks_off_in_the_middle(http: httpx2.Client, *, stream: bool) -> None:
     received = bytearray()
     with pytest.raises(httpx2.RemoteProtocolError):
         read_into(received, http, "cut", stream=stream)
@@ -164,7 +164,7 @@ def test_a_cut_answer_breaks_off_in_the_middle(http: httpx2.Client, *, stream: b
     assert b"[DONE]" not in received
 
 
-def test_a_stalled_answer_says_half_and_falls_silent(http: httpx2.Client) -> None:
+def test_a_stalled_response_stops_half_way(http: httpx2.Client) -> None:
     received = bytearray()
     http.timeout = httpx2.Timeout(0.3)
     with pytest.raises(httpx2.ReadTimeout):
@@ -173,13 +173,13 @@ def test_a_stalled_answer_says_half_and_falls_silent(http: httpx2.Client) -> Non
     assert b"[DONE]" not in received
 
 
-def test_a_slow_answer_is_the_whole_answer(client: openai.OpenAI) -> None:
+def test_a_slow_response_is_complete(client: openai.OpenAI) -> None:
     chunks = streamed_chat(client, model="slow", max_tokens=3)
     assert len(chunks) == 5
     assert chunks[-1].choices[0].finish_reason == "length"
 
 
-def test_an_answer_without_usage_says_nothing_of_it(client: openai.OpenAI) -> None:
+def test_a_response_without_usage_has_no_usage_member(client: openai.OpenAI) -> None:
     assert chat(client, model="no-usage").usage is None
     wanted = {"include_usage": True}
     chunks = streamed_chat(client, model="no-usage", stream_options=wanted)
@@ -189,7 +189,7 @@ def test_an_answer_without_usage_says_nothing_of_it(client: openai.OpenAI) -> No
     assert last.response.usage is None
 
 
-def test_a_stopped_sandbox_frees_its_port_even_in_mid_answer() -> None:
+def test_a_stopped_sandbox_frees_its_port_even_in_mid_response() -> None:
     first = serve_in_thread()
     with httpx2.Client(headers={"authorization": "Bearer any"}) as http:
         body = {"model": "stall", "messages": HELLO, "stream": True}

@@ -24,7 +24,7 @@ UPSTREAM_KEY = "sk-upstream-secret-of-the-operator"
 
 
 def product_app(
-    dsn: str, upstream_url: str | None, surface: Surface = SURFACE, **settings: Any
+    dsn: str, upstream_url: str | None, surface: Surface = SURFACE, /, **settings: Any
 ) -> FastAPI:
     """Assemble the product, untouched by the environment of whoever runs the tests."""
     values: dict[str, Any] = {
@@ -41,7 +41,7 @@ def product_app(
 
 @asynccontextmanager
 async def serving(
-    dsn: str, upstream_url: str | None, surface: Surface = SURFACE, **settings: Any
+    dsn: str, upstream_url: str | None, surface: Surface = SURFACE, /, **settings: Any
 ) -> AsyncGenerator[str]:
     """Serve the product; yields its base URL without a path.
 

@@ -38,7 +38,7 @@ def tokens(text: str | None, model: str = MODEL) -> int:
 
 
 def chat(client: openai.OpenAI, **fields: object) -> ChatCompletion:
-    """A chat, its answer checked against the SDK's types, which the SDK itself does not do."""
+    """Send a chat, and check the response against the SDK's types, which the SDK does not do."""
     arguments: dict[str, Any] = {"model": MODEL, "messages": HELLO, **fields}
     raw = client.chat.completions.with_raw_response.create(**arguments, stream=False)
     return ChatCompletion.model_validate_json(raw.http_response.content)
@@ -57,7 +57,7 @@ def streamed_response(client: openai.OpenAI, **fields: object) -> list[ResponseS
 
 
 def read_into(received: bytearray, http: httpx2.Client, model: str, *, stream: bool) -> None:
-    """Ask for a chat and read what comes, so that it is there when the answer breaks off."""
+    """Send a chat and read what comes, so that it is there when the response breaks off."""
     body = {"model": model, "messages": HELLO, "stream": stream}
     with http.stream("POST", "/chat/completions", json=body) as response:
         for chunk in response.iter_bytes():

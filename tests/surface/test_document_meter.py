@@ -22,7 +22,7 @@ def read_document(data: bytes, size: int = 7) -> JsonMeter:
     return document
 
 
-def test_a_chat_answer_tells_usage_and_text() -> None:
+def test_a_chat_completion_has_usage_and_text() -> None:
     response = {
         "object": "chat.completion",
         "choices": [
@@ -45,7 +45,7 @@ def test_a_chat_answer_tells_usage_and_text() -> None:
     assert "".join(document.relayed_texts()) == 'Hello{"a":1} no'
 
 
-def test_a_response_tells_usage_and_text_but_not_what_it_repeats() -> None:
+def test_a_response_has_usage_and_text_without_what_it_repeats() -> None:
     response = {
         "instructions": "not output",
         "output": [
@@ -63,7 +63,7 @@ def test_a_response_tells_usage_and_text_but_not_what_it_repeats() -> None:
     assert "".join(document.relayed_texts()) == "Hmm. Hi{}"
 
 
-def test_a_completion_tells_its_text() -> None:
+def test_a_completion_has_its_text() -> None:
     document = read_document(b'{"choices":[{"text":"a"},{"text":"b"}]}')
     assert document.usage is None
     assert "".join(document.relayed_texts()) == "ab"
@@ -81,7 +81,7 @@ def test_a_document_without_usage_has_none(body: str) -> None:
     assert "".join(document.relayed_texts()) == ""
 
 
-def test_a_document_that_broke_off_tells_the_text_that_came() -> None:
+def test_a_document_that_broke_off_has_the_text_that_came() -> None:
     document = read_document(b'{"choices":[{"message":{"content":"Hello wor')
     assert document.usage is None
     assert "".join(document.relayed_texts()) == "Hello wor"

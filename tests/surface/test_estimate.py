@@ -184,7 +184,7 @@ def test_every_choice_is_held_for() -> None:
         ([[1, 2, 3], [4]], 4, 2),
     ],
 )
-def test_completions_have_answers_for_each_prompt(
+def test_completions_have_choices_for_each_prompt(
     prompt: object, tokens: int, prompts: int
 ) -> None:
     document = request(model="davinci-002", prompt=prompt, n=2, best_of=3)

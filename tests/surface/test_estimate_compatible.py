@@ -48,8 +48,8 @@ def test_a_template_marks_each_turn_and_writes_tools_as_json() -> None:
     marked = count(CHAT, chat(model="tiny", messages=said), COMPATIBLE)
     assert marked.input_tokens == 3 + 32 + 20 * (4 + 24 + 2)
     tool = {"type": "function", "function": {"name": "f", "parameters": {"enum": ["x"] * 100}}}
-    told = count(CHAT, chat(model="tiny", tools=[tool]), COMPATIBLE)
-    assert told.input_tokens > len(json.dumps(tool, indent=1))
+    offered = count(CHAT, chat(model="tiny", tools=[tool]), COMPATIBLE)
+    assert offered.input_tokens > len(json.dumps(tool, indent=1))
     call = {"id": "i" * 100, "type": "function", "function": {"name": "f", "arguments": "{}"}}
     called = chat(model="tiny", messages=[{"role": "assistant", "tool_calls": [call]}])
     assert count(CHAT, called, COMPATIBLE).input_tokens > 7 + len(json.dumps(call, indent=1))
@@ -70,7 +70,7 @@ def test_openais_models_keep_their_rules_behind_a_gateway_and_others_do_not() ->
         ({"max_tokens": 9, "n_predict": 5}, 5),
     ],
 )
-def test_servers_are_told_the_smallest_limit_in_every_field_that_they_read(
+def test_the_smallest_limit_is_set_in_every_field_that_servers_read(
     fields: Document, cap: int
 ) -> None:
     estimate = bound(CHAT, chat(model="tiny", **fields), COMPATIBLE)
@@ -100,13 +100,13 @@ def test_a_template_of_the_clients_own_is_refused_where_it_would_be_run() -> Non
         bound(CHAT, chat(model="tiny", chat_template="{{ x * 1000000 }}"), COMPATIBLE)
 
 
-def test_a_completion_without_a_limit_is_told_the_one_that_is_held_for() -> None:
+def test_a_completion_without_a_limit_gets_the_one_that_is_held_for() -> None:
     estimate = bound(COMPLETIONS, request(model="tiny", prompt="x"), COMPATIBLE)
     assert (estimate.output_cap, estimate.tells_cap) == (16, True)
     assert not bound(COMPLETIONS, request(model="tiny", prompt="x")).tells_cap
 
 
-def test_a_limit_that_nobody_asked_for_is_small_unless_everything_is_covered() -> None:
+def test_a_limit_of_ours_is_small_unless_the_longest_output_is_covered() -> None:
     estimate = bound(CHAT, chat(model="tiny"), COMPATIBLE)
     assert (estimate.output_cap, estimate.tells_cap) == (128_000, False)
     full = wanted_for(estimate, None)
@@ -118,7 +118,7 @@ def test_a_limit_that_nobody_asked_for_is_small_unless_everything_is_covered() -
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "document", "upstream", "cap", "told"),
+    ("endpoint", "document", "upstream", "cap", "sent"),
     [
         (CHAT, chat(), OPENAI, 1_000, True),
         (CHAT, chat(max_tokens=5), OPENAI, 5, False),
@@ -132,10 +132,10 @@ def test_a_limit_that_nobody_asked_for_is_small_unless_everything_is_covered() -
     ],
 )
 def test_the_operators_limit_is_for_requests_that_name_none(
-    endpoint: Operation, document: Document, upstream: UpstreamTraits, cap: int, *, told: bool
+    endpoint: Operation, document: Document, upstream: UpstreamTraits, cap: int, *, sent: bool
 ) -> None:
     estimate = bound(endpoint, document, replace(upstream, default_output_limit=1_000))
-    assert (estimate.output_cap, estimate.tells_cap) == (cap, told)
+    assert (estimate.output_cap, estimate.tells_cap) == (cap, sent)
     assert estimate.unasked_cap is None
 
 

@@ -37,7 +37,7 @@ def test_a_hosted_tool_in_a_chat_is_held_for_by_its_calls() -> None:
     for tool in tools:
         estimate = bound(CHAT, chat(tools=[tool]))
         assert estimate.input_tokens > 100_000
-        # Nothing can be told that would bound them.
+        # No field can be set that would bound them.
         assert estimate.least_input == estimate.input_tokens
         assert bound(CHAT, chat(tools=[tool], tool_choice="none")).input_tokens < 6_000
 

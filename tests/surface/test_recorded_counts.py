@@ -72,7 +72,7 @@ class Case:
 
 
 def requests() -> Iterator[tuple[str, str, Any, int]]:
-    """Source, path, body and reported tokens of everything that was answered with a count."""
+    """Source, path, body and reported tokens of every recording with a count."""
     for line in counts():
         yield line["source"], line["endpoint"], line["request"], line["prompt_tokens"]
     for recording in recordings():
@@ -149,8 +149,8 @@ def test_a_plain_text_chat_is_exact() -> None:
     ] == []
 
 
-# The numbers that nobody measured, by another way: the rules as OpenAI has published them, for chat
-# in the cookbook's "How to count tokens with tiktoken", for a picture of low detail in its guide.
+# The numbers that were not measured, by another way: the rules as OpenAI has published them, for
+# chat in the cookbook's "How to count tokens with tiktoken", for an image of low detail in its guide.
 
 
 def published_tokens(request: dict[str, Any]) -> int:

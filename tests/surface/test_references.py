@@ -181,7 +181,7 @@ def test_a_field_of_a_chat_that_names_what_is_kept_is_found(
 
 
 @pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: f"{one.method} {one.path}")
-def test_a_fine_tune_belongs_to_somebody_whatever_it_is_asked_for(operation: Operation) -> None:
+def test_a_fine_tune_is_found_in_requests_to_every_operation(operation: Operation) -> None:
     assert found(operation.family.place, {"model": "ft:gpt-4o:acme::1"}) == [("model", "model")]
 
 

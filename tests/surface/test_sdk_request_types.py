@@ -142,9 +142,9 @@ def put_into(typed: Any, name: str) -> Callable[[Any], Any]:
 # Requests that have a text in one place.
 
 
-def in_field(params: Any, base: dict[str, Any], besides: frozenset[str]) -> Iterator[Place]:
+def in_field(params: Any, base: dict[str, Any], without: frozenset[str]) -> Iterator[Place]:
     for name, hint in members_of(params).items():
-        if name not in besides:
+        if name not in without:
             yield from deeper(name, places(hint), lambda value, name=name: {**base, name: value})
 
 
@@ -257,7 +257,7 @@ CHAT_NAMES = {
     "audio<ChatCompletionAudioParam>.voice",
     "moderation<Moderation>.model",
 }
-"""Which voice, which model beside the one that answers."""
+"""Which voice, which second model."""
 
 RESPONSE_IDS = (".id", ".call_id", ".caller_id")
 RESPONSE_MEDIA = (".image_url", ".file_url", "ImageGenerationCall.result")
@@ -273,7 +273,7 @@ RESPONSE_NOTES = {"background_options.continuation_id"}
 def test_every_text_of_a_chat_is_counted_or_known_to_cost_nothing() -> None:
     free, codes = looked_at(CHATS, chat_places())
     assert free == FOR_OPENAI_ALONE | ENDS_OF_RESPONSES | CHAT_IDS | CHAT_MEDIA | CHAT_NAMES
-    # A file, a voice or a spoken answer in the upstream's store, which has no owner here.
+    # A file, a voice or spoken output in the upstream's store, which has no owner here.
     assert codes == {"unsupported_parameter"}
 
 
@@ -330,7 +330,5 @@ def test_for_a_server_that_is_not_openai_no_more_is_free(
         (beta_create_params.ResponseCreateParamsStreaming, responses.FIELDS | {"betas"}),
     ],
 )
-def test_the_sdk_has_no_field_that_nobody_has_decided_on(
-    params: Any, decided: frozenset[str]
-) -> None:
+def test_every_field_of_the_sdk_is_decided(params: Any, decided: frozenset[str]) -> None:
     assert members_of(params).keys() <= decided

@@ -44,7 +44,7 @@ def test_usage_is_read_from_the_final_response(kind: str) -> None:
     assert said(stream) == (COUNTED, True, kind == "failed", "Hello")
 
 
-def test_a_stream_without_usage_tells_its_text() -> None:
+def test_a_stream_without_usage_yields_its_text() -> None:
     text = chunk("Grüße") + chunk(' "\\ \n\t€ 😀') + DONE
     _, stream = meter_of_text(text)
     assert said(stream) == (None, True, False, 'Grüße "\\ \n\t€ 😀')
@@ -69,7 +69,7 @@ def test_a_surrogate_pair_cut_between_chunks_is_one_character() -> None:
     assert "".join(meter_of_text(whole[: len(whole) // 2])[1].relayed_texts()) == "\ufffd"
 
 
-def test_text_that_broke_off_is_told_as_far_as_it_came() -> None:
+def test_text_that_broke_off_is_collected_as_far_as_it_came() -> None:
     text = chunk("one") + f'data: {HEAD}[{{"delta":{{"content":"two \\u00e'
     assert "".join(meter_of_text(text)[1].relayed_texts()) == "onetwo "
     out, stream = meter_of([chunk("gr").encode(), b'data: {"content":"\xc3'])

@@ -39,7 +39,7 @@ def resolved(document: Any, response: Any) -> Any:
 
 
 @EVERY
-def test_an_endpoint_has_examples_of_what_is_sent_and_answered(
+def test_an_endpoint_has_examples_of_requests_and_responses(
     document: Any, endpoint: Operation
 ) -> None:
     operation = operation_of(document, endpoint)
@@ -66,7 +66,7 @@ def test_a_chat_is_shown_in_one_piece_first_and_streamed_second(document: Any) -
 
 
 @EVERY
-def test_the_headers_of_an_answer_are_described(document: Any, endpoint: Operation) -> None:
+def test_the_headers_of_a_response_are_described(document: Any, endpoint: Operation) -> None:
     headers = operation_of(document, endpoint)["responses"]["200"]["headers"]
     assert {"x-request-id", "x-tokenbalance-request-id"} <= set(headers)
     assert ("x-tokenbalance-charge" in headers) is endpoint.charged
