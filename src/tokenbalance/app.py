@@ -26,6 +26,7 @@ from tokenbalance.database.connections import (
     open_pool,
     open_sessions,
 )
+from tokenbalance.openai import SURFACE
 from tokenbalance.openai.tokens import load
 from tokenbalance.people.callers import Callers
 from tokenbalance.proxy.admission import Admissions
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from tokenbalance.database.connections import Pool
+    from tokenbalance.openai import Surface
     from tokenbalance.wire.upstream import Upstream
 
 logger = logging.getLogger(__name__)
@@ -100,12 +102,13 @@ class _Application(FastAPI):
         await super().__call__(scope, receive, send)
 
 
-def create_app(settings: Settings, dsn: str) -> FastAPI:
+def create_app(settings: Settings, dsn: str, surface: Surface = SURFACE) -> FastAPI:
     """Assemble the application.
 
     Args:
         settings: the process's configuration.
         dsn: the database, migrated.
+        surface: the operations that are open.
 
     """
     mounted = _Mounted()
@@ -114,13 +117,14 @@ def create_app(settings: Settings, dsn: str) -> FastAPI:
     async def lifespan(_app: FastAPI) -> AsyncGenerator[dict[str, object]]:
         load()
         async with AsyncExitStack() as stack:
-            mounted.proxy = proxy = await _open_proxy(settings, dsn, stack)
+            mounted.proxy = proxy = await _open_proxy(settings, dsn, surface, stack)
             management = Management(
                 sessions=await stack.enter_async_context(open_sessions(dsn, PEOPLE_TIMEOUT_S)),
                 pool=proxy.pool,
                 signup_open=settings.signup == "open",
                 rate_card=settings.rates,
                 upstream=settings.upstream_traits,
+                surface=surface,
             )
             roll_up = RollUp(await stack.enter_async_context(open_sessions(dsn)))
             _ = await stack.enter_async_context(_running(roll_up.run()))
@@ -148,7 +152,7 @@ def create_app(settings: Settings, dsn: str) -> FastAPI:
     app.include_router(metrics_router)
     mount_panel(app)
     mount_docs(app)
-    describe_endpoints(app)
+    describe_endpoints(app, surface)
     for prefix in PREFIXES:
         app.mount_in_front(prefix.decode(), mounted)
     return app
@@ -175,7 +179,9 @@ def create_app_from_environment() -> FastAPI:
     return app
 
 
-async def _open_proxy(settings: Settings, dsn: str, stack: AsyncExitStack) -> Proxy:
+async def _open_proxy(
+    settings: Settings, dsn: str, surface: Surface, stack: AsyncExitStack
+) -> Proxy:
     """Open what the request path needs; the stack closes it, last opened first."""
     pool = await stack.enter_async_context(open_pool(dsn, settings.database_pool_size))
     # Of its own, so that leases are renewed however busy the request path is.
@@ -190,7 +196,8 @@ async def _open_proxy(settings: Settings, dsn: str, stack: AsyncExitStack) -> Pr
     waiters = Waiters(pool, book)
     stack.push_async_callback(waiters.close)
     settler = Settler(book, leases)
-    metrics = await _open_metrics(Watched(leases, settler, waiters), pool, stack)
+    watched = Watched(leases, settler, waiters)
+    metrics = await _open_metrics(watched, pool, surface, stack)
     sweep_book = Book(sweep_pool, settings.lease_s)
     book.on_charge = sweep_book.on_charge = metrics.charged
     sweep = Sweep(sweep_pool, sweep_book, leases, settings.sweep_s)
@@ -204,6 +211,7 @@ async def _open_proxy(settings: Settings, dsn: str, stack: AsyncExitStack) -> Pr
         metrics=metrics,
         upstream=await _open_upstream(settings, hop, stack),
         traits=settings.upstream_traits,
+        surface=surface,
         rate_card=settings.rates,
         cancel_on_disconnect=settings.on_disconnect == "cancel",
         own_headers=(SANDBOX_HEADER,) if settings.sandbox else (),
@@ -226,11 +234,13 @@ async def _hop_of(book: Book) -> bytes:
     return hashlib.sha256(f"tokenbalance: hop {name}".encode()).hexdigest()[:32].encode()
 
 
-async def _open_metrics(watched: Watched, pool: Pool, stack: AsyncExitStack) -> Metrics:
+async def _open_metrics(
+    watched: Watched, pool: Pool, surface: Surface, stack: AsyncExitStack
+) -> Metrics:
     """Begin to count, and to let other workers know what is in progress here."""
     books = BooksWatch(pool)
     stack.push_async_callback(books.close)
-    metrics = Metrics(watched, books)
+    metrics = Metrics(watched, books, surface)
     _ = await stack.enter_async_context(_running(metrics.run()))
     return metrics
 

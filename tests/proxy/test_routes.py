@@ -82,7 +82,7 @@ def test_every_known_operation_is_decided() -> None:
     assert sorted(each for each in rows if not is_decided(*each)) == []
 
 
-async def test_what_is_closed_names_what_is_open_and_is_closed_under_both_prefixes(
+async def test_a_closed_operation_names_the_open_ones_under_both_prefixes(
     http: httpx2.AsyncClient, holder: Holder, upstream: ScriptedUpstream
 ) -> None:
     for method, path in [
@@ -107,14 +107,14 @@ async def test_what_is_closed_names_what_is_open_and_is_closed_under_both_prefix
 @pytest.mark.parametrize(
     ("method", "path", "says"),
     [
-        ("PUT", "/v1/models", "there is GET on this path only"),
-        ("PATCH", "/v1/chat/completions", "there is GET and POST on this path only"),
+        ("PUT", "/v1/models", "this path only accepts GET"),
+        ("PATCH", "/v1/chat/completions", "this path only accepts GET and POST"),
         ("POST", "/v1/responses/resp_1/nothing", "not an endpoint"),
         ("GET", "/v1/files/..%2Fmodels", "not an endpoint"),
         ("GET", "/v1/files/.hidden", "not an endpoint"),
     ],
 )
-async def test_what_openai_has_not_either_is_unknown(
+async def test_what_openai_does_not_have_either_is_unknown(
     http: httpx2.AsyncClient, holder: Holder, method: str, path: str, says: str
 ) -> None:
     request = http.build_request(method, "http://x/", headers=holder.headers)
@@ -144,7 +144,7 @@ async def test_what_openai_has_not_either_is_unknown(
         ("GET", "/files/file-1/content", "/v1/files/file-1/content"),
     ],
 )
-async def test_a_base_url_that_is_nearly_right_is_told_the_right_one(
+async def test_a_base_url_that_is_nearly_right_gets_the_right_one_suggested(
     http: httpx2.AsyncClient, holder: Holder, method: str, path: str, meant: str
 ) -> None:
     response = await http.request(method, path, headers=holder.headers)
@@ -154,7 +154,7 @@ async def test_a_base_url_that_is_nearly_right_is_told_the_right_one(
 
 
 @pytest.mark.parametrize("path", [b"/", b"/v1", b"/nothing", b"/api/keys", b"/v1/../models", b""])
-def test_nothing_is_suggested_for_what_is_nothing(path: bytes) -> None:
+def test_nothing_is_suggested_for_an_unknown_path(path: bytes) -> None:
     assert meant_path(path) is None
 
 
@@ -225,7 +225,7 @@ def test_beta_means_nothing_where_there_is_no_twin() -> None:
         find_operation("POST", b"/responses/input_tokens", b"BETA=true")
 
 
-async def test_the_quote_tells_the_twin_too(http: httpx2.AsyncClient, holder: Holder) -> None:
+async def test_the_quote_knows_the_twin_too(http: httpx2.AsyncClient, holder: Holder) -> None:
     body = {"path": "/v1/responses?beta=true", "body": RESPONSE}
     response = await http.post("/api/quote", json=body, headers=holder.headers)
     assert response.json()["endpoint"] == "/responses?beta=true"

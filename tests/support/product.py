@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from tokenbalance.app import create_app
+from tokenbalance.openai import SURFACE
 from tokenbalance.settings import Settings
 from tokenbalance.wire.server.process import Server, build_config
 
@@ -17,10 +18,14 @@ if TYPE_CHECKING:
 
     from fastapi import FastAPI
 
+    from tokenbalance.openai import Surface
+
 UPSTREAM_KEY = "sk-upstream-secret-of-the-operator"
 
 
-def product_app(dsn: str, upstream_url: str | None, **settings: Any) -> FastAPI:
+def product_app(
+    dsn: str, upstream_url: str | None, surface: Surface = SURFACE, /, **settings: Any
+) -> FastAPI:
     """Assemble the product, untouched by the environment of whoever runs the tests."""
     values: dict[str, Any] = {
         "openai_api_key": UPSTREAM_KEY if upstream_url else None,
@@ -31,22 +36,25 @@ def product_app(dsn: str, upstream_url: str | None, **settings: Any) -> FastAPI:
     if upstream_url:
         values["openai_base_url"] = upstream_url
     settings_of_the_test = Settings(_env_file=None, **values)  # pyright: ignore[reportCallIssue]
-    return create_app(settings_of_the_test, dsn)
+    return create_app(settings_of_the_test, dsn, surface)
 
 
 @asynccontextmanager
-async def serving(dsn: str, upstream_url: str | None, **settings: Any) -> AsyncGenerator[str]:
+async def serving(
+    dsn: str, upstream_url: str | None, surface: Surface = SURFACE, /, **settings: Any
+) -> AsyncGenerator[str]:
     """Serve the product; yields its base URL without a path.
 
     Args:
         dsn: a migrated database.
         upstream_url: the upstream's base URL; None for a product without an upstream key.
+        surface: the operations that are open.
         settings: further settings by field name.
 
     """
     with tempfile.TemporaryDirectory() as folder:
         values: dict[str, Any] = {"data_dir": Path(folder), **settings}
-        async with _serving(product_app(dsn, upstream_url, **values)) as url:
+        async with _serving(product_app(dsn, upstream_url, surface, **values)) as url:
             yield url
 
 

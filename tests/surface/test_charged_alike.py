@@ -22,9 +22,10 @@ from tests.support.recordings import recordings
 from tokenbalance.model import Usage
 from tokenbalance.openai import find_operation
 from tokenbalance.openai.estimate import UsageCounter
+from tokenbalance.openai.metering.document import JsonMeter
 from tokenbalance.openai.metering.doubt import has_several_choices, reckoned
-from tokenbalance.openai.metering.meter import JsonMeter, StreamMeter
 from tokenbalance.openai.metering.outcome import used_nothing
+from tokenbalance.openai.metering.stream import StreamMeter
 from tokenbalance.openai.metering.usage import read_usage
 
 if TYPE_CHECKING:
@@ -138,7 +139,7 @@ STREAMS = {**HAND_MADE, **RECORDED}
 
 
 class Characters(UsageCounter):
-    """Counts characters, so that the order of an answer's texts does not matter.
+    """Counts characters, so that the order of a response's texts does not matter.
 
     Fewer where there are several choices, as there a report must not be below the count.
     """
@@ -150,7 +151,7 @@ class Characters(UsageCounter):
 
 
 def charged(meter: JsonMeter | StreamMeter, count: UsageCounter, *, ended: bool) -> Usage | None:
-    """What an answer is charged, by the rule of every exchange; None when it is void."""
+    """Return what a response is charged, by the rule of every exchange; None if it is void."""
     if used_nothing(meter, ended=ended):
         return None
     return reckoned(meter.usage, meter.relayed_texts(), count, NO_LIMIT)

@@ -1,4 +1,4 @@
-"""The strict parser and the typed readers, and every hostile body that somebody thought of."""
+"""The strict parser and the typed readers, and every hostile body in the collection."""
 
 from __future__ import annotations
 

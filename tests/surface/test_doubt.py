@@ -13,8 +13,9 @@ from tokenbalance.errors import ProxyError
 from tokenbalance.model import Usage
 from tokenbalance.openai import find_operation
 from tokenbalance.openai.estimate import UsageCounter
+from tokenbalance.openai.metering.document import JsonMeter
 from tokenbalance.openai.metering.doubt import has_several_choices, is_doubtful, reckoned
-from tokenbalance.openai.metering.meter import JsonMeter, StreamMeter
+from tokenbalance.openai.metering.stream import StreamMeter
 
 if TYPE_CHECKING:
     from tokenbalance.model import Document, Json
@@ -32,12 +33,12 @@ def counter(path: str, document: Document) -> UsageCounter:
     return UsageCounter(find_operation("POST", path.encode()), document)
 
 
-def told(inputs: int, outputs: int = 0) -> Usage:
+def reported(inputs: int, outputs: int = 0) -> Usage:
     return Usage(input=inputs, output=outputs, total=inputs + outputs)
 
 
 def counted(inputs: int, outputs: int = 0) -> Usage:
-    return replace(told(inputs, outputs), estimated=True)
+    return replace(reported(inputs, outputs), estimated=True)
 
 
 CHAT_OF_TWO: Document = {**CHAT, "n": 2}
@@ -48,31 +49,37 @@ MANY: Document = {**EMBEDDING, "input": MANY_TEXTS}
 OF_CHAT, OF_TEXT, OF_VECTORS = "/chat/completions", "/completions", "/embeddings"
 
 REPORTS: dict[str, tuple[str, Document, Usage, list[str], Usage]] = {
-    "all of it": (OF_CHAT, CHAT, told(9, 1), ["one two three"], told(9, 1)),
-    "more than is seen": (OF_CHAT, CHAT_OF_TWO, told(9, 90), ["a", "b"], told(9, 90)),
-    "nothing for the input": (OF_CHAT, CHAT, told(0, 70), ["one"], counted(9, 70)),
-    "nothing for the output": (OF_CHAT, CHAT, told(9), ["one two"], counted(9, 2)),
-    "no output": (OF_CHAT, CHAT, told(12), [""], told(12)),
-    "zeros that were believed": ("/responses", CHAT, told(0), ["{}"], told(0)),
+    "all of it": (OF_CHAT, CHAT, reported(9, 1), ["one two three"], reported(9, 1)),
+    "more than is seen": (OF_CHAT, CHAT_OF_TWO, reported(9, 90), ["a", "b"], reported(9, 90)),
+    "nothing for the input": (OF_CHAT, CHAT, reported(0, 70), ["one"], counted(9, 70)),
+    "nothing for the output": (OF_CHAT, CHAT, reported(9), ["one two"], counted(9, 2)),
+    "no output": (OF_CHAT, CHAT, reported(12), [""], reported(12)),
+    "zeros that were believed": ("/responses", CHAT, reported(0), ["{}"], reported(0)),
     "one choice of two": (
         OF_CHAT,
         CHAT_OF_TWO,
-        told(9, 3),
+        reported(9, 3),
         ["one two three", "four"],
         counted(9, 4),
     ),
     "two choices in a larger vocabulary": (
         *(OF_CHAT, CHAT_OF_TWO),
-        *(told(9, 7), ["one two three four", "a b c d"], told(9, 7)),
+        *(reported(9, 7), ["one two three four", "a b c d"], reported(9, 7)),
     ),
     "one prompt of two": (
         *(OF_TEXT, COMPLETION),
-        *(told(3, 2), ["six seven", "eight nine"], counted(5, 4)),
+        *(reported(3, 2), ["six seven", "eight nine"], counted(5, 4)),
     ),
-    "an echo": (OF_TEXT, ECHO, told(5, 2), ["one two six", "three four five six"], told(5, 2)),
-    "one text of two": (OF_VECTORS, EMBEDDING, told(3), [], counted(5)),
-    "one long text of two": (OF_VECTORS, MANY, told(5), [], counted(10)),
-    "a list of tokens": (OF_VECTORS, TOKENS, told(1), [], told(1)),
+    "an echo": (
+        OF_TEXT,
+        ECHO,
+        reported(5, 2),
+        ["one two six", "three four five six"],
+        reported(5, 2),
+    ),
+    "one text of two": (OF_VECTORS, EMBEDDING, reported(3), [], counted(5)),
+    "one long text of two": (OF_VECTORS, MANY, reported(5), [], counted(10)),
+    "a list of tokens": (OF_VECTORS, TOKENS, reported(1), [], reported(1)),
 }
 
 
@@ -102,13 +109,13 @@ def test_nothing_is_counted_where_the_report_can_be_believed(
         ("/embeddings", {**EMBEDDING, "input": "a"}),
     ):
         count = counter(path, document)
-        assert reckoned(told(9, 1), ["one two"], count, CEILING) == told(9, 1)
+        assert reckoned(reported(9, 1), ["one two"], count, CEILING) == reported(9, 1)
     # Of 46 bytes that is plainly all.
-    assert reckoned(told(10), [], counter(OF_VECTORS, MANY), CEILING) == told(10)
+    assert reckoned(reported(10), [], counter(OF_VECTORS, MANY), CEILING) == reported(10)
 
 
-@pytest.mark.parametrize("usage", [None, told(0, 70), told(9)])
-def test_what_is_counted_is_never_more_than_the_upstream_was_told(usage: Usage | None) -> None:
+@pytest.mark.parametrize("usage", [None, reported(0, 70), reported(9)])
+def test_what_is_counted_is_never_more_than_the_upstream_was_reported(usage: Usage | None) -> None:
     ceiling = counted(8, 2)
     count = counter("/chat/completions", CHAT)
     usage = reckoned(usage, ["one two three"], count, ceiling)
@@ -117,9 +124,9 @@ def test_what_is_counted_is_never_more_than_the_upstream_was_told(usage: Usage |
     assert usage.total == usage.input + usage.output
 
 
-def test_what_is_reported_may_be_more_than_the_upstream_was_told() -> None:
+def test_what_is_reported_may_be_more_than_the_upstream_was_reported() -> None:
     count = counter("/chat/completions", CHAT)
-    assert reckoned(told(9, 70), ["one"], count, counted(9, 2)) == told(9, 70)
+    assert reckoned(reported(9, 70), ["one"], count, counted(9, 2)) == reported(9, 70)
 
 
 def responded(recording: Recording) -> JsonMeter | StreamMeter:

@@ -129,7 +129,7 @@ def test_calls_are_lowered_to_what_the_balance_affords_before_the_output_is() ->
     assert (paid.calls and paid.calls.most, paid.output_cap) == (0, 16)
 
 
-def test_the_last_call_is_given_up_where_it_would_leave_no_answer() -> None:
+def test_the_last_call_is_given_up_if_it_would_leave_no_output() -> None:
     estimate = estimated(tools=[SEARCH], max_output_tokens=20_000)
     one = estimate.with_calls(1)
     short = wanted_for(replace(one, output_cap=RESPONSE_AFTER_CALLS), None)

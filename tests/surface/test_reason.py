@@ -26,12 +26,12 @@ def envelope(message: str = "No.", **members: Any) -> bytes:
 
 
 def code_of(status: int, body: bytes) -> str | None:
-    """The code that a caller is told; None where the error passes as it came."""
+    """The code that a caller gets; None if the error passes unchanged."""
     verdict = judge(status, body, MODEL)
     if verdict is None:
         return None
-    told = verdict.error.message
-    assert not any(name in told for name in ("proj_", "org-", "sk-", "192.0.2.7"))
+    ours = verdict.error.message
+    assert not any(name in ours for name in ("proj_", "org-", "sk-", "192.0.2.7"))
     return verdict.error.code
 
 
@@ -87,7 +87,7 @@ def test_a_model_is_named_only_where_it_can_be_shown(model: str | None) -> None:
         (402, b"<html>"),
     ],
 )
-def test_money_that_is_out_is_the_operators_and_nobody_elses(status: int, body: bytes) -> None:
+def test_a_lack_of_money_is_the_operators_only(status: int, body: bytes) -> None:
     assert code_of(status, body) == "upstream_quota"
 
 
@@ -121,7 +121,7 @@ def test_a_key_that_is_refused_is_the_operators(status: int, body: bytes) -> Non
         "Blocked at 192.0.2.7",
     ],
 )
-def test_a_403_that_names_things_of_the_operators_is_told_in_our_words(message: str) -> None:
+def test_a_403_that_names_ids_of_the_operator_gets_our_message(message: str) -> None:
     assert code_of(403, envelope(message)) == "permission_denied"
 
 
@@ -296,18 +296,18 @@ def test_other_events_stay_as_they_came(events: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "told"),
+    ("code", "ours"),
     [
         ("insufficient_quota", "upstream_quota"),
         ("invalid_api_key", "upstream_auth"),
         ("model_not_found", "model_not_found"),
     ],
 )
-def test_a_document_with_an_error_is_told_in_our_words(code: str, told: str) -> None:
+def test_a_document_with_an_error_gets_our_message(code: str, ours: str) -> None:
     reworded = document_in_our_words(envelope(NO_ACCESS, code=code), MODEL)
     assert reworded is not None
     error = orjson.loads(reworded.body)["error"]
-    assert error["code"] == told
+    assert error["code"] == ours
     assert "proj_" not in error["message"]
 
 
@@ -325,14 +325,14 @@ def test_a_document_without_one_stays_as_it_came(body: bytes) -> None:
     assert document_in_our_words(body, MODEL) is None
 
 
-def test_of_recorded_errors_only_those_about_models_and_keys_are_told_in_our_words() -> None:
-    told = {
+def test_only_recorded_errors_about_models_and_keys_get_our_message() -> None:
+    ours = {
         (recording.status, code_of(recording.status, recording.response_body))
         for recording in recordings()
         if recording.status >= 400
     }
-    assert {(400, None), (404, "model_not_found")} <= told
-    assert told <= {
+    assert {(400, None), (404, "model_not_found")} <= ours
+    assert ours <= {
         *((400, None), (401, "upstream_auth"), (404, "model_not_found"), (404, None)),
         *((429, None), (500, None)),
     }

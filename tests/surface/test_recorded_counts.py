@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from tests.support.recordings import counts, how_many, recordings
 from tokenbalance.errors import UnsupportedParameter
 from tokenbalance.model import OPENAI
+from tokenbalance.openai import find_operation
 from tokenbalance.openai.documents import parse_document
 from tokenbalance.openai.estimate import count
-from tokenbalance.openai.operation import Metering, Operation
 from tokenbalance.openai.tokens.vocabularies import vocabulary
 from tokenbalance.proxy.reading import read_request
 
@@ -33,11 +33,9 @@ VOCABULARIES = dict.fromkeys(
     ),
     "cl100k_base",
 )
-METERING = {
-    "/v1/chat/completions": Metering.CHAT,
-    "/v1/completions": Metering.COMPLETIONS,
-    "/v1/embeddings": Metering.EMBEDDINGS,
-    "/v1/responses": Metering.RESPONSES,
+OPERATIONS = {
+    f"/v1{path}": find_operation("POST", path.encode())
+    for path in ("/chat/completions", "/completions", "/embeddings", "/responses")
 }
 
 
@@ -46,7 +44,7 @@ class Case:
     """One request and the input tokens that the API reported for it."""
 
     source: str
-    metering: Metering
+    path: str
     body: bytes
     document: dict[str, Any]
     real: int
@@ -58,7 +56,7 @@ class Case:
         tools: list[dict[str, Any]] = self.document.get("tools") or []
         items: Any = self.document.get("input")
         kinds = {str(tool["type"]) for tool in tools}
-        if self.metering is Metering.RESPONSES and not isinstance(items, str):
+        if self.path == "/v1/responses" and not isinstance(items, str):
             kinds |= {
                 str(item["type"]) for item in items if str(item.get("type")).endswith("_call")
             }
@@ -74,13 +72,13 @@ class Case:
 
 
 def requests() -> Iterator[tuple[str, str, Any, int]]:
-    """Source, path, body and reported tokens of everything that was answered with a count."""
+    """Source, path, body and reported tokens of every recording with a count."""
     for line in counts():
         yield line["source"], line["endpoint"], line["request"], line["prompt_tokens"]
     for recording in recordings():
         usage: dict[str, Any] = recording.usage or {}
         tokens: Any = usage.get("prompt_tokens", usage.get("input_tokens"))
-        if recording.path in METERING and tokens is not None:
+        if recording.path in OPERATIONS and tokens is not None:
             yield recording.id, recording.path, json.loads(recording.request_body), tokens
 
 
@@ -90,25 +88,23 @@ def cases() -> tuple[Case, ...]:
     found: dict[tuple[str, int], Case] = {}
     for source, path, request, real in requests():
         body = json.dumps(request).encode()
-        if path not in METERING or (body.decode(), real) in found:
+        if path not in OPERATIONS or (body.decode(), real) in found:
             continue
-        endpoint = Operation("POST", path.removeprefix("/v1"), METERING[path], "")
+        operation = OPERATIONS[path]
         document = parse_document(body)
         try:
-            bounded = read_request(endpoint, body, OPENAI)[1].input_tokens
+            bounded = read_request(operation, body, OPENAI)[1].input_tokens
         except UnsupportedParameter:
             continue
-        counted = count(endpoint, document).input_tokens
-        found[body.decode(), real] = Case(
-            source, METERING[path], body, request, real, counted, bounded
-        )
+        counted = count(operation, document).input_tokens
+        found[body.decode(), real] = Case(source, path, body, request, real, counted, bounded)
     return tuple(found.values())
 
 
 def test_there_is_enough_to_judge_by() -> None:
     text = [case for case in cases() if case.is_text]
     assert len(text) >= how_many(42, 400)
-    assert {case.metering for case in text} == set(METERING.values())
+    assert {case.path for case in text} == set(OPERATIONS)
     assert len(cases()) - len(text) >= how_many(2, 60)
 
 
@@ -136,7 +132,7 @@ def test_a_plain_text_chat_is_exact() -> None:
     chats = [
         case
         for case in cases()
-        if case.metering is Metering.CHAT
+        if case.path == "/v1/chat/completions"
         and plain >= case.document.keys()
         and all(
             isinstance(message.get("content"), str)
@@ -153,8 +149,8 @@ def test_a_plain_text_chat_is_exact() -> None:
     ] == []
 
 
-# The numbers that nobody measured, by another way: the rules as OpenAI has published them, for chat
-# in the cookbook's "How to count tokens with tiktoken", for a picture of low detail in its guide.
+# The numbers that were not measured, by another way: the rules as OpenAI has published them, for
+# chat in the cookbook's "How to count tokens with tiktoken", for an image of low detail in its guide.
 
 
 def published_tokens(request: dict[str, Any]) -> int:

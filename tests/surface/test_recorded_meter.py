@@ -1,4 +1,4 @@
-"""The meter, fed with answers of the API, and compared with their recorded usage."""
+"""The meter, fed with responses of the API, and compared with their recorded usage."""
 
 from __future__ import annotations
 
@@ -8,7 +8,8 @@ import orjson
 import pytest
 
 from tests.support.recordings import Recording, how_many, recordings
-from tokenbalance.openai.metering.meter import JsonMeter, StreamMeter
+from tokenbalance.openai.metering.document import JsonMeter
+from tokenbalance.openai.metering.stream import StreamMeter
 from tokenbalance.openai.metering.usage import read_usage
 
 if TYPE_CHECKING:
@@ -44,7 +45,7 @@ def without_usage(body: bytes) -> bytes:
             if not chunk["choices"] and isinstance(chunk.get("usage"), dict):
                 continue
             if isinstance(chunk.get("usage"), dict):
-                # Beside a choice: it came unasked.
+                # Next to a choice: it was not requested.
                 kept.append(event)
                 continue
             chunk.pop("usage", None)
@@ -63,7 +64,7 @@ def test_every_kind_of_recording_is_there() -> None:
 
 
 @pytest.mark.parametrize("recording", STREAMS, ids=str)
-def test_a_recorded_stream_passes_whole_and_tells_its_usage(recording: Recording) -> None:
+def test_a_recorded_stream_passes_whole_and_reports_its_usage(recording: Recording) -> None:
     body = recording.response_body
     out, stream = feed([body], hide_usage=False)
     assert out == body
@@ -73,7 +74,7 @@ def test_a_recorded_stream_passes_whole_and_tells_its_usage(recording: Recording
     assert not stream.failed
 
 
-def test_every_recorded_document_tells_its_usage() -> None:
+def test_every_recorded_document_reports_its_usage() -> None:
     for recording in DOCUMENTS:
         document = JsonMeter()
         for start in range(0, len(recording.response_body), 1000):
@@ -98,7 +99,7 @@ def test_a_recorded_stream_may_be_cut_anywhere(*, recording: Recording, hide_usa
         out, stream = feed(pieces, hide_usage=hide_usage)
         assert out == whole
         assert (stream.usage, stream.ended) == (expected.usage, expected.ended)
-        assert stream.relayed_text() == expected.relayed_text()
+        assert "".join(stream.relayed_texts()) == "".join(expected.relayed_texts())
 
 
 @pytest.mark.parametrize("recording", [r for r in STREAMS if r.path != "/v1/responses"], ids=str)
@@ -126,8 +127,8 @@ def test_the_text_of_recorded_streams_is_told() -> None:
     """By another way: parse every event, and join what its endpoint calls output."""
     for recording in STREAMS:
         _, stream = feed([recording.response_body], hide_usage=False)
-        told = "".join(sorted(stream.relayed_text()))
-        assert told == "".join(sorted(output_text(recording))), recording
+        collected = "".join(sorted("".join(stream.relayed_texts())))
+        assert collected == "".join(sorted(output_text(recording))), recording
 
 
 def output_text(recording: Recording) -> str:

@@ -11,22 +11,22 @@ import pytest
 
 from tokenbalance.openai import OPERATIONS
 from tokenbalance.openai.objects.references import references
-from tokenbalance.openai.operation import Metering
 
 if TYPE_CHECKING:
     from tokenbalance.model import Document, Json
+    from tokenbalance.openai.operation import Operation
 
 FIELDS = Path(__file__).resolve().parents[3] / "shared" / "data" / "openai-operations-fields.csv"
 IDS = {"model": "ft:gpt-4o:acme::abc123", "voice": "voice_1234"}
 """Where an id of the kind must look like one; others may have any looks."""
 
 
-def found(metering: Metering, document: Document) -> list[tuple[str, str]]:
-    return [(reference.kind, reference.param) for reference in references(metering, document)]
+def found(place: str | None, document: Document) -> list[tuple[str, str]]:
+    return [(reference.kind, reference.param) for reference in references(place, document)]
 
 
 def in_responses(**fields: Json) -> list[tuple[str, str]]:
-    return found(Metering.RESPONSES, {"model": "gpt-5", **fields})
+    return found("responses", {"model": "gpt-5", **fields})
 
 
 def in_item(**item: Json) -> list[tuple[str, str]]:
@@ -177,18 +177,18 @@ def test_a_field_of_a_response_that_names_what_is_kept_is_found(
 def test_a_field_of_a_chat_that_names_what_is_kept_is_found(
     fields: dict[str, Json], kind: str, param: str
 ) -> None:
-    assert found(Metering.CHAT, {"model": "gpt-audio", **fields}) == [(kind, param)]
+    assert found("chat", {"model": "gpt-audio", **fields}) == [(kind, param)]
 
 
-@pytest.mark.parametrize("metering", list(Metering))
-def test_a_fine_tune_belongs_to_somebody_whatever_it_is_asked_for(metering: Metering) -> None:
-    assert found(metering, {"model": "ft:gpt-4o:acme::1"}) == [("model", "model")]
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: f"{one.method} {one.path}")
+def test_a_fine_tune_is_found_in_requests_to_every_operation(operation: Operation) -> None:
+    assert found(operation.family.place, {"model": "ft:gpt-4o:acme::1"}) == [("model", "model")]
 
 
 def test_a_file_in_a_moderation_is_found() -> None:
     picture: Json = {"type": "image_url", "image_url": {"file_id": "f"}}
     inputs: list[Json] = [picture]
-    found_ids = found(Metering.FREE, {"input": inputs})
+    found_ids = found("free", {"input": inputs})
     assert found_ids == [("file", "input[0].image_url.file_id")]
 
 
@@ -238,12 +238,12 @@ def test_copies_and_the_clients_own_words_are_no_references(item: dict[str, Json
 def test_metadata_is_never_searched() -> None:
     words: Json = {"file_id": "file-abcdefgh", "x_id": "resp_12345678"}
     assert in_responses(metadata=words, client_metadata=words) == []
-    assert found(Metering.CHAT, {"metadata": words, "audio": {"voice": "alloy"}}) == []
+    assert found("chat", {"metadata": words, "audio": {"voice": "alloy"}}) == []
 
 
 # Every field that is known to name an object.
 
-_OPEN = {endpoint.path: endpoint.metering for endpoint in OPERATIONS if endpoint.method == "POST"}
+_OPEN = {one.path: one.family.place for one in OPERATIONS if one.bodies}
 
 
 def _rows() -> list[tuple[str, str, str]]:

@@ -30,20 +30,24 @@ from typing_extensions import get_type_hints, is_typeddict
 
 from tokenbalance.errors import ProxyError
 from tokenbalance.model import OPENAI, UpstreamTraits
-from tokenbalance.openai import OPERATIONS
 from tokenbalance.openai import estimate as estimating
+from tokenbalance.openai import find_operation
 from tokenbalance.openai.ceilings import chat, completions, embeddings, responses
 from tokenbalance.openai.objects.refusal import refuse_references
-from tokenbalance.openai.operation import Metering
 from tokenbalance.openai.tokens import count_tokens
 
 if TYPE_CHECKING:
     import tiktoken
 
+    from tokenbalance.openai.operation import Operation
+
 TEXT = "alpha beta gamma delta " * 500
 TOKENS = 2_000
 COMPATIBLE = UpstreamTraits(is_openai=False, knows_openai_models=False)
-BY_METERING = {each.metering: each for each in OPERATIONS if each.charged}
+CHATS = find_operation("POST", b"/chat/completions")
+COMPLETIONS = find_operation("POST", b"/completions")
+EMBEDDINGS = find_operation("POST", b"/embeddings")
+RESPONSES = find_operation("POST", b"/responses")
 
 Place: TypeAlias = tuple[str, Callable[[str], Any]]
 """Where a string may stand in a value of some type, and how to make one that has a text there."""
@@ -138,9 +142,9 @@ def put_into(typed: Any, name: str) -> Callable[[Any], Any]:
 # Requests that have a text in one place.
 
 
-def in_field(params: Any, base: dict[str, Any], besides: frozenset[str]) -> Iterator[Place]:
+def in_field(params: Any, base: dict[str, Any], without: frozenset[str]) -> Iterator[Place]:
     for name, hint in members_of(params).items():
-        if name not in besides:
+        if name not in without:
             yield from deeper(name, places(hint), lambda value, name=name: {**base, name: value})
 
 
@@ -208,16 +212,16 @@ def _count_each_text_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def looked_at(
-    metering: Metering, found: Iterator[Place], upstream: UpstreamTraits = OPENAI
+    operation: Operation, found: Iterator[Place], upstream: UpstreamTraits = OPENAI
 ) -> tuple[set[str], set[str]]:
     """Places of a text that costs nothing, and codes of the refusals there were."""
     free: set[str] = set()
     codes: set[str] = set()
     for path, build in found:
         try:
-            refuse_references(metering, build(TEXT))
+            refuse_references(operation, build(TEXT))
             without, ceiled = (
-                estimating.count(BY_METERING[metering], build(text), upstream).input_tokens
+                estimating.count(operation, build(text), upstream).input_tokens
                 for text in ("x", TEXT)
             )
         except ProxyError as refusal:
@@ -253,7 +257,7 @@ CHAT_NAMES = {
     "audio<ChatCompletionAudioParam>.voice",
     "moderation<Moderation>.model",
 }
-"""Which voice, which model beside the one that answers."""
+"""Which voice, which second model."""
 
 RESPONSE_IDS = (".id", ".call_id", ".caller_id")
 RESPONSE_MEDIA = (".image_url", ".file_url", "ImageGenerationCall.result")
@@ -267,32 +271,31 @@ RESPONSE_NOTES = {"background_options.continuation_id"}
 
 
 def test_every_text_of_a_chat_is_counted_or_known_to_cost_nothing() -> None:
-    free, codes = looked_at(Metering.CHAT, chat_places())
+    free, codes = looked_at(CHATS, chat_places())
     assert free == FOR_OPENAI_ALONE | ENDS_OF_RESPONSES | CHAT_IDS | CHAT_MEDIA | CHAT_NAMES
-    # A file, a voice or a spoken answer in the upstream's store, which has no owner here.
+    # A file, a voice or spoken output in the upstream's store, which has no owner here.
     assert codes == {"unsupported_parameter"}
 
 
 def test_every_text_of_a_completion_is_counted_or_known_to_cost_nothing() -> None:
-    free, codes = looked_at(Metering.COMPLETIONS, completion_places())
+    free, codes = looked_at(COMPLETIONS, completion_places())
     assert free == ENDS_OF_RESPONSES | {"user"}
     assert codes == set()
 
 
 def test_every_text_of_embeddings_is_counted_or_known_to_cost_nothing() -> None:
-    free, codes = looked_at(Metering.EMBEDDINGS, embedding_places())
+    free, codes = looked_at(EMBEDDINGS, embedding_places())
     assert free == {"user"}
     assert codes == set()
 
 
 def test_moderations_cost_nothing_whatever_they_say() -> None:
-    endpoint = next(each for each in OPERATIONS if each.path == "/moderations")
-    assert not endpoint.charged
+    assert not find_operation("POST", b"/moderations").charged
     assert members_of(moderation_create_params.ModerationCreateParams).keys() == {"input", "model"}
 
 
 def test_every_text_of_a_response_is_counted_or_known_to_cost_nothing() -> None:
-    free, codes = looked_at(Metering.RESPONSES, response_places())
+    free, codes = looked_at(RESPONSES, response_places())
     free = {path for path in free if not path.endswith((*RESPONSE_IDS, *RESPONSE_MEDIA))}
     assert free == FOR_OPENAI_ALONE | RESPONSE_WORDS | RESPONSE_NOTES
     # What needs the state of others.
@@ -300,19 +303,19 @@ def test_every_text_of_a_response_is_counted_or_known_to_cost_nothing() -> None:
 
 
 @pytest.mark.parametrize(
-    ("metering", "found"),
+    ("operation", "found"),
     [
-        (Metering.CHAT, chat_places),
-        (Metering.COMPLETIONS, completion_places),
-        (Metering.EMBEDDINGS, embedding_places),
-        (Metering.RESPONSES, response_places),
+        (CHATS, chat_places),
+        (COMPLETIONS, completion_places),
+        (EMBEDDINGS, embedding_places),
+        (RESPONSES, response_places),
     ],
 )
 def test_for_a_server_that_is_not_openai_no_more_is_free(
-    metering: Metering, found: Callable[[], Iterator[Place]]
+    operation: Operation, found: Callable[[], Iterator[Place]]
 ) -> None:
-    free, _ = looked_at(metering, found(), COMPATIBLE)
-    free_at_openai, _ = looked_at(metering, found())
+    free, _ = looked_at(operation, found(), COMPATIBLE)
+    free_at_openai, _ = looked_at(operation, found())
     assert free <= free_at_openai - CHAT_IDS
 
 
@@ -327,7 +330,5 @@ def test_for_a_server_that_is_not_openai_no_more_is_free(
         (beta_create_params.ResponseCreateParamsStreaming, responses.FIELDS | {"betas"}),
     ],
 )
-def test_the_sdk_has_no_field_that_nobody_has_decided_on(
-    params: Any, decided: frozenset[str]
-) -> None:
+def test_every_field_of_the_sdk_is_decided(params: Any, decided: frozenset[str]) -> None:
     assert members_of(params).keys() <= decided

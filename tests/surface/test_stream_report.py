@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from tokenbalance.openai.metering import output_text as relayed_text
 from tokenbalance.openai.metering import stream_report
-from tokenbalance.openai.metering.meter import StreamMeter
 from tokenbalance.openai.metering.output_text import RelayedText
+from tokenbalance.openai.metering.stream import StreamMeter
 from tokenbalance.openai.metering.stream_report import StreamReport
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def pieces(data: bytes, places: Iterable[int]) -> list[bytes]:
 def meter_of(fed: Iterable[bytes], *, hide_usage: bool) -> tuple[bytes, tuple[object, ...]]:
     stream = StreamMeter(hide_usage=hide_usage)
     out = b"".join([stream.feed(piece) for piece in fed]) + stream.finish()
-    return out, (stream.usage, stream.ended, stream.failed, stream.relayed_text())
+    return out, (stream.usage, stream.ended, stream.failed, "".join(stream.relayed_texts()))
 
 
 def slowly(data: bytes, *, hide_usage: bool) -> tuple[bytes, tuple[object, ...]]:
@@ -246,7 +246,7 @@ def test_of_events_that_wait_there_are_never_more_than_one_read(sizes: list[int]
     for size in sizes:
         text.collect(b'data: {"content":"a"}\n\n' + b"x" * size)
         assert len(text._events) <= relayed_text.READ_MAX
-    assert text.joined() == "a" * len(sizes)
+    assert "".join(text.texts()) == "a" * len(sizes)
 
 
 def test_events_that_come_one_by_one_wait_in_small_batches() -> None:
@@ -254,7 +254,7 @@ def test_events_that_come_one_by_one_wait_in_small_batches() -> None:
     for _ in range(1000):
         text.collect(b'data: {"content":"a"}\n\n')
         assert len(text._events) <= relayed_text.TEXT_BATCH
-    assert text.joined() == "a" * 1000
+    assert "".join(text.texts()) == "a" * 1000
 
 
 def test_an_invalid_event_may_lose_null_usage_and_nothing_else() -> None:

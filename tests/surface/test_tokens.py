@@ -106,7 +106,7 @@ class Failing:
 
 
 def test_a_piece_on_which_tiktoken_fails_counts_as_its_bytes() -> None:
-    assert count_tokens(Failing(NativeError()), "né") == 3  # pyright: ignore[reportArgumentType]
+    assert count_tokens(Failing(NativeError()), "né") == 3  # pyright: ignore[reportArgumentType] - a stand-in for an encoding
 
 
 @pytest.mark.parametrize(
@@ -114,13 +114,13 @@ def test_a_piece_on_which_tiktoken_fails_counts_as_its_bytes() -> None:
 )
 def test_errors_that_are_not_tiktokens_are_not_hidden(error: BaseException) -> None:
     with pytest.raises(type(error)):
-        count_tokens(Failing(error), "né")  # pyright: ignore[reportArgumentType]
+        count_tokens(Failing(error), "né")  # pyright: ignore[reportArgumentType] - a stand-in for an encoding
 
 
 def test_a_long_text_is_never_given_in_one_piece_and_only_the_piece_that_fails_is_bytes() -> None:
     words = "word " * (3 * PIECE_CHARACTERS // 5)
     encoding = Failing(NativeError(), "fails")
-    count = count_tokens(encoding, words + "fails " + words)  # pyright: ignore[reportArgumentType]
+    count = count_tokens(encoding, words + "fails " + words)  # pyright: ignore[reportArgumentType] - a stand-in for an encoding
     assert all(len(piece) <= PIECE_CHARACTERS for piece in encoding.pieces)
     (failed,) = (piece for piece in encoding.pieces if "fails" in piece)
     others = [piece for piece in encoding.pieces if piece is not failed]
@@ -132,7 +132,7 @@ def test_a_long_text_is_never_given_in_one_piece_and_only_the_piece_that_fails_i
 def test_a_long_text_without_a_place_to_cut_counts_as_its_bytes(character: str) -> None:
     text = character * (2 * PIECE_CHARACTERS + 1)
     encoding = Failing(NativeError())
-    assert count_tokens(encoding, text) == byte_bound(text)  # pyright: ignore[reportArgumentType]
+    assert count_tokens(encoding, text) == byte_bound(text)  # pyright: ignore[reportArgumentType] - a stand-in for an encoding
     assert encoding.pieces == []
 
 

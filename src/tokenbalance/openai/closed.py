@@ -1,8 +1,8 @@
-"""What OpenAI has and is not open here, with the reason that its callers are told.
+"""OpenAI's operations that are not open here, with the reason that callers get.
 
-One line a path, as in OpenAI's API reference; `{id}` stands for one path segment. `SOCKET` is the
-`GET` that begins a WebSocket. The twins of some of them, `?beta=true`, are closed with them. What
-is in neither table is unknown: a new release of the SDK shows as a test that names what is missing.
+One line per path, as in OpenAI's API reference; `{id}` stands for one path segment. `SOCKET` is the
+`GET` that opens a WebSocket. Their twins with `?beta=true` are closed with them. What is in neither
+table is unknown: after a new release of the SDK a test names what is missing.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Final
 
 CLOSED: Final[dict[str, str]] = {
-    "it is about what is kept upstream, where all that share the key own it together": """
+    "it is about objects stored upstream, which all users of the shared key would own together": """
 GET POST        /agents
 GET POST        /agents/automations
 GET POST DELETE /agents/automations/{id}
@@ -92,7 +92,7 @@ GET POST        /vector_stores/{id}/files
 GET POST DELETE /vector_stores/{id}/files/{id}
 GET             /vector_stores/{id}/files/{id}/content
 """,
-    "what it costs is not metered here yet": """
+    "its cost is not metered here yet": """
 POST            /audio/speech
 POST            /audio/transcriptions
 POST            /audio/translations
@@ -106,7 +106,7 @@ POST            /images/generations
 POST            /responses/compact
 POST            /vector_stores/{id}/search
 """,
-    "it opens a way to the upstream that does not lead through this server": """
+    "it opens a way to the upstream that bypasses this server": """
 POST            /chatkit/sessions
 POST            /chatkit/sessions/{id}/cancel
 GET             /chatkit/threads
@@ -164,7 +164,7 @@ GET DELETE      /videos/{id}
 GET             /videos/{id}/content
 POST            /videos/{id}/remix
 """,
-    "it acts for everybody behind the shared key": """
+    "it acts for all users of the shared key": """
 GET POST        /fine_tuning/checkpoints/{id}/permissions
 DELETE          /fine_tuning/checkpoints/{id}/permissions/{id}
 DELETE          /models/{id}
@@ -181,7 +181,7 @@ POST            /webhook_endpoints/{id}/rotate_secret
 POST            /webhook_endpoints/{id}/test
 GET             /webhook_event_types
 """,
-    "it administers the organization that pays": """
+    "it administers the operator's organization": """
 GET POST        /organization/admin_api_keys
 GET DELETE      /organization/admin_api_keys/{id}
 GET             /organization/audit_logs
@@ -261,4 +261,4 @@ GET POST        /projects/{id}/users/{id}/roles
 GET DELETE      /projects/{id}/users/{id}/roles/{id}
 """,
 }
-"""Reason to lines."""
+"""Reasons, each with its lines."""

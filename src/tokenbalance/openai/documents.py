@@ -1,8 +1,8 @@
 """One request body as a strict JSON object, and typed readers of its fields.
 
-Strict means that two parsers cannot read two different requests out of one body: what is held
-for here is what the upstream will do. Nothing here knows what a field is for, beyond the names
-of those that decide a request's cost. An error never carries text of the body.
+Strict means that no two parsers can read different requests from one body: the hold is for exactly
+what the upstream will do. Nothing here knows the meaning of a field, beyond the names of those that
+decide a request's cost. An error never contains text of the body.
 """
 
 from __future__ import annotations
@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 MAXIMUM_DEPTH: Final = 64
 MAXIMUM_VALUES: Final = 400_000
-"""Values in one body: as many as a full request for embeddings of tokens has, and few enough
-that reading them takes tens of milliseconds."""
+"""Values in one body: as many as the largest request for embeddings of token lists has, and few
+enough to be read within tens of milliseconds."""
 
 COST_FIELDS: Final = frozenset({
     "background",
@@ -64,27 +64,27 @@ COST_FIELDS: Final = frozenset({
 """Top-level fields that another parser must not find under another spelling."""
 
 INEXACT: Final = 2**63
-"""From here on a float may stand for an integer that the source spells out."""
+"""From here on a float may represent an integer that the source spells out."""
 _TWICE: Final = "it has a key twice in one object"
-# A string literal, or the rest of the body after a quote that nothing closes: possessive and
-# without a way to fail, so that it is linear on every input.
+# A string literal, or the rest of the body after a quote that is never closed: possessive and
+# unable to fail, so that it is linear on every input.
 _STRING: Final = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"?', re.DOTALL)
 
 
 def parse_document(body: bytes) -> Document:
-    """The object that `body` is, and that no other parser reads differently.
+    """Return the object in `body`, if no other parser can read it differently.
 
     UTF-8 without a byte order mark; no NaN, Infinity or number beyond a double; no lone
-    surrogates; no key twice in any object; at most `MAXIMUM_DEPTH` levels and `MAXIMUM_VALUES`
-    values. An integer beyond 64 bit is a float in it, near what the source says.
+    surrogates; no duplicate keys in any object; at most `MAXIMUM_DEPTH` levels and `MAXIMUM_VALUES`
+    values. An integer beyond 64 bits becomes a float near the value in the source.
 
     Raises:
         InvalidJson: anything else.
-        UnknownParameter: a key that is a field of `COST_FIELDS` but for case or stray characters.
+        UnknownParameter: a key equals one of `COST_FIELDS` except for case or stray characters.
     """
     _refuse_sprawl(body)
     try:
-        parsed: object = orjson.loads(body)  # pyright: ignore[reportAny]
+        parsed: object = orjson.loads(body)  # pyright: ignore[reportAny] - what orjson returns, before it is checked
     except orjson.JSONDecodeError:
         raise InvalidJson(_message("it is not valid JSON in UTF-8")) from None
     if not isinstance(parsed, dict):
@@ -100,7 +100,7 @@ def _message(reason: str) -> str:
 
 
 def _refuse_sprawl(body: bytes) -> None:
-    """Refuse a body of very many values before memory is spent on them."""
+    """Refuse a body with very many values before memory is spent on them."""
     if _separators(body) > MAXIMUM_VALUES and _separators(_STRING.sub(b"", body)) > MAXIMUM_VALUES:
         raise InvalidJson(_message(f"it has more than {MAXIMUM_VALUES} values"))
 
@@ -113,9 +113,9 @@ def _refuse_ambiguity(body: bytes, document: Document) -> None:
     """Refuse duplicate keys and depth.
 
     Every key of the source is followed by a colon; all other colons are inside strings. So a
-    key that orjson dropped as a duplicate shows as colons that the parsed document cannot
-    account for, which costs two counts instead of a second parse. Only where that arithmetic
-    does not hold (escaped colons) is the body parsed again, slowly.
+    duplicate key, which orjson drops, shows as colons that the parsed document does not have. That
+    takes two counts instead of a second parse. Only if the arithmetic does not apply (escaped
+    colons), the body is parsed again, slowly.
     """
     colons = _survey(document)
     if b"\\u003a" in body or b"\\u003A" in body:
@@ -125,7 +125,7 @@ def _refuse_ambiguity(body: bytes, document: Document) -> None:
 
 
 def _survey(document: Document) -> int:
-    """Colons that the document's source must have."""
+    """Count the colons that the document's source must have."""
     colons = depth = 0
     level: list[dict[str, Json] | list[Json]] = [document]
     while level:
@@ -149,14 +149,14 @@ def _survey(document: Document) -> int:
 
 def _parse_slowly(body: bytes) -> None:
     try:
-        # Numbers stay text: reading one of very many digits takes long.
+        # Numbers stay text: converting very many digits takes long.
         json.loads(body, object_pairs_hook=_unique, parse_int=str)
     except (ValueError, RecursionError):
         raise InvalidJson(_message(_TWICE)) from None
 
 
 def _unique(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    """An object for `json`, refusing what `dict(pairs)` would drop."""
+    """Build an object for `json`; refuse pairs that `dict(pairs)` would drop."""
     unique = dict(pairs)
     if len(unique) != len(pairs):
         raise ValueError
@@ -171,7 +171,7 @@ def _refuse_lookalikes(document: Document) -> None:
 
 
 def _plain(key: str) -> str:
-    """`key` as a careless parser may read it: without case, blanks and invisible characters."""
+    """Return `key` as a lenient parser may read it: without case, blanks, invisible characters."""
     if key.isascii() and key.isalnum():
         return key.casefold()
     visible = (character for character in key if "!" <= character <= "~")
@@ -179,14 +179,14 @@ def _plain(key: str) -> str:
 
 
 def path_of(at: str, key: str | int) -> str:
-    """The field `key` of the value at path `at`: `messages[0].content`."""
+    """Return the path of the field `key` of the value at `at`: `messages[0].content`."""
     if isinstance(key, int):
         return f"{at}[{key}]"
     return f"{at}.{key}" if at else key
 
 
 def type_error(param: str, expected: str, value: Json) -> InvalidType:
-    """The error for a `value` at `param` that is not `expected` ("an integer")."""
+    """Return the error for a `value` at `param` that is not `expected` ("an integer")."""
     got = _name_of_type(value)
     message = f"Invalid type for '{param}': expected {expected}, but got {got} instead."
     return InvalidType(message, param=param)
@@ -204,10 +204,10 @@ def _name_of_type(value: Json) -> str:
 
 
 def require(fields: Mapping[str, Json], key: str, *, at: str = "") -> Json:
-    """The value of `key`, which may be null.
+    """Return the value of `key`, which may be null.
 
     Raises:
-        MissingParameter: there is none.
+        MissingParameter: it is absent.
     """
     if key not in fields:
         param = path_of(at, key)
@@ -216,10 +216,10 @@ def require(fields: Mapping[str, Json], key: str, *, at: str = "") -> Json:
 
 
 def require_string(fields: Mapping[str, Json], key: str, *, at: str = "") -> str:
-    """The string at `key`.
+    """Return the string at `key`.
 
     Raises:
-        MissingParameter: there is none.
+        MissingParameter: it is absent.
         InvalidType: it is not a string.
     """
     value = require(fields, key, at=at)
@@ -229,10 +229,10 @@ def require_string(fields: Mapping[str, Json], key: str, *, at: str = "") -> str
 
 
 def require_list(fields: Mapping[str, Json], key: str, *, at: str = "") -> list[Json]:
-    """The list at `key`, with at least one element.
+    """Return the list at `key`, with at least one element.
 
     Raises:
-        MissingParameter: there is none.
+        MissingParameter: it is absent.
         InvalidType: it is not a list.
         EmptyArray: it is empty.
     """
@@ -245,7 +245,7 @@ def require_list(fields: Mapping[str, Json], key: str, *, at: str = "") -> list[
 
 
 def empty_array(param: str) -> EmptyArray:
-    """The error for an empty list at `param`."""
+    """Return the error for an empty list at `param`."""
     message = (
         f"Invalid '{param}': empty array. "
         "Expected an array with minimum length 1, but got an empty array instead."
@@ -254,7 +254,7 @@ def empty_array(param: str) -> EmptyArray:
 
 
 def require_object(value: Json, param: str) -> dict[str, Json]:
-    """`value`, which stands at `param`, as an object.
+    """Return the `value` at `param` as an object.
 
     Raises:
         InvalidType: it is not one.
@@ -265,7 +265,7 @@ def require_object(value: Json, param: str) -> dict[str, Json]:
 
 
 def optional_string(fields: Mapping[str, Json], key: str, *, at: str = "") -> str | None:
-    """The string at `key`; None where it is absent or null.
+    """Return the string at `key`; None if it is absent or null.
 
     Raises:
         InvalidType: it is something else.
@@ -277,7 +277,7 @@ def optional_string(fields: Mapping[str, Json], key: str, *, at: str = "") -> st
 
 
 def optional_boolean(fields: Mapping[str, Json], key: str, *, at: str = "") -> bool | None:
-    """The boolean at `key`; None where it is absent or null.
+    """Return the boolean at `key`; None if it is absent or null.
 
     Raises:
         InvalidType: it is something else.
@@ -291,7 +291,7 @@ def optional_boolean(fields: Mapping[str, Json], key: str, *, at: str = "") -> b
 def optional_object(
     fields: Mapping[str, Json], key: str, *, at: str = ""
 ) -> dict[str, Json] | None:
-    """The object at `key`; None where it is absent or null.
+    """Return the object at `key`; None if it is absent or null.
 
     Raises:
         InvalidType: it is something else.
@@ -301,7 +301,7 @@ def optional_object(
 
 
 def optional_list(fields: Mapping[str, Json], key: str, *, at: str = "") -> list[Json]:
-    """The list at `key`; empty where it is absent or null.
+    """Return the list at `key`; empty if it is absent or null.
 
     Raises:
         InvalidType: it is something else.
@@ -317,10 +317,10 @@ def optional_list(fields: Mapping[str, Json], key: str, *, at: str = "") -> list
 def optional_integer(
     fields: Mapping[str, Json], key: str, *, minimum: int, maximum: int, at: str = ""
 ) -> int | None:
-    """The integer at `key`, from `minimum` to `maximum`; None where it is absent or null.
+    """Return the integer at `key`, from `minimum` to `maximum`; None if it is absent or null.
 
     Raises:
-        InvalidType: it is something else; a boolean or a decimal is no integer.
+        InvalidType: it is something else; booleans and decimals are not integers.
         IntegerBelowMinimum: it is too small.
         IntegerAboveMaximum: it is too large.
     """

@@ -1,8 +1,8 @@
-"""Setting members of a JSON object in its source, where all else stays byte for byte.
+"""Sets members of a JSON object in its source; all other bytes stay as they are.
 
-Only for the source of an object that `parse_document` has accepted: it is not checked again.
-What the client wrote is never parsed and written anew, since that could change what it says: a
-number of twenty digits would lose some of them.
+Only for the source of an object that `parse_document` has accepted: it is not checked again. The
+client's bytes are never parsed and re-encoded, since that could change their meaning: a number of
+twenty digits would lose some of them.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from tokenbalance.model import Json
 
-# All of it is possessive: a valid document is matched in one pass, whatever it holds.
+# All of it is possessive: a valid document is matched in one pass, whatever it contains.
 _SPACE: Final = rb"[ \t\r\n]*+"
 _STRING: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
 _SCALAR: Final = rb"[-+.0-9A-Za-z]++"
@@ -28,9 +28,9 @@ _OPENING: Final = re.compile(_SPACE + rb"\{" + _SPACE)
 
 
 def with_members(source: bytes, document: Mapping[str, Json], members: Mapping[str, Json]) -> bytes:
-    """The `source` of `document` with these `members` set; an object is merged into one there is.
+    """Return the `source` of `document` with these `members` set; an object is merged into one.
 
-    The same bytes where there is nothing to set. Linear in the length of the source.
+    The same bytes if there is nothing to set. Linear in the length of the source.
     """
     if not members:
         return source
@@ -54,7 +54,7 @@ def _edited(source: bytes, there: Json, value: Json) -> bytes:
 def _insertion(
     source: bytes, document: Mapping[str, Json], added: list[bytes]
 ) -> list[tuple[int, int, bytes]]:
-    """What is put right after the opening brace."""
+    """Return what is inserted right after the opening brace."""
     opening = _OPENING.match(source)
     if not added or opening is None:
         return []
@@ -72,7 +72,7 @@ def _spliced(source: bytes, splices: list[tuple[int, int, bytes]]) -> bytes:
 
 
 def _value_span(source: bytes, name: str) -> tuple[int, int]:
-    """Start and end of the value of the member `name` of the outermost object, which has it."""
+    """Return start and end of the value of the member `name`, which the outermost object has."""
     found = _member(name).match(source)
     if found is None:
         message = "the source is not that of the document"
@@ -82,7 +82,7 @@ def _value_span(source: bytes, name: str) -> tuple[int, int]:
 
 @cache
 def _member(name: str) -> re.Pattern[bytes]:
-    """The source of an object up to the value of its member `name`; the value is the group."""
+    """Match the source of an object up to the value of its member `name`, which is the group."""
     key = rb'"' + b"".join(_spellings(character) for character in name) + rb'"'
     value = rb"(?:" + _STRING + rb"|" + _SCALAR + rb"|" + _container() + rb")"
     colon = _SPACE + rb":" + _SPACE
@@ -94,7 +94,7 @@ def _member(name: str) -> re.Pattern[bytes]:
 
 
 def _spellings(character: str) -> bytes:
-    """A character of a name, as it is or escaped."""
+    """Match a character of a name, plain or escaped."""
     code = "".join(
         digit if digit.isdigit() else f"[{digit}{digit.upper()}]"
         for digit in f"{ord(character):04x}"
@@ -103,7 +103,7 @@ def _spellings(character: str) -> bytes:
 
 
 def _container() -> bytes:
-    """An object or an array, as deep as a document may be: brackets are all that counts."""
+    """Match an object or an array, as deep as a document may be, by its brackets alone."""
     pattern = b""
     for _ in range(MAXIMUM_DEPTH):
         within = rb'[^"\[\]{}]++|' + _STRING + (rb"|" + pattern if pattern else b"")

@@ -1,19 +1,21 @@
-"""What is sent to each `/v1` endpoint and what comes back, by example; shapes as the upstream's.
+"""What is sent to each operation and what comes back, by example; shapes as the upstream's.
 
-Only for the documentation: nothing is checked against it.
+Only for the documentation (and for what the sandbox returns where it has nothing better): nothing
+is checked against it. Its models are ones without a shutdown date on OpenAI's page of deprecations
+as of November 2026; `/completions` has none left there, so its example is of another server.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from tokenbalance.openai.operation import Examples
 
+if TYPE_CHECKING:
     from tokenbalance.model import Document, Json
 
-_MODEL: Final = "gpt-4o-mini"
+_MODEL: Final = "gpt-5.4-mini"
+_COMPLETION_MODEL: Final = "Qwen/Qwen3-8B-Base"
 _CREATED: Final = 1893456000
 _HELLO: Final = "Hello! Hallo! Bonjour! Hola! Ciao!"
 _GREETING: Final = "Say hello in five languages."
@@ -24,17 +26,6 @@ _CHAT: Final[Document] = {
 }
 _RESPONSE: Final[Document] = {"model": _MODEL, "input": _GREETING, "max_output_tokens": 100}
 _STREAM: Final[Document] = {"stream": True}
-
-
-@dataclass(frozen=True, slots=True)
-class Examples:
-    """One endpoint's."""
-
-    requests: Mapping[str, Document]
-    """Documents to send, by what they show; empty where none is sent."""
-    response: Document
-    stream: str | None = None
-    """The same as server-sent events, where they can be asked for."""
 
 
 def _usage(sent: int, responded: int, *, names: tuple[str, str]) -> Document:
@@ -75,20 +66,20 @@ _FULL_RESPONSE: Final = _response(
     _usage(13, 11, names=("input_tokens", "output_tokens")),
 )
 
-_CHAT_STREAM: Final = """\
-data: {"id":"chatcmpl-123","object":"chat.completion.chunk","created":1893456000,\
-"model":"gpt-4o-mini","choices":[{"index":0,"delta":{"role":"assistant","content":"Hello"},\
-"finish_reason":null}]}
+_CHAT_STREAM: Final = f"""\
+data: {{"id":"chatcmpl-123","object":"chat.completion.chunk","created":{_CREATED},\
+"model":"{_MODEL}","choices":[{{"index":0,"delta":{{"role":"assistant","content":"Hello"}},\
+"finish_reason":null}}]}}
 
-data: {"id":"chatcmpl-123","object":"chat.completion.chunk","created":1893456000,\
-"model":"gpt-4o-mini","choices":[{"index":0,"delta":{},"finish_reason":"stop"}]}
+data: {{"id":"chatcmpl-123","object":"chat.completion.chunk","created":{_CREATED},\
+"model":"{_MODEL}","choices":[{{"index":0,"delta":{{}},"finish_reason":"stop"}}]}}
 
 data: [DONE]
 
 """
-_COMPLETION_STREAM: Final = """\
-data: {"id":"cmpl-123","object":"text_completion","created":1893456000,\
-"model":"gpt-3.5-turbo-instruct","choices":[{"index":0,"text":" there","finish_reason":null}]}
+_COMPLETION_STREAM: Final = f"""\
+data: {{"id":"cmpl-123","object":"text_completion","created":{_CREATED},\
+"model":"{_COMPLETION_MODEL}","choices":[{{"index":0,"text":" there","finish_reason":null}}]}}
 
 data: [DONE]
 
@@ -104,84 +95,83 @@ data: {"type":"response.completed","response":{"id":"resp_123","object":"respons
 
 """
 
-EXAMPLES: Final[Mapping[str, Examples]] = {
-    "/chat/completions": Examples(
-        {"In one piece": _CHAT, "Streamed": {**_CHAT, **_STREAM}},
-        {
-            "id": "chatcmpl-123",
-            "object": "chat.completion",
-            "created": _CREATED,
-            "model": _MODEL,
-            "choices": [
-                {
-                    "index": 0,
-                    "message": {"role": "assistant", "content": _HELLO, "refusal": None},
-                    "logprobs": None,
-                    "finish_reason": "stop",
-                }
-            ],
-            "usage": _chat_usage(13, 11),
-        },
-        _CHAT_STREAM,
-    ),
-    "/completions": Examples(
-        {
-            "In one piece": {
-                "model": "gpt-3.5-turbo-instruct",
-                "prompt": "Once upon a time",
-                "max_tokens": 50,
+CHAT_EXAMPLES: Final = Examples(
+    {"In one piece": _CHAT, "Streamed": {**_CHAT, **_STREAM}},
+    {
+        "id": "chatcmpl-123",
+        "object": "chat.completion",
+        "created": _CREATED,
+        "model": _MODEL,
+        "choices": [
+            {
+                "index": 0,
+                "message": {"role": "assistant", "content": _HELLO, "refusal": None},
+                "logprobs": None,
+                "finish_reason": "stop",
             }
-        },
-        {
-            "id": "cmpl-123",
-            "object": "text_completion",
-            "created": _CREATED,
-            "model": "gpt-3.5-turbo-instruct",
-            "choices": [
-                {
-                    "index": 0,
-                    "text": " there was a token.",
-                    "logprobs": None,
-                    "finish_reason": "stop",
-                }
-            ],
-            "usage": _chat_usage(4, 5),
-        },
-        _COMPLETION_STREAM,
-    ),
-    "/embeddings": Examples(
-        {"One text": {"model": "text-embedding-3-small", "input": "The quick brown fox"}},
-        {
-            "object": "list",
-            "data": [{"object": "embedding", "index": 0, "embedding": [0.0123, -0.0456, 0.0789]}],
-            "model": "text-embedding-3-small",
-            "usage": {"prompt_tokens": 4, "total_tokens": 4},
-        },
-    ),
-    "/responses": Examples(
-        {"In one piece": _RESPONSE, "Streamed": {**_RESPONSE, **_STREAM}},
-        _FULL_RESPONSE,
-        _RESPONSE_STREAM,
-    ),
-    "/responses/input_tokens": Examples(
-        {"One text": {"model": _MODEL, "input": _GREETING}},
-        {"object": "response.input_tokens", "input_tokens": 13},
-    ),
-    "/moderations": Examples(
-        {"One text": {"model": "omni-moderation-latest", "input": "I want to hug you."}},
-        {
-            "id": "modr-123",
-            "model": "omni-moderation-latest",
-            "results": [
-                {
-                    "flagged": False,
-                    "categories": {"harassment": False, "violence": False},
-                    "category_scores": {"harassment": 0.0001, "violence": 0.0001},
-                }
-            ],
-        },
-    ),
-    "/models": Examples({}, {"object": "list", "data": [_model("gpt-4.1"), _model(_MODEL)]}),
-    "/models/{model}": Examples({}, _model(_MODEL)),
-}
-"""By the path of the table."""
+        ],
+        "usage": _chat_usage(13, 11),
+    },
+    _CHAT_STREAM,
+)
+COMPLETION_EXAMPLES: Final = Examples(
+    {
+        "In one piece": {
+            "model": _COMPLETION_MODEL,
+            "prompt": "Once upon a time",
+            "max_tokens": 50,
+        }
+    },
+    {
+        "id": "cmpl-123",
+        "object": "text_completion",
+        "created": _CREATED,
+        "model": _COMPLETION_MODEL,
+        "choices": [
+            {
+                "index": 0,
+                "text": " there was a token.",
+                "logprobs": None,
+                "finish_reason": "stop",
+            }
+        ],
+        "usage": _chat_usage(4, 5),
+    },
+    _COMPLETION_STREAM,
+)
+EMBEDDING_EXAMPLES: Final = Examples(
+    {"One text": {"model": "text-embedding-3-small", "input": "The quick brown fox"}},
+    {
+        "object": "list",
+        "data": [{"object": "embedding", "index": 0, "embedding": [0.0123, -0.0456, 0.0789]}],
+        "model": "text-embedding-3-small",
+        "usage": {"prompt_tokens": 4, "total_tokens": 4},
+    },
+)
+RESPONSE_EXAMPLES: Final = Examples(
+    {"In one piece": _RESPONSE, "Streamed": {**_RESPONSE, **_STREAM}},
+    _FULL_RESPONSE,
+    _RESPONSE_STREAM,
+)
+INPUT_TOKENS_EXAMPLES: Final = Examples(
+    {"One text": {"model": _MODEL, "input": _GREETING}},
+    {"object": "response.input_tokens", "input_tokens": 13},
+)
+MODERATION_EXAMPLES: Final = Examples(
+    {"One text": {"model": "omni-moderation-latest", "input": "I want to hug you."}},
+    {
+        "id": "modr-123",
+        "model": "omni-moderation-latest",
+        "results": [
+            {
+                "flagged": False,
+                "categories": {"harassment": False, "violence": False},
+                "category_scores": {"harassment": 0.0001, "violence": 0.0001},
+            }
+        ],
+    },
+)
+MODELS_EXAMPLES: Final = Examples(
+    {}, {"object": "list", "data": [_model("gpt-5.4"), _model(_MODEL)]}
+)
+MODEL_EXAMPLES: Final = Examples({}, _model(_MODEL), parameters={"model": _MODEL})

@@ -1,19 +1,19 @@
-"""The reason of an upstream's error: whose fault it is, and in whose words a caller is told.
+"""The reason of an upstream's error: whose fault it is, and whose message the caller gets.
 
-A status alone does not say it. OpenAI answers 403 for a key that it refuses, for a model that the
-operator's project may not use, and for a content that it forbids; 429 for too many requests, and
-for an empty account. So the code, the type and, where there is no code, the words are read.
+The status alone is not enough. OpenAI returns 403 for a key that it refuses, for a model that the
+operator's project may not use, and for content that it forbids; 429 for too many requests, and for
+an empty account. So the code, the type and, without a code, the message are read.
 
     about a model (403, 404)          404  model_not_found
     the operator's money is out       503  upstream_quota
     401, and 403 about the key        502  upstream_auth
     403 that names the operator's     403  permission_denied
-    everything else                   as it came: it is about the request
+    everything else                   unchanged: it is about the request
 
-What is told in our words names nothing of the operator's: no project, no organization, no key. An
-error inside a 2xx, whose status is gone, keeps its shape and its place: only its code, its type and
-its message are replaced. This file is pure: it knows no connection and no hold, and must never
-raise for anything the upstream sends.
+Our messages contain nothing of the operator's: no project, no organization, no key. An error inside
+a 2xx, whose status is already sent, keeps its shape and its place: only its code, its type and its
+message are replaced. This file is pure: it knows no connection and no hold, and must never raise
+for anything the upstream sends.
 """
 
 from __future__ import annotations
@@ -33,16 +33,16 @@ if TYPE_CHECKING:
     from tokenbalance.model import Document, Json
 
 ERROR_BYTES_MAX: Final = 64 * 1024
-"""What is read of an error's body to find its reason; OpenAI's have less than one KiB."""
+"""Bytes of an error's body that are read to find its reason; OpenAI's have less than 1 KiB."""
 
 _MODEL_CHARS_MAX: Final = 100
 _WORDS_CHARS_MAX: Final = 1000
-"""Of a member of an error; what it is about, it says at its beginning."""
+"""Characters of a member of an error that are read; the reason is at the beginning."""
 _ERROR: Final = re.compile(rb'"error"[ \t\r\n]*:[ \t\r\n]*\{')
 _EVENT_END: Final = re.compile(rb"(?>\r\n|\n|\r){2}")
 
-# OpenAI's guide to error codes, the codes of its session errors (SDK 3.54), and what gateways that
-# speak its language make of them.
+# OpenAI's guide to error codes, the codes of its session errors (SDK 3.54), and variants of
+# compatible gateways.
 _MONEY: Final = re.compile(
     r"insufficient_(?:user_)?(?:quota|credits?|balance|funds)"
     r"|billing_\w+|payment_required|quota_exceeded|access_terminated|account_deactivated"
@@ -55,7 +55,7 @@ _KEY: Final = re.compile(
     r"|(?:invalid|mismatched)_(?:organization|project)|account_deactivated"
 )
 _REFUSED_KEYS: Final = frozenset({"invalid_api_key", "incorrect_api_key"})
-"""Inside a 2xx the other words may be about a server of tools that the caller has named."""
+"""Inside a 2xx the other codes may be about a tool server that the caller has chosen."""
 _KEY_WORDS: Final = re.compile(
     r"\b(?:api[ _-]?keys?|keys?|scopes?|credentials?|insufficient permissions|authenticat\w+"
     r"|ip address)\b",
@@ -75,22 +75,22 @@ _OPERATORS_BYTES: Final = re.compile(_OPERATORS.pattern.encode())
 
 
 class Verdict(NamedTuple):
-    """What a caller is told instead of what the upstream has said."""
+    """What a caller gets instead of the upstream's error."""
 
     error: ProxyError
     code: str
-    """The upstream's own, for the operator; empty when it is none that can be shown."""
+    """The upstream's own code, for the operator; empty if it has none that can be shown."""
 
 
 class Reworded(NamedTuple):
-    """The bytes of an answer with an error in our words."""
+    """The bytes of a response with an error that has our message."""
 
     body: bytes
     verdict: Verdict
 
 
 class _Reason(NamedTuple):
-    """What an error says of itself; what it does not is empty."""
+    """The members of an error; empty ones are missing."""
 
     code: str = ""
     kind: str = ""
@@ -106,15 +106,15 @@ class _Reason(NamedTuple):
 
 
 def judge(status: int, body: bytes, model: str | None) -> Verdict | None:
-    """Find out what an answer outside 2xx is about.
+    """Find out the reason of a response outside 2xx.
 
     Args:
         status: its status.
-        body: of it as much as ERROR_BYTES_MAX.
-        model: what the request names, to be named to its caller.
+        body: its first ERROR_BYTES_MAX bytes.
+        model: the model of the request, for the message to its caller.
 
     Returns:
-        None when it is about the request, and so is passed on as it came.
+        None if it is about the request, and so is passed on unchanged.
 
     """
     if status < HTTPStatus.BAD_REQUEST:
@@ -139,18 +139,18 @@ def judge(status: int, body: bytes, model: str | None) -> Verdict | None:
 
 
 def without_operators_names(body: bytes) -> bytes:
-    """An error as it came, but for the ids and keys of the operator that it names."""
+    """Return an error with the operator's ids and keys replaced by `***`."""
     return _OPERATORS_BYTES.sub(b"***", body)
 
 
 def document_in_our_words(body: bytes, model: str | None) -> Reworded | None:
-    """Say in our words what an error that came as a 2xx tells of the operator's things.
+    """Replace an error inside a 2xx that is about the operator's key, money or models.
 
-    Code, type and message of the error are replaced, and nothing else: the status is gone, and
-    whoever reads it expects the shape that the upstream gave it.
+    Only code, type and message are replaced: the status is already sent, and clients expect the
+    upstream's shape.
 
     Returns:
-        None when it stays as it came.
+        None if it stays unchanged.
 
     """
     if _ERROR.search(body) is None:
@@ -161,7 +161,7 @@ def document_in_our_words(body: bytes, model: str | None) -> Reworded | None:
 
 
 def events_in_our_words(events: bytes, model: str | None) -> Reworded | None:
-    """Do the same for the events that end a stream; each is written anew or stays as it came."""
+    """Do the same for the events that end a stream; each is rewritten or stays unchanged."""
     found: Verdict | None = None
     kept: list[bytes] = []
     for event in _each(events):
@@ -179,20 +179,20 @@ def events_in_our_words(events: bytes, model: str | None) -> Reworded | None:
 
 def _reword(error: Json, model: str | None) -> Verdict | None:
     reason = _reason_of(error)
-    told: ProxyError
+    ours: ProxyError
     if reason.is_one_of(_MONEY):
-        told = _no_money()
+        ours = _no_money()
     elif reason.code in _REFUSED_KEYS:
-        told = _no_key()
+        ours = _no_key()
     elif reason.code in _MODEL:
-        told = _no_model(model)
+        ours = _no_model(model)
     else:
         return None
     if isinstance(error, dict):
-        error["code"], error["message"] = told.code, told.message
+        error["code"], error["message"] = ours.code, ours.message
         if reason.kind not in {"", "error"}:
-            error["type"] = told.type
-    return Verdict(told, _shown(reason))
+            error["type"] = ours.type
+    return Verdict(ours, _shown(reason))
 
 
 def _each(events: bytes) -> Iterator[bytes]:
@@ -205,7 +205,7 @@ def _each(events: bytes) -> Iterator[bytes]:
 
 
 def _error_in(document: Document) -> Json:
-    """The error that a document or an event has."""
+    """Return the error in a document or an event."""
     response = document.get("response")
     of_the_response = response.get("error") if isinstance(response, dict) else None
     return document.get("error") or of_the_response
@@ -229,7 +229,7 @@ def _text(value: Json) -> str:
 def _forbidden(reason: _Reason, model: str | None) -> ProxyError | None:
     if reason.is_about_the_model or reason.param == "model":
         return _no_model(model)
-    # One without a reason is nearly always about who asks.
+    # Without a reason, it is nearly always about the key.
     says_nothing = not (reason.code or reason.message)
     if says_nothing or reason.is_one_of(_KEY) or _KEY_WORDS.search(reason.message):
         return _no_key()
@@ -247,16 +247,16 @@ def _no_model(model: str | None) -> ModelNotFound:
 
 def _no_money() -> UpstreamQuota:
     return UpstreamQuota(
-        "This server's own account at the upstream is used up or not active. It is not your"
-        " balance, and only the operator can mend it."
+        "This server's own account at the upstream has no money left or is not active. This is not"
+        " your balance, and only the operator can fix it."
     )
 
 
 def _no_key() -> UpstreamAuth:
-    return UpstreamAuth("The upstream refused the operator's key; only the operator can mend it.")
+    return UpstreamAuth("The upstream refused the operator's key; only the operator can fix this.")
 
 
 def _shown(reason: _Reason) -> str:
-    """A name that can stand in a log: codes are words, and no secret is only letters."""
+    """Return a name that is safe to log: codes are words, and no secret has only letters."""
     names = (name for name in (reason.code, reason.kind) if re.fullmatch(r"[a-z_]{1,64}", name))
     return next(names, "")

@@ -1,6 +1,6 @@
-"""Method and raw path to endpoint. Exact bytes decide: no decoding, no normalising, no case.
+"""Method and raw path to operation. Exact bytes decide: no decoding, no normalising, no case.
 
-A path that a decoder would read as one of ours but that is spelled otherwise is unknown, so that
+A path that a decoder would read as one of ours but that is spelled differently is unknown, so that
 what is metered and what the upstream executes can never differ. The same goes for the one part of
 a query that makes another operation of a path, `beta=true`.
 """
@@ -13,9 +13,11 @@ from urllib.parse import unquote_to_bytes
 
 from tokenbalance.errors import EndpointNotAllowed, InvalidValue, UnknownUrl
 from tokenbalance.openai.closed import CLOSED
-from tokenbalance.openai.operations import DESCRIBED, OPERATIONS
+from tokenbalance.openai.operations import OPERATIONS
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tokenbalance.openai.operation import Operation
 
 # What an id may be made of; `ft:gpt-4o:org::id` and `org/model` percent-encoded are such ids.
@@ -23,7 +25,6 @@ _SEGMENT: Final = rb"(?:[A-Za-z0-9_:.-]|%2F)+"
 _SOCKET: Final = "SOCKET"
 _BETA: Final = b"beta=true"
 _SHOWN_CHARS: Final = 100
-_OPEN: Final = ", ".join(f"{one.method} /v1{one.path}" for one in DESCRIBED)
 
 
 class _Closed(NamedTuple):
@@ -41,102 +42,116 @@ def _pattern(path: str) -> re.Pattern[bytes]:
     return re.compile(_SEGMENT.join(re.escape(part.encode()) for part in parts))
 
 
-_EXACT: Final = {
-    (method, endpoint.path.encode()): endpoint
-    for endpoint in OPERATIONS
-    if "{" not in endpoint.path
-    for method in ((endpoint.method, "HEAD") if endpoint.method == "GET" else (endpoint.method,))
-}
-_PATTERNS: Final = tuple(
-    (endpoint.method, _pattern(endpoint.path), endpoint)
-    for endpoint in OPERATIONS
-    if "{" in endpoint.path
-)
-_TWINS: Final = {
-    (method, path.removesuffix(b"?" + _BETA)): endpoint
-    for (method, path), endpoint in _EXACT.items()
-    if path.endswith(b"?" + _BETA)
-}
 _CLOSED: Final = tuple(
     _Closed(_pattern(path), frozenset(methods), reason)
     for reason, lines in CLOSED.items()
     for *methods, path in filter(None, map(str.split, lines.split("\n")))
 )
-# What base URLs have before a path that are written for another server, or have it twice.
+# Wrong beginnings of a path, from base URLs meant for another server or with a prefix twice.
 _ASTRAY: Final = re.compile(rb"(?:/+(?:v1|api|openai)(?=/))*/+")
 
 
-def find_operation(method: str, path: bytes, query: bytes = b"") -> Operation:
-    """Find the endpoint of a raw path below `/v1`; `HEAD` has those of `GET`.
+class Surface:
+    """The operations that are open, and how a request finds its own among them."""
 
-    Raises:
-        UnknownUrl: nothing of that name is served.
-        EndpointNotAllowed: OpenAI serves it, but not through a shared key.
-        InvalidValue: the query says `beta` in a way that may be read in two.
+    __slots__ = ("_exact", "_open", "_patterns", "_twins", "described", "operations")
 
-    """
-    endpoint = _EXACT.get((method, path))
-    if endpoint is not None:
-        return _twin_of(endpoint, method, path, query) if query else endpoint
-    if b".." not in path:
-        asked = "GET" if method == "HEAD" else method
-        for known_method, pattern, candidate in _PATTERNS:
-            if asked == known_method and pattern.fullmatch(path):
-                return candidate
-    raise _refusal(method, path)
+    def __init__(self, operations: Sequence[Operation]) -> None:
+        self.operations = tuple(operations)
+        self.described = tuple(one for one in self.operations if "?" not in one.path)
+        """What documents list: OpenAPI knows a path without its query, so of twins only one."""
+        self._exact = {
+            (method, one.path.encode()): one
+            for one in self.operations
+            if "{" not in one.path
+            for method in ((one.method, "HEAD") if one.method == "GET" else (one.method,))
+        }
+        self._patterns = tuple(
+            (one.method, _pattern(one.path), one) for one in self.operations if "{" in one.path
+        )
+        self._twins = {
+            (method, path.removesuffix(b"?" + _BETA)): one
+            for (method, path), one in self._exact.items()
+            if path.endswith(b"?" + _BETA)
+        }
+        self._open = ", ".join(f"{one.method} /v1{one.path}" for one in self.described)
+
+    def find(self, method: str, path: bytes, query: bytes = b"") -> Operation:
+        """Find the operation of a raw path below `/v1`; `HEAD` is served wherever `GET` is.
+
+        Raises:
+            UnknownUrl: there is no such operation.
+            EndpointNotAllowed: OpenAI has it, but it is not available through a shared key.
+            InvalidValue: the query contains a `beta` that can be read in two ways.
+
+        """
+        operation = self._exact.get((method, path))
+        if operation is not None:
+            return self._twin_of(operation, method, path, query) if query else operation
+        if b".." not in path:
+            wanted = "GET" if method == "HEAD" else method
+            for known_method, pattern, candidate in self._patterns:
+                if wanted == known_method and pattern.fullmatch(path):
+                    return candidate
+        raise self._refusal(method, path)
+
+    def meant_path(self, path: bytes) -> str | None:
+        """Guess the intended path of an unknown one: usually `/v1` is missing, or there twice."""
+        start = _ASTRAY.match(path)
+        below = b"/" + path[start.end() :].rstrip(b"/") if start else b""
+        return f"/v1{below.decode()}" if self._methods_at(below) else None
+
+    def _twin_of(self, operation: Operation, method: str, path: bytes, query: bytes) -> Operation:
+        twin = self._twins.get((method, path))
+        if twin is None:
+            return operation
+        spelled = query.split(b"&").count(_BETA)
+        # However often it may be decoded, and wherever it may be cut.
+        decoded = unquote_to_bytes(unquote_to_bytes(query))
+        names = [part.partition(b"=")[0].lower() for part in re.split(rb"[&;?]", decoded)]
+        understood = sum(re.sub(rb"[^\w-]", b"", name) == b"beta" for name in names)
+        if spelled != understood or spelled > 1:
+            msg = "Invalid 'beta': write exactly `beta=true`, once, or leave it out."
+            raise InvalidValue(msg, param="beta")
+        return twin if spelled else operation
+
+    def _refusal(self, method: str, path: bytes) -> UnknownUrl | EndpointNotAllowed:
+        spelled = f"Invalid URL ({method} /v1{_shown(path)}): "
+        reason = _reason_at(method, path)
+        if reason is not None:
+            return EndpointNotAllowed(
+                f"{spelled}OpenAI has this, but {reason}. Open here: {self._open}."
+            )
+        others = self._methods_at(path)
+        if others:
+            allowed = " and ".join(sorted(others))
+            return UnknownUrl(f"{spelled}this path only accepts {allowed}.")
+        meant = self.meant_path(path)
+        hint = f" Did you mean {meant}?" if meant is not None else ""
+        return UnknownUrl(f"{spelled}this is not an endpoint of this server.{hint}")
+
+    def _methods_at(self, path: bytes) -> set[str]:
+        """Return all methods that OpenAI has on a path, open or closed."""
+        is_open = [method for method, known in self._exact if known == path and method != "HEAD"]
+        is_open += [method for method, pattern, _ in self._patterns if pattern.fullmatch(path)]
+        is_closed = [method for one in _closed_at(path) for method in one.methods]
+        return {"GET" if method == _SOCKET else method for method in is_open + is_closed}
+
+
+SURFACE: Final = Surface(OPERATIONS)
+"""What this product serves."""
+find_operation: Final = SURFACE.find
+meant_path: Final = SURFACE.meant_path
 
 
 def is_socket(path: bytes) -> bool:
-    """Tell whether OpenAI serves WebSockets on a raw path below `/v1`."""
+    """Whether OpenAI serves WebSockets on a raw path below `/v1`."""
     return any(_SOCKET in closed.methods and closed.pattern.fullmatch(path) for closed in _CLOSED)
 
 
-def meant_path(path: bytes) -> str | None:
-    """Guess what was meant by a path that is none: the same with one `/v1` before it, as often."""
-    start = _ASTRAY.match(path)
-    below = b"/" + path[start.end() :].rstrip(b"/") if start else b""
-    return f"/v1{below.decode()}" if _methods_at(below) else None
-
-
-def _twin_of(endpoint: Operation, method: str, path: bytes, query: bytes) -> Operation:
-    twin = _TWINS.get((method, path))
-    if twin is None:
-        return endpoint
-    said = query.split(b"&").count(_BETA)
-    # However often it may be decoded, and wherever it may be cut.
-    decoded = unquote_to_bytes(unquote_to_bytes(query))
-    names = [part.partition(b"=")[0].lower() for part in re.split(rb"[&;?]", decoded)]
-    understood = sum(re.sub(rb"[^\w-]", b"", name) == b"beta" for name in names)
-    if said != understood or said > 1:
-        msg = "Invalid 'beta': it has to be `beta=true`, spelled like that and once, or left out."
-        raise InvalidValue(msg, param="beta")
-    return twin if said else endpoint
-
-
-def _refusal(method: str, path: bytes) -> UnknownUrl | EndpointNotAllowed:
-    spelled = f"Invalid URL ({method} /v1{_shown(path)}): "
-    reason = _reason_at(method, path)
-    if reason is not None:
-        return EndpointNotAllowed(f"{spelled}OpenAI has this, but {reason}. Open here: {_OPEN}.")
-    others = _methods_at(path)
-    if others:
-        return UnknownUrl(f"{spelled}there is {' and '.join(sorted(others))} on this path only.")
-    meant = meant_path(path)
-    hint = f" Did you mean {meant}?" if meant is not None else ""
-    return UnknownUrl(f"{spelled}this is not an endpoint of this server.{hint}")
-
-
 def _reason_at(method: str, path: bytes) -> str | None:
-    """Why OpenAI's operation of a path is closed; None where it has none."""
+    """Why OpenAI's operation of a path is closed; None if it has no such operation."""
     return next((one.reason for one in _closed_at(path) if one.has(method)), None)
-
-
-def _methods_at(path: bytes) -> set[str]:
-    """All that OpenAI has on a path, open or closed."""
-    is_open = [method for method, known in _EXACT if known == path and method != "HEAD"]
-    is_open += [method for method, pattern, _ in _PATTERNS if pattern.fullmatch(path)]
-    is_closed = [method for one in _closed_at(path) for method in one.methods]
-    return {"GET" if method == _SOCKET else method for method in is_open + is_closed}
 
 
 def _closed_at(path: bytes) -> list[_Closed]:

@@ -1,31 +1,141 @@
-"""What an operation of the upstream is: everything that differs from one to the next, as data."""
+"""What an operation of the upstream is: everything that differs between two of them, as data.
+
+Owns the shapes only. The families are in `families`, the table is in `operations`; a function that
+needs to know about an endpoint is given an `Operation` and reads its fields.
+"""
 
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from tokenbalance.model import Document, Estimate, Json
+    from tokenbalance.openai.tokens.counting import Measure
+    from tokenbalance.openai.tokens.models import Model
 
 
-class Metering(enum.Enum):
-    """How an endpoint's answer is priced, and so how its request is read."""
+class Body(enum.Enum):
+    """A kind of request body, by its media type."""
 
-    CHAT = "chat"
-    COMPLETIONS = "completions"
-    RESPONSES = "responses"
-    EMBEDDINGS = "embeddings"
-    FREE = "free"
+    JSON = "application/json"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
+class Ceiling:
+    """How the cost of a request is bounded before it is sent."""
+
+    rule: Callable[[Document, Model, Measure], Estimate]
+    """The estimate of a document, its text measured by `Measure`. Raises `InvalidRequest`."""
+    template: Callable[[Model, Document], Model]
+    """The model's facts for one request, where the model's chat template is not known."""
+    covers: str
+    """What a hold covers, as the documentation says it: `the counted input plus ...`."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Tariff:
+    """What a request is charged for."""
+
+    text: str
+    """As the documentation says it."""
+    is_free: bool = False
+    """Nothing is held or charged."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Examples:
+    """What is sent to an operation and what comes back, for the documentation."""
+
+    requests: Mapping[str, Document]
+    """Documents to send, by what they show; empty where none is sent."""
+    response: Document
+    stream: str | None = None
+    """The response as server-sent events, where they can be asked for."""
+    parameters: Mapping[str, str] = field(default_factory=dict[str, str])
+    """A value for each `{...}` of the path."""
+
+
+@dataclass(frozen=True, slots=True, eq=False, kw_only=True)
+class Family:
+    """What operations of one kind have in common. Compared and hashed by identity."""
+
+    tariff: Tariff
+    bodies: tuple[Body, ...] = (Body.JSON,)
+    """Kinds of request bodies that are accepted; empty: no body is read."""
+    ceiling: Ceiling | None = None
+    """None: no field of a request is checked, and nothing can be held."""
+    place: str | None = None
+    """Where `objects.references` begins its search for ids in a document; None: ids other than that
+    of a fine-tuned model cannot occur."""
+    reports_on_request: bool = False
+    """Streams report their usage only if `stream_options.include_usage` is set."""
+    has_output: bool = True
+    """A usage report without output tokens is incomplete."""
+    creates: tuple[str, ...] = ()
+    """Kinds of objects that a request may leave upstream: `response`, `container`..."""
+    examples: Examples | None = None
+    """Those of each of its operations that has none of its own."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
 class Operation:
-    """One operation of the upstream that a caller may use."""
+    """One operation of the upstream that a caller may use: a row of the table."""
 
     method: str
     path: str
-    """Below `/v1`, as OpenAI's reference writes it: `/models/{model}`."""
-    metering: Metering
+    """Below `/v1`, as OpenAI's reference writes it: `/models/{model}`. With `?beta=true` where that
+    query makes it another operation."""
+    family: Family
     summary: str
-    charged: bool = True
-    """False where the upstream charges nothing; such a request needs no hold."""
-    of_models: bool = False
-    """Its answer tells of models, and some of the upstream's are other people's."""
+    lists: str | None = None
+    """The kind of the upstream's objects that the response lists."""
+    uses: str | None = None
+    """The kind of the object that the path names."""
+    own_examples: Examples | None = None
+    """In place of its family's."""
+
+    @property
+    def charged(self) -> bool:
+        """Whether credits are held and charged."""
+        return not self.family.tariff.is_free
+
+    @property
+    def of_models(self) -> bool:
+        """Whether the response describes models, some of which belong to other users."""
+        return self.lists == "model" or self.uses == "model"
+
+    @property
+    def bodies(self) -> tuple[Body, ...]:
+        """Kinds of request bodies that are accepted; empty: no body is read."""
+        return self.family.bodies
+
+    @property
+    def ceiling(self) -> Ceiling | None:
+        """How a request is bounded; None: its fields are not checked."""
+        return self.family.ceiling
+
+    @property
+    def metering(self) -> str:
+        """What is held and charged, as the documentation says it."""
+        ceiling, tariff = self.family.ceiling, self.family.tariff
+        if tariff.is_free or ceiling is None:
+            return tariff.text
+        return f"the hold covers {ceiling.covers}; {tariff.text}"
+
+    @property
+    def examples(self) -> Examples | None:
+        """What is sent and what comes back, by example."""
+        return self.own_examples or self.family.examples
+
+    def usage_request(self, document: Document) -> dict[str, Json]:
+        """Members to set in a document so that its stream reports its usage; empty if it will."""
+        if not self.family.reports_on_request or not document.get("stream"):
+            return {}
+        options = document.get("stream_options")
+        if isinstance(options, dict) and options.get("include_usage") is True:
+            return {}
+        return {"stream_options": {"include_usage": True}}

@@ -42,10 +42,11 @@ from tokenbalance.openai.failure import (
     judge,
     without_operators_names,
 )
+from tokenbalance.openai.metering.document import JsonMeter
 from tokenbalance.openai.metering.doubt import has_several_choices, is_doubtful, reckoned
-from tokenbalance.openai.metering.meter import JsonMeter, StreamMeter
 from tokenbalance.openai.metering.outcome import used_nothing
 from tokenbalance.openai.metering.sse import begins_events
+from tokenbalance.openai.metering.stream import StreamMeter
 from tokenbalance.proxy.headers import is_event_stream
 from tokenbalance.telemetry.alarms import Alarms
 from tokenbalance.wire.upstream import UpstreamBroke

@@ -35,11 +35,10 @@ from tokenbalance.errors import (
 )
 from tokenbalance.model import OPENAI, Estimate, Purpose
 from tokenbalance.offload import offload
+from tokenbalance.openai import SURFACE, is_socket
 from tokenbalance.openai import estimate as estimating
-from tokenbalance.openai import find_operation, is_socket
 from tokenbalance.openai.editing import with_members
 from tokenbalance.openai.objects.models import check_model_path, without_fine_tunes
-from tokenbalance.openai.operation import Metering
 from tokenbalance.proxy.exchange import Exchange
 from tokenbalance.proxy.reading import (
     counted,
@@ -69,7 +68,8 @@ if TYPE_CHECKING:
     from tokenbalance.books.holds.settler import Settler
     from tokenbalance.books.pricing.rate_card import RateCard
     from tokenbalance.database.connections import Pool
-    from tokenbalance.model import Caller, Document, Json, UpstreamTraits
+    from tokenbalance.model import Caller, Document, UpstreamTraits
+    from tokenbalance.openai import Surface
     from tokenbalance.openai.operation import Operation
     from tokenbalance.people.callers import Callers
     from tokenbalance.proxy.admission import Admission, Admissions
@@ -97,6 +97,8 @@ class Proxy:
     """None when the operator has not configured a key."""
     traits: UpstreamTraits = OPENAI
     """What requests are bounded for."""
+    surface: Surface = SURFACE
+    """The operations that are open."""
     rate_card: RateCard | None = None
     """None: every token is one credit."""
     cancel_on_disconnect: bool = False
@@ -164,7 +166,7 @@ class Proxy:
             caller = await self.callers.authenticate(request.headers)
         except UNAVAILABLE as error:
             raise _no_database(error) from error
-        path, endpoint = _match(request)
+        path, endpoint = _match(self.surface, request)
         upstream = self._configured_upstream()
         codings = request.codings()
         body = await request.read_body(self.body_bytes_max)
@@ -175,7 +177,7 @@ class Proxy:
         else:
             document, estimate = await offload(_read, endpoint, request, body, self.traits)
 
-        edits = _usage_to_be_asked_for(endpoint, document)
+        edits = endpoint.usage_request(document)
         exchange = Exchange(
             request=request,
             response=response,
@@ -287,13 +289,13 @@ def _cutting_fine_tunes(
     return send_and_cut
 
 
-def _match(request: ClientRequest) -> tuple[bytes, Operation]:
+def _match(surface: Surface, request: ClientRequest) -> tuple[bytes, Operation]:
     """Find what is asked for, and the raw path by which the upstream knows it."""
     path = path_below_prefix(request.raw_path)
     if request.method == "GET" and request.asks_for_websocket and is_socket(path):
         msg = "WebSockets are not served here; send the request as a POST, and stream its answer."
         raise WebSocketNotSupported(msg)
-    endpoint = find_operation(request.method, path, request.query)
+    endpoint = surface.find(request.method, path, request.query)
     if endpoint.of_models:
         check_model_path(path)
     return path, endpoint
@@ -302,20 +304,10 @@ def _match(request: ClientRequest) -> tuple[bytes, Operation]:
 def _read(
     endpoint: Operation, request: ClientRequest, body: bytes, upstream: UpstreamTraits
 ) -> tuple[Document, Estimate]:
-    if endpoint.method == "GET":
+    if not endpoint.bodies:
         return {}, Estimate(0)
     request.require_json()
     return read_request(endpoint, body, upstream)
-
-
-def _usage_to_be_asked_for(endpoint: Operation, document: Document) -> dict[str, Json]:
-    """Make chat and completion streams report their usage; the other endpoints always do."""
-    if endpoint.metering not in {Metering.CHAT, Metering.COMPLETIONS} or not document.get("stream"):
-        return {}
-    options = document.get("stream_options")
-    if isinstance(options, dict) and options.get("include_usage") is True:
-        return {}
-    return {"stream_options": {"include_usage": True}}
 
 
 def _target(path: bytes, query: bytes) -> str:

@@ -14,7 +14,7 @@ from tokenbalance.books.ledger.book import Book
 from tokenbalance.books.pricing.rates import paid_for, rates_document
 from tokenbalance.errors import InvalidJson, RequestTooLarge
 from tokenbalance.model import OPENAI
-from tokenbalance.openai import find_operation
+from tokenbalance.openai import SURFACE
 from tokenbalance.proxy.admission import claim_of
 from tokenbalance.proxy.reading import (
     counted,
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from tokenbalance.books.pricing.rate_card import RateCard
     from tokenbalance.database.connections import Pool
     from tokenbalance.model import Caller, Document, Estimate, Rates, UpstreamTraits
+    from tokenbalance.openai import Surface
     from tokenbalance.openai.operation import Operation
 
 
@@ -77,6 +78,7 @@ class Quotes:
     rate_card: RateCard | None = None
     """None: every token is one credit."""
     upstream: UpstreamTraits = OPENAI
+    surface: Surface = SURFACE
 
     async def quote(self, caller: Caller, path: str, body: bytes | Document) -> Quote:
         """Tell what a POST of `body` to `path` (`/v1/...`) would hold, and if it is admitted.
@@ -90,7 +92,7 @@ class Quotes:
 
         """
         raw_path, _, query = path.encode("ascii", "replace").partition(b"?")
-        endpoint = find_operation("POST", path_below_prefix(raw_path), query)
+        endpoint = self.surface.find("POST", path_below_prefix(raw_path), query)
         document, bound = read_request(endpoint, _as_bytes(body), self.upstream)
         book = Book(self.pool)
         if not endpoint.charged:

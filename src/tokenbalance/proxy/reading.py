@@ -11,16 +11,14 @@ from typing import TYPE_CHECKING, Final
 from tokenbalance.books.pricing.rate_card import UnpricedModel
 from tokenbalance.books.pricing.rates import wanted_for
 from tokenbalance.errors import ModelNotFound, ServiceTierNotAllowed, UnknownUrl
-from tokenbalance.model import Estimate
 from tokenbalance.offload import offload
 from tokenbalance.openai import estimate as estimating
 from tokenbalance.openai.documents import parse_document, type_error
 from tokenbalance.openai.objects.refusal import refuse_references
-from tokenbalance.openai.operation import Metering
 
 if TYPE_CHECKING:
     from tokenbalance.books.pricing.rate_card import RateCard
-    from tokenbalance.model import Document, Rates, UpstreamTraits
+    from tokenbalance.model import Document, Estimate, Rates, UpstreamTraits
     from tokenbalance.openai.operation import Operation
 
 PREFIXES: Final = (b"/v1", b"/api/openai")
@@ -67,9 +65,7 @@ def read_request(
 
     """
     document = parse_document(body)
-    refuse_references(endpoint.metering, document)
-    if endpoint.metering is Metering.FREE:
-        return document, Estimate(0)
+    refuse_references(endpoint, document)
     return document, estimating.bound(endpoint, document, upstream)
 
 

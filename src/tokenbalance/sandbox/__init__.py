@@ -1,5 +1,5 @@
-"""A small fake OpenAI, for trying the product without a key and for its own tests.
+"""A small fake OpenAI, to try the product without a key and for its own tests.
 
-Start reading at `app.py`. Nothing here knows the proxy, the ledger or the database: to them
-the sandbox is just another upstream.
+Start reading at `app.py`. Nothing here knows the proxy, the ledger or the database: for them the
+sandbox is an upstream like any other.
 """

@@ -1,20 +1,24 @@
-"""A small fake OpenAI as an ASGI app: the endpoints under `/v1`, and how their answers leave.
+"""A small fake OpenAI as an ASGI app: the operations under `/v1`, and how responses are sent.
 
-It lets someone without a key see the whole product work, and it is the tests' default upstream.
-Every answer has the real API's shape and headers, every count is a real token count, and the
-same request gets the same words back. Nothing is stored and nothing is checked but that there
-is some API key.
+With it the whole product can be tried without a key, and it is the tests' default upstream. Every
+response has the real API's shape and headers, every count is a real token count, and the same
+request returns the same text. Nothing is stored, and any API key is accepted.
 
-Ask for a length ("write 300 words"), set a limit, insist on a tool (`tool_choice`), name a JSON
-schema; for misbehaviour choose a model from the table in `faults.py`.
+It serves what the product's own table of operations opens: by family, or by path where a path has a
+file here. What has neither returns the example of the documentation.
+
+Ask for a length ("write 300 words"), set a limit, force a tool call (`tool_choice`), name a JSON
+schema; for faults, choose a model from the table in `faults.py`.
 """
 
 from __future__ import annotations
 
 import asyncio
+import re
 import secrets
+from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 import orjson
 from starlette.applications import Starlette
@@ -23,6 +27,14 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 from starlette.routing import Route
 
+from tokenbalance.openai import SURFACE
+from tokenbalance.openai.families import (
+    CHAT,
+    COMPLETIONS,
+    EMBEDDINGS,
+    INPUT_TOKENS,
+    RESPONSES,
+)
 from tokenbalance.sandbox.chat import complete_chat
 from tokenbalance.sandbox.completions import complete
 from tokenbalance.sandbox.embeddings import embed
@@ -31,6 +43,7 @@ from tokenbalance.sandbox.faults import (
     Manner,
     manner_of,
     no_credentials,
+    no_example,
     raise_on_demand,
     unknown_url,
     wrong_method,
@@ -42,17 +55,21 @@ from tokenbalance.sandbox.replies import Stream, Whole
 from tokenbalance.sandbox.responses import count_input, respond
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable, Mapping, Sequence
 
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+    from tokenbalance.openai import Surface
+    from tokenbalance.openai.operation import Family, Operation
     from tokenbalance.sandbox.replies import Reply
+
+    _Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
 BODY_LIMIT_BYTES: Final = 64 * 1024 * 1024
 DEFAULT_PACE_S: Final = 0.05
 
-# What the real API adds to every answer, the parts a proxy must not pass on included.
+# What the real API adds to every response, including what a proxy must not pass on.
 _UPSTREAM_HEADERS: Final = {
     "openai-organization": "sandbox",
     "openai-project": "proj_sandbox",
@@ -68,23 +85,15 @@ _UPSTREAM_HEADERS: Final = {
 }
 
 
-def create_sandbox(*, pace_s: float = DEFAULT_PACE_S) -> ASGIApp:
+def create_sandbox(*, pace_s: float = DEFAULT_PACE_S, surface: Surface = SURFACE) -> ASGIApp:
     """Build the fake OpenAI.
 
     Args:
-        pace_s: seconds between two pieces of an answer of the model `slow`.
+        pace_s: seconds between two pieces of a response of the model `slow`.
+        surface: the operations that it serves.
     """
     app = Starlette(
-        routes=[
-            _post("/v1/chat/completions", complete_chat, pace_s),
-            _post("/v1/completions", complete, pace_s),
-            _post("/v1/embeddings", embed, pace_s),
-            _post("/v1/responses", respond, pace_s),
-            _post("/v1/responses/input_tokens", count_input, pace_s),
-            _post("/v1/moderations", moderate, pace_s),
-            Route("/v1/models", _list_models, methods=["GET"]),
-            Route("/v1/models/{model:path}", _show_model, methods=["GET"]),
-        ],
+        routes=[_route(operation, pace_s) for operation in surface.described],
         exception_handlers={
             ApiError: _render,
             HTTPException: _render,
@@ -95,15 +104,29 @@ def create_sandbox(*, pace_s: float = DEFAULT_PACE_S) -> ASGIApp:
     return _AsOpenAI(app)
 
 
+_GENERATED: Final[Mapping[Family, Callable[[Fields], Reply]]] = {
+    CHAT: complete_chat,
+    COMPLETIONS: complete,
+    EMBEDDINGS: embed,
+    INPUT_TOKENS: count_input,
+    RESPONSES: respond,
+}
+_GENERATED_AT: Final[Mapping[str, Callable[[Fields], Reply]]] = {"/moderations": moderate}
+_READ_AT: Final[Mapping[str, Callable[[Mapping[str, str]], Whole]]] = {
+    "/models": lambda _: list_models(),
+    "/models/{model}": lambda parameters: show_model(parameters["model"]),
+}
+
+
 class _AsOpenAI:
-    """Wraps the app: asks for a key first, and adds the real API's headers to every answer."""
+    """Wraps the app: requires a key, and adds the real API's headers to every response."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
-            # Lifespan and WebSockets: there is nothing to start and nothing to talk about.
+            # Neither lifespan nor WebSockets are needed.
             return
 
         async def send_with_headers(message: Message) -> None:
@@ -118,7 +141,7 @@ class _AsOpenAI:
 
 
 class _Playback:
-    """Sends an answer's parts in the manner its model asks for."""
+    """Sends a response's parts in the manner that its model stands for."""
 
     def __init__(
         self, parts: Sequence[bytes], content_type: str, manner: Manner, pace_s: float
@@ -138,27 +161,55 @@ class _Playback:
         elif self._manner is Manner.STALL:
             while (await receive())["type"] != "http.disconnect":
                 pass
-        # Else cut: to return without the last message is how an ASGI app drops the connection.
+        # Manner.CUT: an ASGI app drops the connection by returning without the last message.
 
     async def _send(self, parts: Sequence[bytes], send: Send) -> None:
         for part in parts:
             await send({"type": "http.response.body", "body": part, "more_body": True})
-            # Even at no pace, so that a long answer does not keep others waiting.
+            # Even without a pace, so that a long response does not block others.
             await asyncio.sleep(self._pace_s)
 
 
-def _post(path: str, generated: Callable[[Fields], Reply], pace_s: float) -> Route:
-    """A route whose answer is a plain function of the request's fields."""
+def _route(operation: Operation, pace_s: float) -> Route:
+    read = _READ_AT.get(operation.path)
+    if read is not None or not operation.bodies:
+        endpoint = _reading(read or partial(_example, operation))
+    else:
+        generate = _GENERATED_AT.get(operation.path) or _GENERATED.get(operation.family)
+        endpoint = _generating(generate or partial(_example, operation), pace_s)
+    # A model's name may have slashes in it, decoded here.
+    path = re.sub(r"\{(\w+)\}", r"{\1:path}", operation.path)
+    return Route(f"/v1{path}", endpoint, methods=[operation.method])
+
+
+def _example(operation: Operation, _request: object) -> Whole:
+    if operation.examples is None:
+        raise no_example(operation.method, operation.path)
+    return Whole(operation.examples.response)
+
+
+def _reading(read: Callable[[Mapping[str, str]], Whole]) -> _Handler:
+    """An endpoint whose response is a plain function of the path's parameters."""
+
+    async def endpoint(request: Request) -> Response:
+        parameters = cast("dict[str, str]", request.path_params)
+        return Response(orjson.dumps(read(parameters).document), media_type="application/json")
+
+    return endpoint
+
+
+def _generating(generate: Callable[[Fields], Reply], pace_s: float) -> _Handler:
+    """An endpoint whose response is a plain function of the request's fields."""
 
     async def endpoint(request: Request) -> ASGIApp:
         fields = Fields.parse(await _body(request))
         model = fields.text("model") or ""
         raise_on_demand(model)
-        # In a thread, because counting a large prompt would stop every other answer.
-        return _play(await asyncio.to_thread(generated, fields), manner_of(model), pace_s)
+        # In a thread, because counting a large prompt would stop every other response.
+        return _play(await asyncio.to_thread(generate, fields), manner_of(model), pace_s)
 
-    handler: Callable[[Request], Awaitable[Response]] = endpoint  # pyright: ignore[reportAssignmentType]
-    return Route(path, handler, methods=["POST"])
+    # Starlette's type for handlers does not say that it calls any ASGI app they return.
+    return cast("_Handler", endpoint)
 
 
 async def _body(request: Request) -> bytes:
@@ -188,17 +239,8 @@ def _has_key(scope: Scope) -> bool:
     return scheme.lower() == "bearer" and bool(key.strip())
 
 
-async def _list_models(_request: Request) -> Response:
-    return Response(orjson.dumps(list_models().document), media_type="application/json")
-
-
-async def _show_model(request: Request) -> Response:
-    model = cast("str", request.path_params["model"])
-    return Response(orjson.dumps(show_model(model).document), media_type="application/json")
-
-
 async def _render(request: Request, error: Exception) -> Response:
-    """Every error in OpenAI's envelope: its own, those of routing, and surprises."""
+    """Render every error in OpenAI's envelope: our own, those of routing, and unexpected ones."""
     match error:
         case ApiError():
             return _error_response(error)
@@ -207,7 +249,7 @@ async def _render(request: Request, error: Exception) -> Response:
         case HTTPException():
             return _error_response(unknown_url(request.method, request.url.path))
         case _:
-            message = "The sandbox failed to answer; its log says why."
+            message = "The sandbox failed; see its log."
             return _error_response(ApiError(message, status=500, kind="server_error"))
 
 

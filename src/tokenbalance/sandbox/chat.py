@@ -1,4 +1,4 @@
-"""`POST /chat/completions`: reads the request, and dresses an answer up as OpenAI does."""
+"""`POST /chat/completions`: reads the request, and shapes a response as OpenAI does."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from tokenbalance.sandbox.replies import Reply
 
 OUTPUT_LIMIT_TOKENS = 272_000
-"""The most that any model can be told."""
+"""The largest limit that any model accepts."""
 CHOICES_LIMIT = 128
 
 _ROLES = ("system", "assistant", "user", "function", "tool", "developer")
@@ -43,17 +43,17 @@ _FINISH_REASONS = {True: "stop", False: "length"}
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
-    said: Generated | ToolCall
+    output: Generated | ToolCall
     finish_reason: str
     tokens: int
     call_id: str = ""
 
 
 def complete_chat(fields: Fields) -> Reply:
-    """Answer a chat.
+    """Respond to a chat.
 
     Raises:
-        ApiError: the request is not one that OpenAI would take.
+        ApiError: OpenAI would not accept the request.
     """
     model = fields.required_text("model")
     messages = _messages(fields)
@@ -70,7 +70,7 @@ def complete_chat(fields: Fields) -> Reply:
 
 
 def stream_options(fields: Fields) -> tuple[bool, bool]:
-    """Whether the answer is streamed, and whether its usage is wanted at the end."""
+    """Whether the response is streamed, and whether it ends with its usage."""
     streamed = fields.flag("stream")
     if fields.value("stream_options") is not None and not streamed:
         message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
@@ -154,10 +154,10 @@ def _envelope(identity: str, kind: str, model: str) -> Document:
 
 def _message(choice: _Choice) -> Document:
     message: Document = {"role": "assistant", "content": None, "refusal": None, "annotations": []}
-    if isinstance(choice.said, ToolCall):
-        message["tool_calls"] = [_call(choice, choice.said, choice.said.arguments.text)]
+    if isinstance(choice.output, ToolCall):
+        message["tool_calls"] = [_call(choice, choice.output, choice.output.arguments.text)]
     else:
-        message["content"] = choice.said.text
+        message["content"] = choice.output.text
     return message
 
 
@@ -170,15 +170,15 @@ def _call(choice: _Choice, call: ToolCall, arguments: str) -> Document:
 
 
 def _events(model: str, choices: list[_Choice], usage: Document | None) -> Iterator[bytes]:
-    """Role chunks, content chunks in turn, finish chunks, usage where it is wanted, the end."""
+    """Yield role chunks, content chunks in turn, finish chunks, usage if requested, the end."""
     frame = _envelope(new_id("chatcmpl-"), "chat.completion.chunk", model)
-    # Each chunk but the last says `usage: null`, only if the usage is wanted at all.
-    told = usage is not None and model != MODEL_WITHOUT_USAGE
-    null_usage: Document = {"usage": None} if told else {}
+    # If usage is requested, each chunk except the last has `usage: null`.
+    reports = usage is not None and model != MODEL_WITHOUT_USAGE
+    null_usage: Document = {"usage": None} if reports else {}
     for chunks in zip_longest(*(_chunks(index, choice) for index, choice in enumerate(choices))):
         for chunk in filter(None, chunks):
             yield event({**frame, "choices": [chunk], **null_usage})
-    if told:
+    if reports:
         yield event({**frame, "choices": [], "usage": usage})
     yield DONE
 
@@ -189,13 +189,13 @@ def _chunks(index: int, choice: _Choice) -> Iterator[Document]:
 
 
 def _deltas(choice: _Choice) -> Iterator[tuple[Document, str | None]]:
-    if isinstance(choice.said, ToolCall):
-        call: Document = {"index": 0, **_call(choice, choice.said, "")}
+    if isinstance(choice.output, ToolCall):
+        call: Document = {"index": 0, **_call(choice, choice.output, "")}
         yield {"role": "assistant", "content": None, "tool_calls": [call], "refusal": None}, None
-        for piece in choice.said.arguments.pieces:
+        for piece in choice.output.arguments.pieces:
             yield {"tool_calls": [{"index": 0, "function": {"arguments": piece}}]}, None
     else:
         yield {"role": "assistant", "content": "", "refusal": None}, None
-        for piece in choice.said.pieces:
+        for piece in choice.output.pieces:
             yield {"content": piece}, None
     yield {}, choice.finish_reason

@@ -1,4 +1,4 @@
-"""`POST /completions`, the older endpoint: prompts in, texts out, 16 tokens unless told."""
+"""`POST /completions`, the older endpoint: prompts in, texts out, 16 tokens by default."""
 
 from __future__ import annotations
 
@@ -28,11 +28,11 @@ if TYPE_CHECKING:
     from tokenbalance.sandbox.replies import Reply
 
 DEFAULT_CAP_TOKENS = 16
-"""What OpenAI documents for `max_tokens` on this endpoint."""
+"""OpenAI's documented default of `max_tokens`."""
 BEST_OF_LIMIT = 20
 CHOICES_LIMIT = 128
 _BEGINNING = Prompt("", tokens=1)
-"""Without a prompt the model begins a document."""
+"""Without a prompt the model starts a new text."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +46,10 @@ class _Choice:
 
 
 def complete(fields: Fields) -> Reply:
-    """Answer each prompt.
+    """Respond to each prompt.
 
     Raises:
-        ApiError: the request is not one that OpenAI would take.
+        ApiError: OpenAI would not accept the request.
     """
     model = fields.required_text("model")
     prompts = [_BEGINNING]
@@ -65,7 +65,7 @@ def complete(fields: Fields) -> Reply:
         for prompt in prompts
         for index in range(best_of)
     ]
-    # Every candidate was written and is paid for; only the first n of each prompt are shown.
+    # Every candidate was generated and costs tokens; only the first n of each prompt are returned.
     usage = completion_usage(
         sum(prompt.tokens for prompt in prompts),
         sum(candidate.generated.tokens for candidate in candidates),
@@ -118,12 +118,12 @@ def _document(model: str, choices: list[_Choice], usage: Document) -> Document:
 
 def _events(model: str, choices: list[_Choice], usage: Document | None) -> Iterator[bytes]:
     frame = _envelope(model)
-    told = usage is not None and model != MODEL_WITHOUT_USAGE
-    null_usage: Document = {"usage": None} if told else {}
+    reports = usage is not None and model != MODEL_WITHOUT_USAGE
+    null_usage: Document = {"usage": None} if reports else {}
     for chunks in zip_longest(*(_chunks(index, choice) for index, choice in enumerate(choices))):
         for chunk in filter(None, chunks):
             yield event({**frame, "choices": [chunk], **null_usage})
-    if told:
+    if reports:
         yield event({**frame, "choices": [], "usage": usage})
     yield DONE
 

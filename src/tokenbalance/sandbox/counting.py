@@ -1,11 +1,11 @@
 """How many tokens a prompt has, by the rules of the real API.
 
-Four tokens for each message (three and its role), one for a name, three to begin the answer, one
-less for reasoning models, and the text itself. Functions and schemas cost what their words cost,
-an image a flat `IMAGE_TOKENS`, because nobody looks at it here.
+Four tokens for each message (three and its role), one for a name, three to begin the output (two
+for reasoning models), and the text itself. Functions and schemas cost the tokens of their words, an
+image a flat `IMAGE_TOKENS`, because it is not decoded here.
 
-Only the counting of text is shared with the proxy. The rules are written a second time on
-purpose: an upstream that asked the proxy what to report could never show it wrong.
+Only the counting of text is shared with the proxy. The rules are written a second time on purpose:
+an upstream that used the proxy's rules could never show that they are wrong.
 """
 
 from __future__ import annotations
@@ -27,25 +27,25 @@ IMAGE_TOKENS = 64
 _MESSAGE_TOKENS = 4
 _NAME_TOKENS = 1
 _REPLY_TOKENS = 3
-# Not asked of `tokens`, which takes every unknown name for a reasoning model.
+# Not from `tokens`, which takes every unknown name for a reasoning model.
 _REASONING_MODEL = re.compile(r"(?:ft:)?(?:o\d|gpt-(?:[5-9]|\d\d)(?!.*-chat))")
 _IMAGE_TYPES = frozenset({"image_url", "input_image"})
-# What a message or an item of the input may say, wherever it says it.
+# Members of a message or an input item that contain text.
 _TEXT_FIELDS = ("content", "text", "refusal", "output", "arguments", "name")
 
 
 def is_reasoning(model: str) -> bool:
-    """Whether the model thinks before it answers."""
+    """Whether the model reasons before its output."""
     return _REASONING_MODEL.match(model) is not None
 
 
 def count_text(text: str, model: str) -> int:
-    """Tokens of a text."""
+    """Count the tokens of a text."""
     return count_tokens(encoding_for(model), text)
 
 
 def text_of_tokens(tokens: Iterable[int], model: str) -> str:
-    """The text that token ids stand for, those left out that stand for none."""
+    """Decode token ids, without invalid ones."""
     encoding = encoding_for(model)
     known = [token for token in tokens if 0 <= token < encoding.n_vocab]
     try:
@@ -55,7 +55,7 @@ def text_of_tokens(tokens: Iterable[int], model: str) -> str:
 
 
 def chat_tokens(fields: Fields) -> int:
-    """Tokens of a chat's prompt."""
+    """Count the tokens of a chat's prompt."""
     model = fields.text("model") or ""
     messages = sum(_message_tokens(message, model) for message in fields.objects("messages"))
     tools = [tool.value("function") for tool in fields.objects("tools")]
@@ -65,7 +65,7 @@ def chat_tokens(fields: Fields) -> int:
 
 
 def response_tokens(fields: Fields) -> int:
-    """Tokens of a response's input."""
+    """Count the tokens of a response's input."""
     model = fields.text("model") or ""
     instructions = fields.text("instructions")
     tokens = _MESSAGE_TOKENS + count_text(instructions, model) if instructions else 0
@@ -84,29 +84,29 @@ def _reply_tokens(model: str) -> int:
 
 
 def _message_tokens(message: Fields, model: str) -> int:
-    said = sum(_said_tokens(message.value(name), model) for name in _TEXT_FIELDS)
+    texts = sum(_text_tokens(message.value(name), model) for name in _TEXT_FIELDS)
     calls = sum(
-        _said_tokens(call.within("function").document, model)
+        _text_tokens(call.within("function").document, model)
         for call in message.objects("tool_calls")
     )
     name = _NAME_TOKENS if message.value("name") is not None else 0
-    return _MESSAGE_TOKENS + said + calls + name
+    return _MESSAGE_TOKENS + texts + calls + name
 
 
-def _said_tokens(said: Json, model: str) -> int:
-    """Tokens of the text in a string, a part, or a list of parts."""
-    if isinstance(said, str):
-        return count_text(said, model)
-    if isinstance(said, list):
-        return sum(_said_tokens(part, model) for part in said)
-    if isinstance(said, dict):
-        image = IMAGE_TOKENS if said.get("type") in _IMAGE_TYPES else 0
-        return image + sum(_said_tokens(said.get(name), model) for name in _TEXT_FIELDS)
+def _text_tokens(value: Json, model: str) -> int:
+    """Count the tokens of text in a string, a part, or a list of parts."""
+    if isinstance(value, str):
+        return count_text(value, model)
+    if isinstance(value, list):
+        return sum(_text_tokens(part, model) for part in value)
+    if isinstance(value, dict):
+        image = IMAGE_TOKENS if value.get("type") in _IMAGE_TYPES else 0
+        return image + sum(_text_tokens(value.get(name), model) for name in _TEXT_FIELDS)
     return 0
 
 
 def _words_tokens(value: Json, model: str) -> int:
-    """Tokens of every name and string in a JSON value, but not of its punctuation."""
+    """Count the tokens of every name and string in a JSON value, without punctuation."""
     if isinstance(value, str):
         return count_text(value, model)
     if isinstance(value, list):

@@ -1,4 +1,4 @@
-"""`POST /embeddings`: vectors of unit length, near each other when texts share words."""
+"""`POST /embeddings`: vectors of unit length, near each other if their texts share words."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ _FORMATS = ("float", "base64")
 
 
 def embed(fields: Fields) -> Whole:
-    """One vector for each input.
+    """Return one vector for each input.
 
     Raises:
-        ApiError: the request is not one that OpenAI would take.
+        ApiError: OpenAI would not accept the request.
     """
     model = fields.required_text("model")
     prompts = prompts_in(fields, "input", model)
@@ -68,7 +68,7 @@ def _dimensions(fields: Fields, model: str) -> int:
 
 
 def _vector(text: str, dimensions: int) -> list[float]:
-    """A bag of words, each hashed to one dimension and a sign, and one for the text itself."""
+    """Hash each word, and the whole text, to one dimension and a sign."""
     values = [0.0] * dimensions
     for word in [*_WORD.findall(text.lower()), text]:
         digest = hashlib.blake2b(word.encode(), digest_size=8).digest()
@@ -82,5 +82,5 @@ def _vector(text: str, dimensions: int) -> list[float]:
 def _write(vector: list[float], form: str) -> Json:
     if form == "float":
         return [*vector]
-    # Little-endian 32-bit floats, as on every machine this is likely to run on.
+    # 32-bit floats of the machine, which is little-endian in practice.
     return b64encode(array("f", vector).tobytes()).decode()

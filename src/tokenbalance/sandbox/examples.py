@@ -1,8 +1,7 @@
 """Makes up a value that fits a JSON schema, always the same one.
 
-Used for the arguments of tool calls and for structured output, so that an SDK that validates
-them has something valid. It covers what OpenAI's strict mode allows; elsewhere it does its
-best and never fails.
+Used for the arguments of tool calls and for structured output, so that an SDK that validates them
+accepts them. It covers OpenAI's strict mode; beyond that it makes a best effort and never fails.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ _FORMATS: dict[str, str] = {
 
 
 def example_of(schema: Json, *, text: str = "sandbox") -> Json:
-    """A value that fits the schema, with `text` where any string would do."""
+    """Return a value that fits the schema, with `text` for strings without a format."""
     root = schema if isinstance(schema, dict) else {}
     return _example(root, root, text, _DEPTH_LIMIT)
 
@@ -47,7 +46,7 @@ def _example(schema: Json, root: Document, text: str, depth: int) -> Json:
 
 
 def _nested(schema: Document, root: Document) -> Document | None:
-    """The schema that this one merely points to, if it does."""
+    """Return the schema that this one refers to, if it does."""
     reference = schema.get("$ref")
     if isinstance(reference, str):
         return _resolve(reference, root)
@@ -100,7 +99,7 @@ def _object(schema: Document, root: Document, text: str, depth: int) -> Json:
 def _array(schema: Document, root: Document, text: str, depth: int) -> Json:
     least = schema.get("minItems")
     count = least if isinstance(least, int) and least > 1 else 1
-    # A recursive schema ends with an empty list where it may.
+    # A recursive schema ends with an empty list if it allows one.
     if depth <= _DEPTH_LIMIT // 2 and not isinstance(least, int):
         return []
     return [_example(schema.get("items"), root, text, depth - 1) for _ in range(min(count, 100))]

@@ -1,16 +1,16 @@
-"""What goes wrong in the sandbox, and the models one asks to make it go wrong.
+"""The sandbox's faults, and the model names that trigger them.
 
-Owns the errors in OpenAI's own words and the misbehaviour of streams. It never sends
-anything: `app.py` renders an `ApiError` and plays a `Manner`.
+Owns the errors with OpenAI's messages and the faults of responses. It never sends anything:
+`app.py` renders an `ApiError` and plays a `Manner`.
 
     model                                      what happens
     error-400 error-401 error-403 error-404    that status
     error-429                                  that status, with `retry-after`
     error-500 error-503                        that status
-    slow                                       the answer arrives at a walking pace
-    stall                                      half of the answer, then silence
-    cut                                        half of the answer, then the connection closes
-    no-usage                                   a whole answer that does not say what it used
+    slow                                       the response arrives slowly
+    stall                                      half of the response, then nothing
+    cut                                        half of the response, then the connection closes
+    no-usage                                   a complete response without its usage
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ import enum
 
 
 class ApiError(Exception):
-    """An error as the sandbox answers it: OpenAI's status, envelope and headers."""
+    """An error of the sandbox: OpenAI's status, envelope and headers."""
 
     def __init__(  # noqa: PLR0913 - the envelope has that many keys
         self,
@@ -53,7 +53,7 @@ class ApiError(Exception):
 
 
 class Manner(enum.Enum):
-    """How the bytes of an answer leave; each misbehaviour is named like its model."""
+    """How the bytes of a response are sent; each fault is named like its model."""
 
     PROMPT = "prompt"
     SLOW = "slow"
@@ -110,34 +110,34 @@ _ERRORS: dict[str, ApiError] = {
 _MANNERS = {manner.value: manner for manner in Manner if manner is not Manner.PROMPT}
 
 MODELS_ON_DEMAND = (*_ERRORS, *_MANNERS, MODEL_WITHOUT_USAGE)
-"""Every model name that makes the sandbox misbehave."""
+"""Every model name that triggers a fault."""
 
 
 def raise_on_demand(model: str) -> None:
-    """Fail if the model's name asks for an error.
+    """Fail if the model's name is that of an error.
 
     Raises:
-        ApiError: the error that the name asks for.
+        ApiError: the error of that name.
     """
-    if asked := _ERRORS.get(model):
+    if error := _ERRORS.get(model):
         # A new one each time: a raised exception keeps its traceback.
         raise ApiError(
-            asked.message,
-            status=asked.status,
-            kind=asked.kind,
-            param=asked.param,
-            code=asked.code,
-            headers=asked.headers,
+            error.message,
+            status=error.status,
+            kind=error.kind,
+            param=error.param,
+            code=error.code,
+            headers=error.headers,
         )
 
 
 def manner_of(model: str) -> Manner:
-    """How answers of this model leave."""
+    """Return how responses of this model are sent."""
     return _MANNERS.get(model, Manner.PROMPT)
 
 
 def no_credentials() -> ApiError:
-    """The request carries no API key at all."""
+    """The request has no API key."""
     return ApiError(
         "You didn't provide an API key. You need to provide your API key in an Authorization "
         "header using Bearer auth (i.e. Authorization: Bearer YOUR_KEY).",
@@ -147,7 +147,7 @@ def no_credentials() -> ApiError:
 
 
 def unknown_url(method: str, path: str) -> ApiError:
-    """No such endpoint."""
+    """There is no such endpoint."""
     return ApiError(
         f"Unknown request URL: {method} {path}. Please check the URL for typos, or see the docs "
         "at https://platform.openai.com/docs/api-reference/.",
@@ -157,13 +157,18 @@ def unknown_url(method: str, path: str) -> ApiError:
 
 
 def wrong_method(method: str, path: str) -> ApiError:
-    """The endpoint exists, the method does not."""
+    """The endpoint does not have this method."""
     return ApiError(
         f"Not allowed to {method} on {path}. (HINT: Perhaps you meant to use a different HTTP "
         "method?)",
         status=405,
         code="method_not_supported",
     )
+
+
+def no_example(method: str, path: str) -> ApiError:
+    """The operation is open, but nothing says what it returns."""
+    return ApiError(f"The sandbox has no example of {method} {path}.", status=501)
 
 
 def no_such_model(model: str) -> ApiError:

@@ -1,6 +1,6 @@
-"""Reads the fields of a request and refuses wrong ones in OpenAI's words.
+"""Reads the fields of a request and refuses wrong ones with OpenAI's messages.
 
-Owns the validation messages. It knows JSON types and ranges, never what a field is for.
+Owns the validation messages. It knows JSON types and ranges, never the meaning of a field.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ _JSON_TYPES: dict[type, str] = {
 
 
 def invalid_type(path: str, expected: str, value: Json) -> ApiError:
-    """A field with the wrong JSON type."""
+    """A field has the wrong JSON type."""
     got = _JSON_TYPES[type(value)]
     return ApiError(
         f"Invalid type for '{path}': expected {expected}, but got {got} instead.",
@@ -37,14 +37,14 @@ def invalid_type(path: str, expected: str, value: Json) -> ApiError:
 
 
 def missing(path: str) -> ApiError:
-    """A field that must be there."""
+    """A required field is missing."""
     return ApiError(
         f"Missing required parameter: '{path}'.", param=path, code="missing_required_parameter"
     )
 
 
 def empty_array(path: str) -> ApiError:
-    """A list that must hold something."""
+    """A list must not be empty."""
     return ApiError(
         f"Invalid '{path}': empty array. Expected an array with minimum length 1, but got an "
         "empty array instead.",
@@ -54,7 +54,7 @@ def empty_array(path: str) -> ApiError:
 
 
 def invalid_value(path: str, value: str, supported: tuple[str, ...]) -> ApiError:
-    """A string that is none of those defined."""
+    """A string is none of those supported."""
     names = ", ".join(f"'{name}'" for name in supported)
     return ApiError(
         f"Invalid value: '{value}'. Supported values are: {names}.",
@@ -65,7 +65,7 @@ def invalid_value(path: str, value: str, supported: tuple[str, ...]) -> ApiError
 
 @dataclass(frozen=True, slots=True)
 class Fields:
-    """One JSON object of a request, and where it lies in it.
+    """One JSON object of a request, and its path in it.
 
     Every reader treats null as absent, as OpenAI does, and raises `ApiError` (400) for a value
     of the wrong type or out of range.
@@ -91,41 +91,41 @@ class Fields:
         return cls(document)
 
     def path_of(self, name: str) -> str:
-        """The field as an error names it: `messages[0].role`."""
+        """Return a field's name in errors: `messages[0].role`."""
         return f"{self.path}.{name}" if self.path else name
 
     def value(self, name: str) -> Json:
-        """The field as it stands; None where it is absent or null."""
+        """Return the field unchecked; None if it is absent or null."""
         return self.document.get(name)
 
     def required(self, name: str) -> Json:
-        """The field, which must be there."""
+        """Return the field, which must be there."""
         value = self.value(name)
         if value is None:
             raise missing(self.path_of(name))
         return value
 
     def text(self, name: str) -> str | None:
-        """A string."""
+        """Return a string."""
         value = self.value(name)
         if value is not None and not isinstance(value, str):
             raise invalid_type(self.path_of(name), "a string", value)
         return value
 
     def required_text(self, name: str) -> str:
-        """A string that must be there."""
+        """Return a string that must be there."""
         _ = self.required(name)
         return self.text(name) or ""
 
     def flag(self, name: str) -> bool:
-        """A boolean; False where it is absent."""
+        """Return a boolean; False if it is absent."""
         value = self.value(name)
         if value is not None and not isinstance(value, bool):
             raise invalid_type(self.path_of(name), "a boolean", value)
         return bool(value)
 
     def integer(self, name: str, minimum: int, maximum: int) -> int | None:
-        """An integer between both bounds, inclusive."""
+        """Return an integer between both bounds, inclusive."""
         value = self.value(name)
         if value is None:
             return None
@@ -135,7 +135,7 @@ class Fields:
         return value
 
     def number(self, name: str, minimum: int, maximum: int) -> float | None:
-        """A number between both bounds, inclusive."""
+        """Return a number between both bounds, inclusive."""
         value = self.value(name)
         if value is None:
             return None
@@ -145,7 +145,7 @@ class Fields:
         return float(value)
 
     def within(self, name: str) -> Fields:
-        """A nested object; empty where it is absent."""
+        """Return a nested object; empty if it is absent."""
         value = self.value(name)
         if value is None:
             return Fields({}, self.path_of(name))
@@ -154,7 +154,7 @@ class Fields:
         return Fields(value, self.path_of(name))
 
     def objects(self, name: str) -> list[Fields]:
-        """A list of objects; empty where it is absent."""
+        """Return a list of objects; empty if it is absent."""
         value = self.value(name)
         if value is None:
             return []
@@ -163,7 +163,7 @@ class Fields:
         return [self._element(name, index, element) for index, element in enumerate(value)]
 
     def strings(self, name: str) -> list[str]:
-        """A string or a list of strings; empty where it is absent."""
+        """Return a string or a list of strings as a list; empty if it is absent."""
         value = self.value(name)
         if value is None:
             return []
@@ -198,7 +198,7 @@ class Fields:
 
 
 def text_within(content: Json) -> str:
-    """The text of a message's content: a string, or the text parts of a list of parts."""
+    """Return the text of a message's content: a string, or the text parts of a list."""
     if isinstance(content, str):
         return content
     if not isinstance(content, list):

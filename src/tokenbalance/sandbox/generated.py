@@ -1,10 +1,10 @@
-"""What the sandbox says, cut into tokens, and where a limit stops it.
+"""The sandbox's output text, cut into tokens, and stopped at a limit.
 
-An answer is the same each time for the same prompt. It says that it comes from the sandbox,
-repeats the beginning of the prompt and ends by itself after about a hundred tokens. A prompt
-that asks for a number of words ("write 300 words") gets exactly that many.
+The same prompt always returns the same text. It says that it comes from the sandbox, repeats the
+beginning of the prompt and ends after about a hundred tokens. A prompt that asks for a number of
+words ("write 300 words") gets exactly that many.
 
-No HTTP and no JSON shapes here: the endpoints dress an `Answer` up.
+No HTTP and no JSON shapes here: the endpoints wrap a `Generated`.
 """
 
 from __future__ import annotations
@@ -41,18 +41,18 @@ class Generated:
     pieces: tuple[str, ...]
     """The text in order; a piece is one token, or several that form one character."""
     tokens: int
-    """What it costs, and never more than the cap."""
+    """The tokens that it costs, never more than the cap."""
     finished: bool = True
-    """False when the cap stopped it."""
+    """False if the cap stopped it."""
 
     @property
     def text(self) -> str:
-        """The whole of it."""
+        """The whole text."""
         return "".join(self.pieces)
 
 
 def compose(prompt: str, choice: int = 0) -> str:
-    """What the sandbox has to say to a prompt; later choices are told apart by their opening."""
+    """Write the text for a prompt; later choices begin with their number."""
     if wanted := _WORDS_WANTED.search(prompt):
         return _prose(min(int(wanted[1]), LENGTH_LIMIT_WORDS), first=choice)
     opening = f"(Choice {choice + 1}) " if choice else ""
@@ -66,7 +66,7 @@ def compose(prompt: str, choice: int = 0) -> str:
 
 
 def spell(text: str, model: str, cap: int | None, stops: Sequence[str] = ()) -> Generated:
-    """Cut a text into the model's tokens, ending before a stop sequence or at the cap."""
+    """Cut a text into the model's tokens, up to a stop sequence or the cap."""
     encoding = encoding_for(model)
     tokens = encoding.encode_ordinary(_before_any(stops, text))
     kept = tokens if cap is None else tokens[:cap]
@@ -94,9 +94,9 @@ def _before_any(stops: Sequence[str], text: str) -> str:
 
 
 def _characters(tokens: list[bytes]) -> list[str]:
-    """Whole characters, since a token may end inside one.
+    """Join tokens into whole characters, since a token may end inside one.
 
-    A character that the cap cut in two is left out, though its tokens count.
+    A character that the cap cut in two is left out, although its tokens count.
     """
     pieces: list[str] = []
     pending = b""

@@ -1,6 +1,6 @@
 """`GET /models` and `GET /models/{model}`.
 
-The list is for people to choose from; every other name is answered as well.
+The list is for people to choose from: requests may name any other model as well.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from tokenbalance.model import Document, Json
 
 MODELS = (
+    "gpt-5.4",
+    "gpt-5.4-mini",
     "gpt-4.1",
     "gpt-4.1-mini",
     "gpt-4o",

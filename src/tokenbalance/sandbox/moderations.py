@@ -39,10 +39,10 @@ _SCORE_CLEAR = 0.0001
 
 
 def moderate(fields: Fields) -> Whole:
-    """One result for each text; one altogether for a list of text and image parts.
+    """Return one result for each text; a single one for a list of text and image parts.
 
     Raises:
-        ApiError: the request is not one that OpenAI would take.
+        ApiError: OpenAI would not accept the request.
     """
     model = fields.text("model") or DEFAULT_MODEL
     results: list[Json] = [

@@ -1,4 +1,4 @@
-"""Reads a field that holds texts or token ids: one of them, or a list.
+"""Reads a field of texts or token ids: one of them, or a list.
 
 Completions call it `prompt`, embeddings `input`; both take a string, strings, token ids, or
 lists of token ids.
@@ -27,7 +27,7 @@ class Prompt:
 
 
 def prompts_in(fields: Fields, name: str, model: str) -> list[Prompt]:
-    """Every prompt of the field, in order.
+    """Return every prompt of the field, in order.
 
     Raises:
         ApiError: the field is missing, empty, or none of the four shapes.
@@ -54,5 +54,5 @@ def _prompt(path: str, value: Json, model: str) -> Prompt:
 
 
 def _are_tokens(value: list[Json]) -> bool:
-    # A bool is an int to Python, not to JSON.
+    # A bool is an int in Python, but not in JSON.
     return bool(value) and all(type(element) is int for element in value)

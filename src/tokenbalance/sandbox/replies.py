@@ -1,6 +1,6 @@
-"""What an endpoint hands to `app.py`, and the small parts that several endpoints share.
+"""What an endpoint returns to `app.py`, and the small parts that several endpoints share.
 
-A reply is finished before its first byte leaves, so that endpoints are plain functions from a
+A reply is complete before its first byte is sent, so that endpoints are plain functions from a
 request to bytes.
 """
 
@@ -21,14 +21,14 @@ DONE = b"data: [DONE]\n\n"
 
 @dataclass(frozen=True, slots=True)
 class Whole:
-    """An answer in one JSON document."""
+    """A response in one JSON document."""
 
     document: Document
 
 
 @dataclass(frozen=True, slots=True)
 class Stream:
-    """An answer as server-sent events, each one ready to be sent."""
+    """A response as server-sent events, each ready to be sent."""
 
     events: tuple[bytes, ...]
 
@@ -37,13 +37,13 @@ Reply: TypeAlias = Whole | Stream
 
 
 def event(document: Document, name: str | None = None) -> bytes:
-    """One server-sent event; only Responses name theirs."""
+    """Write one server-sent event; only those of Responses have names."""
     head = f"event: {name}\n".encode() if name else b""
     return head + b"data: " + orjson.dumps(document) + b"\n\n"
 
 
 def new_id(prefix: str) -> str:
-    """An id as OpenAI makes them: `chatcmpl-...`, `resp_...`."""
+    """Make an id like OpenAI's: `chatcmpl-...`, `resp_...`."""
     return prefix + secrets.token_hex(16)
 
 
@@ -53,7 +53,7 @@ def now() -> int:
 
 
 def completion_usage(prompt_tokens: int, completion_tokens: int) -> Document:
-    """Usage as chats and completions report it."""
+    """Return usage as chats and completions report it."""
     return {
         "prompt_tokens": prompt_tokens,
         "completion_tokens": completion_tokens,

@@ -41,21 +41,21 @@ _ECHOED: Document = {
     "truncation": "disabled",
     "user": None,
 }
-"""Fields of the request that the response repeats, and what it says where they are absent."""
+"""Fields of the request that the response repeats, with their values if they are absent."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Turn:
-    """One response on its way: the same document in each state, and what it says."""
+    """One response in progress: the document that each state shares, and its output."""
 
     frame: Document
-    said: Generated | ToolCall
+    output: Generated | ToolCall
     item_id: str
     call_id: str
 
     @property
     def generated(self) -> Generated:
-        return self.said.arguments if isinstance(self.said, ToolCall) else self.said
+        return self.output.arguments if isinstance(self.output, ToolCall) else self.output
 
     @property
     def status(self) -> str:
@@ -63,10 +63,10 @@ class _Turn:
 
 
 def respond(fields: Fields) -> Reply:
-    """Answer with one message or one function call.
+    """Respond with one message or one function call.
 
     Raises:
-        ApiError: the request is not one that OpenAI would take.
+        ApiError: OpenAI would not accept the request.
     """
     model = fields.required_text("model")
     prompt = _prompt(fields)
@@ -82,14 +82,14 @@ def respond(fields: Fields) -> Reply:
 
 
 def count_input(fields: Fields) -> Whole:
-    """How many tokens the input of a response would have."""
+    """Count the tokens of a response's input."""
     _ = fields.text("model"), _prompt(fields)
     tokens = counting.response_tokens(fields)
     return Whole({"object": "response.input_tokens", "input_tokens": tokens})
 
 
 def _prompt(fields: Fields) -> str:
-    """What the user said last."""
+    """Return the user's last text."""
     value = fields.value("input")
     if value is None:
         message = (
@@ -162,15 +162,15 @@ def _ended(turn: _Turn, usage: Document | None) -> Document:
 
 
 def _item(turn: _Turn, status: str, text: str | None) -> Document:
-    """The one output item; without a text it has only just begun."""
-    if isinstance(turn.said, ToolCall):
+    """Return the only output item; without a text it has just begun."""
+    if isinstance(turn.output, ToolCall):
         return {
             "id": turn.item_id,
             "type": "function_call",
             "status": status,
             "arguments": text or "",
             "call_id": turn.call_id,
-            "name": turn.said.name,
+            "name": turn.output.name,
         }
     content: list[Json] = [] if text is None else [_part(text)]
     return {
@@ -187,7 +187,7 @@ def _part(text: str) -> Document:
 
 
 def _events(turn: _Turn, usage: Document | None) -> Iterator[bytes]:
-    """Every event of the response, numbered in order."""
+    """Yield every event of the response, numbered in order."""
     documents = [
         {"type": "response.created", "response": turn.frame},
         {"type": "response.in_progress", "response": turn.frame},
@@ -205,7 +205,7 @@ def _item_events(turn: _Turn) -> Iterator[Document]:
         "item": _item(turn, "in_progress", None),
         **place,
     }
-    inner = _call_events if isinstance(turn.said, ToolCall) else _text_events
+    inner = _call_events if isinstance(turn.output, ToolCall) else _text_events
     yield from inner(turn.generated, {"item_id": turn.item_id, **place})
     yield {
         "type": "response.output_item.done",

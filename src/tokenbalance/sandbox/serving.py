@@ -1,6 +1,6 @@
-"""Serves the sandbox on a socket: in a thread beside the proxy, or as a process of its own.
+"""Serves the sandbox on a socket: in a thread of the proxy's process, or in its own process.
 
-In a thread it has its own event loop, so that a busy proxy and its upstream do not share one.
+The thread has its own event loop, so that a busy proxy and its upstream do not share one.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LOCALHOST = "127.0.0.1"
 
 
 class Sandbox:
-    """A sandbox that is being served until `stop()`."""
+    """A sandbox that is served until `stop()`."""
 
     def __init__(self, server: _Server, listener: socket.socket) -> None:
         self._server = server
@@ -32,7 +32,7 @@ class Sandbox:
         self.base_url = f"http://{LOCALHOST}:{self.port}/v1"
 
     def __enter__(self) -> Self:
-        """Nothing to do: it is served already."""
+        """Do nothing: it is already served."""
         return self
 
     def __exit__(self, *_exception: object) -> None:
@@ -40,7 +40,7 @@ class Sandbox:
         self.stop()
 
     def start(self) -> None:
-        """Serve, and return when requests are answered.
+        """Start to serve, and return when requests are accepted.
 
         Raises:
             RuntimeError: the server did not start.
@@ -51,7 +51,7 @@ class Sandbox:
             raise RuntimeError(message)
 
     def stop(self) -> None:
-        """Stop serving, whatever is still being answered. Again is harmless."""
+        """Stop serving, even with requests in progress. Harmless if already stopped."""
         self._server.should_exit = True
         self._server.force_exit = True
         self._thread.join(STOP_TIMEOUT_S)
@@ -59,7 +59,7 @@ class Sandbox:
 
 
 class _Server(uvicorn.Server):
-    """Says when it is ready, which uvicorn's own server can only be polled for."""
+    """Signals when it is ready; uvicorn's own server would have to be polled."""
 
     def __init__(self, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -71,7 +71,7 @@ class _Server(uvicorn.Server):
 
 
 def serve_in_thread(port: int = 0) -> Sandbox:
-    """Serve the sandbox on 127.0.0.1 in a daemon thread; port 0 takes any free one.
+    """Serve the sandbox on 127.0.0.1 in a daemon thread; port 0 is any free port.
 
     Raises:
         OSError: the port is taken.
@@ -83,12 +83,12 @@ def serve_in_thread(port: int = 0) -> Sandbox:
 
 
 def run(host: str = LOCALHOST, port: int = 8001) -> None:
-    """Serve the sandbox until the process is told to stop.
+    """Serve the sandbox until the process gets a signal to stop.
 
     Raises:
         OSError: the address is taken.
     """
-    # Before the port answers, so that the first answer does not wait for it.
+    # Before the port is open, so that the first response does not wait for it.
     load()
     with _listen(host, port) as listener:
         uvicorn.Server(_config(log_level="warning")).run([listener])
@@ -103,10 +103,10 @@ def _config(log_level: str) -> uvicorn.Config:
         create_sandbox(),
         lifespan="off",
         log_level=log_level,
-        # The level alone: the process' own logging is set up elsewhere.
+        # Only the level: logging is configured elsewhere.
         log_config=None,
         access_log=False,
-        # A stalled answer would wait for its client for ever.
+        # A stalled response would wait for its client forever.
         timeout_graceful_shutdown=1,
         server_header=False,
         date_header=True,

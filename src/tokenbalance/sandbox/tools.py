@@ -1,6 +1,6 @@
-"""Decides whether an answer calls a tool, and with which arguments.
+"""Decides whether a response calls a tool, and with which arguments.
 
-The sandbox calls a tool only when the request insists: `tool_choice` is `required` or names a
+The sandbox calls a tool only if the request insists: `tool_choice` is `required` or names a
 function. Chats nest a function's fields below `function`, Responses do not; both are read here.
 """
 
@@ -29,7 +29,7 @@ class ToolCall:
 
 
 def insisted_tool(fields: Fields) -> Document | None:
-    """The function that the answer has to call: its name and parameters. None for text."""
+    """Return the function that must be called: its name and parameters. None for text."""
     functions = [_function_of(tool.document) for tool in fields.objects("tools")]
     functions = [function for function in functions if isinstance(function.get("name"), str)]
     choice = fields.value("tool_choice")
@@ -42,7 +42,7 @@ def insisted_tool(fields: Fields) -> Document | None:
 
 
 def call_tool(function: Document, model: str, cap: int | None, prompt: str) -> ToolCall:
-    """Make the call up, from the prompt's words and the schema of its parameters."""
+    """Make up a call from the prompt and the schema of the function's parameters."""
     name = str(function["name"])
     arguments = orjson.dumps(example_of(function.get("parameters"), text=prompt[:80])).decode()
     name_tokens = spell(name, model, cap).tokens
@@ -54,7 +54,7 @@ def call_tool(function: Document, model: str, cap: int | None, prompt: str) -> T
 
 
 def text_in_format(form: Json, text: str) -> str:
-    """The text as it is, or as JSON where `response_format` or `text.format` asks for it."""
+    """Return the text, as JSON if `response_format` or `text.format` asks for it."""
     if not isinstance(form, dict):
         return text
     match form.get("type"):

@@ -31,7 +31,7 @@ from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 
 from tokenbalance.errors import ProxyError
-from tokenbalance.openai import OPERATIONS, find_operation
+from tokenbalance.openai import SURFACE
 from tokenbalance.telemetry.worker_files import count_together
 
 if TYPE_CHECKING:
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 
     from tokenbalance.books.holds.leases import Leases
     from tokenbalance.model import Charge, Hold, Usage
+    from tokenbalance.openai import Surface
     from tokenbalance.telemetry.totals import BooksWatch, Totals
 
 PUBLISH_S: Final = 1.0
@@ -51,11 +52,6 @@ DURATIONS_S: Final = (0.05, 0.25, 1.0, 4.0, 15.0, 60.0, 300.0)
 
 # As the proxy reads them: the original project's clients write a slash at the end.
 _TARGET: Final = re.compile(rb"/v1(/.*)|/api/openai(/.*?)/*", re.DOTALL)
-_EXACT: Final = {
-    (endpoint.method, b"/v1" + endpoint.path.encode()): endpoint.path
-    for endpoint in OPERATIONS
-    if "{" not in endpoint.path
-}
 _STATUSES: Final = frozenset(int(status) for status in HTTPStatus)
 
 # Else there would be one more for each, though only where a process serves alone.
@@ -77,9 +73,15 @@ class Watched:
 class Metrics:
     """The metrics of one application; to be made before it serves."""
 
-    def __init__(self, watched: Watched, books: BooksWatch) -> None:
+    def __init__(self, watched: Watched, books: BooksWatch, surface: Surface = SURFACE) -> None:
         self._watched = watched
         self._books = books
+        self._surface = surface
+        self._exact = {
+            (operation.method, b"/v1" + operation.path.encode()): operation.path
+            for operation in surface.operations
+            if "{" not in operation.path
+        }
         self._shared = count_together()
         registry = self._registry = CollectorRegistry()
         self._requests = Counter(
@@ -109,7 +111,7 @@ class Metrics:
             seconds: how long it took.
 
         """
-        endpoint = _EXACT.get((method, raw_path)) or _endpoint_of(method, raw_path)
+        endpoint = self._exact.get((method, raw_path)) or self._endpoint_of(method, raw_path)
         series = self._series.get((endpoint, status)) or self._begin(endpoint, status)
         series.requests.inc()
         series.durations.observe(seconds)
@@ -148,6 +150,15 @@ class Metrics:
             else MultiProcessCollector(None, str(self._shared))
         )
         return generate_latest(counted) + generate_latest(_Books(totals))
+
+    def _endpoint_of(self, method: str, raw_path: bytes) -> str:
+        target = _TARGET.fullmatch(raw_path)
+        if target is None:
+            return UNKNOWN
+        try:
+            return self._surface.find(method, target[1] or target[2]).path
+        except ProxyError:
+            return UNKNOWN
 
     def _begin(self, endpoint: str, status: int) -> _Series:
         shown = str(status) if status in _STATUSES or not status else f"{status // 100}xx"
@@ -253,13 +264,3 @@ async def metrics(request: Request) -> PlainTextResponse:
     """Count what this server, all its workers together, has done, and show what it is doing."""
     page = await cast("Metrics", request.state.metrics).page()
     return PlainTextResponse(page, media_type=CONTENT_TYPE_PLAIN_0_0_4)
-
-
-def _endpoint_of(method: str, raw_path: bytes) -> str:
-    target = _TARGET.fullmatch(raw_path)
-    if target is None:
-        return UNKNOWN
-    try:
-        return find_operation(method, target[1] or target[2]).path
-    except ProxyError:
-        return UNKNOWN

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, cast
 
 from tokenbalance.model import OPENAI
+from tokenbalance.openai import SURFACE
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
     from tokenbalance.books.pricing.rate_card import RateCard
     from tokenbalance.database.connections import Pool, Sessions
     from tokenbalance.model import UpstreamTraits
+    from tokenbalance.openai import Surface
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -32,6 +34,8 @@ class Management:
     """What tokens cost; None: one credit each."""
     upstream: UpstreamTraits = OPENAI
     """What requests are bounded for."""
+    surface: Surface = SURFACE
+    """The operations that are open."""
 
 
 def address_of(request: Request) -> str:

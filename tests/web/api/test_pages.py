@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tokenbalance.openai import DESCRIBED
+from tokenbalance.openai import SURFACE
 
 if TYPE_CHECKING:
     import httpx2
@@ -22,7 +22,7 @@ async def test_every_endpoint_is_documented_with_how_it_is_metered(
     http: httpx2.AsyncClient,
 ) -> None:
     paths = (await http.get("/openapi.json")).json()["paths"]
-    for endpoint in DESCRIBED:
+    for endpoint in SURFACE.described:
         operation = paths[f"/v1{endpoint.path}"][endpoint.method.lower()]
         assert "Metering: " in operation["description"]
         assert ("free" in operation["description"]) is not endpoint.charged

@@ -9,16 +9,14 @@ import orjson
 import pytest
 from fastapi import FastAPI
 
-from tokenbalance.openai import DESCRIBED, find_operation
+from tokenbalance.openai import SURFACE, find_operation
 from tokenbalance.openai.estimate import bound
-from tokenbalance.openai.examples import EXAMPLES
-from tokenbalance.openai.operation import Metering
 from tokenbalance.web.docs.reference import describe_endpoints, operation_id
 
 if TYPE_CHECKING:
     from tokenbalance.openai.operation import Operation
 
-EVERY = pytest.mark.parametrize("endpoint", DESCRIBED, ids=operation_id)
+EVERY = pytest.mark.parametrize("endpoint", SURFACE.described, ids=operation_id)
 
 
 @pytest.fixture(scope="module")
@@ -41,21 +39,23 @@ def resolved(document: Any, response: Any) -> Any:
 
 
 @EVERY
-def test_an_endpoint_has_examples_of_what_is_sent_and_answered(
+def test_an_endpoint_has_examples_of_requests_and_responses(
     document: Any, endpoint: Operation
 ) -> None:
     operation = operation_of(document, endpoint)
     content = operation["responses"]["200"]["content"]
     assert content["application/json"]["example"]
     assert ("requestBody" in operation) is (endpoint.method == "POST")
-    streamed = endpoint.charged and endpoint.metering is not Metering.EMBEDDINGS
+    streamed = endpoint.charged and endpoint.path != "/embeddings"
     assert ("text/event-stream" in content) is streamed
 
 
 @EVERY
 def test_what_is_sent_by_example_is_understood_by_the_proxy(endpoint: Operation) -> None:
-    for request in EXAMPLES[endpoint.path].requests.values():
-        if endpoint.metering is not Metering.FREE:
+    assert endpoint.examples
+    assert bool(endpoint.examples.requests) is bool(endpoint.bodies)
+    for request in endpoint.examples.requests.values():
+        if endpoint.ceiling is not None:
             assert bound(endpoint, request).input_tokens > 0
 
 
@@ -66,7 +66,7 @@ def test_a_chat_is_shown_in_one_piece_first_and_streamed_second(document: Any) -
 
 
 @EVERY
-def test_the_headers_of_an_answer_are_described(document: Any, endpoint: Operation) -> None:
+def test_the_headers_of_a_response_are_described(document: Any, endpoint: Operation) -> None:
     headers = operation_of(document, endpoint)["responses"]["200"]["headers"]
     assert {"x-request-id", "x-tokenbalance-request-id"} <= set(headers)
     assert ("x-tokenbalance-charge" in headers) is endpoint.charged

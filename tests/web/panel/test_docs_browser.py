@@ -10,7 +10,7 @@ from playwright.async_api import expect
 from tests.support import product as products
 from tests.support.books import Holder, account_of, create_holder
 from tests.support.watched_browser import WatchedBrowser
-from tokenbalance.openai import DESCRIBED
+from tokenbalance.openai import SURFACE
 from tokenbalance.web.docs.reference import operation_id
 
 if TYPE_CHECKING:
@@ -102,7 +102,7 @@ async def test_every_endpoint_is_shown_with_what_it_costs_and_how_it_fails(
     browser: WatchedBrowser,
 ) -> None:
     await browser.page.goto("/docs")
-    for endpoint in DESCRIBED:
+    for endpoint in SURFACE.described:
         block = await opened(browser.page, f"operations-OpenAI-{operation_id(endpoint)}")
         await expect(block).to_contain_text("Metering: ")
         await expect(block).to_contain_text("x-tokenbalance-request-id")
@@ -114,7 +114,7 @@ async def test_every_endpoint_is_shown_with_what_it_costs_and_how_it_fails(
 
 async def test_redoc_shows_every_endpoint(browser: WatchedBrowser) -> None:
     await browser.page.goto("/redoc")
-    for endpoint in DESCRIBED:
+    for endpoint in SURFACE.described:
         shown = browser.page.locator(f"[id='tag/OpenAI/operation/{operation_id(endpoint)}']")
         await expect(shown).to_contain_text(endpoint.summary)
         await expect(shown).to_contain_text("Metering: ")

@@ -1,1 +1,1 @@
-"""What a request may cost at most, by what it asks for."""
+"""What a request may cost at most, by its fields."""

@@ -1,8 +1,7 @@
-"""What a chat completion may cost: OpenAI's rules for messages, functions and media.
+"""What a chat completion may cost: its messages, its tools and its output.
 
-Plain text is exact: three tokens a message and one for its role, one for a name, three to begin
-the answer (OpenAI's cookbook, "How to count tokens with tiktoken"). The other constants are
-ceilings found on recorded answers.
+Plain text is exact, with three tokens to begin the output (OpenAI's cookbook, "How to count tokens
+with tiktoken"). The other constants are ceilings found on recorded responses.
 """
 
 from __future__ import annotations
@@ -21,11 +20,13 @@ from tokenbalance.openai.ceilings.hosted_tools import (
     without_inner_tools,
 )
 from tokenbalance.openai.ceilings.media import (
-    audio_tokens,
-    file_tokens,
-    image_tokens,
-    unknown_file_tokens,
     unsupported,
+)
+from tokenbalance.openai.ceilings.messages import (
+    content_tokens,
+    has_parts,
+    is_of,
+    message_tokens,
 )
 from tokenbalance.openai.ceilings.schemas import (
     format_tokens,
@@ -33,18 +34,13 @@ from tokenbalance.openai.ceilings.schemas import (
     json_tokens,
     unread_tokens,
 )
-from tokenbalance.openai.ceilings.templates import written
 from tokenbalance.openai.documents import (
     optional_integer,
     optional_list,
     optional_object,
-    optional_string,
     path_of,
-    require,
     require_list,
     require_object,
-    require_string,
-    type_error,
 )
 
 if TYPE_CHECKING:
@@ -55,26 +51,19 @@ if TYPE_CHECKING:
 LARGEST_CAP: Final = 2**31 - 1
 LARGEST_CHOICES: Final = 128
 
-MESSAGE: Final = 4
 REPLY: Final = 3
-NAME: Final = 1
-CALL: Final = 28
-ROLES: Final = frozenset({"assistant", "developer", "function", "system", "tool", "user"})
-"""Roles that the constant for a message covers. Some servers take any, and write it out."""
-PARALLEL_CALLS: Final = 16
-"""Several calls in one message are wrapped once more."""
 TOOLS: Final = 16
 REASONING_TOOLS: Final = 96
-"""Reasoning models are told more about how to call functions."""
+"""Reasoning models get longer instructions on how to call functions."""
 _TEXT_ALONE: Final[tuple[Json, ...]] = (None, [], ["text"])
 _TEXT_PARTS: Final = frozenset({"refusal", "text"})
 _CHOICE: Final = 8
-_UNTOLD_CHOICES: Final = (None, "auto", "none")
+_UNWRITTEN_CHOICES: Final = (None, "auto", "none")
 _SEARCHES: Final = 1
-"""A model that searches does so once, before it answers."""
+"""A search model searches once, before its output."""
 _FREE_SEARCH: Final = "-search-preview"
-"""In the names of models whose prompt does not grow by what they find: a recorded one had 12
-tokens. OpenAI bills a call of theirs, and what later models find as input."""
+"""In the names of models whose search results are not billed as input: a recorded prompt had 12
+tokens. OpenAI bills the call instead; for later models it bills the results as input."""
 
 FIELDS: Final = frozenset({
     "audio", "frequency_penalty", "function_call", "functions", "logit_bias", "logprobs",
@@ -86,38 +75,25 @@ FIELDS: Final = frozenset({
     "verbosity", "web_search_options",
 })  # fmt: skip
 """Fields that have a rule here or that the model does not read; others are measured whole."""
-_PLAIN_MESSAGE: Final = frozenset({"content", "role"})
-_MESSAGE_FIELDS: Final = frozenset({
-    "audio", "content", "function_call", "name", "refusal", "role", "tool_call_id", "tool_calls",
-})  # fmt: skip
-_CALL_FIELDS: Final = frozenset({"function", "id", "type"})
-_TEXT_FIELDS: Final = frozenset({"prompt_cache_breakpoint", "text", "type"})
-_IMAGES: Final = frozenset({"image", "image_embeds", "image_url", "input_image"})
-_UNSEEN: Final = frozenset({"audio_url", "video", "video_url"})
-"""Parts that some servers take, of which the request does not show how much they are."""
-_SOURCE_FIELDS: Final = frozenset({
-    "data", "detail", "file_data", "file_id", "filename", "format", "url",
-})  # fmt: skip
-_PART_FIELDS: Final = frozenset({"detail", "image_url", "prompt_cache_breakpoint", "type"})
 _TOOL_FIELDS: Final = frozenset({"function", "type"})
 _FORMAT_FIELDS: Final = frozenset({"json_schema", "type"})
 _CLIENT_TOOLS: Final = frozenset({"custom", "function"})
 _OTHER_CAPS: Final = ("n_predict", "num_predict", "max_new_tokens", "max_output_tokens")
-"""What some servers read as the limit of the output before OpenAI's fields, or beside them."""
+"""Output limits that some servers read before OpenAI's fields, or in addition to them."""
 _OTHER_CHOICES: Final = ("best_of", "n_cmpl")
 _PROGRAMS: Final = ("chat_template",)
-"""What would be run to write the prompt: nothing bounds how much it writes."""
+"""Programs that would write the prompt: nothing bounds its length."""
 
 
 def estimate(document: Document, model: Model, measure: Measure) -> Estimate:
-    """The ceiling of a chat completion, its text measured by `measure`.
+    """Return the ceiling of a chat completion, its text measured by `measure`.
 
     Raises:
         InvalidRequest: a field that decides the cost is missing or wrong.
     """
-    cap_fields, told = (_foreign_cap if model.is_foreign else _told_cap)(document)
+    cap_fields, named = (_foreign_cap if model.is_foreign else _named_cap)(document)
     choices = _choices(document, model)
-    # Rejected tokens of a prediction are billed as output, but beyond what a cap limits.
+    # Rejected tokens of a prediction are billed as output in addition to what the cap limits.
     prediction = choices * _prediction_tokens(document, model, measure)
     prompt = _prompt_tokens(document, model, measure)
     calls = _hosted_calls(document, prompt, model)
@@ -125,10 +101,10 @@ def estimate(document: Document, model: Model, measure: Measure) -> Estimate:
     return Estimate(
         input_tokens=turns + prediction,
         choices=choices,
-        output_cap=told or model.maximum_output,
+        output_cap=named or model.maximum_output,
         output_minimum=1,
         cap_fields=cap_fields,
-        tells_cap=model.is_foreign and told is not None,
+        tells_cap=model.is_foreign and named is not None,
         calls=calls,
         predicted=prediction,
         has_media=_has_media(document),
@@ -147,7 +123,7 @@ def _choices_in(document: Document, name: str) -> int:
 
 
 def _has_media(document: Document) -> bool:
-    """Whether anything but text goes in or may come out; the document is known to be sound."""
+    """Whether input or output may contain anything but text; the document is valid."""
     if document.get("audio") is not None or document.get("modalities") not in _TEXT_ALONE:
         return True
     return any(
@@ -157,23 +133,12 @@ def _has_media(document: Document) -> bool:
     )
 
 
-def has_parts(content: Json, besides: frozenset[str]) -> bool:
-    """Whether a content has parts of other types than these."""
-    return isinstance(content, list) and any(not is_of(part, besides) for part in content)
-
-
-def is_of(value: Json, types: frozenset[str]) -> bool:
-    """Whether `value` is an object of one of these types."""
-    kind = value.get("type") if isinstance(value, dict) else None
-    return isinstance(kind, str) and kind in types
-
-
-def _told_cap(document: Document) -> tuple[tuple[str, ...], int | None]:
+def _named_cap(document: Document) -> tuple[tuple[str, ...], int | None]:
     """The field that limits the output, and the client's own limit if it has set one."""
     older = _cap(document, "max_tokens")
     newer = _cap(document, "max_completion_tokens")
     if newer is None:
-        # The newer field does not go together with a prediction.
+        # The newer field cannot be combined with a prediction.
         is_older = older is not None or document.get("prediction") is not None
         return ("max_tokens" if is_older else "max_completion_tokens",), older
     if older is not None:
@@ -185,11 +150,11 @@ def _told_cap(document: Document) -> tuple[tuple[str, ...], int | None]:
 
 
 def _foreign_cap(document: Document) -> tuple[tuple[str, ...], int | None]:
-    """The same where servers differ in which field they read: they are told in each."""
+    """The same for servers that read different fields: all of them are set."""
     others = tuple(name for name in _OTHER_CAPS if document.get(name) is not None)
     names = ("max_tokens", "max_completion_tokens", *others)
-    told = [cap for cap in (_cap(document, name) for name in names) if cap is not None]
-    return names, min(told, default=None)
+    named = [cap for cap in (_cap(document, name) for name in names) if cap is not None]
+    return names, min(named, default=None)
 
 
 def _cap(document: Document, name: str) -> int | None:
@@ -210,8 +175,8 @@ def _prompt_tokens(document: Document, model: Model, measure: Measure) -> int:
     tokens = REPLY + model.overhead + unread_tokens(document, FIELDS, measure)
     for index, message in enumerate(messages):
         at = f"messages[{index}]"
-        tokens += _message_tokens(require_object(message, at), at, model, measure)
-    tokens += _tools_tokens(document, model, measure) + _told_tokens(document, measure)
+        tokens += message_tokens(require_object(message, at), at, model, measure)
+    tokens += _tools_tokens(document, model, measure) + _options_tokens(document, measure)
     return tokens + _format_tokens(document, measure)
 
 
@@ -221,121 +186,12 @@ def _refuse_programs(document: Document) -> None:
             raise unsupported(field)
 
 
-def _message_tokens(message: dict[str, Json], at: str, model: Model, measure: Measure) -> int:
-    role = require_string(message, "role", at=at)
-    content = message.get("content")
-    # A message may be a call alone, or an answer that says nothing. A user's is its content.
-    if content is None and role == "user":
-        content = require(message, "content", at=at)
-        raise type_error(path_of(at, "content"), "a string or an array", content)
-    tokens = MESSAGE + (0 if role in ROLES else measure(role))
-    if content is not None:
-        tokens += content_tokens(content, path_of(at, "content"), model, measure)
-    if message.keys() <= _PLAIN_MESSAGE:
-        return tokens
-    rest = _rest_tokens(message, at, measure)
-    return tokens + (max(rest, _written_rest(message)) if model.is_foreign else rest)
-
-
-def _rest_tokens(message: dict[str, Json], at: str, measure: Measure) -> int:
-    """Tokens at most of a message's members beside its role and content."""
-    tokens = unread_tokens(message, _MESSAGE_FIELDS, measure)
-    name = optional_string(message, "name", at=at)
-    tokens += 0 if name is None else NAME + measure(name)
-    tokens += measure(optional_string(message, "refusal", at=at) or "")
-    return tokens + _calls_tokens(message, at, measure)
-
-
-def _written_rest(message: dict[str, Json]) -> int:
-    """The same where a template writes them as JSON, ids and all."""
-    return written({name: value for name, value in message.items() if name != "content"})
-
-
-def _calls_tokens(message: dict[str, Json], at: str, measure: Measure) -> int:
-    calls = optional_list(message, "tool_calls", at=at)
-    tokens = PARALLEL_CALLS if len(calls) > 1 else 0
-    for index, call in enumerate(calls):
-        call_at = path_of(path_of(at, "tool_calls"), index)
-        fields = require_object(call, call_at)
-        function = optional_object(fields, "function", at=call_at)
-        # What is not a function's call (a custom tool's) is measured with all its words.
-        tokens += CALL + unread_tokens(fields, _CALL_FIELDS, measure)
-        tokens += 0 if function is None else call_tokens(function, measure)
-    function_call = optional_object(message, "function_call", at=at)
-    return tokens + (0 if function_call is None else CALL + call_tokens(function_call, measure))
-
-
-def call_tokens(call: dict[str, Json], measure: Measure) -> int:
-    """The name and arguments of a function's call, and whatever else stands there."""
-    texts = (call.get("name"), call.get("arguments"))
-    return unread_tokens(call, frozenset({"name", "arguments"}), measure) + sum(
-        measure(text) if isinstance(text, str) else json_tokens(text, measure) for text in texts
-    )
-
-
-def content_tokens(content: Json, at: str, model: Model, measure: Measure) -> int:
-    """Tokens at most of a message's content: a text, or a list of parts.
-
-    Raises:
-        InvalidType: it is neither.
-    """
-    if isinstance(content, str):
-        return measure(content)
-    if not isinstance(content, list):
-        raise type_error(at, "a string or an array", content)
-    tokens = 0
-    for index, part in enumerate(content):
-        part_at = path_of(at, index)
-        tokens += _part_tokens(require_object(part, part_at), part_at, model, measure)
-    return tokens
-
-
-def _part_tokens(part: dict[str, Json], at: str, model: Model, measure: Measure) -> int:
-    """Tokens at most of a part, judged by its type; of a type that is not known, as its words."""
-    if part.get("type") == "text":
-        text = optional_string(part, "text", at=at)
-        return measure(text or "") + unread_tokens(part, _TEXT_FIELDS, measure)
-    media = _media_tokens(part, at, model, measure)
-    return json_tokens(part, measure) if media is None else media + _caption_tokens(part, measure)
-
-
-def _media_tokens(part: dict[str, Json], at: str, model: Model, measure: Measure) -> int | None:
-    """Tokens at most of an image, a sound or a file; None where the part is none of them."""
-    if is_of(part, _IMAGES):
-        image = part.get("image_url")
-        return image_tokens(model, (image if isinstance(image, dict) else part).get("detail"))
-    if is_of(part, _UNSEEN):
-        return unknown_file_tokens(model)
-    kind = str(part.get("type"))
-    source = part.get(kind)
-    if kind == "input_audio" and isinstance(source, dict):
-        return audio_tokens(model, require_string(source, "data", at=path_of(at, kind)))
-    if kind == "file" and isinstance(source, dict):
-        return _file_tokens(source, path_of(at, kind), model, measure)
-    return None
-
-
-def _caption_tokens(part: dict[str, Json], measure: Measure) -> int:
-    """Tokens at most of words beside an image, a sound or a file."""
-    kind = str(part.get("type"))
-    source = part.get(kind)
-    beside = {name: member for name, member in part.items() if name != kind}
-    inner = unread_tokens(source, _SOURCE_FIELDS, measure) if isinstance(source, dict) else 0
-    return inner + unread_tokens(beside, _PART_FIELDS, measure)
-
-
-def _file_tokens(file: dict[str, Json], at: str, model: Model, measure: Measure) -> int:
-    name = measure(optional_string(file, "filename", at=at) or "")
-    data = optional_string(file, "file_data", at=at)
-    return name + (unknown_file_tokens(model) if data is None else file_tokens(model, data))
-
-
 def _tools_tokens(document: Document, model: Model, measure: Measure) -> int:
     functions, tools = optional_list(document, "functions"), optional_list(document, "tools")
     if not functions and not tools:
         return choice_tokens(document, measure)
     tokens = REASONING_TOOLS if model.is_reasoning else TOOLS
-    # An unknown template is allowed all of them as JSON, every word included.
+    # The overhead of an unknown template already includes all of them as JSON.
     words = _no_tokens if model.is_foreign else measure
     for index, function in enumerate(functions):
         fields = require_object(function, path_of("functions", index))
@@ -360,7 +216,7 @@ def _tool_tokens(tool: dict[str, Json], at: str, measure: Measure) -> int:
 
 
 def _is_hosted(tool: dict[str, Json]) -> bool:
-    """Whether it is none that the client runs: a function, named or not, or a custom tool."""
+    """Whether the client does not run it: it is no function, named or not, and no custom tool."""
     kind = tool.get("type")
     if kind is None:
         return not (isinstance(tool.get("function"), dict) or isinstance(tool.get("name"), str))
@@ -368,7 +224,7 @@ def _is_hosted(tool: dict[str, Json]) -> bool:
 
 
 def _hosted_calls(document: Document, prompt: int, model: Model) -> HostedCalls | None:
-    """The calls to allow for; a chat has no field that would bound them."""
+    """The calls to hold for; a chat has no field that limits them."""
     tools = optional_list(document, "tools")
     if not tools and document.get("web_search_options") is None:
         return None
@@ -388,9 +244,9 @@ def _finds_free(document: Document, model: Model) -> bool:
 
 
 def choice_tokens(document: Document, measure: Measure) -> int:
-    """Tokens at most of telling the model to call a function, or a certain one."""
+    """Tokens at most of the instruction to call a function, or a certain one."""
     choice = document.get("tool_choice")
-    return 0 if choice in _UNTOLD_CHOICES else _CHOICE + json_tokens(choice, measure)
+    return 0 if choice in _UNWRITTEN_CHOICES else _CHOICE + json_tokens(choice, measure)
 
 
 def _format_tokens(document: Document, measure: Measure) -> int:
@@ -400,8 +256,8 @@ def _format_tokens(document: Document, measure: Measure) -> int:
     return tokens + (0 if schema is None else format_tokens(schema, measure))
 
 
-def _told_tokens(document: Document, measure: Measure) -> int:
-    """Tokens at most of which function to call, in the older form, and of where to search from."""
+def _options_tokens(document: Document, measure: Measure) -> int:
+    """Tokens at most of the older field for which function to call, and of options of a search."""
     call = document.get("function_call")
-    told = 0 if call in _UNTOLD_CHOICES else _CHOICE + json_tokens(call, measure)
-    return told + json_tokens(document.get("web_search_options"), measure)
+    tokens = 0 if call in _UNWRITTEN_CHOICES else _CHOICE + json_tokens(call, measure)
+    return tokens + json_tokens(document.get("web_search_options"), measure)

@@ -1,4 +1,4 @@
-"""What a legacy text completion may cost: prompts as they are, nothing around them."""
+"""What a legacy text completion may cost: the prompts, with nothing around them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 DEFAULT_CAP: Final = 16
 _OTHER_CAPS: Final = ("n_predict", "num_predict", "max_new_tokens")
-"""What some servers read as the limit of the output before OpenAI's field."""
+"""Output limits that some servers read before OpenAI's field."""
 
 FIELDS: Final = frozenset({
     "best_of", "echo", "frequency_penalty", "logit_bias", "logprobs", "max_tokens", "model", "n",
@@ -33,19 +33,19 @@ FIELDS: Final = frozenset({
 
 
 def estimate(document: Document, model: Model, measure: Measure) -> Estimate:
-    """The ceiling of a text completion, its prompts measured by `measure`.
+    """Return the ceiling of a text completion, its prompts measured by `measure`.
 
     Raises:
         InvalidRequest: a field that decides the cost is missing or wrong.
     """
-    # Without a prompt the model begins a text of its own, after one token that says so.
+    # Without a prompt the model starts a new text, after one token that says so.
     prompts, tokens = (1, 1) if _is_empty(document) else texts_tokens(document, "prompt", measure)
-    cap_fields, told = _told_cap(document, model)
+    cap_fields, named = _named_cap(document, model)
     tokens += model.overhead + json_tokens(document.get("suffix"), measure)
     return Estimate(
         input_tokens=tokens + unread_tokens(document, FIELDS, measure),
-        choices=prompts * _responses(document),
-        output_cap=DEFAULT_CAP if told is None else told,
+        choices=prompts * _choices(document),
+        output_cap=DEFAULT_CAP if named is None else named,
         output_minimum=1,
         cap_fields=cap_fields,
         tells_cap=model.is_foreign,
@@ -56,16 +56,16 @@ def _is_empty(document: Document) -> bool:
     return document.get("prompt") in (None, [])
 
 
-def _responses(document: Document) -> int:
-    """Answers to one prompt; the best of none is one."""
+def _choices(document: Document) -> int:
+    """Choices for one prompt; `best_of` 0 is 1."""
     best_of = optional_integer(document, "best_of", minimum=0, maximum=LARGEST_CHOICES) or 1
     return max(optional_integer(document, "n", minimum=1, maximum=LARGEST_CHOICES) or 1, best_of)
 
 
-def _told_cap(document: Document, model: Model) -> tuple[tuple[str, ...], int | None]:
+def _named_cap(document: Document, model: Model) -> tuple[tuple[str, ...], int | None]:
     """The fields that limit the output, and the smallest limit that the client has set in them.
 
-    OpenAI takes 0, to have the prompt's own probabilities. Elsewhere 0 may stand for no limit.
+    OpenAI accepts 0, to return only the prompt's probabilities. Elsewhere 0 may mean no limit.
     """
     others = _OTHER_CAPS if model.is_foreign else ()
     names = ("max_tokens", *(name for name in others if document.get(name) is not None))
@@ -75,7 +75,7 @@ def _told_cap(document: Document, model: Model) -> tuple[tuple[str, ...], int | 
 
 
 def texts_tokens(document: Document, field: str, measure: Measure) -> tuple[int, int]:
-    """How many texts `field` holds, and their tokens at most.
+    """Return the number of texts in `field`, and their tokens at most.
 
     It is a text, a list of token numbers, or a list of either.
 

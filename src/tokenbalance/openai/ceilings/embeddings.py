@@ -1,4 +1,4 @@
-"""What embeddings may cost: the texts as they are, and no output."""
+"""What embeddings may cost: the texts, and no output."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FIELDS: Final = frozenset({"dimensions", "encoding_format", "input", "model", "u
 
 
 def estimate(document: Document, model: Model, measure: Measure) -> Estimate:
-    """The ceiling of embeddings, their texts measured by `measure`.
+    """Return the ceiling of embeddings, their texts measured by `measure`.
 
     Raises:
         InvalidRequest: a field that decides the cost is missing or wrong.

@@ -1,9 +1,9 @@
 """Tokens of tools that the upstream runs itself, in turns that a request does not show.
 
-After each call the model reads everything again: what it had, and what the call brought. So with
-`c` calls, a prompt of `p` tokens and `r` tokens a call the input is at most the sum of
-`p + i * r` for i from 0 to c, each turn within the context window. Recorded answers show just
-that growth: six web searches of about 5,500 tokens were 115,886 tokens of input.
+After each call the model reads everything again: what it had, and what the call returned. So with
+`c` calls, a prompt of `p` tokens and `r` tokens per call the input is at most the sum of
+`p + i * r` for i from 0 to c, each turn within the context window. Recorded responses grow like
+that: six web searches of about 5,500 tokens were 115,886 tokens of input.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ if TYPE_CHECKING:
     from tokenbalance.openai.tokens.models import Model
 
 DEFAULT_CALLS: Final = 8
-"""Calls allowed for where the client sets no `max_tool_calls`; recorded answers have up to 6."""
+"""Calls to hold for if the client sets no `max_tool_calls`; recorded responses have up to 6."""
 
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """Tokens allowed for one tool that is not a function."""
+    """Tokens to hold for one tool that is not a function."""
 
     description: int
-    """What the upstream writes about it into every turn."""
+    """Its description, which the upstream writes into every turn."""
     call: int = 0
-    """What a call brings into every later turn; 0 where the client runs the tool."""
+    """What a call adds to every later turn; 0 if the client runs the tool."""
 
 
 SEARCH: Final = Allowance(description=5_120, call=10_240)
-"""What is written about a web search into every turn is some 4,200 tokens (recorded: 12,594 for
-three turns, 22,013 for five), and most of the pages that it opens have 4,000."""
+"""The description of a web search takes about 4,200 tokens in every turn (recorded: 12,594 for
+three turns, 22,013 for five), and most pages that it opens have 4,000."""
 _COMPUTER: Final = Allowance(description=1_024, call=4_096)
 _CLIENT: Final = Allowance(description=1_024)
 
-# A type that nobody knows yet is taken for the most expensive one.
+# An unknown type is taken for the most expensive one.
 _ALLOWANCES: Final = {
     "apply_patch": _CLIENT,
     "code_interpreter": _COMPUTER,
@@ -57,16 +57,16 @@ _ALLOWANCES: Final = {
     "local_shell": _CLIENT,
     "mcp": Allowance(description=4_096, call=4_096),
     "namespace": Allowance(description=256),
-    # Calls of the client's functions, written as a program.
+    # A program that calls the client's functions.
     "programmatic_tool_calling": _CLIENT,
     "shell": _COMPUTER,
-    # What it finds are functions of the request, which count whether they are found or not.
+    # It finds functions of the request, which are counted in any case.
     "tool_search": Allowance(description=1_024, call=256),
 }
 
 
 def allowance_for(tool: Mapping[str, Json]) -> Allowance:
-    """What is allowed for one tool."""
+    """Return the allowance of one tool."""
     kind = tool.get("type")
     environment = tool.get("environment")
     if kind == "tool_search" and tool.get("execution") == "client":
@@ -79,9 +79,9 @@ def allowance_for(tool: Mapping[str, Json]) -> Allowance:
 def hosted_calls(
     prompt: int, allowances: list[Allowance], asked: int | None, fewest: int, model: Model
 ) -> HostedCalls | None:
-    """The calls to allow for, where the first turn reads `prompt` tokens; None where none can be.
+    """Return the calls to hold for if the first turn reads `prompt` tokens; None without any.
 
-    `asked` is the client's own limit of them, `fewest` those that it insists on.
+    `asked` is the client's own limit, `fewest` the number that it insists on.
     """
     growth = max((allowance.call for allowance in allowances), default=0)
     if not growth:
@@ -91,7 +91,7 @@ def hosted_calls(
 
 
 def every_tool(tools: Json, at: str) -> Iterator[tuple[dict[str, Json], str]]:
-    """The tools of a list with their paths, and those inside of its namespaces.
+    """Yield the tools of a list with their paths, and those inside of namespaces.
 
     Raises:
         InvalidType: one is not an object.
@@ -106,7 +106,7 @@ def every_tool(tools: Json, at: str) -> Iterator[tuple[dict[str, Json], str]]:
 
 
 def tools_tokens(tools: Json, at: str, measure: Measure) -> int:
-    """Tokens at most of what a list of tools says itself, those in namespaces included.
+    """Tokens at most of the tools in a list, including those in namespaces.
 
     Raises:
         InvalidType: one is not an object.
@@ -117,17 +117,17 @@ def tools_tokens(tools: Json, at: str, measure: Measure) -> int:
 
 
 def without_inner_tools(tool: dict[str, Json]) -> dict[str, Json]:
-    """What a tool says itself, without the tools of a namespace."""
+    """Return a tool without the tools of its namespace."""
     if not isinstance(tool.get("tools"), list):
         return tool
     return {key: member for key, member in tool.items() if key != "tools"}
 
 
 def check_tool(tool: Mapping[str, Json], at: str) -> None:
-    """See that the tool at path `at` reaches no network that is not the public one.
+    """Make sure that the tool at path `at` reaches only the public internet.
 
     Raises:
-        UnsupportedParameter: it does.
+        UnsupportedParameter: it may reach another network.
     """
     url = optional_string(tool, "server_url", at=at)
     if url is not None and not _is_public(url):
@@ -135,7 +135,7 @@ def check_tool(tool: Mapping[str, Json], at: str) -> None:
 
 
 def _is_public(url: str) -> bool:
-    """Whether `url` is https and names a host in public DNS: no address, no local name."""
+    """Whether `url` is https with a host name in public DNS: no address, no local name."""
     try:
         host = urlsplit(url).hostname
     except ValueError:

@@ -1,14 +1,13 @@
 """What the input items of a model response may cost, each judged by its type.
 
-Text counts wherever it stands, in items that are known and in those that nobody knows yet. Only
-what its type says to be an image, a sound or a file is bounded as such instead.
+Text counts wherever it is, in items of known and of unknown types. Only what is an image, audio or
+a file by its type is bounded as such instead.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tokenbalance.openai.ceilings.chat import MESSAGE, ROLES, has_parts, is_of
 from tokenbalance.openai.ceilings.hosted_tools import tools_tokens
 from tokenbalance.openai.ceilings.media import (
     audio_tokens,
@@ -16,6 +15,7 @@ from tokenbalance.openai.ceilings.media import (
     image_tokens,
     unknown_file_tokens,
 )
+from tokenbalance.openai.ceilings.messages import MESSAGE, ROLES, has_parts, is_of
 from tokenbalance.openai.ceilings.schemas import json_tokens, unread_tokens
 from tokenbalance.openai.documents import optional_string, path_of, require_object, require_string
 
@@ -26,23 +26,23 @@ if TYPE_CHECKING:
     from tokenbalance.openai.tokens.counting import Measure
     from tokenbalance.openai.tokens.models import Model
 
-_RESPONSE: Final = 2
-"""More for a message of an earlier answer."""
+_EARLIER_OUTPUT: Final = 2
+"""More for a message of an earlier response."""
 _CALL: Final = 16
 LATE_TOOLS: Final = 72
-"""Tools that an item of the input adds are introduced at greater length."""
+"""Tools that an item of the input adds have a longer introduction."""
 _EARLIER_CALL: Final = 1_024
-"""An earlier call of a hosted tool. Recorded histories show that its results are not read again."""
+"""An earlier call of a hosted tool. In recorded histories its results are not read again."""
 
-# Encrypted reasoning: recorded ones have some 900 characters around nothing, and from there
-# never fewer than five for each token inside.
+# Encrypted reasoning: recorded ones have about 900 characters when empty, and at least five more
+# for each token inside.
 _ENCRYPTED_EMPTY: Final = 800
 _ENCRYPTED_CHARACTERS: Final = 3
 _REASONING: Final = 16
 
 _TOOL_ITEMS: Final = frozenset({"additional_tools", "tool_search_output"})
 _LISTS_OF_OTHERS: Final = frozenset({"mcp_list_tools"})
-"""Items with a list of tools that is told, not offered."""
+"""Items with a list of tools that reports them but does not offer them."""
 _CALLS: Final = frozenset({"custom_tool_call", "function_call"})
 _REASONING_ITEMS: Final = frozenset({"compaction", "reasoning"})
 _PARTS_IN: Final[Mapping[str, str]] = {
@@ -56,9 +56,9 @@ _PARTS_IN: Final[Mapping[str, str]] = {
 _EARLIER_CALLS: Final = frozenset({"code_interpreter_call", "file_search_call", "web_search_call"})
 
 _UNREAD: Final = frozenset({"call_id", "id", "role", "status", "type"})
-"""Members of every item that name it or say what it is: its labels."""
+"""Members of every item that identify or classify it: its labels."""
 _LABEL_CHARACTERS: Final = 64
-"""No label of OpenAI's is longer; what is, is counted as words."""
+"""No label of OpenAI's is longer; a longer one is counted as text."""
 
 _TEXT_PARTS: Final = frozenset({
     "input_text", "logs", "output_text", "reasoning_text", "refusal", "summary_text", "text",
@@ -75,10 +75,10 @@ _TEXT_ITEMS: Final = frozenset({
 
 
 def item_kind(item: Mapping[str, Json], at: str) -> str:
-    """The type of the item at path `at`; what names none is a message or a reference.
+    """Return the type of the item at path `at`; one without a type is a message or a reference.
 
     Raises:
-        InvalidType: its type is no text.
+        InvalidType: its type is not a string.
     """
     kind = optional_string(item, "type", at=at)
     if kind is not None:
@@ -87,9 +87,9 @@ def item_kind(item: Mapping[str, Json], at: str) -> str:
 
 
 def tools_of(item: Json, at: str) -> tuple[Json, str]:
-    """The list of tools that an item adds, and its path; None where it adds none.
+    """Return the list of tools that an item adds, and its path; None if it adds none.
 
-    An item that nobody knows yet may add them too.
+    An item of an unknown type may add tools, too.
     """
     if not isinstance(item, dict) or is_of(item, _LISTS_OF_OTHERS):
         return None, at
@@ -103,7 +103,7 @@ def item_tokens(item: Json, at: str, model: Model, measure: Measure) -> int:
     """Tokens at most of one item of the input, without the tools that the upstream runs.
 
     Raises:
-        InvalidType: it is no object, or its type is no text.
+        InvalidType: it is not an object, or its type is not a string.
     """
     fields = require_object(item, at)
     kind = item_kind(fields, at)
@@ -115,24 +115,24 @@ def item_tokens(item: Json, at: str, model: Model, measure: Measure) -> int:
         late = LATE_TOOLS + tools_tokens(fields["tools"], path_of(at, "tools"), measure)
         return MESSAGE + late + _rest(fields, "tools", model, measure)
     if kind not in _PARTS_IN:
-        return _words_tokens(fields, kind, model, measure)
+        return _text_item_tokens(fields, kind, model, measure)
     member = _PARTS_IN[kind]
-    tokens = MESSAGE + (_RESPONSE if fields.get("role") == "assistant" else 0)
+    tokens = MESSAGE + (_EARLIER_OUTPUT if fields.get("role") == "assistant" else 0)
     tokens += _EARLIER_CALL if kind in _EARLIER_CALLS else 0
     tokens += content_tokens(fields.get(member), path_of(at, member), model, measure)
     return tokens + _rest(fields, member, model, measure)
 
 
 def _rest(item: Mapping[str, Json], member: str, model: Model, measure: Measure) -> int:
-    """Tokens at most of what an item has beside one member."""
+    """Tokens at most of an item's members other than one."""
     if model.is_foreign:
-        # Its template may write out whatever there is.
+        # Its template may write every member.
         return unread_tokens(item, frozenset({member}), measure)
     return unread_tokens(item, _UNREAD | {member}, measure) + _labels_tokens(item, measure)
 
 
 def _labels_tokens(item: Mapping[str, Json], measure: Measure) -> int:
-    """Tokens at most of the labels of an item that are none: too long, or no text."""
+    """Tokens at most of invalid labels of an item: too long, or not a string."""
     labels = {name: item[name] for name in _UNREAD if item.get(name) is not None}
     return sum(
         json_tokens(label, measure)
@@ -143,8 +143,8 @@ def _labels_tokens(item: Mapping[str, Json], measure: Measure) -> int:
     )
 
 
-def _words_tokens(item: Mapping[str, Json], kind: str, model: Model, measure: Measure) -> int:
-    """An item that is all words. Of an unknown type, its media may be read as such, or as words."""
+def _text_item_tokens(item: Mapping[str, Json], kind: str, model: Model, measure: Measure) -> int:
+    """Tokens at most of a text item. In one of an unknown type, media may be read as either."""
     if kind in _CALLS:
         return _CALL + _rest(item, "", model, measure)
     tokens = MESSAGE + (_EARLIER_CALL if kind in _EARLIER_CALLS else 0)
@@ -160,10 +160,10 @@ def _reasoning_tokens(item: Mapping[str, Json], at: str, model: Model, measure: 
 
 
 def content_tokens(content: Json, at: str, model: Model, measure: Measure) -> int:
-    """Tokens at most of an item's content: a text, one part, or a list of them.
+    """Tokens at most of an item's content: a text, one part, or a list of parts.
 
     Raises:
-        InvalidType: the type of a part is no text.
+        InvalidType: the type of a part is not a string.
     """
     if isinstance(content, str):
         return measure(content)
@@ -229,11 +229,11 @@ _MEDIA: Final[
     ),
     "input_image": _IMAGE,
 }  # fmt: skip
-"""How parts of these types are bounded, and the members that this covers."""
+"""How parts of these types are bounded, and the members that the bound covers."""
 
 
 def _media_in(value: Json | Mapping[str, Json]) -> Iterator[dict[str, Json]]:
-    """Parts of media types anywhere in a value."""
+    """Yield the parts of media types anywhere in a value."""
     if isinstance(value, dict):
         if is_of(value, frozenset(_MEDIA)):
             yield value
@@ -245,7 +245,7 @@ def _media_in(value: Json | Mapping[str, Json]) -> Iterator[dict[str, Json]]:
 
 
 def is_media(item: Json) -> bool:
-    """Whether an item may be read as anything but text; of a type that nobody knows yet, it may."""
+    """Whether an item may be read as anything but text; one of an unknown type may."""
     if not isinstance(item, dict):
         return True
     kind = item.get("type")

@@ -1,7 +1,8 @@
 """Tokens of images, audio and files in a prompt, bounded by rule. Nothing is ever fetched.
 
-Sizes are unknown where a URL is given and cheap to misstate where bytes are, so an image costs
-what the worst image would cost its model. Rules: OpenAI's guides to images, audio and files.
+The size of an image is unknown if it is a URL, and easy to misstate if it is bytes, so every image
+costs what the most expensive one costs its model. Rules: OpenAI's guides to images, audio and
+files.
 """
 
 from __future__ import annotations
@@ -15,13 +16,13 @@ if TYPE_CHECKING:
     from tokenbalance.openai.tokens.models import Model
 
 _BYTES_PER_AUDIO_TOKEN: Final = 100
-"""Ten tokens a second; the leanest usual encoding (MP3 at 8 kbit/s) has 1,000 bytes a second."""
+"""Ten tokens a second; the smallest usual encoding (MP3 at 8 kbit/s) has 1,000 bytes a second."""
 _AUDIO: Final = 64
 _FILE: Final = 64
 
 
 def image_tokens(model: Model, detail: Json) -> int:
-    """Tokens at most of one image, asked for with `detail`."""
+    """Tokens at most of one image of this `detail`."""
     return model.image.low if detail == "low" else model.image.high
 
 
@@ -33,7 +34,7 @@ def audio_tokens(model: Model, data: str) -> int:
 def file_tokens(model: Model, data: str) -> int:
     """Tokens at most of a file given as base64 `data`: its text, and its pages as images.
 
-    A page of less than 2 kB that costs a whole image is possible, but no ordinary one.
+    A page that costs a whole image but has less than 2 kB is possible, but unusual.
     """
     pages = 1 + _decoded_bytes(data) // 2_048
     return min(model.context, _FILE + _decoded_bytes(data) + pages * model.image.high)
@@ -50,9 +51,9 @@ def _decoded_bytes(data: str) -> int:
 
 
 def unsupported(param: str, instead: str = "") -> UnsupportedParameter:
-    """The error for the field `param`, which asks for what cannot be shared or bounded here.
+    """Return the error for the field `param`, whose feature cannot be shared or bounded here.
 
-    `instead` says what avoids it, as a sentence.
+    `instead` is a sentence that says how to avoid it.
     """
     message = f"Unsupported parameter: '{param}' is not supported through a shared key."
     return UnsupportedParameter(f"{message} {instead}".rstrip(), param=param)

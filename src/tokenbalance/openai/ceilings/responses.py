@@ -1,7 +1,7 @@
 """What a model response may cost: OpenAI's rules for `/responses`.
 
-Text costs what it costs in a chat. What would need state that the upstream keeps for everybody
-behind the shared key (earlier responses, conversations, stored prompts and files) is refused.
+Text costs what it costs in a chat. References to objects that the upstream stores (earlier
+responses, conversations, prompts, files) are refused before, by `objects.refusal`.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.model import Estimate
-from tokenbalance.openai.ceilings.chat import LARGEST_CAP, MESSAGE, REPLY, choice_tokens, is_of
+from tokenbalance.openai.ceilings.chat import LARGEST_CAP, REPLY, choice_tokens
 from tokenbalance.openai.ceilings.hosted_tools import (
     allowance_for,
     check_tool,
@@ -19,6 +19,7 @@ from tokenbalance.openai.ceilings.hosted_tools import (
 )
 from tokenbalance.openai.ceilings.items import is_media, item_tokens, tools_of
 from tokenbalance.openai.ceilings.media import unsupported
+from tokenbalance.openai.ceilings.messages import MESSAGE, is_of
 from tokenbalance.openai.ceilings.schemas import format_tokens, json_tokens, unread_tokens
 from tokenbalance.openai.documents import (
     optional_boolean,
@@ -42,10 +43,10 @@ SMALLEST_CAP: Final = 16
 """The upstream refuses a smaller `max_output_tokens`."""
 
 FRAME: Final = 1
-"""More than the same messages cost in a chat; `/responses/input_tokens` says so."""
+"""More than the same messages cost in a chat, according to `/responses/input_tokens`."""
 TOOLS: Final = 24
 _SERIAL: Final = 96
-"""Some models are told in words to call one function at a time."""
+"""Some models get an instruction to call one function at a time."""
 
 FIELDS: Final = frozenset({
     "access_programs", "background", "background_options", "client_metadata",
@@ -62,7 +63,7 @@ _TEXT_FIELDS: Final = frozenset({"format", "verbosity"})
 _ALLOWED_TOOLS: Final = frozenset({"allowed_tools"})
 _FORMAT_TYPES: Final = frozenset({"json_schema"})
 _BOUNDED_MODES: Final = (None, "standard")
-"""Modes of reasoning that cost what their usage limit says; `pro` is not known to."""
+"""Modes of reasoning whose cost the output limit bounds; that is not known of `pro`."""
 _TEXT_TOOLS: Final = frozenset({
     "apply_patch", "custom", "function", "local_shell", "namespace", "programmatic_tool_calling",
     "shell", "tool_search", "web_search", "web_search_2025_08_26", "web_search_preview",
@@ -71,14 +72,14 @@ _TEXT_TOOLS: Final = frozenset({
 
 
 def estimate(document: Document, model: Model, measure: Measure) -> Estimate:
-    """The ceiling of a model response, its text measured by `measure`.
+    """Return the ceiling of a model response, its text measured by `measure`.
 
     Raises:
-        InvalidRequest: a field that decides the cost is missing or wrong, or has a cost that
-            nothing bounds.
+        InvalidRequest: a field that decides the cost is missing or wrong, or its cost has no
+            bound.
     """
     _refuse_unbounded(document)
-    told = optional_integer(document, "max_output_tokens", minimum=1, maximum=LARGEST_CAP)
+    named = optional_integer(document, "max_output_tokens", minimum=1, maximum=LARGEST_CAP)
     tools = list(_tools(document))
     allowances = _allowances(document, tools)
     prompt = _prompt_tokens(document, model, measure)
@@ -87,7 +88,7 @@ def estimate(document: Document, model: Model, measure: Measure) -> Estimate:
     calls = hosted_calls(prompt, allowances, asked, _insists_on_calls(document, tools), model)
     return Estimate(
         input_tokens=prompt if calls is None else calls.input_tokens(calls.most),
-        output_cap=told or model.maximum_output,
+        output_cap=named or model.maximum_output,
         output_minimum=SMALLEST_CAP,
         cap_fields=("max_output_tokens",),
         calls=calls,
@@ -96,7 +97,7 @@ def estimate(document: Document, model: Model, measure: Measure) -> Estimate:
 
 
 def _refuse_unbounded(document: Document) -> None:
-    """Refuse what multiplies the cost without a limit that anybody could be told."""
+    """Refuse fields that multiply the cost without a limit that could be set."""
     if optional_boolean(document, "background"):
         raise unsupported("background")
     agents = document.get("multi_agent")
@@ -108,7 +109,7 @@ def _refuse_unbounded(document: Document) -> None:
 
 
 def _tools(document: Document) -> Iterator[dict[str, Json]]:
-    """Every tool that is offered, wherever a list of them stands."""
+    """Yield every tool that is offered, in any of the lists that a document may have."""
     for tool, at in every_tool(optional_list(document, "tools"), "tools"):
         check_tool(tool, at)
         yield tool
@@ -120,14 +121,14 @@ def _tools(document: Document) -> Iterator[dict[str, Json]]:
 
 
 def _allowances(document: Document, tools: list[dict[str, Json]]) -> list[Allowance]:
-    """What is allowed for the tools; nothing where none of them may be called."""
+    """The allowances of the tools; empty if none of them may be called."""
     if document.get("tool_choice") == "none":
         return []
     return [allowance_for(tool) for tool in tools]
 
 
 def _insists_on_calls(document: Document, tools: list[dict[str, Json]]) -> int:
-    """Calls of hosted tools without which the request is not what it asks for."""
+    """The number of hosted calls that the request insists on: 0 or 1."""
     choice = document.get("tool_choice")
     if choice == "required":
         return int(all(allowance_for(tool).call for tool in tools))
@@ -137,9 +138,9 @@ def _insists_on_calls(document: Document, tools: list[dict[str, Json]]) -> int:
 
 
 def _has_media(document: Document, tools: list[dict[str, Json]]) -> bool:
-    """Whether anything but text goes in or may come out; the document is known to be sound.
+    """Whether input or output may contain anything but text; the document is valid.
 
-    Of what nobody knows yet, it may.
+    Tools and items of unknown types may.
     """
     if document.get("audio") is not None or document.get("modalities") is not None:
         return True
@@ -150,7 +151,7 @@ def _has_media(document: Document, tools: list[dict[str, Json]]) -> bool:
 
 
 def _prompt_tokens(document: Document, model: Model, measure: Measure) -> int:
-    """Tokens at most of all that the request itself says."""
+    """Tokens at most of the first turn, without descriptions of hosted tools."""
     tokens = REPLY + FRAME + model.overhead + model.responses_overhead
     tokens += unread_tokens(document, FIELDS, measure)
     tokens += choice_tokens(document, measure)

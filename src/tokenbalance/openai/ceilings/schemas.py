@@ -1,8 +1,8 @@
 """Tokens of what the upstream writes into the prompt by itself: functions and JSON schemas.
 
-OpenAI renders them in a form of its own (functions as TypeScript, schemas of answers as JSON).
-The constants are ceilings found on recorded answers: no recorded request is above them. Free
-text in a schema is measured; everything around it is a constant for each value.
+OpenAI renders them in its own format (functions as TypeScript, output schemas as JSON). The
+constants are ceilings found on recorded responses: no recorded request is above them. Free text in
+a schema is measured; everything around it is a constant for each value.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 _KEY: Final = 1
 _TEXT: Final = 2
 _LINE: Final = 2
-"""A line break in a description: the upstream may indent or comment each line."""
+"""A line break in a description: the upstream may indent each line, or mark it as a comment."""
 _CHOICE: Final = 3
-"""One value of an `enum`, with the quotes and the bar that separate it."""
+"""One value of an `enum`, with quotes and the separating bar."""
 _FUNCTION: Final = 14
 _FORMAT: Final = 20
 _PROPERTY: Final = 4
@@ -30,16 +30,15 @@ _NAMED: Final = frozenset({"$defs", "definitions", "patternProperties", "propert
 _NESTED: Final = frozenset({"additionalProperties", "allOf", "anyOf", "items", "oneOf"})
 """Members that are a schema, a list of schemas or a boolean, rendered as punctuation."""
 _UNSAID: Final = frozenset({"$schema", "title"})
-"""Members that no rendering shows; their text counts, in case that one does."""
+"""Members that no known rendering contains; their text counts, in case one does."""
 _INEXACT: Final = 2**53
 _LONGEST_NUMBER: Final = 320
-"""Digits of the longest integer that is a float at all; what is written as `1e308` may be read so
-and passed on with all of them."""
+"""Digits of the longest integer that a float can hold: `1e308` may be written with all of them."""
 _NOTHING: Final[tuple[Json, ...]] = (None, "", [], {})
 
 
 def json_tokens(value: Json, measure: Measure) -> int:
-    """Tokens at most of `value` written as JSON or as a type; nothing for null."""
+    """Tokens at most of `value` written as JSON or as a type; 0 for null."""
     if value is None:
         return 0
     if isinstance(value, str):
@@ -48,7 +47,7 @@ def json_tokens(value: Json, measure: Measure) -> int:
         return 1 + sum(_member_tokens(key, member, measure) for key, member in value.items())
     if isinstance(value, list):
         return 1 + sum(1 + json_tokens(element, measure) for element in value)
-    # No number has more tokens than digits.
+    # A number has at most as many tokens as digits.
     if isinstance(value, float) and abs(value) >= _INEXACT:
         return _LONGEST_NUMBER
     return 2 if isinstance(value, bool) else len(str(value)) + 1
@@ -61,9 +60,9 @@ def _member_tokens(key: str, member: Json, measure: Measure) -> int:
 
 
 def unread_tokens(fields: Mapping[str, Json], known: frozenset[str], measure: Measure) -> int:
-    """Tokens at most of the `fields` that are not `known`, should the model read them.
+    """Tokens at most of the `fields` that are not `known`, in case the model reads them.
 
-    Nothing for those that are empty, as clients that write all the fields of a type send many.
+    Empty ones count 0, since clients that write all fields of a type send many.
     """
     if fields.keys() <= known:
         return 0
@@ -110,7 +109,7 @@ def _keyword_tokens(key: str, value: Json, measure: Measure) -> int:
 
 
 def format_tokens(schema: Mapping[str, Json], measure: Measure) -> int:
-    """Tokens at most of the schema that an answer has to follow, with its name."""
+    """Tokens at most of the schema that the output has to follow, with its name."""
     return _FORMAT + sum(
         json_tokens(member, measure)
         for key, member in schema.items()

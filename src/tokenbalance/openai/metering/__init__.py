@@ -1,1 +1,1 @@
-"""What an answer says of its own cost, read from the bytes that pass."""
+"""What a response reports about its own cost, read from the bytes that pass."""

@@ -1,19 +1,17 @@
-"""After the answer: can the usage that was reported be all of it?
+"""After the response: can the reported usage be complete?
 
-OpenAI's can. Other servers report nothing for the input or for the output, or the usage of one
-choice or prompt where there were several. What they leave out is counted, and the charge flagged.
-(Zeros alone, and a total below its parts, are no report to begin with: `outcome`, `usage`.)
+OpenAI's is. Other servers may report no input or no output, or the usage of one choice or prompt of
+several. What they leave out is counted, and the charge is flagged as estimated. (A report of zeros
+only, and a total below its parts, do not count as reports at all: `outcome`, `usage`.)
 
-Pure: no I/O, no clock. It must never lower what was reported, nor raise what OpenAI reports: counts
-of its vocabularies are never above its own, and those of others not by much.
+Pure: no I/O, no clock. It must never lower what was reported, nor raise what OpenAI reports: our
+counts with OpenAI's vocabularies never exceed its own, and with others not by much.
 """
 
 from __future__ import annotations
 
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
-
-from tokenbalance.openai.operation import Metering
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,10 +20,10 @@ if TYPE_CHECKING:
     from tokenbalance.openai.operation import Operation
 
 _TOKEN_BYTES: Final = 5
-"""Of an input that is shorter in tokens than its bytes by this, something may be missing. English
-is at 4.5; longer words are counted in vain."""
+"""Bytes of input per token from which a report may be incomplete. English has 4.5; texts of longer
+words are counted without need."""
 _NEARLY: Final = 7, 8
-"""The part of a count that a report must reach: other vocabularies need fewer tokens than ours."""
+"""The fraction of a count that a report must reach: other vocabularies may need fewer tokens."""
 
 
 class Counter(Protocol):
@@ -33,20 +31,20 @@ class Counter(Protocol):
 
     @property
     def endpoint(self) -> Operation:
-        """Its endpoint."""
+        """The operation that the request is for."""
         ...
 
     @property
     def document(self) -> Document:
-        """Its body."""
+        """The request's body."""
         ...
 
     def input_bound(self) -> int:
-        """The most tokens that its input may be, without counting them."""
+        """The most tokens that the input may have, without counting them."""
         ...
 
     def __call__(self, *texts: str) -> Usage:
-        """Count its input, and a text for each choice; a matter of CPU time."""
+        """Count the input, and a text for each choice; CPU-bound."""
         ...
 
 
@@ -56,20 +54,19 @@ def has_several_choices(document: Document) -> bool:
     return (isinstance(choices, int) and choices > 1) or _has_several_texts(document.get("prompt"))
 
 
-def is_doubtful(usage: Usage, endpoint: Operation, document: Document) -> bool:
-    """Whether a report might lack something, as far as it tells without counting."""
+def is_doubtful(usage: Usage, operation: Operation, document: Document) -> bool:
+    """Whether a report may be incomplete, as far as can be said without counting."""
     if not usage.total:
         return False
-    if endpoint.metering is Metering.EMBEDDINGS:
+    if not operation.family.has_output:
         return not usage.input or _has_several_texts(document.get("input"))
     return not (usage.input and usage.output) or has_several_choices(document)
 
 
 def reckoned(usage: Usage | None, texts: Sequence[str], count: Counter, ceiling: Usage) -> Usage:
-    """What a request has used: as reported, and counted where that is missing.
+    """Return what a request has used: as reported, and counted where the report is incomplete.
 
-    What is counted is never more than the ceiling, which the upstream was told. It is a matter of
-    CPU time.
+    What is counted never exceeds the ceiling, which the upstream had to keep. CPU-bound.
     """
     if usage is None:
         return _within(ceiling, count(*texts))
@@ -84,8 +81,8 @@ def _within(ceiling: Usage, counted: Usage) -> Usage:
 
 
 def _covers_its_bytes(usage: Usage, count: Counter) -> bool:
-    """Whether the texts of embeddings are plainly all counted, which are many and long."""
-    if count.endpoint.metering is not Metering.EMBEDDINGS:
+    """Whether a report without output plainly covers all texts: counting many long ones is slow."""
+    if count.endpoint.family.has_output:
         return False
     return usage.input * _TOKEN_BYTES >= count.input_bound()
 
@@ -113,5 +110,5 @@ def _has_several_inputs(document: Document) -> bool:
 
 
 def _has_several_texts(value: Json) -> bool:
-    """Whether it is a list of texts, or of lists of tokens; a list of tokens is one text."""
+    """Whether it is a list of texts or of lists of tokens; a single list of tokens is one text."""
     return isinstance(value, list) and len(value) > 1 and isinstance(value[0], (str, list))

@@ -1,13 +1,13 @@
-"""What an answer says of its own outcome: one rule, whether it comes whole or as a stream.
+"""What a response reports about its own outcome: one rule, for documents and for streams.
 
-    usage reported                          charged by it, also when the answer failed
+    usage reported                          charged by it, even if the response failed
     failed, with output                     counted
     failed, without output                  void
-    ended, and nothing of an answer came    void: no choice, no output, no event but `[DONE]`
+    ended, without any part of a response   void: no choice, no output, no event but `[DONE]`
     anything else                           counted: broken off, cut off, without usage
 
-Owns what a failure is, and what is nothing. It must never guess from a name that stands anywhere
-but where the API has it: an `error` inside an item is no failure of the answer.
+Owns what a failure is, and what is nothing. It only looks where the API puts a member: an `error`
+inside an item is not a failure of the response.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ _FAILED: Final = frozenset({"failed", "cancelled"})
 
 
 class Metered(Protocol):
-    """What a meter has seen of an answer."""
+    """What a meter has seen of a response."""
 
     @property
     def usage(self) -> Usage | None:
-        """What was reported."""
+        """The reported usage."""
         ...
 
     @property
@@ -35,17 +35,17 @@ class Metered(Protocol):
 
     @property
     def has_output(self) -> bool:
-        """Something came that the model has made."""
+        """It contains output of the model."""
         ...
 
     @property
     def has_response(self) -> bool:
-        """Something came that is an answer, be it an empty one."""
+        """It is a response, even if an empty one."""
         ...
 
 
 def used_nothing(response: Metered, *, ended: bool) -> bool:
-    """Whether an answer costs nothing; `ended` is whether it came to its end."""
+    """Whether a response costs nothing; `ended` is whether it came to its end."""
     if response.usage is not None:
         return False
     if response.failed:
@@ -54,7 +54,7 @@ def used_nothing(response: Metered, *, ended: bool) -> bool:
 
 
 def is_error(document: Document) -> bool:
-    """Whether a document, or an event of a stream, is an error or says that every choice is one."""
+    """Whether a document, or an event of a stream, is an error, or each of its choices is one."""
     choices = document.get("choices")
     return (
         bool(document.get("error"))
@@ -69,19 +69,19 @@ def has_failed(document: Document) -> bool:
 
 
 def may_be_free(document: Document) -> bool:
-    """Whether a usage of nothing but zeros can be believed of a document.
+    """Whether a usage report of only zeros is plausible for a document.
 
-    Recorded responses carry zeros where the model did nothing but call functions. Beside anything
-    else that a model has made, they are what a server writes that did not count.
+    Recorded responses report zeros if the model only called functions. Next to any other output,
+    zeros mean that the server did not count.
     """
     output = document.get("output")
     return isinstance(output, list) and all(map(_is_function_call, output))
 
 
 def says_nothing(choices: Json) -> bool:
-    """Whether the choices of a chunk are there for form's sake: none, or without any content.
+    """Whether the choices of a chunk have no content, or there are none.
 
-    Some servers send the usage that was asked for beside `{"index":0,"delta":{}}`.
+    Some servers send the requested usage next to `{"index":0,"delta":{}}`.
     """
     return isinstance(choices, list) and all(map(_is_blank, choices))
 

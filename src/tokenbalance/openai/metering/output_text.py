@@ -1,8 +1,8 @@
-"""The text of an answer, collected from the bytes that pass, for counting when no usage comes.
+"""The output text of a response, collected from the bytes that pass, to count if no usage comes.
 
-Nothing here parses a stream's JSON: raw string bodies are found by their keys, and unescaped only
-when somebody asks. Only where several choices come at once, each of their events is parsed, since
-their texts are counted one by one. It must never keep more than about TEXT_MAX bytes.
+A stream's JSON is not parsed: raw string bodies are found by their keys, and unescaped only on
+demand. Events are parsed only if several choices come at once, since their texts are counted one by
+one. It must never keep more than about TEXT_MAX bytes.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ TEXT_BATCH = 4 * 1024
 READ_MAX = 64 * 1024
 
 STRING_BODY = rb'[^"\\\x00-\x1f]*+(?:\\(?:["\\/bfnrt]|u[0-9a-fA-F]{4})[^"\\\x00-\x1f]*+)*+'
-"""What may stand between the quotes of a JSON string."""
+"""What may be between the quotes of a JSON string."""
 
 # Keys whose strings are output, in the order in which they are joined. A stream of /responses has
 # its text in "delta" and repeats it under other keys, so "delta" stands alone.
@@ -38,11 +38,11 @@ _BODIES = {
     for key, quoted in _QUOTED.items()
 }
 
-# In a whole document: more places, and nested ones that are not the model's words.
+# In a whole document: more keys, and nested values that are not the model's output.
 _DOCUMENT_KEYS = frozenset({"transcript", "input", "code", *(k.decode() for k in _TEXT_KEYS)})
 _NOT_OUTPUT = frozenset({"logprobs", "annotations", "results", "outputs"})
 
-# A choice, or an event of a response: an answer has begun, though it may say nothing.
+# A choice, or an event of a response: a response has begun, though it may be empty.
 _RESPONSE = re.compile(rb'"choices"\s*+:\s*+\[\s*+\{|"type"\s*+:\s*+"response\.')
 _DATA_LINE = re.compile(rb"(?:\xef\xbb\xbf)?data:(.*+)")
 
@@ -50,11 +50,11 @@ _DATA_LINE = re.compile(rb"(?:\xef\xbb\xbf)?data:(.*+)")
 class RelayedText:
     """Collects raw bodies of output strings, at most about TEXT_MAX bytes of them.
 
-    They are kept apart by key, so that the result does not depend on how the bytes were cut, and
-    unescaped only when they are asked for: mostly the upstream reports usage, and nobody does.
-    Looking for them in a few events at once costs half of looking in each, and nothing at all
-    where usage comes first. So events wait for each other: up to TEXT_BATCH bytes where they come
-    one by one and slowly, up to READ_MAX where many come at once and the end is near.
+    They are kept separately by key, so that the result does not depend on how the bytes were cut,
+    and unescaped only on demand: usually the upstream reports usage, and they are never needed.
+    Searching several events at once takes half the time of searching each, and none at all if usage
+    comes first. So events are batched: up to TEXT_BATCH bytes if they come one by one and slowly,
+    up to READ_MAX if many come at once and the end is near.
     """
 
     __slots__ = ("_bodies", "_events", "_has_response", "_size")
@@ -74,12 +74,8 @@ class RelayedText:
         if len(data) > READ_MAX:
             self._extract()
 
-    def joined(self) -> str:
-        """Return the text, unescaped."""
-        return "".join(self.texts())
-
     def texts(self) -> list[str]:
-        """Return what is to be counted in one piece each, unescaped; nothing that is empty."""
+        """Return the texts that are each counted as one, unescaped; without empty ones."""
         self._extract()
         keys = (_DELTA,) if _DELTA in self._bodies else _TEXT_KEYS
         text = "".join(_unescape(bytes(self._bodies.get(key, b""))) for key in keys)
@@ -87,7 +83,7 @@ class RelayedText:
 
     @property
     def has_response(self) -> bool:
-        """Whether anything of an answer came, be it one without text."""
+        """Whether any part of a response came, even without text."""
         self._extract()
         return self._has_response or self._size > 0
 
@@ -110,9 +106,9 @@ class RelayedText:
 
 
 class TextsOfChoices(RelayedText):
-    """Collects the texts of several choices that come at once, each of them for itself.
+    """Collects the texts of several choices that come at once, each separately.
 
-    Joined as they come they would be words that nobody has written, and count as such.
+    Joined in the order of arrival they would be a text that was never written, with another count.
     """
 
     __slots__ = ("_texts",)
@@ -134,7 +130,7 @@ class TextsOfChoices(RelayedText):
             if isinstance(choices, list):
                 self._add_choices(choices)
             else:
-                # It broke off, or is of another kind.
+                # It broke off, or has no choices.
                 super()._extract_from(line)
 
     def _add_choices(self, choices: list[Json]) -> None:
@@ -148,7 +144,7 @@ class TextsOfChoices(RelayedText):
 
 
 def output_texts(value: Json) -> Iterator[str]:
-    """Yield the strings of a whole document that are the model's output, in their order."""
+    """Yield the strings of a whole document that are the model's output, in order."""
     pending = [value]
     while pending:
         item = pending.pop()
@@ -168,6 +164,6 @@ def _unescape(body: bytes) -> str:
     try:
         return cast("str", orjson.loads(quoted))
     except orjson.JSONDecodeError:
-        # Half a surrogate pair, or half a character, at a place where the answer broke off.
+        # Half a surrogate pair, or half a character, where the response broke off.
         text = cast("str", json.loads(quoted.decode("utf-8", "replace")))
         return text.encode("utf-16", "surrogatepass").decode("utf-16", "replace")

@@ -1,10 +1,10 @@
-"""One server-sent event, whole: its fields, and how to take usage out of it byte by byte.
+"""One complete server-sent event: its fields, and how to cut usage out of it.
 
-The format is the HTML standard's, section 9.2.6. Bytes are cut out, never written anew.
+The format is the HTML standard's, section 9.2.6. Bytes are cut out, never re-encoded.
 
-What `include_usage` brings is known by its shape: `"usage":null` in every chunk, and a last one
-that has usage and nothing else to say. Usage beside a choice that says something is of a server
-that reports it whether asked or not; it stays.
+What `include_usage` adds is known by its shape: `"usage":null` in every chunk, and a last one with
+usage and no content. Usage next to a choice with content comes from a server that reports it
+without being asked; it stays.
 """
 
 from __future__ import annotations
@@ -31,16 +31,16 @@ _JSON_COMMA = re.compile(rb"[ \t\r\n]*,[ \t\r\n]*")
 
 
 class DataLine(NamedTuple):
-    """Where the value of one `data` field stands in its event."""
+    """The span of the value of one `data` field in its event."""
 
     start: int
     end: int
 
 
 def begins_events(body: bytes) -> bool | None:
-    """Whether a body that begins like this is one of events; None where that is yet to be seen.
+    """Whether a body with this beginning consists of events; None if that is not yet known.
 
-    A JSON document never is: its first line is no field, nor is that of a page.
+    A JSON document does not: its first line is not a field. Nor does an HTML page.
     """
     start = body.removeprefix(BOM).lstrip(_SPACE)
     if _EVENTS_BEGIN.match(start) is not None:
@@ -49,7 +49,7 @@ def begins_events(body: bytes) -> bool | None:
 
 
 def fields(event: bytes) -> Iterator[tuple[bytes, int, int]]:
-    """Name, and start and end of the value, of each field of an event."""
+    """Yield the name, and start and end of the value, of each field of an event."""
     start = len(BOM) if event.startswith(BOM) else 0
     for line in event[start:].splitlines(keepends=True):
         end = start + len(line)
@@ -61,14 +61,14 @@ def fields(event: bytes) -> Iterator[tuple[bytes, int, int]]:
 
 
 def data_lines(event: bytes) -> list[DataLine]:
-    """Find the values of an event's `data` fields; together they are its data."""
+    """Return the spans of an event's `data` fields; together they are its data."""
     if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2:
         return [DataLine(6, len(event) - 2)]
     return [DataLine(start, end) for name, start, end in fields(event) if name == b"data"]
 
 
 def document_of(data: bytes) -> Document:
-    """Parse an object; anything else is an empty one."""
+    """Parse an object; return an empty one for anything else."""
     try:
         value = cast("Json", orjson.loads(data))
     except orjson.JSONDecodeError:
@@ -77,7 +77,7 @@ def document_of(data: bytes) -> Document:
 
 
 def event_name(event: bytes) -> str:
-    """Read the event's own `event` field; empty when it has none."""
+    """Return the event's `event` field; empty if it has none."""
     if event.find(b"event") < 0:
         return ""
     names = [event[start:end] for name, start, end in fields(event) if name == b"event"]
@@ -85,13 +85,13 @@ def event_name(event: bytes) -> str:
 
 
 def without_usage(event: bytes, data: bytes, lines: list[DataLine], document: Document) -> bytes:
-    """Take out of an event what `include_usage` put there."""
+    """Return an event without what `include_usage` added to it."""
     if is_usage_only(document):
         return b""
     if document["usage"] is not None:
         return event
     if len(lines) == 1 and data.endswith(b',"usage":null}'):
-        # The brace ends a valid document, so the member is its own.
+        # The brace ends a valid document, so this is a member of the outermost object.
         end = lines[0].end - 1
         return event[: end - len(b',"usage":null')] + event[end:]
     found = trailing_usage(data)
@@ -102,12 +102,12 @@ def without_usage(event: bytes, data: bytes, lines: list[DataLine], document: Do
 
 
 def is_usage_only(document: Document) -> bool:
-    """Whether a chunk reports usage and has no choice that says anything."""
+    """Whether a chunk reports usage and has no choice with content."""
     return isinstance(document.get("usage"), dict) and says_nothing(document.get("choices"))
 
 
 def _member_span(data: bytes, start: int) -> tuple[int, int]:
-    """Where a null member stands whose key is at `start`, with the one comma that goes with it."""
+    """Return the span of a null member whose key is at `start`, with one comma next to it."""
     end = data.index(b"null", start) + len(b"null")
     before = len(data[:start].rstrip(_SPACE))
     if data[before - 1 : before] == b",":
@@ -117,7 +117,7 @@ def _member_span(data: bytes, start: int) -> tuple[int, int]:
 
 
 def _cut(event: bytes, lines: list[DataLine], start: int, end: int) -> bytes:
-    """Cut a span of the joined data out of the lines it stands in."""
+    """Cut a span of the joined data out of its lines."""
     kept: list[bytes] = []
     done = offset = 0
     for line in lines:

@@ -1,20 +1,20 @@
-"""What the events of a stream say about its cost and its end, and what of them may go on.
+"""What the events of a stream say about its cost and its end, and what of them may be sent on.
 
-Owns the meaning of an event. It gets whole ones only; how they are cut out of the bytes that
-arrive, and when what is withheld is released, is the meter's matter. It must never do I/O, nor
-raise for anything the upstream sends.
+Owns the meaning of an event. It gets complete events only; the meter cuts them out of the bytes
+that arrive, and decides when withheld ones are released. It must never do I/O, nor raise for
+anything the upstream sends.
 
-Most events say nothing but text: they have none of the words that an event with a meaning must
-hold. Those are passed on unparsed, as many at once as there are (`read_plain`).
+Most events contain only text, and none of the words that an event with a meaning must contain.
+Those are passed on unparsed, as many at once as there are (`read_plain`).
 
-`"usage":null`, where it is hidden, is cut out of them without a parse if it stands where the API
-writes it: last in a line of data, or last but for `obfuscation`. That it is a member of the
-outermost object there follows from four things. A quote inside a JSON string is escaped, and a
-string that ends is not followed by a letter, so the quote after the comma opens a string, `usage`
-is all of it, and the colon makes it a key. The string after `"obfuscation":` ends at its first
-quote, since it has no backslash. The brace then closes the object that has this key. And the line
-ends the data, so that it is the last brace of all. Whether the rest is JSON is not looked at, but
-for what stands right before the comma; an event that is no JSON may lose those bytes as well.
+If it is hidden, `"usage":null` is cut out of them without a parse where the API writes it: last in
+a line of data, or last except for `obfuscation`. There it is a member of the outermost object, for
+four reasons. A quote inside a JSON string is escaped, and the end of a string is not followed by a
+letter, so the quote after the comma opens a string, `usage` is all of it, and the colon makes it a
+key. The string after `"obfuscation":` ends at its first quote, since it has no backslash. The brace
+then closes the object with this key. And the line ends the data, so it is the last brace. The rest
+is not checked to be JSON, except what is right before the comma; an event that is not JSON may lose
+those bytes as well.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 _FINAL_TYPES = frozenset({"response.completed", "response.incomplete", "response.failed"})
 
 _NULL_USAGE = b',"usage":null'
-# It begins with what is searched for, which is faster than to begin with what precedes it.
+# It begins with the text to be cut, which is faster than to begin with what precedes it.
 _LAST_NULL_USAGE = re.compile(
     _NULL_USAGE + rb'(?<=[\]"]' + _NULL_USAGE + rb')(?=\}\n|,"obfuscation":"[^"\\\x00-\x1f]*+"\}\n)'
 )
@@ -47,7 +47,7 @@ _LINES_OF_DATA = re.compile(rb"(?:data: \{.*+\n\n)*+")
 
 
 class StreamReport:
-    """What a stream has said so far. Its events are read in their order."""
+    """What a stream has reported so far. Its events are read in order."""
 
     __slots__ = (
         "_has_items",
@@ -62,26 +62,26 @@ class StreamReport:
 
     def __init__(self, *, hide_usage: bool, several: bool) -> None:
         self.usage: Usage | None = None
-        """The greatest valid usage."""
+        """The greatest valid usage report."""
         self.ended = False
         """The terminal event was read."""
         self.failed = False
         """An error was read, or that the response failed."""
         self.settled = False
-        """The charge is committed: nothing has to be withheld any more."""
+        """The charge is committed: nothing has to be withheld any longer."""
         self.withholding = False
-        """From the event on that was read last, bytes are kept back."""
+        """Bytes are kept back, from the event on that was read last."""
         self.text = TextsOfChoices() if several else RelayedText()
         self._has_items = False
         self._hide_usage = hide_usage
 
     @property
     def has_output(self) -> bool:
-        """Text came, or the final response has items."""
+        """There was text, or the final response has items."""
         return self._has_items or bool(self.text.texts())
 
     def read_plain(self, events: bytes) -> bytes | None:
-        """Return what may go on of events that say nothing but text; None if one may say more."""
+        """Return what may be sent on of events with text only; None if one may have a meaning."""
         if self.withholding:
             return None
         plain = _without_null_usage(events) if self._hide_usage else events
@@ -91,7 +91,7 @@ class StreamReport:
         return plain
 
     def read(self, event: bytes) -> bytes:
-        """Note what an event says; return what of it may go on."""
+        """Note what an event reports; return what of it may be sent on."""
         plain = self.read_plain(event)
         if plain is not None:
             return plain
@@ -108,9 +108,9 @@ class StreamReport:
         return event
 
     def read_end(self, tail: bytes, final_type: str) -> None:
-        """Note what the end of an event says that was too long to be kept.
+        """Note what the end of an event reports that was too long to be kept.
 
-        `final_type` is its type, if that is one that ends the stream.
+        `final_type` is its type if that ends the stream, else empty.
         """
         for opening in (b"{", b'{"response":{'):
             found = trailing_usage(tail, opening)
@@ -139,7 +139,7 @@ class StreamReport:
             self._end(failed=kind == "response.failed" or has_failed(response))
 
     def _note_usage(self, value: Json, *, free: bool = False) -> None:
-        """Note a report of usage; one of zeros only where the answer may have been `free`."""
+        """Note a usage report; one of zeros only if the response may have been `free`."""
         usage = read_usage(value) if value is not None else None
         if usage is None or not (usage.total or free):
             return
@@ -153,13 +153,13 @@ class StreamReport:
 
 
 def lacks_only_its_end(event: bytes) -> bool:
-    """Whether an event that broke off has all of its data."""
+    """Whether an event that broke off has complete data."""
     data = b"\n".join([event[start:end] for start, end in data_lines(event)])
     return data.strip() == b"[DONE]" or bool(document_of(data))
 
 
 def _may_matter(data: bytes, *, nulls: bool) -> bool:
-    """Whether `data` holds a word that an event with a meaning for the meter must hold.
+    """Whether `data` contains a word that every event with a meaning for the meter contains.
 
     `nulls` is whether `"usage":null` is such a word.
     """
@@ -176,7 +176,7 @@ def _may_matter(data: bytes, *, nulls: bool) -> bool:
 
 
 def _without_null_usage(events: bytes) -> bytes:
-    """Cut `"usage":null` out where it is plainly the event's own; leave all others."""
+    """Cut out each `"usage":null` that is certainly the event's own; leave the others."""
     if (
         events.rfind(_NULL_USAGE) < 0
         or events.find(b"\r") >= 0

@@ -1,7 +1,7 @@
 """Reads a usage object, and finds one at the end of a document without parsing the rest.
 
-Owns what counts as a valid usage report of the upstream. It must never guess: a report that is
-not plainly valid is none at all, and the caller counts tokens instead.
+Owns what counts as a valid usage report of the upstream. It must never guess: a report that is not
+clearly valid counts as missing, and the caller counts tokens instead.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ import orjson
 from tokenbalance.model import Document, Json, Usage
 
 COUNT_MAX = 2**53
-"""Beyond it a JSON number is no longer exact everywhere; no request has ever come near."""
+"""Larger JSON numbers are not exact everywhere; no request has ever come near."""
 
 CANDIDATES_MAX = 8
-"""How many times `"usage"` is looked at from the end before the search gives up."""
+"""Occurrences of `"usage"` that are tried from the end before the search gives up."""
 
 _KEY = b'"usage"'
 
@@ -31,14 +31,13 @@ def read_usage(value: Json) -> Usage | None:
     """Read any usage object that the API reports, in tokens.
 
     The input is required. A missing output is 0 (embeddings have none), a missing total is
-    input + output. Where there is a total it is the truth, also when it is more than that sum; one
-    below it contradicts itself, and is none. One required counter that is there but is no count
-    makes the whole report void; a broken detail (or one larger than what it is part of) is 0,
-    since it only says how a sum divides.
+    input + output. A total is authoritative, even if it is more than that sum; a report with a
+    smaller total contradicts itself, and is invalid. So is a report with an input, output or total
+    that is not a count; a broken detail (or one larger than what it is part of) is 0, since it only
+    divides a sum.
 
-    Zeros without a total are what a server writes that did not count, and would make the answer
-    free. Whether zeros with a total of 0 can be believed depends on what came beside them:
-    `outcome.may_be_free`.
+    Zeros without a total mean that the server did not count, and would make the response free.
+    Whether zeros with a total of 0 are plausible depends on the rest of it: `outcome.may_be_free`.
     """
     if not isinstance(value, dict):
         return None
@@ -68,11 +67,11 @@ def trailing_usage(text: bytes, opening: bytes = b"{") -> tuple[int, Document] |
     """Find the last `"usage"` member of the document whose end `text` is.
 
     Returns its offset in `text` and the members from there to the end, or None. `opening` is what
-    the members are nested in: `{` for the document itself, `{"response":{` for one below.
+    the members are nested in: `{` for the document itself, `{"response":{` for one level below.
 
     If the opening followed by the rest parses, the rest closes exactly what the opening opens, so
-    in a valid document the member lies at that depth and nowhere deeper. A quote inside a JSON
-    string is escaped, so `"usage"` without a backslash before it starts no string's inside.
+    in a valid document the member is at that depth. A quote inside a JSON string is escaped, so
+    `"usage"` without a backslash before it is not inside a string.
     """
     offset = len(text)
     for _ in range(CANDIDATES_MAX):
@@ -98,7 +97,7 @@ def _either(value: Document, names: tuple[str, str], missing: Json = None) -> Js
 
 
 def _count(value: Json) -> int | None:
-    # bool is an int to Python, not to anybody who bills.
+    # bool is an int in Python, but not a count.
     return value if type(value) is int and 0 <= value <= COUNT_MAX else None
 
 

@@ -1,1 +1,1 @@
-"""What requests and answers name of what the upstream keeps."""
+"""What requests and responses refer to of the objects that the upstream stores."""

@@ -1,6 +1,7 @@
-"""Which of the upstream's models callers are told of: a fine-tune is somebody's, others anybody's.
+"""Which of the upstream's models callers may see: all except fine-tunes, which belong to a user.
 
-Owns how a fine-tune is known, and how lists are cut. It must never decide what a request may use.
+Owns how a fine-tune is recognised, and how lists are filtered. It must never decide what a request
+may use.
 """
 
 from __future__ import annotations
@@ -16,18 +17,18 @@ if TYPE_CHECKING:
     from tokenbalance.model import Document, Json
 
 _NAMED_BY: Final = ("id", "name", "model")
-# Or with an escape in it. Most lists name none, and then need not be read.
+# Possibly with an escape in it. Most lists contain none, and need not be parsed.
 _MAY_NAME_ONE: Final = re.compile(rb"(?i)ft:|\\")
 
 
 def check_model_path(path: bytes) -> None:
-    """Go on only with a model that may be told of.
+    """Make sure that the model of a path may be seen.
 
     Args:
-        path: raw, below `/v1`, of one model or of all.
+        path: raw, below `/v1`, of one model or of the list.
 
     Raises:
-        ModelNotFound: it is a fine-tune; in the words that OpenAI has for what is not there.
+        ModelNotFound: it is a fine-tune; with OpenAI's message for a missing model.
 
     """
     name = path.removeprefix(b"/models").removeprefix(b"/").decode("ascii", "replace")
@@ -36,7 +37,7 @@ def check_model_path(path: bytes) -> None:
 
 
 def without_fine_tunes(body: bytes) -> bytes:
-    """Cut fine-tunes out of an answer; one that has none is given as it came."""
+    """Remove fine-tunes from a response; one without any is returned unchanged."""
     if not _MAY_NAME_ONE.search(body):
         return body
     try:
@@ -65,5 +66,5 @@ def _names_fine_tune(row: Document) -> bool:
 
 
 def _is_fine_tune(name: str) -> bool:
-    """Whether it is called `ft:...`. Those that were called otherwise ended with their models."""
+    """Whether it is called `ft:...`. Older names ended with their base models."""
     return name.lower().startswith("ft:")

@@ -1,13 +1,13 @@
-"""Which fields of a request name things that the upstream keeps: one table, and the walk by it.
+"""Which fields of a request refer to objects that the upstream stores: one table, and its walk.
 
-Everybody behind the shared key could reach such a thing by its id, so a request may only name what
-is its caller's own. This file finds the names; whose a thing is, and what becomes of the request,
-is never decided here.
+All callers behind the shared key could reach such an object by its id, so a request may only refer
+to objects of its own caller. This file finds the ids; who owns an object, and what happens to the
+request, is never decided here.
 
-A thing is recognised by the type of the object that names it. Below that, members that are called
-like an id are ids too, so that a type which nobody knows yet cannot carry one past this table. What
-is free in form is never searched: schemas, arguments, metadata, headers. A property that is called
-`file_id` there is a word.
+An id is recognised by the type of the object around it. In addition, members whose names end like
+an id's are ids, so that a type which is not known yet cannot carry one past this table. Free-form
+values are never searched: schemas, arguments, metadata, headers. A property called `file_id` there
+is a word.
 """
 
 from __future__ import annotations
@@ -17,7 +17,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from tokenbalance.openai.documents import path_of
-from tokenbalance.openai.operation import Metering
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -32,39 +31,39 @@ class Reference:
     kind: str
     """What it is an id of: `file`, `response`, `container`..."""
     value: Json
-    """The id, or a list of them; as it came, so it need not be a text."""
+    """The id, or a list of ids; unchecked, so it may be of any type."""
     param: str
-    """Where it stands: `input[0].content[1].file_id`."""
+    """Its path in the document: `input[0].content[1].file_id`."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Row:
-    """A member that names a thing."""
+    """A member that holds an id."""
 
     kind: str
     unless: str | None = None
-    """The id is a mere copy where this member carries the thing itself."""
-    nobodys: re.Pattern[str] | None = None
-    """Names that stand here too and that everybody may use."""
+    """The member that carries the object itself: where it is set, the id is only a copy."""
+    public: re.Pattern[str] | None = None
+    """Values that are not ids of stored objects, and that every caller may use."""
     may_be_object: bool = False
-    """An object in its place is no id, and is searched."""
+    """A JSON object in its place is not an id; its members are searched."""
 
 
 _BASE_MODEL: Final = re.compile(r"(?!ft:).*", re.DOTALL)
 _BUILT_IN_SKILL: Final = re.compile(r"openai-[a-z0-9-]+")
 _BUILT_IN_VOICE: Final = re.compile(r"(?!voice_).*", re.DOTALL)
-_MODEL: Final = _Row("model", nobodys=_BASE_MODEL)
+_MODEL: Final = _Row("model", public=_BASE_MODEL)
 
 # From the request types of OpenAI's SDK 3.57. The place is the type of an object around the member,
-# or one of four without one: the two requests themselves, `message` of a chat, and `item` of
-# /responses that says neither a type nor a role.
+# or one of four without a type: the two requests themselves, `message` of a chat, and an `item` of
+# /responses that has neither a type nor a role.
 _ROWS: Final[Mapping[tuple[str, str], _Row]] = {
     ("responses", "conversation"): _Row("conversation"),
     ("responses", "moderation.model"): _MODEL,
     ("responses", "previous_response_id"): _Row("response"),
     ("responses", "prompt"): _Row("prompt"),
     ("responses", "prompt_cache_options.comparison_response_id"): _Row("response"),
-    ("chat", "audio.voice"): _Row("voice", nobodys=_BUILT_IN_VOICE, may_be_object=True),
+    ("chat", "audio.voice"): _Row("voice", public=_BUILT_IN_VOICE, may_be_object=True),
     ("chat", "audio.voice.id"): _Row("voice"),
     ("chat", "moderation.model"): _MODEL,
     ("message", "audio.id"): _Row("chat_audio"),
@@ -92,65 +91,64 @@ _MEMBERS: Final[Mapping[str, _Row]] = {
     "file_id": _Row("file"),
     "file_ids": _Row("file"),
     "previous_response_id": _Row("response"),
-    "skill_id": _Row("skill", nobodys=_BUILT_IN_SKILL),
+    "skill_id": _Row("skill", public=_BUILT_IN_SKILL),
     "tunnel_id": _Row("tunnel"),
     "vault_id": _Row("vault"),
     "vault_ids": _Row("vault"),
     "vector_store_id": _Row("vector_store"),
     "vector_store_ids": _Row("vector_store"),
 }
-"""Members that name a thing in objects of every type."""
+"""Members that hold ids in objects of every type."""
 _UNKNOWN: Final = _Row("unknown")
 
 _OPAQUE: Final = frozenset({
     "arguments", "attributes", "client_metadata", "env", "filters", "format", "headers",
     "input_schema", "metadata", "output_schema", "parameters", "response_format", "schema",
 })  # fmt: skip
-"""Members whose contents are the client's own words, whatever they are called."""
+"""Members with free-form contents: nothing in them is an id, whatever it is called."""
 
-# Ids by their looks, for members that no row knows. A text of words is not one.
+# What an id looks like, for members without a row. A text with spaces is not one.
 _AN_ID: Final = re.compile(
     r"(?:file|upload|part|batch|resp|conv|chatcmpl|audio|vs|vsfb|cntr|cfile|skill|ftjob|ftckpt|voice"
     r"|cons|rtc|item|msg|rs|ig|cmp|asst|thread|run|pmpt|wf)[-_][A-Za-z0-9_-]{6,}"
 )
 _COPIES: Final = frozenset({"approval_request_id", "call_id", "caller_id"})
-"""Ids of what was said elsewhere in the same request."""
+"""Ids that refer to another part of the same request."""
 
 _ID_ENDINGS: Final = ("_id", "_ids")
 _NAMES: Final = frozenset(member.rpartition(".")[2] for _, member in _ROWS) | _MEMBERS.keys()
-"""What members are called that may name a thing, wherever they stand."""
-_REQUESTS: Final[Mapping[Metering, str]] = {
-    Metering.CHAT: "chat",
-    Metering.FREE: "free",
-    Metering.RESPONSES: "responses",
-}
-"""The places that whole requests are, of the kinds that can name something."""
-_SPOKEN: Final = frozenset({"role", "content"})
+"""Names of members that may hold an id somewhere."""
+_PLAIN_MESSAGE: Final = frozenset({"role", "content"})
 _PLACES: Final = frozenset(place for place, _ in _ROWS)
 _WAYS: Final = frozenset(
     (place, member[: dot.start()]) for place, member in _ROWS for dot in re.finditer(r"\.", member)
 )
-"""Members on the way to one that names a thing."""
+"""Members on the way to one that holds an id."""
 
 _ELEMENTS: Final[Mapping[tuple[str, str], str]] = {
     ("chat", "messages"): "message",
     ("responses", "input"): "item",
 }
-"""The places that the objects of a list are in."""
+"""The place of each object in these lists."""
 
 _Where: TypeAlias = "tuple[tuple[str, str], ...]"
-"""The places that an object is in, and the members that lead to it from each. A type inside does
-not end those around it, since nobody has to heed it."""
+"""The places that an object is in, and the members that lead to it from each. A nested type does
+not end the places around it, because the upstream may ignore it."""
 _AN_ITEM: Final[_Where] = (("item", ""),)
 
 
-def references(metering: Metering, document: Document) -> list[Reference]:
-    """Find every id in a request of this kind that is not plainly nobody's."""
+def references(place: str | None, document: Document) -> list[Reference]:
+    """Find every id in a document that may be one of a stored object.
+
+    Args:
+        place: of the whole document, as in the table; None: it has no ids but its model's.
+        document: the request's.
+
+    """
     found: list[Reference] = []
     model = document.get("model")
     if isinstance(model, str) and _BASE_MODEL.fullmatch(model) is None:
         found.append(Reference("model", model, "model"))
-    place = _REQUESTS.get(metering)
     if place is not None:
         _search(document, "", ((place, ""),), found)
     return found
@@ -161,7 +159,7 @@ def _search(fields: Mapping[str, Json], at: str, where: _Where, found: list[Refe
         if value and (member in _NAMES or member.endswith(_ID_ENDINGS)):
             row = _row(fields, member, where)
             if row is not None and not (row.may_be_object and isinstance(value, dict)):
-                if not _is_nobodys(row, value):
+                if not _is_public(row, value):
                     found.append(Reference(row.kind, value, path_of(at, member)))
                 continue
         if isinstance(value, (dict, list)) and member not in _OPAQUE:
@@ -176,8 +174,8 @@ def _search_within(
         return
     for index, element in enumerate(value):
         if isinstance(element, dict):
-            # Most are this, and hold no place for an id.
-            if element.keys() != _SPOKEN or not isinstance(element["content"], str):
+            # The usual message, which cannot hold an id.
+            if element.keys() != _PLAIN_MESSAGE or not isinstance(element["content"], str):
                 _search(element, f"{at}[{index}]", _places_of(element, where), found)
         elif isinstance(element, list):
             _search_within(element, f"{at}[{index}]", where, found)
@@ -199,17 +197,17 @@ def _looks_like_an_id(member: str, value: Json) -> bool:
     return any(isinstance(each, str) and _AN_ID.fullmatch(each) for each in values)
 
 
-def _is_nobodys(row: _Row, value: Json) -> bool:
+def _is_public(row: _Row, value: Json) -> bool:
     if isinstance(value, (int, float)):
         return True
     names = value if isinstance(value, list) else [value]
-    return row.nobodys is not None and all(
-        isinstance(name, str) and row.nobodys.fullmatch(name) is not None for name in names
+    return row.public is not None and all(
+        isinstance(name, str) and row.public.fullmatch(name) is not None for name in names
     )
 
 
 def _further(where: _Where, member: str) -> _Where:
-    """Where the contents of a member are."""
+    """The places of a member's contents."""
     found: list[tuple[str, str]] = []
     for place, path in where:
         way = (place, f"{path}.{member}" if path else member)

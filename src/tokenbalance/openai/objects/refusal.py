@@ -1,7 +1,7 @@
-"""A question between match and estimate: does a request name what is not its caller's?
+"""A question between match and estimate: does a request refer to objects of other callers?
 
-Nothing that the upstream keeps has an owner here yet, so whatever is named is refused, and the
-message says what avoids it. Which members name something is the table's to say.
+Objects that the upstream stores have no owners here yet, so every reference is refused, and the
+message says how to avoid it. Which members are references is decided by `references`.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from tokenbalance.openai.objects.references import references
 
 if TYPE_CHECKING:
     from tokenbalance.model import Document
-    from tokenbalance.openai.operation import Metering
+    from tokenbalance.openai.operation import Operation
 
 _INSTEAD: Final = {
     "container": 'Leave it out: a container of the request\'s own is `{"type": "auto"}`.',
@@ -27,18 +27,18 @@ _INSTEAD: Final = {
     ' `include: ["reasoning.encrypted_content"]`, or leave the item out.',
     "response": "Send the whole conversation as `input`: with `store: false` clients do.",
 }
-"""What avoids a reference, by the kind of thing that it names."""
+"""How to avoid a reference, by the kind of object that it refers to."""
 
 
-def refuse_references(metering: Metering, document: Document) -> None:
-    """See that a request to an endpoint of this metering names nothing that the upstream keeps.
+def refuse_references(operation: Operation, document: Document) -> None:
+    """Refuse a request to an operation that refers to an object which the upstream stores.
 
     Raises:
         UnsupportedParameter: it does.
-        ModelNotFound: it names a fine-tune.
+        ModelNotFound: its model is a fine-tune.
 
     """
-    for reference in references(metering, document):
+    for reference in references(operation.family.place, document):
         if reference.kind == "model":
             message = (
                 f"The model in '{reference.param}' does not exist or you do not have access to it."

@@ -107,6 +107,6 @@ async def quote_request(
     Nothing is held, and nothing is dispatched.
     """
     management = management_of(request)
-    quotes = Quotes(management.pool, management.rate_card, management.upstream)
+    quotes = Quotes(management.pool, management.rate_card, management.upstream, management.surface)
     found = await quotes.quote(caller, body.path, cast("Document", body.body))
     return QuoteResponse.model_validate(found)

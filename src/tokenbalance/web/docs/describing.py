@@ -1,7 +1,7 @@
-"""What FastAPI cannot know of a management route, added to its entry in the OpenAPI document.
+"""What FastAPI cannot know about a management route, added to its entry in the OpenAPI document.
 
-The body that a route reads, who may call it, and every status that it can give, found from what
-the route depends on: nobody has to remember to write it down.
+The body that a route reads, who may call it, and every status that it can return are derived from
+the route's dependencies, so that none can be forgotten.
 """
 
 from __future__ import annotations
@@ -44,20 +44,20 @@ if TYPE_CHECKING:
 
 _RESPONSES: Final[Mapping[int, tuple[str, ProxyError]]] = {
     400: (
-        "The request is not understood, or refused; `error.param` names the field.",
+        "The request is invalid or refused; `error.param` names the field.",
         InvalidType(
             "Invalid type for 'balance': Input should be a valid integer.", param="balance"
         ),
     ),
     401: ("No valid API key or sign-in token.", InvalidApiKey("Incorrect API key provided.")),
     403: ("Not allowed.", NotAllowed("Only a superuser may do this.")),
-    404: ("There is no such thing, or it is somebody else's.", NotFound("No user has the id 8.")),
+    404: ("It does not exist, or it belongs to another user.", NotFound("No user has the id 8.")),
     408: (
         "The body did not arrive in time.",
         RequestTimeout("The request body did not arrive in time."),
     ),
     409: (
-        "The idempotency key came with other contents before.",
+        "The idempotency key was used before, with other contents.",
         IdempotencyKeyReused(
             "This idempotency key was used before, with another amount or note.",
             param=IDEMPOTENCY_HEADER,
@@ -73,7 +73,7 @@ _RESPONSES: Final[Mapping[int, tuple[str, ProxyError]]] = {
         UnsupportedMediaType("The request body must be JSON in UTF-8."),
     ),
     429: (
-        "Too many attempts; `Retry-After` says how many seconds to wait.",
+        "Too many attempts; `Retry-After` is the number of seconds to wait.",
         TooManyAttempts(60),
     ),
     431: (
@@ -81,7 +81,7 @@ _RESPONSES: Final[Mapping[int, tuple[str, ProxyError]]] = {
         HeadTooLarge("The headers are larger than 65536 bytes."),
     ),
     503: (
-        "The database cannot be reached, or too many passwords wait to be looked at; try again.",
+        "The database cannot be reached, or too many password checks are queued; retry.",
         ServiceUnavailable("The database cannot be reached"),
     ),
 }
@@ -151,5 +151,5 @@ def _body(model: type[Body]) -> Document:
 
 
 def _member(document: Document, name: str) -> Document:
-    """Get an object inside a document, made when it is missing."""
+    """Return an object inside a document, which is added if it is missing."""
     return cast("Document", document.setdefault(name, {}))

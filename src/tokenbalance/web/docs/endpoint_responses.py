@@ -1,6 +1,6 @@
-"""How a `/v1` endpoint answers when it does not relay: each status, its errors and its headers.
+"""What a `/v1` endpoint returns when it does not relay: each status, its errors and its headers.
 
-The examples are made of the errors themselves, so that their envelopes, types and codes are what
+The examples are rendered from the error classes, so that envelopes, types and codes are those that
 the proxy sends.
 """
 
@@ -42,12 +42,12 @@ if TYPE_CHECKING:
     from tokenbalance.openai.operation import Operation
 
 ERROR: Final = "Error"
-"""The name of the envelope among the document's schemas."""
+"""Name of the error envelope in the document's schemas."""
 
 ERROR_SCHEMA: Final[Document] = {
     "type": "object",
     "title": "Error",
-    "description": "OpenAI's envelope, always with all four keys.",
+    "description": "OpenAI's error envelope, always with all four keys.",
     "required": ["error"],
     "properties": {
         "error": {
@@ -58,7 +58,7 @@ ERROR_SCHEMA: Final[Document] = {
                 "type": {"type": "string"},
                 "param": {
                     "type": ["string", "null"],
-                    "description": "The field that is at fault, where one is.",
+                    "description": "The field that is wrong, if it is about one.",
                 },
                 "code": {"type": ["string", "null"]},
             },
@@ -73,21 +73,21 @@ _COUNT: Final[Document] = {"type": "integer", "minimum": 0}
 
 @dataclass(frozen=True, slots=True)
 class _Refused:
-    """One status, and the errors that have it."""
+    """A status and the errors that have it."""
 
     status: int
     text: str
     errors: tuple[ProxyError, ...]
     with_body: bool = False
-    """Only where a document is sent."""
+    """Only for operations with a request body."""
     charged: bool = False
-    """Only where credits are charged."""
+    """Only for operations that are charged."""
 
 
 _REFUSED: Final = (
     _Refused(
         400,
-        "The request is not understood; `error.param` names the field. Nothing was sent.",
+        "The request is invalid; `error.param` names the field. Nothing was sent upstream.",
         (
             InvalidJson("The request body is not valid JSON."),
             MissingParameter("Missing required parameter: 'model'.", param="model"),
@@ -102,13 +102,13 @@ _REFUSED: Final = (
     ),
     _Refused(
         401,
-        "No, unknown, expired or revoked key; disabled user.",
+        "The key is missing, unknown, expired or revoked, or its user is disabled.",
         (InvalidApiKey("Incorrect API key provided."),),
     ),
     _Refused(
         402,
-        "The balance does not cover the request (429, without `retry-after`, where the operator or"
-        " the key says so). Nothing was sent.",
+        "The balance does not cover the request (429 without `retry-after` if the operator or the"
+        " key is configured so). Nothing was sent upstream.",
         (
             InsufficientQuota(
                 "Insufficient balance: this request needs 113 credits, 18 are available"
@@ -119,8 +119,8 @@ _REFUSED: Final = (
     ),
     _Refused(
         403,
-        "The rate card has no price for the service tier, or the upstream forbids the request in"
-        " words that are not for its caller. Nothing was charged.",
+        "The rate card has no price for the service tier, or the upstream forbids the request for a"
+        " reason that concerns only the operator. Nothing was charged.",
         (
             ServiceTierNotAllowed(
                 "This service_tier cannot be used here: the rate card has no price for it.",
@@ -132,7 +132,7 @@ _REFUSED: Final = (
     ),
     _Refused(
         404,
-        "No such model, or the upstream does not let this server use it; or no such endpoint.",
+        "There is no such model, or this server may not use it; or there is no such endpoint.",
         (
             ModelNotFound(
                 "The model `gpt-0` does not exist or you do not have access to it.", param="model"
@@ -154,20 +154,20 @@ _REFUSED: Final = (
     ),
     _Refused(
         415,
-        "The body is not JSON, or compressed otherwise than by gzip, deflate, zstd or br.",
+        "The body is not JSON, or its compression is none of gzip, deflate, zstd and br.",
         (UnsupportedMediaType("The request body must be JSON in UTF-8."),),
         with_body=True,
     ),
     _Refused(
         424,
-        "The upstream began to answer and broke off. What arrived was charged, and would be again.",
-        (UpstreamIncomplete("The upstream broke off its answer. What had arrived was charged."),),
+        "The upstream's response broke off. What had arrived was charged; so is a retry.",
+        (UpstreamIncomplete("The upstream broke off its response. What had arrived was charged."),),
         charged=True,
     ),
     _Refused(
         429,
-        "The balance covers the request, but requests in progress held it for as long as one may"
-        " wait. Nothing was sent.",
+        "The balance covers the request, but other requests in progress held it for the whole time"
+        " that a request may wait. Nothing was sent upstream.",
         (
             BalanceHeld(
                 "Requests in progress hold the balance: this request needs 113 credits, 18 are"
@@ -179,23 +179,25 @@ _REFUSED: Final = (
     ),
     _Refused(
         502,
-        "The upstream cannot be reached, or refuses the operator's key (then it is of no use to try"
-        " again). Nothing was charged.",
+        "The upstream cannot be reached, or refuses the operator's key (which a retry does not"
+        " change). Nothing was charged.",
         (
             UpstreamUnavailable("The upstream cannot be reached; nothing was charged."),
-            UpstreamAuth("The upstream refused the operator's key; only the operator can mend it."),
+            UpstreamAuth(
+                "The upstream refused the operator's key; only the operator can fix this."
+            ),
         ),
     ),
     _Refused(
         503,
-        "The database cannot be reached, the journal not be written, or the server stops: try"
-        " again. Or the operator's account at the upstream is used up, or there is no upstream key:"
-        " of no use to try again. Nothing was charged.",
+        "The database cannot be reached, the journal cannot be written, or the server is shutting"
+        " down: retry. Or the operator's account at the upstream is used up, or no upstream key is"
+        " configured: a retry does not help. Nothing was charged.",
         (
             ServiceUnavailable(),
             UpstreamQuota(
-                "This server's own account at the upstream is used up or not active. It is not your"
-                " balance, and only the operator can mend it."
+                "This server's own account at the upstream has no money left or is not active."
+                " This is not your balance, and only the operator can fix it."
             ),
             UpstreamNotConfigured(
                 "No upstream key is configured here: the operator has to set OPENAI_API_KEY."
@@ -204,19 +206,19 @@ _REFUSED: Final = (
     ),
     _Refused(
         504,
-        "The upstream did not answer in time. Nothing was charged.",
-        (UpstreamTimeout("The upstream did not answer in time; nothing was charged."),),
+        "The upstream did not respond in time. Nothing was charged.",
+        (UpstreamTimeout("The upstream did not respond in time; nothing was charged."),),
     ),
 )
 
 _OUR_ID: Final[Document] = {
     "x-tokenbalance-request-id": {
-        "description": "Names the request in the books; ask about it by this.",
+        "description": "The request's id in the books; quote it in questions.",
         "schema": _TEXT,
     }
 }
 _UPSTREAM_ID: Final[Document] = {
-    "x-request-id": {"description": "The upstream's own name for the request.", "schema": _TEXT}
+    "x-request-id": {"description": "The upstream's own id of the request.", "schema": _TEXT}
 }
 _CHARGE: Final[Document] = {
     "x-tokenbalance-hold": {
@@ -224,46 +226,47 @@ _CHARGE: Final[Document] = {
         "schema": _COUNT,
     },
     "x-tokenbalance-output-cap": {
-        "description": "Sent when the balance affords less output than the request allows: the"
-        " limit that the upstream was told, in tokens of each choice.",
+        "description": "Sent if the balance affords less output than the request allows: the"
+        " limit that was sent upstream, in tokens of each choice.",
         "schema": _COUNT,
     },
     "x-tokenbalance-charge": {
-        "description": "Credits that the request cost; not of a stream, whose head is sent before.",
+        "description": "Credits that the request cost; absent from streams, whose headers are sent"
+        " before.",
         "schema": _COUNT,
     },
     "x-tokenbalance-balance": {
-        "description": "The balance after that; not of a stream.",
+        "description": "The balance after that; absent from streams.",
         "schema": {"type": "integer"},
     },
 }
 _OF_ERRORS: Final = {
-    "retry-after": "Whole seconds after which it may be tried again.",
-    "x-should-retry": "`false` where the same request would be refused again.",
-    "www-authenticate": "What kind of key is expected.",
+    "retry-after": "Whole seconds to wait before a retry.",
+    "x-should-retry": "`false` if the same request would be refused again.",
+    "www-authenticate": "The kind of key that is expected.",
 }
 
 
-def relayed_headers(endpoint: Operation) -> Document:
-    """Describe the headers of an answer that was relayed."""
-    return {**_UPSTREAM_ID, **_OUR_ID, **(_CHARGE if endpoint.charged else {})}
+def relayed_headers(operation: Operation) -> Document:
+    """Describe the headers of a relayed response."""
+    return {**_UPSTREAM_ID, **_OUR_ID, **(_CHARGE if operation.charged else {})}
 
 
 def shared_responses() -> Document:
-    """Describe every status that is the proxy's own, for the document's components."""
+    """Describe every status that the proxy itself returns, for the document's components."""
     return {_name(refused.status): _described(refused) for refused in _REFUSED}
 
 
-def responses_of(endpoint: Operation) -> Document:
-    """Refer to those of them that an endpoint has, and to whatever else the upstream says."""
+def responses_of(operation: Operation) -> Document:
+    """Refer to the statuses that an operation can have, and to all others of the upstream."""
     own: Document = {
         str(refused.status): {"$ref": f"#/components/responses/{_name(refused.status)}"}
         for refused in _REFUSED
-        if (endpoint.method == "POST" or not refused.with_body)
-        and (endpoint.charged or not refused.charged)
+        if (operation.bodies or not refused.with_body)
+        and (operation.charged or not refused.charged)
     }
     other: Document = {
-        "description": "The upstream's own answer, with its status, as it came: the error is about"
+        "description": "The upstream's own response, with its status, unchanged: the error is about"
         " the request. Nothing was charged.",
         "headers": {**_UPSTREAM_ID, **_OUR_ID},
         "content": {"application/json": {"schema": _REFERENCE}},

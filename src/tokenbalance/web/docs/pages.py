@@ -1,8 +1,8 @@
 """The documentation pages: Swagger UI, ReDoc, and the schema that both read.
 
 Owns `/docs`, `/redoc`, `/openapi.json` and the aliases `/api/docs`, `/api/schema`. Scripts and
-styles come from package data: the pages must never load anything from a foreign host, nor
-carry an inline script, so that they work in closed networks and under a strict policy.
+styles are package data: the pages must never load anything from another host, nor contain an inline
+script, so that they work in closed networks and under a strict policy.
 """
 
 from __future__ import annotations
@@ -27,14 +27,13 @@ SCHEMA = "/openapi.json"
 
 _FOLDER = Path(__file__).parent / "static"
 
-# The addresses of assets carry the version, so that a release is never seen with the scripts of
-# the one before.
+# The URLs of assets contain the version, so that no release uses the scripts of an older one.
 _ASSET_HEADERS = {
     "cache-control": "public, max-age=86400",
     "x-content-type-options": "nosniff",
 }
 
-# Both pages write styles as they go; ReDoc searches in a worker that it makes from a blob.
+# Both pages add inline styles; ReDoc searches in a worker that it creates from a blob.
 _POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; "
     "img-src 'self' data:; font-src 'self' data:; connect-src 'self'; worker-src blob:; "
@@ -68,8 +67,8 @@ _PAGE = """\
 def mount_docs(app: FastAPI) -> None:
     """Add the pages, the schema and their aliases to an app that was made without its own.
 
-    The app is to be created with `docs_url=None` and `redoc_url=None`. Whatever
-    `app.openapi()` returns when a page is asked for is what the pages show.
+    The app must be created with `docs_url=None` and `redoc_url=None`. The pages show what
+    `app.openapi()` returns when they are requested.
     """
 
     async def swagger(request: Request) -> Response:
@@ -88,14 +87,14 @@ def mount_docs(app: FastAPI) -> None:
     aliases = {"/api/docs": swagger, "/api/schema": schema}
     for path, page in {**pages, **aliases}.items():
         app.add_route(path, page, include_in_schema=False)
-    # The original's own addresses end in a slash.
+    # The original project's paths end with a slash.
     for path, page in aliases.items():
         app.add_route(f"{path}/", page, include_in_schema=False)
     app.mount(ASSETS, _Assets(directory=_FOLDER), name="docs-assets")
 
 
 class _Assets(StaticFiles):
-    """Package data with an ETag, to be kept for a day."""
+    """Package data with an ETag, cached for a day."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
         response = await super().get_response(path, scope)
@@ -104,7 +103,7 @@ class _Assets(StaticFiles):
 
 
 def _root(request: Request) -> str:
-    """Return the prefix below which a reverse proxy serves the app; mostly empty."""
+    """Return the prefix below which a reverse proxy serves the app; usually empty."""
     return cast("str", request.scope.get("root_path", "")).rstrip("/")
 
 

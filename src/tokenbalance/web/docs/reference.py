@@ -1,7 +1,7 @@
 """The `/v1` endpoints in the OpenAPI document: what is open, and how each is metered.
 
-The proxy is a mounted ASGI application that FastAPI cannot look into, so its rows are added from
-the same table that the proxy matches against.
+FastAPI cannot look into the proxy, a mounted ASGI application, so its operations are added here
+from the same table that the proxy matches against.
 """
 
 from __future__ import annotations
@@ -9,10 +9,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final, cast
 
-from tokenbalance.openai import DESCRIBED
-from tokenbalance.openai.examples import EXAMPLES
-from tokenbalance.openai.operation import Metering, Operation
-from tokenbalance.openai.operations import METERED_BY
+from tokenbalance.openai import SURFACE
 from tokenbalance.web.docs.describing import describe_routes
 from tokenbalance.web.docs.endpoint_responses import (
     ERROR,
@@ -26,15 +23,17 @@ if TYPE_CHECKING:
     from fastapi import FastAPI
 
     from tokenbalance.model import Document, Json
+    from tokenbalance.openai import Surface
+    from tokenbalance.openai.operation import Examples, Operation
 
 _TAG: Final[Document] = {
     "name": "OpenAI",
-    "description": "Relayed to the upstream: the same bytes there, the same bytes back. Set an"
-    " SDK's `base_url` to this server's `/v1` and its `api_key` to a key of this server."
+    "description": "Requests and responses pass unchanged to and from the upstream. Set the"
+    " `base_url` of an SDK to this server's `/v1` and its `api_key` to a key of this server."
     " `/api/openai/...` is the same as `/v1/...`. Credits are held before a request is sent, and"
-    " charged for what was used: one for each token, unless the operator's rate card says"
-    " otherwise. What is not listed here is refused: 404 `unknown_url`, or 403"
-    " `endpoint_not_allowed` where a shared key cannot allow it.",
+    " charged for what it used: one per token, unless the operator's rate card says otherwise."
+    " Everything not listed here is refused: with 403 `endpoint_not_allowed` if OpenAI has it but"
+    " a shared key cannot allow it, else with 404 `unknown_url`.",
 }
 _KEY: Final[Document] = {
     "type": "http",
@@ -42,20 +41,19 @@ _KEY: Final[Document] = {
     "description": "An API key of this server, or a sign-in token.",
 }
 _WITH_KEY: Final[list[Json]] = [{"ApiKey": []}]
-_EXAMPLE_PARAMETERS: Final = {"model": "gpt-4o-mini"}
 
 
-def describe_endpoints(app: FastAPI) -> None:
-    """Add the rows of the endpoint table to the application's OpenAPI document."""
+def describe_endpoints(app: FastAPI, surface: Surface = SURFACE) -> None:
+    """Add the operations of the table to the application's OpenAPI document."""
     document_of_routes = app.openapi
 
     def openapi() -> Document:
         if app.openapi_schema is None:
             document = cast("Document", document_of_routes())
             _add_shared(document)
-            for endpoint in DESCRIBED:
-                path = _member(_member(document, "paths"), f"/v1{endpoint.path}")
-                path[endpoint.method.lower()] = _operation(endpoint)
+            for operation in surface.described:
+                path = _member(_member(document, "paths"), f"/v1{operation.path}")
+                path[operation.method.lower()] = _described(operation)
             describe_routes(app, document)
             app.openapi_schema = document
         return app.openapi_schema
@@ -72,67 +70,78 @@ def _add_shared(document: Document) -> None:
 
 
 def _member(document: Document, name: str) -> Document:
-    """Get an object inside a document, made when it is missing."""
+    """Return an object inside a document, which is added if it is missing."""
     return cast("Document", document.setdefault(name, {}))
 
 
-def _operation(endpoint: Operation) -> Document:
-    metering = endpoint.metering if endpoint.charged else Metering.FREE
-    operation: Document = {
+def _described(operation: Operation) -> Document:
+    shown = _examples_of(operation)
+    described: Document = {
         "tags": [cast("str", _TAG["name"])],
-        "summary": endpoint.summary,
-        "description": f"Relayed to the upstream. Metering: {METERED_BY[metering]}.",
-        "operationId": operation_id(endpoint),
+        "summary": operation.summary,
+        "description": f"Relayed to the upstream. Metering: {operation.metering}.",
+        "operationId": operation_id(operation),
         "security": _WITH_KEY,
-        "parameters": [_parameter(found[1]) for found in re.finditer(r"\{(\w+)\}", endpoint.path)],
-        "responses": {"200": _relayed(endpoint), **responses_of(endpoint)},
+        "parameters": [
+            _parameter(name, shown.parameters[name])
+            for name in cast("list[str]", re.findall(r"\{(\w+)\}", operation.path))
+        ],
+        "responses": {"200": _relayed(operation, shown), **responses_of(operation)},
     }
-    if endpoint.method == "POST":
-        operation["requestBody"] = _request(endpoint)
-    return operation
+    if operation.bodies:
+        described["requestBody"] = _request(operation, shown)
+    return described
 
 
-def operation_id(endpoint: Operation) -> str:
-    """Name an endpoint in the document, and so in the addresses of its pages."""
-    return re.sub(r"\W+", "_", f"{endpoint.method}{endpoint.path}").strip("_")
+def _examples_of(operation: Operation) -> Examples:
+    if operation.examples is None:
+        message = f"{operation.method} {operation.path} has no examples"
+        raise LookupError(message)
+    return operation.examples
 
 
-def _parameter(name: str) -> Document:
+def operation_id(operation: Operation) -> str:
+    """Name an operation in the document, and so in the addresses of its pages."""
+    return re.sub(r"\W+", "_", f"{operation.method}{operation.path}").strip("_")
+
+
+def _parameter(name: str, example: str) -> Document:
     return {
         "name": name,
         "in": "path",
         "required": True,
         "schema": {"type": "string"},
-        "example": _EXAMPLE_PARAMETERS[name],
+        "example": example,
     }
 
 
-def _request(endpoint: Operation) -> Document:
+def _request(operation: Operation, shown: Examples) -> Document:
     examples: Document = {
         name.lower().replace(" ", "-"): {"summary": name, "value": document}
-        for name, document in EXAMPLES[endpoint.path].requests.items()
+        for name, document in shown.requests.items()
     }
     schema: Document = {
         "type": "object",
         "additionalProperties": True,
-        "description": "As OpenAI's API reference describes it.",
+        "description": "As described in OpenAI's API reference.",
     }
     return {
         "required": True,
-        "content": {"application/json": {"schema": schema, "examples": examples}},
+        "content": {
+            body.value: {"schema": schema, "examples": examples} for body in operation.bodies
+        },
     }
 
 
-def _relayed(endpoint: Operation) -> Document:
-    shown = EXAMPLES[endpoint.path]
+def _relayed(operation: Operation, shown: Examples) -> Document:
     content: Document = {
         "application/json": {"schema": {"type": "object"}, "example": shown.response}
     }
     if shown.stream is not None:
         content["text/event-stream"] = {"schema": {"type": "string"}, "example": shown.stream}
     return {
-        "description": "The upstream's answer, byte for byte"
-        + (', streamed when `"stream": true` was sent.' if shown.stream is not None else "."),
-        "headers": relayed_headers(endpoint),
+        "description": "The upstream's response, byte for byte"
+        + (', streamed if `"stream": true` was sent.' if shown.stream is not None else "."),
+        "headers": relayed_headers(operation),
         "content": content,
     }

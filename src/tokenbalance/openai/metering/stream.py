@@ -1,67 +1,58 @@
-"""Reads usage from the bytes that pass: bytes in, usage out.
+"""Reads usage from a stream of server-sent events, and decides what of it may be sent on.
 
-Owns what an answer of the upstream says about its own cost and its own end. It must never do
-I/O, never raise for anything the upstream sends, and never re-encode a byte.
+Owns when bytes of a stream are kept back and released; what an event means is in `stream_report`.
+It must never do I/O, never raise for anything the upstream sends, and never re-encode a byte.
 
 Theory of operation
 -------------------
 
-`JsonMeter` reads one JSON document, `StreamMeter` a stream of server-sent events. Both are fed
-with bytes as they arrive, cut anywhere, and say the same at the end wherever the cuts were.
+`feed` takes the upstream's bytes as they arrive, cut anywhere, and returns what may be sent to the
+client now. The result is the same wherever the cuts were. Three things keep bytes back:
 
-*A document* is relayed by somebody else; the meter only watches. Usage stands at its top level,
-near its end, so it is looked for from the end, and what is not needed is not parsed.
+1.  The end. The client must not see the end of the response before the charge is committed, so
+    everything is withheld from the event on that carries the final usage or ends the stream:
 
-*A stream* goes through the meter: `feed` takes the upstream's bytes and returns what may go on
-to the client now. Three things keep bytes back:
-
-1.  The end. The client must not see the end of the answer before the charge is committed, so
-    from the event on that carries the final usage, or that ends the stream, everything is
-    withheld. These are
-
-    -   a chunk that reports usage and has no choice that says anything (chat, completions),
+    -   a chunk that reports usage and has no choice with any content (chat, completions),
     -   `response.completed`, `.incomplete`, `.failed` (responses),
     -   a top-level error, and
     -   `data: [DONE]`.
 
     All but the first also set `ended`: nothing that matters follows, so the caller settles and
-    calls `take`, which releases what was withheld and lets everything later pass. The first does
+    calls `take`, which releases what was withheld and lets everything after it pass. The first does
     not end the stream: a moderation chunk may follow it, and `[DONE]` does. If a chunk with
-    choices follows it, it was not the final usage after all, and the stream flows again (and will
-    be withheld again at its real end).
+    choices follows, it was not the final usage after all, and the stream flows again (until it is
+    withheld at its real end).
 
-    Usage beside a choice that says something withholds nothing: some servers report it with every
-    chunk.
+    Usage next to a choice with content withholds nothing: some servers report it in every chunk.
 
-2.  Doubt. An event that has not arrived whole might become one of those. It is kept until it has,
-    or until its beginning tells that it will not: `"choices":[{` after plain members, or a first
-    `"type"` that ends nothing. OpenAI writes both at the beginning, so an event cut in two is
-    released up to the cut. (An error or usage that rides on a chunk with choices may then have
-    begun to pass; its end is still kept.) A comment line (`: keep-alive`) or blank line between
-    events belongs to no event and passes as soon as it is complete.
+2.  Doubt. An event that has not arrived completely might become one of those. It is kept until it
+    is complete, or until its beginning shows that it is none of them: `"choices":[{` after plain
+    members, or a first `"type"` that ends nothing. OpenAI writes both at the beginning, so an event
+    cut in two is released up to the cut. (If such a chunk also carries an error or usage, a part of
+    it has been sent by then; its end is still kept.) A comment line (`: keep-alive`) or blank line
+    between events belongs to no event and passes as soon as it is complete.
 
-3.  What we asked for (`hide_usage`). When the proxy added `include_usage` and the client had not,
-    the usage chunk and the member `"usage":null` of every other chunk are cut out; usage beside a
-    choice that says something would have come unasked, and stays. Every chunk of the API has that
-    member near its end, so here events are released whole.
+3.  What we asked for (`hide_usage`). If the proxy added `include_usage` and the client had not,
+    the usage chunk and the member `"usage":null` of every other chunk are cut out; usage next to a
+    choice with content would have come anyway, and stays. Every chunk of the API has that member
+    near its end, so events are only released whole here.
 
-Usage only grows while a stream runs. Where several events report it, the greatest total counts,
-of equals the last: for a server that reports it with every chunk that is the last one, and no
+Usage only grows while a stream runs. If several events report it, the greatest total counts, and
+the last of equal ones: for a server that reports it in every chunk that is the last one, and no
 later, smaller figure can lose a charge.
 
-An event is kept while it is incomplete, at most EVENT_MAX bytes, or DOCUMENT_MAX where it is the
-final one of /responses (which repeats the whole answer and the whole instructions). A longer one
-passes without being hidden; but its last TAIL bytes are searched for usage, and if it is the
-final one they are withheld, so that even there nobody has the answer before it is charged.
+An incomplete event is kept up to EVENT_MAX bytes, or up to DOCUMENT_MAX if it is the final one of
+/responses (which repeats the whole output and all instructions). A longer one passes without being
+hidden; but its last TAIL bytes are searched for usage, and if it is the final event they are
+withheld, so that even then the response is complete only after it was charged.
 
-Speed: nothing is parsed that a byte search can dismiss. All whole events of a read are looked at
-together, whatever stands before and after them; without any of the words that matter they go on
-together, usually as the same object. Where there is such a word its event is found by halving,
-and only that one is parsed. The word may also stand in the text of an answer, which costs one
-needless parse.
+Speed: nothing is parsed that a byte search can rule out. All whole events of a read are searched
+together; if they contain none of the words that matter they are sent on together, usually as the
+same object. Otherwise the event with such a word is found by halving, and only that one is parsed.
+The word may also occur in output text, which costs one needless parse.
 
-The text of the answer is collected as raw JSON string bodies, to be counted if no usage comes.
-Where several choices were asked for (`several`), it is collected for each of them.
+The output text is collected as raw JSON string bodies, to be counted if no usage is reported. If
+several choices were requested (`several`), it is collected for each of them.
 """
 
 from __future__ import annotations
@@ -69,20 +60,17 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from tokenbalance.openai.metering.outcome import has_failed, may_be_free
-from tokenbalance.openai.metering.output_text import STRING_BODY, RelayedText, output_texts
-from tokenbalance.openai.metering.sse import BOM, document_of
+from tokenbalance.openai.metering.document import DOCUMENT_MAX, TAIL
+from tokenbalance.openai.metering.output_text import STRING_BODY
 from tokenbalance.openai.metering.stream_report import StreamReport, lacks_only_its_end
-from tokenbalance.openai.metering.usage import read_usage, trailing_usage
 
 if TYPE_CHECKING:
-    from tokenbalance.model import Document, Usage
+    from tokenbalance.model import Usage
 
-DOCUMENT_MAX = 8 * 1024 * 1024
 EVENT_MAX = 1024 * 1024
-TAIL = 64 * 1024
+"""Bytes of an incomplete event that are kept."""
 HEAD = 4 * 1024
-"""How far into an incomplete event its beginning is looked for."""
+"""Bytes of an incomplete event in which its beginning is searched."""
 
 _WHOLE_EVENTS = (b"\n\n", b"\r\n\r\n")
 
@@ -99,92 +87,8 @@ _NOT_THE_END = re.compile(
 _FINAL_TYPE = re.compile(rb'"type": ?"(response\.(?:completed|incomplete|failed))"')
 
 
-class JsonMeter:
-    """Watches one JSON document.
-
-    Up to DOCUMENT_MAX bytes are kept; of a longer one only the end, where the usage is.
-    """
-
-    __slots__ = ("_body", "_text", "failed", "has_output", "has_response", "usage")
-
-    def __init__(self) -> None:
-        self.usage: Usage | None = None
-        """What the document reports; None until `finish`, or when it reports nothing valid."""
-        self.failed = False
-        """Without usage: it is an error, or a response that failed or was cancelled."""
-        self.has_output = False
-        """Without usage: there is something in it that the model has made."""
-        self.has_response = False
-        """Without usage: it is an answer, be it an empty one; not a page, nor nothing at all."""
-        self._body = bytearray()
-        # What was collected of a body that is too long to be kept whole.
-        self._text: RelayedText | None = None
-
-    def feed(self, data: bytes) -> None:
-        """Watch the next bytes of the body."""
-        self._body += data
-        if self._text is None and len(self._body) > DOCUMENT_MAX:
-            self._text = RelayedText()
-            self._text.collect(bytes(self._body))
-        if self._text is not None and len(self._body) > 2 * TAIL:
-            del self._body[:-TAIL]
-
-    def finish(self) -> None:
-        """Read the usage, and where there is none, what else there is; the body has ended."""
-        found = trailing_usage(bytes(self._body[-TAIL:]))
-        usage = read_usage(found[1].get("usage")) if found is not None else None
-        if usage is not None and usage.total:
-            self.usage = usage
-        elif self._text is not None:
-            self.has_output = self.has_response = True
-        else:
-            self._read_whole(self._document())
-
-    def relayed_text(self) -> str:
-        """Return the output text in the answer."""
-        return "".join(self.relayed_texts())
-
-    def relayed_texts(self) -> list[str]:
-        """Return the output text of each choice, for counting when usage is missing.
-
-        Of a body longer than DOCUMENT_MAX, or one that is no JSON (broken off), what looks like
-        output text.
-        """
-        document = self._document() if self._text is None else {}
-        if not document:
-            return self._collected().texts()
-        choices = document.get("choices")
-        responses = choices if isinstance(choices, list) else [document.get("output")]
-        return ["".join(output_texts(response)) for response in responses]
-
-    def _read_whole(self, document: Document) -> None:
-        usage = read_usage(document.get("usage"))
-        if usage is not None and (usage.total or may_be_free(document)):
-            self.usage = usage
-        made = any(document.get(name) for name in ("output", "data"))
-        self.failed = has_failed(document)
-        self.has_output = made or any(self.relayed_texts())
-        self.has_response = (
-            self.has_output
-            or bool(document.get("choices"))
-            or "output" in document
-            or (not document and self._collected().has_response)
-        )
-
-    def _collected(self) -> RelayedText:
-        """What looks like output text in a body that is not parsed."""
-        if self._text is not None:
-            return self._text
-        text = RelayedText()
-        text.collect(bytes(self._body))
-        return text
-
-    def _document(self) -> Document:
-        return document_of(bytes(self._body).removeprefix(BOM))
-
-
 class StreamMeter:
-    """Watches a stream of server-sent events; what it returns may go on to the client."""
+    """Watches a stream of server-sent events; what it returns may be sent to the client."""
 
     __slots__ = (
         "_buffer",
@@ -206,7 +110,7 @@ class StreamMeter:
         self._report = StreamReport(hide_usage=hide_usage, several=several)
         self._withheld = bytearray()
 
-        # The incomplete event: all its bytes (the last ones, when it is overlong), how many of
+        # The incomplete event: all its bytes (only the last ones if it is overlong), how many of
         # them were sent on, and how many were already searched for its end.
         self._buffer = bytearray()
         self._sent = 0
@@ -217,7 +121,7 @@ class StreamMeter:
         self._final_type = ""
         # A hidden event ended with a CR: an LF right after it is still part of it.
         self._hid_after_cr = False
-        # Nothing of the above is in the way of passing whole events on as they come.
+        # Whole events can be passed on as they come.
         self._idle = True
 
     @property
@@ -240,21 +144,21 @@ class StreamMeter:
 
     @property
     def has_output(self) -> bool:
-        """Something came that the model has made."""
+        """The stream contains output of the model."""
         return self._report.has_output
 
     @property
     def has_response(self) -> bool:
-        """An answer came, be it an empty one: a choice, or an event of a response."""
+        """A response came, even if an empty one: a choice, or an event of a response."""
         return self._report.text.has_response
 
     @property
     def withholding(self) -> bool:
-        """Bytes are kept back until the charge is committed."""
+        """Bytes are being withheld until the charge is committed."""
         return self._report.withholding
 
     def feed(self, data: bytes) -> bytes:
-        """Take the upstream's next bytes; return what may go on to the client now."""
+        """Take the upstream's next bytes; return what may be sent to the client now."""
         if self._report.settled and not self._hide_usage:
             return data
         whole = self._idle and data.endswith(_WHOLE_EVENTS)
@@ -272,8 +176,8 @@ class StreamMeter:
     def take(self) -> bytes:
         """Release everything withheld: the charge is committed.
 
-        Later bytes pass straight through; hidden usage stays hidden, for which the end of an
-        event that is still incomplete is waited for.
+        Later bytes pass straight through. Hidden usage stays hidden, so that with `hide_usage` an
+        incomplete event still waits for its end.
         """
         self._report.settled = True
         released = self.release()
@@ -283,7 +187,7 @@ class StreamMeter:
         return released
 
     def release(self) -> bytes:
-        """Release what is withheld although nothing was charged, and go on watching."""
+        """Release what is withheld although nothing was charged, and continue to watch."""
         self._report.withholding = False
         released = bytes(self._withheld)
         self._withheld.clear()
@@ -301,10 +205,10 @@ class StreamMeter:
         return b"".join(out)
 
     def abandon(self) -> bytes:
-        """End a stream that broke off: as `finish`, without the event that it broke off in.
+        """End a stream that broke off: as `finish`, without its last, incomplete event.
 
-        Where a part of that event was sent on already, its end is made up, so that it cannot run
-        into what is sent after it.
+        If a part of that event was already sent, a blank line is added, so that it cannot run into
+        what is sent after it.
         """
         released = bytes(self._withheld)
         self._withheld.clear()
@@ -318,16 +222,12 @@ class StreamMeter:
             return released + b"\n\n"
         return released + self.take() + b"\n\n" if self.ended else released
 
-    def relayed_text(self) -> str:
-        """Return the output text so far."""
-        return self._report.text.joined()
-
     def relayed_texts(self) -> list[str]:
         """Return the output text of each choice so far, for counting when usage is missing."""
         return self._report.text.texts()
 
     def _read_cut_events(self, data: bytes, out: list[bytes]) -> None:
-        """Read the end of an event, whole ones, and the beginning of one; any may be missing."""
+        """Read the end of an event, whole events, and the beginning of one; each may be missing."""
         if not self._idle:
             rest, blank_line, data = data.partition(b"\n\n")
             self._read_one_by_one(rest + blank_line, out)
@@ -338,7 +238,7 @@ class StreamMeter:
             self._read_one_by_one(begun, out)
 
     def _read_events(self, events: bytes, out: list[bytes]) -> None:
-        """Read whole events, with none before them that is incomplete."""
+        """Read whole events that follow no incomplete one."""
         plain = self._report.read_plain(events)
         if plain is not None:
             out.append(plain)
@@ -346,7 +246,7 @@ class StreamMeter:
             self._narrow_down(events, out)
 
     def _narrow_down(self, events: bytes, out: list[bytes]) -> None:
-        """Find the event that matters by halving; the halves without one go on as they are."""
+        """Find the event that matters by halving; halves without one are passed on unchanged."""
         middle = 0 if self._report.withholding else _middle(events)
         if middle:
             self._read_events(events[:middle], out)
@@ -451,7 +351,7 @@ class StreamMeter:
             self._withheld += piece
             if report.ended or len(self._withheld) <= DOCUMENT_MAX:
                 return
-            # A server that goes on and on after its usage: it cannot be waited for.
+            # A server that sends without end after its usage: stop waiting.
             report.withholding, piece = False, b""
         if self._withheld:
             out.append(bytes(self._withheld))

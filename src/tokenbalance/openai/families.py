@@ -1,0 +1,74 @@
+"""The known kinds of operations, each described once for all operations of its kind.
+
+Opening an operation of one of these kinds takes a row in `operations` and nothing else. A new kind
+needs a ceiling and, for the documentation, examples.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from tokenbalance.openai.ceilings import chat, completions, embeddings, responses
+from tokenbalance.openai.ceilings.templates import around_texts, around_turns
+from tokenbalance.openai.examples import (
+    CHAT_EXAMPLES,
+    COMPLETION_EXAMPLES,
+    EMBEDDING_EXAMPLES,
+    INPUT_TOKENS_EXAMPLES,
+    RESPONSE_EXAMPLES,
+)
+from tokenbalance.openai.operation import Ceiling, Family, Tariff
+
+TOKENS: Final = Tariff("the charge is `usage.total_tokens`, or what the rate card makes of it")
+NOTHING: Final = Tariff("free: nothing is held or charged", is_free=True)
+
+_RESPONSES: Final = Ceiling(
+    responses.estimate,
+    around_turns,
+    "the counted input plus `max_output_tokens` (or the model's maximum)",
+)
+
+CHAT: Final = Family(
+    tariff=TOKENS,
+    ceiling=Ceiling(
+        chat.estimate,
+        around_turns,
+        "the counted messages plus `max_completion_tokens` (or `max_tokens`, or the model's"
+        " maximum) for each of `n` choices",
+    ),
+    place="chat",
+    reports_on_request=True,
+    creates=("chat_completion", "chat_audio"),
+    examples=CHAT_EXAMPLES,
+)
+COMPLETIONS: Final = Family(
+    tariff=TOKENS,
+    ceiling=Ceiling(
+        completions.estimate,
+        around_texts,
+        "the prompts plus `max_tokens` (16 if absent) for each of `n` or `best_of` choices",
+    ),
+    reports_on_request=True,
+    examples=COMPLETION_EXAMPLES,
+)
+EMBEDDINGS: Final = Family(
+    tariff=TOKENS,
+    ceiling=Ceiling(embeddings.estimate, around_texts, "the counted input"),
+    has_output=False,
+    examples=EMBEDDING_EXAMPLES,
+)
+RESPONSES: Final = Family(
+    tariff=TOKENS,
+    ceiling=_RESPONSES,
+    place="responses",
+    creates=("response", "container", "item"),
+    examples=RESPONSE_EXAMPLES,
+)
+INPUT_TOKENS: Final = Family(
+    tariff=NOTHING, ceiling=_RESPONSES, place="responses", examples=INPUT_TOKENS_EXAMPLES
+)
+"""Counts the input of a response, whose fields it has."""
+FREE: Final = Family(tariff=NOTHING, place="free")
+"""Reads a document and is not charged; a row has its own examples."""
+READ: Final = Family(tariff=NOTHING, bodies=())
+"""Reads no body and is not charged; a row has its own examples."""

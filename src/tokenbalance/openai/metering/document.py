@@ -1,0 +1,103 @@
+"""Reads usage from one JSON document: bytes in, usage out.
+
+The meter only watches: the document is relayed by its caller. Usage is a member of the outermost
+object, near its end, so it is searched from the end, and what is not needed is not parsed. It must
+never do I/O, nor raise for anything the upstream sends.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tokenbalance.openai.metering.outcome import has_failed, may_be_free
+from tokenbalance.openai.metering.output_text import RelayedText, output_texts
+from tokenbalance.openai.metering.sse import BOM, document_of
+from tokenbalance.openai.metering.usage import read_usage, trailing_usage
+
+if TYPE_CHECKING:
+    from tokenbalance.model import Document, Usage
+
+DOCUMENT_MAX = 8 * 1024 * 1024
+"""Bytes of a document that are kept whole."""
+TAIL = 64 * 1024
+"""Bytes at the end of a document, or of an event, in which the usage is searched."""
+
+
+class JsonMeter:
+    """Watches one JSON document.
+
+    Up to DOCUMENT_MAX bytes are kept; of a longer document only the end, which has the usage.
+    """
+
+    __slots__ = ("_body", "_text", "failed", "has_output", "has_response", "usage")
+
+    def __init__(self) -> None:
+        self.usage: Usage | None = None
+        """What the document reports; None before `finish`, or if it reports nothing valid."""
+        self.failed = False
+        """Without usage: it is an error, or a response that failed or was cancelled."""
+        self.has_output = False
+        """Without usage: it contains output of the model."""
+        self.has_response = False
+        """Without usage: it is a response, even if an empty one; no HTML page, and not nothing."""
+        self._body = bytearray()
+        # What was collected from a body that is too long to be kept whole.
+        self._text: RelayedText | None = None
+
+    def feed(self, data: bytes) -> None:
+        """Watch the next bytes of the body."""
+        self._body += data
+        if self._text is None and len(self._body) > DOCUMENT_MAX:
+            self._text = RelayedText()
+            self._text.collect(bytes(self._body))
+        if self._text is not None and len(self._body) > 2 * TAIL:
+            del self._body[:-TAIL]
+
+    def finish(self) -> None:
+        """Read the usage or, without any, what else there is; the body has ended."""
+        found = trailing_usage(bytes(self._body[-TAIL:]))
+        usage = read_usage(found[1].get("usage")) if found is not None else None
+        if usage is not None and usage.total:
+            self.usage = usage
+        elif self._text is not None:
+            self.has_output = self.has_response = True
+        else:
+            self._read_whole(self._document())
+
+    def relayed_texts(self) -> list[str]:
+        """Return the output text of each choice, for counting when usage is missing.
+
+        If the body is longer than DOCUMENT_MAX or is no JSON (because it broke off), everything
+        that looks like output text.
+        """
+        document = self._document() if self._text is None else {}
+        if not document:
+            return self._collected().texts()
+        choices = document.get("choices")
+        responses = choices if isinstance(choices, list) else [document.get("output")]
+        return ["".join(output_texts(response)) for response in responses]
+
+    def _read_whole(self, document: Document) -> None:
+        usage = read_usage(document.get("usage"))
+        if usage is not None and (usage.total or may_be_free(document)):
+            self.usage = usage
+        made = any(document.get(name) for name in ("output", "data"))
+        self.failed = has_failed(document)
+        self.has_output = made or any(self.relayed_texts())
+        self.has_response = (
+            self.has_output
+            or bool(document.get("choices"))
+            or "output" in document
+            or (not document and self._collected().has_response)
+        )
+
+    def _collected(self) -> RelayedText:
+        """Collect what looks like output text in a body that is not parsed."""
+        if self._text is not None:
+            return self._text
+        text = RelayedText()
+        text.collect(bytes(self._body))
+        return text
+
+    def _document(self) -> Document:
+        return document_of(bytes(self._body).removeprefix(BOM))

@@ -1,0 +1,193 @@
+"""The ceiling of model responses, and of tools that the upstream runs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tests.support.documents import (
+    CHAT,
+    RESPONSES,
+    chat,
+    parts,
+    refusal,
+    response,
+)
+from tokenbalance.errors import (
+    UnsupportedParameter,
+)
+from tokenbalance.openai.estimate import bound, count
+
+if TYPE_CHECKING:
+    from tokenbalance.model import Document
+
+
+# Tools that the upstream runs.
+
+
+def test_a_hosted_tool_in_a_chat_is_held_for_by_its_calls() -> None:
+    tools: list[dict[str, object]] = [
+        {"type": "web_search"},
+        {"type": "of_next_year"},
+        {"google_search": {}},
+        {"type": "namespace", "name": "n", "tools": [{"type": "web_search"}]},
+        {"type": "mcp", "server_label": "x", "server_url": "https://mcp.example.com/"},
+    ]
+    for tool in tools:
+        estimate = bound(CHAT, chat(tools=[tool]))
+        assert estimate.input_tokens > 100_000
+        # No field can be set that would bound them.
+        assert estimate.least_input == estimate.input_tokens
+        assert bound(CHAT, chat(tools=[tool], tool_choice="none")).input_tokens < 6_000
+
+
+@pytest.mark.parametrize(
+    "tool",
+    [
+        {"type": "function", "function": {"name": "f"}},
+        {"type": "custom", "custom": {"name": "f"}},
+        {"function": {"name": "f"}},
+        {"name": "f", "parameters": {"properties": {"file_id": {"type": "string"}}}},
+    ],
+)
+def test_a_tool_that_the_client_runs_is_its_words_alone(tool: dict[str, object]) -> None:
+    estimate = bound(CHAT, chat(tools=[tool]))
+    assert estimate.calls is None
+    assert estimate.input_tokens < 100
+
+
+def test_a_hosted_tool_in_a_chat_must_not_reach_for_the_state_of_others() -> None:
+    tool = {"type": "file_search", "vector_store_ids": ["vs"]}
+    assert refusal(CHAT, chat(tools=[tool])) == (
+        UnsupportedParameter,
+        "tools[0].vector_store_ids",
+    )
+
+
+def test_a_model_that_searches_does_so_once() -> None:
+    size = {"search_context_size": "low"}
+    estimate = bound(CHAT, chat(model="gpt-5-search-api", web_search_options=size))
+    assert 10_240 < estimate.input_tokens < 11_000
+    assert estimate.least_input == estimate.input_tokens
+
+
+def test_what_a_search_preview_finds_is_no_input() -> None:
+    options = {"user_location": {"type": "approximate", "approximate": {"city": "Utrecht"}}}
+    document = chat(model="gpt-4o-search-preview", web_search_options=options)
+    assert 9 < count(CHAT, document).input_tokens < 60
+
+
+# Responses.
+
+
+def test_a_response_costs_one_token_more_than_the_chat() -> None:
+    estimate = count(RESPONSES, response(instructions="hello", max_output_tokens=32))
+    assert estimate.input_tokens == 9 + 5 + 1
+    assert estimate.output_cap == 32
+    assert (estimate.cap_fields, estimate.output_minimum) == (("max_output_tokens",), 16)
+    item = {"type": "message", "role": "user", "content": [{"type": "input_text", "text": "hi"}]}
+    assert count(RESPONSES, response(input=[item])).input_tokens == 9
+
+
+def test_a_cap_below_the_upstreams_minimum_passes_as_it_is() -> None:
+    assert bound(RESPONSES, response(max_output_tokens=1)).output_cap == 1
+
+
+def test_hosted_tools_are_held_for_by_calls_and_context() -> None:
+    def search(**fields: object) -> int:
+        tools = [{"type": "web_search"}]
+        return bound(RESPONSES, response(tools=tools, **fields)).input_tokens
+
+    assert 4_400 < search(max_tool_calls=0) < 6_000
+    assert 14_000 < search(max_tool_calls=1) < 24_000
+    assert 116_000 < search() < 500_000
+    assert search(model="gpt-4o", max_tool_calls=2_147_483_647) <= 2_147_483_648 * 128_000
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"previous_response_id": "resp_1"}, "previous_response_id"),
+        ({"conversation": "conv_1"}, "conversation"),
+        ({"conversation": {"id": "conv_1"}}, "conversation"),
+        ({"prompt": {"id": "pmpt_1"}}, "prompt"),
+        ({"background": True}, "background"),
+        ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0].id"),
+        ({"input": [{"id": "msg_1"}]}, "input[0].id"),
+        ({"input": [{"type": None, "id": "msg_1"}]}, "input[0].id"),
+        ({"input": [{"type": "image_generation_call", "id": "ig_1"}]}, "input[0].id"),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]},
+            "input[0].content[0].file_id",
+        ),
+        (
+            {"input": [{"role": "user", "content": [{"type": "input_image", "file_id": "f"}]}]},
+            "input[0].content[0].file_id",
+        ),
+        (
+            {"input": [{"type": "computer_call_output", "output": {"file_id": "f"}}]},
+            "input[0].output.file_id",
+        ),
+        (
+            {"tools": [{"type": "file_search", "vector_store_ids": ["vs"]}]},
+            "tools[0].vector_store_ids",
+        ),
+        ({"tools": [{"type": "code_interpreter", "container": "c"}]}, "tools[0].container"),
+        (
+            {"tools": [{"type": "code_interpreter", "container": {"file_ids": ["f"]}}]},
+            "tools[0].container.file_ids",
+        ),
+        (
+            {"tools": [{"type": "shell", "environment": {"container_id": "c"}}]},
+            "tools[0].environment.container_id",
+        ),
+        (
+            {"tools": [{"type": "image_generation", "input_image_mask": {"file_id": "f"}}]},
+            "tools[0].input_image_mask.file_id",
+        ),
+    ],
+)
+def test_what_needs_the_state_of_others_is_refused(fields: Document, param: str) -> None:
+    assert refusal(RESPONSES, response(**fields)) == (UnsupportedParameter, param)
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://example.com/mcp",
+        "https://169.254.169.254/",
+        "https://[::1]/mcp",
+        "https://127.1/",
+        "https://0x7f000001/",
+        "https://10.0.0.0x1/",
+        "https://localhost/",
+        "https://x.localhost./",
+        "https://db.internal/",
+        "https://[",
+        "https://",
+        "ftp://example.com",
+    ],
+)
+def test_an_mcp_server_must_have_a_public_name(url: str) -> None:
+    tools = [{"type": "mcp", "server_label": "x", "server_url": url}]
+    assert refusal(RESPONSES, response(tools=tools)) == (
+        UnsupportedParameter,
+        "tools[0].server_url",
+    )
+
+
+def test_public_mcp_servers_and_containers_of_ones_own_pass() -> None:
+    tools: list[object] = [
+        {"type": "mcp", "server_label": "x", "server_url": "https://mcp.example.com/sse"},
+        {"type": "code_interpreter", "container": {"type": "auto", "file_ids": None}},
+    ]
+    assert bound(RESPONSES, response(tools=tools, store=None)).input_tokens > 3_000
+
+
+def test_a_stored_file_in_a_chat_is_refused() -> None:
+    document = parts({"type": "file", "file": {"file_id": "file_1"}})
+    assert refusal(CHAT, document) == (
+        UnsupportedParameter,
+        "messages[0].content[0].file.file_id",
+    )

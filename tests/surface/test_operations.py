@@ -1,0 +1,250 @@
+"""The rows of the table: each says everything, and one more row opens one more operation."""
+
+from __future__ import annotations
+
+import csv
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from tests.support.books import Holder, create_holder, hold_states
+from tests.support.product import serving
+from tests.support.upstream import ScriptedUpstream
+from tokenbalance.errors import UnknownUrl
+from tokenbalance.openai import OPERATIONS, Surface, find_operation
+from tokenbalance.openai.estimate import bound
+from tokenbalance.openai.examples import MODERATION_EXAMPLES
+from tokenbalance.openai.families import (
+    CHAT,
+    COMPLETIONS,
+    EMBEDDINGS,
+    FREE,
+    INPUT_TOKENS,
+    READ,
+    RESPONSES,
+)
+from tokenbalance.openai.operation import Body, Examples, Operation
+from tokenbalance.sandbox.app import create_sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tokenbalance.database.connections import Pool
+
+OPERATIONS_CSV = Path(__file__).parents[2].parent / "shared" / "data" / "openai-operations.csv"
+EVERY = pytest.mark.parametrize("operation", OPERATIONS, ids=lambda one: f"{one.method} {one.path}")
+
+NEW = (
+    Operation("POST", "/new/chats", CHAT, "New chats"),
+    Operation("POST", "/new/completions", COMPLETIONS, "New completions"),
+    Operation("POST", "/new/embeddings", EMBEDDINGS, "New embeddings"),
+    Operation("POST", "/new/responses", RESPONSES, "New responses"),
+    Operation("POST", "/new/input_tokens", INPUT_TOKENS, "New input tokens"),
+    Operation("POST", "/new/things", FREE, "New things", own_examples=MODERATION_EXAMPLES),
+    Operation(
+        "GET",
+        "/new/things/{thing}",
+        READ,
+        "One new thing",
+        uses="thing",
+        own_examples=Examples({}, {"id": "thing_1"}, parameters={"thing": "thing_1"}),
+    ),
+)
+SURFACE = Surface((*OPERATIONS, *NEW))
+CHARGED = tuple(one for one in NEW if one.charged)
+FREE_OF_CHARGE = tuple(one for one in NEW if not one.charged)
+
+
+def each(operations: tuple[Operation, ...]) -> pytest.MarkDecorator:
+    return pytest.mark.parametrize("operation", operations, ids=lambda one: one.path)
+
+
+def examples_of(operation: Operation) -> Examples:
+    assert operation.examples
+    return operation.examples
+
+
+# What a row says
+
+
+@EVERY
+def test_a_row_says_everything_that_is_shown_of_it(operation: Operation) -> None:
+    assert operation.summary
+    assert operation.family.tariff.text
+    assert ("the hold covers" in operation.metering) is operation.charged
+    assert "free" in operation.metering or operation.charged
+    examples = examples_of(operation)
+    assert examples.response
+    assert examples.parameters.keys() == set(re.findall(r"\{(\w+)\}", operation.path))
+    assert bool(examples.requests) is bool(operation.bodies)
+    assert set(operation.bodies) <= {Body.JSON}
+
+
+@EVERY
+def test_what_is_charged_is_bounded(operation: Operation) -> None:
+    if operation.charged:
+        assert operation.ceiling
+        assert operation.ceiling.covers
+    for document in examples_of(operation).requests.values():
+        assert (bound(operation, document).input_tokens > 0) is (operation.ceiling is not None)
+
+
+@EVERY
+def test_a_stream_in_the_examples_is_one_that_can_be_asked_for(operation: Operation) -> None:
+    streamed = bool(examples_of(operation).stream)
+    assert streamed is (operation.charged and operation.family.has_output)
+
+
+@pytest.mark.skipif(
+    not OPERATIONS_CSV.exists(), reason=f"../shared/data/{OPERATIONS_CSV.name} is absent"
+)
+@EVERY
+def test_a_row_agrees_with_the_list_of_openais_operations(operation: Operation) -> None:
+    with OPERATIONS_CSV.open(encoding="utf-8") as lines:
+        rows = {(row["method"], row["path"]): row for row in csv.DictReader(lines)}
+    row = rows[operation.method, operation.path]
+    read = [body.name.lower() for body in operation.bodies]
+    assert read == ([] if row["request"] == "none" else [row["request"]])
+    assert operation.charged is (row["cost"] != "free")
+    assert set(operation.family.creates) == set(re.findall(r"(?:^|[;|])(\w+):\$", row["creates"]))
+    assert (operation.lists or "") == row["lists"].partition("(")[0]
+    assert (operation.uses or "") == row["uses"].partition(":")[0]
+    assert (operation.family.place is None) <= (not row["refs"])
+
+
+# One row more
+
+
+@dataclass(frozen=True)
+class Opened:
+    """A product whose table has the new rows, with a sandbox that serves the same table."""
+
+    http: httpx2.AsyncClient
+    pool: Pool
+    upstream: ScriptedUpstream
+    holder: Holder
+
+    async def post(self, path: str, body: object) -> httpx2.Response:
+        return await self.http.post(path, json=body, headers=self.holder.headers)
+
+    async def charge(self) -> tuple[int, bool]:
+        """What the only request was charged, and whether that is an estimate."""
+        await self.upstream.until(lambda: not self.upstream.open)
+        row = await self.pool.fetchrow(
+            "SELECT amount, estimated FROM ledger_entries WHERE kind = 'charge'"
+        )
+        assert row
+        return -row["amount"], row["estimated"]
+
+
+@pytest.fixture
+async def opened(pool: Pool, dsn: str) -> AsyncIterator[Opened]:
+    sandbox = create_sandbox(pace_s=0.0, surface=SURFACE)
+    async with (
+        ScriptedUpstream(sandbox) as upstream,
+        serving(dsn, upstream.base_url, SURFACE) as url,
+        httpx2.AsyncClient(base_url=url, timeout=30) as http,
+    ):
+        yield Opened(http, pool, upstream, await create_holder(pool, 10**6))
+
+
+@each(NEW)
+def test_a_new_row_is_matched_where_it_is_in_the_table_alone(operation: Operation) -> None:
+    path = operation.path.replace("{thing}", "thing_1").encode()
+    assert SURFACE.find(operation.method, path) is operation
+    with pytest.raises(UnknownUrl):
+        find_operation(operation.method, path)
+
+
+@each(CHARGED)
+async def test_a_new_row_of_a_known_kind_is_quoted_held_and_charged(
+    opened: Opened, operation: Operation
+) -> None:
+    request: Any = next(iter(examples_of(operation).requests.values()))
+    path = f"/v1{operation.path}"
+    quote = (await opened.post("/api/quote", {"path": path, "body": request})).json()
+    assert (quote["endpoint"], quote["admitted"]) == (operation.path, True)
+    assert quote["hold"] >= bound(operation, request).least_input > 0
+
+    response = await opened.post(path, request)
+    assert response.status_code == 200, response.text
+    used = response.json()["usage"]["total_tokens"]
+    assert int(response.headers["x-tokenbalance-hold"]) == quote["hold"] >= used
+    assert int(response.headers["x-tokenbalance-charge"]) == used
+    assert await opened.charge() == (used, False)
+    row = await opened.pool.fetchrow("SELECT endpoint, state FROM holds")
+    assert tuple(row or ()) == (operation.path, "settled")
+
+
+@each(tuple(one for one in CHARGED if one.family.has_output))
+async def test_a_stream_of_a_new_row_is_charged_by_its_usage(
+    opened: Opened, operation: Operation
+) -> None:
+    request: Any = next(iter(examples_of(operation).requests.values()))
+    response = await opened.post(f"/v1{operation.path}", {**request, "stream": True})
+    assert response.headers["content-type"].startswith("text/event-stream")
+    amount, estimated = await opened.charge()
+    assert (amount > bound(operation, request).output_minimum, estimated) == (True, False)
+    # The proxy asked for the usage on its own where the kind of operation needs that.
+    asked = opened.upstream.requests[0].json().get("stream_options")
+    assert (asked == {"include_usage": True}) is operation.family.reports_on_request
+
+
+@each(FREE_OF_CHARGE)
+async def test_a_new_row_that_is_free_is_relayed_without_a_hold(
+    opened: Opened, operation: Operation
+) -> None:
+    requests: Any = [*examples_of(operation).requests.values(), None]
+    response = await opened.http.request(
+        operation.method,
+        f"/v1{operation.path.replace('{thing}', 'thing_1')}",
+        json=requests[0],
+        headers=opened.holder.headers,
+    )
+    assert response.status_code == 200, response.text
+    assert response.json().keys() == examples_of(operation).response.keys()
+    assert "x-tokenbalance-charge" not in response.headers
+    assert await hold_states(opened.pool, opened.holder) == []
+
+
+async def test_a_new_row_refuses_what_its_kind_refuses(opened: Opened) -> None:
+    body = {"model": "gpt-5.4-mini", "input": "Hi", "previous_response_id": "resp_1"}
+    for path in ("/v1/new/responses", "/v1/new/input_tokens"):
+        error = (await opened.post(path, body)).json()["error"]
+        assert (error["code"], error["param"]) == ("unsupported_parameter", "previous_response_id")
+    error = (await opened.post("/v1/new/chats", {"model": "gpt-5.4-mini"})).json()["error"]
+    assert (error["code"], error["param"]) == ("missing_required_parameter", "messages")
+    assert opened.upstream.requests == []
+
+
+async def test_new_rows_are_documented_by_example_and_counted_by_their_path(
+    opened: Opened,
+) -> None:
+    paths = (await opened.http.get("/openapi.json")).json()["paths"]
+    for operation in NEW:
+        described = paths[f"/v1{operation.path}"][operation.method.lower()]
+        assert described["summary"] == operation.summary
+        assert operation.metering in described["description"]
+        shown = described["responses"]["200"]["content"]["application/json"]["example"]
+        assert shown == examples_of(operation).response
+        assert ("402" in described["responses"]) is operation.charged
+        path = f"/v1{operation.path.replace('{thing}', 'thing_1')}"
+        await opened.http.request(operation.method, path, headers=opened.holder.headers)
+    page = (await opened.http.get("/metrics")).text
+    counted = {
+        sample.labels["endpoint"]
+        for family in text_string_to_metric_families(page)
+        for sample in family.samples
+        if sample.name == "tokenbalance_requests_total"
+    }
+    assert {operation.path for operation in NEW} <= counted
+
+
+async def test_a_refusal_names_what_is_open_new_rows_too(opened: Opened) -> None:
+    response = await opened.http.get("/v1/files", headers=opened.holder.headers)
+    assert "POST /v1/new/chats" in response.json()["error"]["message"]
