@@ -13,7 +13,7 @@ import pytest
 from uvicorn.server import ServerState
 
 from tests.support import hostile
-from tokenbalance.wire.server.process import build_config
+from tokenbalance.wire.server.lifecycle import build_config
 from tokenbalance.wire.server.protocol import (
     CHUNK_OVERHEAD_BYTES_MAX,
     HEAD_BYTES_MAX,
