@@ -13,15 +13,10 @@ import pytest
 from uvicorn.server import ServerState
 
 from tests.support import hostile
+from tokenbalance.wire.server.framing import CHUNK_OVERHEAD_BYTES_MAX
 from tokenbalance.wire.server.lifecycle import build_config
-from tokenbalance.wire.server.protocol import (
-    CHUNK_OVERHEAD_BYTES_MAX,
-    HEAD_BYTES_MAX,
-    HEAD_FIELDS_MAX,
-    PIPELINED_REQUESTS_MAX,
-    URL_BYTES_MAX,
-    HardenedProtocol,
-)
+from tokenbalance.wire.server.protocol import PIPELINED_REQUESTS_MAX, HardenedProtocol
+from tokenbalance.wire.server.request_head import HEAD_BYTES_MAX, HEAD_FIELDS_MAX, URL_BYTES_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -249,7 +249,7 @@ class Server(uvicorn.Server):
         deadline = time.monotonic() + CUT_S
         connections = cast("set[HardenedProtocol]", self.server_state.connections)
         for connection in connections:
-            connection.pipeline.clear()
+            connection.drop_waiting()
         tasks = list(self.server_state.tasks)
         for task in tasks:
             _ = task.cancel()
