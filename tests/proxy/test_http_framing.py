@@ -15,7 +15,7 @@ from uvicorn.server import ServerState
 from tests.support import hostile
 from tokenbalance.wire.server.framing import CHUNK_OVERHEAD_BYTES_MAX
 from tokenbalance.wire.server.lifecycle import build_config
-from tokenbalance.wire.server.protocol import PIPELINED_REQUESTS_MAX, HardenedProtocol
+from tokenbalance.wire.server.protocol import PIPELINED_REQUESTS_MAX, HttpProtocol
 from tokenbalance.wire.server.request_head import HEAD_BYTES_MAX, HEAD_FIELDS_MAX, URL_BYTES_MAX
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ HOST = "127.0.0.1"
 BODY_TIMEOUT_S = 1.0
 
 
-class QuickProtocol(HardenedProtocol):
+class QuickProtocol(HttpProtocol):
     head_timeout_s: ClassVar[float] = 0.3
     linger_timeout_s: ClassVar[float] = 0.3
 
@@ -101,7 +101,7 @@ async def start(send: ASGISendCallable, status: int, *headers: tuple[bytes, byte
 class Served:
     """The echo behind our protocol, on the event loop of the product, in its own thread."""
 
-    def __init__(self, protocol: type[HardenedProtocol]) -> None:
+    def __init__(self, protocol: type[HttpProtocol]) -> None:
         self.echo = Echo()
         self._protocol = protocol
         self._config = build_config(
@@ -168,7 +168,7 @@ def served() -> Iterator[Served]:
 @pytest.fixture(scope="module")
 def patient() -> Iterator[Served]:
     """With the timeouts of the product."""
-    server = Served(HardenedProtocol)
+    server = Served(HttpProtocol)
     yield server
     server.stop()
 

@@ -28,6 +28,7 @@ from tokenbalance.wire.server.request_head import (
     URL_BYTES_MAX,
     check_codings,
     check_head,
+    expects_continue,
     head_too_large,
     size_of_head,
     url_too_long,
@@ -79,6 +80,7 @@ class RequestReader:
         "_parser",
         "_phase",
         "_received",
+        "expects_continue",
         "headers",
         "keeps_alive",
         "method",
@@ -97,6 +99,8 @@ class RequestReader:
         """Names in lower case."""
         self.keeps_alive: bool = False
         """Another request may follow on the connection."""
+        self.expects_continue: bool = False
+        """The client waits for a `100 Continue` before it sends the body."""
         self.receiving: Receiver | None = None
         """Takes the body of the newest request; None when that is here to its end."""
         self._begin: Callable[[], Receiver] = begin
@@ -168,8 +172,7 @@ class RequestReader:
         parser, headers = self._parser, self.headers
         self.method = parser.get_method()
         self.version = version = parser.get_http_version()
-        names = [name for name, _ in headers]
-        check_head(self.method, self.target, version, headers, self._received)
+        names = check_head(self.method, self.target, version, headers, self._received)
         if b"transfer-encoding" in names:
             check_codings(version, headers)
             self._is_chunked = True
@@ -177,6 +180,7 @@ class RequestReader:
         self._phase = _BODY
         if not parser.should_upgrade():
             self.keeps_alive = parser.should_keep_alive()
+            self.expects_continue = b"expect" in names and expects_continue(headers)
             self.receiving = self._begin()
             # Trailers go where nobody reads them (RFC 9110 section 6.5.1: they are no headers).
             self.headers = []

@@ -37,7 +37,7 @@ from uvicorn.server import HANDLED_SIGNALS
 
 from tokenbalance.wire.server import console
 from tokenbalance.wire.server.listener import BACKLOG
-from tokenbalance.wire.server.protocol import HardenedProtocol
+from tokenbalance.wire.server.protocol import HttpProtocol
 
 if TYPE_CHECKING:
     import socket
@@ -95,7 +95,7 @@ def build_config(  # noqa: PLR0913 - one parameter for each option of `serve`
         port=port,
         workers=workers,
         loop="uvloop" if importlib.util.find_spec("uvloop") else "asyncio",
-        http=HardenedProtocol,
+        http=HttpProtocol,
         ws="none",
         lifespan="on",
         log_config=log_config,
@@ -247,7 +247,7 @@ class Server(uvicorn.Server):
     async def _cut(self) -> None:
         """Cancel requests in flight and drop those queued behind them on their connections."""
         deadline = time.monotonic() + CUT_S
-        connections = cast("set[HardenedProtocol]", self.server_state.connections)
+        connections = cast("set[HttpProtocol]", self.server_state.connections)
         for connection in connections:
             connection.drop_waiting()
         tasks = list(self.server_state.tasks)

@@ -29,7 +29,7 @@ from tokenbalance.errors import InvalidRequest, ProxyError, RequestTimeout, rend
 from tokenbalance.wire.server.cycle import Cycle
 from tokenbalance.wire.server.flow import FlowControl
 from tokenbalance.wire.server.framing import RequestReader
-from tokenbalance.wire.server.request_head import decode_path, expects_continue, split_target
+from tokenbalance.wire.server.request_head import decode_path, split_target
 from tokenbalance.wire.server.response_head import write_head
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ PIPELINED_REQUESTS_MAX: Final = 16
 logger = logging.getLogger("uvicorn.error")
 
 
-class HardenedProtocol(asyncio.Protocol):
+class HttpProtocol(asyncio.Protocol):
     """One connection. The timeouts are seconds, and class attributes so that tests can be quick."""
 
     head_timeout_s: ClassVar[float] = 10.0
@@ -149,7 +149,7 @@ class HardenedProtocol(asyncio.Protocol):
             self,
             self._scope(),
             closes=reader.version == "1.0" or not reader.keeps_alive,
-            expects_continue=expects_continue(reader.headers),
+            expects_continue=reader.expects_continue,
         )
         if self._running is None:
             self._start(cycle)

@@ -34,8 +34,8 @@ _USUAL_PORT: Final = {b"http": b":80", b"https": b":443"}
 
 def check_head(
     method: bytes, target: bytes, version: str, headers: Headers, received_bytes: int
-) -> None:
-    """Raise what is wrong with a whole head, except for its transfer codings.
+) -> list[bytes]:
+    """Check a whole head, except for its transfer codings.
 
     Args:
         method: as it was sent.
@@ -43,6 +43,9 @@ def check_head(
         version: "1.1", for example.
         headers: names in lower case.
         received_bytes: of the head and what came with it, at least.
+
+    Returns:
+        The names of the headers.
 
     Raises:
         UrlTooLong, HeadTooLarge: it is over a limit.
@@ -58,8 +61,10 @@ def check_head(
         raise head_too_large()
     if version not in {"1.1", "1.0"}:
         raise InvalidRequest("Only HTTP/1.1 and HTTP/1.0 are supported.")
-    host = _check_host(headers, version)
+    names = [name for name, _ in headers]
+    host = _check_host(names, headers, version)
     _check_target(method, target, host)
+    return names
 
 
 def check_codings(version: str, headers: Headers) -> None:
@@ -116,15 +121,16 @@ def url_too_long() -> UrlTooLong:
     return UrlTooLong(f"The URL is longer than {URL_BYTES_MAX} bytes.")
 
 
-def _check_host(headers: Headers, version: str) -> bytes | None:
-    hosts = [value for name, value in headers if name == b"host"]
-    if not hosts and version == "1.0":
+def _check_host(names: list[bytes], headers: Headers, version: str) -> bytes | None:
+    count = names.count(b"host")
+    if count == 0 and version == "1.0":
         return None
-    if len(hosts) != 1:
+    if count != 1:
         raise InvalidRequest("A request needs exactly one Host header.")
-    if not _HOST.fullmatch(hosts[0]):
+    host = headers[names.index(b"host")][1]
+    if not _HOST.fullmatch(host):
         raise InvalidRequest("The Host header is not a host.")
-    return hosts[0]
+    return host
 
 
 def _check_target(method: bytes, target: bytes, host: bytes | None) -> None:

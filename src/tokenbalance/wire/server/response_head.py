@@ -9,9 +9,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _PHRASES: Final = {status.value: status.phrase for status in HTTPStatus}
-STATUS_LINES: Final = {
-    status: f"HTTP/1.1 {status} {_PHRASES.get(status, '')}\r\n".encode()
-    for status in range(100, 600)
+_STATUS_LINES: Final = {
+    status: f"HTTP/1.1 {status} {_PHRASES.get(status, '')}".encode() for status in range(100, 600)
 }
 
 
@@ -22,9 +21,9 @@ def write_head(status: int, headers: Iterable[tuple[bytes, bytes]]) -> bytes:
         RuntimeError: a header has a line break or a NUL.
 
     """
-    lines = [b"%b: %b\r\n" % header for header in headers]
-    head = b"".join([STATUS_LINES[status], *lines, b"\r\n"])
-    if not head.count(b"\n") == head.count(b"\r") == len(lines) + 2 or b"\0" in head:
+    lines = [_STATUS_LINES[status], *map(b": ".join, headers), b"\r\n"]
+    head = b"\r\n".join(lines)
+    if not head.count(b"\n") == head.count(b"\r") == len(lines) or b"\0" in head:
         msg = "a header of the response has a line break or a NUL"
         raise RuntimeError(msg)
     return head
