@@ -107,7 +107,7 @@ class Cycle:
         self._body: bytes | bytearray = b""
         self._has_news: bool = False
         self._news: asyncio.Event | None = None
-        """Set at the next news; None while nobody waits for it."""
+        """Set when something has changed; None while nothing waits for it."""
         self._head: bytes = b""
         """Of the response, until it is written."""
         self._is_chunked: bool = False

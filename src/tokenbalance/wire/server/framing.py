@@ -182,7 +182,7 @@ class RequestReader:
             self.keeps_alive = parser.should_keep_alive()
             self.expects_continue = b"expect" in names and expects_continue(headers)
             self.receiving = self._begin()
-            # Trailers go where nobody reads them (RFC 9110 section 6.5.1: they are no headers).
+            # Trailers go where nobody reads them (RFC 9110 section 6.5.1: they are not headers).
             self.headers = []
 
     def on_chunk_header(self) -> None:
