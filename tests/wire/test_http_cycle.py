@@ -1,4 +1,4 @@
-"""How an answer is framed: one write for what goes together, and no header becomes two."""
+"""How a response is framed: one write for what goes together, and no header becomes two."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ async def test_close_is_said_once_and_done() -> None:
     assert wire.writes[-1] == b"closed"
 
 
-async def test_the_answer_to_head_has_no_body() -> None:
+async def test_the_response_to_head_has_no_body() -> None:
     wire = Wire()
     await response(cycle_on(wire, "HEAD"), [(b"content-length", b"3")], b"abc")
     assert wire.writes == [b"HTTP/1.1 200 OK\r\ndate: today\r\ncontent-length: 3\r\n\r\n"]
