@@ -15,7 +15,7 @@ from tests.support.upstream import ScriptedUpstream
 from tokenbalance.database import connections
 from tokenbalance.database.connections import Pool, open_pool, open_sessions
 from tokenbalance.database.migrate import migrate
-from tokenbalance.wire.server.protocol import HardenedProtocol
+from tokenbalance.wire.server.protocol import HttpProtocol
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable, Iterator
@@ -54,7 +54,7 @@ def _patience(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         monkeypatch.setitem(defaults, "deadline_s", PATIENCE_S)
     monkeypatch.setattr(connections, "CONNECT_TIMEOUT_S", PATIENCE_S)
     monkeypatch.setattr(connections, "STATEMENT_TIMEOUT_S", PATIENCE_S)
-    monkeypatch.setattr(HardenedProtocol, "head_timeout_s", PATIENCE_S)
+    monkeypatch.setattr(HttpProtocol, "head_timeout_s", PATIENCE_S)
 
 
 @pytest.fixture(scope="session")

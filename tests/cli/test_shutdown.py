@@ -20,7 +20,8 @@ from tests.support.server_process import (
     upstream_settings,
 )
 from tests.support.upstream import Gate, ScriptedUpstream, event_stream
-from tokenbalance.wire.server.process import CLOSE_S, CUT_S, STOPPING, Server, build_config, listen
+from tokenbalance.wire.server.lifecycle import CLOSE_S, CUT_S, STOPPING, Server, build_config
+from tokenbalance.wire.server.listener import listen
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

@@ -22,7 +22,7 @@ from tests.support.server_process import (
     upstream_settings,
 )
 from tests.support.upstream import Gate, ScriptedUpstream, event_stream
-from tokenbalance.wire.server.process import CLOSE_S, CUT_S
+from tokenbalance.wire.server.lifecycle import CLOSE_S, CUT_S
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -33,8 +33,8 @@ if TYPE_CHECKING:
 STREAMS = 6
 # Serves like SERVE, by a supervisor that gives a worker no time beyond the requests' own.
 HURRIED = (
-    "from tokenbalance import cli; from tokenbalance.wire.server import process;"
-    " process.CUT_S = process.CLOSE_S = 0.0; cli.main()"
+    "from tokenbalance import cli; from tokenbalance.wire.server import lifecycle;"
+    " lifecycle.CUT_S = lifecycle.CLOSE_S = 0.0; cli.main()"
 )
 IMPATIENT = (
     sys.executable,

@@ -31,7 +31,7 @@ from tokenbalance.books.holds.leases import Leases
 from tokenbalance.books.holds.sweep import Sweep
 from tokenbalance.books.ledger.book import Book
 from tokenbalance.openai.tokens import load
-from tokenbalance.wire.server import process as serving
+from tokenbalance.wire.server import run as serving
 from tokenbalance.wire.upstream import Upstream
 
 if TYPE_CHECKING:

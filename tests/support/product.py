@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from tokenbalance.app import create_app
 from tokenbalance.openai import SURFACE
 from tokenbalance.settings import Settings
-from tokenbalance.wire.server.process import Server, build_config
+from tokenbalance.wire.server.lifecycle import Server, build_config
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator

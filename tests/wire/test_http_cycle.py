@@ -1,18 +1,15 @@
-"""How an answer is framed: one write for what goes together, and no header becomes two."""
+"""How a response is framed: one write for what goes together, and no header becomes two."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-from typing import TYPE_CHECKING, cast
+from dataclasses import dataclass, field
 
 import pytest
-from uvicorn.protocols.http.flow_control import FlowControl
+from uvicorn.server import ServerState
 
 from tokenbalance.wire.server.cycle import Cycle
-
-if TYPE_CHECKING:
-    from uvicorn._types import HTTPScope
+from tokenbalance.wire.server.flow import FlowControl
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -31,20 +28,29 @@ class Wire(asyncio.Transport):
         self.writes.append(b"closed")
 
 
+@dataclass
+class Connection:
+    """Carries one response."""
+
+    transport: Wire
+    server_state: ServerState = field(default_factory=ServerState)
+
+    def __post_init__(self) -> None:
+        self.flow = FlowControl(self.transport)
+        self.server_state.default_headers = [(b"date", b"today")]
+
+    def close_after(self, cycle: Cycle) -> None:
+        assert cycle.closes
+        self.transport.close()
+
+    def response_ended(self) -> None:
+        self.server_state.total_requests += 1
+
+
 def cycle_on(wire: Wire, method: str = "POST") -> Cycle:
-    return Cycle(
-        scope=cast("HTTPScope", cast("object", {"method": method})),
-        transport=wire,
-        flow=FlowControl(wire),
-        logger=logging.getLogger(),
-        access_logger=logging.getLogger(),
-        access_log=False,
-        default_headers=[(b"date", b"today")],
-        message_event=asyncio.Event(),
-        expect_100_continue=False,
-        keep_alive=True,
-        on_response=lambda: None,
-    )
+    cycle = Cycle(Connection(wire), {"method": method}, closes=False, expects_continue=False)
+    cycle.feed_end()
+    return cycle
 
 
 async def response(cycle: Cycle, headers: Headers, *pieces: bytes) -> None:
@@ -96,7 +102,7 @@ async def test_close_is_said_once_and_done() -> None:
     assert wire.writes[-1] == b"closed"
 
 
-async def test_the_answer_to_head_has_no_body() -> None:
+async def test_the_response_to_head_has_no_body() -> None:
     wire = Wire()
     await response(cycle_on(wire, "HEAD"), [(b"content-length", b"3")], b"abc")
     assert wire.writes == [b"HTTP/1.1 200 OK\r\ndate: today\r\ncontent-length: 3\r\n\r\n"]

@@ -1,4 +1,4 @@
-"""Answers of HTTP/1.1 cut in every way, and what is no answer."""
+"""HTTP/1.1 responses cut in every way, and what is not a response."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def read(*pieces: bytes, wants_body: bool = True, closed: bool = False) -> Seen:
 
 @dataclass(frozen=True)
 class Case:
-    """An answer on the wire, and what it is."""
+    """A response on the wire, and what it is."""
 
     wire: bytes
     status: int
@@ -84,7 +84,7 @@ CASES = {
     "until the connection closes": Case(
         OK + b"x-a: b\r\n\r\nhello", 200, b"hello", is_reusable=False, until_close=True
     ),
-    "behind interim answers": Case(
+    "behind interim responses": Case(
         b"HTTP/1.1 100 Continue\r\nx-early: 1\r\n\r\n"
         b"HTTP/1.1 103 Early Hints\r\nlink: <x>\r\n\r\n"
         b"HTTP/1.1 404 No\r\ncontent-length: 2\r\n\r\nno",
@@ -101,7 +101,7 @@ def whole(case: Case, *pieces: bytes) -> Seen:
 
 
 @every_case
-def test_an_answer_is_read_whole(case: Case) -> None:
+def test_a_response_is_read_whole(case: Case) -> None:
     seen = whole(case, case.wire)
     assert (seen.status, seen.body, seen.ended) == (case.status, case.body, True)
     assert (seen.is_reusable, seen.is_bad) == (case.is_reusable, False)
@@ -109,20 +109,20 @@ def test_an_answer_is_read_whole(case: Case) -> None:
 
 
 @every_case
-def test_an_answer_cut_in_two_anywhere_is_the_same_answer(case: Case) -> None:
+def test_a_response_cut_in_two_anywhere_is_the_same_response(case: Case) -> None:
     expected = whole(case, case.wire)
     for place in range(1, len(case.wire)):
         assert whole(case, case.wire[:place], case.wire[place:]) == expected, place
 
 
 @every_case
-def test_an_answer_that_comes_byte_by_byte_is_the_same_answer(case: Case) -> None:
+def test_a_response_that_comes_byte_by_byte_is_the_same_response(case: Case) -> None:
     pieces = [case.wire[at : at + 1] for at in range(len(case.wire))]
     assert whole(case, *pieces) == whole(case, case.wire)
 
 
 @every_case
-def test_an_answer_that_breaks_off_anywhere_gives_what_had_arrived_and_is_bad(case: Case) -> None:
+def test_a_response_that_breaks_off_anywhere_gives_what_had_arrived_and_is_bad(case: Case) -> None:
     head_bytes = len(case.wire) - len(case.body)
     for place in range(len(case.wire)):
         seen = read(case.wire[:place], closed=True)
@@ -140,19 +140,19 @@ def test_header_names_are_lower_case_and_values_without_white_space_around_them(
     assert seen.headers == [(b"x-mixed", b"a  b"), (b"content-length", b"0")]
 
 
-def test_headers_of_interim_answers_and_trailers_are_nobodys_headers() -> None:
+def test_headers_of_interim_responses_and_trailers_are_nobodys_headers() -> None:
     wire = b"HTTP/1.1 103 Hints\r\nx-early: 1\r\n\r\n" + CHUNKED + b"0\r\nx-late: 1\r\n\r\n"
     assert read(wire).headers == [(b"transfer-encoding", b"chunked")]
 
 
-def test_an_answer_to_head_ends_with_its_head() -> None:
+def test_a_response_to_head_ends_with_its_head() -> None:
     seen = read(OK + b"content-length: 500\r\n\r\n", wants_body=False)
     assert (seen.body, seen.ended, seen.is_reusable) == (b"", True, False)
 
 
 @pytest.mark.parametrize("surplus", [b"x", OK, b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n"])
 @pytest.mark.parametrize("name", ["of a length", "chunked", "closing", "no content"])
-def test_a_connection_with_bytes_behind_its_answer_is_spent(name: str, surplus: bytes) -> None:
+def test_a_connection_with_bytes_behind_its_response_is_spent(name: str, surplus: bytes) -> None:
     case = CASES[name]
     seen = read(case.wire + surplus)
     assert (seen.status, seen.body, seen.ended) == (case.status, case.body, True)
@@ -171,7 +171,7 @@ BAD = {
 
 
 @pytest.mark.parametrize("wire", BAD.values(), ids=BAD)
-def test_what_is_no_answer_is_refused_however_it_is_cut(wire: bytes) -> None:
+def test_what_is_no_response_is_refused_however_it_is_cut(wire: bytes) -> None:
     assert read(wire).is_bad
     assert read(*[wire[at : at + 1] for at in range(len(wire))]).is_bad
 
@@ -228,7 +228,7 @@ def test_chunks_in_pieces_are_the_body_that_went_in(chunks: list[bytes], cuts: l
 
 
 @pytest.mark.parametrize("status", [600, 999])
-def test_a_status_that_http_does_not_know_is_no_answer(status: int) -> None:
+def test_a_status_that_http_does_not_know_is_no_response(status: int) -> None:
     with pytest.raises(BadResponse):
         ResponseReader().feed(b"HTTP/1.1 %d Odd\r\ncontent-length: 0\r\n\r\n" % status)
 

@@ -101,7 +101,8 @@ def _run(settings: Settings, *, sandbox: bool) -> int:
         give_place,
         shared_files,
     )
-    from tokenbalance.wire.server.process import WorkerFiles, run  # noqa: PLC0415 - as above
+    from tokenbalance.wire.server.run import run  # noqa: PLC0415 - as above
+    from tokenbalance.wire.server.workers import WorkerFiles  # noqa: PLC0415 - as above
 
     configure_logs(settings.log_level, settings.log_format)
     keyless = settings.openai_api_key is None and not sandbox

@@ -1,1 +1,1 @@
-"""Bytes: HTTP on both sides. It must never know money, people, or what a body means."""
+"""HTTP on both sides. It must never know money, people, or what a body means."""

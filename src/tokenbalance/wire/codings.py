@@ -1,7 +1,8 @@
-"""Content codings undone, a bounded piece at a time: gzip, deflate, zstd and br.
+"""Decodes content codings, a bounded piece at a time: gzip, deflate, zstd and br.
 
-Owns the decoders, and nothing of where bytes come from. However small coded bytes are, no step may
-give much more than it was asked for, nor need more memory than the coding's own standard allows.
+Owns the decoders, and must never know where bytes come from. However small the coded bytes are, no
+step may return much more than it was asked for, nor need more memory than the coding's own standard
+allows.
 """
 
 from __future__ import annotations
@@ -22,34 +23,34 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 TAKEN: Final = "gzip, deflate, zstd or br"
-"""What can be undone, for messages."""
+"""What can be decoded, for messages."""
 IN_A_ROW_MAX: Final = 2
 
 _GZIP_WINDOW: Final = zlib.MAX_WBITS | 16
 _ZLIB_METHOD: Final = 8
-"""Of the first byte's lower half. Some send deflate without zlib's two bytes in front of it."""
-# RFC 9659 allows 8 MiB; zstd itself would let a few bytes reserve gigabytes.
+"""Of the first byte's lower half. Some senders omit zlib's two bytes in front of deflate."""
+# RFC 9659 allows 8 MiB; without a limit, a few bytes could make zstd reserve gigabytes.
 _ZSTD_OPTIONS: Final[dict[int, int]] = {zstd.DecompressionParameter.window_log_max: 23}
 _MEMBERS_MAX: Final = 16
-"""In a row; any number of empty ones would be work for nothing."""
+"""In a row; otherwise any number of empty ones could be sent to waste CPU time."""
 _STEP_BYTES: Final = 64 * 1024
-"""Given and taken at once."""
-# The package has no types, and those that are published for it are of an older version.
+"""Of input and of output, at once."""
+# The package has no types, and those published for it describe an older version.
 _BROTLI: Final = cast("Callable[[], _BrotliDecompressor]", brotli.Decompressor)
 _BROTLI_ERROR: Final = cast("type[Exception]", brotli.error)
 _FAULTS: Final = (zlib.error, zstd.ZstdError, _BROTLI_ERROR)
 
 
 class BadCodingError(Exception):
-    """The bytes are not what they are said to be, or end too early."""
+    """The bytes are not in the declared coding, or end too early."""
 
 
 class TooLongError(Exception):
-    """What they stand for is longer than allowed."""
+    """The decoded bytes are longer than allowed."""
 
 
 class _Inflater(Protocol):
-    """What zlib gives and does not name."""
+    """zlib's decompression object, for which it exports no type."""
 
     @property
     def eof(self) -> bool: ...
@@ -70,7 +71,7 @@ class _BrotliDecompressor(Protocol):
 
 
 class Decoder(Protocol):
-    """Undoes one coding, or several."""
+    """Decodes one coding, or several."""
 
     @property
     def is_whole(self) -> bool:
@@ -78,13 +79,14 @@ class Decoder(Protocol):
         ...
 
     def decode(self, data: bytes, bytes_max: int) -> bytes:
-        """Take coded bytes, and give at most `bytes_max` of what they stand for; of br, twice that.
+        """Decode `data`, returning at most `bytes_max` bytes (of br, twice that).
 
-        `b""` says that they are used up; as long as it gives anything, ask again with `b""`.
+        As long as something is returned, call again with `b""`; `b""` is returned when all the
+        input is used up.
 
         Raises:
-            BadCodingError: they are no such code.
-            TooLongError: what is between two codings is longer than allowed.
+            BadCodingError: it is not in this coding.
+            TooLongError: the bytes between two codings are more than allowed.
 
         """
         ...
@@ -97,7 +99,7 @@ def codings_of(values: Iterable[bytes]) -> tuple[bytes, ...] | None:
         values: of all fields of that name.
 
     Returns:
-        None when they cannot be undone here.
+        None if they cannot be decoded here.
 
     """
     named = [name.strip().lower() for value in values for name in value.split(b",")]
@@ -108,11 +110,11 @@ def codings_of(values: Iterable[bytes]) -> tuple[bytes, ...] | None:
 
 
 def decoder_for(codings: Sequence[bytes], between_max: int | None = None) -> Decoder:
-    """Make what undoes these codings.
+    """Make a decoder for these codings.
 
     Args:
-        codings: at least one, each of which can be undone.
-        between_max: bytes in all that may come between two of them; None: any number.
+        codings: at least one, as `codings_of` returns them.
+        between_max: the most bytes, in all, between two of them; None: any number.
 
     """
     *others, last = codings
@@ -123,11 +125,11 @@ def decoder_for(codings: Sequence[bytes], between_max: int | None = None) -> Dec
 
 
 def decode(data: bytes, codings: Sequence[bytes], bytes_max: int) -> bytes:
-    """Undo codings of bytes that are all there.
+    """Decode complete data.
 
     Raises:
-        BadCodingError: they are not what they are said to be.
-        TooLongError: they stand for more than `bytes_max` bytes; no more than that was ever kept.
+        BadCodingError: it is not in these codings.
+        TooLongError: it decodes to more than `bytes_max` bytes; never more than that was kept.
 
     """
     decoder = decoder_for(codings, bytes_max)
@@ -153,12 +155,12 @@ class _Member(Protocol):
     def has_ended(self) -> bool: ...
 
     def decode(self, data: bytes, bytes_max: int) -> tuple[bytes, bytes]:
-        """Give what came of it, and what was not looked at yet."""
+        """Return what was decoded, and the input that is left."""
         ...
 
 
 class _Members:
-    """Undoes codes of a kind, one of which may follow upon another."""
+    """Decodes members of one kind that follow each other."""
 
     def __init__(self, begin: Callable[[bytes], _Member], members_max: int) -> None:
         self._begin: Callable[[bytes], _Member] = begin
@@ -186,14 +188,14 @@ class _Members:
 
     def _next(self) -> _Member:
         if self._begun == self._members_max:
-            msg = "more follows than may"
+            msg = "too many members"
             raise BadCodingError(msg)
         self._begun += 1
         return self._begin(self._rest)
 
 
 class _Inflated:
-    """A gzip member, or what is called deflate."""
+    """A gzip member, or a deflate stream."""
 
     def __init__(self, window: int) -> None:
         self._inflater: _Inflater = zlib.decompressobj(window)
@@ -223,7 +225,7 @@ class _Frame:
 
 
 class _Brotli:
-    """Undoes br, whose buffer grows in steps of its own."""
+    """Decodes br, whose buffer grows in steps of its own."""
 
     def __init__(self) -> None:
         self._decompressor: _BrotliDecompressor = _BROTLI()
@@ -240,7 +242,7 @@ class _Brotli:
 
 
 class _Twice:
-    """Undoes one coding, and then the one below it."""
+    """Decodes two codings, one inside the other."""
 
     def __init__(self, upper: Decoder, lower: Decoder, between_max: int | None) -> None:
         self._upper: Decoder = upper
@@ -254,7 +256,7 @@ class _Twice:
 
     def decode(self, data: bytes, bytes_max: int) -> bytes:
         while True:
-            # Who is given `data` had nothing left of what was given before.
+            # The lower decoder comes first: `data` is only used once it has nothing left.
             decoded = self._lower.decode(self._between, bytes_max)
             self._between = b""
             if decoded:

@@ -1,9 +1,9 @@
-"""Which headers pass between client and upstream: those that are named here, in either direction.
+"""Which headers pass between client and upstream: only those named here, in either direction.
 
-Whoever stands behind us may be steered by a header that we have never heard of, up to where the
-operator's key is sent; and what the upstream tells of itself and of the operator's account is
-nobody's business out front. So what is not named stays where it is. The operator may name more, but
-nothing that carries credentials, frames a message, or makes another request of it.
+An unknown header could steer servers behind us, even to where the operator's key is sent; and what
+the upstream says about itself and the operator's account is not for clients. So a header that is
+not named does not pass. The operator may name more, except those that carry credentials, frame a
+message, or turn it into another request.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ if TYPE_CHECKING:
 Headers = list[tuple[bytes, bytes]]
 
 HOP_HEADER: Final = b"x-tokenbalance-hop"
-"""Says which installations of tokenbalance a request has come through; it goes upstream always."""
+"""Names the installations of tokenbalance that a request has passed; always sent upstream."""
 
 REQUEST_HEADERS: Final = (
     "accept",
     "content-type",
     "openai-beta",
-    "originator",  # Codex: which of its programs asks
+    "originator",  # Codex: which of its programs is calling
     "session-id",  # Codex: the conversation, for the upstream's cache
     "thread-id",
     "traceparent",
     "tracestate",
     "user-agent",
-    "version",  # Codex: its own
+    "version",  # Codex: its version
     "x-client-request-id",
     "x-codex-*",
     "x-openai-internal-codex-responses-lite",  # Codex: its tools are in the input
@@ -41,31 +41,31 @@ RESPONSE_HEADERS: Final = (
     "accept-ranges",
     "allow",
     "cache-control",
-    "content-disposition",  # what a file is called
+    "content-disposition",  # the name of a file
     "content-encoding",  # of a body that could not be decoded here
     "content-language",
     "content-range",
     "content-type",
     "etag",
     "last-modified",
-    "openai-model",  # Codex: which model answered
+    "openai-model",  # Codex: which model was used
     "openai-processing-ms",
     "openai-version",
     "retry-after",
     "retry-after-ms",
-    "x-codex-turn-state",  # Codex: to be sent again with the next request of a turn
+    "x-codex-turn-state",  # Codex: sent back with the next request of a turn
     "x-oai-request-id",
     "x-reasoning-included",  # Codex: how tokens were counted
     "x-request-id",
     "x-should-retry",
 )
-# Not among them: x-ratelimit-* and the other x-codex-* (figures of the shared key), location (of
-# the upstream), set-cookie, www-authenticate, openai-organization, openai-project, server, via,
+# Left out on purpose: x-ratelimit-* and the other x-codex-* (figures of the shared key), location
+# (of the upstream), set-cookie, www-authenticate, openai-organization, openai-project, server, via,
 # alt-svc, cf-*, x-models-etag (of a list of models that is not ours).
 
 _NEVER: Final = frozenset(
     {
-        # RFC 9110 section 7.6.1: of one connection only.
+        # RFC 9110 section 7.6.1: for one connection only.
         "connection",
         "keep-alive",
         "proxy-connection",
@@ -78,7 +78,7 @@ _NEVER: Final = frozenset(
         "expect",
         "host",
         "http2-settings",
-        # Credentials, and on whose behalf they are used.
+        # Credentials, and the organization and project they are used for.
         "api-key",
         "authorization",
         "cookie",
@@ -87,7 +87,7 @@ _NEVER: Final = frozenset(
         "set-cookie",
         "www-authenticate",
         "x-api-key",
-        # What some servers take for the request line.
+        # Some servers let these override the request line.
         "x-http-method",
         "x-http-method-override",
         "x-method-override",
@@ -97,32 +97,32 @@ _NEVER: Final = frozenset(
 )
 _NEVER_PREFIXES: Final = ("proxy-", "x-tokenbalance-")
 _NEVER_UPSTREAM: Final = _NEVER | {
-    "accept-encoding",  # identity is asked for, so that usage can be read
-    "content-encoding",  # what was decoded here goes up plain
-    "idempotency-key",  # two tenants' equal keys would share one answer
+    "accept-encoding",  # identity is requested, so that usage can be read
+    "content-encoding",  # a body decoded here goes upstream plain
+    "idempotency-key",  # equal keys of two users would share one response
 }
 _NEVER_TO_CLIENT: Final = _NEVER | {"date", "server"}  # the server's own
 _NAME: Final = re.compile(r"[a-z0-9.-]+\*?")
 
 
 class PassingHeaders:
-    """Which headers pass: those named above, and what the operator has named besides."""
+    """The headers that pass: those named above, and those that the operator has added."""
 
     def __init__(self, request: Iterable[str] = (), response: Iterable[str] = ()) -> None:
-        """Take further names, as `request_names` and `answer_names` have read them."""
+        """Take further names, as `request_names` and `response_names` return them."""
         to_upstream = _Names((*REQUEST_HEADERS, *request, HOP_HEADER.decode()))
         to_client = _Names((*RESPONSE_HEADERS, *response))
-        # The same dozen names come with every request.
+        # Every request has the same dozen names.
         self.may_reach_upstream: Callable[[bytes], bool] = lru_cache(1024)(to_upstream.have)
         self._may_reach_client: Callable[[bytes], bool] = lru_cache(1024)(to_client.have)
 
     def for_upstream(self, received: Headers) -> Headers:
-        """Choose the client's headers that the upstream may see."""
+        """Pick the client's headers that the upstream may see."""
         passes, named = self.may_reach_upstream, _named_by_connection(received)
         return [field for field in received if passes(field[0]) and field[0] not in named]
 
     def for_client(self, received: Headers) -> Headers:
-        """Choose the upstream's headers that the client may see; names are in lower case."""
+        """Pick the upstream's headers that the client may see; names are in lower case."""
         passes, named = self._may_reach_client, _named_by_connection(received)
         return [
             (name, value)
@@ -136,12 +136,12 @@ class PassingHeaders:
 
 @dataclass(frozen=True, slots=True)
 class _Names:
-    """Names in lower case, and prefixes with `*`."""
+    """Names in lower case; a prefix ends in `*`."""
 
     names: tuple[str, ...]
 
     def have(self, name: bytes) -> bool:
-        """Tell whether one is among them. To some servers `_` is `-`, so that none may have it."""
+        """Whether a name is among them. One with `_` never is: some servers take it for `-`."""
         shown = name.decode("latin-1")
         return "_" not in shown and any(
             shown.startswith(known[:-1]) if known.endswith("*") else shown == known
@@ -150,20 +150,20 @@ class _Names:
 
 
 def request_names(text: str) -> tuple[str, ...]:
-    """Read names of headers, with commas between them, that are to go upstream.
+    """Read comma-separated names of headers that are to go upstream.
 
     Raises:
-        ValueError: one is no header, or may not.
+        ValueError: one is not a header name, or must not pass.
 
     """
     return _checked(text, _NEVER_UPSTREAM)
 
 
 def response_names(text: str) -> tuple[str, ...]:
-    """Read names of headers, with commas between them, that are to reach the client.
+    """Read comma-separated names of headers that are to reach the client.
 
     Raises:
-        ValueError: one is no header, or may not.
+        ValueError: one is not a header name, or must not pass.
 
     """
     return _checked(text, _NEVER_TO_CLIENT)
@@ -173,12 +173,12 @@ def _checked(text: str, never: frozenset[str]) -> tuple[str, ...]:
     names = tuple(part for part in (each.strip().lower() for each in text.split(",")) if part)
     for name in names:
         if not _NAME.fullmatch(name):
-            msg = "must be names of headers, or beginnings with * (x-name, x-more-*)"
+            msg = "must be names of headers, or prefixes with * (x-name, x-more-*)"
             raise ValueError(msg)
         opened = next((one for one in sorted(never) if _covers(name, one)), None)
         opened = opened or next((f"{one}*" for one in _NEVER_PREFIXES if _meets(name, one)), None)
         if opened is not None:
-            msg = f"{name} would let {opened} pass, which never does"
+            msg = f"{name} would let {opened} pass, which is not allowed"
             raise ValueError(msg)
     return names
 
@@ -193,7 +193,7 @@ def _meets(name: str, prefix: str) -> bool:
 
 
 def _named_by_connection(headers: Headers) -> frozenset[bytes]:
-    """Headers that `Connection` declares hop-by-hop, as RFC 9110 section 7.6.1 lets it."""
+    """Headers that `Connection` declares as hop-by-hop (RFC 9110 section 7.6.1)."""
     return frozenset(
         [
             token.strip().lower()

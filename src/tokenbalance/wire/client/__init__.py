@@ -1,1 +1,1 @@
-"""The client's side: a request as it was received, and how it is answered."""
+"""The client's side: a request as it was received, and the response to it."""

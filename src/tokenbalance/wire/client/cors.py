@@ -1,8 +1,8 @@
-"""Which web pages may call `/v1` from a browser, and how browsers are told (the CORS protocol).
+"""Which web pages may call `/v1` from a browser (CORS).
 
-A preflight carries no key, so it is answered before anybody is authenticated. Cookies are no part
-of it: a page needs a key of its own, and what it may read is what every client is sent. It must
-never decide what a request may do; a browser asks here before it sends one, others need not.
+A preflight carries no key, so it is answered before authentication. Cookies play no part: a page
+needs an API key of its own, and may read what every client is sent. This file must never decide
+what a request may do: only browsers ask here before they send one.
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 EVERY_ORIGIN: Final = "*"
 MAX_AGE_S: Final = 7200
-"""How long a browser may remember the answer to a preflight; none does so for longer."""
+"""How long a browser may cache the response to a preflight; none caches it for longer."""
 
 _METHODS: Final = b"GET, HEAD, POST, PUT, PATCH, DELETE"
-# What pages send that is read here or dropped here, beside what goes upstream: to forbid it would
-# only keep the request from being sent.
+# Headers that are read or dropped here, in addition to those that go upstream. Refusing them would
+# only prevent the request.
 _TAKEN: Final = frozenset(
     {
         b"authorization",
@@ -42,20 +42,20 @@ _USUAL_PORTS: Final = {"http": 80, "https": 443}
 
 
 class CrossOrigin:
-    """What is told to browsers about pages of these origins."""
+    """The CORS headers for pages of these origins."""
 
     def __init__(
         self, origins: Sequence[str] = (), may_send: Callable[[bytes], bool] = _TAKEN.__contains__
     ) -> None:
-        """Take origins as `origins_of` has read them, and which headers go upstream."""
+        """Take origins as `origins_of` returns them, and a test for headers that go upstream."""
         self._origins: frozenset[bytes] = frozenset(origin.encode() for origin in origins)
         self._is_every: bool = EVERY_ORIGIN in origins
         self._may_send: Callable[[bytes], bool] = may_send
         self.is_open: bool = bool(origins)
-        """Whether there is anything to tell."""
+        """Whether any origin is allowed."""
 
     def headers_for(self, received: Headers) -> Headers:
-        """The headers of an answer, whatever it is."""
+        """The headers of any response."""
         if self._is_every:
             return _readable_by(b"*")
         origin = dict(received).get(b"origin", b"")
@@ -63,9 +63,9 @@ class CrossOrigin:
         return [(b"vary", b"origin"), *readable]
 
     def preflight(self, received: Headers) -> Headers:
-        """The further headers of the answer to a preflight.
+        """The further headers of the response to a preflight.
 
-        One that allows nothing is a browser's no; for whoever looks for its reason, it has that.
+        A response that allows nothing is a refusal to the browser; one header says why.
         """
         fields = dict(received)
         if not self._is_every and fields.get(b"origin") not in self._origins:
@@ -84,7 +84,7 @@ def _readable_by(origin: bytes) -> Headers:
 
 
 def is_preflight(method: str, received: Headers) -> bool:
-    """Tell whether a browser asks what it may send."""
+    """Whether this is a preflight: a browser asking what it may send."""
     if method != "OPTIONS":
         return False
     names = {name for name, _ in received}
@@ -92,10 +92,10 @@ def is_preflight(method: str, received: Headers) -> bool:
 
 
 def origins_of(text: str) -> tuple[str, ...]:
-    """Read origins with commas between them, in the form in which browsers send them; or `*`.
+    """Read comma-separated origins, normalised to what browsers send; or `*`.
 
     Raises:
-        ValueError: one of them is none.
+        ValueError: one of them is not an origin.
 
     """
     return tuple(_origin(part.strip()) for part in text.split(",") if part.strip())

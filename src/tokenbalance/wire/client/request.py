@@ -1,4 +1,4 @@
-"""The client's side of a `/v1` request, as ASGI gives it: what was received, and how to answer.
+"""The client's side of a `/v1` request in ASGI: what was received, and how to respond.
 
 Decisions look at the raw path and the header list as received, copied before the body is read.
 """
@@ -33,14 +33,14 @@ if TYPE_CHECKING:
 Headers = list[tuple[bytes, bytes]]
 
 BODY_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Of a JSON body, where nobody has set another."""
+"""The default limit of a JSON body."""
 INLINE_DECODED_BYTES_MAX: Final = 128 * 1024
-"""Compressed bodies up to this size are decoded on the event loop (in half a millisecond), longer
-ones in a thread."""
+"""Compressed bodies up to this size are decoded on the event loop (half a millisecond), longer ones
+in a thread."""
 _WITHOUT_BODY: Final = frozenset({204, 304})
 SHOWN_PATH_CHARS: Final = 200
 BODY_SILENCE_MAX_S: Final = 20.0
-"""How long a client may send nothing while it owes a body."""
+"""How long a client may pause while it sends a body."""
 
 
 class ClientGone(Exception):
@@ -53,7 +53,7 @@ class ClientRequest:
     def __init__(self, scope: Scope, receive: Receive) -> None:
         self.method = cast("str", scope["method"])
         self.raw_path = cast("bytes", scope["raw_path"])
-        """As the client spelled it, without the query."""
+        """As the client wrote it, without the query."""
         self.query = cast("bytes", scope["query_string"])
         self.headers = list(cast("Headers", scope["headers"]))
         self._fields = dict(self.headers)
@@ -61,7 +61,7 @@ class ClientRequest:
 
     @property
     def shown_path(self) -> str:
-        """The path for logs: on one line, and not longer than anybody reads."""
+        """The path for logs: on one line, and shortened."""
         shown = self.raw_path[:SHOWN_PATH_CHARS].decode("ascii", "backslashreplace")
         return shown if shown.isprintable() else repr(shown)
 
@@ -71,13 +71,13 @@ class ClientRequest:
         """Read the whole body.
 
         Args:
-            bytes_max: its most bytes.
-            within_s: how long it may take in all; None for as long as something comes.
+            bytes_max: the largest size accepted.
+            within_s: how long it may take in all; None: as long as data keeps arriving.
 
         Raises:
-            RequestTooLarge: it is longer than `bytes_max`, or says so.
+            RequestTooLarge: it is longer than `bytes_max`, or declared to be.
             RequestTimeout: the client stopped sending, or took too long.
-            ClientGone: the client left.
+            ClientGone: the client disconnected.
 
         """
         declared = self._header(b"content-length")
@@ -116,7 +116,7 @@ class ClientRequest:
         """The content codings of the body, in the order in which they were applied.
 
         Raises:
-            UnsupportedMediaType: they cannot be undone here.
+            UnsupportedMediaType: they cannot be decoded here.
 
         """
         if b"content-encoding" not in self._fields:
@@ -131,11 +131,11 @@ class ClientRequest:
         return codings
 
     def require_plain_json(self) -> None:
-        """Refuse a body that is not JSON, or is compressed; none declared counts as plain JSON.
+        """Refuse a body that is not JSON, or is compressed; an undeclared type counts as JSON.
 
         Raises:
-            UnsupportedMediaType: it is declared to be something else, or compressed.
-            InvalidRequest: it is declared twice.
+            UnsupportedMediaType: it is declared as something else, or compressed.
+            InvalidRequest: its type is declared twice.
 
         """
         self.require_json()
@@ -144,11 +144,11 @@ class ClientRequest:
             raise UnsupportedMediaType(msg)
 
     def require_json(self) -> None:
-        """Refuse a body that is not JSON; none declared counts as JSON.
+        """Refuse a body that is not JSON; an undeclared type counts as JSON.
 
         Raises:
-            UnsupportedMediaType: it is declared to be something else.
-            InvalidRequest: it is declared twice.
+            UnsupportedMediaType: it is declared as something else.
+            InvalidRequest: its type is declared twice.
 
         """
         types = [value for name, value in self.headers if name == b"content-type"]
@@ -161,27 +161,27 @@ class ClientRequest:
 
     @property
     def asks_for_websocket(self) -> bool:
-        """Whether this is the handshake of a WebSocket."""
+        """Whether this is a WebSocket handshake."""
         upgrade = self._header(b"upgrade")
         return upgrade is not None and b"websocket" in upgrade.lower()
 
     def came_through(self, hop: bytes) -> bool:
-        """Tell whether this installation has sent the request upstream before."""
+        """Whether this installation has already sent the request upstream."""
         return HOP_HEADER in self._fields and any(
             name == HOP_HEADER and hop in value for name, value in self.headers
         )
 
     async def wait_for_disconnect(self) -> None:
-        """Return when the client has gone; to be called after the body was read."""
+        """Return when the client has disconnected; call this after the body was read."""
         while (await self._receive())["type"] != "http.disconnect":
             pass
 
     @asynccontextmanager
     async def cancelling_when_gone(self) -> AsyncGenerator[None]:
-        """Cancel what runs inside when the client leaves; to be entered after the body was read.
+        """Cancel what runs inside when the client disconnects; enter after the body was read.
 
         Raises:
-            ClientGone: it has left.
+            ClientGone: it has disconnected.
 
         """
         serving = asyncio.current_task()
@@ -211,13 +211,13 @@ class ClientRequest:
 
 
 class ClientResponse:
-    """The answer to one request: a head once, then body bytes, then the end."""
+    """The response to one request: a head once, then body bytes, then the end."""
 
     def __init__(self, send: Send, own_headers: Headers) -> None:
         self._send = send
         self._own_headers = own_headers
         self.status = 0
-        """What was sent; 0 until the head is."""
+        """The status that was sent; 0 until then."""
 
     @property
     def started(self) -> bool:
@@ -235,7 +235,7 @@ class ClientResponse:
     async def start(self, status: int, headers: Headers) -> None:
         """Send the head, at once."""
         await self._start(status, headers)
-        # Servers keep a head until there is a body.
+        # Servers keep back a head until there is some of the body.
         await self.write(b"")
 
     async def _start(self, status: int, headers: Headers) -> None:
@@ -249,7 +249,7 @@ class ClientResponse:
         )
 
     async def write(self, body: bytes) -> None:
-        """Send body bytes at once; returns when the client's connection can take more."""
+        """Send body bytes at once; waits while the client's connection cannot take more."""
         await self._send({"type": "http.response.body", "body": body, "more_body": True})
 
     async def end(self, body: bytes = b"") -> None:
@@ -257,8 +257,8 @@ class ClientResponse:
         await self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
-        """Send head and body in one go."""
-        # RFC 9110 section 8.6: none of an answer without a body.
+        """Send a complete response."""
+        # RFC 9110 section 8.6: a response without a body has no length.
         length = [] if status in _WITHOUT_BODY else [(b"content-length", b"%d" % len(body))]
         await self._start(status, [*headers, *length])
         await self.end(body)
@@ -278,11 +278,11 @@ def _too_large(bytes_max: int) -> RequestTooLarge:
 
 
 async def decoded(body: bytes, codings: tuple[bytes, ...], bytes_max: int) -> bytes:
-    """Undo the content codings of a body, beside the event loop where that takes long.
+    """Decode the content codings of a body, in a thread if that takes long.
 
     Raises:
-        InvalidEncoding: it is not coded as it says.
-        RequestTooLarge: it is longer than `bytes_max` then.
+        InvalidEncoding: its bytes do not match its Content-Encoding.
+        RequestTooLarge: it is longer than `bytes_max` once decoded.
 
     """
     try:
@@ -290,13 +290,13 @@ async def decoded(body: bytes, codings: tuple[bytes, ...], bytes_max: int) -> by
     except TooLongError:
         raise _too_large(bytes_max) from None
     except BadCodingError:
-        msg = "The request body is not what its Content-Encoding says, or it ends too early."
+        msg = "The request body does not match its Content-Encoding, or it ends too early."
         raise InvalidEncoding(msg) from None
 
 
 async def _decoded(body: bytes, codings: tuple[bytes, ...], bytes_max: int) -> bytes:
     if len(body) <= INLINE_DECODED_BYTES_MAX:
-        # Few bytes may stand for many; how many is found out no sooner.
+        # A few bytes may decode to many; how many is only known by decoding.
         with suppress(TooLongError):
             return decode(body, codings, min(bytes_max, INLINE_DECODED_BYTES_MAX))
     return await offload(decode, body, codings, bytes_max)

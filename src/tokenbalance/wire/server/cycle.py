@@ -1,125 +1,288 @@
-"""One request and its answer on a connection: uvicorn's cycle, with the answer's framing our own.
+"""One request and its response on a connection, between the parser and the application.
 
-The head leaves with the first bytes of the body, in one write: a write of its own takes as long as
-all else that is done for it. Applications are trusted to speak ASGI in its order, but no header of
-theirs may become two, whatever it was made from.
+    request     the parser brings its body; the application receives what has arrived so far
+    response    the application sends its head and its body; both leave in one write where they can,
+                since a write costs as much as everything else that is done for a response
+    ends        when the last bytes of the response are written, or the client is gone; a body that
+                has not arrived whole by then makes the connection linger and close
+
+Applications are trusted to send ASGI messages in their order, but no header of theirs may become
+two. It must never read from the connection, nor decide what follows on it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, cast
+import asyncio
+import logging
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
-from typing_extensions import override
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, RequestResponseCycle
-from uvicorn.protocols.utils import get_client_addr, get_path_with_query_string
+from tokenbalance.wire.server.response_head import write_head
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGISendEvent, HTTPResponseBodyEvent, HTTPResponseStartEvent
+    from collections.abc import Iterable
+
+    from starlette.types import ASGIApp, Message, Scope
+
+    from tokenbalance.wire.server.flow import FlowControl
+    from tokenbalance.wire.server.uvicorn_interface import ServerState
+
+BODY_BYTES_MAX: Final = 64 * 1024
+"""Of a request, kept before reading is paused; the read that exceeds it comes on top."""
 
 _WITHOUT_BODY: Final = frozenset({204, 304})
+_FRAMING: Final = frozenset({b"connection", b"content-length", b"transfer-encoding"})
 _LAST_CHUNK: Final = b"0\r\n\r\n"
+_CLOSE: Final = (b"connection", b"close")
+_CHUNKED: Final = (b"transfer-encoding", b"chunked")
 _JOINED_BYTES_MAX: Final = 64 * 1024
-"""Of a body; to copy a longer one takes longer than a write."""
+"""Of a response's body; copying a longer one behind the head takes longer than a write."""
+
+logger = logging.getLogger("uvicorn.error")
 
 
-class Cycle(RequestResponseCycle):
-    """A request, and its answer as the application sends it."""
+class Carrier(Protocol):
+    """The connection that a response leaves on."""
 
-    _head: bytes = b""
-    """The answer's, until it is written."""
+    @property
+    def transport(self) -> asyncio.Transport:
+        """Takes what is written."""
+        ...
 
-    @override
-    async def send(self, message: ASGISendEvent) -> None:
-        if self.flow.write_paused and not self.disconnected:
-            await self.flow.drain()
+    @property
+    def flow(self) -> FlowControl:
+        """Of the transport."""
+        ...
+
+    @property
+    def server_state(self) -> ServerState:
+        """Knows the headers of every response."""
+        ...
+
+    def close_after(self, cycle: Cycle) -> None:
+        """End the connection behind what was written."""
+        ...
+
+    def response_ended(self) -> None:
+        """Go on to the next request; the response is written to its end."""
+        ...
+
+
+class Cycle:
+    """A request, and its response as the application sends it."""
+
+    __slots__ = (
+        "_awaits_continue",
+        "_body",
+        "_bytes_left",
+        "_connection",
+        "_has_news",
+        "_head",
+        "_is_chunked",
+        "_news",
+        "body_arrived",
+        "closes",
+        "disconnected",
+        "lingers",
+        "response_complete",
+        "response_started",
+        "scope",
+    )
+
+    def __init__(
+        self, connection: Carrier, scope: Scope, *, closes: bool, expects_continue: bool
+    ) -> None:
+        self.scope: Scope = scope
+        self.closes: bool = closes
+        """The connection ends with this response."""
+        self.disconnected: bool = False
+        """The client is gone; what the application sends goes nowhere."""
+        self.response_started: bool = False
+        self.response_complete: bool = False
+        self.body_arrived: bool = False
+        """The request is here to its end."""
+        self.lingers: bool = False
+        """The client may still be sending when the response has ended, whatever has arrived."""
+        self._connection: Carrier = connection
+        self._awaits_continue: bool = expects_continue
+        self._body: bytes | bytearray = b""
+        self._has_news: bool = False
+        self._news: asyncio.Event | None = None
+        """Set when something has changed; None while nothing waits for it."""
+        self._head: bytes = b""
+        """Of the response, until it is written."""
+        self._is_chunked: bool = False
+        self._bytes_left: int = 0
+        """Of a body with a length."""
+
+    async def run(self, app: ASGIApp) -> None:
+        """Let the application respond; whatever it does, the client is not left waiting."""
+        try:
+            await app(self.scope, self.receive, self.send)
+        except BaseException:  # Cancellation too: it comes from our own shutdown.
+            logger.exception("Exception in ASGI application")
+            await self._end_after_fault()
+        else:
+            if not self.response_complete and not self.disconnected:
+                logger.error("The application returned without completing its response.")
+                await self._end_after_fault()
+
+    async def _end_after_fault(self) -> None:
+        if self.response_started:
+            self._connection.close_after(self)
+            return
+        body = b"Internal Server Error"
+        headers = [
+            (b"content-type", b"text/plain; charset=utf-8"),
+            (b"content-length", b"%d" % len(body)),
+            _CLOSE,
+        ]
+        await self.send({"type": "http.response.start", "status": 500, "headers": headers})
+        await self.send({"type": "http.response.body", "body": body, "more_body": False})
+
+    # The request.
+
+    def feed_body(self, data: bytes) -> None:
+        """Take a piece of the body; reading is paused when too much of it is kept."""
+        if not self._body:
+            self._body = data
+        else:
+            if isinstance(self._body, bytes):
+                self._body = bytearray(self._body)
+            self._body += data
+        if len(self._body) > BODY_BYTES_MAX:
+            self._connection.flow.pause_reading()
+        self._notify()
+
+    def feed_end(self) -> None:
+        """Note that the body has arrived whole."""
+        self.body_arrived = True
+        self._notify()
+
+    def disconnect(self) -> None:
+        """Tell the application that its client is gone, whatever the socket says."""
+        if not self.response_complete:
+            self.disconnected = True
+            self._notify()
+
+    async def receive(self) -> Message:
+        """Wait for some of the body, or for the end of everything. Called by the application."""
+        if self._awaits_continue:
+            self._continue()
+        if not (self.disconnected or self.response_complete):
+            self._connection.flow.resume_reading()
+            if not self._has_news:
+                await self._wait_for_news()
+            self._has_news = False
+        if self.disconnected or self.response_complete:
+            return {"type": "http.disconnect"}
+        body, self._body = self._body, b""
+        return {"type": "http.request", "body": bytes(body), "more_body": not self.body_arrived}
+
+    def _continue(self) -> None:
+        self._awaits_continue = False
+        transport = self._connection.transport
+        if not (self.response_started or transport.is_closing()):
+            transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    async def _wait_for_news(self) -> None:
+        if self._news is None:
+            self._news = asyncio.Event()
+        _ = await self._news.wait()
+
+    def _notify(self) -> None:
+        self._has_news = True
+        if self._news is not None:
+            self._news.set()
+            self._news = None
+
+    # The response.
+
+    async def send(self, message: Message) -> None:
+        """Send the head, or a piece of the body. Called by the application.
+
+        Raises:
+            RuntimeError: it is not what the head had promised, or the head cannot be sent.
+
+        """
+        flow = self._connection.flow
+        if flow.is_writing_paused and not self.disconnected:
+            await flow.drain()
         if self.disconnected:
             return
         if self.response_complete:
-            msg = "the answer is complete, nothing can follow it"
+            msg = "the response is complete, nothing can follow it"
             raise RuntimeError(msg)
         if self.response_started:
-            self._continue(cast("HTTPResponseBodyEvent", message))
+            self._send_body(message)
         else:
-            self._start(cast("HTTPResponseStartEvent", message))
+            self._start(message)
 
-    def _start(self, message: HTTPResponseStartEvent) -> None:
-        status = message["status"]
-        lines = [STATUS_LINE[status]]
-        for name, value in (*self.default_headers, *message.get("headers", ())):
-            if self._obey(name.lower(), value):
-                lines.append(b"%s: %s\r\n" % (name, value))
-        if not self.keep_alive:
-            lines.append(b"connection: close\r\n")
-        has_body = self.scope["method"] != "HEAD" and status not in _WITHOUT_BODY
-        if self.chunked_encoding is None and has_body:
-            self.chunked_encoding = True
-            lines.append(b"transfer-encoding: chunked\r\n")
-        lines.append(b"\r\n")
-        head = b"".join(lines)
-        if not head.count(b"\n") == head.count(b"\r") == len(lines) or b"\0" in head:
-            msg = "a header of the answer has a line break or a NUL"
-            raise RuntimeError(msg)
-        if self.access_log:
-            self._tell(status)
-        self._head = head
+    def _start(self, message: Message) -> None:
+        status = cast("int", message["status"])
+        headers = [*self._connection.server_state.default_headers]
+        self.closes = self.closes or not self.body_arrived
+        has_framing = False
+        for header in cast("Iterable[tuple[bytes, bytes]]", message.get("headers", ())):
+            name = header[0].lower()
+            if name in _FRAMING:
+                has_framing = has_framing or name != b"connection"
+                if not self._obey(name, header[1]):
+                    continue
+            headers.append(header)
+        if self.closes:
+            headers.append(_CLOSE)
+        if not has_framing and self.scope["method"] != "HEAD" and status not in _WITHOUT_BODY:
+            self._is_chunked = True
+            headers.append(_CHUNKED)
+        self._head = write_head(status, headers)
         self.response_started = True
-        self.waiting_for_100_continue = False
-
-    def _tell(self, status: int) -> None:
-        """Write uvicorn's access log, for whoever listens to it."""
-        self.access_logger.info(
-            '%s - "%s %s HTTP/%s" %d',
-            get_client_addr(self.scope),
-            self.scope["method"],
-            get_path_with_query_string(self.scope),
-            self.scope["http_version"],
-            status,
-        )
 
     def _obey(self, name: bytes, value: bytes) -> bool:
-        """Frame the body as the application's own header says; tell whether to send it."""
+        """Frame the response as the application's own header says; whether to send that header."""
         if name == b"content-length":
-            self.expected_content_length = int(value)
-            self.chunked_encoding = False
+            self._bytes_left = int(value)
+            self._is_chunked = False
         elif name == b"transfer-encoding":
-            self.chunked_encoding = value.lower() == b"chunked"
-        elif name == b"connection":
-            self.keep_alive = self.keep_alive and value.lower() != b"close"
-            # Only this goes with a field that the application sends too (RFC 9110 section 7.8).
+            self._is_chunked = value.lower() == b"chunked"
+        else:
+            self.closes = self.closes or value.lower() == b"close"
+            # Only this one goes with a field that the application sends (RFC 9110 section 7.8).
             return value.lower() == b"upgrade"
         return True
 
-    def _continue(self, message: HTTPResponseBodyEvent) -> None:
+    def _send_body(self, message: Message) -> None:
         is_last = not message.get("more_body", False)
-        framed = self._framed(message.get("body", b""), is_last=is_last)
+        framed = self._framed(cast("bytes", message.get("body", b"")), is_last=is_last)
         head, self._head = self._head, b""
+        transport = self._connection.transport
         if len(framed) > _JOINED_BYTES_MAX:
-            self.transport.write(head)
-            self.transport.write(framed)
+            if head:
+                transport.write(head)
+            transport.write(framed)
         elif head or framed:
-            self.transport.write(head + framed)
+            transport.write(head + framed)
         if is_last:
             self._complete()
 
     def _framed(self, body: bytes, *, is_last: bool) -> bytes:
         if self.scope["method"] == "HEAD":
-            self.expected_content_length = 0
+            self._bytes_left = 0
             return b""
-        if not self.chunked_encoding:
-            self.expected_content_length -= len(body)
-            if self.expected_content_length < 0:
-                msg = "the answer is longer than its content-length"
-                raise RuntimeError(msg)
-            return body
-        end = _LAST_CHUNK if is_last else b""
-        return b"%x\r\n%s\r\n%s" % (len(body), body, end) if body else end
+        if self._is_chunked:
+            end = _LAST_CHUNK if is_last else b""
+            return b"%x\r\n%b\r\n%b" % (len(body), body, end) if body else end
+        self._bytes_left -= len(body)
+        if self._bytes_left < 0:
+            msg = "the response is longer than its content-length"
+            raise RuntimeError(msg)
+        return body
 
     def _complete(self) -> None:
-        if self.expected_content_length != 0:
-            msg = "the answer is shorter than its content-length"
+        if self._bytes_left != 0:
+            msg = "the response is shorter than its content-length"
             raise RuntimeError(msg)
         self.response_complete = True
-        self.message_event.set()
-        if not self.keep_alive:
-            self.transport.close()
-        self.on_response()
+        self._notify()
+        if self.closes:
+            self._connection.close_after(self)
+        self._connection.response_ended()

@@ -1,4 +1,4 @@
-"""Whether a name is an address at which a server of this machine listens. Looks names up."""
+"""Whether a host name leads to a server on this machine. Looks names up."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from contextlib import suppress
 def is_own_address(name: str, listening_host: str) -> bool:
     """Tell whether connections to `name` arrive where a server on `listening_host` listens.
 
-    A name that nobody knows is not ours: whoever uses it will hear of that.
+    A name that cannot be resolved is not ours; connecting to it will fail with a clear error.
     """
     theirs, ours = _addresses_of(name), _addresses_of(listening_host.strip("[]"))
     if any(ipaddress.ip_address(each).is_unspecified for each in ours):
         return any(_is_of_this_machine(each) for each in theirs)
-    # Connections to no address in particular arrive at the machine itself.
+    # Connections to the unspecified address (0.0.0.0, ::) arrive at this machine.
     loops = any(ipaddress.ip_address(each).is_unspecified for each in theirs)
     return bool(theirs & ours) or (loops and any(map(_is_of_this_machine, ours)))
 
@@ -28,7 +28,7 @@ def _addresses_of(name: str) -> set[str]:
 
 
 def _is_of_this_machine(address: str) -> bool:
-    """Only what is can be bound to."""
+    """Whether it can be bound to, which is possible only on its own machine."""
     family = socket.AF_INET6 if ":" in address else socket.AF_INET
     with suppress(OSError), socket.socket(family, socket.SOCK_STREAM) as probe:
         probe.bind((address, 0))

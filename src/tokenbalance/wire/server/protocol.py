@@ -1,369 +1,243 @@
-"""The HTTP/1.1 layer: uvicorn's httptools protocol, minus what a proxy must not accept.
+"""HTTP/1.1 on one connection: requests to the application, responses and refusals to the client.
 
-This file owns framing: where a request begins and ends, and how long its head may take. Two
-parties that disagree on that can be played against each other (request smuggling), so whatever
-is ambiguous is refused and the connection ends. It must never look at keys, paths or bodies.
+This file owns the order of what happens on a connection, and how long a client may take; `framing`
+owns where a request begins and ends, `cycle` what becomes of one. It must never look at keys,
+paths or bodies.
 
-What llhttp, the parser below httptools, refuses by itself: Content-Length beside
-Transfer-Encoding, repeated or malformed lengths, codings it cannot frame, space before a colon,
-folded lines, bare LF, control characters, lower-case methods, chunk sizes that overflow. What is
-added here, each for a request that uvicorn 0.54 was seen to accept:
+    running      the request that is being answered; None while the connection is idle
+    waiting      requests that arrived behind it, at most 16; each starts when the one before it is
+                 answered
+    receiving    the newest of these, while its body is still arriving
+    deaf         what the client sends is no longer read, and the connection is about to end
 
-    head          over 64 KiB, over 256 fields, URL over 16 KiB, not complete within 10 seconds
-    Host          missing, repeated, or not an authority
-    target        with a fragment, of another authority, CONNECT
-    version       0.9 and 2.0
-    body          codings other than one `chunked`, chunked in HTTP/1.0, more than 8 KiB of chunk
-                  extensions and trailers; trailers are read and dropped, never made headers
-    Upgrade       of no effect, and the body is still read (uvicorn loses it)
-
-And for what uvicorn does with a connection: a refusal never lands in the middle of another
-answer; an answer given before the body has arrived says `connection: close`, and the rest of the
-body is read for a few seconds, since closing at once would reset the connection under the answer.
+A head must be complete within 10 seconds. A refusal never lands in the middle of another response.
+A response sent before the body of its request has arrived says `connection: close`; the rest of the
+body is then read for a few seconds, since closing at once would reset the connection before the
+client has read the response.
 """
 
 from __future__ import annotations
 
 import asyncio
-import enum
-import re
-from typing import TYPE_CHECKING, ClassVar, cast
-from urllib.parse import unquote
+import logging
+from collections import deque
+from typing import TYPE_CHECKING, ClassVar, Final, cast
 
-import httptools
 from typing_extensions import override
-from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 
-from tokenbalance.errors import (
-    HeadTooLarge,
-    InvalidRequest,
-    MalformedTarget,
-    ProxyError,
-    RequestTimeout,
-    UrlTooLong,
-    render,
-)
+from tokenbalance.errors import InvalidRequest, ProxyError, RequestTimeout, render
 from tokenbalance.wire.server.cycle import Cycle
+from tokenbalance.wire.server.flow import FlowControl
+from tokenbalance.wire.server.framing import RequestReader
+from tokenbalance.wire.server.request_head import decode_path, split_target
+from tokenbalance.wire.server.response_head import write_head
 
 if TYPE_CHECKING:
-    from uvicorn._types import ASGI3Application
-    from uvicorn.config import Config
-    from uvicorn.protocols.http.httptools_impl import RequestResponseCycle
-    from uvicorn.server import ServerState
+    from starlette.types import ASGIApp, Scope
 
-HEAD_BYTES_MAX = 64 * 1024
-HEAD_FIELDS_MAX = 256
-URL_BYTES_MAX = 16 * 1024
-# Chunk sizes, extensions and trailers of one body, beyond what plain chunks need.
-CHUNK_OVERHEAD_BYTES_MAX = 8 * 1024
-# A size of 16 hex digits and its two line ends, with room to spare.
-CHUNK_OVERHEAD_BYTES_USUAL = 24
-PIPELINED_REQUESTS_MAX = 16
+    from tokenbalance.wire.server.uvicorn_interface import ServerConfig, ServerState
 
-_HOST = re.compile(rb"(?:\[[0-9A-Fa-f:.]+\]|[\w.~!$&'()*+,;=%-]*)(?::[0-9]{0,5})?")
+PIPELINED_REQUESTS_MAX: Final = 16
 
-_USUAL_PORT = {b"http": b":80", b"https": b":443"}
+logger = logging.getLogger("uvicorn.error")
 
 
-class _Phase(enum.Enum):
-    """What the next bytes of the client belong to."""
-
-    IDLE = enum.auto()
-    HEAD = enum.auto()
-    BODY = enum.auto()
-
-
-# Names of their own: in Python 3.11 a lookup in an Enum is ten times that of a global.
-_IDLE, _HEAD, _BODY = _Phase
-
-
-class _LingeringTransport:
-    """The transport as an answer sees it while its request's body is still on its way."""
-
-    __slots__ = ("_protocol", "is_closing", "write")
-
-    def __init__(self, protocol: HardenedProtocol, transport: asyncio.Transport) -> None:
-        self._protocol = protocol
-        self.write = transport.write
-        self.is_closing = transport.is_closing
-
-    def close(self) -> None:
-        self._protocol.close_lingering()
-
-
-class HardenedProtocol(HttpToolsProtocol):
+class HttpProtocol(asyncio.Protocol):
     """One connection. The timeouts are seconds, and class attributes so that tests can be quick."""
 
     head_timeout_s: ClassVar[float] = 10.0
     """From connecting, or from the first byte of a later request, to the end of the head."""
     linger_timeout_s: ClassVar[float] = 5.0
-    """How long to read what a client still sends after it has had its last answer."""
+    """How long to read what a client still sends after it has been sent its last response."""
+
+    transport: asyncio.Transport
+    flow: FlowControl
 
     def __init__(
         self,
-        config: Config,
+        config: ServerConfig,
         server_state: ServerState,
         app_state: dict[str, object],
         _loop: asyncio.AbstractEventLoop | None = None,
     ) -> None:
-        super().__init__(config, server_state, app_state, _loop)
-        self._phase = _IDLE
-        # Bytes since the last request ended. Counts whole reads, so what shares a read with the
-        # end of a pipelined request is missing: limits then bite at most one read later.
-        self._received = 0
-        self._is_chunked = False
-        self._chunk_overhead = 0
-        self._running: RequestResponseCycle | None = None
-        self._may_keep_alive = False
-        self._is_deaf = False
+        self.server_state: ServerState = server_state
+        self._app: ASGIApp = cast("ASGIApp", config.loaded_app)
+        self._app_state: dict[str, object] = app_state
+        self._keep_alive_s: float = config.timeout_keep_alive
+        self._loop: asyncio.AbstractEventLoop = _loop or asyncio.get_running_loop()
+        self._reader: RequestReader = RequestReader(self._begin)
+        self._scheme: str = "http"
+        self._server: tuple[str, int] | None = None
+        self._client: tuple[str, int] | None = None
+
+        self._running: Cycle | None = None
+        self._waiting: deque[Cycle] = deque()
+        self._is_deaf: bool = False
         self._deadline: asyncio.TimerHandle | None = None
+        """Of a head, or of lingering."""
+        self._idle_timer: asyncio.TimerHandle | None = None
+        self._idle_since_s: float = 0.0
 
     # The connection.
 
     @override
-    def connection_made(self, transport: asyncio.Transport) -> None:
-        super().connection_made(transport)
-        self._lingering_transport = _LingeringTransport(self, transport)
-        self._deadline = self.loop.call_later(self.head_timeout_s, self._head_is_overdue)
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = cast("asyncio.Transport", transport)
+        self.flow = FlowControl(self.transport)
+        self._server = _address(transport, "sockname")
+        self._client = _address(transport, "peername")
+        if transport.get_extra_info("sslcontext"):
+            self._scheme = "https"
+        self.server_state.connections.add(self)
+        self._deadline = self._loop.call_later(self.head_timeout_s, self._head_is_overdue)
 
     @override
     def connection_lost(self, exc: Exception | None) -> None:
+        self.server_state.connections.discard(self)
         self._cancel_deadline()
-        # uvicorn tells only the newest request, which need not be the one that is being answered.
-        self._disconnect(self._running)
-        super().connection_lost(exc)
+        if self._idle_timer is not None:
+            self._idle_timer.cancel()
+        self.flow.resume_writing()
+        if self._running is not None:
+            self._running.disconnect()
+        # Cycles and the reader refer to this object: without them it is freed at once.
+        self._running = None
+        self._waiting.clear()
+        self._reader.release()
 
     @override
     def data_received(self, data: bytes) -> None:
         if self._is_deaf:
             return
-        self._unset_keepalive_if_required()
-        self._received += len(data)
-        if self._is_chunked:
-            self._chunk_overhead += len(data)
         try:
-            self.parser.feed_data(data)
-            if self._received:
-                self._check_unfinished()
-        except httptools.HttpParserUpgrade as upgrade:
-            self._read_without_upgrade(data[upgrade.args[0] :])
-        except httptools.HttpParserInvalidURLError:
-            self._refuse(MalformedTarget("The request target is not a valid path."))
-        except httptools.HttpParserError as error:
-            # An exception of a callback below arrives as the context of the parser's.
-            cause = error.__context__
-            known = isinstance(cause, ProxyError)
-            self._refuse(cause if known else InvalidRequest("The request is not valid HTTP/1.1."))
+            self._reader.feed(data)
         except ProxyError as error:
             self._refuse(error)
         else:
-            self._expect_head_soon()
+            if self._deadline is None:
+                self._expect_head_soon()
 
     @override
-    def shutdown(self) -> None:
-        self._may_keep_alive = False
-        super().shutdown()
+    def pause_writing(self) -> None:
+        self.flow.pause_writing()
 
-    def close_lingering(self) -> None:
+    @override
+    def resume_writing(self) -> None:
+        self.flow.resume_writing()
+
+    def shutdown(self) -> None:
+        """End the connection after the requests that have arrived; at once if there are none."""
+        if self._running is None:
+            self.transport.close()
+        else:
+            newest = self._waiting[-1] if self._waiting else self._running
+            newest.closes = True
+
+    def drop_waiting(self) -> None:
+        """Forget the requests that wait behind the running one."""
+        self._waiting.clear()
+
+    # The application.
+
+    def _begin(self) -> Cycle:
+        """Start the request whose head the reader has, or let it wait behind another."""
+        if len(self._waiting) >= PIPELINED_REQUESTS_MAX:
+            raise InvalidRequest("Too many requests were sent without waiting for their responses.")
+        self._cancel_deadline()
+        reader = self._reader
+        cycle = Cycle(
+            self,
+            self._scope(),
+            closes=reader.version == "1.0" or not reader.keeps_alive,
+            expects_continue=reader.expects_continue,
+        )
+        if self._running is None:
+            self._start(cycle)
+        else:
+            self.flow.pause_reading()
+            self._waiting.append(cycle)
+        return cycle
+
+    def _scope(self) -> Scope:
+        reader = self._reader
+        raw_path, query = split_target(reader.target)
+        return {
+            "type": "http",
+            "asgi": {"version": "3.0", "spec_version": "2.3"},
+            "http_version": reader.version,
+            "server": self._server,
+            "client": self._client,
+            "scheme": self._scheme,
+            "method": reader.method.decode("ascii"),
+            "root_path": "",
+            "path": decode_path(raw_path),
+            "raw_path": raw_path,
+            "query_string": query,
+            "headers": reader.headers,
+            "state": self._app_state.copy(),
+        }
+
+    def _start(self, cycle: Cycle) -> None:
+        self._running = cycle
+        task = self._loop.create_task(cycle.run(self._app))
+        tasks = self.server_state.tasks
+        tasks.add(task)
+        task.add_done_callback(tasks.discard)
+
+    def response_ended(self) -> None:
+        """Go on to the next request; the response to the running one is written to its end."""
+        self.server_state.total_requests += 1
+        self._running = None
+        if self._is_deaf or self.transport.is_closing():
+            return
+        self.flow.resume_reading()
+        if self._waiting:
+            self._start(self._waiting.popleft())
+            return
+        self._idle_since_s = self._loop.time()
+        if self._idle_timer is None:
+            self._idle_timer = self._loop.call_later(self._keep_alive_s, self._close_when_idle)
+        if self._deadline is None:
+            self._expect_head_soon()
+
+    # How it ends.
+
+    def close_after(self, cycle: Cycle) -> None:
+        """End the connection behind what was written; read on if the client may still send."""
+        if cycle.lingers or not cycle.body_arrived:
+            self._close_lingering()
+        else:
+            self.transport.close()
+
+    def _close_lingering(self) -> None:
         """End our side now, and the connection when the client has ended its own, or soon."""
         if self.transport.is_closing():
             return
         self._is_deaf = True
-        self._unset_keepalive_if_required()
         self._cancel_deadline()
         if not self.transport.can_write_eof():
             self.transport.close()
             return
         self.flow.resume_reading()
         self.transport.write_eof()
-        self._deadline = self.loop.call_later(self.linger_timeout_s, self.transport.close)
-
-    # What the parser reports.
-
-    @override
-    def on_message_begin(self) -> None:
-        self._phase = _HEAD
-        super().on_message_begin()
-
-    @override
-    def on_headers_complete(self) -> None:
-        self._check_head()
-        self._cancel_deadline()
-        self._phase = _BODY
-        if self.parser.should_upgrade():
-            return
-        self._begin_cycle()
-        # Trailers go where nobody reads them (RFC 9110 6.5.1: they must not pass for headers).
-        self.headers = []
-        # Until the body is here, the connection cannot carry another request.
-        self._may_keep_alive = self.cycle.keep_alive
-        self.cycle.keep_alive = False
-        self.cycle.transport = self._lingering_transport  # pyright: ignore[reportAttributeAccessIssue]
-
-    def _begin_cycle(self) -> None:
-        """Hand a request whose head is whole to the application, or queue it behind another."""
-        url = httptools.parse_url(self.url)
-        version = self.parser.get_http_version()
-        path = url.path.decode("ascii")
-        self.scope["method"] = self.parser.get_method().decode("ascii")
-        self.scope["http_version"] = version
-        self.scope["path"] = self.root_path + (unquote(path) if "%" in path else path)
-        self.scope["raw_path"] = self.root_path.encode() + url.path
-        self.scope["query_string"] = url.query or b""
-        before = cast("RequestResponseCycle | None", self.cycle)
-        self.cycle = Cycle(
-            scope=self.scope,
-            transport=self.transport,
-            flow=self.flow,
-            logger=self.logger,
-            access_logger=self.access_logger,
-            access_log=self.access_log,
-            default_headers=self.server_state.default_headers,
-            message_event=asyncio.Event(),
-            expect_100_continue=self.expect_100_continue,
-            keep_alive=version != "1.0" and self.parser.should_keep_alive(),
-            on_response=self.on_response_complete,
-        )
-        app = cast("ASGI3Application", self.app)
-        if before is None or before.response_complete:
-            self._start_asgi_task(self.cycle, app)
-        else:
-            self.flow.pause_reading()
-            self.pipeline.appendleft((self.cycle, app))
-
-    def on_chunk_header(self) -> None:
-        """Allow for what a plain chunk costs. Called by httptools."""
-        self._chunk_overhead -= CHUNK_OVERHEAD_BYTES_USUAL
-
-    @override
-    def on_body(self, body: bytes) -> None:
-        self._chunk_overhead -= len(body)
-        super().on_body(body)
-
-    @override
-    def on_message_complete(self) -> None:
-        if self.parser.should_upgrade():
-            return
-        self._check_chunk_overhead()
-        self._phase = _IDLE
-        self._received = 0
-        self._is_chunked = False
-        super().on_message_complete()
-        self.cycle.transport = self.transport
-        if not self.cycle.response_started:
-            self.cycle.keep_alive = self._may_keep_alive
-
-    @override
-    def on_response_complete(self) -> None:
-        if self._is_deaf:
-            self.server_state.total_requests += 1
-            return
-        super().on_response_complete()
-        self._expect_head_soon()
-
-    @override
-    def _start_asgi_task(self, cycle: RequestResponseCycle, app: ASGI3Application) -> None:
-        self._running = cycle
-        super()._start_asgi_task(cycle, app)
-
-    # What is refused.
-
-    def _check_head(self) -> None:
-        """Raise what is wrong with a whole head; llhttp has passed its syntax."""
-        if len(self.url) > URL_BYTES_MAX:
-            raise UrlTooLong(f"The URL is longer than {URL_BYTES_MAX} bytes.")
-        if len(self.pipeline) >= PIPELINED_REQUESTS_MAX:
-            raise InvalidRequest("Too many requests were sent without waiting for their answers.")
-        if len(self.headers) > HEAD_FIELDS_MAX:
-            raise HeadTooLarge(f"The request has more than {HEAD_FIELDS_MAX} headers.")
-        if self._received > HEAD_BYTES_MAX and self._head_size() > HEAD_BYTES_MAX:
-            raise HeadTooLarge(f"The headers are larger than {HEAD_BYTES_MAX} bytes.")
-        version = self.parser.get_http_version()
-        if version not in ("1.1", "1.0"):
-            raise InvalidRequest("Only HTTP/1.1 and HTTP/1.0 are spoken here.")
-        names = [name for name, _ in self.headers]
-        host = self._check_host(names, version)
-        self._check_target(host)
-        if b"transfer-encoding" in names:
-            self._check_codings(version)
-
-    def _check_host(self, names: list[bytes], version: str) -> bytes | None:
-        count = names.count(b"host")
-        if count == 0 and version == "1.0":
-            return None
-        if count != 1:
-            raise InvalidRequest("A request needs exactly one Host header.")
-        host = self.headers[names.index(b"host")][1]
-        if not _HOST.fullmatch(host):
-            raise InvalidRequest("The Host header is not a host.")
-        return host
-
-    def _check_target(self, host: bytes | None) -> None:
-        if b"#" in self.url or not self.url.isascii():
-            raise MalformedTarget("The request target is not a valid path.")
-        if self.url.startswith(b"/"):
-            return
-        if self.parser.get_method() == b"CONNECT":
-            raise MalformedTarget("This is not a tunnel; CONNECT is not offered.")
-        # RFC 9112 3.2.2: a server must take `GET http://host/path`, if it is that host.
-        absolute = re.match(rb"(?i)(https?)://([^/?]*)/", self.url)
-        usual = _USUAL_PORT[absolute[1].lower()] if absolute else b""
-        is_ours = (
-            absolute
-            and host
-            and absolute[2].lower().removesuffix(usual) == host.lower().removesuffix(usual)
-        )
-        if self.url != b"*" and not is_ours:
-            raise MalformedTarget("The request target names another server than the Host header.")
-
-    def _check_codings(self, version: str) -> None:
-        codings = [value for name, value in self.headers if name == b"transfer-encoding"]
-        if version != "1.1" or len(codings) != 1 or codings[0].strip().lower() != b"chunked":
-            raise InvalidRequest("The only transfer coding taken is one `chunked`, in HTTP/1.1.")
-        self._is_chunked = True
-        self._chunk_overhead = self._received - self._head_size()
-
-    def _check_unfinished(self) -> None:
-        """Raise when a part of a request has outgrown its limit without an end in sight."""
-        if self._is_chunked:
-            self._check_chunk_overhead()
-        elif self._phase is _HEAD and self._received > HEAD_BYTES_MAX:
-            if self.headers or len(self.url) <= URL_BYTES_MAX:
-                raise HeadTooLarge(f"The headers are larger than {HEAD_BYTES_MAX} bytes.")
-            raise UrlTooLong(f"The URL is longer than {URL_BYTES_MAX} bytes.")
-        elif self._phase is _IDLE and self._received > HEAD_BYTES_MAX:
-            raise InvalidRequest("There are only blank lines where a request should be.")
-
-    def _check_chunk_overhead(self) -> None:
-        if self._is_chunked and self._chunk_overhead > CHUNK_OVERHEAD_BYTES_MAX:
-            raise InvalidRequest("The body has too many chunk extensions or trailers.")
-        # Small chunks must not save up allowance for one huge extension.
-        self._chunk_overhead = max(self._chunk_overhead, 0)
-
-    def _head_size(self) -> int:
-        """Bytes of the head, at least: white space around values is not counted."""
-        fields = sum(len(name) + len(value) + 4 for name, value in self.headers)
-        return len(self.url) + len(" HTTP/1.1\r\n\r\n") + fields
-
-    # How it is refused.
+        self._deadline = self._loop.call_later(self.linger_timeout_s, self.transport.close)
 
     def _refuse(self, error: ProxyError) -> None:
-        """Answer `error` and end the connection, or only end it after the answer under way."""
-        self.logger.debug("Refused a malformed request with status %d.", error.status)
+        """Respond with `error` and end the connection, or end it after the running response."""
+        logger.debug("Refused a malformed request with status %d.", error.status)
         running = self._running
-        if running is None or running.response_complete:
+        if running is None:
             self._write_refusal(error)
-            self.close_lingering()
-        elif running is self.cycle and self._phase is _BODY:
-            self._disconnect(running)
+            self._close_lingering()
+        elif running is self._reader.receiving:
+            running.disconnect()
             if not running.response_started:
                 self._write_refusal(error)
-            self.close_lingering()
+            self._close_lingering()
         else:
-            self.pipeline.clear()
+            self._waiting.clear()
             self._is_deaf = True
-            running.keep_alive = False
-            running.transport = self._lingering_transport  # pyright: ignore[reportAttributeAccessIssue]
+            running.closes = running.lingers = True
 
     def _write_refusal(self, error: ProxyError) -> None:
         body = render(error)
@@ -373,52 +247,18 @@ class HardenedProtocol(HttpToolsProtocol):
             (b"content-length", b"%d" % len(body)),
             (b"connection", b"close"),
         ]
-        lines = [b"%s: %s\r\n" % header for header in headers]
-        self.transport.write(b"".join([STATUS_LINE[error.status], *lines, b"\r\n", body]))
+        self.transport.write(write_head(error.status, headers) + body)
 
-    def _disconnect(self, cycle: RequestResponseCycle | None) -> None:
-        """Tell an application that its client is gone, whatever the socket says."""
-        if cycle is not None and not cycle.response_complete:
-            cycle.disconnected = True
-            cycle.message_event.set()
-
-    def _read_without_upgrade(self, rest: bytes) -> None:
-        """Read the request again as if it had not asked to upgrade (RFC 9110 7.8 allows it).
-
-        httptools skips the body of such a request; Java's and curl's clients send POST bodies
-        together with `Upgrade: h2c`. The field itself stays, for whoever wants to say no to it.
-        """
-        fields = [
-            b"%s: %s\r\n" % (name, _without_upgrade(value) if name == b"connection" else value)
-            for name, value in self.headers
-        ]
-        start = b"%s %s HTTP/%s\r\n" % (
-            self.parser.get_method(),
-            self.url,
-            self.parser.get_http_version().encode(),
-        )
-        self.parser = httptools.HttpRequestParser(self)
-        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
-        self._phase = _IDLE
-        self._received = 0
-        self._is_chunked = False
-        self.data_received(b"".join([start, *fields, b"\r\n", rest]))
-
-    # How long a head may take.
+    # How long the client may take.
 
     def _expect_head_soon(self) -> None:
         """Start the clock on a head that has begun and that nothing else holds up."""
-        if self._deadline is not None or not self._has_begun():
-            return
-        if self._running is None or self._running.response_complete:
-            self._deadline = self.loop.call_later(self.head_timeout_s, self._head_is_overdue)
-
-    def _has_begun(self) -> bool:
-        return self._phase is _HEAD or (self._phase is _IDLE and self._received > 0)
+        if self._running is None and self._reader.has_begun:
+            self._deadline = self._loop.call_later(self.head_timeout_s, self._head_is_overdue)
 
     def _head_is_overdue(self) -> None:
         self._deadline = None
-        if self._has_begun():
+        if self._reader.has_begun:
             self._refuse(RequestTimeout("The request head did not arrive in time."))
         else:
             self.transport.close()
@@ -428,8 +268,25 @@ class HardenedProtocol(HttpToolsProtocol):
             self._deadline.cancel()
             self._deadline = None
 
+    def _close_when_idle(self) -> None:
+        """Close a connection that has been idle for long enough.
 
-def _without_upgrade(connection: bytes) -> bytes:
-    """Take out of a `Connection` field what makes its request one that asks to upgrade."""
-    tokens = [token.strip() for token in connection.split(b",")]
-    return b", ".join(token for token in tokens if token.lower() != b"upgrade")
+        One timer serves many requests: cancelling it for each costs more than looking again.
+        """
+        self._idle_timer = None
+        if self._running is not None or self._reader.has_begun or self.transport.is_closing():
+            return
+        left_s = self._idle_since_s + self._keep_alive_s - self._loop.time()
+        if left_s <= 0:
+            self.transport.close()
+        else:
+            self._idle_timer = self._loop.call_later(left_s, self._close_when_idle)
+
+
+def _address(transport: asyncio.BaseTransport, name: str) -> tuple[str, int] | None:
+    """Host and port of one end; None for a socket that has none."""
+    address = cast("object", transport.get_extra_info(name))
+    if not isinstance(address, tuple):
+        return None
+    host, port = cast("tuple[str, int]", address)[:2]
+    return host, port

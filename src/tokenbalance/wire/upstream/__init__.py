@@ -1,4 +1,4 @@
-"""The upstream: one request there, its head and its bytes back as they arrive."""
+"""Requests to the upstream; the head and the bytes of each response as they arrive."""
 
 from tokenbalance.wire.upstream.client import Headers
 from tokenbalance.wire.upstream.faults import UpstreamBroke

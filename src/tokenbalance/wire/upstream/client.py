@@ -1,6 +1,6 @@
-"""What the seam asks of whoever speaks HTTP to the upstream: over sockets of our own, or a proxy.
+"""What the seam needs from an HTTP client: over sockets of our own, or through a proxy.
 
-Names the two shapes and nothing else; it must never know who has them.
+Owns the two interfaces only; it must never know who implements them.
 """
 
 from __future__ import annotations
@@ -14,11 +14,11 @@ Headers: TypeAlias = list[tuple[bytes, bytes]]
 
 
 class Response(Protocol):
-    """An answer whose head has come; interim ones (1xx) are not passed on."""
+    """A response whose head has arrived; interim ones (1xx) are not passed on."""
 
     @property
     def status(self) -> int:
-        """Of the final answer."""
+        """Of the final response."""
         ...
 
     @property
@@ -27,30 +27,30 @@ class Response(Protocol):
         ...
 
     def read(self) -> Awaitable[bytes]:
-        """Give what has arrived since, as soon as there is something; `b""` at the end.
+        """Return what has arrived since, as soon as there is something; `b""` at the end.
 
         Raises:
-            UpstreamBroke: it ended early; what had arrived before was given first.
+            UpstreamBroke: it ended early; what had arrived before was returned first.
 
         """
         ...
 
     def close(self) -> Awaitable[None]:
-        """Let go of it, read to its end or not."""
+        """Release the connection, whether the body was read to its end or not."""
         ...
 
 
 class Client(Protocol):
-    """Sends requests; the operator's credentials are its own to add."""
+    """Sends requests, and adds the operator's credentials to each."""
 
     def send(self, method: str, target: str, headers: Headers, body: bytes) -> Awaitable[Response]:
-        """Send a request, once, and wait for the head of its answer.
+        """Send a request, once, and wait for the head of its response.
 
         Raises:
-            UpstreamUnavailable: no connection, or none that lasted until an answer, or none that
-                HTTP knows.
-            UpstreamTimeout: no answer in time.
-            UpstreamBroke: an answer that began as a 2xx and has no complete head.
+            UpstreamUnavailable: no connection, none that lasted until a response, or a response
+                that is not valid HTTP.
+            UpstreamTimeout: no response in time.
+            UpstreamBroke: a response that began as a 2xx and has no complete head.
 
         """
         ...

@@ -1,12 +1,12 @@
-"""One connection to the upstream: writes a request, hears its answer, and knows when it is spent.
+"""One connection to the upstream: writes requests, takes responses, and knows when it is spent.
 
-    idle      nobody has asked: whatever is heard ends the connection
-    asked     a request was written, wholly or in part; what is heard is its answer
-    free      the answer has arrived to its end, be it read or not, and another request may follow
+    idle      no request is in flight: any byte that arrives ends the connection
+    busy      a request was written, wholly or in part; what arrives is its response
+    free      the response has arrived whole, read or not, and another request may follow
     spent     everything else: it is closed
 
-It must never decide what a broken answer costs, nor send anything a second time. A body is written
-in pieces, as fast as the upstream takes them, until it answers; an answer is read ahead up to a
+It must never decide what a broken response costs, nor send anything twice. A body is written in
+pieces, as fast as the upstream takes them, until it responds; a response is read ahead up to a
 limit, as fast as it is read here.
 """
 
@@ -28,7 +28,7 @@ PIECE_BYTES: Final = 64 * 1024
 
 
 class Connection(asyncio.Protocol):
-    """Carries one request after the other."""
+    """Carries one request after another."""
 
     __slots__ = (
         "_is_full",
@@ -59,10 +59,10 @@ class Connection(asyncio.Protocol):
         self._is_paused: bool = False
 
     async def ask(self, head: bytes, body: bytes, *, wants_body: bool) -> IncomingResponse:
-        """Send a request and wait for the head of its answer.
+        """Send a request and wait for the head of its response.
 
         Raises:
-            UpstreamUnavailable, UpstreamTimeout, UpstreamBroke: there is none.
+            UpstreamUnavailable, UpstreamTimeout, UpstreamBroke: there is no response.
 
         """
         response = self._response = IncomingResponse(self, ResponseReader(wants_body=wants_body))
@@ -78,7 +78,7 @@ class Connection(asyncio.Protocol):
         return response
 
     async def _write(self, response: IncomingResponse, head: bytes, body: bytes) -> None:
-        """Write piece by piece; what an early answer finds unwritten goes out beside it."""
+        """Write piece by piece; once the upstream responds, the rest is written without waiting."""
         self._is_sending = True
         self._transport.write(head)
         rest = memoryview(body)
@@ -97,20 +97,20 @@ class Connection(asyncio.Protocol):
             self._transport.abort()
 
     def resume_reading(self) -> None:
-        """Hear the upstream again, after what had arrived was read."""
+        """Read from the upstream again, after what had arrived was read here."""
         if self._is_paused:
             self._is_paused = False
             self._transport.resume_reading()
 
     def look_at_clock(self, silence_max_s: float) -> None:
-        """End an answer for which somebody has waited too long."""
+        """End a response that has been awaited for too long."""
         response = self._response
         if response is not None and response.waits_since_s:
             silent_s = self.loop.time() - response.waits_since_s
             if silent_s > silence_max_s:
                 self._fail(TimeoutError(f"silent for {silent_s:.0f} s"), was_silent=True)
 
-    # What the event loop tells.
+    # Called by the event loop.
 
     @override
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -159,10 +159,10 @@ class Connection(asyncio.Protocol):
         if self._response is not None:
             self._response.wake()
 
-    # How an answer ends.
+    # How a response ends.
 
     def _end(self, response: IncomingResponse) -> None:
-        """All of it has arrived: the connection is free at once, or spent."""
+        """Note that it has arrived whole: the connection is free at once, or spent."""
         self._response = None
         response.detach()
         is_sent = not self._is_sending and not self._transport.get_write_buffer_size()

@@ -1,8 +1,8 @@
-"""The connections to one upstream: kept while they are of use, and one clock for all of them.
+"""The connections to one upstream: kept while they are useful, with one clock for all of them.
 
-Nothing limits how many there are: every request in progress has one. The one that was free last is
-used first, so that those which a crowd left behind grow old together. It must never send a request
-twice that may change anything.
+Their number is not limited: every request in flight has one. The connection that became free last
+is used first, so that those left over from a busy time expire together. It must never send a
+request twice that may change anything.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from tokenbalance.wire.upstream.incoming import IncomingResponse
 
 READ_TIMEOUT_S: Final = 600.0
-"""Reasoning models are silent for minutes; the official SDKs wait this long too."""
+"""Reasoning models are silent for minutes; the official SDKs wait as long."""
 KEEPALIVE_S: Final = 15.0
 """Shorter than the upstream's own, so that a request is not sent into a closing connection."""
 LOOK_S: Final = 0.25
-"""How often the clock is looked at, while there are connections."""
+"""How often the clock is checked, while there are connections."""
 
 _READS_ONLY: Final = frozenset({"GET", "HEAD"})
 
@@ -39,14 +39,14 @@ class Connections:
         self._dialer: Dialer = Dialer(base_url)
         self._open: set[Connection] = set()
         self._free: list[Connection] = []
-        """The one that has been free for longest comes first."""
+        """The one that has been free the longest comes first."""
         self._looking: asyncio.TimerHandle | None = None
         self._all_closed: asyncio.Event = asyncio.Event()
 
     async def send(
         self, method: str, target: str, headers: Headers, body: bytes
     ) -> IncomingResponse:
-        """Send a request and wait for the head of its answer; faults are those of `Client`."""
+        """Send a request and wait for the head of its response; raises what `Client` names."""
         head = self._heads.write(method, target, headers, len(body))
         wants_body = method != "HEAD"
         kept = self._take_free()
@@ -54,7 +54,7 @@ class Connections:
             try:
                 return await kept.ask(head, body, wants_body=wants_body)
             except UpstreamUnavailable:
-                # It may have been closed over there while the request was on its way.
+                # The upstream may have closed it while the request was on its way.
                 if method not in _READS_ONLY:
                     raise
         connection = await self._dialer.dial(self._make)
@@ -63,7 +63,7 @@ class Connections:
         return await connection.ask(head, body, wants_body=wants_body)
 
     async def close(self) -> None:
-        """Close every connection, whatever it carries, and wait until all are gone."""
+        """Close every connection, whatever it carries, and wait until all are closed."""
         if self._looking is not None:
             self._looking.cancel()
         self._all_closed.clear()

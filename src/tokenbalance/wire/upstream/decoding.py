@@ -1,6 +1,6 @@
-"""A body that the upstream compressed although it was asked not to, as it was before.
+"""Decodes a body that the upstream compressed although it was asked not to.
 
-It must never give more at once than fits in memory, however small the compressed bytes are.
+It must never return more at once than fits in memory, however small the compressed bytes are.
 """
 
 from __future__ import annotations
@@ -21,17 +21,17 @@ DECODED_BYTES_MAX: Final = 256 * 1024
 
 
 class DecodedBody:
-    """Decodes what an answer's body gives."""
+    """The decoded body of a response."""
 
     def __init__(self, response: Response, codings: Sequence[bytes]) -> None:
-        self._respond: Response = response
+        self._response: Response = response
         self._decoder: Decoder = decoder_for(codings)
 
     async def read(self) -> bytes:
-        """Give what has arrived since, decoded; `b""` at the end.
+        """Return what has arrived since, decoded; `b""` at the end.
 
         Raises:
-            UpstreamBroke: it ended early, or is not what it is said to be.
+            UpstreamBroke: it ended early, or is not in its declared coding.
 
         """
         received = b""
@@ -42,7 +42,7 @@ class DecodedBody:
                 raise UpstreamBroke(type(error).__name__) from error
             if decoded:
                 return decoded
-            received = await self._respond.read()
+            received = await self._response.read()
             if not received:
                 if self._decoder.is_whole:
                     return b""
@@ -50,5 +50,5 @@ class DecodedBody:
                 raise UpstreamBroke(msg)
 
     async def close(self) -> None:
-        """Let go of the answer."""
-        await self._respond.close()
+        """Release the response."""
+        await self._response.close()

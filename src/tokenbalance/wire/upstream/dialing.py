@@ -1,6 +1,6 @@
-"""From the upstream's URL to a connection: its addresses, the race among them, and TLS.
+"""From the upstream's URL to a connection: its addresses, the race between them, and TLS.
 
-It must never send a byte of a request, nor accept a certificate that nobody vouches for.
+It must never send a byte of a request, nor accept a certificate that no authority has signed.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 USUAL_PORTS: Final = {"http": 80, "https": 443}
 CONNECT_TIMEOUT_S: Final = 10.0
 ADDRESSES_LAST_S: Final = 10.0
-"""How long a lookup is good for: many connections are opened at once, or none."""
+"""How long a lookup is cached: connections are opened many at once, or not at all."""
 NEXT_ADDRESS_S: Final = 0.25
 """How long one address is tried before the next one is as well (RFC 8305 section 5)."""
 
@@ -33,7 +33,7 @@ _Address: TypeAlias = tuple[
 
 
 def trusting_context() -> ssl.SSLContext:
-    """TLS with the system's authorities, for HTTP/1.1."""
+    """TLS that trusts the system's authorities, for HTTP/1.1."""
     context = ssl.create_default_context()
     context.set_alpn_protocols(["http/1.1"])
     return context
@@ -55,7 +55,7 @@ class Dialer:
         """Open one connection.
 
         Raises:
-            UpstreamUnavailable: nobody there, or nobody who can prove to be the one.
+            UpstreamUnavailable: nothing listens there, or its certificate is not trusted.
             UpstreamTimeout: no connection in time.
 
         """
@@ -86,7 +86,7 @@ class Dialer:
         return connected
 
     async def _look_up(self) -> list[_Address]:
-        """Ask for the addresses, one asker at a time."""
+        """Look up the addresses, one lookup at a time."""
         loop = asyncio.get_running_loop()
         async with self._looking_up:
             if loop.time() >= self._good_until_s:

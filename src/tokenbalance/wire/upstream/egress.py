@@ -1,11 +1,11 @@
-"""Requests to the upstream by way of an egress proxy, through httpx2's transport.
+"""Requests to the upstream through an egress proxy, with httpx2's transport.
 
-The only file that knows httpx2. It calls the transport directly, so that there is no client in
-between that would retry, redirect or buffer a stream. What it costs in time beside connections of
-our own is the price of whoever must leave through a proxy.
+The only file that knows httpx2. It calls the transport directly, so that no client in between can
+retry, redirect or buffer a stream. It is slower than connections of our own; only installations
+behind a proxy pay for that.
 
-The transport does not tell how far the head of an answer had come when it broke, so that here every
-such answer passes for none.
+The transport does not report how much of a head had arrived when a response broke off, so here
+every such response counts as none.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ _FINAL_STATUS_MIN: Final = 200
 
 
 class ProxiedResponse:
-    """An answer that comes through the proxy."""
+    """A response that comes through the proxy."""
 
     def __init__(self, response: httpx2.Response) -> None:
         self.status: int = response.status_code
@@ -37,10 +37,10 @@ class ProxiedResponse:
             (name.lower(), value.strip()) for name, value in response.headers.raw
         ]
         self._response: httpx2.Response = response
-        self._pieces: AsyncIterator[bytes] = aiter(response.stream)  # pyright: ignore[reportArgumentType] - a stream of either kind by its type
+        self._pieces: AsyncIterator[bytes] = aiter(response.stream)  # pyright: ignore[reportArgumentType] - its type also allows a synchronous stream
 
     async def read(self) -> bytes:
-        """Give the next piece of the body; `b""` at the end.
+        """Return the next piece of the body; `b""` at the end.
 
         Raises:
             UpstreamBroke: it ended early.
@@ -54,12 +54,12 @@ class ProxiedResponse:
         return piece or b""
 
     async def close(self) -> None:
-        """Let go of the connection; one whose body was not read to its end is closed."""
+        """Release the connection; it is closed if the body was not read to its end."""
         await self._response.aclose()
 
 
 class ProxiedClient:
-    """Sends requests by way of a proxy."""
+    """Sends requests through a proxy."""
 
     def __init__(self, base_url: str, own_headers: Headers, proxy_url: str) -> None:
         self._base_url: str = base_url
@@ -74,7 +74,7 @@ class ProxiedClient:
     async def send(
         self, method: str, target: str, headers: Headers, body: bytes
     ) -> ProxiedResponse:
-        """Send a request and wait for the head of its answer; faults are those of `Client`."""
+        """Send a request and wait for the head of its response; raises what `Client` names."""
         try:
             response = await self._transport.handle_async_request(
                 httpx2.Request(

@@ -1,14 +1,14 @@
-"""One answer of HTTP/1.1: bytes in, head and body out. No I/O.
+"""One HTTP/1.1 response: bytes in, head and body out. No I/O.
 
-    head      interim ones (1xx) are skipped; 101 is refused, since no protocol was asked for
+    head      interim ones (1xx) are skipped; 101 is refused, since no upgrade was requested
     body      of a given length, in chunks, or until the connection closes; none after HEAD, 204
               and 304. Trailers are dropped
-    the rest  what follows an answer on its connection belongs to nobody: the connection is spent
+    the rest  bytes behind a response belong to no request: the connection is spent
 
-The syntax is llhttp's to judge, the parser below httptools. Added here are limits, and what it
-leaves to its callers: the end of a connection, and codings that nobody asked for. It must never
-look at what a body says. Each answer has a reader of its own, so that nothing of the one before
-can be taken for it.
+llhttp, the parser inside httptools, checks the syntax. Added here are limits, and what it leaves to
+its callers: the end of a connection, and codings that were not requested. It must never look at
+what a body says. Each response has a reader of its own, so that nothing left over from the one
+before can be taken for it.
 """
 
 from __future__ import annotations
@@ -23,24 +23,24 @@ if TYPE_CHECKING:
     from tokenbalance.wire.upstream.client import Headers
 
 HEAD_BYTES_MAX: Final = 64 * 1024
-"""Of all heads of one answer, interim ones included."""
+"""Of all heads of one response, interim ones included."""
 HEAD_FIELDS_MAX: Final = 256
 OVERHEAD_BYTES_MAX: Final = 64 * 1024
-"""Sizes, extensions and trailers of chunks with not a byte of body in between."""
+"""Sizes, extensions and trailers of chunks without a byte of body in between."""
 
 _SWITCHING_PROTOCOLS: Final = 101
 _FINAL_STATUS_MIN: Final = 200
 _STATUS_MAX: Final = 599
-"""RFC 9110 section 15: what is above is invalid, and cannot be passed on."""
+"""RFC 9110 section 15: a higher status is invalid, and cannot be relayed."""
 _BODILESS: Final = frozenset({204, 304})
 
 
 class BadResponse(Exception):
-    """The bytes are no answer of HTTP/1.1, or one beyond the limits."""
+    """The bytes are not a valid HTTP/1.1 response, or exceed a limit."""
 
 
 class ResponseReader:
-    """Reads one answer."""
+    """Reads one response."""
 
     __slots__ = (
         "_head_room",
@@ -67,7 +67,7 @@ class ResponseReader:
         self.ended: bool = False
         """All of it has arrived, read or not."""
         self.is_reusable: bool = False
-        """Another request may follow on the connection; to be asked after the end."""
+        """Another request may follow on the connection; valid after the end."""
         self.unread_bytes: int = 0
         """Of the body."""
         self._wants_body: bool = wants_body
@@ -77,28 +77,28 @@ class ResponseReader:
         self._overhead: int = 0
         self._pieces: list[bytes] = []
         self.on_body: Callable[[bytes], None] = self._pieces.append
-        """Called by httptools with each piece of the body, of which a read may bring hundreds."""
+        """Called by httptools with each piece of the body; one read may bring hundreds."""
         self._parser: httptools.HttpResponseParser = httptools.HttpResponseParser(self)
-        # Two habits of upstreams that are harmless where only one answer is ever taken.
+        # Two habits of upstreams that are harmless to a reader of one response.
         self._parser.set_dangerous_leniencies(
             lenient_optional_cr_before_lf=True, lenient_spaces_after_chunk_size=True
         )
 
     @property
     def promises_success(self) -> bool:
-        """Its first line has begun to say 2xx; the rest of its head may be missing."""
+        """Whether the first line starts like a 2xx; the rest of the head may be missing."""
         return str(self._parser.get_status_code()).startswith("2")
 
     @property
     def has_unread(self) -> bool:
-        """Some of the body can be taken."""
+        """Whether some of the body can be taken."""
         return bool(self._pieces)
 
     def feed(self, data: bytes) -> None:
         """Take what has arrived.
 
         Raises:
-            BadAnswer: it cannot go on. What had arrived before can still be taken.
+            BadResponse: it is invalid from here on. What came before can still be taken.
 
         """
         self._overhead += len(data)
@@ -107,13 +107,13 @@ class ResponseReader:
         else:
             self._feed_head(data)
         if self._overhead > OVERHEAD_BYTES_MAX:
-            raise BadResponse("too much that is no body")
+            raise BadResponse("too much besides the body")
 
     def feed_end(self) -> None:
-        """Take it that nothing more will come.
+        """Note that nothing more will come.
 
         Raises:
-            BadAnswer: there should have been more.
+            BadResponse: the response is not complete.
 
         """
         if self._lasts_until_close:
@@ -122,7 +122,7 @@ class ResponseReader:
             raise BadResponse("ended early")
 
     def take(self) -> bytes:
-        """Give the body that has arrived since, which may be nothing."""
+        """Return the part of the body that has arrived since; it may be empty."""
         pieces = self._pieces
         data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
         pieces.clear()
@@ -130,7 +130,7 @@ class ResponseReader:
         return data
 
     def release(self) -> None:
-        """Let go of the parser, since the two hold each other; nothing can be fed any more."""
+        """Drop the parser, since the two refer to each other; nothing can be fed afterwards."""
         del self._parser
 
     def _feed_head(self, data: bytes) -> None:
@@ -150,12 +150,12 @@ class ResponseReader:
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if not self.ended:
                 raise BadResponse(str(error)) from error
-            # What comes behind an answer is not part of it.
+            # Bytes behind a response are not part of it.
             self.is_reusable = False
         self._count_body(known)
 
     def _count_body(self, known: int) -> None:
-        """Count the pieces that were not known before."""
+        """Count the new pieces."""
         pieces = self._pieces
         if not self._wants_body:
             pieces.clear()
@@ -163,20 +163,20 @@ class ResponseReader:
             self._overhead = 0
             self.unread_bytes += sum(map(len, pieces[known:]))
 
-    # What the parser reports.
+    # Called by the parser.
 
     def on_message_begin(self) -> None:
-        """Called by httptools, as are those below."""
+        """Refuse a second response."""
         if self.ended:
-            raise BadResponse("more than one answer")
+            raise BadResponse("more than one response")
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        """One field of the head, or of the trailers."""
+        """Take a field of the head, or of the trailers."""
         if not self.has_head:
             self.headers.append((name.lower(), value.strip()))
 
     def on_headers_complete(self) -> None:
-        """The head is whole."""
+        """Check a complete head."""
         status = self._parser.get_status_code()
         if status < _FINAL_STATUS_MIN:
             if status == _SWITCHING_PROTOCOLS:
@@ -184,14 +184,14 @@ class ResponseReader:
             self._is_interim = True
             return
         if status > _STATUS_MAX:
-            raise BadResponse("no status of HTTP")
+            raise BadResponse("an invalid status")
         self._check_head(status, dict(self.headers))
         self.status = status
         self.has_head = True
         self.ended = not self._wants_body
 
     def on_message_complete(self) -> None:
-        """It is whole, or the interim answer before it is."""
+        """Note that the response is complete, or the interim one before it."""
         if self._is_interim:
             self._is_interim = False
             self.headers.clear()
@@ -206,4 +206,4 @@ class ResponseReader:
         if coding is None:
             self._lasts_until_close = b"content-length" not in fields and status not in _BODILESS
         elif coding.lower() != b"chunked":
-            raise BadResponse("a transfer coding that nobody asked for")
+            raise BadResponse("a transfer coding that was not requested")

@@ -1,11 +1,11 @@
-"""The answer to one request between those who bring it and who reads it.
+"""The response to one request, between the connection and its reader.
 
-    brings    the connection: bytes as they arrive, the end, a fault
-    reads     the exchange: the head, then what has arrived since, in one piece
-    parts     with the connection as soon as all has arrived, or nothing more will; what is kept can
-              be read all the same, and closing it then touches nobody
+    fed by     the connection: bytes as they arrive, the end, a fault
+    read by    the exchange: the head, then what has arrived since, in one piece
+    detached   from the connection as soon as all has arrived, or nothing more will; what is kept
+               can still be read, and closing the response then affects no connection
 
-It must never wait for anything but the upstream, nor forget bytes that had arrived before a fault.
+It must never wait for anything except the upstream, nor lose bytes that arrived before a fault.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
     from tokenbalance.wire.upstream.framing import ResponseReader
 
 UNREAD_BYTES_MAX: Final = 64 * 1024
-"""Of an answer, kept before reading stops; what one read brings (256 KiB at most) comes on top."""
+"""Kept before reading is paused; the read that exceeds it (256 KiB at most) comes on top."""
 
 
 class Carrier(Protocol):
-    """The connection that an answer comes on."""
+    """The connection that a response comes on."""
 
     loop: asyncio.AbstractEventLoop
 
@@ -34,12 +34,12 @@ class Carrier(Protocol):
         ...
 
     def resume_reading(self) -> None:
-        """Hear the upstream again, after what had arrived was read."""
+        """Read from the upstream again, after what had arrived was read here."""
         ...
 
 
 class IncomingResponse:
-    """The answer to one request, from when it is sent."""
+    """The response to one request, from the moment the request is sent."""
 
     __slots__ = ("_connection", "_fault", "_loop", "_reader", "_waiter", "waits_since_s")
 
@@ -50,28 +50,28 @@ class IncomingResponse:
         self._fault: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
         self.waits_since_s: float = 0.0
-        """On the loop's clock; 0 while nobody waits for the upstream."""
+        """On the loop's clock; 0 while nothing is awaited from the upstream."""
 
     @property
     def status(self) -> int:
-        """Of the final answer."""
+        """Of the final response."""
         return self._reader.status
 
     @property
     def headers(self) -> Headers:
-        """Of the final answer, names in lower case."""
+        """Of the final response, names in lower case."""
         return self._reader.headers
 
     @property
     def has_begun(self) -> bool:
-        """There is a head, or there will be none."""
+        """Whether the head has arrived, or never will."""
         return self._reader.has_head or self._fault is not None
 
     async def read(self) -> bytes:
-        """Give what has arrived since, as soon as there is something; `b""` at the end.
+        """Return what has arrived since, as soon as there is something; `b""` at the end.
 
         Raises:
-            UpstreamBroke: it ended early; what had arrived before was given first.
+            UpstreamBroke: it ended early; what had arrived before was returned first.
 
         """
         reader = self._reader
@@ -86,11 +86,11 @@ class IncomingResponse:
         return data
 
     async def close(self) -> None:
-        """Let go of it; the connection of one that has not ended is closed."""
+        """Release the connection; it is closed if the response has not arrived whole."""
         self.abandon()
 
     def abandon(self) -> None:
-        """Close the connection, if it is still this answer's."""
+        """Close the connection, if it still belongs to this response."""
         if self._connection is not None:
             self._connection.abort()
             self.detach()
@@ -99,12 +99,12 @@ class IncomingResponse:
         """Wait for the head.
 
         Raises:
-            UpstreamUnavailable, UpstreamTimeout, UpstreamBroke: there will be none.
+            UpstreamUnavailable, UpstreamTimeout, UpstreamBroke: it will never arrive.
 
         """
         while not self.has_begun:
             await self.wait()
-        # A fault behind some of the body is for who reads that: it is given first.
+        # A fault behind some of the body is raised by `read`, once that was returned.
         if self._fault is not None and not self._reader.has_unread:
             raise self._fault
 
@@ -118,16 +118,16 @@ class IncomingResponse:
             self.waits_since_s = 0.0
 
     def wake(self) -> None:
-        """Let whoever waits look again."""
+        """Wake what waits, to look again."""
         waiter = self._waiter
         if waiter is not None and not waiter.done():
             waiter.set_result(None)
 
     def hear(self, data: bytes) -> bool:
-        """Take what has arrived; whether the answer has ended with it.
+        """Take what has arrived; returns whether the response is complete.
 
         Raises:
-            BadAnswer: it cannot go on.
+            BadResponse: it is invalid from here on.
 
         """
         reader = self._reader
@@ -139,10 +139,10 @@ class IncomingResponse:
         return reader.ended
 
     def hear_end(self) -> None:
-        """Take it that the upstream has closed the connection.
+        """Note that the upstream has closed the connection.
 
         Raises:
-            BadAnswer: it should not have.
+            BadResponse: the response is not complete.
 
         """
         self._reader.feed_end()
@@ -150,16 +150,16 @@ class IncomingResponse:
 
     @property
     def is_far_ahead(self) -> bool:
-        """More has arrived than should be kept."""
+        """Whether more has arrived than should be kept."""
         return self._reader.unread_bytes > UNREAD_BYTES_MAX
 
     @property
     def is_reusable(self) -> bool:
-        """Another request may follow."""
+        """Whether another request may follow on the connection."""
         return self._reader.is_reusable
 
     def fail(self, error: Exception, *, was_silent: bool) -> None:
-        """Tell whoever reads or will read that the answer ends here."""
+        """End the response here; `begin` or `read` raises the fault."""
         if self._connection is None:
             return
         if self._reader.has_head or self._reader.promises_success:
@@ -171,7 +171,7 @@ class IncomingResponse:
         self.wake()
 
     def detach(self) -> None:
-        """Part from the connection, which is free or spent."""
+        """Detach from the connection, which is free or spent."""
         if self._connection is not None:
             self._connection = None
             self._reader.release()

@@ -1,6 +1,6 @@
-"""The head of a request as bytes: what every request says alike, computed once, and its own lines.
+"""The head of a request as bytes: the lines common to all, computed once, and its own.
 
-It must never let a value end its line: who can, writes requests of their own.
+It must never let a value end its line: a client could then write requests of its own.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
     from tokenbalance.wire.upstream.client import Headers
 
-_SAYS_ITS_LENGTH: Final = frozenset({"POST", "PUT", "PATCH"})
-"""Even when there is no body (RFC 9110 section 8.6)."""
+_HAS_LENGTH: Final = frozenset({"POST", "PUT", "PATCH"})
+"""These have a content-length even without a body (RFC 9110 section 8.6)."""
 
 
 class RequestHeads:
@@ -32,11 +32,11 @@ class RequestHeads:
         """Write the head of one request.
 
         Raises:
-            UpstreamUnavailable: something in it would not stay on its line.
+            UpstreamUnavailable: a value in it would end its line.
 
         """
         lines = [b"%b: %b\r\n" % field for field in headers]
-        if body_bytes or method in _SAYS_ITS_LENGTH:
+        if body_bytes or method in _HAS_LENGTH:
             lines.append(b"content-length: %d\r\n" % body_bytes)
         start = f"{method} {self._prefix}{target}".encode()
         head = b"".join([start, self._after_target, *lines, b"\r\n"])

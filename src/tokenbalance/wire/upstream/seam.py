@@ -1,7 +1,7 @@
-"""The seam to the upstream: sends one request, gives back its head and its bytes as they arrive.
+"""The seam to the upstream: sends a request, returns its head, then its bytes as they arrive.
 
-Owns who speaks to the upstream: connections of our own, or httpx2 where requests must leave
-through a proxy. Nothing above it knows which. It must never retry, redirect or hold bytes back.
+Owns the choice of client: connections of our own, or httpx2 if requests must go through a proxy.
+Nothing above it knows which. It must never retry, redirect or hold bytes back.
 """
 
 from __future__ import annotations
@@ -33,33 +33,33 @@ _REDIRECTIONS: Final = frozenset({301, 302, 303, 307, 308})
 
 @dataclass(slots=True)
 class UpstreamResponse:
-    """The head of an answer, and its body to be read once."""
+    """The head of a response, and its body, which can be read once."""
 
     status: int
     headers: Headers
     """Names in lower case."""
     readable: bool
-    """False when the body is compressed in a way that cannot be undone here."""
+    """False if the body is compressed in a way that cannot be decoded here."""
     _body: Response | DecodedBody | _WholeBody
 
     def read(self) -> Awaitable[bytes]:
-        """Give the bytes that have arrived since, all of them; `b""` at the end.
+        """Return all bytes that have arrived since; `b""` at the end.
 
         Raises:
-            UpstreamBroke: it ended early, by whichever fault; what had arrived was given first.
+            UpstreamBroke: it ended early; what had arrived before was returned first.
 
         """
         return self._body.read()
 
     def close(self) -> Awaitable[None]:
-        """Let go of the connection; one whose answer has not ended is closed."""
+        """Release the connection; it is closed if the response has not arrived whole."""
         return self._body.close()
 
     async def edited(self, edit: Callable[[bytes], bytes]) -> UpstreamResponse:
-        """Read it to its end, and give it with what `edit` makes of its body.
+        """Read it to its end, and return it with its body changed by `edit`.
 
         Raises:
-            UpstreamBroke: it ended early, is too long for this, or compressed in an unknown way.
+            UpstreamBroke: it ended early, is too long to edit, or its coding is unknown.
 
         """
         try:
@@ -82,7 +82,7 @@ class UpstreamResponse:
 
 
 class _WholeBody:
-    """A body that is all there."""
+    """A body that is in memory."""
 
     def __init__(self, body: bytes) -> None:
         self._body: bytes = body
@@ -92,7 +92,7 @@ class _WholeBody:
         return body
 
     async def close(self) -> None:
-        """There is nothing to let go of."""
+        """Do nothing: no connection is held."""
 
 
 class Upstream:
@@ -104,7 +104,7 @@ class Upstream:
     async def send(
         self, method: str, target: str, headers: Headers, body: bytes
     ) -> UpstreamResponse:
-        """Send a request and wait for the head of its answer.
+        """Send a request and wait for the head of its response.
 
         Args:
             method: HTTP method.
@@ -113,15 +113,17 @@ class Upstream:
             body: sent as it is.
 
         Raises:
-            UpstreamUnavailable: no connection, or none that lasted until an answer, or none that
-                HTTP knows.
-            UpstreamTimeout: no answer in time.
-            UpstreamBroke: an answer that began as a 2xx and has no complete head.
+            UpstreamUnavailable: no connection, none that lasted until a response, or a response
+                that is not valid HTTP.
+            UpstreamTimeout: no response in time.
+            UpstreamBroke: a response that began as a 2xx and has no complete head.
 
         """
         response = await self._client.send(method, target, headers, body)
         if response.status in _REDIRECTIONS:
-            logger.error("the upstream redirects: OPENAI_BASE_URL has to be where it leads")
+            logger.error(
+                "the upstream redirects: set OPENAI_BASE_URL to the URL that it redirects to"
+            )
         if b"content-encoding" in dict(response.headers):
             return _encoded(response)
         return UpstreamResponse(response.status, response.headers, True, response)  # noqa: FBT003 - a field
@@ -142,20 +144,20 @@ def _encoded(response: Response) -> UpstreamResponse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamAddress:
-    """Where the upstream is, and as whom it is spoken to."""
+    """Where the upstream is, and with which credentials it is called."""
 
     base_url: str
     api_key: str
     organization: str | None = None
     project: str | None = None
     proxy_url: str | None = None
-    """An egress proxy, `http://` or `https://`; None: straight there."""
+    """An egress proxy, `http://` or `https://`; None: a direct connection."""
     hop: bytes | None = None
-    """Who we are, in `x-tokenbalance-hop`."""
+    """Names this installation in `x-tokenbalance-hop`."""
 
     @property
     def own_headers(self) -> Headers:
-        """Headers of every request. Plain bodies are asked for, so that usage can be read."""
+        """Headers of every request. Bodies are to come uncompressed, so that usage can be read."""
         headers = [(b"authorization", b"Bearer " + self.api_key.encode())]
         if self.organization:
             headers.append((b"openai-organization", self.organization.encode()))
@@ -168,7 +170,7 @@ class UpstreamAddress:
 
 @asynccontextmanager
 async def open_upstream(address: UpstreamAddress) -> AsyncGenerator[Upstream]:
-    """Make ready to speak to the upstream; its connections are closed on leaving."""
+    """Open a client of the upstream; its connections are closed on exit."""
     client: Client
     if address.proxy_url is None:
         client = Connections(urlsplit(address.base_url), address.own_headers)
