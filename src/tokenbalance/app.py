@@ -29,8 +29,8 @@ from tokenbalance.database.connections import (
 from tokenbalance.openai.tokens import load
 from tokenbalance.people.callers import Callers
 from tokenbalance.proxy.admission import Admissions
+from tokenbalance.proxy.asked import PREFIXES
 from tokenbalance.proxy.pipeline import Proxy
-from tokenbalance.proxy.reading import PREFIXES
 from tokenbalance.settings import Settings, SettingsError, load_settings
 from tokenbalance.telemetry.health import health_router
 from tokenbalance.telemetry.logs import configure_logs

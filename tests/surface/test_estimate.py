@@ -26,7 +26,7 @@ from tokenbalance.model import OPENAI, Estimate, UpstreamTraits
 from tokenbalance.openai.documents import parse_document
 from tokenbalance.openai.estimate import UsageCounter, bound, count
 from tokenbalance.openai.operation import Metering, Operation
-from tokenbalance.proxy.reading import read_request
+from tokenbalance.proxy.asked import read_document
 
 if TYPE_CHECKING:
     from tokenbalance.model import Document
@@ -65,7 +65,7 @@ def parts(*each: object) -> Document:
 
 def refusal(endpoint: Operation, document: Document) -> tuple[type[ProxyError], str | None]:
     with pytest.raises(ProxyError) as caught:
-        read_request(endpoint, json.dumps(document).encode(), OPENAI)
+        read_document(endpoint, json.dumps(document).encode(), OPENAI)
     return type(caught.value), caught.value.param
 
 
@@ -695,7 +695,7 @@ def bad_inputs() -> list[Any]:
 
 def outcome_of(case: dict[str, Any]) -> Estimate | ProxyError:
     try:
-        return read_request(OPERATIONS[case["path"]], hostile.body_of(case), OPENAI)[1]
+        return read_document(OPERATIONS[case["path"]], hostile.body_of(case), OPENAI)[1]
     except ProxyError as error:
         return error
 

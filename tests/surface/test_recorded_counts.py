@@ -18,7 +18,7 @@ from tokenbalance.openai.documents import parse_document
 from tokenbalance.openai.estimate import count
 from tokenbalance.openai.operation import Metering, Operation
 from tokenbalance.openai.tokens.vocabularies import vocabulary
-from tokenbalance.proxy.reading import read_request
+from tokenbalance.proxy.asked import read_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -95,7 +95,7 @@ def cases() -> tuple[Case, ...]:
         endpoint = Operation("POST", path.removeprefix("/v1"), METERING[path], "")
         document = parse_document(body)
         try:
-            bounded = read_request(endpoint, body, OPENAI)[1].input_tokens
+            bounded = read_document(endpoint, body, OPENAI)[1].input_tokens
         except UnsupportedParameter:
             continue
         counted = count(endpoint, document).input_tokens
