@@ -30,8 +30,8 @@ from tokenbalance.openai import SURFACE
 from tokenbalance.openai.tokens import load
 from tokenbalance.people.callers import Callers
 from tokenbalance.proxy.admission import Admissions
+from tokenbalance.proxy.asked import PREFIXES
 from tokenbalance.proxy.pipeline import Proxy
-from tokenbalance.proxy.reading import PREFIXES
 from tokenbalance.settings import Settings, SettingsError, load_settings
 from tokenbalance.telemetry.health import health_router
 from tokenbalance.telemetry.logs import configure_logs
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 SETTLE_AT_END_S: Final = 2.0
-"""How long a stopping process tries to commit the settlements under way."""
+"""How long a process that shuts down tries to commit pending ends of holds."""
 SANDBOX_HEADER: Final = (b"x-tokenbalance-upstream", b"sandbox")
 
 
@@ -76,15 +76,15 @@ class _Mounted:
 
 
 class _Application(FastAPI):
-    """FastAPI, in front of whose middleware and routes some paths are mounted.
+    """FastAPI, with some paths mounted in front of its middleware and routes.
 
-    What those do for pages, the proxy does itself (errors) or must not have done to its bytes.
+    The proxy handles errors itself, and nothing else may touch its bytes.
     """
 
     _in_front: tuple[tuple[str, ASGIApp], ...] = ()
 
     def mount_in_front(self, path: str, app: ASGIApp) -> None:
-        """Mount an application that is to get its requests as they came."""
+        """Mount an application that gets its requests unchanged."""
         self.mount(path, app)
         self._in_front += ((f"{path}/", app),)
 
@@ -97,7 +97,7 @@ class _Application(FastAPI):
                     await app(scope, receive, send)
                     return
             if scope["method"] == "HEAD":
-                # RFC 9110 section 9.3.2: as `GET`. Servers send no body of the answer.
+                # RFC 9110 section 9.3.2: as `GET`. Servers send no body.
                 scope = {**scope, "method": "GET"}
         await super().__call__(scope, receive, send)
 
@@ -171,8 +171,8 @@ def create_app_from_environment() -> FastAPI:
         raise SettingsError(msg)
     configure_logs(settings.log_level, settings.log_format)
     app = create_app(settings, settings.database_url.get_secret_value())
-    # What has been imported and assembled stays for good: the collector need not walk it again and
-    # again. Requests leave next to no cycles, so that it may come seldom.
+    # What has been imported and assembled stays: the garbage collector need not walk it again and
+    # again. Requests leave hardly any cycles, so it can run rarely.
     _ = gc.collect()
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
@@ -182,9 +182,9 @@ def create_app_from_environment() -> FastAPI:
 async def _open_proxy(
     settings: Settings, dsn: str, surface: Surface, stack: AsyncExitStack
 ) -> Proxy:
-    """Open what the request path needs; the stack closes it, last opened first."""
+    """Open what the request path needs; the stack closes it in reverse order."""
     pool = await stack.enter_async_context(open_pool(dsn, settings.database_pool_size))
-    # Of its own, so that leases are renewed however busy the request path is.
+    # A pool of its own, so that leases are renewed however busy the request path is.
     sweep_pool = await stack.enter_async_context(open_pool(dsn, 1, SWEEP_NAME))
     book = Book(pool, settings.lease_s, batch_max=settings.batch_max)
     hop = await _hop_of(book)
@@ -223,10 +223,10 @@ async def _open_proxy(
 
 
 async def _hop_of(book: Book) -> bytes:
-    """Name this installation to others like it, all its workers and replicas alike.
+    """The mark of this installation, the same for all its workers and replicas.
 
-    A digest, since the upstream is told: it is nobody's business which books these are. Without the
-    books a process has a name of its own, and knows its own requests by it.
+    A digest, since the upstream sees it and must not learn the name of the books. While the
+    database is unavailable, a process uses a random mark and recognises its own requests only.
     """
     name = os.urandom(16).hex()
     with suppress(*UNAVAILABLE):
@@ -237,7 +237,7 @@ async def _hop_of(book: Book) -> bytes:
 async def _open_metrics(
     watched: Watched, pool: Pool, surface: Surface, stack: AsyncExitStack
 ) -> Metrics:
-    """Begin to count, and to let other workers know what is in progress here."""
+    """Start counting, and publishing the gauges to other workers."""
     books = BooksWatch(pool)
     stack.push_async_callback(books.close)
     metrics = Metrics(watched, books, surface)
@@ -246,15 +246,17 @@ async def _open_metrics(
 
 
 async def _end_holds(proxy: Proxy) -> None:
-    """Give the last requests time to commit their ends; what cannot be is in the journal."""
+    """Give the last requests time to end their holds; the rest is in the journal."""
     late = await proxy.settler.drain(SETTLE_AT_END_S)
     if late:
-        logger.error("%d ends are left to the journal, the database did not take them", late)
+        logger.error(
+            "%d settlements or voids could not be committed and are left in the journal", late
+        )
 
 
 @asynccontextmanager
 async def _running(work: Coroutine[object, object, None]) -> AsyncGenerator[None]:
-    """Run something beside everything else; cancelled at the end."""
+    """Run work in parallel; cancelled at the end."""
     task = asyncio.create_task(work)
     try:
         yield

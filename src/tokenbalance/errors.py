@@ -1,4 +1,4 @@
-"""Every error that a caller of the proxy can meet, and the one renderer of them.
+"""Every error that a caller of the proxy can get, and the one renderer of them.
 
     ProxyError                              500  server_error
     |-- InvalidRequest                      400  invalid_request_error
@@ -43,10 +43,11 @@
 The codes are OpenAI's own where OpenAI has one (its recorded errors), so that SDKs raise the
 exception class their users expect. A message never carries a secret or text of the request.
 
-What would be refused again says `x-should-retry: false`: a 4xx but for those that time mends, and
-what only the operator can mend. SDKs heed it; others, Codex among them, ask a 402 six times as they
-ask a 429 with `retry-after`, but a 429 of the code `insufficient_quota` without it only once. What
-time mends says `retry-after`, in whole seconds.
+An error that a retry would meet again carries `x-should-retry: false`: every 4xx except 408 and
+429, and what only the operator can fix. SDKs obey it. Other clients, such as Codex, send a request
+that got a 402 six times, as after a 429 with `retry-after`, but after a 429 with the code
+`insufficient_quota` and no `retry-after` only once. Errors that pass with time carry `retry-after`,
+in whole seconds.
 """
 
 from __future__ import annotations
@@ -59,19 +60,19 @@ import orjson
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-_TIME_MENDS: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
+_PASSING: Final = frozenset({HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.TOO_MANY_REQUESTS})
 
 
 class ProxyError(Exception):
-    """Something on our side went wrong; the request may be sent again."""
+    """Something went wrong on our side; a retry may succeed."""
 
     status: int = 500
     type: ClassVar[str] = "server_error"
     code: ClassVar[str] = "internal_error"
     final: ClassVar[bool | None] = None
-    """Whether the same request would be refused again; None: as its status says."""
+    """Whether a retry would get the same error; None: as its status says."""
     headers: tuple[tuple[bytes, bytes], ...] = ()
-    """Its own; `headers_of` gives all that it is sent with."""
+    """Its own headers; `headers_of` returns all that it is sent with."""
 
     def __init__(self, message: str, *, param: str | None = None) -> None:
         super().__init__(message)
@@ -142,13 +143,13 @@ class IntegerAboveMaximum(InvalidRequest):
 
 
 class InvalidCredentials(InvalidRequest):
-    """E-mail and password do not belong together; which of them is wrong is not told."""
+    """Wrong e-mail or password; the response does not say which."""
 
     code = "invalid_credentials"
 
 
 class UnsupportedMediaType(InvalidRequest):
-    """The body is not JSON, or compressed in a way that is not undone here."""
+    """The body is not JSON, or is compressed with an unsupported coding."""
 
     status = 415
     code = "unsupported_media_type"
@@ -168,7 +169,7 @@ class RequestTimeout(InvalidRequest):
 
 
 class RequestTooLarge(InvalidRequest):
-    """The body is larger than the proxy takes."""
+    """The body is larger than the proxy accepts."""
 
     status = 413
     code = "request_too_large"
@@ -198,7 +199,7 @@ class InvalidApiKey(ProxyError):
 class InsufficientQuota(ProxyError):
     """The balance cannot cover the request; nothing was sent upstream.
 
-    Where the operator or the key's owner has chosen 429 for it, it still has no `retry-after`.
+    Where the operator or the owner of the key has chosen status 429, it has no `retry-after`.
     """
 
     status = 402
@@ -212,7 +213,7 @@ class InsufficientQuota(ProxyError):
 
 
 class BalanceHeld(ProxyError):
-    """The balance covers the request, but requests in progress hold it; later it may fit."""
+    """The balance covers the request, but requests in progress hold it; it may fit later."""
 
     status = 429
     type = "rate_limit_error"
@@ -224,7 +225,7 @@ class BalanceHeld(ProxyError):
 
 
 class NotAllowed(ProxyError):
-    """The caller is known, and may not do this."""
+    """The caller is known but may not do this."""
 
     status = 403
     type = "invalid_request_error"
@@ -232,7 +233,7 @@ class NotAllowed(ProxyError):
 
 
 class EndpointNotAllowed(ProxyError):
-    """OpenAI has this endpoint, but it is not open through a shared key."""
+    """OpenAI has this endpoint, but it cannot be used through a shared key."""
 
     status = 403
     type = "invalid_request_error"
@@ -262,7 +263,7 @@ class MalformedTarget(UnknownUrl):
 
 
 class ModelNotFound(ProxyError):
-    """The model's name is not one that can exist upstream for this caller."""
+    """This caller cannot use a model of that name."""
 
     status = 404
     type = "invalid_request_error"
@@ -270,7 +271,7 @@ class ModelNotFound(ProxyError):
 
 
 class NotFound(ProxyError):
-    """There is no such thing, or it is somebody else's."""
+    """There is no such object, or it belongs to somebody else."""
 
     status = 404
     type = "invalid_request_error"
@@ -278,7 +279,7 @@ class NotFound(ProxyError):
 
 
 class IdempotencyKeyReused(ProxyError):
-    """The key of an earlier request came with other contents."""
+    """An Idempotency-Key was used before, for a request with other contents."""
 
     status = 409
     type = "invalid_request_error"
@@ -286,17 +287,17 @@ class IdempotencyKeyReused(ProxyError):
 
 
 class WebSocketNotSupported(ProxyError):
-    """A WebSocket was asked for; clients that know HTTP too go on with that at once."""
+    """A WebSocket was requested; clients that can also use HTTP fall back to it at once."""
 
     status = 426
     type = "invalid_request_error"
     code = "websocket_not_supported"
-    # RFC 9110 section 15.5.22: it has to name what is spoken instead.
+    # RFC 9110 section 15.5.22: the response names the protocol to use instead.
     headers = ((b"upgrade", b"HTTP/1.1"), (b"connection", b"upgrade"))
 
 
 class TooManyAttempts(ProxyError):
-    """Signing in has failed, or signing up was done, too often; later it may be tried again."""
+    """Too many failed sign-ins, or too many sign-ups; a later attempt may succeed."""
 
     status = 429
     type = "invalid_request_error"
@@ -310,7 +311,7 @@ class TooManyAttempts(ProxyError):
 class UpstreamIncomplete(ProxyError):
     """The upstream accepted the request and broke off; what arrived was charged.
 
-    Deliberately not a status that SDKs retry: the answer was bought once.
+    Deliberately not a status that SDKs retry: a retry would be charged again.
     """
 
     status = 424
@@ -328,7 +329,7 @@ class UpstreamAuth(ProxyError):
 
 
 class UpstreamQuota(ProxyError):
-    """The operator's money at the upstream is out; the caller's balance is another matter."""
+    """The operator's money at the upstream is used up; the caller's balance has not changed."""
 
     status = 503
     type = "upstream_error"
@@ -345,7 +346,7 @@ class UpstreamUnavailable(ProxyError):
 
 
 class UpstreamLoop(ProxyError):
-    """The request came from this server itself: it has become its own upstream."""
+    """The request came from this server itself, which is configured as its own upstream."""
 
     status = 508
     type = "upstream_error"
@@ -354,7 +355,7 @@ class UpstreamLoop(ProxyError):
 
 
 class UpstreamTimeout(ProxyError):
-    """The upstream did not answer in time; nothing was charged."""
+    """The upstream did not respond in time; nothing was charged."""
 
     status = 504
     type = "upstream_error"
@@ -370,7 +371,7 @@ class UpstreamNotConfigured(ProxyError):
 
 
 class ServiceUnavailable(ProxyError):
-    """The database or the journal cannot be written, or the server stops: nothing is dispatched."""
+    """Nothing is dispatched: database or journal are unavailable, or the server shuts down."""
 
     status = 503
     code = "service_unavailable"
@@ -393,7 +394,7 @@ def error_document(error: ProxyError) -> dict[str, dict[str, str | None]]:
 
 
 def headers_of(error: ProxyError) -> Sequence[tuple[bytes, bytes]]:
-    """Every header of an error's answer, but for those of its body."""
+    """Every header of an error response, except those about its body."""
     headers = dict(error.headers)
     if _is_final(error):
         headers[b"x-should-retry"] = b"false"
@@ -404,7 +405,7 @@ def _is_final(error: ProxyError) -> bool:
     if error.final is not None:
         return error.final
     is_of_the_request = HTTPStatus.BAD_REQUEST <= error.status < HTTPStatus.INTERNAL_SERVER_ERROR
-    return is_of_the_request and error.status not in _TIME_MENDS
+    return is_of_the_request and error.status not in _PASSING
 
 
 def render(error: ProxyError) -> bytes:

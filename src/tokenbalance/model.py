@@ -1,7 +1,7 @@
-"""What travels between the stages: frozen, typed, free of I/O.
+"""The data that the stages pass to each other: frozen, typed, free of I/O.
 
 Amounts are integer credits, counts are integer tokens; nothing here is a float.
-The words are those of the README's glossary.
+The words are those of the glossary in the README.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ Document: TypeAlias = dict[str, Json]
 
 @dataclass(frozen=True, slots=True)
 class UpstreamTraits:
-    """What of the upstream decides how a request to it is read and bounded."""
+    """The properties of the upstream that decide how a request is read and bounded."""
 
     is_openai: bool = True
-    """It has OpenAI's rules and defaults; else it only speaks OpenAI's language."""
+    """It has OpenAI's rules and defaults; otherwise it is only compatible with OpenAI's API."""
     knows_openai_models: bool = True
-    """A model with a name of OpenAI's is OpenAI's, as behind a gateway."""
+    """A model with an OpenAI name is OpenAI's own, as behind a gateway."""
     default_output_limit: int | None = None
     """The output limit of requests that name none, in tokens; None: the model's own."""
 
@@ -31,28 +31,27 @@ OPENAI: Final = UpstreamTraits()
 
 @dataclass(frozen=True, slots=True)
 class Caller:
-    """Who asks, and who pays: the account and API key of one request."""
+    """Who sends a request and who pays for it: the account and the API key."""
 
     user_id: int
     account_id: int
     key_id: int
     available: int
-    """Credits that were not held when the key was checked: a hint, never a guarantee."""
+    """Credits that were available when the key was checked: a hint, never a guarantee."""
     is_superuser: bool = False
-    """May manage others."""
+    """May manage other users."""
     signed_in: bool = False
-    """Came with a sign-in token, and so with a password, not with an API key."""
+    """Authenticated with a sign-in token, and so with a password, instead of an API key."""
     insufficient_status: int | None = None
-    """What a request of the key is answered that the balance does not cover; None: as the operator
-    has chosen."""
+    """The status of a request that the balance does not cover; None: the operator's setting."""
 
 
 @dataclass(frozen=True, slots=True)
 class Rates:
     """What one unit of each kind costs for one model, in nano-credits (10**-9): exact integers.
 
-    Built by `ledger.rates`, which fills in what a card leaves out. Where there are none (None),
-    every token is one credit.
+    Built by `books.pricing.rates`, which fills in what a card leaves out. Where None stands for
+    rates, every token is one credit.
     """
 
     input: int
@@ -66,34 +65,34 @@ class Rates:
     request: int
     """Once, for a request that used anything."""
     text: str = field(compare=False, repr=False)
-    """What a hold stores of them: JSON, credits as exact decimals by kind."""
+    """What is stored with a hold: JSON, credits as exact decimals by kind."""
 
 
 @dataclass(frozen=True, slots=True)
 class HostedCalls:
-    """How calls of the tools that the upstream runs itself add to the input of a request.
+    """How calls of tools that the upstream runs itself add to the input of a request.
 
-    After each call the model reads everything again: what it had, and what the call brought.
+    After each call the model reads everything again: the input so far and the result of the call.
     """
 
     first_turn: int
-    """Tokens that it reads before any call."""
+    """Tokens that the model reads before any call."""
     growth: int
-    """Tokens at most that a call adds to every later turn."""
+    """Most tokens that a call adds to every later turn."""
     context: int
-    """Tokens at most of one turn."""
+    """Most tokens of one turn."""
     most: int
     """Calls allowed for."""
     fewest: int
-    """Calls without which the request makes no sense."""
+    """Fewest calls with which the request makes sense."""
     asked: int | None
-    """The client's own limit, which the upstream is told already."""
+    """The client's own limit, which the request already contains."""
 
     def input_tokens(self, calls: int) -> int:
-        """Tokens at most that all turns together read."""
+        """Most tokens that all turns together read."""
         growing = min(max(self.context - self.first_turn, 0) // self.growth, calls)
         total = (growing + 1) * self.first_turn + self.growth * growing * (growing + 1) // 2
-        # A turn cannot read more than the window, but it has read what it has.
+        # A turn reads no more than the window, unless the first one does already.
         return total + (calls - growing) * max(self.context, self.first_turn)
 
 
@@ -104,30 +103,30 @@ class Estimate:
     input_tokens: int
     """Never below what the upstream will report for text; with hosted calls, of all turns."""
     choices: int = 1
-    """How many answers share the input: n, best_of, times the number of prompts."""
+    """How many outputs share the input: n, best_of, times the number of prompts."""
     output_cap: int = 0
     """Most output tokens of one choice; 0 where the endpoint produces none."""
     output_minimum: int = 0
     """Fewest output tokens of one choice that the upstream accepts as a limit."""
     cap_fields: tuple[str, ...] = ()
-    """The fields that tell the upstream the cap; empty where there is no output to cap."""
+    """The request fields that set the cap; empty where there is no output to cap."""
     tells_cap: bool = False
-    """The upstream has to be told the cap even where it is not lowered."""
+    """The request must set the cap even where it is not lowered."""
     unasked_cap: int | None = None
-    """Most output that the upstream is told where the client has named no limit and `output_cap`
-    is not affordable: a limit that is larger than what it would do by itself raises or breaks that.
-    None: whatever is affordable."""
+    """The largest cap to set where the client set no limit and `output_cap` is not affordable: a
+    limit above the upstream's own default would raise that default or fail. None: whatever is
+    affordable."""
     calls: HostedCalls | None = None
-    """How many calls of hosted tools the input allows for; None where none can happen."""
+    """The calls of hosted tools that the input allows for; None where there can be none."""
     counted: bool = False
     """True when `input_tokens` was counted, False when it is the bound by bytes."""
     predicted: int = 0
-    """Of `input_tokens`, those that the upstream may bill as output beyond the cap."""
+    """The part of `input_tokens` that the upstream may bill as output beyond the cap."""
     has_media: bool = False
-    """True where something else than text may be read or written."""
+    """True where anything other than text may be read or written."""
 
     def with_calls(self, number: int) -> Estimate:
-        """The same with so many calls of hosted tools at most; it has to have some."""
+        """The same estimate with at most `number` calls of hosted tools, if it has any."""
         if self.calls is None:
             return self
         calls = replace(self.calls, most=number)
@@ -135,19 +134,19 @@ class Estimate:
 
     @property
     def unasked(self) -> Estimate:
-        """With no more output than the upstream is told where nobody has asked for a limit."""
+        """The same estimate with `unasked_cap` applied, where there is one."""
         if self.unasked_cap is None:
             return self
         return replace(self, output_cap=min(self.unasked_cap, self.output_cap))
 
     @property
     def known_input(self) -> int:
-        """Input tokens that are read whatever happens: hosted tools need not be called."""
+        """Input tokens that are read in any case, even if no hosted tool is called."""
         return self.input_tokens if self.calls is None else self.calls.first_turn
 
     @property
     def least_input(self) -> int:
-        """Input tokens with the fewest calls that make sense."""
+        """Input tokens with the fewest calls with which the request makes sense."""
         return (
             self.input_tokens if self.calls is None else self.calls.input_tokens(self.calls.fewest)
         )
@@ -168,21 +167,21 @@ class Purpose:
     endpoint: str
     model: str | None
     rates: Rates | None = None
-    """What its usage will cost, whatever the card says later; None: a credit a token."""
+    """What its usage will cost, even if the rate card changes later; None: a credit a token."""
 
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """What a request asks its account to reserve."""
+    """What a request needs its account to reserve."""
 
     wanted: int
-    """Credits that cover it whatever happens."""
+    """Credits that cover it in any case."""
     minimum: int
-    """Credits without which it makes no sense."""
+    """Fewest credits with which it makes sense."""
     known_input: int = 0
-    """Tokens that it is charged if its process is gone before it knows better: its input."""
+    """Tokens that are charged if its process dies before it knows more: its input."""
     estimated_output: int = 0
-    """Tokens that all its choices together may be, as asked."""
+    """Most tokens of all its choices together, as requested."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -193,12 +192,12 @@ class Hold:
     account_id: int
     amount: int
     rates: Rates | None = None
-    """Those of its purpose."""
+    """The rates of its purpose."""
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one request, as the upstream reports them (or as counted, when it does not)."""
+    """Tokens of one request, as reported by the upstream, or counted where it reports none."""
 
     input: int = 0
     cached_input: int = 0
@@ -209,14 +208,14 @@ class Usage:
     image_input: int = 0
     image_output: int = 0
     total: int = 0
-    """The upstream's own `total_tokens`; input + output where it names none."""
+    """The upstream's own `total_tokens`; input + output where it reports none."""
     estimated: bool = False
     """True when the upstream reported nothing usable and tokens were counted instead."""
 
 
 @dataclass(frozen=True, slots=True)
 class Charge:
-    """What a settled request cost, and what that left."""
+    """What a settled request cost, and the account right after it."""
 
     amount: int
     balance: int

@@ -1,9 +1,8 @@
-"""Work beside the event loop, in threads that give way to it.
+"""CPU-bound work off the event loop, in threads of lower priority.
 
-Counting a long prompt takes tens of milliseconds. Where cores are few, the scheduler would share
-one between that and the loop, and everybody's next byte would wait for its turn; so these threads
-have a lower priority: a tenth of a core that is fully used. Owns them, and nothing of what runs
-there.
+Counting a long prompt takes tens of milliseconds. On few cores the scheduler would share a core
+between that and the event loop, and every response would wait for its turn. So these threads get
+about a tenth of a core that is fully used. This file owns the threads, not the work.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ _NICE: Final = 10
 
 
 def _give_way() -> None:
-    # Linux takes a thread's number for a process's; other systems know no such priority.
+    # Linux accepts a thread id as a process id; other systems have no priority for threads.
     with suppress(AttributeError, OSError):
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
@@ -36,6 +35,6 @@ _THREADS: Final = ThreadPoolExecutor(
 
 
 async def offload(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run what takes CPU time; returns or raises what it does."""
+    """Run CPU-bound work in a thread; returns or raises what it does."""
     loop = asyncio.get_running_loop()
     return await loop.run_in_executor(_THREADS, lambda: work(*args, **kwargs))

@@ -1,4 +1,4 @@
-"""Every variable the product reads, typed. Read by `app.py`, `server.py` and the CLI, nowhere else.
+"""Every variable the product reads, typed. Used by `app.py` and the CLI, nowhere else.
 
 Values come from the environment, then from `.env` in the working directory. Secrets are
 `SecretStr`, so that no traceback or log line can carry them by accident.
@@ -42,7 +42,7 @@ class Settings(BaseSettings):
     )
 
     openai_api_key: SecretStr | None = None
-    """The upstream key; without it `/v1` answers 503 and everything else works."""
+    """The upstream key; without it `/v1` responds with 503 and everything else works."""
     openai_api_key_file: Path | None = None
     """A file that holds the upstream key, such as a container secret."""
     openai_base_url: str = "https://api.openai.com/v1"
@@ -55,7 +55,7 @@ class Settings(BaseSettings):
     upstream_kind: Literal["openai", "compatible"] | None = Field(
         default=None, validation_alias="TOKENBALANCE_UPSTREAM_KIND"
     )
-    """Whether the upstream is OpenAI or only speaks its language; None: as its address says."""
+    """Whether the upstream is OpenAI or only compatible with it; None: decided by its address."""
     default_output_limit: int | None = Field(
         default=None, ge=16, le=2**31 - 1, validation_alias="TOKENBALANCE_DEFAULT_OUTPUT_LIMIT"
     )
@@ -63,22 +63,22 @@ class Settings(BaseSettings):
     upstream_proxy: SecretStr | None = Field(
         default=None, validation_alias="TOKENBALANCE_UPSTREAM_PROXY"
     )
-    """`http://` or `https://`, with or without credentials: the way out to the upstream."""
+    """The egress proxy to the upstream: `http://` or `https://`, with or without credentials."""
 
     request_headers: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), validation_alias="TOKENBALANCE_REQUEST_HEADERS"
     )
-    """Headers of clients that go upstream beside the usual ones; a `*` ends a beginning."""
+    """Client headers sent upstream in addition to the usual ones; a final `*` matches any end."""
     response_headers: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), validation_alias="TOKENBALANCE_RESPONSE_HEADERS"
     )
-    """Headers of the upstream that reach clients beside the usual ones, likewise."""
+    """Upstream headers that reach clients in addition to the usual ones, likewise."""
     cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
         default=(), validation_alias="TOKENBALANCE_CORS_ORIGINS"
     )
     """Origins of web pages that may call `/v1` from a browser, or `*`."""
     body_max_mb: int = Field(default=64, ge=1, le=2048, validation_alias="TOKENBALANCE_BODY_MAX_MB")
-    """Most mebibytes of a JSON body, before and after it was decompressed."""
+    """Largest JSON body in mebibytes, before and after decompression."""
 
     database_url: SecretStr | None = None
     """`postgresql://...`; without it the embedded Postgres in `data_dir` is used."""
@@ -87,10 +87,10 @@ class Settings(BaseSettings):
     database_pool_size: int = Field(default=10, ge=1, le=1000)
     """Most connections of one worker for holds and settlements."""
     batch_max: int = Field(default=512, ge=1, le=10_000, validation_alias="TOKENBALANCE_BATCH_MAX")
-    """Requests at most whose keys, holds or settlements share a statement. 1: every statement that
-    moves credits is about one account, as a database distributed by account wants it."""
+    """Most requests whose keys, holds or settlements share a statement. 1: every statement that
+    moves credits is about one account, as a database distributed by account needs it."""
     postgres_bin_dir: Path | None = None
-    """Where `initdb` and `postgres` are, to use them instead of the packaged ones."""
+    """The folder of `initdb` and `postgres`, instead of the packaged ones."""
 
     host: str = "127.0.0.1"
     port: int = Field(default=8000, ge=0, le=65535)
@@ -104,7 +104,7 @@ class Settings(BaseSettings):
         default_factory=lambda: platformdirs.user_data_path("tokenbalance"),
         validation_alias="TOKENBALANCE_DATA_DIR",
     )
-    """The embedded database, and the settlements that wait for theirs."""
+    """The folder of the embedded database and the settlement journal."""
     signup: Literal["closed", "open"] = Field(
         default="closed", validation_alias="TOKENBALANCE_SIGNUP"
     )
@@ -118,20 +118,20 @@ class Settings(BaseSettings):
     hold_wait_s: float = Field(
         default=30, ge=0, le=3600, validation_alias="TOKENBALANCE_HOLD_WAIT_S"
     )
-    """How long a request may wait for its account's own open holds; 0 refuses at once."""
+    """How long a request may wait for open holds of its account; 0 refuses at once."""
     lease_s: float = Field(default=60, ge=1, le=86_400, validation_alias="TOKENBALANCE_LEASE_S")
-    """After this the hold of a request whose process is gone is ended."""
+    """How long after its last renewal the hold of a dead process is ended."""
     sweep_s: float = Field(default=15, ge=0.1, le=3600, validation_alias="TOKENBALANCE_SWEEP_S")
-    """How often ended leases are looked for."""
+    """How often the sweep looks for lapsed leases."""
     shutdown_s: float = Field(default=25, ge=0, le=3600, validation_alias="TOKENBALANCE_SHUTDOWN_S")
-    """How long running requests may go on after SIGTERM, before they are cut. The default leaves
-    time to cut and charge them within the 30 s after which container platforms kill."""
+    """How long requests in flight may continue after SIGTERM before they are cut off. The default
+    leaves time to charge them within the 30 s after which container platforms kill."""
     rate_card: Path | None = Field(default=None, validation_alias="TOKENBALANCE_RATE_CARD")
     """A TOML file that says what tokens cost; None: one credit each."""
     _rates: RateCard | None = PrivateAttr(default=None)
 
     sandbox: bool = Field(default=False, validation_alias="TOKENBALANCE_SANDBOX")
-    """The upstream is the built-in fake: every answer says so. Set by `serve --sandbox`."""
+    """The upstream is the built-in fake: every response says so. Set by `serve --sandbox`."""
 
     @field_validator("openai_base_url")
     @classmethod
@@ -164,7 +164,7 @@ class Settings(BaseSettings):
     @classmethod
     def _proxy_is_http(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not _is_proxy(value.get_secret_value()):
-            msg = "must be http://host:port or https://host:port, with user:password@ if need be"
+            msg = "must be http://host:port or https://host:port, optionally with user:password@"
             raise ValueError(msg)
         return value
 
@@ -210,7 +210,7 @@ class Settings(BaseSettings):
 
     @property
     def upstream_traits(self) -> UpstreamTraits:
-        """What the kind of the upstream and its address say about it."""
+        """The properties of the upstream, from its kind and its address."""
         is_openai = self.sandbox or _is_openai(self.openai_base_url)
         return UpstreamTraits(
             is_openai=is_openai if self.upstream_kind is None else self.upstream_kind == "openai",
@@ -220,7 +220,7 @@ class Settings(BaseSettings):
 
     @property
     def migration_url(self) -> SecretStr | None:
-        """Where migrations connect: the direct URL when there is one."""
+        """Where migrations connect: the direct URL if there is one."""
         return self.database_direct_url or self.database_url
 
 
@@ -232,7 +232,7 @@ def load_settings(**overrides: object) -> Settings:
 
     """
     try:
-        return Settings(**overrides)  # pyright: ignore[reportArgumentType]
+        return Settings(**overrides)  # pyright: ignore[reportArgumentType] - pydantic checks them
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         raise SettingsError(_describe(first["loc"], first["msg"])) from None

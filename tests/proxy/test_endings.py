@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING, Any
 import asyncpg
 import httpx2
 import openai
-import orjson
 import pytest
 
 from tests.support.books import account_of, charges_of, create_holder, hold_states
 from tests.support.chat import CHAT, DONE, STREAM, USAGE, content
-from tests.support.product import product_app, serving
+from tests.support.product import serving
 from tests.support.upstream import (
     Framing,
     Gate,
@@ -26,10 +25,6 @@ from tests.support.upstream import (
 from tokenbalance.books.ledger.book import Book
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from starlette.types import Message
-
     from tests.support.books import Holder
     from tests.support.chat import Sdk
     from tokenbalance.database.connections import Pool
@@ -284,40 +279,6 @@ async def test_settlements_wait_for_the_database_to_come_back(
     assert (await asking).status_code == 200
     assert await until_ended(pool, holder) == ["settled"]
     assert (await account_of(pool, holder)).balance == 988
-
-
-async def test_a_request_that_is_cancelled_by_the_server_is_settled(
-    dsn: str, pool: Pool, upstream: ScriptedUpstream, tmp_path: Path
-) -> None:
-    holder = await create_holder(pool, 1000)
-    gate = Gate()
-    upstream.script(event_stream(content("one two"), gate, USAGE, DONE))
-    app = product_app(dsn, upstream.base_url, data_dir=tmp_path)
-    body = orjson.dumps(STREAM)
-    scope = {
-        "type": "http",
-        "method": "POST",
-        "path": "/v1/chat/completions",
-        "raw_path": b"/v1/chat/completions",
-        "query_string": b"",
-        "headers": [(b"authorization", f"Bearer {holder.secret}".encode())],
-    }
-
-    async def receive() -> Message:
-        return {"type": "http.request", "body": body, "more_body": False}
-
-    async def send(_message: Message) -> None:
-        pass
-
-    async with app.router.lifespan_context(app):
-        serving_it = asyncio.create_task(app(scope, receive, send))
-        await gate.reached.wait()
-        await asyncio.sleep(0)
-        serving_it.cancel()
-        await asyncio.wait([serving_it])
-        assert await until_ended(pool, holder) == ["settled"]
-    (charge,) = await charges_of(pool, holder)
-    assert charge["estimated"]
 
 
 @pytest.mark.parametrize(

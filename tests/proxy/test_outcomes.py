@@ -277,7 +277,7 @@ async def test_blank_bytes_without_end_are_not_kept_as_a_beginning(
     upstream: ScriptedUpstream,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tokenbalance.proxy.exchange.BUFFERED_BYTES_MAX", 5000)
+    monkeypatch.setattr("tokenbalance.proxy.documents.BUFFERED_BYTES_MAX", 5000)
     holder = await create_holder(pool, 1000)
     gate = Gate()
     blank = b" " * 6000

@@ -94,7 +94,7 @@ async def test_every_recording_arrives_byte_for_byte_and_is_charged_as_recorded(
     pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream
 ) -> None:
     holder = await create_holder(pool, RICH)
-    upstream.always(by_name({r.id: replay(r) for r in served()}))  # pyright: ignore[reportArgumentType]
+    upstream.always(by_name({r.id: replay(r) for r in served()}))  # pyright: ignore[reportArgumentType] - a response is a script too
     turns = asyncio.Semaphore(AT_ONCE)
     seen: Counter[str] = Counter()
 
@@ -144,7 +144,7 @@ async def test_a_stream_is_the_same_wherever_it_is_split(
         for recording in streams
         for position in range(1, len(recording.response_body))
     }
-    upstream.always(by_name({name: response for name, (_, response) in responses.items()}))  # pyright: ignore[reportArgumentType]
+    upstream.always(by_name({name: response for name, (_, response) in responses.items()}))  # pyright: ignore[reportArgumentType] - a response is a script too
     turns = asyncio.Semaphore(AT_ONCE)
 
     async def check(name: str, recording: Recording) -> None:

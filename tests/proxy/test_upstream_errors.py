@@ -226,8 +226,8 @@ async def test_the_operator_is_told_once_a_minute_and_without_a_secret(
             upstream.script(refusal(403, NO_ACCESS, "model_not_found"))
             await post(http, holder, CHAT)
     assert caplog.messages == [
-        "upstream_quota: the upstream said 429 billing_not_active",
-        "upstream_auth: the upstream said 401 invalid_request_error",
+        "upstream_quota: the upstream responded 429 billing_not_active",
+        "upstream_auth: the upstream responded 401 invalid_request_error",
     ]
 
 
@@ -273,7 +273,7 @@ async def test_a_stream_that_fails_for_the_operators_money_does_not_speak_of_the
     assert QUOTA not in response.text
     assert response.content.startswith(b": alive\n\n" + event.partition(b"{")[0])
     assert response.content.endswith(b"\n\n" + DONE)
-    assert caplog.messages == ["upstream_quota: the upstream said 200 insufficient_quota"]
+    assert caplog.messages == ["upstream_quota: the upstream responded 200 insufficient_quota"]
     await check_free(pool, holder)
 
 

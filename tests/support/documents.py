@@ -12,7 +12,7 @@ from tokenbalance.errors import (
 )
 from tokenbalance.model import OPENAI, UpstreamTraits
 from tokenbalance.openai import find_operation
-from tokenbalance.proxy.reading import read_request
+from tokenbalance.proxy.asked import read_document
 
 if TYPE_CHECKING:
     from tokenbalance.model import Document
@@ -52,5 +52,5 @@ def parts(*each: object) -> Document:
 
 def refusal(endpoint: Operation, document: Document) -> tuple[type[ProxyError], str | None]:
     with pytest.raises(ProxyError) as caught:
-        read_request(endpoint, json.dumps(document).encode(), OPENAI)
+        read_document(endpoint, json.dumps(document).encode(), OPENAI)
     return type(caught.value), caught.value.param

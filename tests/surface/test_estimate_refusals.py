@@ -32,7 +32,7 @@ from tokenbalance.errors import (
 from tokenbalance.model import OPENAI, Estimate
 from tokenbalance.openai.documents import parse_document
 from tokenbalance.openai.estimate import bound, count
-from tokenbalance.proxy.reading import read_request
+from tokenbalance.proxy.asked import read_document
 
 if TYPE_CHECKING:
     from tokenbalance.model import Document
@@ -147,7 +147,7 @@ def bad_inputs() -> list[Any]:
 
 def outcome_of(case: dict[str, Any]) -> Estimate | ProxyError:
     try:
-        return read_request(OPERATIONS[case["path"]], hostile.body_of(case), OPENAI)[1]
+        return read_document(OPERATIONS[case["path"]], hostile.body_of(case), OPENAI)[1]
     except ProxyError as error:
         return error
 

@@ -18,7 +18,7 @@ from tokenbalance.openai import find_operation
 from tokenbalance.openai.documents import parse_document
 from tokenbalance.openai.estimate import count
 from tokenbalance.openai.tokens.vocabularies import vocabulary
-from tokenbalance.proxy.reading import read_request
+from tokenbalance.proxy.asked import read_document
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -93,7 +93,7 @@ def cases() -> tuple[Case, ...]:
         operation = OPERATIONS[path]
         document = parse_document(body)
         try:
-            bounded = read_request(operation, body, OPENAI)[1].input_tokens
+            bounded = read_document(operation, body, OPENAI)[1].input_tokens
         except UnsupportedParameter:
             continue
         counted = count(operation, document).input_tokens
@@ -150,7 +150,8 @@ def test_a_plain_text_chat_is_exact() -> None:
 
 
 # The numbers that were not measured, by another way: the rules as OpenAI has published them, for
-# chat in the cookbook's "How to count tokens with tiktoken", for an image of low detail in its guide.
+# chat in the cookbook's "How to count tokens with tiktoken", for an image of low detail in its
+# guide.
 
 
 def published_tokens(request: dict[str, Any]) -> int:

@@ -1,7 +1,7 @@
-"""What a request would cost, asked beforehand: nothing is held, nothing is dispatched.
+"""What a request would cost, asked in advance: nothing is held, nothing is dispatched.
 
-Reads a request exactly as the proxy does, and looks at the account once. It must never place a
-hold or promise anything: what is true now may not be when the request comes.
+The first stages of the pipeline, by the same code, and then one look at the account. It must never
+place a hold or promise anything: the account may have changed when the request comes.
 """
 
 from __future__ import annotations
@@ -14,25 +14,18 @@ from tokenbalance.books.ledger.book import Book
 from tokenbalance.books.pricing.rates import paid_for, rates_document
 from tokenbalance.errors import InvalidJson, RequestTooLarge
 from tokenbalance.model import OPENAI
+from tokenbalance.offload import offload
 from tokenbalance.openai import SURFACE
-from tokenbalance.proxy.admission import claim_of
-from tokenbalance.proxy.reading import (
-    counted,
-    is_ample,
-    model_of,
-    path_below_prefix,
-    rates_of,
-    read_request,
-)
+from tokenbalance.proxy.asked import READ_INLINE_BYTES_MAX, match, read
 from tokenbalance.wire.client.request import BODY_BYTES_MAX
 
 if TYPE_CHECKING:
     from tokenbalance.books.ledger.book import Funds
     from tokenbalance.books.pricing.rate_card import RateCard
     from tokenbalance.database.connections import Pool
-    from tokenbalance.model import Caller, Document, Estimate, Rates, UpstreamTraits
+    from tokenbalance.model import Caller, Document, Estimate, UpstreamTraits
     from tokenbalance.openai import Surface
-    from tokenbalance.openai.operation import Operation
+    from tokenbalance.proxy.asked import Asked
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -72,7 +65,7 @@ class Quote:
 
 @dataclass(frozen=True, slots=True)
 class Quotes:
-    """What a quote is made from: the books, what tokens cost, what requests are bounded for."""
+    """Makes quotes from the books, the rate card and the kind of the upstream."""
 
     pool: Pool
     rate_card: RateCard | None = None
@@ -81,49 +74,40 @@ class Quotes:
     surface: Surface = SURFACE
 
     async def quote(self, caller: Caller, path: str, body: bytes | Document) -> Quote:
-        """Tell what a POST of `body` to `path` (`/v1/...`) would hold, and if it is admitted.
+        """Say what a POST of `body` to `path` (`/v1/...`) would hold, and if it would be admitted.
 
         Nothing is held, and nothing is dispatched. As in the proxy, the input is counted where the
-        account comes near to what is held, and bounded by its bytes where it affords it many times.
+        account could hardly pay for it, and bounded by its bytes where it could many times over.
 
         Raises:
-            UnknownUrl, EndpointNotAllowed: as the proxy says of that path.
-            InvalidRequest, ModelNotFound, ServiceTierNotAllowed: as the proxy says of that body.
+            UnknownUrl, EndpointNotAllowed: as the proxy does for that path.
+            InvalidRequest, ModelNotFound, ServiceTierNotAllowed: as the proxy does for that body.
 
         """
         raw_path, _, query = path.encode("ascii", "replace").partition(b"?")
-        endpoint = self.surface.find("POST", path_below_prefix(raw_path), query)
-        document, bound = read_request(endpoint, _as_bytes(body), self.upstream)
+        _, operation = match(self.surface, "POST", raw_path, query)
+        source = _as_bytes(body)
+        if len(source) <= READ_INLINE_BYTES_MAX:
+            asked = read(caller, operation, source, self.upstream, self.rate_card)
+        else:
+            asked = await offload(read, caller, operation, source, self.upstream, self.rate_card)
         book = Book(self.pool)
-        if not endpoint.charged:
-            return _free(endpoint, document, bound, await book.funds(caller.account_id))
-        rates = rates_of(self.rate_card, document)
         funds = await book.funds(caller.account_id)
-        estimate = bound
-        if not is_ample(funds.available, bound, rates):
-            estimate = await counted(endpoint, document, bound, self.upstream)
-        asked = _Asked(endpoint, model_of(document), estimate, rates)
-        return _quoted(asked, funds, await book.waited_for(caller.account_id))
+        if not operation.charged:
+            return _free(asked, funds)
+        estimate = asked.bound if asked.is_ample(funds.available) else await asked.counted()
+        return _quoted(asked, estimate, funds, await book.waited_for(caller.account_id))
 
 
-@dataclass(frozen=True, slots=True)
-class _Asked:
-    endpoint: Operation
-    model: str | None
-    estimate: Estimate
-    rates: Rates | None
-
-
-def _quoted(asked: _Asked, funds: Funds, waited_for: int) -> Quote:
-    """Foretell what `PLACE` would do, and what the upstream would be told."""
-    estimate = asked.estimate
-    claim = claim_of(funds.limit, estimate, asked.rates)
+def _quoted(asked: Asked, estimate: Estimate, funds: Funds, waited_for: int) -> Quote:
+    """Predict what `PLACE` would do, and which limit the upstream would get."""
+    claim = asked.claim(estimate, funds.limit)
     amount = min(claim.wanted, funds.limit)
     affordable = amount >= claim.minimum
     admitted = affordable and amount <= funds.available - waited_for
     paid = paid_for(estimate, amount, asked.rates) if affordable else estimate
     return Quote(
-        endpoint=asked.endpoint.path,
+        endpoint=asked.operation.path,
         model=asked.model,
         input_tokens=estimate.input_tokens,
         output_cap=paid.output_cap,
@@ -141,14 +125,14 @@ def _quoted(asked: _Asked, funds: Funds, waited_for: int) -> Quote:
     )
 
 
-def _free(endpoint: Operation, document: Document, estimate: Estimate, funds: Funds) -> Quote:
+def _free(asked: Asked, funds: Funds) -> Quote:
     return Quote(
-        endpoint=endpoint.path,
-        model=model_of(document),
-        input_tokens=estimate.input_tokens,
-        output_cap=estimate.output_cap,
+        endpoint=asked.operation.path,
+        model=asked.model,
+        input_tokens=asked.bound.input_tokens,
+        output_cap=asked.bound.output_cap,
         tool_calls_cap=None,
-        choices=estimate.choices,
+        choices=asked.bound.choices,
         hold=0,
         minimum=0,
         available=funds.available,

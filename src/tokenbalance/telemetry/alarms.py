@@ -1,6 +1,6 @@
-"""What only the operator can mend, as errors in the log: one line a minute of each kind.
+"""Faults that only the operator can fix, as errors in the log: one line a minute of each kind.
 
-Every request may meet it, so that a line for each would bury the others.
+Every request may meet such a fault, and a line for each would bury all other lines.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """Health: `/livez` says that the process runs, `/readyz` that it can serve, `/health` both.
 
-The server tells an application that it stops by an event `stopping` in the state of every request;
-under a server that has none, it never does.
+The server announces its shutdown by an event `stopping` in the state of every request; a server
+without that event never reports `stopping`.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ health_router = APIRouter(tags=["Health"])
 
 
 class Health(BaseModel):
-    """What works."""
+    """Which parts work."""
 
     status: Literal["ok", "unavailable", "stopping"]
     database: Literal["ok", "unavailable"]
@@ -36,14 +36,17 @@ class Health(BaseModel):
 
 @health_router.get("/livez")
 async def livez() -> dict[str, str]:
-    """Answer as long as the process runs; asks nobody else."""
+    """Respond with 200 as long as the process runs; looks at nothing else."""
     return {"status": "ok"}
 
 
 @health_router.get("/readyz", responses={503: {"model": Health}})
 @health_router.get("/health", responses={503: {"model": Health}})
 async def readyz(request: Request) -> JSONResponse:
-    """Answer 200 when requests can be admitted: database and journal work, the server stays."""
+    """Respond with 200 when requests can be admitted.
+
+    The database and the journal work, and the server is not shutting down.
+    """
     database = await _state_of(cast("Pool", request.state.pool))
     journal = "ok" if cast("Leases", request.state.leases).ready else "unavailable"
     status = "ok" if (database, journal) == ("ok", "ok") else "unavailable"

@@ -1,7 +1,7 @@
-"""Logs: one line an event, JSON for machines or plain for people.
+"""Logs: one line an event, as JSON or as plain text.
 
-No secret and no text of a request may reach them. Whatever is logged is escaped to one line, so
-that a client cannot write lines of its own.
+No secret and no text of a request may reach them. Every event is escaped to one line, so that a
+client cannot forge lines.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ def configure_logs(level: str, log_format: Literal["json", "console"] | None) ->
         log_format: None for `console` on a terminal and `json` elsewhere.
 
     """
-    # Nobody is shown these, and to find them out takes longer than all the rest of a line.
+    # These are not shown, and looking them up takes longer than the rest of a line.
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
     plain = log_format == "console" or (log_format is None and sys.stderr.isatty())
     handler = LineHandler()
@@ -40,9 +40,9 @@ def configure_logs(level: str, log_format: Literal["json", "console"] | None) ->
 
 
 class LineHandler(logging.StreamHandler[TextIO]):
-    """Writes to stderr what one turn of the event loop has logged in one go.
+    """Writes what one turn of the event loop has logged to stderr in one call.
 
-    What is worth a warning is written at once, with all before it.
+    A warning or worse is written at once, with everything before it.
     """
 
     def __init__(self) -> None:
@@ -55,7 +55,7 @@ class LineHandler(logging.StreamHandler[TextIO]):
             self._lines.append(f"{self.format(record)}\n")
             if record.levelno >= logging.WARNING or not self._will_be_flushed():
                 self.flush()
-        except Exception:  # noqa: BLE001 - as every handler does
+        except Exception:  # noqa: BLE001 - a handler reports its own faults and never raises
             self.handleError(record)
 
     @override
@@ -70,7 +70,7 @@ class LineHandler(logging.StreamHandler[TextIO]):
             self.release()
 
     def _will_be_flushed(self) -> bool:
-        """See to it that the loop does it; False where there is none, as in a thread."""
+        """Make sure that the event loop flushes; False where none is running, as in a thread."""
         try:
             loop = asyncio.get_running_loop()
         except RuntimeError:
@@ -86,7 +86,7 @@ def _fields(record: logging.LogRecord) -> dict[str, object]:
 
 
 class JsonFormatter(logging.Formatter):
-    """One JSON object a line: time, level, logger, message, and what was given as `extra`."""
+    """One JSON object a line: time, level, logger, message, and the members of `extra`."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record."""

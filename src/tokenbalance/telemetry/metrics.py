@@ -1,12 +1,12 @@
-"""Metrics: what `/metrics` tells a Prometheus, counted exactly over all workers of a server.
+"""Metrics: what `/metrics` reports to Prometheus, exact over all workers of a server.
 
 The label values are bounded: endpoints by the table, statuses by what HTTP defines. No user, key,
 model or path of a request may become one. The ledger is the truth about credits; counters begin at
 zero with the server.
 
     on the request path    a look-up in a dict and three additions a request
-    every PUBLISH_S        gauges, for the worker that happens to be asked to find
-    when asked             all workers' files are added up; the books are looked at, seldom
+    every PUBLISH_S        gauges are written, for the worker that serves the next `/metrics`
+    on `/metrics`          the files of all workers are added up; the books are queried, rarely
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ DURATIONS_S: Final = (0.05, 0.25, 1.0, 4.0, 15.0, 60.0, 300.0)
 _TARGET: Final = re.compile(rb"/v1(/.*)|/api/openai(/.*?)/*", re.DOTALL)
 _STATUSES: Final = frozenset(int(status) for status in HTTPStatus)
 
-# Else there would be one more for each, though only where a process serves alone.
+# Otherwise each counter would get a second series, but only where one process serves alone.
 disable_created_metrics()
 
 metrics_router = APIRouter(tags=["Health"])
@@ -62,7 +62,7 @@ metrics_router = APIRouter(tags=["Health"])
 
 @dataclass(frozen=True, slots=True)
 class Watched:
-    """What this process has in progress."""
+    """What is in progress in this process."""
 
     leases: Leases
     ends: Sized
@@ -71,7 +71,7 @@ class Watched:
 
 
 class Metrics:
-    """The metrics of one application; to be made before it serves."""
+    """The metrics of one application; created before it serves."""
 
     def __init__(self, watched: Watched, books: BooksWatch, surface: Surface = SURFACE) -> None:
         self._watched = watched
@@ -86,13 +86,13 @@ class Metrics:
         registry = self._registry = CollectorRegistry()
         self._requests = Counter(
             "tokenbalance_requests_total",
-            "Answered requests; status 0: the client left first.",
+            "Requests by endpoint and status; status 0: the client left first.",
             ["endpoint", "status"],
             registry=registry,
         )
         self._durations = Histogram(
             "tokenbalance_request_duration_seconds",
-            "From a request's head to the end of its answer.",
+            "From the head of a request to the end of its response.",
             ["endpoint"],
             registry=registry,
             buckets=DURATIONS_S,
@@ -102,12 +102,12 @@ class Metrics:
         self._series: dict[tuple[str, int], _Series] = {}
 
     def responded(self, method: str, raw_path: bytes, status: int, seconds: float) -> None:
-        """Count a request whose answer has ended.
+        """Count a request whose response has ended.
 
         Args:
             method: as received.
             raw_path: as received, with its prefix.
-            status: what was answered; 0 when the client left before.
+            status: of the response; 0 when the client left before.
             seconds: how long it took.
 
         """
@@ -116,14 +116,14 @@ class Metrics:
         series.requests.inc()
         series.durations.observe(seconds)
 
-    def charged(self, hold: Hold, usage: Usage, charge: Charge, expired: bool) -> None:  # noqa: FBT001 - as the book tells it
+    def charged(self, hold: Hold, usage: Usage, charge: Charge, expired: bool) -> None:  # noqa: FBT001 - the signature of `Book.on_charge`
         """Count a charge that was committed.
 
         Args:
-            hold: what had been held for it; of 0 credits where that is not known here.
+            hold: its hold; of 0 credits where the amount is not known here.
             usage: what was used.
             charge: what that cost.
-            expired: its process was gone.
+            expired: the sweep ended it, since its process had died.
 
         """
         self._credits.charged.inc(charge.amount)
@@ -135,13 +135,13 @@ class Metrics:
             self._credits.expired.inc()
 
     async def run(self) -> None:
-        """Publish the gauges for other workers to find, until cancelled."""
+        """Publish the gauges to the other workers, until cancelled."""
         while self._shared is not None:
             self._publish()
             await asyncio.sleep(PUBLISH_S)
 
     async def page(self) -> bytes:
-        """Write all metrics of the server and its books in Prometheus's text format."""
+        """All metrics of the server and its books in Prometheus's text format."""
         self._publish()
         totals = await self._books.totals()
         counted = (
@@ -192,12 +192,12 @@ class _Credits:
         )
         self.estimated = Counter(
             "tokenbalance_charges_estimated_total",
-            "Charges of counted instead of reported usage.",
+            "Charges whose usage was counted, not reported by the upstream.",
             registry=registry,
         )
         self.expired = Counter(
             "tokenbalance_holds_expired_total",
-            "Holds ended by the sweep: their process was gone.",
+            "Holds ended by the sweep because their process had died.",
             registry=registry,
         )
 
@@ -218,7 +218,7 @@ class _Gauges:
         )
         self.waiters = Gauge(
             "tokenbalance_waiters",
-            "Requests that wait for holds of their account, in this server.",
+            "Requests that wait for open holds of their account, in this server.",
             registry=registry,
             multiprocess_mode="livesum",
         )
@@ -231,7 +231,7 @@ class _Gauges:
 
 
 class _Books:
-    """The books' totals as a collector; without them when the database does not say."""
+    """The totals of the books as a collector; left out while the database is unavailable."""
 
     def __init__(self, totals: Totals | None) -> None:
         self._totals = totals
@@ -261,6 +261,6 @@ class _Books:
     responses={200: {"description": "Prometheus's text format.", "content": {"text/plain": {}}}},
 )
 async def metrics(request: Request) -> PlainTextResponse:
-    """Count what this server, all its workers together, has done, and show what it is doing."""
+    """Counters and gauges of this server, all its workers together."""
     page = await cast("Metrics", request.state.metrics).page()
     return PlainTextResponse(page, media_type=CONTENT_TYPE_PLAIN_0_0_4)

@@ -1,7 +1,7 @@
-"""The books as a whole, in three numbers, for whoever watches them.
+"""The books as a whole, in three numbers, for monitoring.
 
-One statement, asked at most every FRESH_S however often somebody looks, and never waited for longer
-than PATIENCE_S: who watches has to hear of an outage, not to share it.
+One query, at most every FRESH_S however often the totals are read, and awaited no longer than
+PATIENCE_S: monitoring must report an outage, not hang in it.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Totals:
 
 
 class BooksWatch:
-    """Looks at the books, seldom."""
+    """Queries the books, rarely."""
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
@@ -49,21 +49,21 @@ class BooksWatch:
         self._looking: asyncio.Task[None] | None = None
 
     async def totals(self) -> Totals | None:
-        """Read the totals, as they were a few seconds ago at most.
+        """The totals, at most a few seconds old.
 
         Returns:
-            None when the database does not say.
+            None while the database does not respond.
 
         """
         if self._looking is None and asyncio.get_running_loop().time() >= self._fresh_until:
             self._looking = asyncio.create_task(self._look())
         if self._looking is not None:
-            # Not cancelled when it takes too long: the statement would have its connection closed.
+            # Not cancelled when it takes too long: that would close the connection.
             _ = await asyncio.wait({self._looking}, timeout=PATIENCE_S)
         return self._known if self._looking is None else None
 
     async def close(self) -> None:
-        """Let go of a look that is under way."""
+        """Cancel a query that is running."""
         if self._looking is not None:
             _ = self._looking.cancel()
             _ = await asyncio.gather(self._looking, return_exceptions=True)
@@ -75,10 +75,10 @@ class BooksWatch:
                 balance, held, open_holds = cast("tuple[Decimal, Decimal, int]", tuple(row))
                 self._known = Totals(int(balance), int(held), open_holds)
         except UNAVAILABLE as error:
-            logger.debug("the books cannot be looked at: %s", type(error).__name__)
+            logger.debug("the totals of the books cannot be read: %s", type(error).__name__)
             self._known = None
         except Exception:
-            logger.exception("the books cannot be looked at")
+            logger.exception("the totals of the books cannot be read")
             self._known = None
         finally:
             self._fresh_until = asyncio.get_running_loop().time() + FRESH_S

@@ -1,10 +1,10 @@
 """The files in which several workers count together: one set for each worker's place.
 
-A worker that replaces another takes its place and goes on in its files: what a dead worker counted
-stays counted, once, and the files do not grow in number. A gauge ends with its worker.
+A worker that replaces another takes its place and continues its files: what a dead worker counted
+stays counted, once, and the number of files does not grow. A gauge ends with its worker.
 
-The supervisor owns the folder, for as long as it lives; what one leaves that was killed, the next
-removes. Nothing here knows what is counted.
+The supervisor owns the folder while it lives; the folder of one that was killed is removed by the
+next. This file does not know what is counted.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ if TYPE_CHECKING:
 FOLDER: Final = "PROMETHEUS_MULTIPROC_DIR"
 """The variable that names the folder to workers; prometheus-client's own name for it."""
 PLACE: Final = "TOKENBALANCE_WORKER_PLACE"
-"""The variable that names a worker's place to it."""
+"""The variable that names the place of a worker."""
 
 _PREFIX: Final = "tokenbalance-workers-"
 _BYTES: Final = 256 * 1024
-"""Of one file: more than all series that there can be take up."""
+"""The size of one file: more than all possible series need."""
 
 
 @contextmanager
@@ -53,9 +53,9 @@ def shared_files() -> Generator[None]:
 
 
 def give_place(place: int) -> None:
-    """In the supervisor: let the worker that is started next count in this place.
+    """In the supervisor: make the next worker that is started count in this place.
 
-    Whoever had it before must have ended.
+    The worker that had it before must have ended.
     """
     os.environ[PLACE] = str(place)
     for gauges in Path(os.environ[FOLDER]).glob(f"gauge_live*_{place}.db"):
@@ -63,7 +63,7 @@ def give_place(place: int) -> None:
 
 
 def count_together() -> Path | None:
-    """In a worker: let every metric that is made from now on be counted in the files of its place.
+    """In a worker: keep every metric that is created from now on in the files of its place.
 
     Returns:
         The folder of all workers' files; None in a process that serves alone.
@@ -86,9 +86,9 @@ def count_together() -> Path | None:
 
 
 def _allocate(folder: Path, name: str) -> None:
-    """Reserve the room now: on a full disk, writing into a mapped file would kill the worker.
+    """Allocate the file now: on a full disk, writing to a mapped file would kill the worker.
 
-    A file appears whole, for another worker may be reading all of them.
+    A file appears complete, since another worker may be reading all of them.
     """
     path = folder / name
     if path.exists():
@@ -109,7 +109,7 @@ def _make_folder() -> tuple[Path, int]:
 
 def _remove_abandoned(parent: Path) -> None:
     for folder in parent.glob(f"{_PREFIX}*"):
-        # Other users' cannot be opened, and those in use not be locked.
+        # Folders of other users cannot be opened, and those in use cannot be locked.
         with suppress(OSError):
             lock = _lock(folder)
             if lock is not None:
@@ -118,7 +118,7 @@ def _remove_abandoned(parent: Path) -> None:
 
 
 def _lock(folder: Path) -> int | None:
-    """Lock a folder; None when it is somebody's, or was removed meanwhile."""
+    """Lock a folder; None when it is in use, or was removed meanwhile."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

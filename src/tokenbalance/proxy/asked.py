@@ -1,0 +1,223 @@
+"""The first questions of a request: who asks for what, how much may it use, at which rates.
+
+The proxy and the quote read requests with this code, so that they cannot read them differently. It
+places no hold and sends nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from tokenbalance.books.pricing.rate_card import UnpricedModel
+from tokenbalance.books.pricing.rates import affordable, minimum_for, wanted_for
+from tokenbalance.errors import (
+    ModelNotFound,
+    ServiceTierNotAllowed,
+    UnknownUrl,
+    WebSocketNotSupported,
+)
+from tokenbalance.model import Claim
+from tokenbalance.offload import offload
+from tokenbalance.openai import estimate as estimating
+from tokenbalance.openai import is_socket
+from tokenbalance.openai.documents import parse_document, type_error
+from tokenbalance.openai.objects.models import check_model_path
+from tokenbalance.openai.objects.refusal import refuse_references
+
+if TYPE_CHECKING:
+    from tokenbalance.books.pricing.rate_card import RateCard
+    from tokenbalance.model import Caller, Document, Estimate, Rates, UpstreamTraits
+    from tokenbalance.openai import Surface
+    from tokenbalance.openai.operation import Operation
+
+PREFIXES: Final = (b"/v1", b"/api/openai")
+"""Where the proxy is mounted; the second is the original project's name for the same thing."""
+
+AMPLE: Final = 1000
+"""An account that can pay for a request this many times over is held the bound by bytes, without
+tokenizing. Nearer to its limit every hold is counted, so that none is larger than necessary."""
+
+PRICED_TIERS: Final = frozenset({"auto", "default", "standard", "flex"})
+"""Service tiers that cost what a rate card says, or less: it has no factors for the others."""
+
+COUNTED_INLINE_BYTES_MAX: Final = 4096
+"""Texts up to this bound are counted on the event loop (well below a millisecond), longer ones in a
+thread."""
+READ_INLINE_BYTES_MAX: Final = 256 * 1024
+"""Bodies up to this size are parsed on the event loop (in a few milliseconds), longer ones in a
+thread."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What a caller asks of the upstream: read, checked and bounded, before anything is held."""
+
+    caller: Caller
+    operation: Operation
+    body: bytes
+    """As the client sent it, decompressed."""
+    document: Document
+    """The body, parsed; empty where the operation has none."""
+    bound: Estimate
+    """The ceiling by the bytes of its text."""
+    rates: Rates | None
+    """What its usage costs; None: a credit a token, or the operation is not charged."""
+    traits: UpstreamTraits
+    """Of the upstream that it was bounded for."""
+
+    @property
+    def model(self) -> str | None:
+        """The model that it names, if it names one."""
+        model = self.document.get("model")
+        return model if isinstance(model, str) else None
+
+    @property
+    def streams(self) -> bool:
+        """Whether a stream is asked for."""
+        return self.document.get("stream") is True
+
+    def is_ample(self, available: int) -> bool:
+        """Whether so many available credits make counting needless."""
+        return available >= AMPLE * wanted_for(self.bound, self.rates)
+
+    async def counted(self) -> Estimate:
+        """The ceiling with its text counted, in a thread where that takes long."""
+        counting = self.operation, self.document, self.traits
+        if self.bound.input_tokens <= COUNTED_INLINE_BYTES_MAX:
+            return estimating.count(*counting)
+        return await offload(estimating.count, *counting)
+
+    def claim(self, estimate: Estimate, limit: int | None = None) -> Claim:
+        """What it asks of its account.
+
+        Args:
+            estimate: its ceiling: the bound, or counted.
+            limit: credits at most that holds of the account may take; None: not known.
+
+        """
+        if limit is not None:
+            estimate = affordable(estimate, limit, self.rates)
+        return Claim(
+            wanted_for(estimate, self.rates),
+            minimum_for(estimate, self.rates),
+            estimate.known_input,
+            estimate.choices * estimate.output_cap,
+        )
+
+    def counter(self) -> estimating.UsageCounter:
+        """Counts what it has used, where the upstream does not report it."""
+        return estimating.UsageCounter(self.operation, self.document, self.traits)
+
+
+def match(
+    surface: Surface, method: str, raw_path: bytes, query: bytes, *, websocket: bool = False
+) -> tuple[bytes, Operation]:
+    """Find the operation, and the raw path by which the upstream knows it.
+
+    Args:
+        surface: the operations that are open.
+        method: of the request.
+        raw_path: as the client spelled it, without the query.
+        query: as the client spelled it.
+        websocket: whether the request is the handshake of a WebSocket.
+
+    Raises:
+        UnknownUrl, EndpointNotAllowed: there is no such operation, or it is not open.
+        WebSocketNotSupported: it is one of OpenAI's sockets.
+        ModelNotFound: the path names a model that a caller may not use.
+
+    """
+    path = path_below_prefix(raw_path)
+    if websocket and method == "GET" and is_socket(path):
+        msg = (
+            "WebSockets are not supported here. Send the request as a POST with `stream` set to"
+            " true instead."
+        )
+        raise WebSocketNotSupported(msg)
+    operation = surface.find(method, path, query)
+    if operation.of_models:
+        check_model_path(path)
+    return path, operation
+
+
+def path_below_prefix(raw_path: bytes) -> bytes:
+    """Cut off the prefix under which the proxy is mounted.
+
+    Raises:
+        UnknownUrl: the path does not begin with one.
+
+    """
+    for prefix in PREFIXES:
+        if raw_path.startswith(prefix + b"/"):
+            path = raw_path[len(prefix) :]
+            # The original project's clients write a slash at the end.
+            return path if prefix == PREFIXES[0] else path.rstrip(b"/")
+    msg = "Invalid URL: the path must be spelled as an endpoint of this server, such as /v1/models."
+    raise UnknownUrl(msg)
+
+
+def read(
+    caller: Caller,
+    operation: Operation,
+    body: bytes,
+    traits: UpstreamTraits,
+    rate_card: RateCard | None,
+) -> Asked:
+    """Read a request that has a body.
+
+    CPU-bound: a body longer than READ_INLINE_BYTES_MAX belongs in a thread.
+
+    Raises:
+        InvalidRequest: it is not strict JSON, a field that decides the cost is wrong, or one names
+            what the upstream keeps.
+        ModelNotFound: its model is not one that a caller may use, or one without a rate.
+        ServiceTierNotAllowed: the card cannot price its service tier.
+
+    """
+    document, bound = read_document(operation, body, traits)
+    rates = _rates_of(rate_card, document) if operation.charged else None
+    return Asked(caller, operation, body, document, bound, rates, traits)
+
+
+def read_document(
+    operation: Operation, body: bytes, traits: UpstreamTraits
+) -> tuple[Document, Estimate]:
+    """Read a body strictly, and bound what the request may use without counting.
+
+    Raises:
+        InvalidRequest: it is not strict JSON, a field that decides the cost is wrong, or one names
+            what the upstream keeps.
+        ModelNotFound: its model is not one that a caller may use.
+
+    """
+    document = parse_document(body)
+    refuse_references(operation, document)
+    return document, estimating.bound(operation, document, traits)
+
+
+def _rates_of(rate_card: RateCard | None, document: Document) -> Rates | None:
+    if rate_card is None:
+        return None
+    _require_priced_tier(document)
+    model = document.get("model")
+    try:
+        return rate_card.rates_for(model if isinstance(model, str) else "")
+    except UnpricedModel as error:
+        msg = f"The model `{error.model}` cannot be used here: no rate is set for it."
+        raise ModelNotFound(msg, param="model") from None
+
+
+def _require_priced_tier(document: Document) -> None:
+    tier = document.get("service_tier")
+    if tier is None:
+        return
+    if not isinstance(tier, str):
+        raise type_error("service_tier", "a string", tier)
+    if tier not in PRICED_TIERS:
+        allowed = ", ".join(f"`{name}`" for name in sorted(PRICED_TIERS))
+        msg = (
+            "This service_tier cannot be used here: the rate card has no price for it."
+            f" Leave it out, or use one of {allowed}."
+        )
+        raise ServiceTierNotAllowed(msg, param="service_tier")

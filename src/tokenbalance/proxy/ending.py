@@ -1,0 +1,235 @@
+"""The end of one request's hold: settled or voided, exactly once, whatever happens to the request.
+
+    free       needs no hold: every step and every end does nothing
+
+    begun --place--> placing --placed--> held --dispatch--> dispatched --settle--> settled
+      ^                 |
+      '---not placed----'
+
+    each of these --void--> voided; dispatched --settle--> voided, where nothing was used
+
+    stage        journal slot        books                          ended by `cut` as
+    begun        placing             nothing                        voided: the slot is freed
+    placing      placing             maybe a hold, now or soon      voided: a tombstone, in the
+                                                                    background
+    held         placing             an open hold                   voided
+    dispatched   dispatched, used    an open hold                   settled with what was seen
+    settled      used, then free     a charge                       nothing is left to do
+    voided       void, then free     a voided hold, or none         nothing is left to do
+
+An end that has begun belongs to the `Settler`: it is repeated until the database has taken it, also
+when the request is cancelled while it waits for that. So the first end counts, and later ones do
+nothing. `cut` is the end of whatever was cancelled or broke off at an unknown point; it is called
+last for every request, in a `finally`.
+
+Only a process that dies leaves an ending open. The sweep of another process then voids the hold,
+settles it, or expires it with what the journal or the last heartbeat of the lease says. A lease can
+also lapse while this process lives but cannot reach the database; a later settlement then replaces
+the estimate that was charged on expiry.
+
+This file decides what a request is charged for. It knows no HTTP: what the upstream sent is seen
+through a meter.
+"""
+
+from __future__ import annotations
+
+import enum
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Protocol
+
+from tokenbalance.books.holds.journal import JournalUnavailable, State
+from tokenbalance.model import Purpose, Usage
+from tokenbalance.openai.metering.doubt import is_doubtful, reckoned
+from tokenbalance.openai.metering.outcome import Metered, used_nothing
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable, Sequence
+
+    from tokenbalance.books.holds.leases import Lease, Leases
+    from tokenbalance.books.holds.settler import Settler
+    from tokenbalance.books.ledger.book import Book
+    from tokenbalance.model import Charge, Claim, Hold
+    from tokenbalance.openai.estimate import UsageCounter
+    from tokenbalance.proxy.asked import Asked
+
+_NOTHING: Final = Usage()
+
+
+class Stage(enum.Enum):
+    """How far a request's hold has come."""
+
+    FREE = "needs no hold"
+    BEGUN = "written down, not placed"
+    PLACING = "perhaps placed"
+    HELD = "placed, not dispatched"
+    DISPATCHED = "sent upstream, or about to be"
+    SETTLED = "charged, or to be charged by the settler"
+    VOIDED = "nothing was used"
+
+
+class Meter(Metered, Protocol):
+    """What the upstream has sent so far."""
+
+    def relayed_texts(self) -> Sequence[str]:
+        """The output text of each choice."""
+        ...
+
+
+@dataclass(slots=True, eq=False)
+class Ending:
+    """Owns the lease of one request, and with it the hold, until it has ended."""
+
+    asked: Asked
+    _leases: Leases
+    _settler: Settler
+    ceiling: Usage = _NOTHING
+    """What the request may use at most: charged where nobody can tell what it has used."""
+    meter: Meter | None = None
+    """None as long as nothing has come from the upstream."""
+    readable: bool = True
+    """False where the meter cannot read what comes; the ceiling is charged then."""
+    _lease: Lease | None = None
+    """None after the end, and where no hold is needed."""
+    _last: Stage = Stage.FREE
+    """The stage, while there is no lease."""
+    _count: UsageCounter | None = None
+    """Made when something has to be counted, which is seldom."""
+
+    @classmethod
+    def begin(cls, asked: Asked, request_id: str, leases: Leases, settler: Settler) -> Ending:
+        """Write the request down, before its hold is placed; free where it is not charged.
+
+        Raises:
+            JournalUnavailable: it cannot be written down, so it must not go on.
+
+        """
+        ending = cls(asked, leases, settler)
+        if asked.operation.charged:
+            purpose = Purpose(request_id, asked.operation.path, asked.model, asked.rates)
+            ending._lease = leases.begin(asked.caller, purpose)
+        return ending
+
+    @property
+    def stage(self) -> Stage:
+        """Where it stands."""
+        lease = self._lease
+        if lease is None:
+            return self._last
+        if lease.slot.state is not State.PLACING:
+            return Stage.DISPATCHED
+        if lease.placing:
+            return Stage.PLACING
+        return Stage.BEGUN if lease.hold is None else Stage.HELD
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it has yet to be ended."""
+        return self._lease is not None
+
+    @property
+    def charged(self) -> bool:
+        """Whether the request is charged, or will be as far as is known."""
+        return self.stage in {Stage.DISPATCHED, Stage.SETTLED}
+
+    def place(
+        self, book: Book, claim: Claim, position: int | None = None
+    ) -> Awaitable[Hold | None]:
+        """Place the hold, if it fits at this moment; `position` is its own among the waiters.
+
+        Raises:
+            ValueError: the request needs no hold, or has ended.
+
+        """
+        if self._lease is None:
+            raise ValueError("There is no hold to place.")
+        return self._lease.place(book, claim, position)
+
+    def dispatch(self) -> None:
+        """Write down that the request is about to be sent upstream.
+
+        Raises:
+            JournalUnavailable: that is not possible; the request must not be sent.
+            ValueError: no hold is placed, or the request was sent before, or has ended.
+
+        """
+        lease = self._lease
+        if lease is None and self._last is Stage.FREE:
+            return
+        if lease is None or lease.hold is None:
+            raise ValueError("Only a request with an open hold is dispatched.")
+        lease.slot.dispatch()
+        lease.look = self._look
+
+    def note(self, usage: Usage | None) -> None:
+        """Write usage down that is not settled yet, so that it outlives this process."""
+        if self._lease is not None and usage is not None:
+            # The books get it at the end anyway.
+            with suppress(JournalUnavailable):
+                self._lease.slot.use(usage)
+
+    async def settle(self, *, whole: bool = False) -> Charge | None:
+        """Charge what the meter has seen; void where that is nothing.
+
+        Args:
+            whole: everything that the upstream had to send has come.
+
+        Returns:
+            The charge, when it is committed; None when nothing was used, when the end waits for the
+            database in the journal, and when it had ended before.
+
+        Raises:
+            ValueError: the request was not sent.
+
+        """
+        lease = self._lease
+        if lease is None:
+            return None
+        if lease.hold is None or lease.slot.state is State.PLACING:
+            raise ValueError("Only a request that was dispatched is settled.")
+        usage = None
+        if self.meter is not None:
+            if self.readable and used_nothing(self.meter, ended=whole):
+                await self.void()
+                return None
+            usage = self.meter.usage
+        if usage is not None and is_doubtful(usage, self.asked.operation, self.asked.document):
+            self.note(usage)
+            usage = None
+        self._close(Stage.SETTLED)
+        return await self._settler.settle(lease, lease.hold, usage, self._reckoned, self.ceiling)
+
+    async def void(self) -> None:
+        """Give back whatever is held: nothing was used."""
+        lease = self._lease
+        if lease is None:
+            return
+        self._close(Stage.VOIDED)
+        if lease.placing:
+            # It may have been committed although the response was lost, or may be yet.
+            self._settler.leave_tombstone_later(lease)
+        elif lease.hold is None:
+            self._leases.end(lease)
+        else:
+            await self._settler.void(lease, lease.hold)
+
+    async def cut(self) -> None:
+        """End it here, wherever it stands: settled once it was dispatched, else voided."""
+        if self.stage is Stage.DISPATCHED:
+            _ = await self.settle()
+        else:
+            await self.void()
+
+    def _close(self, last: Stage) -> None:
+        self._lease, self._last = None, last
+
+    def _reckoned(self) -> Usage:
+        return self._look()() if self.readable else self.ceiling
+
+    def _look(self) -> Callable[[], Usage]:
+        """Take what has been seen so far, to be counted in a thread."""
+        if self._count is None:
+            self._count = self.asked.counter()
+        count, ceiling, meter = self._count, self.ceiling, self.meter
+        usage, texts = (None, ()) if meter is None else (meter.usage, meter.relayed_texts())
+        return lambda: reckoned(usage, texts, count, ceiling)

@@ -1,0 +1,57 @@
+"""What one response passes through on its way from the upstream to the client.
+
+Shared by the files that relay refusals, streams and documents. It sends the head, and it has the
+words for a response that does not come to its end.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from tokenbalance.errors import ServiceUnavailable, UpstreamIncomplete, UpstreamUnavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Awaitable
+
+    from tokenbalance.proxy.asked import Asked
+    from tokenbalance.proxy.ending import Ending
+    from tokenbalance.proxy.wording import Wording
+    from tokenbalance.wire.client.request import ClientResponse
+    from tokenbalance.wire.passing_headers import PassingHeaders
+    from tokenbalance.wire.upstream import UpstreamResponse
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """The way of one response, and the hold that ends with it."""
+
+    asked: Asked
+    ending: Ending
+    response: ClientResponse
+    passing: PassingHeaders
+    wording: Wording
+    hides_usage: bool
+    """The client has not asked for the usage that a stream reports."""
+
+    def start(self, upstream: UpstreamResponse) -> Awaitable[None]:
+        """Send the head before the body is known."""
+        return self.response.start(upstream.status, self.passing.for_client(upstream.headers))
+
+    def broke_off(self) -> UpstreamIncomplete | UpstreamUnavailable:
+        """The upstream ended its response early."""
+        if self.ending.charged:
+            return UpstreamIncomplete(
+                "The upstream broke off its response. What had arrived was charged; a retry would"
+                " be charged again."
+            )
+        return UpstreamUnavailable("The upstream broke off its response; nothing was charged.")
+
+    def cut_off(self) -> UpstreamIncomplete | ServiceUnavailable:
+        """This process is stopping, or the client has left."""
+        if self.ending.charged:
+            return UpstreamIncomplete(
+                "This server is shutting down and the response was cut off. What is known of it was"
+                " charged; a retry would be charged again."
+            )
+        return ServiceUnavailable("This server is shutting down")

@@ -1,0 +1,134 @@
+"""A response of server-sent events: passed on as they arrive; its end waits for the charge."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+import orjson
+
+from tokenbalance.errors import error_document
+from tokenbalance.openai.metering.doubt import has_several_choices
+from tokenbalance.openai.metering.sse import begins_events
+from tokenbalance.openai.metering.stream import StreamMeter
+from tokenbalance.proxy.documents import relay_document
+from tokenbalance.wire.upstream import UpstreamBroke
+
+if TYPE_CHECKING:
+    from tokenbalance.errors import ProxyError
+    from tokenbalance.model import Usage
+    from tokenbalance.proxy.relay import Relay
+    from tokenbalance.wire.upstream import UpstreamResponse
+
+Headers = list[tuple[bytes, bytes]]
+
+_BEGINNING_BYTES_MAX: Final = 4096
+"""How many blank bytes may come before it must be clear what a response is."""
+
+
+def is_event_stream(headers: Headers) -> bool:
+    """Whether a response is declared to be a stream of events."""
+    return any(
+        name == b"content-type" and value.lower().startswith(b"text/event-stream")
+        for name, value in headers
+    )
+
+
+async def relay_declared_stream(relay: Relay, upstream: UpstreamResponse) -> None:
+    """Relay what is declared to be a stream, although it may turn out to be a document."""
+    meter = _begin_metering(relay)
+    await relay.start(upstream)
+    try:
+        beginning = await upstream.read()
+        while beginning.isspace():
+            await relay.response.write(beginning)
+            beginning = await upstream.read()
+    except UpstreamBroke:
+        await end_early(relay, meter, relay.broke_off())
+        return
+    if beginning.lstrip().startswith(b"{"):
+        await relay_document(relay, upstream, beginning)
+    else:
+        await _relay_events(relay, upstream, meter, beginning)
+
+
+async def relay_requested_stream(relay: Relay, upstream: UpstreamResponse) -> None:
+    """Relay what should be a stream and is not declared as one; its beginning decides.
+
+    Raises:
+        UpstreamIncomplete: it broke off before that.
+
+    """
+    beginning = b""
+    try:
+        while (is_stream := begins_events(beginning)) is None:
+            chunk = await upstream.read()
+            beginning += chunk
+            if not chunk or len(beginning) > _BEGINNING_BYTES_MAX:
+                is_stream = begins_events(beginning)
+                break
+    except UpstreamBroke as error:
+        raise relay.broke_off() from error
+    if is_stream:
+        meter = _begin_metering(relay)
+        await relay.start(upstream)
+        await _relay_events(relay, upstream, meter, beginning)
+    else:
+        await relay_document(relay, upstream, beginning)
+
+
+async def end_early(relay: Relay, meter: StreamMeter, error: ProxyError) -> None:
+    """End a stream with what was whole of it, and with the error unless that was all."""
+    rest = meter.abandon()
+    _ = await relay.ending.settle(whole=meter.ended)
+    rest = _reworded(relay, meter, rest)
+    await relay.response.end(rest if meter.ended else rest + _event(error))
+
+
+def _begin_metering(relay: Relay) -> StreamMeter:
+    several = has_several_choices(relay.asked.document)
+    relay.ending.meter = meter = StreamMeter(hide_usage=relay.hides_usage, several=several)
+    return meter
+
+
+async def _relay_events(
+    relay: Relay, upstream: UpstreamResponse, meter: StreamMeter, beginning: bytes
+) -> None:
+    usage: Usage | None = None
+    chunk = beginning
+    try:
+        while chunk:
+            passing = meter.feed(chunk)
+            if meter.ended:
+                passing += _reworded(relay, meter, await _at_the_end(relay, meter))
+            elif meter.usage is not usage:
+                usage = meter.usage
+                relay.ending.note(usage)
+            if passing:
+                await relay.response.write(passing)
+            chunk = await upstream.read()
+    except UpstreamBroke:
+        await end_early(relay, meter, relay.broke_off())
+        return
+    rest = _reworded(relay, meter, meter.finish())
+    _ = await relay.ending.settle(whole=True)
+    await relay.response.end(rest)
+
+
+async def _at_the_end(relay: Relay, meter: StreamMeter) -> bytes:
+    """Settle what the terminal event ends, before that event is passed on."""
+    if meter.failed and meter.usage is None:
+        # Nobody knows yet what it used: nothing, if really nothing follows.
+        return meter.release()
+    _ = await relay.ending.settle(whole=True)
+    return meter.take()
+
+
+def _reworded(relay: Relay, meter: StreamMeter, events: bytes) -> bytes:
+    """The events that end a stream, with what fails it in our words where that is necessary."""
+    if not meter.failed:
+        return events
+    return relay.wording.of_events(events, relay.asked.model)
+
+
+def _event(error: ProxyError) -> bytes:
+    return b"data: " + orjson.dumps(error_document(error)) + b"\n\n"
