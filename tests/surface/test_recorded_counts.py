@@ -150,8 +150,7 @@ def test_a_plain_text_chat_is_exact() -> None:
 
 
 # The numbers that were not measured, by another way: the rules as OpenAI has published them, for
-# chat in the cookbook's "How to count tokens with tiktoken", for an image of low detail in its
-# guide.
+# chat in the cookbook's "How to count tokens with tiktoken", for a low-detail image in its guide.
 
 
 def published_tokens(request: dict[str, Any]) -> int:
