@@ -19,6 +19,7 @@ from tokenbalance.database.tables import ENTRY_KINDS
 from tokenbalance.errors import ProxyError
 from tokenbalance.model import Usage
 from tokenbalance.openai import OPERATIONS
+from tokenbalance.sandbox import faults
 from tokenbalance.settings import Settings
 
 if TYPE_CHECKING:
@@ -146,6 +147,12 @@ def test_every_kind_of_entry_is_in_the_table() -> None:
     told = {codes(row[0])[0] for row in ADMINISTER.rows("Balances and the ledger")}
     # Nothing writes an `expiry`.
     assert told == set(ENTRY_KINDS) - {"expiry"}
+
+
+def test_every_model_that_misbehaves_in_the_sandbox_is_in_the_table() -> None:
+    told = {code for row in ADMINISTER.rows("The sandbox") for code in codes(row[0])}
+    manners = {manner.value for manner in faults.Manner} - {"prompt"}
+    assert told == {*faults._ERRORS, *manners, faults.MODEL_WITHOUT_USAGE}
 
 
 # --- metrics ---
