@@ -130,7 +130,9 @@ class Ending:
     @property
     def charged(self) -> bool:
         """Whether the request is charged, or will be as far as is known."""
-        return self.stage in {Stage.DISPATCHED, Stage.SETTLED}
+        if self._lease is None:
+            return self._last is Stage.SETTLED
+        return self._lease.slot.state is not State.PLACING
 
     def place(
         self, book: Book, claim: Claim, position: int | None = None

@@ -151,7 +151,10 @@ class Proxy:
         self, request: ClientRequest, response: ClientResponse, request_id: str
     ) -> None:
         self._refuse_own(request)
-        caller = await self._authenticate(request)
+        try:
+            caller = await self.callers.authenticate(request.headers)
+        except UNAVAILABLE as error:
+            raise _no_database(error) from error
         path, operation = match(
             self.surface,
             request.method,
@@ -166,7 +169,7 @@ class Proxy:
             edits = operation.usage_request(asked.document)
             relay = Relay(asked, ending, response, self.passing, self.wording, bool(edits))
             if ending.is_open:
-                edits |= await self._hold(request, relay)
+                edits |= relay.admitted(await self._hold(request, ending))
 
             def send() -> Awaitable[UpstreamResponse]:
                 return upstream.send(
@@ -192,12 +195,6 @@ class Proxy:
             )
             raise UpstreamLoop(msg)
 
-    async def _authenticate(self, request: ClientRequest) -> Caller:
-        try:
-            return await self.callers.authenticate(request.headers)
-        except UNAVAILABLE as error:
-            raise _no_database(error) from error
-
     async def _read(self, request: ClientRequest, caller: Caller, operation: Operation) -> Asked:
         codings = request.codings()
         body = await request.read_body(self.body_bytes_max)
@@ -216,34 +213,23 @@ class Proxy:
         except JournalUnavailable as error:
             raise ServiceUnavailable from error
 
-    async def _hold(self, request: ClientRequest, relay: Relay) -> Document:
-        """Place the hold, and tell the client about it; returns what it changes in the request."""
-        try:
-            admission = await self._admit(request, relay.ending)
-        except UNAVAILABLE as error:
-            raise _no_database(error) from error
-        relay.ending.ceiling = admission.ceiling
-        relay.response.add_header(b"x-tokenbalance-hold", admission.hold.amount)
-        if admission.output_cap is not None:
-            relay.response.add_header(b"x-tokenbalance-output-cap", admission.output_cap)
-        if admission.calls_cap is not None:
-            relay.response.add_header(b"x-tokenbalance-tool-calls-cap", admission.calls_cap)
-        return admission.edits
-
-    async def _admit(self, request: ClientRequest, ending: Ending) -> Admission:
+    async def _hold(self, request: ClientRequest, ending: Ending) -> Admission:
         """Hold the bound by bytes where the account affords it many times over, else the count."""
         asked = ending.asked
-        if asked.is_ample(asked.caller.available):
-            # The account may have been emptied since the key was checked.
-            admission = await self.admissions.try_hold(ending, asked.bound)
+        try:
+            if asked.is_ample(asked.caller.available):
+                # The account may have been emptied since the key was checked.
+                admission = await self.admissions.try_hold(ending, asked.bound)
+                if admission is not None:
+                    return admission
+            estimate = await asked.counted()
+            admission = await self.admissions.try_hold(ending, estimate)
             if admission is not None:
                 return admission
-        estimate = await asked.counted()
-        admission = await self.admissions.try_hold(ending, estimate)
-        if admission is not None:
-            return admission
-        async with request.cancelling_when_gone():
-            return await self.admissions.wait_for_hold(ending, estimate)
+            async with request.cancelling_when_gone():
+                return await self.admissions.wait_for_hold(ending, estimate)
+        except UNAVAILABLE as error:
+            raise _no_database(error) from error
 
     def _configured_upstream(self) -> Upstream:
         if self.upstream is None:

@@ -1,7 +1,7 @@
 """What one response passes through on its way from the upstream to the client.
 
-Shared by the files that relay refusals, streams and documents. It sends the head, and it has the
-words for a response that does not come to its end.
+Shared by the files that relay refusals, streams and documents. It adds our headers, sends the head,
+and has the words for a response that does not come to its end.
 """
 
 from __future__ import annotations
@@ -14,6 +14,8 @@ from tokenbalance.errors import ServiceUnavailable, UpstreamIncomplete, Upstream
 if TYPE_CHECKING:
     from collections.abc import Awaitable
 
+    from tokenbalance.model import Document
+    from tokenbalance.proxy.admission import Admission
     from tokenbalance.proxy.asked import Asked
     from tokenbalance.proxy.ending import Ending
     from tokenbalance.proxy.wording import Wording
@@ -22,7 +24,7 @@ if TYPE_CHECKING:
     from tokenbalance.wire.upstream import UpstreamResponse
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)
 class Relay:
     """The way of one response, and the hold that ends with it."""
 
@@ -33,6 +35,16 @@ class Relay:
     wording: Wording
     hides_usage: bool
     """The client has not asked for the usage that a stream reports."""
+
+    def admitted(self, admission: Admission) -> Document:
+        """Tell the client what is held; returns the edits that limit the upstream to it."""
+        self.ending.ceiling = admission.ceiling
+        self.response.add_header(b"x-tokenbalance-hold", admission.hold.amount)
+        if admission.output_cap is not None:
+            self.response.add_header(b"x-tokenbalance-output-cap", admission.output_cap)
+        if admission.calls_cap is not None:
+            self.response.add_header(b"x-tokenbalance-tool-calls-cap", admission.calls_cap)
+        return admission.edits
 
     def start(self, upstream: UpstreamResponse) -> Awaitable[None]:
         """Send the head before the body is known."""
