@@ -544,7 +544,7 @@ async def test_waiters_that_are_no_longer_alive_are_left_nothing(
     position = await wait_for(pool, holder, 70, ENDED_S)
     assert await place(book, holder, "a", 100, 100) is not None
     await leave_tombstone(book, holder, "a")
-    await pool.execute(statements.STAY, [holder.account_id], [position], ALIVE_S)
+    await pool.execute(statements.RENEW_WAITERS, [holder.account_id], [position], ALIVE_S)
     assert await place(book, holder, "b", 100, 100) is None
     await pool.execute(statements.LEAVE, holder.account_id, position)
     assert await place(book, holder, "c", 100, 100) is not None

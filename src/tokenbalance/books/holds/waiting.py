@@ -167,7 +167,7 @@ class Waiters:
     async def _stay(self) -> None:
         waiters = [waiter for line in self._lines.values() for waiter in line]
         await self._pool.execute(
-            statements.STAY,
+            statements.RENEW_WAITERS,
             [waiter.account_id for waiter in waiters],
             [waiter.position for waiter in waiters],
             ALIVE_S,
