@@ -9,11 +9,12 @@ from tests.support.books import Holder, create_holder
 from tokenbalance.books.ledger.audit import AuditReport, audit
 from tokenbalance.books.ledger.book import Book
 from tokenbalance.books.ledger.credits import Cause, refund, set_balance
-from tokenbalance.database.connections import open_pool
+from tokenbalance.database.connections import SWEEP_NAME, open_pool
 from tokenbalance.model import Claim, Hold, Purpose, Usage
 
 if TYPE_CHECKING:
-    from tokenbalance.database.connections import Borrowed, Pool, Sessions
+    from tokenbalance.database.connections import Pool, Sessions
+    from tokenbalance.database.connections.pool import Borrowed
 
 
 async def place(pool: Pool, holder: Holder, request_id: str, amount: int) -> Hold:
@@ -425,7 +426,7 @@ async def test_an_open_hold_outlives_its_lease_only_where_nobody_sweeps(
         "UPDATE holds SET lease_until = '2026-01-01 00:00:00+00' WHERE request_id = 'tb_3'"
     )
     assert (await audit(pool)).violations == []
-    async with open_pool(dsn, 1, "tokenbalance sweep") as sweeps, pool.acquire() as connection:
+    async with open_pool(dsn, 1, SWEEP_NAME) as sweeps, pool.acquire() as connection:
         await sweeps.execute("SELECT")
         # It may not have had the time yet.
         assert (await audit(connection)).violations == []

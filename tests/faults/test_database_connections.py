@@ -22,6 +22,8 @@ from asyncpg.exceptions import PostgresError
 from tests.support.postgres import start_cluster
 from tokenbalance.database import connections
 from tokenbalance.database.connections import UNAVAILABLE, Pool, open_pool
+from tokenbalance.database.connections.hosts import one_host_each
+from tokenbalance.database.connections.pool import CLOSE_TIMEOUT_S
 from tokenbalance.postgres.connection import dsn_of
 
 if TYPE_CHECKING:
@@ -354,7 +356,7 @@ async def test_a_pool_is_closed_in_time_though_the_server_is_stopped(
         statement = asyncio.create_task(pool.fetchrow("SELECT 1", deadline_s=60 if busy else 0.01))
         await asyncio.wait([statement], timeout=0 if busy else None)
         # Nothing runs on idle connections, and their end is not waited for.
-        with within(connections.CLOSE_TIMEOUT_S * (2 if busy else 1)):
+        with within(CLOSE_TIMEOUT_S * (2 if busy else 1)):
             await pool.close()
         with pytest.raises(UNAVAILABLE):
             await statement
@@ -636,7 +638,7 @@ async def test_a_host_that_cannot_be_written_to_is_passed_over(server: Server, l
     ],
 )
 def test_an_address_is_parted_into_its_hosts(dsn: str, hosts: list[str]) -> None:
-    assert connections._one_host_each(dsn) == hosts
+    assert one_host_each(dsn) == hosts
 
 
 async def test_connections_bear_the_name_they_were_given(server: Server) -> None:

@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SWEEP_NAME: Final = "tokenbalance sweep"
-"""Of the connection that sweeps: whoever audits the books sees that somebody does."""
 _HOLDS_AT_ONCE: Final = 500
 _RETRY_S: Final = 1.0
 
