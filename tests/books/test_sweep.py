@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 10.0
 LEASE_S = 0.3
-"""Renewed every 0.1 s, which is how long a sweep waits before it ends what others hold."""
+"""With a heartbeat every 0.1 s, for which a sweep waits before it ends the holds of others."""
 USED = Usage(input=10, output=15, total=25)
 
 
@@ -59,10 +59,10 @@ class Process:
         lease.hold = await placed(self.book, holder, request_id, amount)
         return lease
 
-    async def come_into_touch(self) -> None:
-        """Renew, and let so much time pass that everybody else has renewed too."""
-        await self.sweep._renew()
-        await until(self.sweep._others_had_time_to_renew)
+    async def connect(self) -> None:
+        """Send a heartbeat, and wait until every other process has sent one too."""
+        await self.sweep._send_heartbeat()
+        await until(self.sweep._others_had_a_heartbeat)
 
     def die(self) -> None:
         """End as a killed process does: the kernel closes its files, nothing else happens."""
@@ -149,21 +149,21 @@ def refuse(error: Exception) -> Callable[..., Awaitable[None]]:
 # What lapsed.
 
 
-async def test_the_lapsed_hold_of_a_dead_process_is_charged_what_its_last_renewal_knew(
+async def test_the_lapsed_hold_of_a_dead_process_is_charged_what_its_last_heartbeat_noted(
     pool: Pool, here: Process, elsewhere: Process, holder: Holder
 ) -> None:
     lease = await elsewhere.hold(holder, "a")
     lease.look = lambda: lambda: Usage(input=7, output=3, total=10)
-    await elsewhere.leases.renew(elsewhere.book)
+    await elsewhere.leases.send_heartbeat(elsewhere.book)
     await end_leases(pool)
-    await here.come_into_touch()
+    await here.connect()
     await here.sweep._sweep()
     (charge,) = await charges_of(pool, holder)
     assert (charge["amount"], charge["estimated"]) == (-10, True)
     assert await hold_states(pool, holder) == ["expired"]
 
 
-async def test_a_hold_lapses_by_itself_once_nobody_renews_it(
+async def test_a_hold_lapses_by_itself_once_its_heartbeats_stop(
     pool: Pool, here: Process, elsewhere: Process, holder: Holder
 ) -> None:
     renewed, _ = await elsewhere.hold(holder, "a"), await here.hold(holder, "b")
@@ -188,12 +188,12 @@ async def test_of_several_sweeps_one_expires_a_hold(
     for number in range(20):
         lease = await elsewhere.hold(holder, f"r{number}", 10)
         lease.look = lambda: lambda: Usage(input=2, output=1, total=3)
-    await elsewhere.leases.renew(elsewhere.book)
+    await elsewhere.leases.send_heartbeat(elsewhere.book)
     await end_leases(pool)
     async with open_pool(dsn, 4) as other_pool:
         others = [await new_process(other_pool, tmp_path / f"other {n}") for n in range(3)]
         sweeping = [here, *others]
-        await asyncio.gather(*(process.come_into_touch() for process in sweeping))
+        await asyncio.gather(*(process.connect() for process in sweeping))
         await asyncio.gather(*(process.sweep._sweep() for process in sweeping))
         for process in others:
             process.leases.close_journal()
@@ -208,7 +208,7 @@ async def test_a_process_never_expires_what_it_holds_itself(
 ) -> None:
     _ = await here.hold(holder, "mine")
     _ = await elsewhere.hold(holder, "theirs")
-    await here.come_into_touch()
+    await here.connect()
     await end_leases(pool)
     await here.sweep._sweep()
     rows = await pool.fetch("SELECT request_id, state FROM holds ORDER BY request_id")
@@ -223,7 +223,7 @@ async def test_a_lease_that_is_renewed_while_another_sweeps_is_not_ended(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     _ = await elsewhere.hold(holder, "a")
-    await here.come_into_touch()
+    await here.connect()
     await end_leases(pool)
     lapsed = here.book.lapsed
     listed: list[str] = []
@@ -231,7 +231,7 @@ async def test_a_lease_that_is_renewed_while_another_sweeps_is_not_ended(
     async def renewed_just_in_time(limit: int) -> list[Known]:
         found = await lapsed(limit)
         listed.extend(known.hold.request_id for known in found)
-        await elsewhere.leases.renew(elsewhere.book)
+        await elsewhere.leases.send_heartbeat(elsewhere.book)
         return found
 
     monkeypatch.setattr(here.book, "lapsed", renewed_just_in_time)
@@ -250,7 +250,7 @@ async def test_one_sweep_ends_more_than_one_statement_lists(
     monkeypatch.setattr(module, "_HOLDS_AT_ONCE", 3)
     for number in range(7):
         _ = await elsewhere.hold(holder, f"r{number}", 10)
-    await here.come_into_touch()
+    await here.connect()
     await end_leases(pool)
     await here.sweep._sweep()
     assert await hold_states(pool, holder) == ["expired"] * 7
@@ -259,7 +259,7 @@ async def test_one_sweep_ends_more_than_one_statement_lists(
 # A database that was away.
 
 
-async def test_others_get_time_to_renew_after_the_database_was_away(
+async def test_others_get_time_for_a_heartbeat_after_the_database_was_away(
     pool: Pool,
     here: Process,
     elsewhere: Process,
@@ -268,25 +268,25 @@ async def test_others_get_time_to_renew_after_the_database_was_away(
 ) -> None:
     _ = await elsewhere.hold(holder, "a")
     await end_leases(pool)
-    await here.come_into_touch()
+    await here.connect()
     with monkeypatch.context() as away:
         away.setattr(here.book, "renew", refuse(ConnectionResetError()))
         with pytest.raises(ConnectionResetError):
-            await here.sweep._renew()
+            await here.sweep._send_heartbeat()
     await here.sweep._sweep()
     assert await hold_states(pool, holder) == ["open"]
     # It is back, but whoever else was cut off may not have noticed.
-    here.sweep._renewal_s = PATIENCE_S
-    await here.sweep._renew()
+    here.sweep._heartbeat_s = PATIENCE_S
+    await here.sweep._send_heartbeat()
     await here.sweep._sweep()
     assert await hold_states(pool, holder) == ["open"]
-    here.sweep._renewal_s = 0.05
-    await here.come_into_touch()
+    here.sweep._heartbeat_s = 0.05
+    await here.connect()
     await here.sweep._sweep()
     assert await hold_states(pool, holder) == ["expired"]
 
 
-async def test_a_process_that_has_just_started_gives_others_time_to_renew(
+async def test_a_process_that_has_just_started_gives_others_time_for_a_heartbeat(
     pool: Pool, here: Process, elsewhere: Process, holder: Holder
 ) -> None:
     _ = await elsewhere.hold(holder, "a")
@@ -296,7 +296,7 @@ async def test_a_process_that_has_just_started_gives_others_time_to_renew(
 
 
 @pytest.mark.parametrize("error", [ConnectionResetError(), TimeoutError(), ValueError("a fault")])
-async def test_no_error_ends_the_renewals_or_the_sweeps(
+async def test_no_error_ends_the_heartbeats_or_the_sweeps(
     here: Process,
     elsewhere: Process,
     holder: Holder,
@@ -332,7 +332,7 @@ async def test_waiters_of_dead_processes_are_forgotten_after_a_minute(
 ) -> None:
     for alive_s in (-61.0, -59.0, 3.0):
         await pool.execute(statements.ENTER, holder.account_id, 10, alive_s)
-    await here.come_into_touch()
+    await here.connect()
     await here.sweep._sweep()
     rows = await pool.fetch("SELECT alive_until > now() AS alive FROM waiters ORDER BY position")
     assert [row["alive"] for row in rows] == [False, True]
@@ -360,7 +360,7 @@ async def scans_of_a_settlement(pool: Pool, holder: Holder, request_id: str) -> 
 async def test_plans_that_small_books_have_outgrown_are_made_anew(
     dsn: str, here: Process, holder: Holder
 ) -> None:
-    await here.come_into_touch()
+    await here.connect()
     await here.pool.execute("ALTER TABLE holds SET (autovacuum_enabled = false)")
     async with open_pool(dsn, 1) as one_session:
         await one_session.execute("ANALYZE holds")
@@ -440,7 +440,7 @@ async def test_what_a_dead_process_had_dispatched_is_charged_what_is_known(
     lease = await beside.hold(holder, "a")
     lease.slot.dispatch()
     lease.look = lambda: lambda: Usage(input=7, output=3, total=10)
-    await beside.leases.renew(beside.book)
+    await beside.leases.send_heartbeat(beside.book)
     beside.die()
     # Its lease has not ended: its journal tells that it is gone.
     await here.sweep._sweep()
@@ -470,7 +470,7 @@ async def test_after_a_power_cut_what_seems_not_dispatched_is_left_to_its_lease(
     await here.sweep._sweep()
     assert await hold_states(pool, holder) == ["open"]
     await end_leases(pool)
-    await here.come_into_touch()
+    await here.connect()
     await here.sweep._sweep()
     assert await hold_states(pool, holder) == ["expired"]
 

@@ -82,7 +82,7 @@ class Process:
 
     def line(self, holder: Holder) -> list[Any]:
         """Those who wait here for credits of the account."""
-        return self.waiters._lines.get(holder.account_id, [])
+        return self.waiters._by_account.get(holder.account_id, [])
 
 
 async def standing(pool: Pool) -> int:
@@ -445,7 +445,7 @@ async def test_the_row_of_a_waiter_that_lives_is_kept_alive(
     here: Process, holder: Holder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(waiting, "ALIVE_S", 0.5)
-    monkeypatch.setattr(waiting, "STAY_S", 0.05)
+    monkeypatch.setattr(waiting, "HEARTBEAT_S", 0.05)
     _ = await placed(here.book, holder, "a", 100)
     waiting_here = await here.begin(holder, "b", 100)
     entered = await here.pool.fetchval("SELECT alive_until FROM waiters")
@@ -565,7 +565,7 @@ async def test_a_look_that_fails_is_not_the_last(
         broken.setattr(statements, "PROMISING", f"{statements.PROMISING} AND 1 / 0 > 0")
         waiting = await here.begin(holder, "b", 100)
         async with asyncio.timeout(PATIENCE_S):
-            while "waiters cannot look" not in caplog.text:
+            while "the poll of waiters failed" not in caplog.text:
                 await asyncio.sleep(0.005)
     await void(there.book, hold)
     async with asyncio.timeout(PATIENCE_S):
@@ -601,7 +601,7 @@ async def test_nobody_looks_while_nobody_waits(here: Process, holder: Holder) ->
         await polling
     assert here.waiters._polling is None
     await nobody_stands(here.pool)
-    assert here.waiters._lines == {}
+    assert here.waiters._by_account == {}
 
 
 async def test_closing_ends_every_task(dsn: str, pool: Pool, holder: Holder) -> None:

@@ -305,7 +305,7 @@ async def test_usage_that_was_seen_before_the_end_of_a_stream_is_charged(
 
 @pytest.mark.usefixtures("short_leases")
 @pytest.mark.parametrize("data", ["data", "data of another replica"])
-async def test_what_the_last_renewal_had_seen_of_a_stream_is_charged(
+async def test_what_the_last_heartbeat_had_noted_of_a_stream_is_charged(
     installation: Installation, data: str
 ) -> None:
     gate, text = Gate(), "One two three four five"

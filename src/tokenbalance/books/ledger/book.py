@@ -1,9 +1,9 @@
 """The book of holds: place, and the four ends. Each is committed when its call returns.
 
-    place ---> open ---> settled    the charge of what was used
+    place ---> open ---> settled    charged what was used
                     |--> voided     nothing was used
-                    `--> expired    charged what was known; its process was gone
-                           `-- correct: the true usage turned up, the difference is entered
+                    `--> expired    charged what is known, its process is gone
+                           `-- correct: the true usage was found, the difference is entered
 
 A hold that may or may not have been placed gets a tombstone: a row that is voided before it was
 ever placed, so that a late placement cannot succeed.
