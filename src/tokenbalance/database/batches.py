@@ -144,14 +144,14 @@ class Batches(Generic[Item, Result]):
         return result
 
     def take_over(self, batch: Batch[Item, Result]) -> HandedOver[Result]:
-        """Queue a batch gathered elsewhere; returns a future that is done when the batch returned."""
+        """Queue a batch gathered elsewhere; the returned future is done when it is back."""
         self._queue += batch
         if self._due is None:
             self._schedule(asyncio.get_running_loop())
         return batch[-1].result
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
-        """Make sure that queued items are sent; there is one handle at most, none if it is idle."""
+        """Make sure that queued items are sent, with at most one handle; none while idle."""
         if self._due is not None:
             self._due.cancel()
             self._due = None
