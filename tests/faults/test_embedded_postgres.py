@@ -662,7 +662,7 @@ def refusal(kind: type[EmbeddedPostgresError], folder: Path, pg_bin: Path | None
 
 def test_a_folder_of_another_major_version_is_refused(copied: Path) -> None:
     _ = (copied / "pgdata" / "PG_VERSION").write_text("12\n")
-    assert "was made by Postgres 12, but" in refusal(DataFolderUnusable, copied)
+    assert "was created by Postgres 12, but" in refusal(DataFolderUnusable, copied)
 
 
 def test_a_folder_that_is_no_cluster_is_refused(tmp_path: Path) -> None:
@@ -672,7 +672,7 @@ def test_a_folder_that_is_no_cluster_is_refused(tmp_path: Path) -> None:
 
 def test_a_file_in_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     _ = (tmp_path / "file").write_text("")
-    assert "cannot make the data folder" in refusal(DataFolderUnusable, tmp_path / "file")
+    assert "cannot create the data folder" in refusal(DataFolderUnusable, tmp_path / "file")
 
 
 def test_a_server_that_ends_while_starting_says_why_and_leaves_the_folder_free(
@@ -687,7 +687,7 @@ def test_a_server_that_ends_while_starting_says_why_and_leaves_the_folder_free(
 
 
 def test_a_folder_without_the_programs_is_refused(tmp_path: Path) -> None:
-    assert "no initdb and no postgres" in refusal(BinariesNotFound, tmp_path, tmp_path)
+    assert "does not contain initdb or postgres" in refusal(BinariesNotFound, tmp_path, tmp_path)
 
 
 def test_an_old_postgres_is_refused(tmp_path: Path) -> None:

@@ -113,7 +113,7 @@ class LockedFile:
         self.path = path
 
     def close(self) -> None:
-        """Close and unlock. Later writes fail; they cannot reach a file that reuses its descriptor."""
+        """Close and unlock. Later writes fail, and reach no file that reuses the descriptor."""
         if not self.closed:
             descriptor, self.descriptor = self.descriptor, -1
             os.close(descriptor)
@@ -151,7 +151,7 @@ def boot_id() -> str | None:
 
 
 def _lock(descriptor: int, path: Path) -> bool:
-    """Lock an open file, unless another process has it locked or `path` names another file."""
+    """Lock an open file; False if it is locked, or if `path` no longer names it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return os.path.samestat(path.stat(), os.fstat(descriptor))
