@@ -82,9 +82,9 @@ class Pool:
         """Run a statement; returns its first row, None when it has none."""
         return await self._run(lambda session: session.fetchrow(statement, *arguments), deadline_s)
 
-    async def fetchval(  # pyright: ignore[reportAny]
+    async def fetchval(  # pyright: ignore[reportAny] - the type of the column
         self, statement: str, *arguments: object, deadline_s: float = STATEMENT_TIMEOUT_S
-    ) -> Any:  # noqa: ANN401 - the column's type  # pyright: ignore[reportExplicitAny]
+    ) -> Any:  # noqa: ANN401 - as above  # pyright: ignore[reportExplicitAny] - as above
         """Run a statement; returns the first column of its first row, None when it has none."""
         row = await self.fetchrow(statement, *arguments, deadline_s=deadline_s)
         return None if row is None else row[0]

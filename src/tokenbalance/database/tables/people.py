@@ -94,7 +94,7 @@ class ApiKey(Base):
     expires_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
     last_used_at: Mapped[datetime | None]
-    limits: Mapped[dict[str, Any]] = mapped_column(  # pyright: ignore[reportExplicitAny]
+    limits: Mapped[dict[str, Any]] = mapped_column(  # pyright: ignore[reportExplicitAny] - any JSON
         JSONB, server_default=text("'{}'")
     )
     """Set by its owner; an absent limit means unlimited."""

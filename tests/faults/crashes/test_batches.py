@@ -14,7 +14,10 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 
-from tests.faults.test_crash_points import (
+from tests.support.books import create_holder
+from tests.support.chat import CHAT
+from tests.support.crashing import Servers
+from tests.support.installation import (
     EXACT,
     GRANTED,
     LIMIT_S,
@@ -26,9 +29,6 @@ from tests.faults.test_crash_points import (
     responded,
     until,
 )
-from tests.support.books import create_holder
-from tests.support.chat import CHAT
-from tests.support.crashing import Servers
 from tests.support.upstream import Gate
 
 if TYPE_CHECKING:
