@@ -1,4 +1,4 @@
-"""Alembic's environment: one asynchronous connection, one transaction, one lock."""
+"""Alembic's environment: one connection, one transaction, one lock."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from tokenbalance.settings import plain_dsn
 if TYPE_CHECKING:
     from sqlalchemy import Connection
 
-# Any constant will do, as long as every replica uses the same.
+# Any constant will do, as long as all replicas use the same one.
 MIGRATION_LOCK = 7_281_964_301
 
 
@@ -34,7 +34,7 @@ def _dsn() -> str:
 def _run(connection: Connection) -> None:
     context.configure(connection=connection, target_metadata=Base.metadata)
     with context.begin_transaction():
-        # Replicas that start together take turns; the lock ends with the transaction.
+        # Replicas that start at the same time take turns; the transaction ends the lock.
         connection.execute(text("SELECT pg_advisory_xact_lock(:key)"), {"key": MIGRATION_LOCK})
         context.run_migrations()
 

@@ -12,7 +12,6 @@ from tests.support import postgres
 from tests.support.product import serving
 from tests.support.tracing import trace_outside_of_greenlets
 from tests.support.upstream import ScriptedUpstream
-from tokenbalance.database import connections
 from tokenbalance.database.connections import Pool, open_pool, open_sessions
 from tokenbalance.database.migrate import migrate
 from tokenbalance.wire.server.protocol import HttpProtocol
@@ -25,6 +24,7 @@ if TYPE_CHECKING:
     from tokenbalance.postgres import EmbeddedPostgres
 
 
+CONNECTIONS = "tokenbalance.database.connections"
 PATIENCE_S = 30.0
 """Of a test, with a deadline of the product that is not its subject."""
 
@@ -52,8 +52,8 @@ def _patience(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -
         defaults = method.__kwdefaults__
         assert defaults
         monkeypatch.setitem(defaults, "deadline_s", PATIENCE_S)
-    monkeypatch.setattr(connections, "CONNECT_TIMEOUT_S", PATIENCE_S)
-    monkeypatch.setattr(connections, "STATEMENT_TIMEOUT_S", PATIENCE_S)
+    monkeypatch.setattr(f"{CONNECTIONS}.sessions.CONNECT_TIMEOUT_S", PATIENCE_S)
+    monkeypatch.setattr(f"{CONNECTIONS}.pool.STATEMENT_TIMEOUT_S", PATIENCE_S)
     monkeypatch.setattr(HttpProtocol, "head_timeout_s", PATIENCE_S)
 
 

@@ -15,9 +15,9 @@ SUMS = (
     *("image_input", "image_output", "total", "charge", "overrun", "overruns", "estimated"),
 )
 
-# Usage is summed minutes after it was written. What changes later, or is written long after the
-# time that it bears, makes its day be summed anew. The hot path fires neither: it inserts only, at
-# once, and the condition is looked at without calling anything.
+# Usage is summed minutes after it was written. If a row changes later, or is written long after its
+# own time, the sums of its day are computed again. The request path fires neither trigger: it only
+# inserts, at once, and the condition is evaluated without calling the function.
 CHANGES = (
     """
     CREATE FUNCTION note_usage_change() RETURNS trigger LANGUAGE plpgsql AS $$

@@ -16,12 +16,13 @@ from typing_extensions import override
 import tokenbalance
 from tokenbalance.books.holds.leases import Leases
 from tokenbalance.books.holds.settler import Settler
-from tokenbalance.books.holds.sweep import SWEEP_NAME, Sweep
+from tokenbalance.books.holds.sweep import Sweep
 from tokenbalance.books.holds.waiting import Waiters
 from tokenbalance.books.ledger.book import Book
 from tokenbalance.books.reports.rollup import RollUp
 from tokenbalance.database.connections import (
     PEOPLE_TIMEOUT_S,
+    SWEEP_NAME,
     UNAVAILABLE,
     open_pool,
     open_sessions,

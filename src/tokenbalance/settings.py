@@ -23,6 +23,7 @@ from pydantic import (
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from tokenbalance.books.pricing.rate_card import RateCard, RateCardError, load_rate_card
+from tokenbalance.database.batches import BATCH_MAX
 from tokenbalance.model import UpstreamTraits
 from tokenbalance.wire.client.cors import origins_of
 from tokenbalance.wire.passing_headers import request_names, response_names
@@ -86,7 +87,9 @@ class Settings(BaseSettings):
     """For migrations, when `database_url` is a pooler."""
     database_pool_size: int = Field(default=10, ge=1, le=1000)
     """Most connections of one worker for holds and settlements."""
-    batch_max: int = Field(default=512, ge=1, le=10_000, validation_alias="TOKENBALANCE_BATCH_MAX")
+    batch_max: int = Field(
+        default=BATCH_MAX, ge=1, le=10_000, validation_alias="TOKENBALANCE_BATCH_MAX"
+    )
     """Most requests whose keys, holds or settlements share a statement. 1: every statement that
     moves credits is about one account, as a database distributed by account needs it."""
     postgres_bin_dir: Path | None = None

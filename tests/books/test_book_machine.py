@@ -1,8 +1,7 @@
 """The books against a model of them: random acts on a real Postgres, compared after each.
 
-The model is a dictionary of holds and a list of entries, and knows no SQL. What it says must be
-what the tables say, whatever was done, however often, and in whichever order. The statements are
-also broken one guard at a time, and each broken one must be found.
+What the model says must be what the tables say, whatever was done, however often, and in whichever
+order. The statements are also broken one guard at a time, and each broken one must be found.
 
 TOKENBALANCE_TEST_EXAMPLES makes the run longer: so many random histories instead of a few.
 """
@@ -11,10 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from contextlib import AsyncExitStack
-from dataclasses import dataclass, field, replace
-from itertools import count
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Final
 
 import asyncpg
 import pytest
@@ -23,7 +19,6 @@ from hypothesis import strategies as st
 from hypothesis.stateful import (
     Bundle,
     MultipleResults,
-    RuleBasedStateMachine,
     initialize,
     invariant,
     multiple,
@@ -32,33 +27,31 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from tests.support import postgres
-from tests.support.books import Holder, create_holder
+from tests.support.book_model import ModelAccount
+from tests.support.book_shelf import Shelf
+from tests.support.books import create_holder
+from tests.support.compared_books import ComparedBooks, Request
 from tokenbalance.books.ledger import credits as credit
 from tokenbalance.books.ledger.audit import audit
-from tokenbalance.books.ledger.book import Book, Known, UnknownHold
+from tokenbalance.books.ledger.book import Known
 from tokenbalance.database import statements
-from tokenbalance.database.connections import open_pool, open_sessions
 from tokenbalance.errors import InvalidApiKey
-from tokenbalance.model import Charge, Claim, Hold, Purpose, Usage
-from tokenbalance.people.callers import authenticate
-from tokenbalance.people.keys import create_key, revoke_key
+from tokenbalance.model import Claim, Hold, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Coroutine, Iterator
+    from collections.abc import Iterator
 
-    from tokenbalance.database.connections import Pool, Sessions
-    from tokenbalance.model import Caller
     from tokenbalance.postgres import EmbeddedPostgres
 
-EXAMPLES: Final = int(os.environ.get("TOKENBALANCE_TEST_EXAMPLES", "40"))
-STEPS: Final = 30
-AUDIT_EVERY: Final = 8
-LEASE_S: Final = 3600.0
-"""Longer than any history; leases end here only by being moved into the past."""
-ENDPOINT: Final = "/chat/completions"
 
-T = TypeVar("T")
+EXAMPLES: Final = int(os.environ.get("TOKENBALANCE_TEST_EXAMPLES", "40"))
+
+
+STEPS: Final = 30
+
+
+AUDIT_EVERY: Final = 8
+
 
 PROFILE: Final = settings(
     max_examples=EXAMPLES,
@@ -69,233 +62,29 @@ PROFILE: Final = settings(
     report_multiple_bugs=False,
     suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large],
 )
+
+
 # A guard is found broken or not; the shortest history that shows it is for people.
 FINDING: Final = settings(PROFILE, max_examples=60, phases=[Phase.generate])
 
 
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """One line of the ledger."""
-
-    kind: str
-    amount: int
-    balance_after: int
-    request_id: str | None = None
-    estimated: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """What a request used, and what it was charged."""
-
-    charge: int
-    overrun: int
-    input: int
-    output: int
-    estimated: bool
-    corrected: bool = False
-
-
-@dataclass(slots=True)
-class ModelHold:
-    """A hold as it should be."""
-
-    amount: int
-    state: str = "open"
-    known_input: int = 0
-    known_output: int = 0
-    has_lapsed: bool = False
-    record: Record | None = None
-
-    @property
-    def row(self) -> tuple[object, ...]:
-        """As the tables have it; what a lease says matters as long as the hold is open."""
-        has_lapsed = self.state == "open" and self.has_lapsed
-        known = (self.known_input, self.known_output)
-        return (self.amount, self.state, *known, has_lapsed, self.record)
-
-    @property
-    def known(self) -> Usage:
-        """What it is charged if its process is gone."""
-        total = self.known_input + self.known_output
-        return Usage(input=self.known_input, output=self.known_output, total=total, estimated=True)
-
-
-@dataclass(slots=True)
-class ModelAccount:
-    """An account as it should be."""
-
-    overdraft: int
-    entries: list[Entry] = field(default_factory=list)
-    holds: dict[str, ModelHold] = field(default_factory=dict)
-    may_be_overdrawn: bool = False
-    """Set by what may lower a balance below the overdraft: an overrun, a balance that is lowered
-    while requests run, a correction that comes late."""
-
-    @property
-    def balance(self) -> int:
-        return sum(entry.amount for entry in self.entries)
-
-    @property
-    def held(self) -> int:
-        return sum(hold.amount for hold in self.holds.values() if hold.state == "open")
-
-    @property
-    def limit(self) -> int:
-        return self.balance + self.overdraft
-
-    def enter(
-        self, kind: str, amount: int, request_id: str | None = None, *, estimated: bool = False
-    ) -> None:
-        self.entries.append(Entry(kind, amount, self.balance + amount, request_id, estimated))
-
-    def place(self, request_id: str, claim: Claim) -> int | None:
-        amount = min(claim.wanted, self.limit)
-        if amount < claim.minimum or amount > self.limit - self.held:
-            return None
-        if request_id in self.holds:
-            raise asyncpg.UniqueViolationError
-        self.holds[request_id] = ModelHold(amount, known_input=claim.known_input)
-        return amount
-
-    def settle(self, request_id: str, usage: Usage) -> Charge | None:
-        hold = self.holds.get(request_id)
-        if hold is None:
-            raise UnknownHold
-        if hold.state == "open":
-            self._charge(request_id, usage, "settled")
-        elif hold.state == "expired":
-            self._correct(request_id, usage)
-        if hold.record is None:
-            return None
-        return Charge(hold.record.charge, self.balance, self.held)
-
-    def expire(self, request_id: str, usage: Usage, *, orphaned: bool) -> bool:
-        hold = self.holds.get(request_id)
-        if hold is None or hold.state != "open" or not (orphaned or hold.has_lapsed):
-            return False
-        self._charge(request_id, usage, "expired")
-        return True
-
-    def void(self, request_id: str) -> None:
-        hold = self.holds.get(request_id)
-        if hold is not None and hold.state == "open":
-            hold.state = "voided"
-        elif hold is not None and hold.state == "expired":
-            self._correct(request_id, Usage())
-
-    def leave_tombstone(self, request_id: str) -> None:
-        if request_id in self.holds:
-            self.void(request_id)
-        else:
-            self.holds[request_id] = ModelHold(1, "voided")
-
-    def renew(self, request_id: str, seen: Usage | None) -> None:
-        hold = self.holds.get(request_id)
-        if hold is None or hold.state != "open":
-            return
-        hold.has_lapsed = False
-        if seen is not None:
-            hold.known_input, hold.known_output = seen.input, seen.output
-
-    def lapsed(self) -> dict[str, ModelHold]:
-        return {
-            request_id: hold
-            for request_id, hold in self.holds.items()
-            if hold.state == "open" and hold.has_lapsed
-        }
-
-    def _charge(self, request_id: str, usage: Usage, state: str) -> None:
-        hold = self.holds[request_id]
-        hold.state = state
-        hold.record = _record(hold, usage)
-        self.may_be_overdrawn |= hold.record.overrun > 0
-        self.enter("charge", -usage.total, request_id, estimated=usage.estimated)
-
-    def _correct(self, request_id: str, usage: Usage) -> None:
-        hold = self.holds[request_id]
-        assert hold.record is not None
-        if hold.record.corrected:
-            return
-        difference = hold.record.charge - usage.total
-        hold.record = replace(_record(hold, usage), corrected=True)
-        self.may_be_overdrawn |= difference < 0
-        if difference:
-            self.enter("adjustment", difference, request_id, estimated=usage.estimated)
-
-
-def _record(hold: ModelHold, usage: Usage) -> Record:
-    overrun = max(usage.total - hold.amount, 0)
-    return Record(usage.total, overrun, usage.input, usage.output, usage.estimated)
-
-
-class Shelf:
-    """The database that histories share, each on accounts of its own, until one of them fails."""
-
-    def __init__(self, runner: asyncio.Runner, cluster: EmbeddedPostgres, template: str) -> None:
-        self._runner = runner
-        self._cluster = cluster
-        self._template = template
-        self._dsn = ""
-        self._connections = AsyncExitStack()
-        self.is_sound = False
-
-    def run(self, act: Coroutine[object, object, T]) -> T:
-        return self._runner.run(act)
-
-    def open(self) -> tuple[Pool, Sessions]:
-        if not self.is_sound:
-            self.close()
-            self.run(self._open())
-            self.is_sound = True
-        return self._pool, self._sessions
-
-    def close(self) -> None:
-        if self._dsn:
-            self.run(self._connections.aclose())
-            self.run(postgres.drop(self._cluster, self._dsn))
-            self._dsn = ""
-
-    async def _open(self) -> None:
-        self._dsn = await postgres.clone(self._cluster, self._template)
-        self._pool = await self._connections.enter_async_context(open_pool(self._dsn, size=4))
-        self._sessions = await self._connections.enter_async_context(open_sessions(self._dsn))
-
-
-@dataclass(frozen=True, slots=True)
-class Request:
-    """A request that was made at some time, whether a hold was placed for it or not."""
-
-    account: int
-    request_id: str
-
-
-_request_numbers = count(1)
-
 ACCOUNTS: Final = st.integers(0, 1)
+
+
 TIMES: Final = st.sampled_from([1, 1, 2, 3])
 """How often something is done, at once: others do it too, or an answer was lost."""
+
+
 OFFSETS: Final = st.integers(-2, 2)
+
+
 CLAIMS: Final = st.builds(Claim, st.integers(5, 12), st.just(5), st.integers(0, 5))
 
 
-class BookMachine(RuleBasedStateMachine):
+class BookMachine(ComparedBooks):
     """Does everything to the books and to the model, and compares."""
 
     requests: Bundle[Request] = Bundle("requests")
-
-    def __init__(self, shelf: Shelf) -> None:
-        super().__init__()
-        self.shelf = shelf
-        self.pool, self.sessions = shelf.open()
-        # Until this history has ended well nobody knows what it leaves behind.
-        shelf.is_sound = False
-        self.book = Book(self.pool, lease_s=LEASE_S)
-        self.holders: list[Holder] = []
-        self.models: list[ModelAccount] = []
-        self.tombstones = 0
-        self.steps = 0
-        self.is_right = False
 
     @initialize(
         target=requests,
@@ -340,40 +129,9 @@ class BookMachine(RuleBasedStateMachine):
     def place_again_for_the_response_was_lost(self, request: Request, wanted: int) -> None:
         self.place_and_compare(request, Claim(wanted, wanted))
 
-    def place_and_compare(self, request: Request, claim: Claim) -> None:
-        caller, model = self.caller_of(request), self.models[request.account]
-        purpose = Purpose(request.request_id, ENDPOINT, None)
-        try:
-            expected = model.place(request.request_id, claim)
-        except asyncpg.UniqueViolationError:
-            with pytest.raises(asyncpg.UniqueViolationError):
-                self.run(self.book.place(caller, purpose, claim))
-            return
-        hold = self.run(self.book.place(caller, purpose, claim))
-        assert (hold and hold.amount) == expected
-        if hold is not None:
-            assert self.run(self.book.funds(caller.account_id)).available >= 0
-
     @rule(request=requests, offset=st.integers(-12, 4), estimated=st.booleans(), times=TIMES)
     def settle(self, request: Request, offset: int, times: int, *, estimated: bool) -> None:
         self.settle_and_compare(self.hold_of(request), offset, times, estimated=estimated)
-
-    def settle_and_compare(self, hold: Hold, offset: int, times: int, *, estimated: bool) -> None:
-        used = max(hold.amount + offset, 0)
-        usage = Usage(input=used // 3, output=used - used // 3, total=used, estimated=estimated)
-        model = self.model_of(hold)
-        try:
-            expected = model.settle(hold.request_id, usage)
-        except UnknownHold:
-            with pytest.raises(UnknownHold):
-                _ = self.run(self.book.settle(hold, usage))
-            return
-        charges = self.several(*(self.book.settle(hold, usage) for _ in range(times)))
-        assert charges == [expected] * times
-        if times > 1:
-            # Whoever comes later with another count is told what was charged.
-            other = replace(usage, input=usage.input + 1, total=used + 1)
-            assert self.run(self.book.settle(hold, other)) == expected
 
     @rule(request=requests, times=TIMES, may_be_unplaced=st.booleans())
     def void(self, request: Request, times: int, *, may_be_unplaced: bool) -> None:
@@ -392,13 +150,7 @@ class BookMachine(RuleBasedStateMachine):
         self.leave_tombstone(request, times)
         return request
 
-    def leave_tombstone(self, request: Request, times: int) -> None:
-        caller = self.caller_of(request)
-        purpose = Purpose(request.request_id, ENDPOINT, None)
-        self.models[request.account].leave_tombstone(request.request_id)
-        self.several(*(self.book.leave_tombstone(caller, purpose) for _ in range(times)))
-
-    # Processes that renew, are late, and die.
+    # Processes that send heartbeats, are late, and die.
 
     @rule(request=requests, other=requests, output=st.integers(0, 8) | st.none())
     def renew(self, request: Request, other: Request, output: int | None) -> None:
@@ -540,96 +292,6 @@ class BookMachine(RuleBasedStateMachine):
             self.the_tables_say_what_the_model_says()
             self.the_audit_finds_nothing()
             self.shelf.is_sound = True
-
-    def run(self, act: Coroutine[object, object, T]) -> T:
-        self.is_right = False
-        return self.shelf.run(act)
-
-    def new_request(self, account: int) -> Request:
-        return Request(account, f"tb_{next(_request_numbers)}")
-
-    def several(self, *acts: Coroutine[object, object, T]) -> list[T]:
-        async def at_once() -> list[T]:
-            return await asyncio.gather(*acts)
-
-        return self.run(at_once())
-
-    def hold_of(self, request: Request) -> Hold:
-        model = self.models[request.account].holds.get(request.request_id)
-        account_id = self.holders[request.account].account_id
-        return Hold(request.request_id, account_id, 10 if model is None else model.amount)
-
-    def model_of(self, hold: Hold) -> ModelAccount:
-        (model,) = (
-            model
-            for holder, model in zip(self.holders, self.models, strict=True)
-            if holder.account_id == hold.account_id
-        )
-        return model
-
-    def caller_of(self, request: Request) -> Caller:
-        caller = self.run(self.authenticate(self.holders[request.account]))
-        model = self.models[request.account]
-        assert caller.available == model.limit - model.held
-        return caller
-
-    async def authenticate(self, holder: Holder) -> Caller:
-        headers = [(b"authorization", f"Bearer {holder.secret}".encode())]
-        return await authenticate(self.pool, headers)
-
-    async def exchange_key(self, holder: Holder) -> Holder:
-        async with self.sessions.begin() as session:
-            _ = await revoke_key(session, holder.key_id)
-            key, secret = await create_key(session, holder.account_id)
-        return replace(holder, key_id=key.id, secret=secret)
-
-    def end_lease(self, request: Request) -> None:
-        hold = self.models[request.account].holds.get(request.request_id)
-        if hold is None or hold.state != "open":
-            return
-        hold.has_lapsed = True
-        move = self.pool.execute(
-            "UPDATE holds SET lease_until = now() - interval '1 second'"
-            " WHERE account_id = $1 AND request_id = $2",
-            self.holders[request.account].account_id,
-            request.request_id,
-        )
-        _ = self.run(move)
-
-    async def entering(self, account: int, kind: str, amount: int) -> None:
-        entering = {"grant": credit.grant, "add": credit.add, "set": credit.set_balance}[kind]
-        cause = credit.Cause("root@example.com")
-        async with self.sessions.begin() as session:
-            _ = await entering(session, self.holders[account].account_id, amount, cause)
-
-    async def tables_of(self, holder: Holder) -> tuple[object, ...]:
-        account = await self.pool.fetchrow(
-            "SELECT balance, held FROM accounts WHERE id = $1", holder.account_id
-        )
-        entries = await self.pool.fetch(
-            "SELECT kind, amount, balance_after, request_id, estimated"
-            " FROM ledger_entries WHERE account_id = $1 ORDER BY id",
-            holder.account_id,
-        )
-        assert account is not None
-        return (
-            tuple(account),
-            [Entry(*entry) for entry in entries],
-            await self.holds_of(holder),
-        )
-
-    async def holds_of(self, holder: Holder) -> dict[str, tuple[object, ...]]:
-        rows = await self.pool.fetch(
-            "SELECT request_id, amount, state, known_input, known_output,"
-            " state = 'open' AND lease_until < now(), u.charge, u.overrun, u.input, u.output,"
-            " u.estimated, u.corrected_at IS NOT NULL"
-            " FROM holds LEFT JOIN usage u USING (account_id, request_id) WHERE account_id = $1",
-            holder.account_id,
-        )
-        return {
-            request_id: (*hold, None if record[0] is None else Record(*record))
-            for request_id, hold, record in ((row[0], row[1:6], row[6:]) for row in rows)
-        }
 
 
 @pytest.fixture

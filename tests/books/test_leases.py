@@ -1,4 +1,4 @@
-"""Leases: the sign of life of a process, and what it says was seen so far."""
+"""Leases: the heartbeat of a process, and the usage so far that it notes."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ async def leases(book: Book, tmp_path: Path) -> AsyncIterator[Leases]:
 
 
 @pytest.fixture
-def renewals(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> list[int]:
-    """How many holds each statement of a renewal was about."""
+def heartbeats(pool: Pool, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """How many holds each statement of a heartbeat was about."""
     seen: list[int] = []
     execute = pool.execute
 
@@ -91,15 +91,15 @@ async def known(book: Book, holder: Holder, request_id: str) -> Usage:
 
 
 async def test_all_leases_of_a_process_are_renewed_by_one_statement(
-    pool: Pool, book: Book, leases: Leases, renewals: list[int]
+    pool: Pool, book: Book, leases: Leases, heartbeats: list[int]
 ) -> None:
     holders = [await create_holder(pool, 1000) for _ in range(3)]
     for number in range(90):
         _ = await leased(book, leases, holders[number % 3], f"r{number}")
     await end_leases(pool)
     assert len(await book.lapsed(100)) == 90
-    await leases.renew(book)
-    assert renewals == [90]
+    await leases.send_heartbeat(book)
+    assert heartbeats == [90]
     assert await book.lapsed(100) == []
 
 
@@ -108,64 +108,64 @@ async def test_very_many_leases_are_renewed_in_batches(
     book: Book,
     leases: Leases,
     holder: Holder,
-    renewals: list[int],
+    heartbeats: list[int],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(module, "_HOLDS_OF_A_STATEMENT", 3)
+    monkeypatch.setattr(module, "_HOLDS_PER_STATEMENT", 3)
     for number in range(7):
         _ = await leased(book, leases, holder, f"r{number}")
     await end_leases(pool)
-    await leases.renew(book)
-    assert renewals == [3, 3, 1]
+    await leases.send_heartbeat(book)
+    assert heartbeats == [3, 3, 1]
     assert await book.lapsed(100) == []
 
 
-async def test_without_leases_the_database_is_asked_all_the_same(
-    book: Book, leases: Leases, renewals: list[int]
+async def test_a_heartbeat_without_leases_still_asks_the_database(
+    book: Book, leases: Leases, heartbeats: list[int]
 ) -> None:
-    await leases.renew(book)
-    assert renewals == [0]
+    await leases.send_heartbeat(book)
+    assert heartbeats == [0]
 
 
 async def test_a_lease_whose_hold_is_not_placed_yet_is_not_renewed(
-    book: Book, leases: Leases, holder: Holder, renewals: list[int]
+    book: Book, leases: Leases, holder: Holder, heartbeats: list[int]
 ) -> None:
     lease = begin(leases, holder, "a")
-    await leases.renew(book)
+    await leases.send_heartbeat(book)
     lease.hold = await placed(book, holder, "a", 10)
-    await leases.renew(book)
-    assert renewals == [0, 1]
+    await leases.send_heartbeat(book)
+    assert heartbeats == [0, 1]
 
 
 async def test_a_lease_that_ended_is_not_renewed(
-    book: Book, leases: Leases, holder: Holder, renewals: list[int]
+    book: Book, leases: Leases, holder: Holder, heartbeats: list[int]
 ) -> None:
     ended, _ = [await leased(book, leases, holder, name) for name in "ab"]
     assert ended.hold
     await book.void(ended.hold)
     leases.end(ended)
-    await leases.renew(book)
-    assert renewals == [1]
+    await leases.send_heartbeat(book)
+    assert heartbeats == [1]
     assert await hold_states(book._pool, holder) == ["voided", "open"]
 
 
 # What was seen.
 
 
-async def test_a_renewal_notes_what_was_seen_of_each(
+async def test_a_heartbeat_notes_the_usage_so_far_of_each(
     pool: Pool, book: Book, leases: Leases, holder: Holder
 ) -> None:
     for number in range(3):
         lease = await leased(book, leases, holder, f"r{number}")
         lease.look = known_when_looked(Usage(input=4, output=number, total=4 + number))
     silent = await leased(book, leases, holder, "silent")
-    await leases.renew(book)
+    await leases.send_heartbeat(book)
     for number in range(3):
         seen = await known(book, holder, f"r{number}")
         assert (seen.input, seen.output) == (4, number)
     assert await known(book, holder, "silent") == Usage(estimated=True)
     silent.look = known_when_looked(SEEN)
-    await leases.renew(book)
+    await leases.send_heartbeat(book)
     assert await known(book, holder, "silent") == SEEN
     await end_leases(pool)
     for lapsed in await book.lapsed(10):
@@ -184,9 +184,9 @@ async def test_what_is_counted_is_what_was_there_when_it_was_looked_at(
         return lambda: Usage(output=taken, total=taken)
 
     lease.look = look
-    await leases.renew(book)
+    await leases.send_heartbeat(book)
     assert (await known(book, holder, "a")).output == 1
-    await leases.renew(book)
+    await leases.send_heartbeat(book)
     assert (await known(book, holder, "a")).output == 2
 
 
@@ -205,12 +205,12 @@ async def test_it_is_looked_on_the_event_loop_and_counted_in_a_thread(
         return SEEN
 
     lease.look = look
-    await leases.renew(book)
+    await leases.send_heartbeat(book)
     looked, counted = threads
     assert looked == threading.get_ident() != counted
 
 
-async def test_a_count_that_fails_stops_no_renewal(
+async def test_a_count_that_fails_stops_no_heartbeat(
     pool: Pool,
     book: Book,
     leases: Leases,
@@ -224,14 +224,14 @@ async def test_a_count_that_fails_stops_no_renewal(
     before, failing, after = [await leased(book, leases, holder, name) for name in "abc"]
     before.look = after.look = known_when_looked(SEEN)
     failing.look = known_when_looked(SEEN)
-    await leases.renew(book)
+    await leases.send_heartbeat(book)
     failing.look = lambda: fail
     await end_leases(pool)
-    await leases.renew(book)
+    await leases.send_heartbeat(book)
     assert await book.lapsed(10) == []
     # What was noted before stands.
     assert [await known(book, holder, name) for name in "abc"] == [SEEN] * 3
-    assert "what was seen of b cannot be counted" in caplog.text
+    assert "the usage of b so far cannot be counted" in caplog.text
 
 
 async def test_a_hold_that_ends_while_it_is_counted_stays_ended(
@@ -246,18 +246,18 @@ async def test_a_hold_that_ends_while_it_is_counted_stays_ended(
         return SEEN
 
     lease.look = lambda: count
-    renewing = asyncio.create_task(leases.renew(book))
+    heartbeat = asyncio.create_task(leases.send_heartbeat(book))
     assert await asyncio.to_thread(counting.wait, PATIENCE_S)
     assert lease.hold
     _ = await book.settle(lease.hold, Usage(input=1, output=1, total=2))
     leases.end(lease)
     counted.set()
-    await renewing
+    await heartbeat
     assert await hold_states(pool, holder) == ["settled"]
     assert (await known(book, holder, "a")).total == 0
 
 
-async def test_what_is_seen_of_a_stream_grows_with_every_renewal(
+async def test_the_usage_so_far_of_a_stream_grows_with_every_heartbeat(
     dsn: str, pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream, tmp_path: Path
 ) -> None:
     holder = await create_holder(pool, 1000)
@@ -325,7 +325,7 @@ async def test_nothing_is_taken_into_care_before_the_journal_is_open(
     leases.close_journal()
 
 
-async def test_a_renewal_that_the_database_does_not_answer_is_told(
+async def test_a_heartbeat_that_the_database_does_not_answer_is_an_error(
     book: Book, leases: Leases, holder: Holder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async def refuse(_holds: object) -> None:
@@ -335,4 +335,4 @@ async def test_a_renewal_that_the_database_does_not_answer_is_told(
     lease.hold = Hold("a", holder.account_id, 10)
     monkeypatch.setattr(book, "renew", refuse)
     with pytest.raises(ConnectionResetError):
-        await leases.renew(book)
+        await leases.send_heartbeat(book)

@@ -81,7 +81,7 @@ DECIDED: Final[dict[str, tuple[frozenset[str], ...]]] = {
     "KNOWN": (A_HOLD,),
     "ENTER": (),
     "LEAVE": (A_WAITER,),
-    "STAY": (A_WAITER,),
+    "RENEW_WAITERS": (A_WAITER,),
     "PROMISING": (AN_ACCOUNT, A_WAITER),
     "FORGET_WAITERS": (ALL_WAITERS,),
     "OUTGROWN": (THE_CATALOG,),

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.books.test_sweep import new_process, until_states
 from tests.support.books import account_of, create_holder, end_leases, entries_of
+from tests.support.sweeping import new_process, until_states
 from tokenbalance.books.ledger.audit import audit
 from tokenbalance.books.ledger.book import Book
 from tokenbalance.books.pricing.rates import KINDS, build_rates, charge_for, rates_from

@@ -63,7 +63,7 @@ async def turns(count: int = 5) -> None:
 
 
 async def test_one_alone_is_sent_at_once(database: Database) -> None:
-    response = Batches(database.square, overlap_after_s=LONG_S).ask(3)
+    response = Batches(database.square, overlap_after_s=LONG_S).submit(3)
     await turns(2)
     assert database.sent == [[3]]
     database.reply()
@@ -72,7 +72,7 @@ async def test_one_alone_is_sent_at_once(database: Database) -> None:
 
 async def test_those_of_one_turn_go_together(database: Database) -> None:
     batches = Batches(database.square, overlap_after_s=LONG_S)
-    responses = [batches.ask(number) for number in range(5)]
+    responses = [batches.submit(number) for number in range(5)]
     await database.got(1)
     database.reply()
     assert await asyncio.gather(*responses) == [0, 1, 4, 9, 16]
@@ -81,9 +81,9 @@ async def test_those_of_one_turn_go_together(database: Database) -> None:
 
 async def test_who_comes_meanwhile_goes_as_soon_as_the_batch_is_back(database: Database) -> None:
     batches = Batches(database.square, overlap_after_s=LONG_S)
-    first = batches.ask(1)
+    first = batches.submit(1)
     await database.got(1)
-    later = [batches.ask(2), batches.ask(3)]
+    later = [batches.submit(2), batches.submit(3)]
     await turns()
     assert database.sent == [[1]]
     database.reply(0)
@@ -96,9 +96,9 @@ async def test_who_comes_meanwhile_goes_as_soon_as_the_batch_is_back(database: D
 
 async def test_a_batch_that_takes_long_is_overtaken(database: Database) -> None:
     batches = Batches(database.square, overlap_after_s=0.01)
-    slow = batches.ask(1)
+    slow = batches.submit(1)
     await database.got(1)
-    fast = batches.ask(2)
+    fast = batches.submit(2)
     await database.got(2)
     database.reply(1)
     assert await fast == 4
@@ -112,9 +112,9 @@ async def test_kinds_that_share_their_turns_gather_while_another_is_under_way(
 ) -> None:
     shared = Turns()
     holds, ends = (Batches(database.square, turns=shared, overlap_after_s=LONG_S) for _ in range(2))
-    first = holds.ask(1)
+    first = holds.submit(1)
     await database.got(1)
-    later = [ends.ask(2), holds.ask(3), ends.ask(4)]
+    later = [ends.submit(2), holds.submit(3), ends.submit(4)]
     await turns()
     assert database.sent == [[1]]
     for number in range(3):
@@ -127,7 +127,7 @@ async def test_kinds_that_share_their_turns_gather_while_another_is_under_way(
 async def test_a_turn_is_not_given_to_a_kind_whose_askers_are_gone(database: Database) -> None:
     shared = Turns()
     kinds = [Batches(database.square, turns=shared, overlap_after_s=LONG_S) for _ in range(3)]
-    first, gone, last = (kind.ask(number) for number, kind in enumerate(kinds, start=1))
+    first, gone, last = (kind.submit(number) for number, kind in enumerate(kinds, start=1))
     await database.got(1)
     assert gone.cancel()
     database.reply(0)
@@ -139,9 +139,9 @@ async def test_a_turn_is_not_given_to_a_kind_whose_askers_are_gone(database: Dat
 async def test_a_turn_that_takes_long_keeps_no_other_kind_waiting(database: Database) -> None:
     shared = Turns()
     holds, ends = (Batches(database.square, turns=shared, overlap_after_s=0.01) for _ in range(2))
-    slow = holds.ask(1)
+    slow = holds.submit(1)
     await database.got(1)
-    fast = ends.ask(2)
+    fast = ends.submit(2)
     await database.got(2)
     database.reply(1)
     assert await fast == 4
@@ -151,9 +151,9 @@ async def test_a_turn_that_takes_long_keeps_no_other_kind_waiting(database: Data
 
 async def test_a_line_is_not_overtaken(database: Database) -> None:
     batches = Batches(database.square, overlap_after_s=None)
-    first = batches.ask(1)
+    first = batches.submit(1)
     await database.got(1)
-    second = batches.ask(2)
+    second = batches.submit(2)
     assert batches._due is None  # no timer at all
     database.reply(0)
     await database.got(2)
@@ -165,10 +165,10 @@ async def test_no_statement_gets_more_than_it_may_and_a_full_one_waits_for_none(
     database: Database,
 ) -> None:
     batches = Batches(database.square, 2, overlap_after_s=LONG_S)
-    responses = [batches.ask(number) for number in range(5)]
+    responses = [batches.submit(number) for number in range(5)]
     await database.got(2)
     assert database.sent == [[0, 1], [2, 3]]
-    responses.append(batches.ask(5))
+    responses.append(batches.submit(5))
     await database.got(3)
     for number in range(3):
         database.reply(number)
@@ -178,7 +178,7 @@ async def test_no_statement_gets_more_than_it_may_and_a_full_one_waits_for_none(
 
 async def test_no_statement_of_a_line_gets_more_than_it_may(database: Database) -> None:
     batches = Batches(database.square, 2, overlap_after_s=None)
-    responses = [batches.ask(number) for number in range(5)]
+    responses = [batches.submit(number) for number in range(5)]
     for count in range(3):
         await database.got(count + 1)
         assert len(database.sent) == count + 1
@@ -189,7 +189,7 @@ async def test_no_statement_of_a_line_gets_more_than_it_may(database: Database) 
 
 async def test_who_goes_before_the_batch_is_sent_is_left_out(database: Database) -> None:
     batches = Batches(database.square, overlap_after_s=LONG_S)
-    first, gone, kept = batches.ask(1), batches.ask(2), batches.ask(3)
+    first, gone, kept = batches.submit(1), batches.submit(2), batches.submit(3)
     gone.cancel()
     await database.got(1)
     database.reply()
@@ -200,14 +200,14 @@ async def test_who_goes_before_the_batch_is_sent_is_left_out(database: Database)
 async def test_when_all_have_gone_nothing_is_sent(database: Database) -> None:
     idle = asyncio.Event()
     batches = Batches(database.square, overlap_after_s=LONG_S, on_idle=idle.set)
-    batches.ask(1).cancel()
+    batches.submit(1).cancel()
     await asyncio.wait_for(idle.wait(), LIMIT_S)
     assert database.sent == []
 
 
 async def test_who_goes_later_leaves_the_others_theirs(database: Database) -> None:
     batches = Batches(database.square, overlap_after_s=LONG_S)
-    gone, kept = batches.ask(1), batches.ask(2)
+    gone, kept = batches.submit(1), batches.submit(2)
     await database.got(1)
     gone.cancel()
     database.reply()
@@ -218,9 +218,9 @@ async def test_an_error_reaches_everybody_in_the_batch_and_nobody_behind_it(
     database: Database,
 ) -> None:
     batches = Batches(database.square, overlap_after_s=LONG_S)
-    lost = [batches.ask(1), batches.ask(2)]
+    lost = [batches.submit(1), batches.submit(2)]
     await database.got(1)
-    behind = batches.ask(3)
+    behind = batches.submit(3)
     database.reply(0, ConnectionResetError())
     for response in lost:
         with pytest.raises(ConnectionResetError):
@@ -232,14 +232,14 @@ async def test_an_error_reaches_everybody_in_the_batch_and_nobody_behind_it(
 
 async def test_who_stands_in_line_behind_a_timeout_is_told_as_well(database: Database) -> None:
     batches = Batches(database.square, overlap_after_s=None)
-    first = batches.ask(1)
+    first = batches.submit(1)
     await database.got(1)
-    behind = batches.ask(2)
+    behind = batches.submit(2)
     database.reply(0, TimeoutError())
     for response in (first, behind):
         with pytest.raises(TimeoutError):
             await response
-    after = batches.ask(3)
+    after = batches.submit(3)
     await database.got(2)
     assert database.sent == [[1], [3]]
     database.reply(1)
@@ -253,7 +253,7 @@ async def test_what_a_batch_does_not_answer_is_left() -> None:
                 pending.resolve(pending.item // 2)
 
     batches = Batches(halves)
-    responses = [batches.ask(number) for number in (2, 3, 4)]
+    responses = [batches.submit(number) for number in (2, 3, 4)]
     assert await asyncio.gather(*responses) == [1, Left.LEFT, 2]
 
 
@@ -296,7 +296,7 @@ async def gathered(work: list[Coroutine[object, object, object]]) -> list[object
 async def test_one_account_alone_goes_to_its_queue() -> None:
     accounts = Accounts()
     at_once = accounts.at_once()
-    assert await gathered([at_once.ask((1, number)) for number in range(3)]) == [0, 1, 2]
+    assert await gathered([at_once.submit((1, number)) for number in range(3)]) == [0, 1, 2]
     assert (accounts.shared_batches, accounts.queues) == ([], [[(1, 0), (1, 1), (1, 2)]])
 
 
@@ -304,13 +304,13 @@ async def test_a_locked_account_stands_in_its_own_line_and_the_others_go_on() ->
     accounts = Accounts()
     accounts.locked.add(1)
     at_once = accounts.at_once()
-    stuck = [asyncio.create_task(at_once.ask((1, number))) for number in range(2)]
-    assert await gathered([at_once.ask((2, 7)), at_once.ask((3, 8))]) == [7, 8]
+    stuck = [asyncio.create_task(at_once.submit((1, number))) for number in range(2)]
+    assert await gathered([at_once.submit((2, 7)), at_once.submit((3, 8))]) == [7, 8]
     await asyncio.wait_for(accounts.waiting.wait(), LIMIT_S)
     assert not any(task.done() for task in stuck)
     # While the account has a queue, whoever asks for it joins the queue.
-    late = asyncio.create_task(at_once.ask((1, 2)))
-    assert await gathered([at_once.ask((2, 9)), at_once.ask((3, 10))]) == [9, 10]
+    late = asyncio.create_task(at_once.submit((1, 2)))
+    assert await gathered([at_once.submit((2, 9)), at_once.submit((3, 10))]) == [9, 10]
     assert accounts.queues == [[(1, 0), (1, 1)]]
     accounts.unlocked.set()
     assert await gathered([*map(joined, (*stuck, late))]) == [0, 1, 2]
@@ -325,7 +325,7 @@ async def joined(task: asyncio.Task[object]) -> object:
 async def test_a_line_is_gone_when_nobody_stands_in_it() -> None:
     accounts = Accounts()
     at_once = accounts.at_once()
-    _ = await at_once.ask((1, 1))
+    _ = await at_once.submit((1, 1))
     await turns()
     assert at_once._queues == {}
 
@@ -333,7 +333,7 @@ async def test_a_line_is_gone_when_nobody_stands_in_it() -> None:
 async def test_who_leaves_a_line_leaves_nothing() -> None:
     accounts = Accounts()
     at_once = accounts.at_once()
-    asking = asyncio.create_task(at_once.ask((1, 1)))
+    asking = asyncio.create_task(at_once.submit((1, 1)))
     await turns(1)
     asking.cancel()
     await asyncio.wait([asking])
@@ -345,11 +345,11 @@ async def test_while_one_account_is_asked_for_the_others_gather() -> None:
     accounts = Accounts()
     accounts.locked.add(1)
     at_once = accounts.at_once()
-    first = asyncio.create_task(at_once.ask((1, 1)))
+    first = asyncio.create_task(at_once.submit((1, 1)))
     await asyncio.wait_for(accounts.waiting.wait(), LIMIT_S)
     others: list[asyncio.Task[int | Left]] = []
     for account in (2, 3):
-        others.append(asyncio.create_task(at_once.ask((account, account))))
+        others.append(asyncio.create_task(at_once.submit((account, account))))
         await turns()
     assert await gathered([*map(joined, others)]) == [2, 3]
     assert accounts.shared_batches == [[(2, 2), (3, 3)]]

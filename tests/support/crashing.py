@@ -6,9 +6,9 @@
         ...                               # the second request gets as far as that
         assert await server.ended() == KILLED
 
-Each is a process of its own with the product as it is, but for the one method that it dies before
-or after. Importing the product takes longer than everything else here, so one process does it once
-and forks the servers, and is told what to do in lines of JSON. Nothing of it runs in the product.
+Each is a process of its own with the unchanged product, except for the one method before or after
+which it dies. Importing the product takes longer than everything else here, so one process imports
+it once and forks the servers; it gets its orders as lines of JSON. None of this is in the product.
 """
 
 from __future__ import annotations
@@ -45,51 +45,51 @@ _LIMIT_S = 30.0
 
 
 class Moment(enum.Enum):
-    """Of a call."""
+    """Before or after a call."""
 
     BEFORE = "before"
     AFTER = "after"
 
 
 class Point(enum.Enum):
-    """Where a server dies; counted from the first request on, a replay's from the start."""
+    """Where a server dies. Hits count from the first request on, or from the start in a replay."""
 
     BEGUN = (Leases, "begin", Moment.AFTER)
-    """The request is written down, its hold is not placed."""
+    """The request is in the journal; its hold is not placed."""
     PLACED = (Book, "place", Moment.AFTER)
-    """The hold is committed; that it is, nobody knows yet."""
+    """The hold is committed; the process does not know it yet."""
     DISPATCHING = (Slot, "dispatch", Moment.BEFORE)
     """The hold is known; nothing else has happened."""
     DISPATCHED = (Slot, "dispatch", Moment.AFTER)
-    """It is written down that the request is about to be sent; the upstream has not read it."""
+    """The journal says that the request is about to be sent; the upstream has not read it."""
     HEAD_CAME = (Upstream, "send", Moment.AFTER)
-    """The upstream has answered its head."""
+    """The upstream has sent the head of its response."""
     USAGE_SEEN = (Slot, "use", Moment.BEFORE)
-    """The usage is known to this process alone."""
+    """Only this process knows the usage."""
     USED = (Slot, "use", Moment.AFTER)
-    """The usage is in the journal; the settlement was not tried."""
+    """The usage is in the journal; the settlement was not tried yet."""
     SYNCED = (Journal, "sync", Moment.AFTER)
-    """The settlement was refused; the journal is on the disk."""
+    """The settlement failed; the journal is flushed to the disk."""
     SETTLED = (Book, "settle", Moment.AFTER)
-    """The settlement is committed; nobody was told."""
+    """The settlement is committed; nothing else has happened."""
     CLEARING = (Leases, "end", Moment.BEFORE)
     """The end is committed; the journal still shows the request."""
     CLEARED = (Leases, "end", Moment.AFTER)
-    """The journal has forgotten the request; its client has no answer."""
+    """The slot is freed; the client has no response yet."""
     ERROR_SEEN = (Slot, "void", Moment.BEFORE)
-    """That nothing was used is known to this process alone."""
+    """Only this process knows that nothing was used."""
     VOIDING = (Slot, "void", Moment.AFTER)
-    """That nothing was used is in the journal; the books were not told."""
+    """The journal says that nothing was used; the hold is not voided yet."""
     VOIDED = (Book, "void", Moment.AFTER)
-    """The hold is voided; nobody was told."""
+    """The hold is voided; nothing else has happened."""
     REPLAYED = (Sweep, "_end_left", Moment.AFTER)
-    """One request of a dead process's journal has been ended."""
+    """One request in the journal of a dead process has been ended."""
     PUTTING_AWAY = (Abandoned, "done", Moment.BEFORE)
-    """All of them have; the file is still there."""
+    """All of them have been ended; the file is still there."""
 
     @property
     def of_a_replay(self) -> bool:
-        """Whether it is reached without any request."""
+        """Whether it is reached without a request."""
         return self in {Point.REPLAYED, Point.PUTTING_AWAY}
 
 
@@ -103,15 +103,15 @@ class Server:
     _awaited: bool = False
 
     async def ready(self) -> str:
-        """Wait until it answers requests; gives its URL."""
-        return await self._servers.told(self._name, "url")
+        """Wait until it serves requests; returns its URL."""
+        return await self._servers.message(self._name, "url")
 
     async def ended(self) -> int:
-        """Wait for its end; gives the exit code, negative for a signal."""
+        """Wait for its end; returns the exit code, negative for a signal."""
         if not self._awaited:
             self._awaited = True
-            self._servers.tell({"name": self._name, "wait": self.pid})
-        return await self._servers.told(self._name, "code")
+            self._servers.order({"name": self._name, "wait": self.pid})
+        return await self._servers.message(self._name, "code")
 
     async def kill(self) -> None:
         """Kill it with SIGKILL, and wait until it is dead."""
@@ -119,27 +119,27 @@ class Server:
         assert await self.ended() == KILLED
 
     async def stop(self) -> int:
-        """Ask it to stop; gives its exit code."""
+        """Send it SIGTERM; returns its exit code."""
         os.kill(self.pid, signal.SIGTERM)
         return await self.ended()
 
     async def discard(self) -> None:
-        """Leave nothing of it, whatever the test has come to."""
-        if not self._servers.has_told(self._name, "code"):
+        """Kill it if it still runs."""
+        if not self._servers.has_message(self._name, "code"):
             os.kill(self.pid, signal.SIGKILL)
             await self.ended()
 
 
 class Servers:
-    """Starts servers; those that still run at the end are killed."""
+    """Starts servers, and kills those that still run at the end."""
 
     def __init__(self, folder: Path) -> None:
-        """Take a folder for what they log."""
+        """Keep the folder for their logs."""
         self._folder = folder
         self._process: asyncio.subprocess.Process | None = None
         self._listening: asyncio.Task[None] | None = None
         self._servers: list[Server] = []
-        self._told: dict[tuple[str, str], asyncio.Future[Any]] = {}
+        self._messages: dict[tuple[str, str], asyncio.Future[Any]] = {}
 
     async def __aenter__(self) -> Self:
         self._process = await asyncio.create_subprocess_exec(
@@ -148,7 +148,7 @@ class Servers:
             "tests.support.crashing",
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            # No settings of whoever runs the tests.
+            # Without the settings of the developer.
             cwd=self._folder,
             env={"PATH": os.environ["PATH"], "PYTHONPATH": os.pathsep.join(sys.path)},
         )
@@ -171,14 +171,14 @@ class Servers:
 
         Args:
             settings: its environment.
-            point: where it dies; None for one that does not.
-            hit: at which time that it gets there.
+            point: where it dies; None if it does not.
+            hit: dies when it gets there for the n-th time.
 
         """
         name = f"server{len(self._servers)}"
         dies = None if point is None else [point.name, hit]
-        self.tell({"name": name, "settings": {**settings}, "dies": dies})
-        server = Server(await self.told(name, "pid"), name, self)
+        self.order({"name": name, "settings": {**settings}, "dies": dies})
+        server = Server(await self.message(name, "pid"), name, self)
         self._servers.append(server)
         return server
 
@@ -188,26 +188,26 @@ class Servers:
             await server.discard()
 
     def log(self) -> str:
-        """What all of them have logged."""
+        """Everything that they have logged."""
         return "".join(path.read_text("utf-8") for path in sorted(self._folder.glob("*.log")))
 
-    def tell(self, order: Mapping[str, Any]) -> None:
+    def order(self, order: Mapping[str, Any]) -> None:
         """Send an order to the process that forks."""
         assert self._process
         assert self._process.stdin
         self._process.stdin.write(orjson.dumps(order) + b"\n")
 
-    async def told(self, name: str, what: str) -> Any:
-        """Wait for what a server, or the process that forks, says."""
+    async def message(self, name: str, what: str) -> Any:
+        """Wait for a message about a server."""
         assert self._listening
         response = self._respond(name, what)
         waiting = {response, self._listening}
         await asyncio.wait(waiting, timeout=_LIMIT_S, return_when=asyncio.FIRST_COMPLETED)
-        assert response.done(), f"{name} has not said {what}:\n{self.log()}"
+        assert response.done(), f"no {what} of {name} in time:\n{self.log()}"
         return response.result()
 
-    def has_told(self, name: str, what: str) -> bool:
-        """Whether it was said already."""
+    def has_message(self, name: str, what: str) -> bool:
+        """Whether that message has arrived."""
         return self._respond(name, what).done()
 
     async def _listen(self) -> None:
@@ -221,11 +221,11 @@ class Servers:
 
     def _respond(self, name: str, what: str) -> asyncio.Future[Any]:
         loop = asyncio.get_running_loop()
-        return self._told.setdefault((name, what), loop.create_future())
+        return self._messages.setdefault((name, what), loop.create_future())
 
 
 def settings_of(dsn: str, upstream: ScriptedUpstream, data_dir: Path) -> dict[str, str]:
-    """Variables of a server: its database, its upstream, and where its journal is."""
+    """The environment of a server: its database, its upstream, and its journal's folder."""
     return {
         "DATABASE_URL": dsn,
         "OPENAI_BASE_URL": upstream.base_url,
@@ -237,7 +237,7 @@ def settings_of(dsn: str, upstream: ScriptedUpstream, data_dir: Path) -> dict[st
 
 @dataclass(slots=True)
 class _Fuse:
-    """Counts how often a point is reached, once it burns."""
+    """Counts how often a point is reached, once it is lit."""
 
     left: int
     burns: bool
@@ -259,7 +259,7 @@ def _die_at(point: Point, hit: int) -> None:
 
 
 def _add(owner: type, method: str, moment: Moment, act: Callable[[], None]) -> None:
-    """Let an act come before or after every call of a method."""
+    """Run `act` before or after every call of a method."""
     original = getattr(owner, method)
     before = act if moment is Moment.BEFORE else _nothing
     after = act if moment is Moment.AFTER else _nothing
@@ -284,7 +284,7 @@ def _nothing() -> None:
 
 
 def _say(**words: object) -> None:
-    # In one piece, since all servers write to the same pipe.
+    # In one write, because all servers write to the same pipe.
     os.write(sys.stdout.fileno(), orjson.dumps(words) + b"\n")
 
 
@@ -316,10 +316,10 @@ def _serve(name: str, settings: Mapping[str, str], dies: tuple[str, int] | None)
 
 
 def main() -> None:
-    """Fork servers and wait for their ends, as told on stdin; at its end kill what still runs."""
+    """Fork servers and wait for their ends, by orders on stdin; then kill those that still run."""
     importlib.import_module(serving.APPLICATION.partition(":")[0])
     load()
-    # Pages that no collector writes to are shared for good, which makes forks cheap.
+    # Pages that the garbage collector never writes to stay shared, which makes forks cheap.
     gc.freeze()
     running: set[int] = set()
     for line in sys.stdin:

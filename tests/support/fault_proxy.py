@@ -1,16 +1,16 @@
-"""A TCP proxy that fails when it is told to, to stand before the database or the upstream.
+"""A TCP proxy that fails on command, to stand in front of the database or the upstream.
 
     async with (
         FaultProxy(database_target(dsn)) as proxy,
         serving(dsn_through(proxy, dsn), upstream.base_url) as url,
     ):
-        proxy.black_hole()  # nothing passes, and nobody is told
+        proxy.black_hole()  # nothing passes, and neither side can see it
         ...
         proxy.heal()
 
-Each fault strikes open connections and new ones at once and lasts until `heal`; several may be
-on together. Owns what becomes of bytes between two sockets; never looks at what they mean. It
-needs a running event loop and nothing else, so that it serves tests and other programs alike.
+Each fault affects open and new connections at once and lasts until `heal`; several may be combined.
+Owns how bytes pass between two sockets, and never looks at what they mean. It only needs a running
+event loop, so it can be used outside of tests too.
 """
 
 from __future__ import annotations
@@ -24,15 +24,15 @@ from typing import Self, TypeAlias
 from urllib.parse import parse_qs, urlsplit
 
 Target: TypeAlias = str | tuple[str, int]
-"""Where the server listens: the path of a unix socket, or host and port."""
+"""Where the server listens: the path of a Unix socket, or host and port."""
 
 _READ_BYTES = 64 * 1024
 _LINGER_FOR_NO_TIME = struct.pack("ii", 1, 0)
-"""What turns a close into a reset."""
+"""The socket option that turns a close into a reset."""
 
 
 class Direction(enum.Enum):
-    """Which way bytes go."""
+    """The direction of bytes."""
 
     TO_SERVER = "requests"
     TO_CLIENT = "answers"
@@ -40,15 +40,15 @@ class Direction(enum.Enum):
 
 
 class FaultProxy:
-    """Passes bytes between clients and one server, as well as it is told to."""
+    """Passes bytes between clients and one server, with the faults that are set."""
 
     def __init__(self, target: Target) -> None:
         self.port = 0
-        """Where it listens on 127.0.0.1; the same after `heal`."""
+        """The port on 127.0.0.1; it stays the same after `heal`."""
         self.accepted = 0
-        """How many connections there have been."""
+        """How many connections were accepted so far."""
         self.dropped = asyncio.Event()
-        """Set when an answer was dropped."""
+        """Set when a response was dropped."""
         self._target = target
         self._lanes = {Direction.TO_SERVER: _Lane(), Direction.TO_CLIENT: _Lane()}
         self._drops_responses = False
@@ -74,38 +74,38 @@ class FaultProxy:
         return sum(not link.ended for link in self._links.values())
 
     def delay(self, latency_s: float, direction: Direction = Direction.BOTH) -> None:
-        """Hold every piece for that long before it goes on."""
+        """Delay every piece for that long."""
         for lane in self._lanes_of(direction):
             lane.latency_s = latency_s
 
     def slice(self, piece_bytes: int, direction: Direction = Direction.BOTH) -> None:
-        """Send on in pieces of that many bytes."""
+        """Pass bytes on in pieces of that size."""
         for lane in self._lanes_of(direction):
             lane.piece_bytes = piece_bytes
 
     def black_hole(self, direction: Direction = Direction.BOTH) -> None:
-        """Keep connections, take new ones, pass nothing on; after `heal` it arrives, late."""
+        """Keep connections and accept new ones, but pass nothing on until `heal`."""
         for lane in self._lanes_of(direction):
             lane.flows.clear()
 
     def drop_responses(self) -> None:
-        """Let requests pass and lose the answers; `heal` resets the connections that lost one."""
+        """Pass requests but lose responses; `heal` resets the connections that lost one."""
         self._drops_responses = True
 
     def cut(self) -> None:
-        """Close every connection in an orderly way and refuse new ones."""
+        """Close every connection cleanly and refuse new ones."""
         self._refuse()
         self._end_links(reset=False)
 
     def reset(self) -> None:
-        """Reset every connection, and new ones as soon as they are made."""
+        """Reset every connection, and new ones as soon as they are accepted."""
         self._resets = True
         self._end_links(reset=True)
 
     def cut_after(self, response_bytes: int, *, reset: bool = False) -> None:
-        """End each connection once that many more bytes of its answers have passed.
+        """End each connection once that many more bytes of its responses have passed.
 
-        With 0, when the first byte of an answer arrives here.
+        With 0, as soon as the first byte of a response arrives here.
         """
         self._cut_after = _Cut(response_bytes, reset)
         for link in self._links.values():
@@ -150,7 +150,7 @@ class FaultProxy:
         try:
             connection, _ = self._listener.accept()
         except OSError:
-            return  # it left again before we came
+            return  # the client has already left
         connection.settimeout(0)
         self.accepted += 1
         link = _Link(cut=self._cut_after and _Cut(self._cut_after.left, self._cut_after.reset))
@@ -187,7 +187,7 @@ class FaultProxy:
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
     ) -> None:
-        """Pass one direction's bytes, then its end."""
+        """Pass the bytes of one direction, then its end."""
         lane = self._lanes[direction]
         try:
             while data := await reader.read(_READ_BYTES):
@@ -203,7 +203,7 @@ class FaultProxy:
             elif not link.ended:
                 writer.write_eof()
         except OSError:
-            # Whatever ended one side so rudely ends the other in the same way.
+            # A reset of one side is passed on to the other.
             link.end(reset=True)
 
     async def _respond(
@@ -226,7 +226,7 @@ class FaultProxy:
 
 @dataclass(slots=True)
 class _Cut:
-    """How many more bytes of answers pass before the end, and which end it is."""
+    """How many more response bytes pass before the end, and how the connection ends."""
 
     left: int
     reset: bool
@@ -234,7 +234,7 @@ class _Cut:
 
 @dataclass(slots=True)
 class _Lane:
-    """What one direction is like at present, for all connections."""
+    """The current faults of one direction, for all connections."""
 
     latency_s: float = 0.0
     piece_bytes: int | None = None
@@ -248,13 +248,13 @@ class _Lane:
         for start in range(0, len(data), size):
             writer.write(data[start : start + size])
             await writer.drain()
-            # One turn of the loop, so that who reads in it gets the pieces one by one.
+            # One turn of the loop, so that a reader in it gets the pieces one by one.
             await asyncio.sleep(0)
 
 
 @dataclass(slots=True)
 class _Link:
-    """One client's connection and the one to the server that belongs to it."""
+    """The connection of one client, and its connection to the server."""
 
     cut: _Cut | None = None
     lost_a_response: bool = False
@@ -295,10 +295,10 @@ def database_target(dsn: str) -> Target:
 
 
 def dsn_through(proxy: FaultProxy, dsn: str) -> str:
-    """The same database, by way of the proxy."""
+    """The DSN of the same database through the proxy."""
     parts = urlsplit(dsn)
     user = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
-    # A server on a unix socket has no TLS; asking for it would cost a round trip.
+    # A server on a Unix socket has no TLS; asking for it would cost a round trip.
     return f"postgresql://{user}127.0.0.1:{proxy.port}{parts.path}?sslmode=disable"
 
 
@@ -309,5 +309,5 @@ def url_target(url: str) -> Target:
 
 
 def url_through(proxy: FaultProxy, url: str) -> str:
-    """The same URL, by way of the proxy."""
+    """The same URL, through the proxy."""
     return urlsplit(url)._replace(netloc=f"127.0.0.1:{proxy.port}").geturl()

@@ -121,7 +121,7 @@ class OpenStream:
 
     def __init__(self, response: httpx2.Response) -> None:
         self._response = response
-        self._lines = response.aiter_lines()
+        self._by_account = response.aiter_lines()
 
     @classmethod
     async def begin(
@@ -133,14 +133,14 @@ class OpenStream:
         )
         stream = cls(await client.send(request, stream=True))
         assert stream._response.status_code == httpx2.codes.OK
-        assert (await anext(stream._lines)).startswith("data: ")
+        assert (await anext(stream._by_account)).startswith("data: ")
         return stream
 
     async def rest(self) -> list[str]:
         """Read the data of the events that are left; an answer that is cut just ends."""
         events: list[str] = []
         with suppress(httpx2.RemoteProtocolError):
-            async for line in self._lines:
+            async for line in self._by_account:
                 if line:
                     events.append(line.removeprefix("data: "))  # noqa: PERF401 - kept when cut
         await self._response.aclose()

@@ -1,11 +1,12 @@
-"""Batches: what many ask of the database at the same time, sent as one statement.
+"""Batches: items that many callers submit at the same time, sent as one statement.
 
-    nothing under way      sent at once, with all that is asked in the same turn of the loop
-    a batch under way      gathered until it is back, until it has been under way for
-                           OVERLAP_AFTER_S, or until the next one is full: then that overlaps it
-    the asker is gone      withdrawn if it was not sent yet; what was sent goes on
+    no batch in flight     sent at once, with all items submitted in the same turn of the event loop
+    a batch in flight      items gather until it returns, until it has been in flight for
+                           OVERLAP_AFTER_S, or until the next batch is full, which then overlaps it
+    a cancelled caller     its item is withdrawn if it was not sent yet; a sent batch goes on
 
-Owns when something is sent and who gets which answer. It must never know what a statement says.
+Owns when a batch is sent and which caller gets which result. It must never know what a statement
+says.
 """
 
 from __future__ import annotations
@@ -23,38 +24,38 @@ Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 OVERLAP_AFTER_S: Final = 0.02
-"""After this a batch under way no longer keeps the next one waiting."""
+"""A batch in flight for longer than this no longer delays the next one."""
 BATCH_MAX: Final = 512
-"""Items at most of a statement."""
+"""The most items in one statement."""
 
 
 class Left(enum.Enum):
-    """The answer to what a batch did not do: it is to be asked for in another way."""
+    """The result of an item that its batch left undone: the caller falls back to another way."""
 
     LEFT = enum.auto()
 
 
 @dataclass(slots=True, eq=False)
 class Pending(Generic[Item, Result]):
-    """One item of a batch, and who waits for its answer."""
+    """One item of a batch, and the future of its result."""
 
     item: Item
-    reply: asyncio.Future[Result | Left]
+    result: asyncio.Future[Result | Left]
 
     @property
-    def is_settled(self) -> bool:
-        """Whether nobody waits any more: it was answered, or its asker is gone."""
-        return self.reply.done()
+    def is_done(self) -> bool:
+        """Whether nobody waits for it any more: it has a result, or its caller was cancelled."""
+        return self.result.done()
 
     def resolve(self, result: Result | Left) -> None:
-        """Give the answer, unless nobody waits for it."""
-        if not self.reply.done():
-            self.reply.set_result(result)
+        """Set the result, unless nobody waits for it."""
+        if not self.result.done():
+            self.result.set_result(result)
 
     def fail(self, error: Exception) -> None:
-        """Give an error instead. Many may share it: a future resets its traceback."""
-        if not self.reply.done():
-            self.reply.set_exception(error)
+        """Set an error as the result. Items may share it: a future resets its traceback."""
+        if not self.result.done():
+            self.result.set_exception(error)
 
 
 Batch: TypeAlias = "list[Pending[Item, Result]]"
@@ -65,41 +66,41 @@ Send: TypeAlias = (
 
 
 class Turns:
-    """One batch after the other, of all kinds that share this: meanwhile the others gather.
+    """Lets one batch at a time be in flight, over all kinds that share this; the others gather.
 
-    Three kinds that send a batch each whenever they can send three times as many, of a third each.
+    Without it, three kinds of batches would send three times as many, each a third of the size.
     """
 
     def __init__(self) -> None:
         self.began_at: float = 0.0
-        """When the last batch was sent, on the loop's clock."""
-        self._under_way: int = 0
+        """When the last batch was sent, on the event loop's clock."""
+        self._in_flight: int = 0
         self._next: deque[Callable[[], None]] = deque()
 
     @property
     def are_taken(self) -> bool:
-        """Whether a batch is under way."""
-        return self._under_way > 0
+        """Whether a batch is in flight."""
+        return self._in_flight > 0
 
     def take(self, now: float) -> None:
-        """Send a batch, in turn or beside the one whose turn it is."""
-        self._under_way += 1
+        """Count a batch as in flight, whether it was its turn or it overlaps another one."""
+        self._in_flight += 1
         self.began_at = now
 
     def wait(self, begin: Callable[[], None]) -> None:
-        """Be called when it is one's turn; one place in the line each."""
+        """Call `begin` when it is its turn; each `begin` is queued at most once."""
         if begin not in self._next:
             self._next.append(begin)
 
     def give_back(self) -> None:
-        """End a batch; the next in line begins, or whoever comes after it if it has nothing."""
-        self._under_way -= 1
+        """Count a batch as returned; the next kind in the queue that has items begins."""
+        self._in_flight -= 1
         while self._next and not self.are_taken:
             self._next.popleft()()
 
 
 class Batches(Generic[Item, Result]):
-    """Sends what is asked for together, in order of arrival."""
+    """Sends the items of one kind together, in order of arrival."""
 
     def __init__(
         self,
@@ -110,17 +111,18 @@ class Batches(Generic[Item, Result]):
         overlap_after_s: float | None = OVERLAP_AFTER_S,
         on_idle: Callable[[], object] | None = None,
     ) -> None:
-        """Send nothing yet.
+        """Create an empty queue of items.
 
         Args:
-            send: answers a batch; what it leaves unanswered is `LEFT`, and what it raises is the
-                answer to all of that. Or it hands the batch over, and gives what that gives.
-            size: items at most of a batch.
+            send: resolves the items of a batch. What it does not resolve becomes `LEFT`, and an
+                error that it raises becomes the result of all those. It may instead hand the batch
+                over to another queue and return the future that `take_over` returns.
+            size: the most items of a batch.
             turns: shared with other kinds; None for turns of its own.
-            overlap_after_s: how long a batch keeps the next one waiting; None for as long as it
-                takes. Then the TimeoutError of one is the answer to all behind it as well, who have
-                waited for the same.
-            on_idle: called when nothing is under way and nothing waits.
+            overlap_after_s: how long a batch in flight delays the next one; None for as long as it
+                takes. In that case a TimeoutError also fails the items queued behind the batch:
+                they have waited for the same thing.
+            on_idle: called when no batch is in flight and no item is queued.
 
         """
         self._send = send
@@ -128,28 +130,28 @@ class Batches(Generic[Item, Result]):
         self._overlap_after_s = overlap_after_s
         self._on_idle = on_idle
         self._queue: Batch[Item, Result] = []
-        self._under_way: set[asyncio.Future[None] | HandedOver[Result]] = set()
+        self._in_flight: set[asyncio.Future[None] | HandedOver[Result]] = set()
         self._turns = turns or Turns()
         self._due: asyncio.Handle | None = None
 
-    def ask(self, item: Item) -> asyncio.Future[Result | Left]:
-        """Have an item sent; cancelling the future withdraws it if it still can be."""
+    def submit(self, item: Item) -> asyncio.Future[Result | Left]:
+        """Queue an item; cancelling the future withdraws the item if it was not sent yet."""
         loop = asyncio.get_running_loop()
-        reply: asyncio.Future[Result | Left] = loop.create_future()
-        self._queue.append(Pending(item, reply))
+        result: asyncio.Future[Result | Left] = loop.create_future()
+        self._queue.append(Pending(item, result))
         if self._due is None or len(self._queue) == self._size:
             self._schedule(loop)
-        return reply
+        return result
 
     def take_over(self, batch: Batch[Item, Result]) -> HandedOver[Result]:
-        """Have a batch sent that others have gathered; gives what is done when it is back."""
+        """Queue a batch gathered elsewhere; the returned future is done when it is back."""
         self._queue += batch
         if self._due is None:
             self._schedule(asyncio.get_running_loop())
-        return batch[-1].reply
+        return batch[-1].result
 
     def _schedule(self, loop: asyncio.AbstractEventLoop) -> None:
-        """See to it that what is queued is sent; one handle at most, none where nothing waits."""
+        """Make sure that queued items are sent, with at most one handle; none while idle."""
         if self._due is not None:
             self._due.cancel()
             self._due = None
@@ -164,7 +166,7 @@ class Batches(Generic[Item, Result]):
                 self._due = loop.call_at(self._turns.began_at + self._overlap_after_s, self._begin)
 
     def _begin_in_turn(self) -> None:
-        """Begin, unless another kind was faster."""
+        """Begin, unless another kind took the turn first."""
         if self._turns.are_taken:
             self._schedule(asyncio.get_running_loop())
         else:
@@ -175,25 +177,25 @@ class Batches(Generic[Item, Result]):
         if self._due is not None:
             self._due.cancel()
             self._due = None
-        waiting = [pending for pending in self._queue if not pending.is_settled]
-        batch, self._queue = waiting[: self._size], waiting[self._size :]
+        wanted = [pending for pending in self._queue if not pending.is_done]
+        batch, self._queue = wanted[: self._size], wanted[self._size :]
         if batch:
             work = self._send(batch)
-            under_way = (
+            in_flight = (
                 work
                 if isinstance(work, asyncio.Future)
                 else loop.create_task(self._carry_out(batch, work))
             )
             self._turns.take(loop.time())
-            self._under_way.add(under_way)
-            under_way.add_done_callback(self._ended)
+            self._in_flight.add(in_flight)
+            in_flight.add_done_callback(self._returned)
         if self._queue:
             self._schedule(loop)
         else:
-            self._rest()
+            self._report_if_idle()
 
-    def _rest(self) -> None:
-        if not self._under_way and self._on_idle is not None:
+    def _report_if_idle(self) -> None:
+        if not self._in_flight and self._on_idle is not None:
             _ = self._on_idle()
 
     async def _carry_out(
@@ -201,21 +203,21 @@ class Batches(Generic[Item, Result]):
     ) -> None:
         try:
             await work
-        except Exception as error:  # noqa: BLE001 - it is raised to whoever asked
-            behind = isinstance(error, TimeoutError) and self._overlap_after_s is None
-            for pending in [*batch, *self._queue] if behind else batch:
+        except Exception as error:  # noqa: BLE001 - it is raised in the callers
+            fails_queue = isinstance(error, TimeoutError) and self._overlap_after_s is None
+            for pending in [*batch, *self._queue] if fails_queue else batch:
                 pending.fail(error)
         except asyncio.CancelledError:
             for pending in batch:
-                _ = pending.reply.cancel()
+                _ = pending.result.cancel()
             raise
         else:
             for pending in batch:
                 pending.resolve(Left.LEFT)
 
-    def _ended(self, under_way: asyncio.Future[None] | HandedOver[Result]) -> None:
-        self._under_way.discard(under_way)
-        # Those who were just answered have run before this, and may have asked for more.
+    def _returned(self, in_flight: asyncio.Future[None] | HandedOver[Result]) -> None:
+        self._in_flight.discard(in_flight)
+        # The callers that just got a result have run before this, and may have submitted more.
         self._turns.give_back()
         if not self._queue:
-            self._rest()
+            self._report_if_idle()

@@ -1,4 +1,4 @@
-"""Alembic, called from Python: brings a database to the newest schema."""
+"""Alembic, called from Python: migrates a database to the newest schema."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CHECKOUT = Path(tokenbalance.__file__).parents[2] / "migrations"
 
 
 def alembic_config(dsn: str) -> Config:
-    """Alembic's configuration for one database, without an ini file."""
+    """Build Alembic's configuration for one database, without an ini file."""
     config = Config()
     scripts = _PACKAGED if _PACKAGED.is_dir() else _CHECKOUT
     config.set_main_option("script_location", str(scripts).replace("%", "%%"))
@@ -24,10 +24,10 @@ def alembic_config(dsn: str) -> Config:
 
 
 def migrate(dsn: str) -> None:
-    """Upgrade to head. Safe to run from several processes at once: the first one does it."""
+    """Upgrade to head. Several processes may do so at once: the first one does the work."""
     command.upgrade(alembic_config(dsn), "head")
 
 
 async def migrate_in_thread(dsn: str) -> None:
-    """Upgrade to head from a running event loop (Alembic starts a loop of its own)."""
+    """Upgrade to head from within an event loop; Alembic runs a loop of its own in a thread."""
     await asyncio.to_thread(migrate, dsn)

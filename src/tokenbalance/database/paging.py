@@ -1,6 +1,6 @@
-"""Pages of lists that stay in their order while rows are added: each begins after a row, by value.
+"""Pages of lists whose order stays stable while rows are added: each page starts after a given row.
 
-A cursor is opaque to people: the values that the last row of a page is sorted by.
+A cursor is opaque to clients: it encodes the values by which the last row of a page is sorted.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 T = TypeVar("T")
 
 Key: TypeAlias = tuple[str | int | None, ...]
-"""What a row is sorted by, and no other row of the list has."""
+"""The values by which a row is sorted; unique within the list."""
 
 PAGE_ROWS: Final = 100
 PAGE_ROWS_MAX: Final = 1000
@@ -26,39 +26,39 @@ _BIGINT_END: Final = 2**63
 
 
 class InvalidCursor(ValueError):
-    """Not what a page gave as its `next`."""
+    """Not a cursor that a page of this list returned as `next`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Page(Generic[T]):
-    """A part of a list."""
+    """One page of a list."""
 
     data: Sequence[T]
     next: str | None
-    """What the page that follows begins after; None when there is none."""
+    """The cursor of the next page; None on the last page."""
 
     @property
     def has_more(self) -> bool:
-        """Whether there are rows after these."""
+        """Whether another page follows."""
         return self.next is not None
 
 
 def page_of(rows: Sequence[T], limit: int, key: Callable[[T], Key]) -> Page[T]:
-    """Make a page of rows that were asked for with one more than its limit."""
+    """Make a page from rows that were queried with a limit of one more."""
     data = rows[:limit]
     return Page(data, cursor(key(data[-1])) if len(rows) > limit else None)
 
 
 def cursor(key: Key) -> str:
-    """Write what a page begins after."""
+    """Encode the row after which a page starts."""
     return base64.urlsafe_b64encode(orjson.dumps(key)).decode().rstrip("=")
 
 
 def read_cursor(text: str, kinds: tuple[type, ...]) -> Key:
-    """Read a cursor whose values have these types.
+    """Decode a cursor whose values have these types.
 
     Raises:
-        InvalidCursor: it is none, or of another list.
+        InvalidCursor: it is not a cursor, or one of another list.
 
     """
     try:
@@ -70,13 +70,13 @@ def read_cursor(text: str, kinds: tuple[type, ...]) -> Key:
         document = None
     values = cast("list[object]", document) if isinstance(document, list) else []
     if len(values) != len(kinds) or not all(map(_is_fit, values, kinds)):
-        msg = "not a cursor of this list: pass the `next` of the page before"
+        msg = "not a cursor of this list: pass the `next` of the previous page"
         raise InvalidCursor(msg)
     return cast("Key", tuple(values))
 
 
 def _is_fit(value: object, kind: type) -> bool:
-    """Whether a value is of its column's type, and one that the database can compare."""
+    """Whether a value has the type of its column, and the database can compare it."""
     if type(value) is not kind:
         return False
     if isinstance(value, str):

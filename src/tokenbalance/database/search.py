@@ -1,4 +1,4 @@
-"""Text that is looked for within columns, without regard to case."""
+"""Case-insensitive search for a text within columns."""
 
 from __future__ import annotations
 
@@ -12,16 +12,16 @@ if TYPE_CHECKING:
     from sqlalchemy.orm import InstrumentedAttribute
 
 _SPECIAL: Final = re.compile(r"([\\%_])")
-"""What means something in a pattern of LIKE."""
+"""The special characters of a LIKE pattern."""
 
 
 def has_text(column: InstrumentedAttribute[str], search: str) -> ColumnElement[bool]:
-    """Build what is true of rows whose column has a text in it, taken as it is.
+    """Build the condition that a column contains a text literally.
 
-    It finds what `icontains` does, which makes its pattern anew for each row once the statement is
-    prepared, and takes three times as long. No index helps here.
+    It finds the same as `icontains`, which builds its pattern again for every row once the
+    statement is prepared, and takes three times as long. No index helps here.
     """
     escaped = _SPECIAL.sub(r"\\\1", search)
-    # A statement within, so that it is run once.
+    # A subquery, so that it runs once.
     pattern = select(func.lower(f"%{escaped}%")).scalar_subquery()
     return func.lower(column).like(pattern)

@@ -51,7 +51,7 @@ class Callers:
             InvalidApiKey: no key, more than one, or one that is not valid now.
 
         """
-        caller = await self._look_ups.ask(sha256(_bearer_secret(headers)))
+        caller = await self._look_ups.submit(sha256(_bearer_secret(headers)))
         if caller is Left.LEFT:
             raise _unknown_key()
         return caller
@@ -64,7 +64,7 @@ class Callers:
             found[row[8]] = caller
             if _is_due(row[7]):
                 # Nobody waits for it: should it be lost, the next request will do.
-                _ = self._uses.ask(caller.key_id)
+                _ = self._uses.submit(caller.key_id)
         for pending in batch:
             pending.resolve(found.get(pending.item, Left.LEFT))
 

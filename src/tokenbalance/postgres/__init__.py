@@ -1,12 +1,12 @@
-"""A Postgres of our own for machines without one: the wheel's programs under our supervision.
+"""The embedded Postgres, for machines without one: the programs of a wheel under our supervision.
 
-supervisor      what the product uses: start or attach, address, stop
+supervisor      the interface: start or attach, DSN, stop
 ownership       who may start and stop: two kernel locks
 cluster         initdb, settings, start, readiness, stop
 launcher        the exec step: user, death signal
 binaries        where the programs are
 account, socket_folder, remains, connection     one question each
-errors          the exception tree
+errors          the tree of exceptions
 """
 
 from tokenbalance.postgres.errors import (

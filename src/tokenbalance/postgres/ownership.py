@@ -1,12 +1,13 @@
-"""Who may start and stop the server on a data folder: two kernel locks and a note.
+"""Which process may start and stop the server on a data folder: two kernel locks and a note.
 
-    owner.lock   held exclusively by the owner for life. The kernel frees it at any death, so it
-                 alone is the truth; the note inside only says who, why, and where the socket is.
-    users.lock   shared by every command that uses a server of somebody else. An owner that is
+    owner.lock   held exclusively by the owner for life. The kernel releases it however the owner
+                 dies, so only the lock decides who owns the server. The note inside says who that
+                 is, in which role, and where the socket is.
+    users.lock   shared by every command that uses the server of another process. An owner that is
                  itself a short command waits for it before it stops the server.
 
-A leaving owner first writes so into the note, then waits for the users. A command first joins the
-users, then reads the note. So a command either keeps the server, or sees that it goes.
+An owner that stops first marks the note as leaving, then waits for the users. A command first joins
+the users, then reads the note. So a command either keeps the server, or sees that it is stopping.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ class Role(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Note:
-    """What the owner says of itself. Left behind by an owner that was killed."""
+    """The owner's note about itself. A killed owner leaves it behind."""
 
     pid: int
     role: Role
@@ -45,7 +46,7 @@ class Note:
 
 
 class Ownership:
-    """The place of a process among those that use one data folder."""
+    """The locks of one process on a data folder."""
 
     def __init__(self, folder: Path) -> None:
         self._owner: int = _open_lock(folder / "owner.lock")
@@ -56,34 +57,34 @@ class Ownership:
             raise
 
     def acquire(self) -> bool:
-        """Become the owner, if there is none now."""
+        """Become the owner; False if another process is."""
         return _lock(self._owner, fcntl.LOCK_EX)
 
     def join(self) -> bool:
-        """Be counted among the users; False while an owner is already stopping the server."""
+        """Become one of the users; False if the owner is already stopping the server."""
         return _lock(self._users, fcntl.LOCK_SH)
 
     def leave(self) -> None:
-        """Be no user any more."""
+        """Stop being one of the users."""
         fcntl.flock(self._users, fcntl.LOCK_UN)
 
     def is_alone(self) -> bool:
-        """Tell an owner that nobody else uses its server, and that nobody will."""
+        """For the owner: whether nobody else uses its server; from then on nobody can."""
         return _lock(self._users, fcntl.LOCK_EX)
 
     def write(self, note: Note) -> None:
-        """Say who owns the folder. Only the owner does."""
+        """Write the note; only the owner may."""
         text = json.dumps(asdict(note) | {"role": note.role.value}).encode()
-        # Padded and written at once, so that no reader meets half a note over an older one.
+        # Padded and written at once, so that no reader sees half of it over an older one.
         _ = os.pwrite(self._owner, text.ljust(_NOTE_BYTES), 0)
 
     def read(self) -> Note | None:
-        """Read what the owner, or the one before, wrote; None while there is nothing to read."""
+        """Read the note of the current or the previous owner; None if there is no valid one."""
         try:
-            said = cast("object", json.loads(os.pread(self._owner, _NOTE_BYTES, 0)))
+            document = cast("object", json.loads(os.pread(self._owner, _NOTE_BYTES, 0)))
         except ValueError:
             return None
-        match said:
+        match document:
             case {
                 "pid": int(pid),
                 "role": str(role),
@@ -95,7 +96,7 @@ class Ownership:
                 return None
 
     def close(self) -> None:
-        """Give up both locks."""
+        """Release both locks."""
         os.close(self._owner)
         os.close(self._users)
 

@@ -1,8 +1,8 @@
-"""What a killed server leaves behind: perhaps processes that still finish, and a pid file.
+"""What a killed server leaves behind: a pid file, and perhaps processes that are still ending.
 
-The number in the pid file proves nothing: after a restart it may belong to any program, and
-Postgres would then refuse to start. The shared memory does: every process of a server is attached
-to it, and its key is made from the data folder. Only called by the owner of the data folder.
+The pid in the file proves nothing: after a reboot it may belong to any program, and Postgres would
+refuse to start. The shared memory is a proof: every process of a server is attached to it, and its
+key is derived from the data folder. Called only by the owner of the data folder.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from pathlib import Path
 
 from tokenbalance.postgres.errors import DataFolderInUse
 
-# A postmaster that was told to die gives its children five seconds.
+# A postmaster gives its children five seconds in an immediate shutdown.
 TIMEOUT_REMAINS_S = 20.0
 
 _POLL_S = 0.05
@@ -25,7 +25,7 @@ _LINE_PID, _LINE_SEGMENT = 0, 6
 
 @dataclass(frozen=True, slots=True)
 class PidFile:
-    """What postmaster.pid says."""
+    """The content of postmaster.pid."""
 
     pid: int
     key: int | None
@@ -35,10 +35,10 @@ class PidFile:
 def clear_remains(cluster: Path, timeout_s: float = TIMEOUT_REMAINS_S) -> None:
     """Wait until no process uses the cluster, then remove a stale pid file.
 
-    Without Linux's list of shared memory, Postgres is left to judge for itself.
+    Where there is no list of shared memory (not Linux), Postgres decides for itself.
 
     Raises:
-        DataFolderInUse: a server that is not ours runs on the cluster, and goes on running.
+        DataFolderInUse: another server runs on the cluster and does not end.
     """
     path = cluster / "postmaster.pid"
     deadline = time.monotonic() + timeout_s
@@ -47,9 +47,9 @@ def clear_remains(cluster: Path, timeout_s: float = TIMEOUT_REMAINS_S) -> None:
             path.unlink(missing_ok=True)
         elif time.monotonic() > deadline:
             who = (
-                f"another Postgres (pid {left.pid}) runs"
+                f"another Postgres (pid {left.pid}) is running"
                 if _is_postgres(left.pid)
-                else f"processes that a Postgres (pid {left.pid}) has left behind still run"
+                else f"processes left behind by a Postgres (pid {left.pid}) are still running"
             )
             msg = f"{who} on {cluster}"
             raise DataFolderInUse(msg)
@@ -87,7 +87,7 @@ def _is_in_use(left: PidFile) -> bool:
 
 def _is_postgres(pid: int) -> bool:
     try:
-        # Empty for a zombie, which stays where nobody reaps, as in many containers.
+        # Empty for a zombie, which stays if nobody reaps it, as in many containers.
         program, *_arguments = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
         return False

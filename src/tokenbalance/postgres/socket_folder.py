@@ -1,6 +1,6 @@
-"""The private folder of the server's socket: short, ours, closed to everybody else.
+"""The private folder of the server's socket: a short path, closed to everybody else.
 
-The data folder is no place for it: a socket's path has room for about a hundred bytes.
+The socket cannot be in the data folder: its path is limited to about a hundred bytes.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ _PREFIX = "tokenbalance-"
 
 
 def private_folder(account: Account) -> Path:
-    """Make a folder whose name cannot be foreseen, so that nobody can have made it before us.
+    """Create a folder with an unpredictable name, so that nobody can have created it before.
 
     Raises:
-        ServerNotStarted: there is no place for it.
+        ServerNotStarted: there is no usable place for it.
     """
     for base in _bases():
         try:
@@ -35,14 +35,14 @@ def private_folder(account: Account) -> Path:
         if is_root():
             os.chown(folder, account.uid, account.gid)
         return folder
-    msg = "no temporary folder with a short path can be written to (a socket needs one)"
+    msg = "no writable temporary folder has a path short enough for a socket"
     raise ServerNotStarted(msg)
 
 
 def clear_left_folder(folder: Path, account: Account) -> None:
-    """Take away what a killed owner left; used again, its lock file could name a living stranger.
+    """Remove the folder of a killed owner; its lock file could name the pid of another program.
 
-    Only a folder that is still ours: after a restart of the machine the name may be anybody's.
+    Only if the folder is still ours: after a reboot its name may belong to anybody.
     """
     if _is_private(folder, account):
         remove_folder(folder)
@@ -62,13 +62,13 @@ def _is_private(folder: Path, account: Account) -> bool:
 
 
 def remove_folder(folder: Path) -> None:
-    """Take the folder away after the server has stopped."""
+    """Remove the folder after the server has stopped."""
     shutil.rmtree(folder, ignore_errors=True)
 
 
 def _bases() -> list[Path]:
-    """List where to put it, best first: not world-writable before world-writable."""
-    # Not XDG_RUNTIME_DIR: it goes when the user logs out, and the server may stay.
+    """List the folders where it may be created: those that are not world-writable first."""
+    # Not XDG_RUNTIME_DIR: it is removed when the user logs out, and the server may stay.
     temporary = [Path(tempfile.gettempdir()), Path("/tmp")]  # noqa: S108 - mkdtemp, mode 0700
     bases = [Path("/run"), *temporary] if is_root() else temporary
     longest = f"/{_PREFIX}12345678/.s.PGSQL.{PORT}.lock"

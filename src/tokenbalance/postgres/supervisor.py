@@ -1,8 +1,8 @@
-"""The embedded Postgres as the rest of the product sees it: start it or use the one that runs.
+"""The interface of the embedded Postgres: start a server, or use the one that is running.
 
-exclusive   for `serve`: owns the server until it exits, whoever else uses it by then
-otherwise   for a command: uses the server of a running owner and never stops it; without one,
-            owns the server for as long as it runs itself, and waits for other commands
+exclusive   for `serve`: owns the server until it exits, even if others still use it
+otherwise   for a command: uses the server of a running owner and never stops it. If there is no
+            owner, it owns the server while it runs, and waits for other commands before it stops it
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ _POLL_S = 0.05
 
 
 class EmbeddedPostgres:
-    """A running server on one data folder, ours or somebody else's. A context manager."""
+    """A running server on one data folder, of this process or of another one; a context manager."""
 
     def __init__(
         self, ownership: Ownership, folder: Path, cluster: Cluster | None, role: Role
@@ -52,7 +52,7 @@ class EmbeddedPostgres:
         self._process: int = os.getpid()
         self._stopped: bool = False
         self.socket_folder: Path = folder
-        """The host, for whoever wants no DSN; the user is `postgres`."""
+        """The host, for programs that do not take a DSN; the user is `postgres`."""
 
     @classmethod
     def start_or_attach(
@@ -63,19 +63,19 @@ class EmbeddedPostgres:
         exclusive: bool = False,
         durable: bool = True,
     ) -> Self:
-        """Use the server on a data folder, starting it when there is none.
+        """Use the server on a data folder; start it if it is not running.
 
-        Blocks, up to a minute for crash recovery. Must be called from the main thread.
+        Blocks, up to a minute during crash recovery. Must be called from the main thread.
 
         Args:
-            data_dir: made if it is not there; the cluster, its log and the locks lie in it.
-            pg_bin: folder of `initdb` and `postgres`; found by itself when None.
-            exclusive: own the server, or fail; for a process that stays.
-            durable: False may lose the last moments at any kill, or everything at a power cut;
-                for tests.
+            data_dir: the folder of the cluster, its log and the locks; created if necessary.
+            pg_bin: the folder of `initdb` and `postgres`; None to search for it.
+            exclusive: own the server or fail; for a process that stays.
+            durable: if False, a kill may lose the last moments, and a power cut everything; for
+                tests.
 
         Raises:
-            EmbeddedPostgresError: with one complete line of what is wrong.
+            EmbeddedPostgresError: the message is one complete line.
         """
         data_dir = _make_folder(data_dir)
         ownership = Ownership(data_dir)
@@ -119,17 +119,17 @@ class EmbeddedPostgres:
 
     @property
     def dsn(self) -> str:
-        """The address of our database, for asyncpg and SQLAlchemy alike."""
+        """The DSN of our database, for asyncpg and SQLAlchemy."""
         return self.dsn_of(DATABASE)
 
     def dsn_of(self, database: str) -> str:
-        """Write the address of any database on this server."""
+        """Build the DSN of any database on this server."""
         return dsn_of(self.socket_folder, database)
 
     def stop(self) -> None:
-        """Stop the server if it is ours, else only stop using it. May be called twice."""
+        """Stop the server if this process owns it, else only stop using it. May be called twice."""
         if self._stopped or os.getpid() != self._process:
-            # A forked child has a copy of us, not the server.
+            # A forked child has a copy of this object, not the server.
             return
         self._stopped = True
         try:
@@ -170,12 +170,12 @@ def _make_folder(data_dir: Path) -> Path:
         data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         return data_dir.resolve(strict=True)
     except OSError as error:
-        msg = f"cannot make the data folder {data_dir}: {error.strerror}"
+        msg = f"cannot create the data folder {data_dir}: {error.strerror}"
         raise DataFolderUnusable(msg) from error
 
 
 def _acquire(ownership: Ownership, data_dir: Path) -> None:
-    """Become the owner, waiting for a command, but not for another `serve` that stays."""
+    """Become the owner. Wait for a command to end, but not for another `serve`."""
     deadline = time.monotonic() + TIMEOUT_COMMAND_S
     while not ownership.acquire():
         note = ownership.read()
@@ -187,21 +187,21 @@ def _acquire(ownership: Ownership, data_dir: Path) -> None:
 
 
 def _acquire_or_join(ownership: Ownership, data_dir: Path) -> Path | None:
-    """Become the owner (None), or use the owner's server (its socket's folder)."""
+    """Become the owner and return None, or return the socket folder of the owner's server."""
     deadline = time.monotonic() + TIMEOUT_START_S
     while not ownership.acquire():
         if (folder := _join(ownership)) is not None:
             return folder
         if time.monotonic() > deadline:
             owner = _owner(ownership.read())
-            msg = f"{data_dir} is in use by {owner}, and no server is ready"
+            msg = f"{data_dir} is in use by {owner}, but no server became ready"
             raise DataFolderInUse(msg)
         time.sleep(_POLL_S)
     return None
 
 
 def _join(ownership: Ownership) -> Path | None:
-    """Use the owner's server, if it is up and stays so."""
+    """Use the owner's server if it is up and not about to stop."""
     if not ownership.join():
         return None
     note = ownership.read()

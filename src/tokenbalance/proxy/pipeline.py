@@ -61,7 +61,7 @@ if TYPE_CHECKING:
     from tokenbalance.books.holds.settler import Settler
     from tokenbalance.books.pricing.rate_card import RateCard
     from tokenbalance.database.connections import Pool
-    from tokenbalance.model import Caller, Document, UpstreamTraits
+    from tokenbalance.model import Caller, UpstreamTraits
     from tokenbalance.openai import Surface
     from tokenbalance.openai.operation import Operation
     from tokenbalance.people.callers import Callers

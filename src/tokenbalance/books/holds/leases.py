@@ -1,9 +1,12 @@
-"""The holds that this process answers for, and the sign of life that it gives for them.
+"""The leases of this process: the holds that it is responsible for, and its heartbeat.
 
-A lease begins before its hold is placed and ends when the hold's end is committed. It has a slot in
-the journal, from which another process learns what is left to do when this one has died, and it is
-renewed, all leases in one statement, for those who cannot read the journal: they end a hold whose
-lease has lapsed with what the last renewal said was known.
+A lease begins before its hold is placed and ends when the end of the hold is committed. It has a
+slot in the journal: if this process dies, another one reads there what is left to do.
+
+The heartbeat is for processes that cannot read the journal. Every `lease_s / HEARTBEATS_PER_LEASE`
+seconds the process renews all of its leases in one statement, and notes in the books the usage seen
+so far. If the heartbeats stop, the leases lapse, and a sweep ends each hold with the usage that the
+last heartbeat noted.
 """
 
 from __future__ import annotations
@@ -25,14 +28,14 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-RENEWALS_OF_A_LEASE: Final = 3
-"""A lease is renewed this many times before it would end."""
-_HOLDS_OF_A_STATEMENT: Final = 5000
+HEARTBEATS_PER_LEASE: Final = 3
+"""How many heartbeats renew a lease before it would lapse."""
+_HOLDS_PER_STATEMENT: Final = 5000
 
 
 @dataclass(slots=True, eq=False)
 class Lease:
-    """One request's hold, in this process's care."""
+    """The hold of one request in progress."""
 
     caller: Caller
     purpose: Purpose
@@ -40,14 +43,14 @@ class Lease:
     hold: Hold | None = None
     """None until it is placed."""
     placing: bool = False
-    """True while nobody here knows whether the hold is placed."""
+    """True while this process does not know whether the hold is placed."""
     look: Callable[[], Callable[[], Usage]] | None = None
-    """Looks at what was seen so far; what it gives counts that, and is called in a thread."""
+    """Takes what was seen so far, and returns a function that counts it, called in a thread."""
 
     async def place(self, book: Book, claim: Claim, position: int | None = None) -> Hold | None:
         """Place the hold, if it fits at this moment.
 
-        Raises what asyncpg raises, and then, as when this is cancelled, it may have been placed.
+        Raises what asyncpg raises. After an error or a cancellation it may have been placed.
         """
         self.placing = True
         self.hold = await book.place(self.caller, self.purpose, claim, position=position)
@@ -58,8 +61,8 @@ class Lease:
 class Leases:
     """The leases of this process.
 
-    Nothing begins before `open_journal`: a journal belongs to certain books, and only the database
-    can say which they are.
+    No lease begins before `open_journal`: a journal belongs to certain books, and only the database
+    knows which these are.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -81,21 +84,21 @@ class Leases:
 
     @property
     def ready(self) -> bool:
-        """Whether requests can begin, as far as the journal is concerned."""
+        """Whether the journal is open and healthy, so that requests can begin."""
         return self._journal is not None and self._journal.healthy
 
     async def open_journal(self, book: Book) -> None:
-        """Open the journal for the books that these are, unless that was done.
+        """Open the journal of these books, unless it is already open.
 
         Raises:
-            JournalUnavailable: the folder or the file cannot be made, or not be written.
+            JournalUnavailable: the folder or the file cannot be created or written.
 
         """
         if self._journal is None:
             self._journal = Journal.open(self._folder / await book.name())
 
     def close_journal(self) -> None:
-        """Close the journal; what is left in it, another process ends."""
+        """Close the journal; another process ends what is left in it."""
         if self._journal is not None:
             self._journal.close()
 
@@ -106,10 +109,10 @@ class Leases:
         return request_id in self._leases
 
     def begin(self, caller: Caller, purpose: Purpose) -> Lease:
-        """Take a request into care, before its hold is placed.
+        """Begin the lease of a request, before its hold is placed.
 
         Raises:
-            JournalUnavailable: what becomes of it could not be written down.
+            JournalUnavailable: the journal could not record it.
 
         """
         entry = Entry(purpose.request_id, caller.account_id, caller.key_id, purpose.endpoint)
@@ -118,17 +121,19 @@ class Leases:
         return lease
 
     def end(self, lease: Lease) -> None:
-        """Let go of a request whose hold has ended, or was never placed."""
+        """End the lease of a request whose hold has ended or was never placed."""
         lease.slot.clear()
         del self._leases[lease.purpose.request_id]
 
-    async def renew(self, book: Book) -> None:
-        """Renew every lease, and note what has been seen so far; also a way to ask for an answer.
+    async def send_heartbeat(self, book: Book) -> None:
+        """Renew every lease and note the usage seen so far.
+
+        Without leases it still sends a statement, which shows whether the database answers.
 
         Raises what asyncpg raises.
         """
         looks = [
-            (lease.hold, _looked(lease, lease.hold))
+            (lease.hold, _looked_at(lease, lease.hold))
             for lease in self._leases.values()
             if lease.hold is not None
         ]
@@ -137,11 +142,11 @@ class Leases:
             await book.renew(batch)
 
 
-def _looked(lease: Lease, hold: Hold) -> Callable[[], Usage] | None:
+def _looked_at(lease: Lease, hold: Hold) -> Callable[[], Usage] | None:
     try:
         return None if lease.look is None else lease.look()
     except Exception:
-        logger.exception("what was seen of %s cannot be looked at", hold.request_id)
+        logger.exception("the response to %s so far cannot be read", hold.request_id)
         return None
 
 
@@ -155,12 +160,12 @@ def _counted(hold: Hold, count: Callable[[], Usage]) -> Usage | None:
     try:
         return count()
     except Exception:
-        # The lease has to be renewed all the same.
-        logger.exception("what was seen of %s cannot be counted", hold.request_id)
+        # The lease has to be renewed anyway.
+        logger.exception("the usage of %s so far cannot be counted", hold.request_id)
         return None
 
 
 def _batches(seen: list[tuple[Hold, Usage | None]]) -> list[list[tuple[Hold, Usage | None]]]:
-    """One at least, for the answer's sake."""
-    size = _HOLDS_OF_A_STATEMENT
+    """Split into batches; at least one, so that a statement is sent."""
+    size = _HOLDS_PER_STATEMENT
     return [seen[start : start + size] for start in range(0, max(len(seen), 1), size)]

@@ -1,9 +1,11 @@
-"""The ends of a hold: settle and void, tried until the database has taken them.
+"""The ends of holds: settle, void and tombstone, tried until the database has committed them.
 
-An end is first tried by its request. It is never lost to a cancelled one: a task takes it over,
-which nobody cancels. Nor to the database: what cannot be committed at once is brought to the disk
-first, and then the request need not wait any longer. Nor to the end of the process: what is in the
-journal by then, another process commits.
+The request tries first. From then on an end cannot be lost:
+
+    the request is cancelled      a task that nobody cancels takes over
+    the database is unavailable   the end is flushed to the journal, the request goes on, and a task
+                                  tries again
+    the process ends              another process commits what is in the journal
 """
 
 from __future__ import annotations
@@ -31,15 +33,15 @@ logger = logging.getLogger(__name__)
 _RETRY_FIRST_S: Final = 0.05
 _RETRY_MOST_S: Final = 1.0
 _RETRY_UNEXPECTED_S: Final = 10.0
-"""After an error that does not look as if it would pass."""
+"""After an error that is not likely to pass."""
 
 Outcome: TypeAlias = "asyncio.Future[Charge | None]"
 End: TypeAlias = "Callable[[], Awaitable[Charge | None]]"
-"""Commits the end of a hold. Safe to repeat: each is a compare-and-set."""
+"""Commits the end of a hold. Safe to repeat, because it is a compare-and-set."""
 
 
 class Settler:
-    """Ends holds, exactly once each, whatever becomes of the request."""
+    """Ends each hold exactly once, whatever happens to its request."""
 
     def __init__(self, book: Book, leases: Leases) -> None:
         self._book = book
@@ -63,15 +65,15 @@ class Settler:
         """Charge what was used.
 
         Args:
-            lease: the request's.
+            lease: the lease of the request.
             hold: its hold, to be ended.
-            usage: what the upstream reported, None when it reported nothing usable.
-            count: counts what was used then; called in a thread.
-            ceiling: what was used at most, for when it cannot be counted.
+            usage: what the upstream reported; None if it reported nothing usable.
+            count: counts the usage if the upstream did not report it; called in a thread.
+            ceiling: the most that can have been used, charged if `count` fails.
 
         Returns:
-            The charge, when it is committed; None when it is safe on the disk instead, or when
-            the hold had already been voided.
+            The charge once it is committed; None if it is safe in the journal instead, or if the
+            hold was already voided.
 
         """
         self._begin(lease)
@@ -82,23 +84,27 @@ class Settler:
         return await outcome
 
     async def void(self, lease: Lease, hold: Hold) -> None:
-        """Give everything back; returns when it is committed, or safe on the disk."""
+        """Release the whole hold; returns when that is committed or safe in the journal."""
         self._begin(lease)
-        _write_down(lease, lease.slot.void)
+        _record(lease, lease.slot.void)
         _ = await self._end(lease, partial(self._book.void, hold))
 
     def leave_tombstone_later(self, lease: Lease) -> None:
-        """Give everything back, if it was ever placed, without waiting for it."""
+        """Void a hold that may or may not have been placed, in the background.
+
+        The tombstone is a hold row that is voided before it was ever placed, so that a late
+        placement cannot succeed.
+        """
         self._begin(lease)
-        _write_down(lease, lease.slot.void)
+        _record(lease, lease.slot.void)
         leave_tombstone = partial(self._book.leave_tombstone, lease.caller, lease.purpose)
         self._start(self._repeat(lease, leave_tombstone, _new_outcome()))
 
     async def drain(self, timeout_s: float) -> int:
-        """Wait for the ends under way, and give up what cannot be committed in time.
+        """Wait for pending ends, and give up those that are not committed in time.
 
         Returns:
-            How many were given up: they are in the journal.
+            How many were given up; they are in the journal.
 
         """
         with suppress(TimeoutError):
@@ -122,7 +128,7 @@ class Settler:
 
     def _settling(self, lease: Lease, hold: Hold, usage: Usage) -> End:
         if lease.slot.usage != usage:
-            _write_down(lease, lambda: lease.slot.use(usage))
+            _record(lease, lambda: lease.slot.use(usage))
         return partial(self._book.settle, hold, usage)
 
     async def _count_and_settle(
@@ -136,13 +142,13 @@ class Settler:
         await self._repeat(lease, self._settling(lease, hold, usage), outcome)
 
     async def _end(self, lease: Lease, end: End) -> Charge | None:
-        """End a hold as part of its request; when that is not to be, beside it."""
+        """End a hold within its request; if that fails, in a task of its own."""
         try:
             charge = await _attempt(lease, end)
         except asyncio.CancelledError:
             self._start(self._repeat(lease, end, _new_outcome()))
             raise
-        except Exception as error:  # noqa: BLE001 - it is told where it is tried again
+        except Exception as error:  # noqa: BLE001 - it is logged when it is tried again
             outcome = _new_outcome()
             self._start(self._repeat(lease, end, outcome, error))
             return await outcome
@@ -160,10 +166,10 @@ class Settler:
         """Repeat an end until it is committed.
 
         Args:
-            lease: the request's.
-            end: what commits its end.
-            outcome: set when it is committed or safe on the disk.
-            error: what it failed with before.
+            lease: the lease of the request.
+            end: commits the end.
+            outcome: set when the end is committed or safe in the journal.
+            error: the error of the first attempt, if there was one.
 
         """
         pause_s = _RETRY_FIRST_S
@@ -176,18 +182,18 @@ class Settler:
             try:
                 charge = await _attempt(lease, end)
                 break
-            except Exception as again:  # noqa: BLE001 - told when it is tried again
+            except Exception as again:  # noqa: BLE001 - it is logged when it is tried again
                 error = again
         self._ended(lease)
         if not outcome.done():
             outcome.set_result(charge)
 
     async def _secure(self, lease: Lease, outcome: Outcome) -> bool:
-        """Bring what is to be done to the disk, and let the request go on."""
+        """Flush the end to the disk, and let the request go on."""
         try:
             await self._leases.journal.sync()
         except JournalUnavailable:
-            logger.exception("the end of %s is in memory only", lease.purpose.request_id)
+            logger.exception("the end of request %s is in memory only", lease.purpose.request_id)
             return False
         if not outcome.done():
             outcome.set_result(None)
@@ -198,19 +204,19 @@ async def _attempt(lease: Lease, end: End) -> Charge | None:
     try:
         return await end()
     except UnknownHold:
-        logger.critical("these books know nothing of %s", lease.purpose.request_id)
+        logger.critical("these books have no hold for request %s", lease.purpose.request_id)
         return None
 
 
 def _pause_after(error: Exception, lease: Lease, before_s: float) -> float:
-    """Say what is in the way, and how long to wait for it to pass, in seconds."""
+    """Log why the end failed; returns the pause before the next attempt, in seconds."""
     if not isinstance(error, UNAVAILABLE):
         logger.error("hold %s cannot be ended", lease.purpose.request_id, exc_info=error)
         return _RETRY_UNEXPECTED_S
     if before_s == _RETRY_FIRST_S:
-        # Once: a thousand may have to wait for the database, for hours.
+        # Only once: a thousand holds may wait for the database for hours.
         logger.warning(
-            "hold %s cannot be ended now, trying until it can: %s",
+            "hold %s cannot be ended now and will be retried until it can: %s",
             lease.purpose.request_id,
             type(error).__name__,
         )
@@ -218,22 +224,26 @@ def _pause_after(error: Exception, lease: Lease, before_s: float) -> float:
 
 
 def _new_outcome() -> Outcome:
-    """Make what a request waits for; should it be cancelled, nobody else is."""
+    """Make the future that a request waits for; cancelling it cancels nothing else."""
     return asyncio.get_running_loop().create_future()
 
 
-def _write_down(lease: Lease, write: Callable[[], None]) -> None:
+def _record(lease: Lease, write: Callable[[], None]) -> None:
     try:
         write()
     except JournalUnavailable:
-        # The books are the next to be told; only if they cannot be, something may be lost.
-        logger.exception("%s cannot be written into the journal", lease.purpose.request_id)
+        # The books come next. Only if they fail as well may the end be lost.
+        logger.exception(
+            "the end of request %s cannot be written to the journal", lease.purpose.request_id
+        )
 
 
 async def _counted(hold: Hold, count: Callable[[], Usage], ceiling: Usage) -> Usage:
     try:
         return await offload(count)
     except Exception:
-        # Never a credit lost: what cannot be counted cost what was held for it.
-        logger.exception("usage of %s cannot be counted; its hold is charged", hold.request_id)
+        # No credit may be lost: usage that cannot be counted costs its whole hold.
+        logger.exception(
+            "the usage of %s cannot be counted; its whole hold is charged", hold.request_id
+        )
         return ceiling

@@ -1,18 +1,18 @@
-"""The sweep: ends what dead processes left, and gives the sign of life of this one.
+"""The sweep: ends the holds of dead processes, and sends the heartbeats of this process.
 
-    left in the journal of a dead process, whichever way it died
-        usage known        settled with it
-        to be voided       voided
-        dispatched         expired: charged what is known, flagged
-        not yet dispatched voided; after a power cut, which may have taken the note of the
-                           dispatch along, it is left to its lease
-    left in the books, its lease ended
-                           expired
+    in the journal of a dead process, however it died
+        usage known         settled with it
+        to be voided        voided
+        dispatched          expired: charged what is known, flagged
+        not yet dispatched  a tombstone; after a power cut, which may have lost the note of the
+                            dispatch, it is left to its lease
+    in the books, with a lapsed lease
+                            expired
 
-Any number of replicas may sweep: every end is a compare-and-set, and time is the database's. A
-sweep that has just got the database back gives the others time to renew their leases first.
+Any number of replicas may sweep: every end is a compare-and-set, and the clock is the database's. A
+sweep that has just reconnected to the database waits until the others have had a heartbeat.
 
-It also keeps house: waiters of dead processes, and statistics that the books have outgrown.
+It also removes waiters of dead processes, and renews statistics that the books have outgrown.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ import logging
 from typing import TYPE_CHECKING, Final, cast
 
 from tokenbalance.books.holds.journal import JournalUnavailable, State
-from tokenbalance.books.holds.leases import RENEWALS_OF_A_LEASE
+from tokenbalance.books.holds.leases import HEARTBEATS_PER_LEASE
 from tokenbalance.books.ledger.book import UnknownHold
 from tokenbalance.database import statements
 from tokenbalance.database.connections import UNAVAILABLE
@@ -39,61 +39,59 @@ if TYPE_CHECKING:
 
 logger = logging.getLogger(__name__)
 
-SWEEP_NAME: Final = "tokenbalance sweep"
-"""Of the connection that sweeps: whoever audits the books sees that somebody does."""
 _HOLDS_AT_ONCE: Final = 500
 _RETRY_S: Final = 1.0
 
 
 class Sweep:
-    """Renews this process's leases, and ends those of others that have lapsed."""
+    """Sends the heartbeats of this process, and ends the lapsed holds of others."""
 
     def __init__(self, pool: Pool, book: Book, leases: Leases, sweep_s: float) -> None:
         self._pool = pool
         self._book = book
         self._leases = leases
         self._sweep_s = sweep_s
-        self._renewal_s = book.lease_s / RENEWALS_OF_A_LEASE
-        self._in_touch_since: float | None = None
-        """Since when every renewal has succeeded."""
+        self._heartbeat_s = book.lease_s / HEARTBEATS_PER_LEASE
+        self._connected_since: float | None = None
+        """Since when every heartbeat has succeeded, on the event loop's clock."""
 
     async def run(self) -> None:
-        """Renew and sweep until cancelled; no error ends it."""
+        """Send heartbeats and sweep until cancelled; no error ends it."""
         async with asyncio.TaskGroup() as tasks:
-            _ = tasks.create_task(_repeat(self._renew, self._renewal_s))
+            _ = tasks.create_task(_repeat(self._send_heartbeat, self._heartbeat_s))
             _ = tasks.create_task(_repeat(self._sweep, self._sweep_s))
 
-    async def _renew(self) -> None:
+    async def _send_heartbeat(self) -> None:
         try:
-            await self._leases.renew(self._book)
+            await self._leases.send_heartbeat(self._book)
         except BaseException:
-            self._in_touch_since = None
+            self._connected_since = None
             raise
-        if self._in_touch_since is None:
-            self._in_touch_since = asyncio.get_running_loop().time()
+        if self._connected_since is None:
+            self._connected_since = asyncio.get_running_loop().time()
 
     async def _sweep(self) -> None:
-        # First, for a journal knows what was used where the books know an estimate.
+        # Journals first: they have the usage where the books have only an estimate.
         try:
             await self._leases.open_journal(self._book)
             await self._leases.journal.repair()
             await self._end_abandoned()
         except JournalUnavailable:
-            logger.exception("there is no journal, and so nothing can begin")
-        if self._others_had_time_to_renew():
+            logger.exception("the journal is unavailable, so no request can begin")
+        if self._others_had_a_heartbeat():
             await self._end_lapsed()
             await self._pool.execute(statements.FORGET_WAITERS)
         await self._analyse_outgrown()
 
-    def _others_had_time_to_renew(self) -> bool:
-        since = self._in_touch_since
-        return since is not None and asyncio.get_running_loop().time() - since >= self._renewal_s
+    def _others_had_a_heartbeat(self) -> bool:
+        since = self._connected_since
+        return since is not None and asyncio.get_running_loop().time() - since >= self._heartbeat_s
 
     async def _analyse_outgrown(self) -> None:
-        """Have plans made anew that books in their first minutes have outgrown.
+        """Replace plans that were made while the books were small.
 
-        Autovacuum does as much within a minute or two, where it is on. Who may not analyse is told
-        so by a warning, and nothing else happens.
+        Autovacuum, where it is on, does the same within a minute or two. A database user who may
+        not ANALYZE only gets a warning from the server.
         """
         for (table,) in cast("list[tuple[str]]", await self._pool.fetch(statements.OUTGROWN)):
             await self._pool.execute(f"ANALYZE (SKIP_LOCKED) {table}")
@@ -104,12 +102,12 @@ class Sweep:
             lapsed = await self._book.lapsed(_HOLDS_AT_ONCE)
             more = False
             for known in lapsed:
-                # This process lives, whatever its leases say.
+                # This process is alive, whatever its leases say.
                 if known.hold.request_id in self._leases:
                     continue
                 if await self._book.expire(known.hold, known.usage):
                     more = len(lapsed) == _HOLDS_AT_ONCE
-                    _tell_expired(known.hold, known.usage)
+                    _log_expired(known.hold, known.usage)
 
     async def _end_abandoned(self) -> None:
         adopted = self._leases.journal.adopt()
@@ -117,30 +115,32 @@ class Sweep:
             try:
                 unknown = [left for left in abandoned.requests if not await self._end_left(left)]
             except UNAVAILABLE:
-                # Those that were not looked at yet as well: as long as they are this process's,
-                # nobody can adopt them again, not even it.
+                # Leave the ones not read yet as well: while this process has them locked, nobody
+                # can adopt them again, not even itself.
                 for later in adopted:
                     later.leave()
                 raise
             except Exception:
-                logger.exception("journal %s cannot be applied", abandoned.path.name)
+                logger.exception("journal file %s cannot be applied", abandoned.path.name)
                 abandoned.leave()
             else:
                 _put_away(abandoned, unknown)
 
     async def _end_left(self, left: Unfinished) -> bool:
-        """End what one slot of a dead process tells of; False if the books do not know of it."""
+        """End the request of one slot; False if the books do not have it."""
         entry = left.entry
         try:
             match left.state:
                 case State.USED:
                     known = await self._book.known(entry.account_id, entry.request_id)
                     _ = await self._book.settle(known.hold, left.usage or Usage())
-                    logger.warning("settled from a journal: %s", entry.request_id)
+                    logger.warning(
+                        "request %s settled from the journal of a dead process", entry.request_id
+                    )
                 case State.DISPATCHED:
                     known = await self._book.known(entry.account_id, entry.request_id)
                     if await self._book.expire(known.hold, known.usage, orphaned=True):
-                        _tell_expired(known.hold, known.usage)
+                        _log_expired(known.hold, known.usage)
                 case State.VOID:
                     await self._void(left)
                 case State.PLACING:
@@ -156,12 +156,14 @@ class Sweep:
         entry = left.entry
         caller = Caller(0, entry.account_id, entry.key_id, 0)
         await self._book.leave_tombstone(caller, Purpose(entry.request_id, entry.endpoint, None))
-        logger.warning("voided from a journal: %s", entry.request_id)
+        logger.warning("request %s voided from the journal of a dead process", entry.request_id)
 
 
-def _tell_expired(hold: Hold, usage: Usage) -> None:
+def _log_expired(hold: Hold, usage: Usage) -> None:
     logger.warning(
-        "the process of %s was gone; charged what is known: %d tokens", hold.request_id, usage.total
+        "request %s expired, its process is gone; charged the known usage: %d tokens",
+        hold.request_id,
+        usage.total,
     )
 
 
@@ -173,7 +175,7 @@ def _put_away(abandoned: Abandoned, unknown: list[Unfinished]) -> None:
         abandoned.done()
         return
     names = ", ".join(left.entry.request_id for left in unknown)
-    logger.error("a journal is kept aside, these books know nothing of its requests: %s", names)
+    logger.error("a journal file is put aside, these books do not have its requests: %s", names)
     abandoned.keep("its requests are not in these books")
 
 
@@ -183,8 +185,8 @@ async def _repeat(work: Callable[[], Awaitable[None]], period_s: float) -> None:
         try:
             await work()
         except UNAVAILABLE as error:
-            logger.warning("cannot renew or sweep now: %s", type(error).__name__)
+            logger.warning("cannot send a heartbeat or sweep now: %s", type(error).__name__)
             pause_s = min(_RETRY_S, period_s)
         except Exception:
-            logger.exception("a renewal or sweep failed")
+            logger.exception("a heartbeat or sweep failed")
         await asyncio.sleep(pause_s)

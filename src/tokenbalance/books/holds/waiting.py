@@ -1,12 +1,12 @@
-"""Waiting for a hold: requests that fit but for the open holds of their own account, in order.
+"""Waiting for a hold: requests that would fit without the open holds of their account, in order.
 
-The order is that of the table `waiters`, over all processes: `PLACE` leaves to those in front what
-they wait for. Here are the waiters of this process. The first of an account tries again whenever
-credits of it are released here, and when the look into the books, every POLL_S, finds it worth a
-try: that is how a hold that ended elsewhere, or a top-up, is noticed.
+The order is that of the table `waiters`, over all processes: `PLACE` leaves enough for the waiters
+in front. This file has the waiters of this process. The first waiter of an account tries again when
+this process releases credits of the account, and when a poll of the books, every POLL_S, finds an
+attempt promising: that is how a hold that ended elsewhere, or a top-up, is noticed.
 
-A waiter holds no connection. Whoever leaves, for whichever reason, takes its row along; the row of
-a process that died counts for ALIVE_S and no longer.
+A waiter holds no connection. When it leaves, for any reason, its row is deleted. Heartbeats keep
+the rows of living processes alive; the row of a dead process counts for at most ALIVE_S.
 """
 
 from __future__ import annotations
@@ -32,14 +32,15 @@ Attempt: TypeAlias = "Callable[[int], Awaitable[Hold | None]]"
 logger = logging.getLogger(__name__)
 
 POLL_S: Final = 0.1
-STAY_S: Final = 1.0
+HEARTBEAT_S: Final = 1.0
 ALIVE_S: Final = 5.0
+"""How long a waiter counts as alive after a heartbeat."""
 SILENCE_S: Final = 2.0
-"""How long the database may be away before waiters are told."""
+"""How long the database may be unavailable before all waiters try, to find that out."""
 WAITERS_MAX: Final = 1000
 """Of one account in one process."""
 _POLLED_OF_AN_ACCOUNT: Final = 8
-"""Who is further back is woken by the one in front."""
+"""Waiters further back are woken by the one in front of them."""
 
 
 @dataclass(slots=True, eq=False)
@@ -51,43 +52,43 @@ class _Waiter:
 
 
 class Waiters:
-    """The requests of this process that wait, first come first served."""
+    """The waiting requests of this process, first come, first served."""
 
     def __init__(self, pool: Pool, book: Book) -> None:
         self._pool = pool
         self._book = book
-        self._lines: dict[int, list[_Waiter]] = {}
+        self._by_account: dict[int, list[_Waiter]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._polling: asyncio.Task[None] | None = None
         book.on_release = self._wake
 
     def __len__(self) -> int:
-        return sum(len(line) for line in self._lines.values())
+        return sum(len(in_order) for in_order in self._by_account.values())
 
     async def place(
         self, account_id: int, claim: Claim, attempt: Attempt, wait_s: float
     ) -> Hold | None:
-        """Place a hold when it is this request's turn and it fits.
+        """Place a hold as soon as it is this request's turn and it fits.
 
         Args:
-            account_id: whose open holds are waited for.
+            account_id: the account whose open holds are waited for.
             claim: how much.
-            attempt: places the hold, if it fits, from this position among the waiters.
-            wait_s: how long it may take, in seconds.
+            attempt: places the hold if it fits, given the position among the waiters.
+            wait_s: the longest wait, in seconds.
 
         Returns:
-            The hold; None when it can never fit, when the time is up, or too many wait already.
+            The hold; None if it can never fit, if the time is up, or if too many wait already.
 
         """
-        if len(self._lines.get(account_id, ())) >= WAITERS_MAX:
+        if len(self._by_account.get(account_id, ())) >= WAITERS_MAX:
             return None
         deadline = asyncio.get_running_loop().time() + wait_s
         waiter = await self._enter(account_id, claim)
         try:
-            # Many may have come while the row was written.
-            if len(self._lines[waiter.account_id]) > WAITERS_MAX:
+            # More may have come while the row was inserted.
+            if len(self._by_account[waiter.account_id]) > WAITERS_MAX:
                 return None
-            if self._lines[waiter.account_id][0] is waiter:
+            if self._by_account[waiter.account_id][0] is waiter:
                 waiter.woken.set()
             timely = True
             while timely:
@@ -102,7 +103,7 @@ class Waiters:
             self._leave(waiter)
 
     async def close(self) -> None:
-        """Stop looking, and finish what was begun."""
+        """Stop polling, and delete the rows of waiters that have left."""
         if self._polling is not None:
             _ = self._polling.cancel()
         _ = await asyncio.gather(*self._tasks, return_exceptions=True)
@@ -112,62 +113,64 @@ class Waiters:
             "int", await self._pool.fetchval(statements.ENTER, account_id, claim.wanted, ALIVE_S)
         )
         waiter = _Waiter(account_id, entered, claim)
-        insort(self._lines.setdefault(account_id, []), waiter, key=lambda other: other.position)
+        insort(
+            self._by_account.setdefault(account_id, []), waiter, key=lambda other: other.position
+        )
         if self._polling is None:
             self._polling = self._start(self._poll())
         return waiter
 
     def _leave(self, waiter: _Waiter) -> None:
-        line = self._lines[waiter.account_id]
-        line.remove(waiter)
-        if not line:
-            del self._lines[waiter.account_id]
-        # In a task of its own, for the request may have been cancelled.
-        _ = self._start(self._take_row_away(waiter))
+        in_order = self._by_account[waiter.account_id]
+        in_order.remove(waiter)
+        if not in_order:
+            del self._by_account[waiter.account_id]
+        # In a task of its own, because the request may have been cancelled.
+        _ = self._start(self._delete_row(waiter))
 
-    async def _take_row_away(self, waiter: _Waiter) -> None:
+    async def _delete_row(self, waiter: _Waiter) -> None:
         try:
             await self._pool.execute(statements.LEAVE, waiter.account_id, waiter.position)
         except UNAVAILABLE as error:
-            logger.debug("a waiter's row stays until it lapses: %s", type(error).__name__)
+            logger.debug("the row of a waiter stays until it lapses: %s", type(error).__name__)
         finally:
             self._wake(waiter.account_id)
 
     def _wake(self, account_id: int) -> None:
-        line = self._lines.get(account_id)
-        if line:
-            line[0].woken.set()
+        in_order = self._by_account.get(account_id)
+        if in_order:
+            in_order[0].woken.set()
 
     async def _poll(self) -> None:
         clock = asyncio.get_running_loop().time
-        stay_at = 0.0
+        heartbeat_at = 0.0
         responded_at = clock()
-        while self._lines:
+        while self._by_account:
             try:
-                if clock() >= stay_at:
-                    await self._stay()
-                    stay_at = clock() + STAY_S
+                if clock() >= heartbeat_at:
+                    await self._send_heartbeat()
+                    heartbeat_at = clock() + HEARTBEAT_S
                 await self._wake_promising()
                 responded_at = clock()
             except UNAVAILABLE as error:
-                logger.debug("waiters cannot look now: %s", type(error).__name__)
+                logger.debug("the poll of waiters failed: %s", type(error).__name__)
                 if clock() - responded_at >= SILENCE_S:
                     self._wake_all()
             except Exception:
-                logger.exception("waiters cannot look")
+                logger.exception("the poll of waiters failed")
             await asyncio.sleep(POLL_S)
         self._polling = None
 
     def _wake_all(self) -> None:
-        """Let everybody find out that the database is away, instead of waiting for nothing."""
-        for line in self._lines.values():
-            for waiter in line:
+        """Let all waiters find out that the database is unavailable."""
+        for in_order in self._by_account.values():
+            for waiter in in_order:
                 waiter.woken.set()
 
-    async def _stay(self) -> None:
-        waiters = [waiter for line in self._lines.values() for waiter in line]
+    async def _send_heartbeat(self) -> None:
+        waiters = [waiter for in_order in self._by_account.values() for waiter in in_order]
         await self._pool.execute(
-            statements.STAY,
+            statements.RENEW_WAITERS,
             [waiter.account_id for waiter in waiters],
             [waiter.position for waiter in waiters],
             ALIVE_S,
@@ -176,8 +179,8 @@ class Waiters:
     async def _wake_promising(self) -> None:
         waiters = {
             waiter.position: waiter
-            for line in self._lines.values()
-            for waiter in line[:_POLLED_OF_AN_ACCOUNT]
+            for in_order in self._by_account.values()
+            for waiter in in_order[:_POLLED_OF_AN_ACCOUNT]
         }
         rows = await self._pool.fetch(
             statements.PROMISING,
@@ -197,7 +200,7 @@ class Waiters:
 
 
 async def _is_woken(waiter: _Waiter, deadline: float) -> bool:
-    """Wait for a reason to try; False when the time is up, and so for the last time."""
+    """Wait until woken; False if the time is up, which makes the next attempt the last one."""
     try:
         async with asyncio.timeout_at(deadline):
             _ = await waiter.woken.wait()

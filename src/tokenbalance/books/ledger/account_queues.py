@@ -1,11 +1,12 @@
-"""Many accounts in one statement, and a queue for each that has to be waited for.
+"""Items of many accounts in one statement, and a queue for each account that is locked.
 
-    shared   items of many accounts, in one statement that waits for nobody's lock; what belongs to
-             an account that is locked, or needs a closer look, is left
-    queue    the items of one account, one statement after another, each of which may wait
+    shared batch    items of several accounts in one statement, which never waits for a lock; items
+                    of an account that is locked, or that need a closer look, are left
+    account queue   the items of one account, one statement after the other; each may wait for locks
 
-While an account has a queue, who asks for it joins the queue: so a locked account keeps one
-connection from the others, and a busy one has its order. Must never know what is asked.
+While an account has a queue, new items of that account join it. So a locked account occupies one
+connection and delays nobody else, and the items of a busy account keep their order. Must never know
+what an item is.
 """
 
 from __future__ import annotations
@@ -27,55 +28,55 @@ Work: TypeAlias = "Callable[[Batch[Item, Result]], Coroutine[object, object, Non
 
 
 class AccountQueues(Generic[Item, Result]):
-    """Asks for items of many accounts; who asks need not know how it went there."""
+    """Submits items to shared batches and account queues; callers need not know to which."""
 
     def __init__(
         self,
         shared: Work[Item, Result],
-        queue: Work[Item, Result],
+        queued: Work[Item, Result],
         account_of: Callable[[Item], int],
         size: int = BATCH_MAX,
         *,
         turns: Turns | None = None,
     ) -> None:
-        """Ask nothing yet.
+        """Start without any account queue.
 
         Args:
-            shared: answers what it can of a batch of several accounts, and never waits for a lock.
-            queue: answers all of a batch of one account.
-            account_of: whose an item is.
-            size: items at most of a statement.
+            shared: resolves what it can of a batch of several accounts; it never waits for a lock.
+            queued: resolves all of a batch of one account.
+            account_of: the account of an item.
+            size: the most items in one statement.
             turns: of the shared batches, shared with other kinds; None for turns of their own.
 
         """
         self._send_shared = shared
-        self._send_queued = queue
+        self._send_queued = queued
         self._account_of = account_of
         self._size = size
-        self._shared = Batches[Item, Result](self._several, size, turns=turns)
+        self._shared = Batches[Item, Result](self._send, size, turns=turns)
         self._queues: dict[int, Batches[Item, Result]] = {}
 
-    async def ask(self, item: Item) -> Result | Left:
-        """Have an item answered; `LEFT` where not even its account's queue did it."""
+    async def submit(self, item: Item) -> Result | Left:
+        """Return the result of an item; `LEFT` if not even its account queue resolved it."""
         account_id = self._account_of(item)
         queue = self._queues.get(account_id)
         if queue is None:
-            response = await self._shared.ask(item)
-            if response is not Left.LEFT:
-                return response
-            queue = self._queue(account_id)
-        return await queue.ask(item)
+            result = await self._shared.submit(item)
+            if result is not Left.LEFT:
+                return result
+            queue = self._queue_of(account_id)
+        return await queue.submit(item)
 
-    def _several(
+    def _send(
         self, batch: Batch[Item, Result]
     ) -> Coroutine[object, object, None] | HandedOver[Result]:
-        """Send a shared batch; one account alone needs none."""
+        """Send a shared batch; hand a batch of one account over to its account queue."""
         first = self._account_of(batch[0].item)
         if all(self._account_of(pending.item) == first for pending in batch):
-            return self._queue(first).take_over(batch)
+            return self._queue_of(first).take_over(batch)
         return self._send_shared(batch)
 
-    def _queue(self, account_id: int) -> Batches[Item, Result]:
+    def _queue_of(self, account_id: int) -> Batches[Item, Result]:
         queue = self._queues.get(account_id)
         if queue is None:
             queue = self._queues[account_id] = Batches(

@@ -1,7 +1,7 @@
-"""The proof that the books are right: every invariant that the tables can show, in one snapshot.
+"""The audit: checks every invariant that the tables can show, in one snapshot.
 
-Reads only, in one transaction, so that it tells the truth while requests run, and trusts no audit
-before it. What is proved, and how, is in `invariants.py`.
+Only reads, in one transaction, so it is right while requests run, and it does not rely on earlier
+audits. The invariants and their SQL are in `invariants`.
 """
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ if TYPE_CHECKING:
     )
 
 VIOLATIONS_MAX: Final = 1000
-"""Lines of each invariant; more would tell nobody more."""
+"""The most lines for each invariant."""
 _TIMEOUT_S: Final = 600.0
 
-# Sorts of a million entries or requests stay in memory, 100 MB each and three at a time; more spill
-# to disk. Compiling the statements would take longer than it saves.
+# With this, sorts of a million entries or requests stay in memory, 100 MB each and three at a time;
+# larger ones spill to disk. JIT would take longer to compile than it saves.
 _SET_UP: Final = "SET LOCAL work_mem = '128MB'; SET LOCAL jit = off"
 
 
 @dataclass(frozen=True, slots=True)
 class AuditReport:
-    """What was checked and what is broken, at one moment."""
+    """What was checked and what is broken, in one snapshot."""
 
     ok: bool
     accounts: int
     entries: int
     open_holds: int
     violations: list[str]
-    """One line each, with ids; at most `VIOLATIONS_MAX` of each invariant."""
+    """One line each, with ids; at most `VIOLATIONS_MAX` for each invariant."""
 
 
 async def audit(database: Pool | Connection, second: Connection | None = None) -> AuditReport:
-    """Check the books in one read-only snapshot; requests go on meanwhile.
+    """Check the books in one read-only snapshot, while requests run.
 
     Args:
         database: where the books are.
-        second: another connection to it, which takes half of the work at the same time.
+        second: another connection to it, which does half of the work in parallel.
 
     """
     if isinstance(database, Pool):

@@ -1,14 +1,17 @@
-"""The book of holds: place, and the four ends. Each is committed when it is answered.
+"""The book of holds: place, and the four ends. Each is committed when its call returns.
 
-    place ---> open ---> settled    the charge of what was used
+    place ---> open ---> settled    charged what was used
                     |--> voided     nothing was used
-                    `--> expired    charged what was known; its process was gone
-                           `-- correct: the true usage turned up, the difference is entered
+                    `--> expired    charged what is known, its process is gone
+                           `-- correct: the true usage was found, the difference is entered
 
-Every end is a compare-and-set on the hold's state, so each can be tried again at any time: when an
-answer was lost, by another process, from a journal. What many ask for at the same time shares a
-statement and its commit (`placements`, `settlements`). Knows accounts and credits; must never know
-of HTTP, and never check before it acts.
+A hold that may or may not have been placed gets a tombstone: a row that is voided before it was
+ever placed, so that a late placement cannot succeed.
+
+Every end is a compare-and-set on the hold's state, so it can be repeated at any time: after a lost
+result, by another process, or from a journal. Simultaneous calls share a statement and its commit
+(`placements`, `settlements`). Knows accounts and credits; must never know of HTTP, and never check
+before it acts.
 """
 
 from __future__ import annotations
@@ -33,13 +36,11 @@ if TYPE_CHECKING:
     from tokenbalance.model import Caller, Claim, Purpose
 
 LEASE_S: Final = 60.0
-
-
 _NOTHING_DONE: Final = "UPDATE 0"
 
 
 class UnknownHold(LookupError):
-    """These books have never held anything for this request."""
+    """These books never had a hold for this request."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,18 +53,18 @@ class Funds:
 
     @property
     def limit(self) -> int:
-        """What holds may take when nothing is held, in credits."""
+        """The most that holds may take in all, in credits."""
         return self.balance + self.overdraft
 
     @property
     def available(self) -> int:
-        """What a hold may still take, in credits."""
+        """What a new hold may take, in credits."""
         return self.limit - self.held
 
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """An open hold, and what its request is known to have used."""
+    """A hold, and the usage of its request as far as it is known."""
 
     hold: Hold
     usage: Usage
@@ -72,26 +73,34 @@ class Known:
 class Book:
     """Holds and their ends, on the request path's pool.
 
-    A hold is charged at the rates that it carries. Who ends one that it did not place reads them
-    first: `known` and `lapsed` give holds as they were placed.
+    A hold is charged at the rates that it carries. A process that ends a hold of another process
+    reads them first: `known` and `lapsed` return holds as they were placed.
 
-    Raises what asyncpg raises; `database.connections.UNAVAILABLE` says which of it may pass.
+    Every method raises what asyncpg raises; `database.connections.UNAVAILABLE` names the errors
+    that may pass.
     """
 
     def __init__(self, pool: Pool, lease_s: float = LEASE_S, *, batch_max: int = BATCH_MAX) -> None:
-        """Take a pool, and how many requests at most share a statement; 1: none ever do."""
+        """Open the book on a pool.
+
+        Args:
+            pool: the connections of the request path.
+            lease_s: how long a hold outlives the last heartbeat of its process.
+            batch_max: the most requests that share a statement; with 1, none do.
+
+        """
         self._pool = pool
         self._placements = Placements(pool, lease_s, batch_max)
         self._settlements = Settlements(pool, batch_max)
         self.lease_s = lease_s
-        """How long a hold outlives the last sign of life of its process."""
+        """How long a hold outlives the last heartbeat of its process."""
         self.on_release: Callable[[int], None] | None = None
-        """Told the account when credits of it were released here."""
+        """Called with the account when held credits of it were released by this process."""
         self.on_charge: Callable[[Hold, Usage, Charge, bool], None] | None = None
-        """Told every charge that was committed, once, and whether the hold had expired."""
+        """Called once with every committed charge, and whether the hold had expired."""
 
     async def name(self) -> str:
-        """Tell which books these are."""
+        """Return the id of these books."""
         return str(cast("UUID", await self._pool.fetchval(statements.WHICH_BOOKS)))
 
     async def place(
@@ -99,17 +108,18 @@ class Book:
     ) -> Hold | None:
         """Reserve what is claimed, or what the balance affords if that is at least the minimum.
 
-        Open holds of the account are not taken into what the balance affords: a request is capped
-        because the account is nearly empty, never because it is busy.
+        What the balance affords does not depend on open holds: a request is capped because the
+        account is nearly empty, never because it is busy.
 
         Args:
             caller: whose account and key.
             purpose: what for.
             claim: how much.
-            position: the request's own among the waiters; None lets all of them go first.
+            position: the position of the request among the waiters; None if it is not one of them,
+                in which case all waiters come first.
 
         Returns:
-            The hold, or None when it does not fit at this moment.
+            The hold, or None if it does not fit at this moment.
 
         """
         placement = Placement(caller, purpose, claim)
@@ -118,24 +128,24 @@ class Book:
         return await self._placements.place(placement)
 
     async def funds(self, account_id: int) -> Funds:
-        """Read what an account has, for telling people; never for deciding."""
+        """Read what an account has; to be shown, never to decide by."""
         row = await self._pool.fetchrow(statements.FUNDS, account_id)
         return Funds(0, 0, 0) if row is None else Funds(*cast("tuple[int, int, int]", tuple(row)))
 
     async def waited_for(self, account_id: int) -> int:
-        """Read how many credits those who wait for an account ask for; never for deciding."""
+        """Read how many credits the waiters of an account want; to be shown, never to decide by."""
         return cast("int", await self._pool.fetchval(statements.WAITED_FOR, account_id))
 
     async def waiting(self, account_id: int) -> int:
-        """Read how many requests wait for an account; never for deciding."""
+        """Read how many requests wait for an account; to be shown, never to decide by."""
         return cast("int", await self._pool.fetchval(statements.WAITING, account_id))
 
     async def settle(self, hold: Hold, usage: Usage) -> Charge | None:
         """End a hold with the charge for what was used, or correct that of an expired one.
 
         Returns:
-            The charge, with the balance right after it; None when the hold was voided before, and
-            nothing changed. A hold that was settled before keeps the charge it has.
+            The charge, with the balance right after it; None if the hold was already voided, and
+            nothing changed. A hold that was already settled keeps its charge.
 
         Raises:
             UnknownHold: it was never placed.
@@ -146,33 +156,33 @@ class Book:
             self._released(hold.account_id)
             self._charged(hold, usage, charge, expired=False)
             return charge
-        # Settled before (an answer that was lost), or expired.
+        # It was settled before and the result was lost, or it has expired.
         corrected = await self.correct(hold, usage)
         charge = await self._ended(hold)
         if charge is not None and not corrected:
-            # Nobody was told yet: the process that settled it did not hear of it.
+            # Not reported yet: the call that settled it did not get the result.
             self._charged(hold, usage, charge, expired=False)
         return charge
 
     async def correct(self, hold: Hold, usage: Usage) -> bool:
-        """Enter the true usage of a hold that had expired; at most once, else nothing changes.
+        """Enter the true usage of an expired hold, once; in any other state nothing changes.
 
         Returns:
-            Whether it was entered here and now.
+            Whether this call entered it.
 
         """
         return await self._charge(statements.CORRECT, hold, usage) is not None
 
     async def expire(self, hold: Hold, usage: Usage, *, orphaned: bool = False) -> bool:
-        """End a hold whose process is gone with the charge for what is known.
+        """End a hold whose process is gone, and charge the known usage.
 
         Args:
             hold: the hold.
-            usage: what is known, estimated.
+            usage: the known usage, marked as estimated.
             orphaned: the process is known to be gone; otherwise the lease must have ended.
 
         Returns:
-            Whether it was ended here and now.
+            Whether this call ended it.
 
         """
         charge = await self._charge(statements.EXPIRE, hold, usage, orphaned)
@@ -182,9 +192,9 @@ class Book:
         return charge is not None
 
     async def void(self, hold: Hold) -> None:
-        """End a hold without a charge, and take back that of an expired one.
+        """End a hold without a charge, or take back the charge of an expired one.
 
-        When it has ended in another way, nothing changes.
+        If it has ended in another way, nothing changes.
         """
         done = await self._pool.execute(statements.VOID, hold.account_id, hold.request_id)
         if done == _NOTHING_DONE:
@@ -192,10 +202,10 @@ class Book:
         self._released(hold.account_id)
 
     async def leave_tombstone(self, caller: Caller, purpose: Purpose) -> None:
-        """Void a hold that may or may not have been placed, or may yet be.
+        """Void a hold that may have been placed, or may still be placed by a late statement.
 
         Raises:
-            UnknownHold: these books have no such account or key.
+            UnknownHold: these books do not have its account or key.
 
         """
         try:
@@ -211,10 +221,10 @@ class Book:
         await self.void(Hold(purpose.request_id, caller.account_id, 0))
 
     async def renew(self, holds: Sequence[tuple[Hold, Usage | None]]) -> None:
-        """Renew the leases of open holds, and note what is known to be used; one statement.
+        """Renew the leases of open holds and note the known usage, in one statement.
 
         Args:
-            holds: each with what was seen so far, None to leave what is noted.
+            holds: each with the usage seen so far, None to keep what was noted before.
 
         """
         await self._pool.execute(
@@ -237,7 +247,7 @@ class Book:
         ]
 
     async def known(self, account_id: int, request_id: str) -> Known:
-        """Read what is known of one hold.
+        """Read one hold, and what is known of its usage.
 
         Raises:
             UnknownHold: it was never placed.

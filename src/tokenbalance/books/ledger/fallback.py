@@ -1,6 +1,6 @@
-"""What becomes of a batch whose statement failed, or left something: each goes on by itself.
+"""The fallback: items that a statement for many left undone get a statement of their own.
 
-A statement that fails does nothing for anybody; and one wrong item must not be the others' fate.
+A statement that fails does nothing for any of its items, and one wrong item must not fail the rest.
 """
 
 from __future__ import annotations
@@ -20,33 +20,32 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Result = TypeVar("Result")
 
-
-_ONE_IS_WRONG: Final = (
+_ITEM_ERRORS: Final = (
     asyncpg.DataError,
     asyncpg.IntegrityConstraintViolationError,
     asyncpg.TransactionRollbackError,
 )
-"""What a statement fails with on account of some of what it was given."""
+"""Errors of a statement that only some of its items may have caused."""
 
 
 @contextmanager
-def nothing_done() -> Generator[None]:
-    """Leave a whole batch whose statement was refused on account of one of them."""
-    with suppress(*_ONE_IS_WRONG):
+def left_on_item_error() -> Generator[None]:
+    """Leave the whole batch to the fallback if its statement failed because of some item."""
+    with suppress(*_ITEM_ERRORS):
         yield
 
 
 async def each_alone(batch: Batch[Item, Result], act: Callable[[Item], Awaitable[Result]]) -> None:
-    """Result what is left of a batch, in order of arrival.
+    """Resolve what is left of a batch, one item after the other, in order of arrival.
 
-    Raises what `UNAVAILABLE` names; any other error is its item's alone.
+    Raises the errors of `UNAVAILABLE`; any other error fails its own item only.
     """
     for pending in batch:
-        if pending.is_settled:
+        if pending.is_done:
             continue
         try:
             pending.resolve(await act(pending.item))
         except UNAVAILABLE:
             raise
-        except Exception as error:  # noqa: BLE001 - it is raised to whoever asked
+        except Exception as error:  # noqa: BLE001 - it is raised in the caller
             pending.fail(error)

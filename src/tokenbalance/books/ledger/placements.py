@@ -1,7 +1,7 @@
-"""Placing holds: those of many requests in one statement where they fit whole, else one by one.
+"""Placing holds: many in one statement if they fit in full, else each with its own statement.
 
-Owns how PLACE and its likes are sent and read. Which of them places a hold makes no difference to
-it; the single one has the last word about what fits, and nothing here may decide it.
+Owns how PLACE and PLACE_MANY are sent and read. A hold is the same whichever statement placed it.
+Only PLACE decides that a hold does not fit; nothing here may decide that.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, cast
 
 from tokenbalance.books.ledger.account_queues import AccountQueues
-from tokenbalance.books.ledger.fallback import each_alone, nothing_done
+from tokenbalance.books.ledger.fallback import each_alone, left_on_item_error
 from tokenbalance.database import statements
 from tokenbalance.database.batches import Left
 from tokenbalance.model import Hold
@@ -39,11 +39,11 @@ class Placement:
 
     @property
     def key(self) -> tuple[int, str]:
-        """What the hold is found by."""
+        """The key of the hold."""
         return self.caller.account_id, self.purpose.request_id
 
     def placed(self, amount: int) -> Hold:
-        """The hold of so many credits."""
+        """The hold, placed with this many credits."""
         purpose = self.purpose
         return Hold(purpose.request_id, self.caller.account_id, amount, purpose.rates)
 
@@ -54,28 +54,28 @@ class Placements:
     def __init__(self, pool: Pool, lease_s: float, batch_max: int) -> None:
         self._pool = pool
         self._lease_s = lease_s
-        self._at_once = AccountQueues[Placement, Hold | None](
-            self._place_several,
-            self._place_of_one,
+        self._queues = AccountQueues[Placement, Hold | None](
+            self._place_shared,
+            self._place_queued,
             attrgetter("account_id"),
             batch_max,
             turns=pool.turns,
         )
 
     async def place(self, placement: Placement) -> Hold | None:
-        """Place a hold together with others; None when it does not fit at this moment.
+        """Place a hold together with others; None if it does not fit at this moment.
 
-        When this is cancelled the hold may be placed all the same.
+        If this is cancelled, the hold may be placed anyway.
         """
-        hold = await self._at_once.ask(placement)
+        hold = await self._queues.submit(placement)
         return await self.place_alone(placement) if hold is Left.LEFT else hold
 
     async def place_alone(self, placement: Placement, position: int | None = None) -> Hold | None:
-        """Place a hold with a statement of its own; None when it does not fit at this moment.
+        """Place a hold with a statement of its own; None if it does not fit at this moment.
 
         Args:
             placement: the hold.
-            position: the request's own among the waiters; None lets all of them go first.
+            position: the position of the request among the waiters; None if it is not one of them.
 
         """
         purpose, claim = placement.purpose, placement.claim
@@ -96,16 +96,16 @@ class Placements:
         )
         return None if row is None else placement.placed(cast("int", row[0]))
 
-    async def _place_several(self, batch: Batch[Placement, Hold | None]) -> None:
+    async def _place_shared(self, batch: Batch[Placement, Hold | None]) -> None:
         await self._place_many(statements.PLACE_MANY, batch)
 
-    async def _place_of_one(self, batch: Batch[Placement, Hold | None]) -> None:
+    async def _place_queued(self, batch: Batch[Placement, Hold | None]) -> None:
         if len(batch) > 1:
             await self._place_many(statements.PLACE_MANY_OF_ONE, batch)
         await each_alone(batch, self.place_alone)
 
     async def _place_many(self, statement: str, batch: Batch[Placement, Hold | None]) -> None:
-        with nothing_done():
+        with left_on_item_error():
             rows = await self._pool.fetch(
                 statement, *_columns([pending.item for pending in batch]), self._lease_s
             )
@@ -114,7 +114,7 @@ class Placements:
                 for account_id, request_id, amount in cast("list[tuple[int, str, int]]", rows)
             }
             for pending in batch:
-                # Out of it, so that of two with one name only the first is told.
+                # Popped, so that of two items with the same key only the first gets the hold.
                 amount = placed.pop(pending.item.key, None)
                 if amount is not None:
                     pending.resolve(pending.item.placed(amount))

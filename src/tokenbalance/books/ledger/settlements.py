@@ -1,7 +1,7 @@
-"""Settling holds: those of many requests in one statement, else one by one.
+"""Settling holds: many in one statement, else each with its own statement.
 
-Owns how SETTLE and its likes are sent and read. Each is a compare-and-set on the hold, so that it
-makes no difference which of them settles it, or how often it is asked for.
+Owns how SETTLE, SETTLE_MANY and the other charges are sent and read. Each is a compare-and-set on
+the hold, so it makes no difference which statement settles it, or how often it is tried.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from operator import attrgetter
 from typing import TYPE_CHECKING, cast
 
 from tokenbalance.books.ledger.account_queues import AccountQueues
-from tokenbalance.books.ledger.fallback import each_alone, nothing_done
+from tokenbalance.books.ledger.fallback import each_alone, left_on_item_error
 from tokenbalance.books.pricing.rates import charge_for
 from tokenbalance.database import statements
 from tokenbalance.database.batches import Left
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Settlement:
-    """A hold to be ended with the charge for what was used."""
+    """A hold to be ended with the charge for its usage."""
 
     hold: Hold
     usage: Usage
@@ -43,7 +43,7 @@ class Settlement:
         return self.hold.account_id
 
     def arguments(self) -> tuple[object, ...]:
-        """What a statement that charges is given first."""
+        """The first parameters of every statement that charges."""
         usage = self.usage
         return (
             self.hold.account_id,
@@ -67,9 +67,9 @@ class Settlements:
 
     def __init__(self, pool: Pool, batch_max: int) -> None:
         self._pool = pool
-        self._at_once = AccountQueues[Settlement, Charge | None](
-            self._settle_several,
-            self._settle_of_one,
+        self._queues = AccountQueues[Settlement, Charge | None](
+            self._settle_shared,
+            self._settle_queued,
             attrgetter("account_id"),
             batch_max,
             turns=pool.turns,
@@ -78,39 +78,39 @@ class Settlements:
     async def settle(self, settlement: Settlement) -> Charge | None:
         """Settle a hold together with others.
 
-        When this is cancelled the hold may be settled all the same.
+        If this is cancelled, the hold may be settled anyway.
 
         Returns:
-            The charge, with the balance after it and what was held after all that were settled at
-            once; None when the hold is not open.
+            The charge, with the balance right after it, and the credits held after the whole batch;
+            None if the hold is not open.
 
         """
-        charge = await self._at_once.ask(settlement)
+        charge = await self._queues.submit(settlement)
         return await self.settle_alone(settlement) if charge is Left.LEFT else charge
 
     async def settle_alone(self, settlement: Settlement) -> Charge | None:
-        """Settle a hold with a statement of its own; None when it is not open."""
+        """Settle a hold with a statement of its own; None if it is not open."""
         return await self.charge(statements.SETTLE, settlement)
 
     async def charge(self, statement: str, settlement: Settlement, *more: object) -> Charge | None:
-        """Run a statement that charges one hold; None when it found none in its state."""
+        """Run a statement that charges one hold; None if it changed nothing."""
         row = await self._pool.fetchrow(statement, *settlement.arguments(), *more)
         if row is None:
             return None
         balance, held = cast("tuple[int, int]", tuple(row))
         return Charge(settlement.amount, balance, held)
 
-    async def _settle_several(self, batch: Batch[Settlement, Charge | None]) -> None:
+    async def _settle_shared(self, batch: Batch[Settlement, Charge | None]) -> None:
         await self._settle_many(statements.SETTLE_MANY, batch)
 
-    async def _settle_of_one(self, batch: Batch[Settlement, Charge | None]) -> None:
+    async def _settle_queued(self, batch: Batch[Settlement, Charge | None]) -> None:
         if len(batch) > 1:
             await self._settle_many(statements.SETTLE_MANY_OF_ONE, batch)
         await each_alone(batch, self.settle_alone)
 
     async def _settle_many(self, statement: str, batch: Batch[Settlement, Charge | None]) -> None:
         columns = zip(*(pending.item.arguments() for pending in batch), strict=True)
-        with nothing_done():
+        with left_on_item_error():
             rows = await self._pool.fetch(statement, *columns)
             for number, balance, held in cast("list[tuple[int, int, int]]", rows):
                 pending = batch[number - 1]

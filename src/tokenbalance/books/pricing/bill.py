@@ -1,4 +1,4 @@
-"""One charge explained: which tokens, at which rates, how it was rounded. For people to read.
+"""One charge explained for people: which tokens, at which rates, and how it was rounded.
 
 It shows what `rates` computes, and must never compute a charge in another way.
 """
@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class BillLine:
-    """What one kind of token, or the request itself, cost."""
+    """The cost of one kind of token, or of the request itself."""
 
     kind: str
-    """One of `rates.KINDS`; `total` where every token is one credit."""
+    """One of `rates.KINDS`; `total` if every token is one credit."""
     tokens: int
-    """How many; 1 for `request`."""
+    """The number of tokens; 1 for `request`."""
     rate: str
     """Credits for one, as an exact decimal."""
     credits: str
@@ -40,16 +40,16 @@ class Bill:
     """A charge, line by line: sum + rounding = charge."""
 
     lines: tuple[BillLine, ...]
-    """Only what was used."""
+    """Only kinds that were used."""
     sum: str
     """Credits, as an exact decimal."""
     rounding: str
-    """What rounding up has added, as an exact decimal."""
+    """Credits that rounding up added, as an exact decimal."""
     charge: int
 
 
 def explain_charge(usage: Usage, rates: Rates | None) -> Bill:
-    """Explain what a request was charged for its usage, at the rates of its hold."""
+    """Explain the charge of a request for its usage, at the rates of its hold."""
     charge = charge_for(usage, rates)
     if rates is None:
         total = str(usage.total)

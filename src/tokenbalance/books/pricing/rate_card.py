@@ -1,7 +1,7 @@
-"""The rate card: a TOML file that says what the tokens of which models cost.
+"""The rate card: a TOML file with the rates of models.
 
-Owns the file's format. Everything wrong with a card is found when it is read, and told by its line;
-a card that was read has an answer for every model, be it that it has no rate.
+Owns the format of the file. Every mistake in a card is found when it is read, and reported with its
+line. A card that was read decides for every model: its rates, or that it is refused.
 """
 
 from __future__ import annotations
@@ -24,12 +24,12 @@ if TYPE_CHECKING:
     from tokenbalance.model import Rates
 
 CREDITS_MAX: Final = 1_000_000
-"""Credits of one token, or of one request, at most."""
+"""The most credits for one token, or for one request."""
 DECIMALS_MAX: Final = 9
 PER_MAX: Final = 10**9
 _BYTES_MAX: Final = 256 * 1024
 _DIGITS_MAX: Final = 40
-"""Of a number as written; a card that needs more has a mistake in it."""
+"""The most digits of a number; a card with more has a mistake in it."""
 
 _REFUSE: Final = "refuse"
 _DEFAULT: Final = "default"
@@ -40,11 +40,11 @@ _WILDCARD: Final = re.compile(r"\[!?\]?[^\]]*\]|[*?]")
 
 
 class RateCardError(ValueError):
-    """A card cannot be used; the message is one line that names the line of the card."""
+    """The card cannot be used; the message is one line, with the line number of the mistake."""
 
 
 class UnpricedModel(LookupError):
-    """The card has no rate for this model, and says that such a one is refused."""
+    """The card has no rate for this model, and refuses models without one."""
 
     def __init__(self, model: str) -> None:
         super().__init__(model)
@@ -56,7 +56,7 @@ class PricedModels:
     """One row of a card: the rates of the models whose names match."""
 
     pattern: str
-    """A glob: `*`, `?` and `[...]`, upper and lower case distinguished."""
+    """A glob with `*`, `?` and `[...]`; case-sensitive."""
     rates: Rates
 
     @cached_property
@@ -66,23 +66,23 @@ class PricedModels:
 
     @cached_property
     def loose_matcher(self) -> re.Pattern[str]:
-        """The same for upper and lower case alike."""
+        """The same, case-insensitive."""
         return re.compile(translate(self.pattern), re.IGNORECASE)
 
 
 @dataclass(frozen=True, slots=True)
 class RateCard:
-    """Rates by model; the first row that matches counts."""
+    """Rates by model; the first row that matches applies."""
 
     models: tuple[PricedModels, ...]
     default: Rates | None
-    """The rates of every other model; None refuses it."""
+    """The rates of all other models; None to refuse them."""
 
     def rates_for(self, model: str) -> Rates:
         """Find the rates of a model.
 
         Raises:
-            UnpricedModel: it has none.
+            UnpricedModel: it has no rates.
 
         """
         for row in self.models:
@@ -90,7 +90,7 @@ class RateCard:
                 return row.rates
         if self.default is None:
             raise UnpricedModel(model)
-        # An upstream may read `GPT-4o` as the model that has a row, and the default may be less.
+        # An upstream may take `GPT-4o` for a model that has a row, and the default may be cheaper.
         for row in self.models:
             if row.loose_matcher.match(model):
                 return row.rates
@@ -140,7 +140,7 @@ class _Wrong(Exception):
 
 
 class _Reader:
-    """Turns the parsed document of a card into a card."""
+    """Turns a parsed document into a card."""
 
     def __init__(self, document: Mapping[str, object]) -> None:
         self._document = document
@@ -152,7 +152,7 @@ class _Reader:
         default = self._read_default()
         models = self._read_models()
         if not models and default is None:
-            raise _Wrong((), "it sets no rates at all")
+            raise _Wrong((), "it sets no rates")
         return RateCard(models, default)
 
     def _read_per(self) -> int:
@@ -168,10 +168,10 @@ class _Reader:
         path: _Path = (_DEFAULT,)
         if unpriced == _REFUSE:
             if _DEFAULT in self._document:
-                raise _Wrong(path, f'is of no use without unpriced = "{_DEFAULT}"')
+                raise _Wrong(path, f'has no effect without unpriced = "{_DEFAULT}"')
             return None
         if _DEFAULT not in self._document:
-            raise _Wrong(("unpriced",), "needs a table [default] with the rates to be used")
+            raise _Wrong(("unpriced",), "needs a table [default] with the rates to use")
         table = _table(path, self._document[_DEFAULT])
         _refuse_unknown(path, table, KINDS)
         return self._read_rates(path, table)
@@ -179,7 +179,7 @@ class _Reader:
     def _read_models(self) -> tuple[PricedModels, ...]:
         rows = self._document.get("models", [])
         if not isinstance(rows, list):
-            raise _Wrong(("models",), "must be tables, each with the header [[models]]")
+            raise _Wrong(("models",), "must be a list of tables, each with the header [[models]]")
         read: list[PricedModels] = []
         for index, row in enumerate(cast("list[object]", rows)):
             path: _Path = ("models", index)
@@ -195,18 +195,18 @@ class _Reader:
             kind: self._read_rate((*path, kind), table[kind]) for kind in KINDS if kind in table
         }
         if not nano:
-            raise _Wrong(path, "has no rates at all")
-        # Nobody means to give output away by forgetting it.
+            raise _Wrong(path, "has no rates")
+        # Output must not be free only because its rate was forgotten.
         for kind in ("input", "output"):
             if kind not in nano and set(nano) != {"request"}:
-                raise _Wrong(path, f"has no rate for {kind} (write {kind} = 0 where it is free)")
+                raise _Wrong(path, f"has no rate for {kind} (write {kind} = 0 if it is free)")
         return build_rates(nano)
 
     def _read_rate(self, path: _Path, value: object) -> int:
         rate = _number(path, value)
         if rate < 0:
             raise _Wrong(path, "must not be negative")
-        # A request is one, whatever the rates of tokens are per.
+        # The rate of a request is for one request, whatever `per` says.
         per = 1 if path[-1] == "request" else self._per
         if rate > CREDITS_MAX * per:
             raise _Wrong(path, f"must not be more than {CREDITS_MAX} credits{_each(path, per)}")
@@ -220,7 +220,7 @@ class _Reader:
 def _parse(text: str) -> Mapping[str, object]:
     try:
         return cast("Mapping[str, object]", tomllib.loads(text, parse_float=Decimal))
-    except ValueError as error:  # TOML's own, and that of a number with thousands of digits
+    except ValueError as error:  # that of tomllib, or of a number with thousands of digits
         _raise_syntax(text, str(error))
     except RecursionError:
         _raise_syntax(text, "It is nested too deeply")
@@ -228,8 +228,8 @@ def _parse(text: str) -> Mapping[str, object]:
 
 def _raise_syntax(text: str, message: str) -> NoReturn:
     place = _PLACE.search(message)
-    told = None if place is None else cast("str | None", place[1])
-    line = max(len(text.splitlines()), 1) if told is None else int(told)
+    at = None if place is None else cast("str | None", place[1])
+    line = max(len(text.splitlines()), 1) if at is None else int(at)
     raise RateCardError(f"line {line}: {_PLACE.sub('', message)}") from None
 
 
@@ -242,12 +242,12 @@ def _table(path: _Path, value: object) -> Mapping[str, object]:
 def _refuse_unknown(path: _Path, table: Mapping[str, object], known: tuple[str, ...]) -> None:
     for key in table:
         if key not in known:
-            raise _Wrong((*path, key), f"is not known here; there are {', '.join(known)}")
+            raise _Wrong((*path, key), f"is not a known key; use one of {', '.join(known)}")
 
 
 def _read_pattern(path: _Path, table: Mapping[str, object]) -> str:
     if "match" not in table:
-        raise _Wrong(path, "has no match, the pattern of the models that it is for")
+        raise _Wrong(path, "has no match (a pattern for names of models, such as gpt-4o*)")
     pattern = table["match"]
     if not isinstance(pattern, str) or not pattern:
         raise _Wrong((*path, "match"), "must be a pattern, such as gpt-4o*")
@@ -257,17 +257,17 @@ def _read_pattern(path: _Path, table: Mapping[str, object]) -> str:
 def _refuse_unreachable(path: _Path, pattern: str, earlier: list[str]) -> None:
     for index, other in enumerate(earlier):
         if _covers(other, pattern):
-            raise _Wrong(path, f"can never match: models[{index}] comes first and matches all that")
+            raise _Wrong(path, f"can never match: models[{index}] comes first and matches them all")
 
 
 def _covers(pattern: str, other: str) -> bool:
-    """Whether whatever `other` matches, `pattern` matches too; False where that is not plain."""
+    """Whether `pattern` matches everything that `other` does; False if that is not obvious."""
     if pattern == other:
         return True
     literal, count = _WILDCARD.subn("\0", other)
     if count and _WILDCARD.search(pattern.replace("*", "")):
         return False
-    # What stands for a wildcard is matched by nothing but a star, which matches all it may be.
+    # A placeholder for a wildcard is matched only by a star, which matches all that it may be.
     return fnmatchcase(literal, pattern)
 
 
@@ -286,7 +286,7 @@ def _number(path: _Path, value: object) -> Decimal:
 def _each(path: _Path, per: int) -> str:
     if path[-1] == "request":
         return ""
-    return " a token" if per == 1 else f" a token, and this is per {per}"
+    return " per token" if per == 1 else f" per token, and this rate is per {per} tokens"
 
 
 def _shown(path: _Path) -> str:
@@ -298,10 +298,10 @@ def _shown(path: _Path) -> str:
 
 
 def _line_of(text: str, path: _Path) -> int:
-    """The line on which the statement begins that sets what is at `path`.
+    """Find the line on which the statement starts that sets the value at `path`.
 
-    It is the first one with which the lines so far are a card that has it: who parses the lines
-    from the top needs to know nothing of the ways in which they can be written.
+    It parses ever more lines from the top until the document has the value; so it need not know the
+    ways in which TOML can be written.
     """
     lines = text.splitlines(keepends=True)
     begins = 1

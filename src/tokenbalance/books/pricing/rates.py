@@ -1,13 +1,13 @@
-"""What tokens cost in credits: every conversion between the two, and the one place that rounds.
+"""What tokens cost in credits: every conversion between the two, and the only place that rounds.
 
-Nothing else may assume a rate. All of it is integer arithmetic: rates are nano-credits, and a sum
-of them is rounded up to credits once for a request. Without rates a credit is a token, as the
-upstream's `total_tokens` counts it.
+Nothing else may assume a rate. All of it is integer arithmetic: rates are in nano-credits, and the
+sum of a request is rounded up to credits once. Without rates one credit is one token, as counted by
+the upstream's `total_tokens`.
 
-    input     = audio + image + cached + plain     each in this order, of what is left
+    input     = audio + image + cached + plain     in this order, each limited to what is left
     output    = audio + image + reasoning + plain  likewise
     total beyond input + output                    plain output: some servers count hidden
-                                                   reasoning in the total alone
+                                                   reasoning only in the total
 """
 
 from __future__ import annotations
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
     from tokenbalance.model import Estimate, Usage
 
 NANO: Final = 10**9
-"""Nano-credits of a credit."""
+"""Nano-credits in one credit."""
 
 AMOUNT_MAX: Final = 10**18
-"""Credits at most of a hold or a charge with rates: more than there can be, and the books can
-still add them up. No request comes near; a nonsensical report of usage may."""
+"""The most credits of a hold or a charge with rates: more than any balance, yet the books can still
+add them up. No request comes near it, but a nonsensical usage report may."""
 
 RESPONSE_AFTER_CALLS: Final = 1024
-"""Output tokens that a call of a hosted tool must leave: it is of no use without an answer."""
+"""Output tokens that the calls of hosted tools must leave: they are useless without a response."""
 
 TOKEN_KINDS: Final = (
     "input",
@@ -56,11 +56,11 @@ DEFAULTS: Final = {
     "audio_output": "output",
     "image_output": "output",
 }
-"""The kind whose rate another one has when it has none of its own. The others cost nothing."""
+"""The kind whose rate applies to a kind without one. Any other kind without a rate is free."""
 
 
 def charge_for(usage: Usage, rates: Rates | None) -> int:
-    """Credits for what was used. What used nothing costs nothing, not even the fee of a request."""
+    """The credits for a usage. A request that used nothing costs nothing, not even its fee."""
     if rates is None:
         return usage.total
     if not (usage.total or usage.input or usage.output):
@@ -72,20 +72,20 @@ def charge_for(usage: Usage, rates: Rates | None) -> int:
 
 
 def wanted_for(estimate: Estimate, rates: Rates | None) -> int:
-    """Credits that cover the request whatever happens."""
+    """The credits that cover the request whatever happens."""
     return _credits_for(estimate, rates, estimate.input_tokens, estimate.output_cap)
 
 
 def affordable(estimate: Estimate, limit: int, rates: Rates | None) -> Estimate:
-    """The estimate that an account is asked to cover that affords `limit` credits at most."""
+    """The estimate that an account with `limit` credits has to cover."""
     covers = estimate.unasked_cap is None or limit >= wanted_for(estimate, rates)
     return estimate if covers else estimate.unasked
 
 
 def minimum_for(estimate: Estimate, rates: Rates | None) -> int:
-    """Credits without which the request makes no sense: its input and the smallest output.
+    """The least credits for which the request makes sense: its input and the smallest output.
 
-    Where the output cannot be capped this is all of it.
+    If the output cannot be capped, this is all of it.
     """
     return _credits_for(estimate, rates, estimate.least_input, estimate.least_output)
 
@@ -97,11 +97,11 @@ def _credits_for(estimate: Estimate, rates: Rates | None, inputs: int, output: i
 
 
 def paid_for(estimate: Estimate, amount: int, rates: Rates | None) -> Estimate:
-    """What `amount` credits pay for, which are at least the minimum: the estimate, lowered to it.
+    """Lower an estimate to what `amount` credits, at least the minimum, pay for.
 
-    The input is paid first. Output that nobody has asked for and that is not covered in full is
-    lowered to what an upstream does by itself. Calls of hosted tools are lowered before the output
-    is; the last one is only given up where it would leave too little of an answer.
+    The input is paid first. Output that the client did not ask for and that is not covered in full
+    is lowered to the upstream's own default. Calls of hosted tools are lowered before the output
+    is; the last call is only given up if it would leave too little output for the response.
     """
     wanted = wanted_for(estimate, rates)
     if wanted <= amount and wanted < AMOUNT_MAX:
@@ -127,7 +127,7 @@ def _with_calls_within(estimate: Estimate, amount: int, rates: Rates | None) -> 
 
 
 def _cap_within(estimate: Estimate, amount: int, rates: Rates | None) -> int:
-    """Output tokens of each choice that `amount` credits pay for, the input paid first."""
+    """The output tokens of each choice that `amount` credits pay for, after the input."""
     if rates is None:
         return min((amount - estimate.input_tokens) // estimate.choices, estimate.output_cap)
     rate = _output_peak(estimate, rates)
@@ -179,7 +179,7 @@ def token_rates(rates: Rates) -> tuple[int, int, int, int, int, int, int, int]:
 
 
 def build_rates(nano: Mapping[str, int]) -> Rates:
-    """Make rates of those that a card names, in nano-credits by kind."""
+    """Make rates from those that a card names, in nano-credits by kind."""
     filled = {kind: nano.get(kind, nano.get(DEFAULTS.get(kind, ""), 0)) for kind in KINDS}
     own = {
         kind: decimal_text(rate)
@@ -191,25 +191,25 @@ def build_rates(nano: Mapping[str, int]) -> Rates:
 
 @lru_cache(maxsize=256)
 def stored_rates(text: str | None) -> Rates | None:
-    """Read the rates of a hold from what is stored of them, as JSON."""
+    """Read the rates of a hold as they are stored, in JSON."""
     return None if text is None else rates_from(cast("dict[str, str]", json.loads(text)))
 
 
 def rates_from(document: Mapping[str, str]) -> Rates:
-    """Read rates from decimals by kind: what is stored of a hold's, or shown of them."""
+    """Read rates from decimals by kind, as they are stored with a hold and shown."""
     return build_rates(
         {kind: int(Decimal(document[kind]).scaleb(9)) for kind in KINDS if kind in document}
     )
 
 
 def rates_document(rates: Rates) -> dict[str, str]:
-    """The rates of every kind as exact decimals, in credits for one token (or one request)."""
+    """The rate of every kind as an exact decimal, in credits for one token (or one request)."""
     named = zip(KINDS, (*token_rates(rates), rates.request), strict=True)
     return {kind: decimal_text(rate) for kind, rate in named}
 
 
 def decimal_text(nano: int) -> str:
-    """Nano-credits as credits, exactly, without needless zeros: `0.15`."""
+    """Write nano-credits as credits, exactly and without trailing zeros: `0.15`."""
     if nano < 0:
         return f"-{decimal_text(-nano)}"
     whole, rest = divmod(nano, NANO)
@@ -217,12 +217,12 @@ def decimal_text(nano: int) -> str:
 
 
 def _rounded(nano: int) -> int:
-    """Nano-credits as credits: the one place that rounds, up."""
+    """Nano-credits as credits, rounded up: the only place that rounds."""
     return min(-(-nano // NANO), AMOUNT_MAX)
 
 
 def _ceiling(estimate: Estimate, rates: Rates, inputs: int, output: int) -> int:
-    """Nano-credits of so much input, and so much output of each choice, at the dearest rates."""
+    """Nano-credits for this input, and this output of each choice, at the highest rates."""
     input_rate, output_rate = _input_peak(estimate, rates), _output_peak(estimate, rates)
     return (
         rates.request

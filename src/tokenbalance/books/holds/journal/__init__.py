@@ -1,20 +1,20 @@
-"""The settlement journal: the requests this process has in progress, in a file that outlives it.
+"""The settlement journal: the requests that this process has in progress, in a file outliving it.
 
-journal      what the product uses: begin a request, flush, repair, adopt, close
-slots        one request's line, from before its hold is placed until its end
+journal      the interface: begin a request, flush, repair, adopt, close
+slots        the line of one request, from before its hold is placed until its end
 adoption     the files of dead processes
-files        a file that is locked by its process
-lines        what the bytes of a file mean
+files        a file that its process has locked
+lines        the format of a file
 
-It owns one folder for each set of books (`<data folder>/journal/<id of the books>`), and must never
-decide what becomes of a hold: it says what was known of a request, and the books say whether that
+It owns one folder for each set of books (`<data folder>/journal/<id of the books>`). It must never
+decide how a hold ends: it keeps what was known of a request, and the books decide whether that
 still matters.
 
-A file is a header and then slots, each one line of 512 bytes that a person can read:
+A file has a header and then slots. Each slot is one line of 512 bytes, readable by people:
 
     p 9f86d081 {"entry":{"request_id":"tb_...","account_id":7,...},"usage":null}
-    | |        `- payload, padded with spaces to the line's end
-    | `- CRC-32 of everything behind it, in hex
+    | |        `- payload, padded with spaces to the end of the line
+    | `- CRC-32 of everything after it, in hex
     `- state
 
     free --begin--> placing --dispatch--> dispatched --use---> used --clear--> free
@@ -23,24 +23,27 @@ A file is a header and then slots, each one line of 512 bytes that a person can 
 
     placing      the hold may or may not have been committed; nothing was sent upstream
     dispatched   the request is about to be sent, or was
-    used         what it used is known
-    void         nothing was used; whatever is held is to be given back
+    used         its usage is known
+    void         nothing was used; the hold is to be released
     free         its end is committed
 
-A slot is written in place with pwrite, so that a disk that fails is an OSError (a mapped file would
-be a signal), and dispatching changes one byte. What pwrite has taken survives this process, however
-it dies: the page cache is the kernel's. Only `sync` makes it survive the machine, and only an end
-that cannot be committed now is worth that. So after the machine has gone down a file may show any
-earlier moment of a slot. `same_boot` tells. A placing one may then have been dispatched; used and
-void can be trusted all the same, for nothing follows them but the end.
+A slot is written in place with pwrite: a failing disk is then an OSError (with a mapped file it
+would be a signal), and dispatching changes a single byte. What pwrite has accepted survives the
+death of this process, however it dies, because the page cache belongs to the kernel. Only `sync`
+makes it survive a crash of the machine, and only an end that cannot be committed now is worth that.
+So after such a crash a file may show any earlier moment of a slot; `same_boot` is then False. A
+placing slot may have been dispatched by then. Used and void can be trusted anyway, because only the
+end follows them.
 
-The state is outside the checksum, and freeing blanks the checksum, so that a slot written in part
-reads as it was before, as it should be now, or as corrupt, and never as a third thing. A usage in
-the payload counts whatever the state says; the state of a used one without it says dispatched.
+The state is outside the checksum, and freeing a slot blanks the checksum. So a slot that was
+written in part reads as it was before, as it should be now, or as corrupt, never as anything else.
+A usage in the payload counts whatever the state says; a used slot without a usage counts as
+dispatched.
 
-Whose file it is, the kernel knows: its process holds an flock on it for life. A lock survives fork,
-so a journal is opened in the process that writes it, after the fork. Everything here but `adopt` is
-to be called on one event loop's thread. The folder must not be on a network's file system.
+The owner of a file is known to the kernel: the process holds an flock on it for life. Locks survive
+a fork, so a journal must be opened after the fork, in the process that writes it. Everything here
+except `adopt` must be called on the thread of one event loop. The folder must not be on a network
+file system.
 """
 
 from tokenbalance.books.holds.journal.adoption import Abandoned, Unfinished

@@ -1,6 +1,6 @@
-"""What dead processes left: finding their files, reading them, and putting them away.
+"""The files of dead processes: finding them, reading them, and removing them or putting them aside.
 
-Owns what becomes of a file whose process is gone. It must never touch a file that it cannot lock.
+Owns a file once its process is gone. It must never touch a file that it cannot lock.
 """
 
 from __future__ import annotations
@@ -29,23 +29,23 @@ class _UnknownFormat(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Unfinished:
-    """What a dead process left of one request."""
+    """A request that a dead process had in progress."""
 
     entry: Entry
     state: State
     usage: Usage | None
     same_boot: bool
-    """True when the machine has run ever since: then the state is the last one. Where it is not,
-    or cannot be known, the request may have come further than its state says."""
+    """True if the machine has not restarted since; then the state is the last one. Otherwise, or if
+    that is unknown, the request may have got further than its state says."""
 
 
 @dataclass(slots=True, eq=False)
 class Abandoned:
-    """A dead process's file, locked until `done`, `keep` or `leave` is called."""
+    """The file of a dead process, locked until `done`, `keep` or `leave` is called."""
 
     requests: tuple[Unfinished, ...]
     corrupt: int
-    """Lines that say nothing: written in part, or damaged."""
+    """How many lines are unreadable: written in part, or damaged."""
     _file: LockedFile
 
     @property
@@ -54,7 +54,7 @@ class Abandoned:
         return self._file.path
 
     def done(self) -> None:
-        """Remove the file: what it says is in the books."""
+        """Remove the file: all of it is in the books."""
         self._end(self.path.unlink)
 
     def keep(self, reason: str) -> None:
@@ -64,7 +64,7 @@ class Abandoned:
         self._end(lambda: self.path.rename(aside))
 
     def leave(self) -> None:
-        """Let go of the file as it is; whoever adopts next gets it."""
+        """Unlock the file unchanged; the next process that adopts gets it."""
         self._file.close()
 
     def _end(self, act: Callable[[], object]) -> None:
@@ -73,7 +73,9 @@ class Abandoned:
         try:
             act()
         except OSError as error:
-            logger.warning("journal file %s stays: %s", self.path.name, error.strerror)
+            logger.warning(
+                "journal file %s cannot be removed or renamed: %s", self.path.name, error.strerror
+            )
         finally:
             self._file.close()
 
@@ -83,11 +85,11 @@ class Adoption:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._told: set[Path] = set()
+        self._logged: set[Path] = set()
 
     def adopt(self) -> list[Abandoned]:
-        """Take over each file that is no living process's. May be called in a thread."""
-        self._remove_beginnings()
+        """Take over every file whose process is dead. May be called in a thread."""
+        self._remove_unused()
         found = [self._adopt(path) for path in sorted(self._folder.glob("*" + JOURNAL))]
         return [abandoned for abandoned in found if abandoned is not None]
 
@@ -96,19 +98,19 @@ class Adoption:
             file = LockedFile.take(path)
             return None if file is None else _read(file)
         except _UnknownFormat:
-            self._tell(path, "its format is unknown")
+            self._log(path, "its format is unknown")
         except OSError as error:
-            self._tell(path, error.strerror or "error")
+            self._log(path, error.strerror or "error")
         return None
 
-    def _tell(self, path: Path, reason: str) -> None:
-        """Log once, not every few seconds."""
-        if path not in self._told:
-            self._told.add(path)
+    def _log(self, path: Path, reason: str) -> None:
+        """Log each file once, not every few seconds."""
+        if path not in self._logged:
+            self._logged.add(path)
             logger.warning("journal file %s is left alone: %s", path.name, reason)
 
-    def _remove_beginnings(self) -> None:
-        """Remove files whose processes died before they were of any use."""
+    def _remove_unused(self) -> None:
+        """Remove files whose processes died before using them."""
         for path in self._folder.glob("*" + NEW):
             with suppress(OSError):
                 file = LockedFile.take(path)
@@ -117,15 +119,15 @@ class Adoption:
 
 
 def _read(file: LockedFile) -> Abandoned:
-    """Read a file; it is closed again when it cannot be."""
+    """Read a file, closing it if that fails."""
     try:
-        return _understood(file, file.read())
+        return _parsed(file, file.read())
     except BaseException:
         file.close()
         raise
 
 
-def _understood(file: LockedFile, text: bytes) -> Abandoned:
+def _parsed(file: LockedFile, text: bytes) -> Abandoned:
     header = read_header(text[:SLOT_BYTES])
     if header is not None and not header.readable:
         raise _UnknownFormat
@@ -133,7 +135,7 @@ def _understood(file: LockedFile, text: bytes) -> Abandoned:
     lines = (text[at : at + SLOT_BYTES] for at in range(SLOT_BYTES, len(text), SLOT_BYTES))
     read = [read_slot(line) for line in lines if line[:1] != State.FREE.value]
     requests = tuple(Unfinished(*slot, same_boot) for slot in read if slot is not None)
-    # A damaged header (None) must not hide the lines below it: each vouches for itself.
+    # A damaged header (None) must not hide the lines below it: each has a checksum of its own.
     corrupt = len(read) - len(requests) + (header is None)
     if corrupt:
         logger.error("journal file %s has %d lines that cannot be read", file.path.name, corrupt)

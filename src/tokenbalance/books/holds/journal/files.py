@@ -1,6 +1,6 @@
-"""A journal's file on the disk: made, locked, written in place, flushed, removed.
+"""A journal file on the disk: created, locked, written in place, flushed, removed.
 
-Owns every call of the operating system that concerns files. It must never know what a slot says.
+Owns every system call that concerns files. It must never know what a slot means.
 """
 
 from __future__ import annotations
@@ -20,13 +20,13 @@ if TYPE_CHECKING:
     from tokenbalance.books.holds.journal.lines import Entry, Known
 
 NEW: Final = ".new"
-"""Ends the name of a file that is not in use yet."""
+"""The suffix of a file that is not in use yet."""
 
 JOURNAL: Final = ".journal"
-"""Ends the name of a file in use; whoever can lock it may adopt it."""
+"""The suffix of a file in use; a process that can lock it may adopt it."""
 
 UNMATCHED: Final = ".unmatched"
-"""Ends the name of a file that was put aside."""
+"""The suffix of a file that was put aside."""
 
 _CREATE_ATTEMPTS = 10
 _BYTES_MAX = (SLOTS_MAX + 1) * SLOT_BYTES
@@ -37,22 +37,24 @@ class LockedFile:
     """A file locked by this process. Everything but `close` and `discard` raises OSError."""
 
     def __init__(self, path: Path, descriptor: int) -> None:
-        """Is not to be called: `create` and `take` lock it first."""
+        """Do not call this: `create` and `take` lock the file first."""
         self.path = path
         self.descriptor = descriptor
 
     @classmethod
     def create(cls, folder: Path) -> LockedFile:
-        """Make a file under a name that nobody adopts, and the folder if need be."""
+        """Create a file under a name that is never adopted, and its folder if necessary."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for _ in range(_CREATE_ATTEMPTS):
             path = folder / f"{os.getpid()}-{os.urandom(6).hex()}{NEW}"
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o600)
-            # Another process may take it for left behind before it is locked, and remove it.
+            # Before it is locked, another process may think it abandoned and remove it.
             if _lock(descriptor, path):
                 return cls(path, descriptor)
             os.close(descriptor)
-        raise FileNotFoundError(0, "new files disappear", str(folder))
+        raise FileNotFoundError(
+            0, "newly created files are removed by another process", str(folder)
+        )
 
     @property
     def is_gone(self) -> bool:
@@ -64,7 +66,7 @@ class LockedFile:
 
     @classmethod
     def take(cls, path: Path) -> LockedFile | None:
-        """Open and lock a file; None when it is gone, or some process's."""
+        """Open and lock a file; None if it is gone or locked by a process."""
         try:
             descriptor = os.open(path, os.O_RDWR)
         except FileNotFoundError:
@@ -80,15 +82,15 @@ class LockedFile:
 
     @property
     def closed(self) -> bool:
-        """Whether the lock was given up."""
+        """Whether it was closed, and so unlocked."""
         return self.descriptor < 0
 
     def read(self) -> bytes:
-        """Read as much as a file of ours can have."""
+        """Read the file, up to the largest size that a journal can have."""
         return os.pread(self.descriptor, min(os.fstat(self.descriptor).st_size, _BYTES_MAX), 0)
 
     def rewrite(self, slots: Mapping[int, tuple[Entry, Known]]) -> None:
-        """Write the header and these slots, by number, and make them survive the machine."""
+        """Write the header and these slots, by number, and flush them to the disk."""
         self.write(0, header_line(boot_id(), os.getpid()))
         for number, (entry, known) in slots.items():
             self.write(number, slot_line(entry, known))
@@ -102,16 +104,16 @@ class LockedFile:
             written += os.pwrite(self.descriptor, data[written:], offset + written)
 
     def flush(self) -> None:
-        """Make what is written survive the machine."""
+        """Flush to the disk: what is written then survives a crash of the machine."""
         _flush(self.descriptor)
 
     def rename(self, path: Path) -> None:
-        """Take another name, in the place of whatever has it."""
+        """Rename the file, replacing any file with that name."""
         self.path.rename(path)
         self.path = path
 
     def close(self) -> None:
-        """Give up the lock. Later writes meet no file, and none that got its number."""
+        """Close and unlock. Later writes fail, and reach no file that reuses the descriptor."""
         if not self.closed:
             descriptor, self.descriptor = self.descriptor, -1
             os.close(descriptor)
@@ -124,7 +126,7 @@ class LockedFile:
 
 
 def flush_and_close(descriptor: int) -> None:
-    """Make what is written survive the machine. Raises OSError, and closes all the same."""
+    """Flush to the disk, and close even if that fails. Raises OSError."""
     try:
         _flush(descriptor)
     finally:
@@ -132,7 +134,7 @@ def flush_and_close(descriptor: int) -> None:
 
 
 def flush_folder(folder: Path) -> None:
-    """Make the names in a folder survive the machine. Raises OSError."""
+    """Flush the names in a folder to the disk. Raises OSError."""
     descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
     try:
         os.fsync(descriptor)
@@ -141,7 +143,7 @@ def flush_folder(folder: Path) -> None:
 
 
 def boot_id() -> str | None:
-    """Which run of the machine this is; None where the kernel does not say."""
+    """Identify this boot of the machine; None if the kernel does not say."""
     try:
         return _BOOT_ID.read_text("ascii").strip()
     except OSError:
@@ -149,7 +151,7 @@ def boot_id() -> str | None:
 
 
 def _lock(descriptor: int, path: Path) -> bool:
-    """Lock an open file, unless another process has it or it no longer is what `path` names."""
+    """Lock an open file; False if it is locked, or if `path` no longer names it."""
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
         return os.path.samestat(path.stat(), os.fstat(descriptor))
@@ -159,7 +161,7 @@ def _lock(descriptor: int, path: Path) -> bool:
 
 def _flush(descriptor: int) -> None:
     if sys.platform == "darwin":
-        # There, fsync leaves the data in the drive's cache.
+        # On macOS, fsync leaves the data in the drive's cache.
         fcntl.fcntl(descriptor, fcntl.F_FULLFSYNC)
     else:
         os.fdatasync(descriptor)

@@ -1,7 +1,7 @@
-"""The journal of this process, from its opening to its close.
+"""The journal of this process, from opening to closing.
 
-Owns when the file is flushed, and when another takes its place. It must never wait for the disk on
-the event loop's thread, but for the page cache, to open and to close.
+Owns when the file is flushed, and when it is replaced. It must never wait for the disk on the event
+loop's thread, except to open and to close; a write only waits for the page cache.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ logger = logging.getLogger(__name__)
 
 
 class Journal:
-    """The requests of this process, and those that dead processes left."""
+    """The requests of this process, and those of dead processes."""
 
     def __init__(self, folder: Path, file: LockedFile) -> None:
-        """Is not to be called: `open` makes a journal."""
+        """Do not call this: `open` makes a journal."""
         self._folder = folder
         self._slots = Slots(file)
         self._adoption = Adoption(folder)
@@ -46,10 +46,10 @@ class Journal:
 
     @classmethod
     def open(cls, folder: Path) -> Journal:
-        """Begin a file of this process's own; after a fork, never before.
+        """Create the file of this process; after a fork, never before.
 
         Raises:
-            JournalUnavailable: the folder or the file cannot be made, or not be written.
+            JournalUnavailable: the folder or the file cannot be created or written.
 
         """
         try:
@@ -68,7 +68,7 @@ class Journal:
 
     @property
     def healthy(self) -> bool:
-        """Whether requests may begin: the disk has taken everything, or has been repaired since."""
+        """Whether requests may begin: every write has succeeded, or the file was repaired since."""
         return not self._closed and self._slots.trusted
 
     @property
@@ -77,12 +77,12 @@ class Journal:
         return len(self._slots.live)
 
     def begin(self, entry: Entry) -> Slot:
-        """Write down a request; to be called before its hold is placed.
+        """Record a request; must be called before its hold is placed.
 
         Raises:
-            JournalUnavailable: too many are in progress, the disk refuses, or it has refused
-                before and is not repaired. The request must not go on.
-            ValueError: the entry does not fit a slot beside the usage to come.
+            JournalUnavailable: too many requests are in progress, the write fails, or an earlier
+                one failed and the file is not repaired. The request must not go on.
+            ValueError: the entry does not fit in a slot together with the usage to come.
 
         """
         if not self.healthy:
@@ -97,31 +97,29 @@ class Journal:
         return slot
 
     async def sync(self) -> None:
-        """Make what is written now survive the machine. Simultaneous callers share one flush.
+        """Flush what is written now to the disk. Simultaneous callers share one flush.
 
-        It vouches for those writes that were not refused: `Slot.use` tells of each.
+        This covers only writes that succeeded; `Slot.use` raises if one does not.
 
         Raises:
-            JournalUnavailable: the flush failed, or one has failed before and is not repaired.
+            JournalUnavailable: this flush failed, or an earlier one that is not repaired.
 
         """
         if self._sync_next is None:
             self._sync_next = asyncio.create_task(self._sync_after(self._sync_running))
         if not await asyncio.shield(self._sync_next):
-            raise JournalUnavailable("The disk does not confirm what was written.")
+            raise JournalUnavailable("The journal could not be flushed to the disk.")
 
     async def repair(self) -> None:
-        """Write what is in progress to a new file, when the disk has refused the present one.
+        """Write the requests in progress to a new file, if the current one failed or was removed.
 
-        Or when the present one was removed.
-
-        Does nothing while the journal is healthy, and leaves it unhealthy when the disk still
-        refuses: to be called every few seconds.
+        Does nothing while the journal is healthy, and leaves it unhealthy if the disk still fails.
+        To be called every few seconds.
         """
         if self._closed:
             return
         if self._slots.file.is_gone:
-            # Somebody has removed it: what is written there, nobody will read.
+            # Somebody has removed it, so nobody will ever read what is written there.
             self._slots.doubted = True
         if self.healthy:
             return
@@ -130,14 +128,14 @@ class Journal:
         await asyncio.shield(self._repairing)
 
     def adopt(self) -> list[Abandoned]:
-        """Take over the files of dead processes. Each is then this process's, by its lock.
+        """Take over the files of dead processes, by locking them.
 
-        May be called in a thread. Of processes that adopt at once, one gets a file.
+        May be called in a thread. If several processes adopt at once, one of them gets each file.
         """
         return self._adoption.adopt()
 
     def close(self) -> None:
-        """Remove the file; with requests in progress, leave it to whoever adopts it."""
+        """Remove the file; if requests are in progress, leave it to the process that adopts it."""
         if self._closed:
             return
         self._closed = True
@@ -154,9 +152,9 @@ class Journal:
     async def _sync_after(self, running: asyncio.Task[bool] | None) -> bool:
         if running is not None:
             await asyncio.wait([running])
-        # From here on it would be too early for what others write.
+        # This flush would be too early for anything written from here on.
         self._sync_running, self._sync_next = self._sync_next, None
-        # Once a flush has failed the kernel may have dropped the pages, and the next would succeed
+        # After a failed flush the kernel may have dropped the pages; the next flush would succeed
         # without them.
         if self._slots.doubted or self._closed:
             return False
@@ -178,16 +176,16 @@ class Journal:
             self._repairing = None
 
     async def _replace(self) -> None:
-        """Write a new file and put it in the place of the old one.
+        """Write a new file and rename it over the old one.
 
-        The old one stays in place, and is written to, until the new one is on the disk and shows
-        the same: no death in between can lose what either promised.
+        The old file stays in place, and is written to, until the new one is on the disk with the
+        same content. So a crash at any moment loses nothing that either of them has accepted.
         """
         new = await asyncio.to_thread(LockedFile.create, self._folder)
         try:
             shown: dict[Slot, Known] = {}
             while changed := self._slots.changed_since(shown):
-                # It ends: nothing can begin meanwhile, and each slot has few changes before it.
+                # This ends: no request can begin meanwhile, and each slot has few changes ahead.
                 shown |= changed
                 numbers = {slot: number for number, slot in enumerate(shown, start=1)}
                 await asyncio.to_thread(
@@ -197,7 +195,7 @@ class Journal:
             if self._closed:
                 new.discard()
                 return
-            # A flush of the new file is worth nothing until the folder shows it.
+            # A flush of the new file counts for nothing until its name in the folder is flushed.
             self._slots.doubted = True
             new.rename(self._slots.file.path)
         except BaseException:

@@ -1,6 +1,6 @@
-"""The lines of a journal's file: its header and its slots, as bytes and back.
+"""The format of a journal file: its header and its slots, written to bytes and read back.
 
-Owns the format, and must never touch a file.
+It must never touch a file.
 """
 
 from __future__ import annotations
@@ -16,20 +16,20 @@ from pydantic import TypeAdapter, ValidationError
 from tokenbalance.model import Usage  # noqa: TC001 - pydantic reads it
 
 SLOT_BYTES: Final = 512
-"""A sector: the largest piece that disks write whole. No slot crosses a page."""
+"""A disk sector, the largest piece that is written atomically. No slot crosses a page."""
 
 SLOTS_MAX: Final = 65_536
-"""Requests in progress in one process; the file is then 32 MiB and a header."""
+"""The most requests in progress in one process; the file then has 32 MiB and a header."""
 
 USAGE_BYTES_MAX: Final = 280
-"""Room kept in every slot for the usage to come. Nine counts as large as an upstream may report
-(`usage.COUNT_MAX`, of 16 digits) need less; what is counted here has fewer."""
+"""Room kept in every slot for the usage to come. Nine counts of the largest size that an upstream
+may report (16 digits) need less; usage that is counted here is smaller."""
 
 VERSION: Final = 2
-"""To be raised with any change of a line; the header's line has the same form in all versions."""
+"""Must be raised with any change to a line; the header has the same form in all versions."""
 
 _READABLE: Final = frozenset({1, VERSION})
-"""Version 1 has usages without images."""
+"""Version 1 has no image tokens in its usages."""
 
 _FORMAT = "tokenbalance journal"
 _HEADER_STATE = b"h"
@@ -37,11 +37,11 @@ _PREFIX_BYTES = 11
 _PAYLOAD_BYTES = SLOT_BYTES - _PREFIX_BYTES - 1
 
 FREED: Final = b" " * _PREFIX_BYTES
-"""Written over the beginning of a line, it frees the slot."""
+"""Frees a slot when written over the beginning of its line."""
 
 
 class State(enum.Enum):
-    """How far a request has come; the value is the first byte of its slot."""
+    """How far a request has got; the value is the first byte of its slot."""
 
     FREE = b" "
     PLACING = b"p"
@@ -52,7 +52,7 @@ class State(enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """Which request it is: what its hold can be found and ended by."""
+    """The identity of a request, by which its hold can be found and ended."""
 
     request_id: str
     account_id: int
@@ -61,12 +61,12 @@ class Entry:
 
 
 Known: TypeAlias = "tuple[State, Usage | None]"
-"""What a slot says of its request."""
+"""What a slot records of its request."""
 
 
 @dataclass(frozen=True, slots=True)
 class Header:
-    """Who wrote a file: in which format, and in which run of the machine."""
+    """Who wrote a file, in which format, and during which boot of the machine."""
 
     format: str
     version: int
@@ -75,7 +75,7 @@ class Header:
 
     @property
     def readable(self) -> bool:
-        """Whether the lines below can be understood."""
+        """Whether the lines of the file can be read."""
         return self.format == _FORMAT and self.version in _READABLE
 
 
@@ -93,7 +93,7 @@ def slot_line(entry: Entry, known: Known) -> bytes:
     """Write a slot.
 
     Raises:
-        ValueError: the entry does not fit a slot beside the usage to come.
+        ValueError: the entry does not fit in a slot together with the usage to come.
 
     """
     state, usage = known
@@ -102,12 +102,12 @@ def slot_line(entry: Entry, known: Known) -> bytes:
     payload = orjson.dumps(_Payload(entry, usage))
     room = _PAYLOAD_BYTES if usage is not None else _PAYLOAD_BYTES - USAGE_BYTES_MAX
     if len(payload) > room:
-        raise ValueError("The entry does not fit a slot.")
+        raise ValueError("The entry does not fit in a slot.")
     return _sealed(state.value, payload)
 
 
 def read_slot(line: bytes) -> tuple[Entry, State, Usage | None] | None:
-    """Read a taken slot; None when it cannot be."""
+    """Read a slot that is not free; None if it is damaged."""
     payload = _unsealed(line)
     if payload is None:
         return None
@@ -119,25 +119,25 @@ def read_slot(line: bytes) -> tuple[Entry, State, Usage | None] | None:
     if read.usage is not None:
         state = State.USED
     elif state is State.USED:
-        # The usage did not reach the file, only the state.
+        # Only the state reached the file, not the usage.
         state = State.DISPATCHED
     return read.entry, state, read.usage
 
 
 def header_line(boot_id: str | None, pid: int) -> bytes:
-    """Write a header of the present version."""
+    """Write a header of the current version."""
     return _sealed(_HEADER_STATE, orjson.dumps(Header(_FORMAT, VERSION, boot_id, pid)))
 
 
 def read_header(line: bytes) -> Header | None:
-    """Read a header; None when it is not what was written."""
+    """Read a header; None if it is damaged."""
     payload = _unsealed(line)
     if payload is None:
         return None
     try:
         return _HEADER.validate_json(payload, strict=True)
     except ValidationError:
-        # Somebody's header, only not of any version known here.
+        # A valid header of a version that is unknown here.
         return Header("", 0, None, 0)
 
 
@@ -147,7 +147,7 @@ def _sealed(state: bytes, payload: bytes) -> bytes:
 
 
 def _unsealed(line: bytes) -> bytes | None:
-    """The payload of a line, None when it is not what was written."""
+    """The payload of a line; None if its checksum is wrong."""
     text = line[_PREFIX_BYTES:]
     whole = len(line) == SLOT_BYTES and line[1:_PREFIX_BYTES] == b" %08x " % zlib.crc32(text)
     return text if whole else None

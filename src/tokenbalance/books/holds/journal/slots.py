@@ -1,7 +1,7 @@
-"""The slots of a journal: each request's line, and which line is whose.
+"""The slots of a journal: which line belongs to which request.
 
-Owns the numbers, and whether the disk has taken what it was given. It must never flush: no request
-waits for the disk on its way.
+Owns the line numbers, and whether all writes have succeeded. It must never flush: no request waits
+for the disk on its way.
 """
 
 from __future__ import annotations
@@ -25,61 +25,61 @@ logger = logging.getLogger(__name__)
 
 
 class JournalUnavailable(Exception):
-    """The journal cannot promise to keep what it was given: it is full, or the disk refuses."""
+    """The journal cannot keep what it was given: it is full, or a write or flush failed."""
 
 
 @dataclass(slots=True, eq=False)
 class Slot:
-    """One request's line in the journal, from before its hold is placed until its end."""
+    """The line of one request, from before its hold is placed until its end."""
 
     entry: Entry
     number: int
-    """Which line of the file it is."""
+    """The number of its line in the file."""
     _slots: Slots = field(repr=False)
     state: State = State.PLACING
     usage: Usage | None = None
 
     def dispatch(self) -> None:
-        """Write down that the request is about to be sent upstream.
+        """Record that the request is about to be sent upstream.
 
         Raises:
-            JournalUnavailable: the disk refuses; the request must not be sent.
-            ValueError: the request is further than that.
+            JournalUnavailable: the write failed; the request must not be sent.
+            ValueError: the request has already got further.
 
         """
         if self.state is not State.PLACING:
-            raise ValueError("Only a request whose hold was being placed is dispatched.")
+            raise ValueError("Only a request whose hold was being placed can be dispatched.")
         if not self._slots.trusted:
             raise JournalUnavailable("The journal is not repaired.")
         self._slots.write(self.number, State.DISPATCHED.value)
         self.state = State.DISPATCHED
 
     def use(self, usage: Usage) -> None:
-        """Write down what the request used. Said again, the later usage counts.
+        """Record the usage of the request; a later call replaces it.
 
         Raises:
-            JournalUnavailable: the disk refuses. A repair will write it; until then it is
-                known to this process alone.
+            JournalUnavailable: the write failed. A repair will write it; until then only this
+                process knows it.
             ValueError: the request has ended.
 
         """
         self._rewrite(State.USED, usage)
 
     def void(self) -> None:
-        """Write down that nothing was used: whatever is held is to be given back.
+        """Record that nothing was used: the hold is to be released.
 
         Raises:
-            JournalUnavailable: the disk refuses, as in `use`.
+            JournalUnavailable: the write failed, as in `use`.
             ValueError: the request has ended.
 
         """
         self._rewrite(State.VOID, None)
 
     def clear(self) -> None:
-        """Forget the request: its end is committed. Never raises, and may be said again.
+        """Free the slot: the end of the request is committed. Never raises; may be repeated.
 
-        Where the disk refuses, the slot stays to be read once more; that changes nothing, and a
-        repair leaves it out.
+        If the write fails, the slot will be read again later. That changes nothing, and a repair
+        leaves it out.
         """
         if self.state is State.FREE:
             return
@@ -92,31 +92,31 @@ class Slot:
         if self.state is State.FREE:
             raise ValueError("The request has ended.")
         line = slot_line(self.entry, (state, usage))
-        # Before the disk is asked: what it refuses, a repair writes.
+        # Set before the write: if that fails, a repair writes it.
         self.state, self.usage = state, usage
         self._slots.write(self.number, line)
 
 
 class Slots:
-    """The slots in use, the free numbers, and the file that they are in."""
+    """The slots in use, the free line numbers, and the file."""
 
     def __init__(self, file: LockedFile) -> None:
         self.file = file
         self.live: set[Slot] = set()
         self.refused = False
-        """A write has failed since the file was new."""
+        """Whether a write to this file has failed."""
         self.doubted = False
-        """A flush has failed since, or the folder may not show the file yet."""
+        """Whether a flush has failed, or the name of the file may not be on the disk yet."""
         self._free: list[int] = []
         self._end = 1
 
     @property
     def trusted(self) -> bool:
-        """Whether the disk has taken everything."""
+        """Whether every write and flush has succeeded."""
         return not (self.refused or self.doubted)
 
     def take(self, entry: Entry) -> Slot:
-        """Take the lowest free number, so that the file stays short.
+        """Take the slot with the lowest free number, so that the file stays short.
 
         Raises:
             JournalUnavailable: all are taken.
@@ -133,10 +133,10 @@ class Slots:
         return slot
 
     def write(self, number: int, data: bytes) -> None:
-        """Write the beginning of a line, or all of it.
+        """Write a line, or its beginning.
 
         Raises:
-            JournalUnavailable: the disk refuses.
+            JournalUnavailable: the write failed.
 
         """
         try:
@@ -145,7 +145,7 @@ class Slots:
             if not self.refused:
                 logger.warning("the journal cannot be written: %s", error.strerror)
             self.refused = True
-            raise JournalUnavailable("The disk refuses.") from error
+            raise JournalUnavailable("The journal cannot be written.") from error
 
     def release(self, slot: Slot) -> None:
         """Give a number back."""
@@ -153,12 +153,12 @@ class Slots:
         heapq.heappush(self._free, slot.number)
 
     def changed_since(self, shown: Mapping[Slot, Known]) -> dict[Slot, Known]:
-        """What is known now of the slots that another file shows differently, or not at all."""
+        """What is known of the slots that `shown` lacks or shows differently."""
         known = {slot: (slot.state, slot.usage) for slot in (*shown, *self.live)}
         return {slot: now for slot, now in known.items() if shown.get(slot) != now}
 
     def move(self, file: LockedFile, order: list[Slot]) -> None:
-        """Go on in another file that shows these slots in this order."""
+        """Switch to another file, which has these slots in this order."""
         self.file.close()
         self.file, self.refused = file, False
         self._free, self._end = [], len(order) + 1

@@ -12,8 +12,8 @@ from datetime import UTC, datetime
 from time import monotonic
 from typing import TYPE_CHECKING, Final, cast
 
-from tokenbalance.books.holds.sweep import SWEEP_NAME
 from tokenbalance.books.ledger.audit import audit
+from tokenbalance.database.connections import SWEEP_NAME
 from tokenbalance.web.panel.admin.routing import route
 from tokenbalance.web.panel.forms import query_form
 from tokenbalance.web.panel.rendering import render

@@ -1,0 +1,33 @@
+"""Connections to Postgres: the pool of the request path, sessions for everything else.
+
+    pool        one statement, one connection, one deadline
+    hosts       how a connection is opened: the servers that a DSN names
+    sessions    SQLAlchemy, for pages, the API, the CLI and migrations
+    failures    what the errors of all of them mean
+
+There is one DSN, always read by asyncpg, so a URL means the same everywhere.
+"""
+
+from tokenbalance.database.connections.failures import UNAVAILABLE, is_unavailable
+from tokenbalance.database.connections.pool import NAME, SWEEP_NAME, Pool, open_pool
+from tokenbalance.database.connections.sessions import (
+    CONNECT_TIMEOUT_S,
+    PEOPLE_TIMEOUT_S,
+    Sessions,
+    create_engine,
+    open_sessions,
+)
+
+__all__ = [
+    "CONNECT_TIMEOUT_S",
+    "NAME",
+    "PEOPLE_TIMEOUT_S",
+    "SWEEP_NAME",
+    "UNAVAILABLE",
+    "Pool",
+    "Sessions",
+    "create_engine",
+    "is_unavailable",
+    "open_pool",
+    "open_sessions",
+]

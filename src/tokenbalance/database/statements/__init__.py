@@ -1,0 +1,69 @@
+"""The SQL of the request path, written out and named, and nothing else. This file is its index.
+
+Each statement is one transaction. A statement that may wait for a lock touches one account only: it
+locks a hold's row first and the account's row second, so two ends can never wait for each other. A
+statement for several accounts never waits for a lock: it skips locked rows and returns what it did.
+
+In a statement for many, the list of items has a LIMIT equal to its length. It removes nothing, but
+it makes the planner expect a single item (a tenth of its guess for the array), so each item is
+looked up by its key, and one plan serves every length. Without it Postgres either plans again for
+every length, which takes longer than the statement itself, or reads a whole table that was small
+when the plan was made.
+
+A statement for many locks each hold in a LATERAL of its own that can only use the whole key, and
+then updates the row by its `ctid`, which cannot change while the row is locked. In a plain join the
+planner may start from the index of open holds: if the last ANALYZE saw no open hold, reading that
+whole index looks cheaper than looking up one key, and every item then reads every open hold.
+"""
+
+from tokenbalance.database.statements.books import FUNDS, OUTGROWN, WHICH_BOOKS
+from tokenbalance.database.statements.callers import FIND_CALLERS, TOUCH_KEYS
+from tokenbalance.database.statements.charges import (
+    CORRECT,
+    ENDED,
+    EXPIRE,
+    SETTLE,
+    SETTLE_MANY,
+    SETTLE_MANY_OF_ONE,
+)
+from tokenbalance.database.statements.leases import KNOWN, LAPSED, RENEW
+from tokenbalance.database.statements.placements import PLACE, PLACE_MANY, PLACE_MANY_OF_ONE
+from tokenbalance.database.statements.voids import LEAVE_TOMBSTONE, VOID
+from tokenbalance.database.statements.waiters import (
+    ENTER,
+    FORGET_WAITERS,
+    LEAVE,
+    PROMISING,
+    RENEW_WAITERS,
+    WAITED_FOR,
+    WAITING,
+)
+
+__all__ = [
+    "CORRECT",
+    "ENDED",
+    "ENTER",
+    "EXPIRE",
+    "FIND_CALLERS",
+    "FORGET_WAITERS",
+    "FUNDS",
+    "KNOWN",
+    "LAPSED",
+    "LEAVE",
+    "LEAVE_TOMBSTONE",
+    "OUTGROWN",
+    "PLACE",
+    "PLACE_MANY",
+    "PLACE_MANY_OF_ONE",
+    "PROMISING",
+    "RENEW",
+    "RENEW_WAITERS",
+    "SETTLE",
+    "SETTLE_MANY",
+    "SETTLE_MANY_OF_ONE",
+    "TOUCH_KEYS",
+    "VOID",
+    "WAITED_FOR",
+    "WAITING",
+    "WHICH_BOOKS",
+]

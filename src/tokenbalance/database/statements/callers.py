@@ -1,0 +1,31 @@
+"""Whose key it is, and when it was last used."""
+
+from typing import Final
+
+FIND_CALLERS: Final = """
+-- $1 SHA-256 of the secrets
+SELECT a.user_id, k.account_id, k.id AS key_id,
+       a.balance - a.held + a.overdraft AS available, u.is_superuser,
+       k.kind = 'sign-in' AS signed_in, k.insufficient_status, k.last_used_at, k.secret_sha256
+  FROM (SELECT DISTINCT * FROM unnest($1::bytea[]) LIMIT (SELECT cardinality($1))) asked (secret)
+  JOIN api_keys k ON k.secret_sha256 = asked.secret
+  JOIN accounts a ON a.id = k.account_id
+  JOIN users u ON u.id = a.user_id
+ WHERE k.revoked_at IS NULL
+   AND (k.expires_at IS NULL OR k.expires_at > now())
+   AND u.is_active
+"""
+
+TOUCH_KEYS: Final = """
+-- $1 keys
+-- Skips keys that are locked right now: their next request will update them.
+UPDATE api_keys k
+   SET last_used_at = now()
+  FROM (SELECT id
+          FROM api_keys
+         WHERE id = ANY ($1::bigint[])
+         LIMIT (SELECT cardinality($1))
+           FOR NO KEY UPDATE SKIP LOCKED) free,
+       (SELECT set_config('synchronous_commit', 'off', true)) relaxed
+ WHERE k.id = free.id
+"""

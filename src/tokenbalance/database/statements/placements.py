@@ -1,0 +1,85 @@
+"""Placing holds: one, or those of many requests in one statement."""
+
+from typing import Final
+
+PLACE: Final = """
+-- $1 account, $2 request, $3 key, $4 wanted, $5 minimum, $6 endpoint, $7 model, $8 known input,
+-- $9 lease in seconds, $10 position among the waiters or null, $11 estimated output,
+-- $12 rates or null
+-- Reserves what is wanted, or what the balance affords if that is less but at least the minimum.
+-- Leaves enough for the waiters ahead of this request. It is one conditional UPDATE, so nothing can
+-- happen between the check and the reservation.
+WITH account AS (
+    UPDATE accounts
+       SET held = held + least($4, balance + overdraft)
+     WHERE id = $1
+       AND least($4, balance + overdraft) >= $5
+       AND least($4, balance + overdraft) <= balance - held + overdraft - (
+               SELECT coalesce(sum(wanted), 0)
+                 FROM waiters
+                WHERE account_id = $1 AND alive_until > now()
+                  AND ($10::bigint IS NULL OR position < $10))
+    RETURNING least($4, balance + overdraft) AS amount
+)
+INSERT INTO holds
+       (account_id, request_id, key_id, amount, endpoint, model, known_input, lease_until,
+        estimated_input, estimated_output, rates)
+SELECT $1, $2, $3, amount, $6, $7, $8, now() + make_interval(secs => $9), $8, $11, $12
+  FROM account
+RETURNING amount
+"""
+
+_PLACE_MANY: Final = """
+-- $1 accounts, $2 requests, $3 keys, $4 wanted, $5 minima, $6 endpoints, $7 models,
+-- $8 known inputs, $9 estimated outputs, $10 rates or nulls, $11 lease in seconds
+-- PLACE for requests that are not waiting: for each account, in order, as many as fit in full. None
+-- of them is capped, and each account's row is written once. Whatever is left out, for any reason,
+-- is left to PLACE.
+WITH item AS (
+    SELECT *
+      FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[],
+                  $7::text[], $8::bigint[], $9::bigint[], $10::text[])
+           WITH ORDINALITY AS item (account_id, request_id, key_id, wanted, minimum, endpoint,
+                                    model, known_input, estimated_output, rates, number)
+     LIMIT (SELECT cardinality($1))
+), account AS (
+    SELECT item.*, a.balance + a.overdraft - a.held AS available
+      FROM item
+      JOIN accounts a ON a.id = item.account_id
+      JOIN api_keys k ON k.id = item.key_id
+       FOR NO KEY UPDATE OF a{or_skip}
+       -- The foreign key check would wait for a key whose secret is being changed.
+       FOR KEY SHARE OF k SKIP LOCKED
+), line AS (
+    SELECT *, row_number() OVER (PARTITION BY account_id ORDER BY number) AS place FROM account
+), claim AS (
+    -- All waiters of an account come before its first item; they are summed once per account.
+    SELECT *, sum(wanted + CASE place WHEN 1 THEN (
+               SELECT coalesce(sum(w.wanted), 0)
+                 FROM waiters w
+                WHERE w.account_id = line.account_id AND w.alive_until > now())
+           ELSE 0 END) OVER (PARTITION BY account_id ORDER BY number) AS up_to
+      FROM line
+), placed AS (
+    INSERT INTO holds
+           (account_id, request_id, key_id, amount, endpoint, model, known_input, lease_until,
+            estimated_input, estimated_output, rates)
+    SELECT account_id, request_id, key_id, wanted, endpoint, model, known_input,
+           now() + make_interval(secs => $11), known_input, estimated_output, rates::jsonb
+      FROM claim
+     WHERE up_to <= available AND wanted >= minimum
+     ORDER BY number
+    ON CONFLICT (account_id, request_id) DO NOTHING
+    RETURNING account_id, request_id, amount
+), reserved AS (
+    UPDATE accounts
+       SET held = held + amount
+      FROM (SELECT account_id, sum(amount)::bigint AS amount FROM placed GROUP BY account_id) p
+     WHERE id = account_id
+)
+SELECT account_id, request_id, amount FROM placed
+"""
+
+PLACE_MANY: Final = _PLACE_MANY.format(or_skip=" SKIP LOCKED")
+
+PLACE_MANY_OF_ONE: Final = _PLACE_MANY.format(or_skip="")

@@ -1,0 +1,24 @@
+"""Ends of holds that charge nothing: void, and the tombstone for a hold that may be placed late."""
+
+from typing import Final
+
+VOID: Final = """
+-- $1 account, $2 request
+WITH hold AS (
+    UPDATE holds
+       SET state = 'voided', ended_at = now()
+     WHERE account_id = $1 AND request_id = $2 AND state = 'open'
+    RETURNING amount
+)
+UPDATE accounts SET held = held - hold.amount FROM hold WHERE id = $1
+"""
+
+LEAVE_TOMBSTONE: Final = """
+-- $1 account, $2 request, $3 key, $4 endpoint
+-- The tombstone: a hold row that is voided before it was ever placed, so that a late placement
+-- conflicts with it and fails. If the placement is committing right now, this waits for it and
+-- changes nothing; the VOID that follows then ends the hold.
+INSERT INTO holds (account_id, request_id, key_id, amount, endpoint, state, ended_at)
+VALUES ($1, $2, $3, 1, $4, 'voided', now())
+ON CONFLICT (account_id, request_id) DO NOTHING
+"""

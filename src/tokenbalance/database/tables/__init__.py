@@ -1,0 +1,48 @@
+"""The schema as SQLAlchemy sees it. Migrations create it; `alembic check` proves that they agree.
+
+Constraints are part of the design: a state that must not exist cannot be written. Every table that
+the request path touches has `account_id` first in its key, so it can be distributed by account.
+"""
+
+from tokenbalance.database.tables.base import Base
+from tokenbalance.database.tables.ledger import ENTRY_KINDS, Books, LedgerEntry
+from tokenbalance.database.tables.people import (
+    INSUFFICIENT_STATUSES,
+    KEY_KINDS,
+    Account,
+    ApiKey,
+    SignInFailures,
+    User,
+)
+from tokenbalance.database.tables.requests import HOLD_STATES, HoldRecord, UsageRecord, Waiter
+from tokenbalance.database.tables.sums import (
+    TopAccount,
+    UsageChange,
+    UsageDay,
+    UsageSummed,
+    UsageSums,
+    UsageTotal,
+)
+
+__all__ = [
+    "ENTRY_KINDS",
+    "HOLD_STATES",
+    "INSUFFICIENT_STATUSES",
+    "KEY_KINDS",
+    "Account",
+    "ApiKey",
+    "Base",
+    "Books",
+    "HoldRecord",
+    "LedgerEntry",
+    "SignInFailures",
+    "TopAccount",
+    "UsageChange",
+    "UsageDay",
+    "UsageRecord",
+    "UsageSummed",
+    "UsageSums",
+    "UsageTotal",
+    "User",
+    "Waiter",
+]

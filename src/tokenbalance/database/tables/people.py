@@ -1,0 +1,123 @@
+"""Users, their accounts and keys, and failed attempts to sign in."""
+
+from __future__ import annotations
+
+from datetime import datetime  # noqa: TC003 - SQLAlchemy reads the annotations
+from typing import Any
+
+from sqlalchemy import (
+    CheckConstraint,
+    ForeignKey,
+    Identity,
+    Index,
+    func,
+    text,
+)
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column, relationship
+
+from tokenbalance.database.tables.base import Base, TableArgs, one_of
+
+KEY_KINDS = ("key", "sign-in")
+INSUFFICIENT_STATUSES = (402, 429)
+
+
+class User(Base):
+    """Who signs in; owns keys. Disabled, never deleted: the ledger keeps its owner."""
+
+    __tablename__ = "users"
+    __table_args__: TableArgs = (
+        CheckConstraint("position('@' in email) > 1", "email_has_at"),
+        Index("uq_users_email_lower", func.lower(text("email")), unique=True),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    email: Mapped[str]
+    name: Mapped[str] = mapped_column(server_default="")
+    password_hash: Mapped[str | None]
+    is_superuser: Mapped[bool] = mapped_column(server_default=text("false"))
+    is_active: Mapped[bool] = mapped_column(server_default=text("true"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    last_sign_in_at: Mapped[datetime | None]
+
+    account: Mapped[Account] = relationship(back_populates="user", lazy="raise")
+
+
+class Account(Base):
+    """Who pays. `balance` is the sum of its ledger entries, `held` of its open holds."""
+
+    __tablename__ = "accounts"
+    __table_args__: TableArgs = (
+        CheckConstraint("held >= 0", "held_not_negative"),
+        CheckConstraint("overdraft >= 0", "overdraft_not_negative"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), unique=True)
+    balance: Mapped[int] = mapped_column(server_default=text("0"))
+    held: Mapped[int] = mapped_column(server_default=text("0"))
+    overdraft: Mapped[int] = mapped_column(server_default=text("0"))
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+    user: Mapped[User] = relationship(back_populates="account", lazy="raise")
+
+    @property
+    def available(self) -> int:
+        """Credits that no open hold reserves."""
+        return self.balance - self.held
+
+
+class ApiKey(Base):
+    """The secret that a caller shows: its SHA-256 and a short display prefix, never itself.
+
+    The sign-in token issued for a password is one too, with a kind of its own.
+    """
+
+    __tablename__ = "api_keys"
+    __table_args__: TableArgs = (
+        CheckConstraint("octet_length(secret_sha256) = 32", "secret_is_sha256"),
+        CheckConstraint(one_of("kind", KEY_KINDS), "kind_known"),
+        CheckConstraint("jsonb_typeof(limits) = 'object'", "limits_are_an_object"),
+        CheckConstraint(
+            one_of("insufficient_status", INSUFFICIENT_STATUSES), "insufficient_status_known"
+        ),
+        Index("ix_api_keys_account_id", "account_id"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
+    kind: Mapped[str] = mapped_column(server_default="key")
+    name: Mapped[str] = mapped_column(server_default="")
+    prefix: Mapped[str]
+    secret_sha256: Mapped[bytes] = mapped_column(unique=True)
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+    last_used_at: Mapped[datetime | None]
+    limits: Mapped[dict[str, Any]] = mapped_column(  # pyright: ignore[reportExplicitAny] - any JSON
+        JSONB, server_default=text("'{}'")
+    )
+    """Set by its owner; an absent limit means unlimited."""
+    insufficient_status: Mapped[int | None]
+    """The status of a request that the balance does not cover; null for the operator's setting."""
+
+
+class SignInFailures(Base):
+    """Recent failed sign-ins, by e-mail and by address; they slow down the next attempt.
+
+    Unlogged: a crash of the database resets the counts.
+    """
+
+    __tablename__ = "sign_in_failures"
+    __table_args__: TableArgs = (
+        CheckConstraint("octet_length(subject_sha256) = 32", "subject_is_sha256"),
+        CheckConstraint("failures >= 0", "failures_not_negative"),
+        {"prefixes": ["UNLOGGED"]},
+    )
+
+    subject_sha256: Mapped[bytes] = mapped_column(primary_key=True)
+    """Hash of the e-mail in lower case, or of the address, so neither can be read here."""
+    failures: Mapped[int]
+    last_at: Mapped[datetime]
+    next_at: Mapped[datetime]
+    """An earlier attempt is refused without checking the password."""

@@ -1,0 +1,111 @@
+"""Tombstones: hold rows that are voided before they were ever placed."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import asyncpg
+import pytest
+
+from tests.support.books import (
+    account_of,
+    hold_states,
+    place,
+    placed,
+)
+from tests.support.expiry import blocked, expired, leave_tombstone, locked
+from tokenbalance.database import statements
+from tokenbalance.model import Usage
+
+if TYPE_CHECKING:
+    from tests.support.books import Holder
+    from tokenbalance.books.ledger.book import Book
+    from tokenbalance.database.connections import Pool
+
+
+async def test_what_has_a_tombstone_cannot_be_placed_any_more(
+    pool: Pool, book: Book, holder: Holder
+) -> None:
+    await leave_tombstone(book, holder, "a")
+    await leave_tombstone(book, holder, "a")
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await place(book, holder, "a", 60)
+    assert await hold_states(pool, holder) == ["voided"]
+    assert (await account_of(pool, holder)).held == 0
+
+
+async def test_a_tombstone_for_what_was_placed_voids_it(
+    pool: Pool, book: Book, holder: Holder
+) -> None:
+    hold = await placed(book, holder, "a", 60)
+    await leave_tombstone(book, holder, "a")
+    await leave_tombstone(book, holder, "a")
+    assert await hold_states(pool, holder) == ["voided"]
+    assert (await account_of(pool, holder)).held == 0
+    assert await book.settle(hold, Usage(total=5)) is None
+
+
+async def test_a_place_that_is_overtaken_by_its_tombstone_holds_nothing(
+    pool: Pool, book: Book, holder: Holder
+) -> None:
+    async with locked(pool, "accounts"):
+        late = asyncio.create_task(place(book, holder, "a", 60))
+        await blocked(pool, 1)
+        # It changes no account, and so need not wait.
+        await leave_tombstone(book, holder, "a")
+    with pytest.raises(asyncpg.UniqueViolationError):
+        await late
+    assert await hold_states(pool, holder) == ["voided"]
+    assert (await account_of(pool, holder)).held == 0
+
+
+async def test_a_tombstone_waits_for_a_place_that_is_not_committed_yet(
+    pool: Pool, book: Book, holder: Holder
+) -> None:
+    async with pool.acquire() as session, session.transaction():
+        await session.execute(
+            statements.PLACE,
+            *(holder.account_id, "a", holder.key_id, 60, 60),
+            *("/chat/completions", None, 0, book.lease_s, None, 0, None),
+        )
+        leaving = asyncio.create_task(leave_tombstone(book, holder, "a"))
+        await blocked(pool, 1)
+    await leaving
+    assert await hold_states(pool, holder) == ["voided"]
+    assert (await account_of(pool, holder)).held == 0
+
+
+async def test_tombstones_and_placing_at_random_never_leave_anything_held(
+    pool: Pool, book: Book, holder: Holder
+) -> None:
+    async def race(request_id: str) -> None:
+        _ = await asyncio.gather(
+            place(book, holder, request_id, 1),
+            leave_tombstone(book, holder, request_id),
+            return_exceptions=True,
+        )
+
+    await asyncio.gather(*(race(f"r{number}") for number in range(30)))
+    assert await hold_states(pool, holder) == ["voided"] * 30
+    assert (await account_of(pool, holder)).held == 0
+
+
+async def test_a_tombstone_for_what_was_settled_changes_nothing(
+    pool: Pool, book: Book, holder: Holder
+) -> None:
+    settled = await placed(book, holder, "settled", 20)
+    _ = await book.settle(settled, Usage(total=5))
+    await leave_tombstone(book, holder, "settled")
+    assert await hold_states(pool, holder) == ["settled"]
+    account = await account_of(pool, holder)
+    assert (account.balance, account.held) == (95, 0)
+
+
+async def test_a_tombstone_for_what_has_expired_takes_its_charge_back(
+    pool: Pool, book: Book, holder: Holder
+) -> None:
+    _ = await expired(pool, book, holder, "expired")
+    await leave_tombstone(book, holder, "expired")
+    account = await account_of(pool, holder)
+    assert (account.balance, account.held) == (100, 0)

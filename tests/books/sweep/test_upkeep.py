@@ -1,0 +1,67 @@
+"""What the sweep cleans up: rows of dead waiters, and plans of small books."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.support.books import (
+    placed,
+)
+from tokenbalance.books.ledger.book import Book
+from tokenbalance.books.ledger.settlements import Settlement
+from tokenbalance.database import statements
+from tokenbalance.database.connections import open_pool
+from tokenbalance.model import Usage
+
+if TYPE_CHECKING:
+    from tests.support.books import Holder
+    from tests.support.sweeping import Process
+    from tokenbalance.database.connections import Pool
+
+
+async def test_waiters_of_dead_processes_are_forgotten_after_a_minute(
+    pool: Pool, here: Process, holder: Holder
+) -> None:
+    for alive_s in (-61.0, -59.0, 3.0):
+        await pool.execute(statements.ENTER, holder.account_id, 10, alive_s)
+    await here.connect()
+    await here.sweep._sweep()
+    rows = await pool.fetch("SELECT alive_until > now() AS alive FROM waiters ORDER BY position")
+    assert [row["alive"] for row in rows] == [False, True]
+
+
+ENDED_ELSEWHERE = """
+INSERT INTO holds (account_id, request_id, key_id, amount, endpoint, state, ended_at)
+SELECT $1, 'elsewhere' || n, $2, 1, '', 'voided', now() FROM generate_series(1, 3000) n
+"""
+
+
+SCANS = "SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relname = 'holds'"
+
+
+async def scans_of_a_settlement(pool: Pool, holder: Holder, request_id: str) -> int:
+    """How often settling a hold reads all holds, for the checks of foreign keys as well."""
+    hold = await placed(Book(pool), holder, request_id, 1)
+    settlement = Settlement.of(hold, Usage(input=1, total=1))
+    async with pool.acquire() as session, session.transaction():
+        before = await session.fetchval(SCANS)
+        await session.fetch(statements.SETTLE, *settlement.arguments())
+        return int(await session.fetchval(SCANS)) - int(before)
+
+
+async def test_plans_that_small_books_have_outgrown_are_made_anew(
+    dsn: str, here: Process, holder: Holder
+) -> None:
+    await here.connect()
+    await here.pool.execute("ALTER TABLE holds SET (autovacuum_enabled = false)")
+    async with open_pool(dsn, 1) as one_session:
+        await one_session.execute("ANALYZE holds")
+        small = [await scans_of_a_settlement(one_session, holder, f"r{n}") for n in range(8)]
+        assert small[-1] == 3
+        await here.sweep._sweep()
+        assert await scans_of_a_settlement(one_session, holder, "still small") == 3
+        await one_session.execute(ENDED_ELSEWHERE, holder.account_id, holder.key_id)
+        assert await scans_of_a_settlement(one_session, holder, "outgrown") == 3
+        await here.sweep._sweep()
+        assert await scans_of_a_settlement(one_session, holder, "made anew") == 0
+    assert await here.pool.fetch(statements.OUTGROWN) == []

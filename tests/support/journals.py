@@ -1,0 +1,89 @@
+"""Journals of processes that die, and a look at what they left."""
+
+from __future__ import annotations
+
+import errno
+import os
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from tokenbalance.books.holds.journal import (
+    Entry,
+    Journal,
+    State,
+)
+from tokenbalance.model import Usage
+from tokenbalance.openai.metering.usage import COUNT_MAX
+
+if TYPE_CHECKING:
+    from tokenbalance.books.holds.journal import Abandoned
+
+
+DEADLINE_S = 20.0
+
+
+ENTRY = Entry("tb_019ab3f0c2d1a1b2c3d4e5f6a7b8c9d0", 7, 9, "/chat/completions")
+
+
+USAGE = Usage(input=12, cached_input=4, output=345, reasoning=300, total=357)
+
+
+LARGEST = Usage(*[COUNT_MAX] * 9, estimated=False)
+
+
+def entry(number: int) -> Entry:
+    return Entry(f"tb_{number:032}", number, number + 1, "/responses")
+
+
+def die(journal: Journal) -> None:
+    """End as a killed process does: the kernel closes its files, nothing else happens."""
+    if journal._slots.file.descriptor >= 0:
+        journal._slots.file.close()
+    journal._closed = True
+
+
+def path_of(journal: Journal) -> Path:
+    return journal._slots.file.path
+
+
+def remains(folder: Path) -> Abandoned:
+    """What the only dead process in the folder left."""
+    with_own_file = Journal.open(folder)
+    (abandoned,) = with_own_file.adopt()
+    with_own_file.close()
+    return abandoned
+
+
+def left(folder: Path) -> dict[str, tuple[State, Usage | None]]:
+    abandoned = remains(folder)
+    abandoned.leave()
+    return {found.entry.request_id: (found.state, found.usage) for found in abandoned.requests}
+
+
+def adopt_text(folder: Path, text: bytes) -> Abandoned:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "1-dead.journal").write_bytes(text)
+    return remains(folder)
+
+
+def sealed(state: bytes, payload: bytes) -> bytes:
+    """A line by the file's description, not by the code that writes it."""
+    text = payload + b" " * (500 - len(payload)) + b"\n"
+    return state + b" " + f"{zlib.crc32(text):08x}".encode() + b" " + text
+
+
+def refuse(journal: Journal) -> None:
+    """Let every write meet a full device."""
+    full = os.open("/dev/full", os.O_RDWR)
+    os.dup2(full, journal._slots.file.descriptor, inheritable=False)
+    os.close(full)
+
+
+full_device = pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+
+
+def fail(_descriptor: int) -> None:
+    raise OSError(errno.EIO, "Input/output error")
