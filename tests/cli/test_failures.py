@@ -54,6 +54,11 @@ def test_a_wrong_setting_is_one_line_that_names_it(tmp_path: Path) -> None:
     assert "PORT" in cli.refused("serve")
 
 
+def test_the_program_says_and_ends_with_what_the_command_does(cli: Cli) -> None:
+    for arguments in (("user", "list", "--json"), ("user", "create")):
+        assert cli.program(*arguments) == cli(*arguments)
+
+
 async def test_a_database_without_tables_asks_for_migrate_which_is_repeatable(
     cluster: EmbeddedPostgres, tmp_path: Path
 ) -> None:

@@ -61,7 +61,7 @@ def test_the_whole_story_on_the_sandbox_beside_a_running_serve(cli: Cli) -> None
 
 
 def test_commands_use_the_embedded_database_of_a_running_serve(tmp_path: Path) -> None:
-    cli = Cli(tmp_path, {"TOKENBALANCE_DATA_DIR": str(tmp_path / "the data")})
+    cli = Cli(tmp_path, {"TOKENBALANCE_DATA_DIR": str(tmp_path / "the data")}).program
 
     # Before: the command starts the server, migrates, and stops it again.
     assert cli("user", "create", "a@b.c").out == "created user 1 a@b.c\n"
