@@ -152,7 +152,8 @@ def lock(arguments: list[str]) -> int:
         "installer": {"uv"},
         "development": set(everything),
     }
-    text = "# Every package that tokenbalance is run and tested with, by version and hash.\n"
+    text = "# Every package that tokenbalance is run and tested with, "
+    text += "for all platforms, by version and hash.\n"
     text += "# Written by `python3 dev.py lock`; the versions asked for stand in pyproject.toml.\n"
     for part in PARTS:
         text += f"# --- {part} ---\n"

@@ -64,7 +64,7 @@ def test_commands_use_the_embedded_database_of_a_running_serve(tmp_path: Path) -
     cli = Cli(tmp_path, {"TOKENBALANCE_DATA_DIR": str(tmp_path / "the data")}).program
 
     # Before: the command starts the server, migrates, and stops it again.
-    assert cli("user", "create", "a@b.c").out == "created user 1 a@b.c\n"
+    assert cli("user", "create", "a@b.c").out == "User created: 1 a@b.c\n"
     with serving(cli) as (url, said):
         assert cli.json("user", "show", "a@b.c")["id"] == 1
         assert "in use by `serve`" in cli.refused("serve", "--port", "0")

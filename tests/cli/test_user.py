@@ -40,7 +40,7 @@ def test_a_user_is_created_with_a_grant_and_found_in_any_case(cli: Cli) -> None:
 
 
 def test_an_e_mail_that_is_taken_in_other_case_is_refused(cli: Cli) -> None:
-    assert cli("user", "create", "a@b.c").out == "created user 1 a@b.c\n"
+    assert cli("user", "create", "a@b.c").out == "User created: 1 a@b.c\n"
 
     assert "A@B.C exists already" in cli.refused("user", "create", "A@B.C", "--balance", "5")
 
@@ -50,7 +50,7 @@ def test_an_e_mail_that_is_taken_in_other_case_is_refused(cli: Cli) -> None:
 def test_a_user_is_disabled_and_enabled(cli: Cli) -> None:
     cli("user", "create", "a@b.c")
     assert cli.json("user", "disable", "A@b.c")["is_active"] is False
-    assert cli("user", "enable", "a@b.c").out == "enabled user 1 a@b.c\n"
+    assert cli("user", "enable", "a@b.c").out == "User enabled: 1 a@b.c\n"
     assert cli.json("user", "show", "a@b.c")["is_active"] is True
     assert "'nobody@b.c'" in cli.refused("user", "disable", "nobody@b.c")
 
@@ -167,7 +167,7 @@ def read_terminal(terminal: int, until: bytes | None = None) -> bytes:
 async def test_on_a_terminal_createsuperuser_asks_twice_and_shows_nothing(
     cli: Cli, pool: Pool
 ) -> None:
-    questions = (b"Password (empty for none): ", b"Once more: ")
+    questions = (b"Password (empty for none): ", b"Repeat for confirmation: ")
 
     shown = on_a_terminal(
         *(cli, "createsuperuser", "root@b.c"),
@@ -181,14 +181,14 @@ async def test_on_a_terminal_createsuperuser_asks_twice_and_shows_nothing(
         *(cli, "user", "password", "root@b.c"),
         responses=[
             (b"New password: ", b"a typo"),
-            (b"Once more: ", b"other word"),
+            (b"Repeat for confirmation: ", b"other word"),
             (b"New password: ", b"other word"),
-            (b"Once more: ", b"other word"),
+            (b"Repeat for confirmation: ", b"other word"),
         ],
     )
 
     assert b"pass word" not in shown
-    assert b"created user 1 root@b.c" in shown
+    assert b"User created: 1 root@b.c" in shown
     rows = await pool.fetch("SELECT password_hash FROM users ORDER BY id")
     assert PasswordHasher().verify(rows[0]["password_hash"], "other word")
     assert rows[1]["password_hash"] is None

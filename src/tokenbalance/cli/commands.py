@@ -1,4 +1,4 @@
-"""All commands, by name. Each group is a file of its own; nothing is done here."""
+"""All commands, by name. Each group has its own file; this one only collects them."""
 
 from __future__ import annotations
 
