@@ -43,7 +43,7 @@ def serving(cli: Cli, *options: str) -> Generator[tuple[str, list[str]], None, N
     assert (process.returncode, rest) == (0, "")
 
 
-def test_the_whole_story_on_the_sandbox_beside_a_running_serve(cli: Cli) -> None:
+def test_commands_and_requests_work_together_on_the_sandbox(cli: Cli) -> None:
     cli("user", "create", "a@b.c", "--balance", "1000")
     secret = cli("key", "create", "a@b.c").out.strip()
 

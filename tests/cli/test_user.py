@@ -150,7 +150,7 @@ def on_a_terminal(cli: Cli, *arguments: str, responses: list[tuple[bytes, bytes]
 
 
 def read_terminal(terminal: int, until: bytes | None = None) -> bytes:
-    """What is shown up to and including `until`; to the end of the program if there is none."""
+    """What is shown up to and including `until`; to the end of the program if it is None."""
     shown = b""
     while until is None or not shown.endswith(until):
         try:

@@ -59,7 +59,7 @@ def wanted_stand_in(folder: Path, digest: str = "") -> str:
 
 
 def lock_of_stand_ins(folder: Path) -> Path:
-    """Write requirements.lock as it is, but for hashes: they are those of stand-ins.
+    """Write requirements.lock with the hashes of stand-ins instead of its own.
 
     Of each package there is a newer release as well, which an index may have any day.
     """
@@ -142,7 +142,7 @@ def test_the_oldest_pip_finds_the_whole_lock_and_nothing_else_to_resolve(
     assert dry.returncode == 0, dry.stderr
 
 
-def test_packages_come_from_where_pip_is_told_to_take_them(dev: ModuleType, tmp_path: Path) -> None:
+def test_packages_come_from_where_pips_configuration_says(dev: ModuleType, tmp_path: Path) -> None:
     wanted = wanted_stand_in(tmp_path)
     absent = tmp_path / "absent"
     settings = {"no-index": "true", "find-links": f"\n{absent}\n{tmp_path}"}
@@ -172,7 +172,7 @@ install.trusted-host='one.example two.example:8443'
 """
 
 
-def test_uv_is_told_what_pip_is_told(dev: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uv_gets_the_settings_of_pip(dev: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("UV_")]:
         monkeypatch.delenv(name)
     pip = [sys.executable, "-c", f"print({LISTED!r})"]
@@ -188,7 +188,7 @@ def test_uv_is_told_what_pip_is_told(dev: ModuleType, monkeypatch: pytest.Monkey
     }
 
 
-def test_what_uv_is_told_directly_stays(dev: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_of_uv_itself_win(dev: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UV_DEFAULT_INDEX", "https://own.example/simple")
     told = dev.variables_of({"index-url": "https://pip.example/simple", "no-cache-dir": "yes"})
     assert "UV_DEFAULT_INDEX" not in told

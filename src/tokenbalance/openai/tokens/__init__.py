@@ -1,7 +1,6 @@
-"""How many tokens a request costs: vocabularies, facts about models, and OpenAI's rules.
+"""Tokens of texts: vocabularies, counting, and facts about models.
 
-Rules of the API live here, one file for each kind of request or part of one; `stages.estimate`
-asks them. Nothing here does I/O once the vocabularies are loaded.
+Nothing here does I/O once the vocabularies and the model facts are loaded.
 """
 
 from tokenbalance.openai.tokens.counting import count_tokens

@@ -1,6 +1,6 @@
 """The two vocabularies that ship with the package, verified and loaded once.
 
-It must never use tiktoken's own loader of names: that one downloads, without a timeout.
+It must never use tiktoken's own loader, which downloads without a timeout.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class CorruptVocabularyError(RuntimeError):
 
 
 def load() -> None:
-    """Read both vocabularies, so that no request waits for them (about a second, 150 MB).
+    """Read both vocabularies, so that no request has to wait (about a second, 150 MB).
 
     Raises:
         CorruptVocabularyError: a file does not have its checksum.
