@@ -59,15 +59,15 @@ def model_for(name: str, upstream: UpstreamTraits = OPENAI) -> Model:
     The operator's rows are looked up for every upstream. The shipped rows are about OpenAI's
     models, and hold at another upstream only where OpenAI's names mean OpenAI's models.
     """
-    own = _row_of(name.removeprefix("ft:"), upstream.own_models)
+    own = _own_row(name.removeprefix("ft:"), upstream.own_models)
     if upstream.is_openai:
-        row = _longer(own, _row_of(name.removeprefix("ft:"), shipped_models()))
+        row = _longer(own, _shipped_row(name.removeprefix("ft:")))
         if row is None:
             return _UNKNOWN
         # A row of the operator's that names no encoding is about a model of OpenAI's here.
         return replace(row.model, encoding=row.model.encoding or O200K)
     family = name.removeprefix("openai/").removeprefix("azure/")  # as gateways call them
-    shipped = _row_of(family, shipped_models()) if upstream.knows_openai_models else None
+    shipped = _shipped_row(family) if upstream.knows_openai_models else None
     if shipped is not None and not _is_family(shipped.name, family):
         shipped = None
     row = _longer(own, shipped)
@@ -76,8 +76,20 @@ def model_for(name: str, upstream: UpstreamTraits = OPENAI) -> Model:
     return row.model
 
 
-def _row_of(name: str, rows: tuple[KnownModel, ...]) -> KnownModel | None:
+def _own_row(name: str, rows: tuple[KnownModel, ...]) -> KnownModel | None:
     return next((row for row in rows if name.startswith(row.name)), None)
+
+
+def _shipped_row(name: str) -> KnownModel | None:
+    by_name, lengths = _shipped_by_name()
+    return next((by_name[name[:end]] for end in lengths if name[:end] in by_name), None)
+
+
+@cache
+def _shipped_by_name() -> tuple[dict[str, KnownModel], list[int]]:
+    """The shipped rows, and the lengths of their names, longest first."""
+    by_name = {row.name: row for row in shipped_models()}
+    return by_name, sorted({len(name) for name in by_name}, reverse=True)
 
 
 def _longer(own: KnownModel | None, shipped: KnownModel | None) -> KnownModel | None:
@@ -133,5 +145,5 @@ def _is_plain(name: str) -> bool:
 def _is_variant(name: str, upstream: UpstreamTraits) -> bool:
     if not (upstream.is_openai or upstream.knows_openai_models):
         return False
-    is_known = _row_of(name.casefold(), shipped_models()) is not None
+    is_known = _shipped_row(name.casefold()) is not None
     return is_known and _OPENAI_NAME.fullmatch(name) is None

@@ -10,9 +10,10 @@ from base64 import b64decode
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import tiktoken
+if TYPE_CHECKING:
+    import tiktoken
 
 O200K: Final = "o200k_base"
 CL100K: Final = "cl100k_base"
@@ -69,6 +70,8 @@ def vocabulary(name: str) -> tiktoken.Encoding:
 
 @cache
 def _read(name: str) -> tiktoken.Encoding:
+    import tiktoken  # noqa: PLC0415 - slow to import, and commands need only the names above
+
     resource = files("tokenbalance.openai.tokens").joinpath("vocabularies", f"{name}.tiktoken")
     contents = resource.read_bytes()
     if sha256(contents).hexdigest() != _SHA256[name]:
