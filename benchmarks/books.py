@@ -90,7 +90,7 @@ class Served:
         """Get a path, or post a document to it, as somebody: a page by cookie, else by token.
 
         Raises:
-            RuntimeError: the answer is not what was asked for.
+            RuntimeError: the response is not the expected one.
 
         """
         token = self.tokens[who]
@@ -120,7 +120,7 @@ def database(folder: Path, dsn: str | None) -> Generator[str]:
 
 
 async def prepare(dsn: str, seeds: Seeds) -> Books:
-    """Seed an empty database; find what is to be looked at in it, and whoever may do so."""
+    """Seed an empty database and return what to look at in it, and a user who may."""
     await migrate_in_thread(dsn)
     connection = await asyncpg.connect(dsn, command_timeout=_TIMEOUT_S)
     try:

@@ -3,8 +3,8 @@
     .venv/bin/python -m benchmarks.chaos [--minutes 3] [--seed N] [--per-second 30]
 
 Exits with 1 if anything that is promised was broken: an invariant, at any second; a hold still open
-half a minute after the load; an answer of the upstream not charged once, or charged wrongly; a
-client that was told to try again although its answer had been bought. The same seed gives the same
+half a minute after the load; a response of the upstream not charged once, or charged wrongly; a
+client that was told to retry although its response had been paid for. The same seed gives the same
 faults and the same requests at the same times.
 """
 
@@ -20,9 +20,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.crowd import top_up
+from benchmarks.clients import top_up
 from benchmarks.faults import Struck, fault_table, schedule, strike_all
-from benchmarks.reckoning import Reckoning, reckon
+from benchmarks.reconciliation import Reconciliation, reconcile
 from benchmarks.stage import Stage, open_stage
 from benchmarks.verdict import conclude, say
 from benchmarks.watch import Watch, until_no_hold_is_open
@@ -58,14 +58,14 @@ class Outcome:
     watch: Watch
     open_holds: int
     quiet_after_s: float
-    reckoning: Reckoning
+    reconciliation: Reconciliation
     exit_codes: list[int]
 
     @property
     def breaches(self) -> list[str]:
         """Everything that was promised and broken, one line each."""
         found = [f"at {at_s:.0f} s: {line}" for line, at_s in self.watch.violations.items()]
-        found += self.reckoning.breaches
+        found += self.reconciliation.breaches
         if self.open_holds:
             found.append(f"{self.open_holds} holds are open {QUIET_S:.0f} s after the load")
         found += [f"a replica ended with code {code}" for code in self.exit_codes if code != 0]
@@ -78,26 +78,26 @@ async def run(plan: Plan, folder: Path) -> Outcome:
         struck = schedule(plan.seed, plan.lasting_s)
         watch = Watch(stage.dsn)
         began = asyncio.get_running_loop().time()
-        async with _beside(watch.run()):
+        async with _in_parallel(watch.run()):
             await _load(plan, stage, struck)
             open_holds, quiet_after_s = await until_no_hold_is_open(stage.dsn, QUIET_S)
         await watch.look(asyncio.get_running_loop().time() - began)
         async with open_pool(stage.dsn, 1) as pool:
-            reckoning = await reckon(pool, stage.upstream.served, stage.crowd.told)
+            reconciliation = await reconcile(pool, stage.upstream.served, stage.clients.received)
         stage.scene.exit_codes += [await replica.stop() for replica in stage.scene.replicas]
-        say("\n".join(["", *fault_table(struck, stage.crowd.told, began)]))
-        return Outcome(watch, open_holds, quiet_after_s, reckoning, stage.scene.exit_codes)
+        say("\n".join(["", *fault_table(struck, stage.clients.received, began)]))
+        return Outcome(watch, open_holds, quiet_after_s, reconciliation, stage.scene.exit_codes)
 
 
 async def _load(plan: Plan, stage: Stage, struck: list[Struck]) -> None:
     async with (
         open_sessions(stage.dsn) as sessions,
-        _beside(top_up(stage.crowd, sessions)),
+        _in_parallel(top_up(stage.clients, sessions)),
         asyncio.TaskGroup() as tasks,
     ):
         _ = tasks.create_task(strike_all(stage.scene, struck))
         _ = tasks.create_task(_tell(struck))
-        await stage.crowd.load(plan.per_s, plan.lasting_s)
+        await stage.clients.load(plan.per_s, plan.lasting_s)
 
 
 async def _tell(struck: list[Struck]) -> None:
@@ -110,7 +110,7 @@ async def _tell(struck: list[Struck]) -> None:
 
 
 @asynccontextmanager
-async def _beside(work: Coroutine[object, object, None]) -> AsyncGenerator[None]:
+async def _in_parallel(work: Coroutine[object, object, None]) -> AsyncGenerator[None]:
     task = asyncio.create_task(work)
     try:
         yield
@@ -124,8 +124,8 @@ def _summary(plan: Plan, outcome: Outcome) -> list[str]:
     watch = outcome.watch
     return [
         f"seed {plan.seed}, {plan.minutes:g} minutes, {plan.per_s:g} requests a second",
-        *outcome.reckoning.lines(),
-        f"audits answered: {watch.audits}, not answered: {watch.unanswered}",
+        *outcome.reconciliation.lines(),
+        f"audits: {watch.audits}, failed because the database did not respond: {watch.unanswered}",
         f"violations: {len(watch.violations)}, lowest balance: {watch.lowest}",
         f"open holds: {outcome.open_holds}, {outcome.quiet_after_s:.1f} s after the last client",
         f"breaches: {len(outcome.breaches)}",

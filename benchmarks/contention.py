@@ -1,9 +1,9 @@
-"""Contention on one account: everything that it can pay for is answered, and nothing else.
+"""Contention on one account: every request that it can pay for succeeds, and no other.
 
     .venv/bin/python -m benchmarks.contention [--answers 1000] [--streams 128]
 
 Two replicas with two workers each on one Postgres. First many requests fired together at a balance
-that covers a quarter of them; then streams without a pause, whose answers use less than their holds
+that covers a quarter of them; then streams without a pause, which use less than their holds
 reserve, until the balance is spent. Balance and books are watched all the while. Exits with 1 when
 a credit too much was spent, when something affordable was refused, or when books are broken.
 """
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 PROMPT_TOKENS: Final = 9
 OUTPUT_TOKENS: Final = 30
-"""What the upstream says to everything, unless it is told to stop before."""
+"""The output of every response, unless a limit stops it earlier."""
 OUTPUT_LIMIT: Final = 120
 """What the clients allow; so a hold is three times what is used."""
 PIECES: Final = 5
@@ -53,7 +53,7 @@ _FUNDS: Final = re.compile(r"needs (\d+) credits.*balance (-?\d+),")
 
 @dataclass(slots=True)
 class Tally:
-    """What the clients were told, and what the account went through."""
+    """What the clients received, and what happened to the account."""
 
     statuses: Counter[int] = field(default_factory=Counter)
     falsely_refused: list[str] = field(default_factory=list)
@@ -62,7 +62,7 @@ class Tally:
     samples: int = 0
 
     def add(self, status: int, body: bytes) -> None:
-        """Count one answer."""
+        """Count one response."""
         self.statuses[status] += 1
         if status in {402, 429}:
             message = str(orjson.loads(body)["error"]["message"])
@@ -175,9 +175,9 @@ async def _all_at_once(ring: Ring, requests: int, affordable: int) -> list[str]:
             *(_ask(ring, holder, number, OUTPUT_TOKENS, tally) for number in range(requests))
         )
         breaches = await _verdict(ring, holder, tally, watch)
-    print(f"{requests} at once, a balance for {affordable}: answered {tally.statuses[200]}")
+    print(f"{requests} at once, a balance for {affordable}: succeeded {tally.statuses[200]}")
     if tally.statuses[200] != affordable:
-        breaches.append(f"{tally.statuses[200]} answered, {affordable} affordable")
+        breaches.append(f"{tally.statuses[200]} succeeded, {affordable} affordable")
     return breaches
 
 
@@ -188,7 +188,7 @@ async def _until_spent(ring: Ring, streams: int, responses: int) -> list[str]:
     tally = Tally()
 
     async def stream(number: int) -> None:
-        while await _ask(ring, holder, number, OUTPUT_LIMIT, tally) == 200:  # noqa: PLR2004
+        while await _ask(ring, holder, number, OUTPUT_LIMIT, tally) == 200:  # noqa: PLR2004 - OK
             pass
 
     began = asyncio.get_running_loop().time()
@@ -202,8 +202,8 @@ async def _until_spent(ring: Ring, streams: int, responses: int) -> list[str]:
     )
     used = 100 * (granted - left) / granted
     print(
-        f"{streams} streams, a balance for {responses}: answered {tally.statuses[200]} in"
-        f" {took_s:.0f} s, {used:.2f} % of the balance became answers, overspent {max(-left, 0)}"
+        f"{streams} streams, a balance for {responses}: succeeded {tally.statuses[200]} in"
+        f" {took_s:.0f} s, {used:.2f} % of the balance was spent, overspent {max(-left, 0)}"
     )
     if used < 99:  # noqa: PLR2004 - what is promised
         breaches.append(f"{left} of {granted} credits were left over")

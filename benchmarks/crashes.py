@@ -3,7 +3,7 @@
     .venv/bin/python -m benchmarks.crashes [--times 10] [--seed N] [--per-second 30]
 
 After each time everything is started again, and once the last hold has ended the books have to be
-right: audited, and compared with what the upstream answered and what the clients heard. Exits with
+right: audited, and compared with the upstream's responses and what the clients received. Exits with
 1 if they are not.
 """
 
@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Final
 
 from benchmarks.processes import send
-from benchmarks.reckoning import Reckoning, reckon
+from benchmarks.reconciliation import Reconciliation, reconcile
 from benchmarks.replicas import kill_all
 from benchmarks.stage import Stage, open_stage
 from benchmarks.verdict import conclude, say
@@ -60,7 +60,7 @@ async def run(plan: Plan, folder: Path) -> list[str]:
 
 async def _crash(stage: Stage, per_s: float, after_s: float, chance: random.Random) -> None:
     """Kill everything under load, and start it again."""
-    loading = asyncio.create_task(stage.crowd.load(per_s, after_s + 1))
+    loading = asyncio.create_task(stage.clients.load(per_s, after_s + 1))
     await asyncio.sleep(after_s)
     scene = stage.scene
     doomed = [*scene.database.processes(), *(p for r in scene.replicas for p in r.processes())]
@@ -78,7 +78,7 @@ async def _look(stage: Stage, number: int) -> list[str]:
     watch = Watch(stage.dsn)
     await watch.look(0)
     async with open_pool(stage.dsn, 1) as pool:
-        found = await reckon(pool, stage.upstream.served, stage.crowd.told)
+        found = await reconcile(pool, stage.upstream.served, stage.clients.received)
     found.breaches += list(watch.violations)
     if left:
         found.breaches.append(f"{left} holds are open after {took_s:.0f} s")
@@ -86,9 +86,9 @@ async def _look(stage: Stage, number: int) -> list[str]:
     return found.breaches
 
 
-def _line(number: int, took_s: float, found: Reckoning) -> str:
+def _line(number: int, took_s: float, found: Reconciliation) -> str:
     return (
-        f"{number:3}  open holds gone after {took_s:4.1f} s; so far answers {found.responses:5},"
+        f"{number:3}  open holds gone after {took_s:4.1f} s; so far responses {found.responses:5},"
         f" exact {found.exact:5}, by estimate {found.estimated:4} ({found.estimated_off_by:+}),"
         f" for nothing {found.for_nothing:3} ({found.for_nothing_credits}),"
         f" breaches {len(found.breaches)}"

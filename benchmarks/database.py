@@ -1,7 +1,7 @@
 """A Postgres that a command may stop, restart, freeze and kill; durable, as an operator has it.
 
 The kernel ties the server's life to the thread that started it, so it gets a process of its own,
-this file run as a script, which starts it again when told to and ends it when its input ends.
+this file run as a script, which starts it again on request and ends it when its input ends.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ class Database:
         return dsn_of(self._socket_folder)
 
     async def start(self) -> None:
-        """Start the server, and wait until it answers."""
+        """Start the server and wait until it can be reached."""
         self._owner = await asyncio.create_subprocess_exec(
             *(sys.executable, "-m", "benchmarks.database"),
             *(str(self._folder), str(self._socket_folder)),
@@ -78,7 +78,7 @@ class Database:
             left.unlink(missing_ok=True)
 
     def freeze(self) -> None:
-        """Let nothing of it run: no answer, no refusal."""
+        """Stop all its processes: no response, no refusal."""
         send(signal.SIGSTOP, self._servers())
 
     def thaw(self) -> None:

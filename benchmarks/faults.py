@@ -1,4 +1,4 @@
-"""The faults of a chaos run: what strikes, in which order, for how long; and how it ends.
+"""The faults of a chaos run: what strikes, in which order, for how long, and how it is healed.
 
 The order and the times follow from the seed alone. Each fault is healed by itself, and replicas
 come back as a service manager would bring them back.
@@ -20,7 +20,7 @@ from benchmarks.processes import send
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator
 
-    from benchmarks.crowd import Told
+    from benchmarks.clients import Received
     from benchmarks.database import Database
     from benchmarks.replicas import Replica
     from tests.support.fault_proxy import FaultProxy
@@ -46,7 +46,7 @@ class Scene:
     """Before the database, one for each replica."""
     upstream: FaultProxy
     exit_codes: list[int] = field(default_factory=list)
-    """Of replicas that were told to end."""
+    """Of replicas that were asked to shut down."""
     frozen: list[int] = field(default_factory=list)
     _busy: list[asyncio.Lock] = field(default_factory=list)
 
@@ -58,7 +58,7 @@ class Scene:
         return self._busy[replica]
 
     def heal(self) -> None:
-        """End every fault that is not of a replica's processes' being there."""
+        """End every fault, except that processes of a replica are missing."""
         for proxy in (*self.databases, self.upstream):
             proxy.heal()
         self.database.thaw()
@@ -180,7 +180,7 @@ _DECK: Final = (
     _of_databases("database of {} is cut off", lambda proxy: proxy.cut()),
     _of_databases("database of {} resets", lambda proxy: proxy.reset()),
     _of_databases("database of {} is silent", lambda proxy: proxy.black_hole(), *_BEYOND_A_LEASE),
-    _of_databases("database of {} loses answers", lambda proxy: proxy.drop_responses()),
+    _of_databases("database of {} loses responses", lambda proxy: proxy.drop_responses()),
     Fault("database is silent for both", _silence_for_all, _hear_all, _BEYOND_A_LEASE),
     Fault("Postgres is frozen", _freeze_postgres, _thaw_postgres),
     Fault("Postgres is restarted", _restart_postgres, _nothing),
@@ -198,7 +198,7 @@ _DECK: Final = (
 
 
 def schedule(seed: int, lasting_s: float) -> list[Struck]:
-    """Say what strikes when; every fault once before any comes again."""
+    """Return what strikes when; every fault once before any is repeated."""
     chance = random.Random(f"{seed} faults")
     faults = _shuffled_forever(chance)
     struck: list[Struck] = []
@@ -234,29 +234,29 @@ async def _strike_at(scene: Scene, struck: Struck, began: float) -> None:
         struck.ended_at = clock()
 
 
-def fault_table(struck: list[Struck], told: list[Told], began: float) -> list[str]:
-    """Say what became of requests sent during each fault, and when the next one succeeded.
+def fault_table(struck: list[Struck], received: list[Received], began: float) -> list[str]:
+    """Return a table: requests sent during each fault, and when the next one succeeded.
 
     Args:
         struck: the faults, healed.
-        told: what clients heard.
+        received: what clients received.
         began: when the load did, on the event loop's clock.
 
     """
     names = ("at", "lasted", *(name for name, _ in _COLUMNS), "next 200")
     head = " ".join(f"{name:>8}" for name in names)
-    return [f"{head}  fault", *(_fault_line(each, told, began + each.at_s) for each in struck)]
+    return [f"{head}  fault", *(_fault_line(each, received, began + each.at_s) for each in struck)]
 
 
-def _fault_line(struck: Struck, told: list[Told], start: float) -> str:
-    meanwhile = [each for each in told if start <= each.began < struck.ended_at]
+def _fault_line(struck: Struck, received: list[Received], start: float) -> str:
+    meanwhile = [each for each in received if start <= each.began < struck.ended_at]
     counts = [
         sum(each.status == status and not each.hung_up for each in meanwhile)
         for _, status in _COLUMNS
     ]
     after = (
         each.ended - struck.ended_at
-        for each in told
+        for each in received
         if each.status == HTTPStatus.OK and each.began >= struck.ended_at
     )
     numbers = " ".join(f"{count:8}" for count in counts)

@@ -33,7 +33,7 @@ class Replica:
 
     folder: Path
     settings: Mapping[str, str]
-    """Variables of the product, but for those that are known here."""
+    """The variables of the product, except those that are set here."""
     workers: int = 2
     port: int = 0
     """0 takes a free one, for good."""

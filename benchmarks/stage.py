@@ -1,9 +1,9 @@
-"""Everything of ours that a run needs, put together: one Postgres, replicas, upstream, clients.
+"""Everything that a run needs: one Postgres, replicas, upstream, clients.
 
     clients -> replicas -> Tap -> FaultProxy -> RememberingUpstream
                   `-----> FaultProxy (one each) -> Postgres
 
-Whatever happens, all that was started is ended when the stage is left.
+Everything that was started is ended when the stage is left, whatever happens.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.crowd import Crowd, gather_crowd
+from benchmarks.clients import Clients, create_clients
 from benchmarks.database import Database
 from benchmarks.faults import Scene
 from benchmarks.replicas import Replica, kill_all, start_all
@@ -39,11 +39,11 @@ class Stage:
 
     scene: Scene
     upstream: RememberingUpstream
-    crowd: Crowd
+    clients: Clients
 
     @property
     def dsn(self) -> str:
-        """The database, by a way without faults."""
+        """The database, bypassing the faults."""
         return self.scene.database.dsn
 
 
@@ -69,11 +69,11 @@ async def open_stage(folder: Path, seed: int) -> AsyncGenerator[Stage]:
         stack.push_async_callback(kill_all, replicas)
         await start_all(replicas)
         async with open_pool(database.dsn, 2) as pool:
-            crowd = await gather_crowd(pool, replicas, seed)
+            clients = await create_clients(pool, replicas, seed)
         scene = Scene(database, replicas, before_database, before_upstream)
-        # Nothing that is frozen could be ended in an orderly way.
+        # A frozen process could not be shut down.
         _ = stack.callback(scene.heal)
-        yield Stage(scene, upstream, crowd)
+        yield Stage(scene, upstream, clients)
 
 
 def _settings(dsn: str, tap: Tap) -> dict[str, str]:

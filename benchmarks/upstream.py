@@ -1,12 +1,12 @@
-"""An upstream that remembers what it answered, and a tap that tells what of it arrived.
+"""An upstream that remembers its responses, and a tap that notes which of them arrived.
 
     the product  <-  Tap  <-  (faults)  <-  RememberingUpstream
 
 Every request names a model of its own, `gpt-4o-mini-KIND-NUMBER`. The name reaches the upstream,
-and the books keep it beside the hold, so that a request, its answer and its charge belong together
-even where the client heard nothing. The kind says what is answered.
+and the books keep it with the hold, so that a request, its response and its charge belong together
+even if the client received nothing. The kind decides the response.
 
-An answer that a fault swallowed before its first byte was never given, as far as anybody on the
+A response that a fault swallowed before its first byte was never given, as far as anybody on the
 other side can know. So it is the tap that decides: it stands behind the faults and passes all.
 """
 
@@ -42,7 +42,7 @@ _LINGER_FOR_NO_TIME: Final = struct.pack("ii", 1, 0)
 
 
 class Kind(enum.StrEnum):
-    """What a request is answered with."""
+    """The kinds of responses."""
 
     JSON = "json"
     THOUGHT = "thought"
@@ -62,7 +62,7 @@ class Kind(enum.StrEnum):
 
     @property
     def status(self) -> int:
-        """Of the answer."""
+        """Of the response."""
         statuses = {Kind.REFUSED: 400, Kind.LIMITED: 429, Kind.FAILED: 500, Kind.LATE: 503}
         return statuses.get(self, 200)
 
@@ -83,7 +83,7 @@ class Served:
     times: int = 1
     """How often the request arrived."""
     responded: bool = False
-    """The head of the answer passed the tap, whole."""
+    """The whole head of the response passed the tap."""
     reported: bool = False
     """The usage passed the tap, whole."""
 
@@ -128,7 +128,7 @@ class RememberingUpstream(ScriptedUpstream):
 
 
 class _Script:
-    """The answer to one request; the same for the same number."""
+    """The response to one request; the same for the same number."""
 
     def __init__(self, kind: Kind, number: int, cap: int | None) -> None:
         self._kind = kind
@@ -216,7 +216,7 @@ def _after(pause_s: float) -> Gate:
 
 
 class Tap:
-    """Passes everything between the product and the faults, and notes which answers arrived."""
+    """Passes everything between the product and the faults, and notes which responses arrived."""
 
     def __init__(self, upstream: RememberingUpstream, faults: FaultProxy) -> None:
         self._upstream = upstream

@@ -25,7 +25,7 @@ class Watch:
     dsn: str
     audits: int = 0
     unanswered: int = 0
-    """Audits that the database did not answer."""
+    """Audits to which the database did not respond."""
     violations: dict[str, float] = field(default_factory=dict)
     """Each with when it was first seen, in seconds from the beginning."""
     lowest: int | None = None

@@ -1,6 +1,6 @@
 #!/bin/sh
-# openai-agents 0.24.0: whoever gives it another base URL, by OPENAI_BASE_URL or by a client of their
-# own, moves its requests, not its traces. These still go to api.openai.com, and they carry the key
+# openai-agents 0.24.0: another base URL, set by OPENAI_BASE_URL or by a custom client, moves its
+# requests but not its traces. These still go to api.openai.com, and they carry the key
 # that was meant for the other base URL: `set_default_openai_client` hands it on, unless it is told
 # `use_for_tracing=False`; without it the exporter reads OPENAI_API_KEY.
 #

@@ -1,1 +1,1 @@
-"""The product beside others, on one machine in one run: CPU, latency, memory, and the books."""
+"""The product compared with others on one machine in one run: CPU, latency, memory, books."""

@@ -1,10 +1,10 @@
-"""The product beside others: one table of CPU, latency and memory, with ratios, from one run.
+"""The product and others in one run: a table of CPU, latency and memory, with ratios.
 
     python -m benchmarks.speed [--only tokenbalance,nginx] [--cases chat,streams] [--rounds 5]
                                [--seconds 3] [--quick] [--soak 10m]
 
 How it measures, what the columns mean and what must not be compared is in `docs/benchmarks.md`.
-Exits with 1 when an answer was not what it should be or the books are wrong; a goal that is missed
+Exits with 1 if a response was wrong or the books are wrong; a goal that is missed
 is said in the table.
 """
 
@@ -136,7 +136,7 @@ def _show(given: Given, run: Run) -> None:
         say(f"goals missed: {goals}")
 
 
-async def _measure_until_told(given: Given, folder: Path) -> list[str]:
+async def _measure_until_stopped(given: Given, folder: Path) -> list[str]:
     """Let SIGTERM end everything that was started, as Ctrl-C does."""
     task = asyncio.current_task()
     assert task
@@ -151,7 +151,7 @@ def main() -> int:
     raise_open_files()
     folder = Path(tempfile.mkdtemp(prefix="tokenbalance-speed-"))
     try:
-        breaches = asyncio.run(_measure_until_told(given, folder))
+        breaches = asyncio.run(_measure_until_stopped(given, folder))
     except (LoadFailed, NotStarted, Unavailable, Wrong) as error:
         breaches = [str(error)]
     except (KeyboardInterrupt, asyncio.CancelledError):

@@ -22,7 +22,7 @@ _UTIME: Final = 11
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """A process and its descendants, but for one of them and its own."""
+    """A process and its descendants, except one of them and its descendants."""
 
     root: int
     without: int | None = None

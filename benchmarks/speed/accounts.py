@@ -1,14 +1,14 @@
 """The product's accounts for a run, and the proof afterwards that its books are right.
 
     users      64 of them, one for each of 64 connections
-    crowd      10,000
+    many       10,000
     hot        one, whose requests all want the same row
     edge       one that can pay for what a prompt is, but not for as many tokens as it has bytes
     empty      one with nothing
     unknown    a key that nobody has
 
 What is proved is that every invariant holds, that no hold is left open, and that what was charged
-is the sum of what the clients saw answered.
+is the sum of the responses that the clients received.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ AT_THE_EDGE: Final = 300_000
 _OPEN_S: Final = 60.0
 _KINDS: Final[Mapping[str, tuple[int, int]]] = {
     "users": (64, AMPLE),
-    "crowd": (10_000, AMPLE),
+    "many": (10_000, AMPLE),
     "hot": (1, AMPLE),
     "edge": (1, AT_THE_EDGE),
     "empty": (1, 0),
@@ -90,7 +90,7 @@ class Proof:
 
     dsn: str
     owed: int = 0
-    """Credits for all that was answered so far."""
+    """Credits for all responses so far."""
     is_known: bool = True
     """Whether the clients saw all that is charged for: what they leave is charged as well."""
 
@@ -107,6 +107,6 @@ class Proof:
         if left:
             found.append(f"{left} holds are still open")
         if self.is_known and charged != self.owed:
-            found.append(f"{charged:,} credits were charged for answers of {self.owed:,}")
+            found.append(f"{charged:,} credits were charged for responses of {self.owed:,}")
         self.owed, self.is_known = charged, True
         return found

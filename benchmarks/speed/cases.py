@@ -1,4 +1,4 @@
-"""The cases: what is asked, of whom, and how the upstream answers; never how it is measured."""
+"""The cases: the request, the subjects and the upstream's response; never how it is measured."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _STREAM: Final = ("--stream", "200", "--gap-us", "0")
 
 
 class Unit(enum.StrEnum):
-    """What CPU time is told for one of."""
+    """The unit for which CPU time is reported."""
 
     REQUEST = "request"
     CHUNK = "chunk"
@@ -55,11 +55,11 @@ class Case:
     subjects: frozenset[str] = _BARE
     unit: Unit = Unit.REQUEST
     credits: int = _CHARGE
-    """What the product charges for an answer: the usage that the upstream reports."""
+    """What the product charges for a response: the usage that the upstream reports."""
     way: Way = Way.LOAD
     lasting: float = 1.0
     """How many times as long as others a round takes."""
-    beside: Load | None = field(default=None)
+    in_parallel: Load | None = field(default=None)
     """The other load of a `NEIGHBOUR`."""
 
 
@@ -108,7 +108,7 @@ CASES: Final[Sequence[Case]] = (
         "empty balance", "refusals", _RESPONSES, replace(_chat(KB, keys="empty"), expect=402), _OURS
     ),
     Case("one hot account", "accounts", _RESPONSES, _chat(KB, keys="hot"), _OURS),
-    Case("10,000 accounts", "accounts", _RESPONSES, _chat(KB, keys="crowd"), _OURS),
+    Case("10,000 accounts", "accounts", _RESPONSES, _chat(KB, keys="many"), _OURS),
     Case("400 kB, counted", "edge", _RESPONSES, _COUNTED),
     Case(
         "another user meanwhile",
@@ -117,7 +117,7 @@ CASES: Final[Sequence[Case]] = (
         replace(_chat(KB, 8), per_s=50),
         way=Way.NEIGHBOUR,
         lasting=2,
-        beside=_COUNTED,
+        in_parallel=_COUNTED,
     ),
     Case("16 streams", "streams", _STREAM, _streams(16), _EVERYBODY, Unit.CHUNK),
     Case("128 streams", "streams", _STREAM, _streams(128), unit=Unit.CHUNK),

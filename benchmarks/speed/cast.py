@@ -44,7 +44,7 @@ class Cast:
         """Who cannot take part, and why."""
 
     def among(self, names: frozenset[str]) -> list[str]:
-        """Name those of them that take part, but for who could not be started."""
+        """Return the names of those that take part, except those that could not be started."""
         able = names & {*self._names} - {*self.skipped}
         return [name for name in STARTERS if name in able]
 
@@ -55,7 +55,7 @@ class Cast:
 
     @asynccontextmanager
     async def anew(self, name: str) -> AsyncGenerator[Subject]:
-        """Start one beside the one that runs already; ended on leaving.
+        """Start another one of the kind that already runs; it is ended on leaving.
 
         Raises:
             Unavailable, NotStarted: it cannot be started.

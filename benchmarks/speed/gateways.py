@@ -105,7 +105,7 @@ async def start_lm_proxy(place: Place) -> AsyncGenerator[Subject]:
 
 @asynccontextmanager
 async def start_portkey(place: Place) -> AsyncGenerator[Subject]:
-    """Start Portkey's gateway, which is told with each request where to go."""
+    """Start Portkey's gateway, which gets the upstream's address with each request."""
     folder = place.cache / "portkey"
     program = folder / "node_modules/@portkey-ai/gateway/build/start-server.js"
     npm, node = shutil.which("npm"), shutil.which("node")

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 CHAT: Final = "/v1/chat/completions"
 _LATE_S: Final = 60.0
-"""How much longer than it was told a load may take, for its last answers."""
+"""How much longer than planned a load may take, for its last responses."""
 _OPEN_S: Final = 60.0
 
 
@@ -39,7 +39,7 @@ class Load:
     path: str = CHAT
     streams: bool = False
     per_s: int | None = None
-    """None: each connection asks again as soon as it has its answer."""
+    """None: each connection sends the next request as soon as it has the response."""
     expect: int = 200
     requests: int | None = None
     """So many in all; None: for as long as a round takes."""
@@ -66,7 +66,7 @@ class Seen:
     requests: int
     errors: int
     statuses: Mapping[str, int]
-    """How many answers had each."""
+    """How many responses had each status."""
     seconds: float
     chunks: int
     latency: Spread | None
@@ -81,7 +81,7 @@ class Seen:
     @classmethod
     def read(cls, output: bytes) -> Self:
         """Read what the tool prints."""
-        seen = cast("dict[str, Any]", json.loads(output))  # pyright: ignore[reportExplicitAny]
+        seen = cast("dict[str, Any]", json.loads(output))  # pyright: ignore[reportExplicitAny] - JSON
         return cls(
             requests=seen["requests"],
             errors=seen["errors"],
@@ -107,7 +107,7 @@ class Loader:
         """Put a load on a subject, for so long if the load has no number of requests.
 
         Raises:
-            LoadFailed: the tool failed, or the answers take far too long.
+            LoadFailed: the tool failed, or the responses take far too long.
 
         """
         until = ("--seconds", f"{seconds:g}")

@@ -18,11 +18,11 @@ if TYPE_CHECKING:
 WARM_UP_S: Final = 1.0
 _WARM_STREAMS: Final = 50
 _WRONG: Final = 0.01
-"""The share of wrong answers beyond which figures are not even noted."""
+"""The share of wrong responses above which figures are discarded."""
 
 
 class Wrong(Exception):
-    """A subject did not answer as it should, so that its figures would mean nothing."""
+    """A subject gave wrong responses, so that its figures would mean nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,7 +42,7 @@ class Meter:
         if case.way is Way.IDLE:
             await self._hold(load, subject)
             return
-        for each in (load, case.beside):
+        for each in (load, case.in_parallel):
             if each is not None:
                 await self._load(case, each, subject, WARM_UP_S)
 
@@ -50,15 +50,15 @@ class Meter:
         """Measure once.
 
         Raises:
-            Wrong: it did not answer as it should.
-            LoadFailed: it did not answer at all.
+            Wrong: it gave wrong responses.
+            LoadFailed: it did not respond at all.
 
         """
         match case.way:
             case Way.LOAD:
                 return await self._loaded(case, subject)
             case Way.NEIGHBOUR:
-                return await self._beside_another(case, subject)
+                return await self._in_parallel(case, subject)
             case Way.IDLE:
                 return await self._idle(case, subject)
 
@@ -67,13 +67,13 @@ class Meter:
         seen = await self._load(case, case.load, subject, self.seconds * case.lasting)
         return _figures(seen, _Cost.of(subject).since(before), _units(case, seen))
 
-    async def _beside_another(self, case: Case, subject: Subject) -> Figures:
-        assert case.beside
+    async def _in_parallel(self, case: Case, subject: Subject) -> Figures:
+        assert case.in_parallel
         seconds = self.seconds * case.lasting
         before = _Cost.of(subject)
         seen, other = await asyncio.gather(
             self._load(case, case.load, subject, seconds),
-            self._load(case, case.beside, subject, seconds),
+            self._load(case, case.in_parallel, subject, seconds),
         )
         return _figures(seen, _Cost.of(subject).since(before), seen.requests + other.requests)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from benchmarks.speed.subjects import Place
 
-# Bodies stay in memory, and answers leave as they come: as the product does it.
+# Bodies stay in memory, and responses are not buffered, as in the product.
 _CONFIGURATION: Final = """
 {user}
 worker_processes 1;

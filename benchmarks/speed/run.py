@@ -53,7 +53,7 @@ class Run:
 
     async def _measure(self, case: Case) -> None:
         subjects = await self.cast.of(case.subjects)
-        async with self.seat.answering(case.upstream):
+        async with self.seat.responding(case.upstream):
             await self._measure_in_turns(case, subjects)
         for subject in subjects:
             await self._prove(case, subject)
@@ -78,7 +78,7 @@ class Run:
             for name, figures in rounds.items():
                 try:
                     async with self.cast.anew(name) as subject:
-                        async with self.seat.answering(case.upstream):
+                        async with self.seat.responding(case.upstream):
                             await self.meter.warm_up(case, subject)
                             figures.append(await self.meter.round(case, subject))
                         # What was left idle has ended with the upstream.
@@ -110,4 +110,4 @@ class Run:
             if figures:
                 middle = self.results[case.name, name] = medians(figures)
                 if middle.wrong:
-                    self._report(name, f"{case.name}: {middle.wrong} answers went wrong")
+                    self._report(name, f"{case.name}: {middle.wrong} responses were wrong")

@@ -1,6 +1,6 @@
 """The soak: is the product as fast after a long time as at first, and does its memory stay?
 
-The peak is measured, then a steady load of half of it runs for as long as it was told, then the
+The peak is measured, then a steady load of half of it runs for the given time, then the
 peak is measured again. Memory is looked at meanwhile.
 """
 
@@ -47,7 +47,7 @@ def duration_s(text: str) -> float:
 async def soak(seat: UpstreamSeat, cast: Cast, meter: Meter, seconds: float) -> list[str]:
     """Soak the product, and print what it was like before and after; returns what was wrong."""
     case = CASES[0]
-    async with cast.anew(NAME) as subject, seat.answering(case.upstream):
+    async with cast.anew(NAME) as subject, seat.responding(case.upstream):
         assert subject.tree
         assert subject.proof
         await meter.warm_up(case, subject)
@@ -62,7 +62,7 @@ async def soak(seat: UpstreamSeat, cast: Cast, meter: Meter, seconds: float) -> 
         after = await _peak(meter, subject)
         breaches = await subject.proof.breaches()
     if steady.wrong:
-        breaches.append(f"{steady.wrong} answers went wrong in the soak")
+        breaches.append(f"{steady.wrong} responses were wrong in the soak")
     first, last = _thirds(kib[len(kib) // 2 :])
     slower, more = after / before - 1, last / first - 1
     peaks = f"peak: {before:,.0f} requests/s before, {after:,.0f} after, {slower:+.1%}"

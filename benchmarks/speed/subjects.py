@@ -22,7 +22,7 @@ class Unavailable(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """What a subject is told when it is started."""
+    """What a subject gets when it is started."""
 
     folder: Path
     """Of this subject alone, for this run."""
@@ -32,7 +32,7 @@ class Place:
 
     @property
     def upstream_url(self) -> str:
-        """Where the upstream answers."""
+        """The upstream's address."""
         return f"http://127.0.0.1:{self.upstream_port}/v1"
 
 
@@ -50,5 +50,5 @@ class Subject:
     headers: tuple[str, ...] = field(default=())
 
     def keys(self, name: str) -> Path:
-        """Find the keys to show; whoever knows no accounts has one for all."""
+        """Return the keys to use; one for all if the subject has no accounts."""
         return self.key_files.get(name) or self.key_files["users"]

@@ -47,7 +47,7 @@ def table(cases: Sequence[Case], results: Results) -> list[str]:
 
 
 @dataclass(frozen=True, slots=True)
-class _Beside:
+class _Compared:
     """What figures are compared with."""
 
     reference: Figures | None
@@ -55,18 +55,18 @@ class _Beside:
 
 
 def _rows(case: Case, results: Results) -> Iterator[tuple[str, ...]]:
-    beside = _Beside(results.get((case.name, REFERENCE)), results.get((case.name, "direct")))
+    compared = _Compared(results.get((case.name, REFERENCE)), results.get((case.name, "direct")))
     name = f"{case.name} (a {case.unit})" if case.unit != "request" else case.name
     for of_case, subject in results:
         if of_case != case.name:
             continue
         goals = "; ".join(judged(case.name, results)) if subject == NAME else ""
-        yield (name, subject, *_cells(results[of_case, subject], beside), goals)
+        yield (name, subject, *_cells(results[of_case, subject], compared), goals)
         name = ""
 
 
-def _cells(figures: Figures, beside: _Beside) -> tuple[str, ...]:
-    unit_us = beside.reference and beside.reference.cpu_us
+def _cells(figures: Figures, compared: _Compared) -> tuple[str, ...]:
+    unit_us = compared.reference and compared.reference.cpu_us
     has_postgres = figures.postgres_us is not None
     both_us = figures.with_postgres_us if has_postgres else None
     return (
@@ -77,7 +77,7 @@ def _cells(figures: Figures, beside: _Beside) -> tuple[str, ...]:
         _number(figures.per_s),
         _number(figures.p50_ms),
         _number(figures.p99_ms),
-        _number(added(figures, beside.direct)),
+        _number(added(figures, compared.direct)),
         _pair(figures.delay_p50_ms, figures.delay_p99_ms),
         _number(figures.kib),
     )

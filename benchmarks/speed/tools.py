@@ -1,6 +1,6 @@
 """The tools of a run, written in C and compiled on the spot: an upstream, and a load.
 
-They have to cost little beside what they measure, and need nothing but a C compiler.
+They must cost little compared with what they measure, and need only a C compiler.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ async def _compile(name: str, cache: Path) -> Path:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamSeat:
-    """Where the upstream of a run answers: every subject was told so once."""
+    """The address of a run's upstream, which every subject got at its start."""
 
     program: Path
     port: int
@@ -71,8 +71,8 @@ class UpstreamSeat:
     cores: frozenset[int]
 
     @asynccontextmanager
-    async def answering(self, options: tuple[str, ...]) -> AsyncGenerator[None]:
-        """Let an upstream answer there in a certain way."""
+    async def responding(self, options: tuple[str, ...]) -> AsyncGenerator[None]:
+        """Run an upstream there with these options."""
         command = (str(self.program), "--port", str(self.port), *options)
         program = Program(command, self.folder, self.cores)
         async with running(program) as process:

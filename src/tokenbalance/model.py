@@ -7,11 +7,59 @@ The words are those of the glossary in the README.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
+
+if TYPE_CHECKING:
+    import datetime as dt
 
 # A parsed JSON value. Recursive, so that a careless `document["x"]["y"]` does not type-check.
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 Document: TypeAlias = dict[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class ImageRule:
+    """Tokens of one image at most: the larger of what `detail` may ask for."""
+
+    low: int
+    """With `detail: "low"`."""
+    high: int
+    """With any other detail, for an image of the worst size."""
+
+
+@dataclass(frozen=True, slots=True)
+class Model:
+    """What bounds a request to one model, in tokens."""
+
+    context: int
+    """Input and output of one turn together."""
+    maximum_output: int
+    is_reasoning: bool
+    image: ImageRule
+    encoding: str | None
+    """None: its vocabulary is not known, and no token of it is shorter than a byte."""
+    overhead: int = 0
+    """What the upstream adds to every prompt of this model by itself."""
+    responses_overhead: int = 0
+    """What `/responses` adds to a prompt by itself."""
+    responses_tools_overhead: int = 0
+    """What `/responses` adds where there are functions."""
+
+    @property
+    def is_foreign(self) -> bool:
+        """It is not OpenAI's: neither its vocabulary nor its server's defaults are known."""
+        return self.encoding is None
+
+
+@dataclass(frozen=True, slots=True)
+class KnownModel:
+    """A row of the file of model facts: what is known of the models with one beginning."""
+
+    name: str
+    """A model's name begins with it; of several rows the one with the longest name counts."""
+    model: Model
+    retires: dt.date | None = None
+    """The day on which OpenAI shuts the model down; None if no day was announced."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,6 +72,9 @@ class UpstreamTraits:
     """A model with an OpenAI name is OpenAI's own, as behind a gateway."""
     default_output_limit: int | None = None
     """The output limit of requests that name none, in tokens; None: the model's own."""
+    own_models: tuple[KnownModel, ...] = field(default=(), hash=False)
+    """The operator's own rows of model facts, longest name first. Not hashed: the traits are part
+    of a key that is looked up several times per request."""
 
 
 OPENAI: Final = UpstreamTraits()

@@ -24,7 +24,8 @@ from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from tokenbalance.books.pricing.rate_card import RateCard, RateCardError, load_rate_card
 from tokenbalance.database.batches import BATCH_MAX
-from tokenbalance.model import UpstreamTraits
+from tokenbalance.model import KnownModel, UpstreamTraits
+from tokenbalance.openai.tokens.model_facts import ModelFactsError, read_models
 from tokenbalance.wire.client.cors import origins_of
 from tokenbalance.wire.passing_headers import request_names, response_names
 
@@ -132,6 +133,9 @@ class Settings(BaseSettings):
     rate_card: Path | None = Field(default=None, validation_alias="TOKENBALANCE_RATE_CARD")
     """A TOML file that says what tokens cost; None: one credit each."""
     _rates: RateCard | None = PrivateAttr(default=None)
+    models: Path | None = Field(default=None, validation_alias="TOKENBALANCE_MODELS")
+    """A TOML file of facts about models, added to those of the package."""
+    _own_models: tuple[KnownModel, ...] = PrivateAttr(default=())
 
     sandbox: bool = Field(default=False, validation_alias="TOKENBALANCE_SANDBOX")
     """The upstream is the built-in fake: every response says so. Set by `serve --sandbox`."""
@@ -206,6 +210,19 @@ class Settings(BaseSettings):
                 raise ValueError(msg) from None
         return self
 
+    @model_validator(mode="after")
+    def _read_models(self) -> Self:
+        if self.models is not None:
+            try:
+                self._own_models = read_models(self.models.read_text("utf-8"))
+            except (OSError, UnicodeDecodeError) as error:
+                msg = f"TOKENBALANCE_MODELS: cannot be read ({type(error).__name__})"
+                raise ValueError(msg) from None
+            except ModelFactsError as error:
+                msg = f"TOKENBALANCE_MODELS: {error}"
+                raise ValueError(msg) from None
+        return self
+
     @property
     def rates(self) -> RateCard | None:
         """The rate card, as it was when the settings were read."""
@@ -219,6 +236,7 @@ class Settings(BaseSettings):
             is_openai=is_openai if self.upstream_kind is None else self.upstream_kind == "openai",
             knows_openai_models=self.upstream_kind != "compatible",
             default_output_limit=self.default_output_limit,
+            own_models=self._own_models,
         )
 
     @property

@@ -54,6 +54,11 @@ def test_a_wrong_setting_is_one_line_that_names_it(tmp_path: Path) -> None:
     assert "PORT" in cli.refused("serve")
 
 
+def test_the_program_says_and_ends_with_what_the_command_does(cli: Cli) -> None:
+    for arguments in (("user", "list", "--json"), ("user", "create")):
+        assert cli.program(*arguments) == cli(*arguments)
+
+
 async def test_a_database_without_tables_asks_for_migrate_which_is_repeatable(
     cluster: EmbeddedPostgres, tmp_path: Path
 ) -> None:
@@ -67,7 +72,7 @@ async def test_a_database_without_tables_asks_for_migrate_which_is_repeatable(
         await postgres.drop(cluster, dsn)
 
 
-async def test_what_the_operator_can_mend_is_told_in_one_line(pool: Pool) -> None:
+async def test_what_the_operator_can_fix_is_one_line(pool: Pool) -> None:
     with pytest.raises(asyncpg.UndefinedTableError) as outdated:
         await pool.fetchval("SELECT 1 FROM a_table_of_tomorrow")
     with pytest.raises(asyncpg.InsufficientPrivilegeError) as refused:

@@ -69,7 +69,7 @@ async def test_a_rotated_key_has_another_secret_and_the_same_id(cli: Cli, pool: 
     secrets = [created.pop("key"), rotated.pop("key"), response.out.removesuffix("\n")]
     assert len(set(secrets)) == 3
     assert rotated == {**created, "prefix": secrets[1][:12]}
-    assert response.err == "rotated key 1; its secret is shown this once:\n"
+    assert response.err == "Key rotated: 1. Its secret is shown only once:\n"
     stored = await pool.fetchval("SELECT secret_sha256 FROM api_keys")
     assert stored == sha256(secrets[2].encode()).digest()
     assert "id 2" in cli.refused("key", "rotate", "2")

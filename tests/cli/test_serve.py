@@ -43,7 +43,7 @@ def serving(cli: Cli, *options: str) -> Generator[tuple[str, list[str]], None, N
     assert (process.returncode, rest) == (0, "")
 
 
-def test_the_whole_story_on_the_sandbox_beside_a_running_serve(cli: Cli) -> None:
+def test_commands_and_requests_work_together_on_the_sandbox(cli: Cli) -> None:
     cli("user", "create", "a@b.c", "--balance", "1000")
     secret = cli("key", "create", "a@b.c").out.strip()
 
@@ -61,10 +61,10 @@ def test_the_whole_story_on_the_sandbox_beside_a_running_serve(cli: Cli) -> None
 
 
 def test_commands_use_the_embedded_database_of_a_running_serve(tmp_path: Path) -> None:
-    cli = Cli(tmp_path, {"TOKENBALANCE_DATA_DIR": str(tmp_path / "the data")})
+    cli = Cli(tmp_path, {"TOKENBALANCE_DATA_DIR": str(tmp_path / "the data")}).program
 
     # Before: the command starts the server, migrates, and stops it again.
-    assert cli("user", "create", "a@b.c").out == "created user 1 a@b.c\n"
+    assert cli("user", "create", "a@b.c").out == "User created: 1 a@b.c\n"
     with serving(cli) as (url, said):
         assert cli.json("user", "show", "a@b.c")["id"] == 1
         assert "in use by `serve`" in cli.refused("serve", "--port", "0")

@@ -52,11 +52,11 @@ async def serving(
 
 
 def asks(words: int) -> dict[str, object]:
-    """A chat that the sandbox answers slowly, with so many words."""
+    """A chat to which the sandbox responds slowly, with so many words."""
     return {**SLOW, "messages": [{"role": "user", "content": f"write {words} words"}]}
 
 
-async def test_a_running_stream_ends_as_ever_while_connections_are_refused(
+async def test_a_running_stream_ends_as_usual_while_connections_are_refused(
     cli: Cli, pool: Pool, holder: Holder, upstream: ScriptedUpstream
 ) -> None:
     gate = Gate()
@@ -65,6 +65,8 @@ async def test_a_running_stream_ends_as_ever_while_connections_are_refused(
         stream = await OpenStream.begin(client, holder, STREAM)
         server.send_signal(signal.SIGTERM)
         await server.until_refused()
+        # A second one changes nothing.
+        server.send_signal(signal.SIGTERM)
         gate.open()
 
         *_, two, done = await stream.rest()
@@ -76,7 +78,7 @@ async def test_a_running_stream_ends_as_ever_while_connections_are_refused(
     assert (charge["total"], charge["estimated"]) == (12, False)
 
 
-async def test_a_slow_answer_of_the_sandbox_ends_as_ever(
+async def test_a_slow_response_of_the_sandbox_ends_as_usual(
     cli: Cli, pool: Pool, holder: Holder
 ) -> None:
     async with serving(cli, "--sandbox") as (server, client):
@@ -88,91 +90,62 @@ async def test_a_slow_answer_of_the_sandbox_ends_as_ever(
     assert cli.json("ledger", "verify")["ok"] is True
 
 
-@pytest.mark.parametrize("model", ["slow", "stall"])
-async def test_a_stream_that_outlasts_the_limit_is_cut_and_charged_for_what_was_seen(
-    cli: Cli, pool: Pool, holder: Holder, model: str
+async def test_streams_that_outlast_the_limit_are_cut_and_charged_for_what_was_seen(
+    cli: Cli, pool: Pool, holder: Holder
 ) -> None:
     async with serving(cli, "--sandbox", TOKENBALANCE_SHUTDOWN_S="1") as (server, client):
-        stream = await OpenStream.begin(client, holder, {**asks(words=2000), "model": model})
+        streams = [
+            await OpenStream.begin(client, holder, {**asks(words=2000), "model": model})
+            for model in ("slow", "stall")
+        ]
         server.send_signal(signal.SIGTERM)
-        told = time.monotonic()
-        assert "[DONE]" not in await stream.rest()
+        began = time.monotonic()
+        for stream in streams:
+            assert "[DONE]" not in await stream.rest()
         assert await server.ended() == 0
-        assert time.monotonic() - told < 1 + CUT_S + CLOSE_S
-    (charge,) = await charges_of(pool, holder)
-    assert charge["estimated"]
-    assert charge["output"] > 0
-    assert await hold_states(pool, holder) == ["settled"]
+        assert time.monotonic() - began < 1 + CUT_S + CLOSE_S
+    charges = await charges_of(pool, holder)
+    assert [charge["estimated"] for charge in charges] == [True, True]
+    assert all(charge["output"] > 0 for charge in charges)
+    assert await hold_states(pool, holder) == ["settled", "settled"]
     assert (await account_of(pool, holder)).held == 0
     assert cli.json("ledger", "verify")["ok"] is True
 
 
-async def test_the_last_event_of_a_stream_that_is_cut_says_so(
-    cli: Cli, holder: Holder, upstream: ScriptedUpstream
-) -> None:
-    upstream.script(event_stream(content("one"), Gate()))
-    settings = {**upstream_settings(upstream), "TOKENBALANCE_SHUTDOWN_S": "0"}
-    async with serving(cli, **settings) as (server, client):
-        stream = await OpenStream.begin(client, holder, STREAM)
-        server.send_signal(signal.SIGTERM)
-        *_, last = await stream.rest()
-        assert orjson.loads(last)["error"]["message"]
-        assert await server.ended() == 0
-
-
-async def test_an_answer_that_had_not_begun_is_not_one_that_a_client_tries_again(
+async def test_at_the_limit_only_a_request_that_was_not_sent_may_be_sent_again(
     cli: Cli, pool: Pool, holder: Holder, upstream: ScriptedUpstream
 ) -> None:
     gate = Gate()
-    upstream.script(event_stream(gate))
+    upstream.script(event_stream(content("one"), Gate()), event_stream(gate))
     settings = {**upstream_settings(upstream), "TOKENBALANCE_SHUTDOWN_S": "0"}
     async with serving(cli, **settings) as (server, client):
-        asking = asyncio.create_task(
+        stream = await OpenStream.begin(client, holder, STREAM)
+        not_begun = asyncio.create_task(
             client.post("/v1/chat/completions", headers=holder.headers, json=asks(10))
         )
         await gate.reached.wait()
-        server.send_signal(signal.SIGTERM)
-        response = await asking
-        assert response.status_code < 500
-        assert await server.ended() == 0
-    assert await hold_states(pool, holder) == ["settled"]
-
-
-async def test_a_request_that_was_not_sent_yet_may_be_sent_again_elsewhere(
-    cli: Cli, holder: Holder, upstream: ScriptedUpstream
-) -> None:
-    settings = {**upstream_settings(upstream), "TOKENBALANCE_SHUTDOWN_S": "0"}
-    async with serving(cli, **settings) as (server, _):
         reader, writer = await asyncio.open_connection("127.0.0.1", server.port)
         head, _, _ = chat(holder).rpartition(b"\r\n\r\n")
         writer.write(head + b"\r\nExpect: 100-continue\r\n\r\n")
         assert await reader.readuntil(b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
+
         server.send_signal(signal.SIGTERM)
-        response = await reader.read()
-        assert response.startswith(b"HTTP/1.1 503 ")
-        assert orjson.loads(response.partition(b"\r\n\r\n")[2])["error"]["code"]
+
+        not_sent = await reader.read()
+        assert not_sent.startswith(b"HTTP/1.1 503 ")
+        assert orjson.loads(not_sent.partition(b"\r\n\r\n")[2])["error"]["code"]
+        # The upstream had been asked, so that a client must not buy the same again.
+        assert (await not_begun).status_code < 500
+        # The last event of a stream that is cut says so.
+        *_, last = await stream.rest()
+        assert orjson.loads(last)["error"]["message"]
         writer.close()
         await writer.wait_closed()
         assert await server.ended() == 0
+    assert await hold_states(pool, holder) == ["settled", "settled"]
 
 
-async def test_a_second_sigterm_changes_nothing(
-    cli: Cli, pool: Pool, holder: Holder, upstream: ScriptedUpstream
-) -> None:
-    gate = Gate()
-    upstream.script(event_stream(content("one"), gate, USAGE, DONE))
-    async with serving(cli, **upstream_settings(upstream)) as (server, client):
-        stream = await OpenStream.begin(client, holder, STREAM)
-        server.send_signal(signal.SIGTERM)
-        await server.until_refused()
-        server.send_signal(signal.SIGTERM)
-        gate.open()
-        assert (await stream.rest())[-1] == "[DONE]"
-        assert await server.ended() == 0
-    assert [charge["total"] for charge in await charges_of(pool, holder)] == [12]
-
-
-async def test_a_second_sigint_cuts_at_once_and_charges_all_the_same(
+async def test_a_second_sigint_cuts_at_once_and_charges_anyway(
     cli: Cli, pool: Pool, holder: Holder, upstream: ScriptedUpstream
 ) -> None:
     upstream.script(event_stream(content("one"), Gate()))
@@ -187,7 +160,7 @@ async def test_a_second_sigint_cuts_at_once_and_charges_all_the_same(
     assert await hold_states(pool, holder) == ["settled"]
 
 
-async def test_who_still_has_a_connection_is_told_that_the_server_is_stopping(
+async def test_a_connection_that_is_still_open_learns_that_the_server_is_stopping(
     cli: Cli, holder: Holder, upstream: ScriptedUpstream
 ) -> None:
     gate = Gate()
@@ -209,7 +182,7 @@ async def test_who_still_has_a_connection_is_told_that_the_server_is_stopping(
 
 @dataclass
 class Stubborn:
-    """An application of endless answers, which takes its time to end one and remembers all."""
+    """An application with endless responses, which is slow to end one and remembers everything."""
 
     events: list[str] = field(default_factory=list)
     begun: asyncio.Event = field(default_factory=asyncio.Event)
@@ -238,7 +211,8 @@ class Stubborn:
 async def test_the_application_is_closed_after_what_was_cut_has_had_its_last_word() -> None:
     app = Stubborn()
     listener = listen("127.0.0.1", 0)
-    server = Server(build_config(lambda: app, shutdown_s=0.1))  # pyright: ignore[reportArgumentType]
+    config = build_config(lambda: app, shutdown_s=0.1)  # pyright: ignore[reportArgumentType] - ASGI
+    server = Server(config)
     serving = asyncio.create_task(server.serve([listener]))
     reader, writer = await asyncio.open_connection(*listener.getsockname())
     writer.write(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n" * 2)

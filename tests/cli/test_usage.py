@@ -61,7 +61,7 @@ async def test_only_what_is_asked_for_is_written(cli: Cli, pool: Pool, tmp_path:
     assert [orjson.loads(line)["request_id"] for line in file.read_bytes().splitlines()] == [mine]
 
 
-async def test_what_cannot_be_exported_is_told_in_one_line(cli: Cli) -> None:
+async def test_what_cannot_be_exported_is_refused_in_one_line(cli: Cli) -> None:
     assert "no user has" in cli.refused("usage", "export", "--since", SINCE, "--user", "x@y")
     wrong = cli("usage", "export", "--since", "yesterday")
     assert (wrong.code, wrong.out, wrong.err.count("\n")) == (2, "", 1)

@@ -1,8 +1,8 @@
 from __future__ import annotations
 
 import os
+import pty
 import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 import pytest
@@ -40,7 +40,7 @@ def test_a_user_is_created_with_a_grant_and_found_in_any_case(cli: Cli) -> None:
 
 
 def test_an_e_mail_that_is_taken_in_other_case_is_refused(cli: Cli) -> None:
-    assert cli("user", "create", "a@b.c").out == "created user 1 a@b.c\n"
+    assert cli("user", "create", "a@b.c").out == "User created: 1 a@b.c\n"
 
     assert "A@B.C exists already" in cli.refused("user", "create", "A@B.C", "--balance", "5")
 
@@ -50,7 +50,7 @@ def test_an_e_mail_that_is_taken_in_other_case_is_refused(cli: Cli) -> None:
 def test_a_user_is_disabled_and_enabled(cli: Cli) -> None:
     cli("user", "create", "a@b.c")
     assert cli.json("user", "disable", "A@b.c")["is_active"] is False
-    assert cli("user", "enable", "a@b.c").out == "enabled user 1 a@b.c\n"
+    assert cli("user", "enable", "a@b.c").out == "User enabled: 1 a@b.c\n"
     assert cli.json("user", "show", "a@b.c")["is_active"] is True
     assert "'nobody@b.c'" in cli.refused("user", "disable", "nobody@b.c")
 
@@ -116,53 +116,58 @@ def test_a_password_that_cannot_be_had_is_refused(cli: Cli) -> None:
 
 
 def test_a_password_that_is_not_utf_8_is_not_repeated(cli: Cli) -> None:
-    done = subprocess.run(
-        [*COMMAND, "createsuperuser", "a@b.c", "--password-stdin"],
-        cwd=cli.folder,
-        env=cli.environment,
-        input=b"secret\xff\n",
-        capture_output=True,
-        check=False,
-    )
-    assert (done.returncode, done.stdout, done.stderr.count(b"\n")) == (2, b"", 1)
-    assert b"UTF-8" in done.stderr
-    assert b"secret" not in done.stderr
+    done = cli("createsuperuser", "a@b.c", "--password-stdin", stdin=b"secret\xff\n")
+    assert (done.code, done.out, done.err.count("\n")) == (2, "", 1)
+    assert "UTF-8" in done.err
+    assert "secret" not in done.err
     assert cli.json("user", "list") == []
 
 
-# As on a terminal: `pty` makes one, and passes on what comes through the pipes.
-ON_A_TERMINAL = "import os, pty, sys; os._exit(os.waitstatus_to_exitcode(pty.spawn(sys.argv[1:])))"
-
-
 def on_a_terminal(cli: Cli, *arguments: str, responses: list[tuple[bytes, bytes]]) -> bytes:
-    """Answer each question when it has been asked; gives all that was shown."""
+    """Type a response when its question has been asked; returns all that was shown."""
+    ours, theirs = pty.openpty()
     with subprocess.Popen(
-        [sys.executable, "-c", ON_A_TERMINAL, *COMMAND, *arguments],
+        [*COMMAND, *arguments],
         cwd=cli.folder,
         env=cli.environment,
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
     ) as command:
-        assert command.stdin
-        assert command.stdout
-        shown = b""
-        for question, response in responses:
-            before = len(shown)
-            # The last character of a question is what says that it waits for the answer.
-            while not shown[before:].endswith(question):
-                byte = os.read(command.stdout.fileno(), 1)
-                assert byte, shown
-                shown += byte
-            os.write(command.stdin.fileno(), response + b"\n")
-        shown += command.stdout.read()
+        os.close(theirs)
+        try:
+            shown = b""
+            for question, response in responses:
+                # The last character of a question says that the program waits.
+                shown += read_terminal(ours, until=question)
+                os.write(ours, response + b"\n")
+            shown += read_terminal(ours)
+        finally:
+            os.close(ours)
         assert command.wait() == 0, shown
+    return shown
+
+
+def read_terminal(terminal: int, until: bytes | None = None) -> bytes:
+    """What is shown up to and including `until`; to the end of the program if it is None."""
+    shown = b""
+    while until is None or not shown.endswith(until):
+        try:
+            byte = os.read(terminal, 1)
+        except OSError:  # how Linux says that nobody has the other side open
+            byte = b""
+        if not byte:
+            assert until is None, shown
+            break
+        shown += byte
     return shown
 
 
 async def test_on_a_terminal_createsuperuser_asks_twice_and_shows_nothing(
     cli: Cli, pool: Pool
 ) -> None:
-    questions = (b"Password (empty for none): ", b"Once more: ")
+    questions = (b"Password (empty for none): ", b"Repeat for confirmation: ")
 
     shown = on_a_terminal(
         *(cli, "createsuperuser", "root@b.c"),
@@ -176,14 +181,14 @@ async def test_on_a_terminal_createsuperuser_asks_twice_and_shows_nothing(
         *(cli, "user", "password", "root@b.c"),
         responses=[
             (b"New password: ", b"a typo"),
-            (b"Once more: ", b"other word"),
+            (b"Repeat for confirmation: ", b"other word"),
             (b"New password: ", b"other word"),
-            (b"Once more: ", b"other word"),
+            (b"Repeat for confirmation: ", b"other word"),
         ],
     )
 
     assert b"pass word" not in shown
-    assert b"created user 1 root@b.c" in shown
+    assert b"User created: 1 root@b.c" in shown
     rows = await pool.fetch("SELECT password_hash FROM users ORDER BY id")
     assert PasswordHasher().verify(rows[0]["password_hash"], "other word")
     assert rows[1]["password_hash"] is None

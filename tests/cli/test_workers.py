@@ -60,7 +60,7 @@ async def two_workers(
 
 
 async def responses(server: ServerProcess, holder: Holder) -> bool:
-    """Ask on a connection of its own, so that any worker may be the one that answers."""
+    """Send a request on a new connection, so that any worker may get it."""
     async with httpx2.AsyncClient(base_url=server.url, timeout=30) as client:
         response = await client.post("/v1/chat/completions", headers=holder.headers, json=CHAT)
     return response.is_success
@@ -82,25 +82,19 @@ async def clients() -> AsyncGenerator[list[httpx2.AsyncClient]]:
         await client.aclose()
 
 
-async def test_each_of_two_workers_answers_for_itself(
-    cli: Cli, holder: Holder, upstream: ScriptedUpstream
-) -> None:
-    async with two_workers(cli, upstream_settings(upstream)) as server:
-        for worker in server.workers:
-            os.kill(worker, signal.SIGSTOP)
-            assert await responses(server, holder)
-            os.kill(worker, signal.SIGCONT)
-
-
-async def test_a_killed_worker_is_replaced_while_the_other_answers(
+async def test_each_worker_responds_alone_and_is_replaced_when_it_is_killed(
     cli: Cli, holder: Holder, upstream: ScriptedUpstream
 ) -> None:
     async with two_workers(cli, upstream_settings(upstream)) as server:
         first, second = server.workers
+        for worker in (first, second):
+            os.kill(worker, signal.SIGSTOP)
+            assert await responses(server, holder)
+            os.kill(worker, signal.SIGCONT)
         os.kill(first, signal.SIGKILL)
         assert await responses(server, holder)
         third = await server.until_workers(3)
-        # Now it is the new one that must answer.
+        # Now the new one must respond.
         os.kill(second, signal.SIGSTOP)
         assert await responses(server, holder)
         os.kill(second, signal.SIGCONT)
@@ -138,7 +132,7 @@ async def said(server: ServerProcess, line: str) -> None:
             await asyncio.sleep(0.02)
 
 
-async def test_streams_of_both_workers_end_as_ever_on_sigterm(
+async def test_streams_of_both_workers_end_as_usual_on_sigterm(
     cli: Cli,
     pool: Pool,
     holder: Holder,
@@ -176,14 +170,14 @@ async def test_streams_of_both_workers_are_cut_at_the_same_time(
     settings = {**upstream_settings(upstream), "TOKENBALANCE_SHUTDOWN_S": limit_s}
     async with two_workers(cli, settings) as server:
         streams = await begin_streams(server, holder, clients)
-        told = time.monotonic()
+        began = time.monotonic()
         for number in signals:
             server.send_signal(number)
             await server.until_refused()
         for stream in streams:
             assert "[DONE]" not in await stream.rest()
         assert await server.ended() == 0
-        assert time.monotonic() - told < 1 + CUT_S + CLOSE_S
+        assert time.monotonic() - began < 1 + CUT_S + CLOSE_S
     assert await hold_states(pool, holder) == ["settled"] * STREAMS
 
 

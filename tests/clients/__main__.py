@@ -3,16 +3,16 @@
     .venv/bin/python -m tests.clients [--only codex,llm] [--refusals]
 
 Installs pinned clients in a temporary folder, by npm and pip as they are configured here, and
-starts `tokenbalance serve --sandbox` on a data folder and a port of its own. Then each client asks
-"hello", in a home of its own, as a user with 20,000 credits; a table says what became of it, what
-it cost, and how many requests it took. Exits with 1 when something is wrong.
+starts `tokenbalance serve --sandbox` with its own data folder and port. Then each client asks
+"hello", with its own home folder, as a user with 20,000 credits; a table shows the result, what it
+cost, and how many requests it took. Exits with 1 if something is wrong.
 
 With `--refusals` no product is started: a scripted server refuses in several ways, and the table
 says how often each client asks, for how long, and what a person sees in the end. It takes five
 minutes, mostly waiting.
 
-For other hosts than 127.0.0.1 clients are given a proxy that refuses; the first table lists whom
-they asked it for. The packages for Node do not know proxies, and ask for nobody else.
+For hosts other than 127.0.0.1 clients get a proxy that refuses; the first table lists the hosts
+they asked it for. The packages for Node do not use proxies, and ask for no other host.
 """
 
 from __future__ import annotations

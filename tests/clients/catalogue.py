@@ -1,8 +1,8 @@
-"""Which clients there are: their pinned packages, and how each is told where to go and what to ask.
+"""The clients: their pinned packages, and how each gets its base URL and its request.
 
 All of it is data. In words, files and environment `{bin}`, `{python}`, `{programs}`, `{url}`
 and `{key}` are filled in when a turn is made. A turn here is a command that ends by
-itself, asks "hello" and prints the answer.
+itself, asks "hello" and prints the output.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Turn:
     Args:
         name: what is tried, in a few words.
         words: the command.
-        environment: beside `OPENAI_BASE_URL` and `OPENAI_API_KEY`, which every client gets.
+        environment: in addition to `OPENAI_BASE_URL` and `OPENAI_API_KEY`, which every client gets.
         files: what has to lie in the client's home, by path.
         says: what the output has to contain.
         never_says: what it must not contain.

@@ -1,4 +1,4 @@
-"""Other people's programs as children: bounded in time, ended by their id, told little."""
+"""Third-party programs as children: bounded in time, ended by their id, with few variables."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def end(child: subprocess.Popen[bytes]) -> None:
 
 
 def clean_environment(home: Path, elsewhere: str) -> dict[str, str]:
-    """Compose what a client may know of this machine.
+    """Return the environment of a client.
 
     Args:
         home: a folder that is thrown away.

@@ -40,7 +40,7 @@ class Installed:
 
 
 def install(clients: Sequence[Client], folder: Path) -> dict[str, Installed | NotInstalled]:
-    """Install clients beside each other; returns what became of each, by name."""
+    """Install each client in its own folder; returns the result of each, by name."""
     with ThreadPoolExecutor(_AT_ONCE) as installers:
         begun = {
             client.name: installers.submit(_install, client, folder / client.name)

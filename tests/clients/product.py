@@ -67,7 +67,7 @@ class Product:
         return self._log.stat().st_size
 
     def requests_since(self, mark: int) -> list[str]:
-        """List the requests that were answered, such as `POST /v1/responses 200`."""
+        """Return the requests in the log, such as `POST /v1/responses 200`."""
         with self._log.open("rb") as log:
             log.seek(mark)
             lines = log.read().decode("utf-8").splitlines()

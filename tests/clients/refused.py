@@ -30,7 +30,7 @@ class Reaction:
 
     Args:
         client: its name.
-        refusal: what it was told.
+        refusal: what it got.
         requests: how many requests reached the server, handshakes aside.
         handshakes: how many WebSocket handshakes did.
         seconds: how long the client went on, its start included.

@@ -28,9 +28,9 @@ class Refusal:
 
     Args:
         name: in the table.
-        status: of every POST; 200 answers with "hello".
+        status: of every POST; 200 has the output "hello".
         code: of the error.
-        headers: beside the content's.
+        headers: in addition to those of the content.
         handshake: the status of a WebSocket handshake.
 
     """
@@ -123,7 +123,7 @@ class _Handler(QuietHandler, BaseHTTPRequestHandler):
 
 
 def _streamed_hello(model: str) -> bytes:
-    """Write a whole answer of /v1/responses that says hello, as a stream of events."""
+    """Write a whole response of /v1/responses that says hello, as a stream of events."""
     item: dict[str, Any] = {
         "id": "msg_1",
         "type": "message",

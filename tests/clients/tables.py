@@ -55,7 +55,7 @@ def show_reactions(reactions: Sequence[Reaction]) -> None:
         )
         for reaction in reactions
     ]
-    _show((("client", "told", "requests", "handshakes", "seconds", "seen"), *rows))
+    _show((("client", "got", "requests", "handshakes", "seconds", "seen"), *rows))
 
 
 def _counted(requests: Sequence[str]) -> str:

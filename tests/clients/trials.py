@@ -1,4 +1,4 @@
-"""Every turn of every client against the product: the answer, the charge, what reached it."""
+"""Every turn of every client against the product: output, charge, and requests that arrived."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ def attempt(
     responded = sum(line.startswith("POST ") and line.endswith(" 200") for line in requests)
     faults = _faults_of(turn, ended)
     if len(charges) != responded:
-        faults.append(f"{responded} answers, {len(charges)} charges")
+        faults.append(f"{responded} responses, {len(charges)} charges")
     if any(charge["estimated"] for charge in charges):
         faults.append("charged by estimate")
     return Trial(

@@ -149,7 +149,10 @@ def test_a_long_text_without_a_place_to_cut_counts_as_its_bytes(character: str) 
         ("gpt-5-mini-2025-08-07", 400_000, 128_000, True),
         ("gpt-5-chat-latest", 128_000, 16_384, False),
         ("gpt-5.5", 1_050_000, 128_000, True),
-        ("nobody-knows-it-yet", 1_050_000, 128_000, True),
+        ("gpt-5.1-codex", 400_000, 128_000, True),
+        ("gpt-5.4-nano-2026-03-17", 400_000, 128_000, True),
+        ("gpt-6.2-sol", 1_050_000, 128_000, True),
+        ("nobody-knows-it-yet", 1_050_000, 272_000, True),
     ],
 )
 def test_models_are_known_by_prefix(

@@ -59,7 +59,7 @@ def wanted_stand_in(folder: Path, digest: str = "") -> str:
 
 
 def lock_of_stand_ins(folder: Path) -> Path:
-    """Write requirements.lock as it is, but for hashes: they are those of stand-ins.
+    """Write requirements.lock with the hashes of stand-ins instead of its own.
 
     Of each package there is a newer release as well, which an index may have any day.
     """
@@ -115,11 +115,10 @@ def test_the_oldest_pip_finds_the_whole_lock_and_nothing_else_to_resolve(
     old_pip = tmp_path / "old-pip"
     wanted = tmp_path / "pip.txt"
     wanted.write_text(f"{OLDEST_PIP} --hash=sha256:{OLDEST_PIP_SHA256}\n")
-    uv = dev.Uv({})
     fetch = (str(dev.SCRIPTS / "uv"), "pip", "install", "--quiet", "--target", str(old_pip))
     fetched = subprocess.run(
         [*fetch, "--require-hashes", "-r", str(wanted)],
-        env={**cast("dict[str, str]", uv.variables), **TRUSTED},
+        env={**os.environ, **cast("dict[str, str]", dev.variables_of({})), **TRUSTED},
         capture_output=True,
         text=True,
         check=False,
@@ -143,20 +142,20 @@ def test_the_oldest_pip_finds_the_whole_lock_and_nothing_else_to_resolve(
     assert dry.returncode == 0, dry.stderr
 
 
-def test_packages_come_from_where_pip_is_told_to_take_them(dev: ModuleType, tmp_path: Path) -> None:
+def test_packages_come_from_where_pips_configuration_says(dev: ModuleType, tmp_path: Path) -> None:
     wanted = wanted_stand_in(tmp_path)
     absent = tmp_path / "absent"
-    uv = dev.Uv({"no-index": "true", "find-links": f"\n{absent}\n{tmp_path}"})
-    uv.pip("sync", "--require-hashes", wanted)
+    settings = {"no-index": "true", "find-links": f"\n{absent}\n{tmp_path}"}
+    dev.uv(settings, "sync", "--require-hashes", wanted)
     assert installed(dev) == ["stand_in-1.2.dist-info"]
 
 
 def test_a_package_with_another_hash_is_not_installed(dev: ModuleType, tmp_path: Path) -> None:
     wanted_stand_in(tmp_path)
     wanted = wanted_stand_in(tmp_path, digest="0" * 64)
-    uv = dev.Uv({"no-index": "1", "find-links": str(tmp_path)})
+    settings = {"no-index": "1", "find-links": str(tmp_path)}
     with pytest.raises(dev.SetupError):
-        uv.pip("sync", "--require-hashes", wanted)
+        dev.uv(settings, "sync", "--require-hashes", wanted)
     assert installed(dev) == []
 
 
@@ -173,7 +172,7 @@ install.trusted-host='one.example two.example:8443'
 """
 
 
-def test_uv_is_told_what_pip_is_told(dev: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_uv_gets_the_settings_of_pip(dev: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     for name in [name for name in os.environ if name.startswith("UV_")]:
         monkeypatch.delenv(name)
     pip = [sys.executable, "-c", f"print({LISTED!r})"]
@@ -184,16 +183,17 @@ def test_uv_is_told_what_pip_is_told(dev: ModuleType, monkeypatch: pytest.Monkey
         "UV_INDEX": "https://one.example/simple https://two.example/simple",
         "UV_INDEX_STRATEGY": "unsafe-best-match",
         "UV_INSECURE_HOST": "one.example two.example:8443",
+        "UV_NO_CONFIG": "1",
         **dict.fromkeys(cast("tuple[str, ...]", dev.PROXIES), "http://proxy.example:3128"),
     }
 
 
-def test_what_uv_is_told_directly_stays(dev: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_settings_of_uv_itself_win(dev: ModuleType, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("UV_DEFAULT_INDEX", "https://own.example/simple")
-    uv = dev.Uv({"index-url": "https://pip.example/simple", "no-cache-dir": "yes"})
-    assert uv.variables["UV_DEFAULT_INDEX"] == "https://own.example/simple"
-    assert uv.variables["UV_NO_CACHE"] == "1"
-    assert "--no-index" not in uv.options
+    told = dev.variables_of({"index-url": "https://pip.example/simple", "no-cache-dir": "yes"})
+    assert "UV_DEFAULT_INDEX" not in told
+    assert told["UV_NO_CACHE"] == "yes"
+    assert dev.environment()["UV_DEFAULT_INDEX"] == "https://own.example/simple"
 
 
 def test_certificates_of_the_company_are_trusted_wherever_pip_would_find_them(
@@ -212,5 +212,5 @@ def test_a_home_folder_that_cannot_be_written_to_is_no_hindrance(
     (tmp_path / "file").touch()
     monkeypatch.setenv("UV_CACHE_DIR", str(tmp_path / "file" / "cache"))
     wanted = wanted_stand_in(tmp_path)
-    dev.Uv({"no-index": "1", "find-links": str(tmp_path)}).pip("sync", wanted)
+    dev.uv({"no-index": "1", "find-links": str(tmp_path)}, "sync", wanted)
     assert installed(dev) == ["stand_in-1.2.dist-info"]

@@ -1,4 +1,4 @@
-"""Work beside the event loop: it gives way to it."""
+"""Offloaded work gives way to the event loop."""
 
 from __future__ import annotations
 

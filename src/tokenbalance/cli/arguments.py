@@ -5,11 +5,13 @@ from typing import Annotated, Final, TypeAlias
 import typer
 
 ACTOR: Final = "cli"
-"""Who made the ledger entries of these commands."""
+"""The actor in ledger entries made by these commands."""
 
-Email: TypeAlias = Annotated[str, typer.Argument(metavar="EMAIL", help="Whose; case is ignored.")]
-Note: TypeAlias = Annotated[str, typer.Option("--note", help="Why; kept in the ledger.")]
-AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print JSON and nothing else.")]
+Email: TypeAlias = Annotated[
+    str, typer.Argument(metavar="EMAIL", help="The user's e-mail; case is ignored.")
+]
+Note: TypeAlias = Annotated[str, typer.Option("--note", help="Reason, kept in the ledger.")]
+AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print only JSON.")]
 
 AMOUNTS_MAY_BE_NEGATIVE: Final = {"ignore_unknown_options": True}
 """Lets `-5` be an argument rather than the option 5."""

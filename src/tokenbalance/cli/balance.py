@@ -1,4 +1,4 @@
-"""`tokenbalance balance ...`: what a user has, and giving more or less of it."""
+"""`tokenbalance balance ...`: show and change balances."""
 
 from collections.abc import Awaitable, Callable
 from typing import Annotated, TypeAlias
@@ -20,26 +20,28 @@ Entering: TypeAlias = Callable[[AsyncSession, int, int, Cause], Awaitable[Ledger
 
 @app.command("show")
 def show(email: Email, *, as_json: AsJson = False) -> None:
-    """Show what a user has, what is held by running requests, and what is left for others."""
+    """Show a balance, the credits held by running requests, and what is available."""
     _print(transact(lambda session: find_user(session, email)), as_json=as_json)
 
 
 @app.command("set", context_settings=AMOUNTS_MAY_BE_NEGATIVE)
 def set_to(
     email: Email,
-    target: Annotated[int, typer.Argument(metavar="N", help="Credits the balance is to be.")],
+    target: Annotated[int, typer.Argument(metavar="N", help="New balance in credits.")],
     *,
     note: Note = "",
     as_json: AsJson = False,
 ) -> None:
-    """Set a balance; the ledger gets an entry of the difference."""
+    """Set a balance; the ledger gets an entry for the difference."""
     _enter(set_balance, email, target, note, as_json=as_json)
 
 
 @app.command("add", context_settings=AMOUNTS_MAY_BE_NEGATIVE)
 def add_to(
     email: Email,
-    amount: Annotated[int, typer.Argument(metavar="N", help="Credits; negative takes away.")],
+    amount: Annotated[
+        int, typer.Argument(metavar="N", help="Credits to add; negative to take away.")
+    ],
     *,
     note: Note = "",
     as_json: AsJson = False,

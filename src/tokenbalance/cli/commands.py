@@ -1,4 +1,4 @@
-"""All commands, by name. Each group is a file of its own; nothing is done here."""
+"""All commands, by name. Each group has its own file; this one only collects them."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from tokenbalance.cli.balance import app as balance
 from tokenbalance.cli.key import app as key
 from tokenbalance.cli.ledger import app as ledger
 from tokenbalance.cli.migrate import migrate_database
+from tokenbalance.cli.models import app as models
 from tokenbalance.cli.sandbox import serve_sandbox
 from tokenbalance.cli.serve import serve
 from tokenbalance.cli.usage import app as usage
@@ -29,3 +30,4 @@ app.add_typer(key)
 app.add_typer(balance)
 app.add_typer(ledger)
 app.add_typer(usage)
+app.add_typer(models)

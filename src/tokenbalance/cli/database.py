@@ -1,7 +1,7 @@
-"""Which database a command works on, and one transaction on it.
+"""The database that a command works on, and one transaction on it.
 
-`DATABASE_URL` if it is set, else the embedded Postgres of the data folder: the same server that a
-running `serve` owns, or one of our own for as long as the command takes.
+`DATABASE_URL` if it is set, else the embedded Postgres of the data folder: the server that a
+running `serve` owns, or one that is started for as long as the command takes.
 
     DatabaseError
     |-- DatabaseUnavailable
@@ -30,29 +30,29 @@ T = TypeVar("T")
 
 
 class DatabaseError(Exception):
-    """The database is not fit for use; the message is one line and has no part of its URL."""
+    """The database cannot be used; the message is one line and contains no part of its URL."""
 
 
 class DatabaseUnavailable(DatabaseError):
-    """There is no connection to be had."""
+    """No connection can be made."""
 
 
 class SchemaMissing(DatabaseError):
-    """The database answers, but has no tables yet."""
+    """The database can be reached, but has no tables yet."""
 
 
 @contextmanager
 def open_database(settings: Settings, *, exclusive: bool = False) -> Generator[str, None, None]:
-    """Yield the DSN of a database that answers; an embedded one is migrated.
+    """Yield the DSN of a reachable database; an embedded one is migrated.
 
     Must be called from the main thread, outside of an event loop.
 
     Args:
-        settings: say which database.
-        exclusive: own the embedded server, for the one process that stays; or fail.
+        settings: decide which database.
+        exclusive: own the embedded server, or fail; for the one process that keeps running.
 
     Raises:
-        DatabaseUnavailable: nothing answers at DATABASE_URL.
+        DatabaseUnavailable: DATABASE_URL cannot be reached.
         EmbeddedPostgresError: the embedded server cannot be used.
 
     """
@@ -61,13 +61,12 @@ def open_database(settings: Settings, *, exclusive: bool = False) -> Generator[s
         _ = asyncio.run(_has_schema(dsn))
         yield dsn
         return
-    # Not needed at all with a DATABASE_URL, and not there on every platform.
-    from tokenbalance.postgres import EmbeddedPostgres  # noqa: PLC0415
+    from tokenbalance.postgres import EmbeddedPostgres  # noqa: PLC0415 - not on every platform
 
     with EmbeddedPostgres.start_or_attach(
         settings.data_dir, settings.postgres_bin_dir, exclusive=exclusive
     ) as server:
-        # A server that somebody else runs was migrated when it was started, or is being so.
+        # A server that another process owns was migrated by it, or is just now.
         if server.owned or not asyncio.run(_has_schema(server.dsn)):
             migrate_to_head(server.dsn)
         yield server.dsn
@@ -88,29 +87,29 @@ def open_books(settings: Settings) -> Generator[str, None, None]:
 
 
 def require_schema(dsn: str) -> None:
-    """Go on only with a database that has tables.
+    """Check that the database has tables.
 
     Raises:
         SchemaMissing: it has none yet.
-        DatabaseUnavailable: it does not answer.
+        DatabaseUnavailable: it cannot be reached.
 
     """
     if not asyncio.run(_has_schema(dsn)):
-        msg = "the database has no tables yet: run `tokenbalance migrate`"
+        msg = "The database has no tables yet: run `tokenbalance migrate`"
         raise SchemaMissing(msg)
 
 
 def transact(work: Callable[[AsyncSession], Awaitable[T]]) -> T:
-    """Do the work of a command in one transaction, committed at its end."""
+    """Run the work of a command in one transaction and commit it."""
     with open_books(load_settings()) as dsn:
         return asyncio.run(_transact(dsn, work))
 
 
 def migrate_to_head(dsn: str) -> None:
-    """Bring a database to the newest schema.
+    """Migrate a database to the newest schema.
 
     Raises:
-        DatabaseUnavailable: it does not answer; the direct URL may be another than the one tried.
+        DatabaseUnavailable: it cannot be reached; the direct URL may differ from DATABASE_URL.
 
     """
     from tokenbalance.database.migrate import migrate  # noqa: PLC0415 - Alembic is slow to import
@@ -139,12 +138,12 @@ async def _has_schema(dsn: str) -> bool:
 def _reason(error: Exception) -> str:
     match error:
         case TimeoutError():
-            reason = f"it does not answer within {CONNECT_TIMEOUT_S:.0f} s"
+            reason = f"no response within {CONNECT_TIMEOUT_S:.0f} s"
         case OSError():
             reason = error.strerror or str(error)
         case asyncpg.PostgresError():
             reason = str(error)
         case _:
-            # What asyncpg says of a URL that it cannot read may quote any part of it.
-            return "DATABASE_URL: is not a URL that leads to a Postgres"
-    return f"cannot connect to the database: {reason}"
+            # asyncpg's message about a URL that it cannot parse may quote any part of it.
+            return "DATABASE_URL: is not a valid PostgreSQL URL"
+    return f"Cannot connect to the database: {reason}"

@@ -1,4 +1,4 @@
-"""`tokenbalance key ...`: API keys. A secret is printed once, when it is made."""
+"""`tokenbalance key ...`: API keys. A secret is printed once, when the key is created."""
 
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -14,13 +14,13 @@ from tokenbalance.database.tables import ApiKey
 from tokenbalance.people import keys
 from tokenbalance.people.users import find_user
 
-app = typer.Typer(name="key", help="Make, list, rotate and revoke API keys.")
+app = typer.Typer(name="key", help="Create, list, rotate and revoke API keys.")
 
 KeyId: TypeAlias = Annotated[int, typer.Argument(metavar="ID", min=1, max=2**63 - 1)]
 
 
 class InsufficientStatus(StrEnum):
-    """What a request may be answered that the balance does not cover."""
+    """The statuses for a request that the balance does not cover."""
 
     PAYMENT_REQUIRED = "402"
     TOO_MANY_REQUESTS = "429"
@@ -33,18 +33,20 @@ def create_key(
     name: Annotated[str, typer.Option("--name", help="What the key is for.")] = "",
     expires_in_days: Annotated[
         int | None,
-        typer.Option("--expires-in-days", min=1, max=36_500, help="Days; never if not given."),
+        typer.Option(
+            "--expires-in-days", min=1, max=36_500, help="Days until it expires; default: never."
+        ),
     ] = None,
     insufficient_status: Annotated[
         InsufficientStatus | None,
         typer.Option(
             "--insufficient-status",
-            help="Status of requests that the balance does not cover; the server's if not given.",
+            help="Status of requests that the balance does not cover; default: the server's.",
         ),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Make a key; its secret is all of standard output: KEY=$(tokenbalance key create EMAIL)."""
+    """Create a key; only its secret goes to stdout: KEY=$(tokenbalance key create EMAIL)."""
     lifetime = None if expires_in_days is None else timedelta(days=expires_in_days)
     expires_at = None if lifetime is None else datetime.now(UTC) + lifetime
 
@@ -59,12 +61,12 @@ def create_key(
         )
 
     key, secret = transact(create)
-    _tell_secret(key, secret, "created", as_json=as_json)
+    _print_secret(key, secret, "created", as_json=as_json)
 
 
 @app.command("list")
 def list_keys(email: Email, *, as_json: AsJson = False) -> None:
-    """List a user's keys, revoked and expired ones too."""
+    """List a user's keys, including revoked and expired ones."""
 
     async def find(session: AsyncSession) -> list[ApiKey]:
         user = await find_user(session, email)
@@ -82,21 +84,21 @@ def list_keys(email: Email, *, as_json: AsJson = False) -> None:
 def rotate_key(key_id: KeyId, *, as_json: AsJson = False) -> None:
     """Give a key a new secret, printed as by `create`; the old one stops working at once."""
     key, secret = transact(lambda session: keys.rotate_key(session, key_id, None))
-    _tell_secret(key, secret, "rotated", as_json=as_json)
+    _print_secret(key, secret, "rotated", as_json=as_json)
 
 
 @app.command("revoke")
 def revoke_key(key_id: KeyId, *, as_json: AsJson = False) -> None:
-    """Make a key stop working, at once and for good."""
+    """Revoke a key, at once and for good."""
     key = transact(lambda session: keys.revoke_key(session, key_id))
     if as_json:
         print_json(key_fields(key))
     else:
-        print_line(f"revoked key {key.id} {key.prefix}…")
+        print_line(f"Key revoked: {key.id} {key.prefix}…")
 
 
 def key_fields(key: ApiKey) -> Fields:
-    """Name what is told of a key after it was made."""
+    """Return what is shown of a key once it exists."""
     return {
         "id": key.id,
         "prefix": key.prefix,
@@ -109,9 +111,9 @@ def key_fields(key: ApiKey) -> Fields:
     }
 
 
-def _tell_secret(key: ApiKey, secret: str, done: str, *, as_json: bool) -> None:
+def _print_secret(key: ApiKey, secret: str, done: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"id": key.id, "key": secret, **key_fields(key)})
     else:
-        print_aside(f"{done} key {key.id}; its secret is shown this once:")
+        print_aside(f"Key {done}: {key.id}. Its secret is shown only once:")
         print_line(secret)

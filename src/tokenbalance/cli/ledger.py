@@ -1,4 +1,4 @@
-"""`tokenbalance ledger ...`: what happened to a balance, refunds, and the proof of the books."""
+"""`tokenbalance ledger ...`: entries of an account, refunds, and verifying the books."""
 
 import asyncio
 from dataclasses import asdict
@@ -44,17 +44,17 @@ def list_entries(email: Email, *, as_json: AsJson = False) -> None:
 @app.command("refund")
 def refund_request(
     request_id: Annotated[
-        str, typer.Argument(metavar="REQUEST_ID", help="As in x-tokenbalance-request-id.")
+        str, typer.Argument(metavar="REQUEST_ID", help="From the header x-tokenbalance-request-id.")
     ],
     *,
     amount: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Credits.", show_default="all that it was charged"),
+        typer.Option(metavar="N", help="Credits.", show_default="the whole charge"),
     ] = None,
     note: Note = "",
     as_json: AsJson = False,
 ) -> None:
-    """Give back what a request was charged, or a part of it, by an entry of its own."""
+    """Refund the charge of a request, or part of it, with a ledger entry."""
 
     async def enter(session: AsyncSession) -> Fields:
         return _entry_fields(await refund(session, request_id, amount, Cause(ACTOR, note)))
@@ -68,7 +68,7 @@ def refund_request(
 
 @app.command("verify")
 def verify_ledger(*, as_json: AsJson = False) -> None:
-    """Prove the invariants of the books, also while requests run. Exits with 1 if one is broken."""
+    """Verify the invariants of the books, also under load. Exits with 1 if one is broken."""
     with open_books(load_settings()) as dsn:
         verdict = asyncio.run(_audit(dsn))
     if as_json:
@@ -80,7 +80,7 @@ def verify_ledger(*, as_json: AsJson = False) -> None:
 
 
 async def _audit(dsn: str) -> AuditReport:
-    # Two connections, for half of the work each.
+    # Two connections, each for half of the work.
     async with (
         asyncpg.create_pool(dsn, min_size=2, max_size=2) as pool,
         pool.acquire() as connection,

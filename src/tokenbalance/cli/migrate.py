@@ -1,4 +1,4 @@
-"""`tokenbalance migrate`: the newest schema."""
+"""`tokenbalance migrate`: migrate the database."""
 
 from tokenbalance.cli.arguments import AsJson
 from tokenbalance.cli.database import migrate_to_head, open_database
@@ -7,17 +7,17 @@ from tokenbalance.settings import Settings, load_settings
 
 
 def migrate_database(*, as_json: AsJson = False) -> None:
-    """Bring the database to the newest schema. Again is harmless."""
+    """Migrate the database to the newest schema. Safe to repeat."""
     settings = load_settings()
     with open_database(settings) as dsn:
         migrate_to_head(migration_dsn(settings, dsn))
     if as_json:
         print_json({"migrated": True})
     else:
-        print_line("the database has the newest schema")
+        print_line("The schema is up to date")
 
 
 def migration_dsn(settings: Settings, dsn: str) -> str:
-    """Where to migrate: past the pooler, if DATABASE_URL is one."""
+    """Return the DSN for migrations, which bypasses a pooler."""
     url = settings.migration_url
     return dsn if settings.database_url is None or url is None else url.get_secret_value()

@@ -1,4 +1,4 @@
-"""What commands print: JSON for programs, aligned tables for people. Nothing else writes to stdout.
+"""Output of commands: JSON for programs, aligned tables for people. Nothing else prints.
 
 No line is ever wrapped or shortened, so that ids and secrets survive a narrow terminal and a pipe.
 """
@@ -19,29 +19,29 @@ if TYPE_CHECKING:
 
 Value: TypeAlias = str | int | bool | datetime | Sequence[str] | None
 Fields: TypeAlias = Mapping[str, Value]
-"""One thing that is told, by the names of the contract."""
+"""One thing that is shown, by the field names of the JSON."""
 
-# Wider than any row, because rich folds and cuts cells to the width that it is given.
+# Wider than any row, because rich folds and cuts cells to fit the width.
 _COLUMNS_MAX: Final = 100_000
 
 
 def print_json(document: Fields | Sequence[Fields]) -> None:
-    """Print one JSON value: times as ISO 8601 with their offset."""
+    """Print one JSON value; times are ISO 8601 with an offset."""
     print_line(orjson.dumps(document).decode())
 
 
 def print_line(line: str) -> None:
-    """Print a line of the result."""
+    """Print a line of the result to stdout."""
     _ = sys.stdout.write(f"{line}\n")
 
 
 def print_aside(line: str) -> None:
-    """Print a line for people beside the result, where no pipe takes it for the result."""
+    """Print a line for people to stderr, so that a pipe gets only the result."""
     _ = sys.stderr.write(f"{line}\n")
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Fields]) -> None:
-    """Print the named fields of each row, numbers to the right with thousands separators."""
+    """Print the named fields of each row; numbers right-aligned with thousands separators."""
     rows = list(rows)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:

@@ -1,7 +1,7 @@
-"""`tokenbalance serve`: a database, a schema, perhaps a sandbox, and then the server.
+"""`tokenbalance serve`: prepares the database and the sandbox, then runs the server.
 
-What is resolved here reaches the application through the environment, because every worker
-process reads its settings anew.
+What is resolved here reaches the application through the environment, because each worker
+process reads its own settings.
 """
 
 import os
@@ -26,21 +26,30 @@ from tokenbalance.wire.server.own_address import is_own_address
 
 def serve(
     *,
-    host: Annotated[str | None, typer.Option("--host", help="Address; HOST if not given.")] = None,
+    host: Annotated[
+        str | None, typer.Option("--host", help="Address to listen on; default: HOST.")
+    ] = None,
     port: Annotated[
-        int | None, typer.Option("--port", min=0, max=65535, help="PORT if not given; 0: any.")
+        int | None,
+        typer.Option("--port", min=0, max=65535, help="Port; default: PORT. 0: any free port."),
     ] = None,
     workers: Annotated[
-        int | None, typer.Option("--workers", min=1, max=256, help="Processes; WEB_CONCURRENCY.")
+        int | None,
+        typer.Option(
+            "--workers", min=1, max=256, help="Worker processes; default: WEB_CONCURRENCY."
+        ),
     ] = None,
     sandbox: Annotated[
-        bool, typer.Option("--sandbox", help="Answer from the built-in fake OpenAI; needs no key.")
+        bool,
+        typer.Option(
+            "--sandbox", help="Use the built-in fake OpenAI as the upstream; needs no key."
+        ),
     ] = False,
     no_migrate: Annotated[
-        bool, typer.Option("--no-migrate", help="Leave the schema of DATABASE_URL as it is.")
+        bool, typer.Option("--no-migrate", help="Do not migrate the database at DATABASE_URL.")
     ] = False,
 ) -> None:
-    """Serve the proxy, on DATABASE_URL or on an embedded Postgres."""
+    """Serve the proxy, with DATABASE_URL or an embedded Postgres."""
     given = {"host": host, "port": port, "web_concurrency": workers}
     settings = load_settings(**{name: value for name, value in given.items() if value is not None})
     if not sandbox:
@@ -48,28 +57,28 @@ def serve(
     with open_database(settings, exclusive=True) as dsn:
         if settings.database_url is not None:
             _prepare(settings, dsn, migrate=not no_migrate)
-        _tell_workers(DATABASE_URL=dsn)
+        _set_for_workers(DATABASE_URL=dsn)
         with _upstream(sandbox=sandbox):
             exit_code = _run(settings, sandbox=sandbox)
     raise typer.Exit(exit_code)
 
 
 def _refuse_own_address(settings: Settings) -> None:
-    """Start no server that is its own upstream, where that can be seen.
+    """Refuse to start a server that is its own upstream, as far as that can be seen.
 
     Raises:
-        SettingsError: requests would come back.
+        SettingsError: requests would come back to this server.
 
     """
     parts = urlsplit(settings.openai_base_url)
     port = parts.port or (443 if parts.scheme == "https" else 80)
     if port == settings.port and is_own_address(parts.hostname or "", settings.host):
-        msg = f"OPENAI_BASE_URL: is this server's own address (port {port}), not an upstream's"
+        msg = f"OPENAI_BASE_URL: points to this server itself (port {port}), not to an upstream"
         raise SettingsError(msg)
 
 
 def _prepare(settings: Settings, dsn: str, *, migrate: bool) -> None:
-    """Bring the schema of a database that is not ours to start to where it has to be."""
+    """Migrate a database that this command did not start, or check that it has a schema."""
     if migrate:
         migrate_to_head(migration_dsn(settings, dsn))
     else:
@@ -78,20 +87,20 @@ def _prepare(settings: Settings, dsn: str, *, migrate: bool) -> None:
 
 @contextmanager
 def _upstream(*, sandbox: bool) -> Generator[None, None, None]:
-    """Put the sandbox in the upstream's place, if asked to."""
+    """Use the sandbox as the upstream, if asked to."""
     if not sandbox:
         yield
         return
     from tokenbalance.sandbox.serving import serve_in_thread  # noqa: PLC0415 - only with --sandbox
 
     with serve_in_thread() as fake:
-        _tell_workers(
+        _set_for_workers(
             OPENAI_BASE_URL=fake.base_url, OPENAI_API_KEY="sandbox", TOKENBALANCE_SANDBOX="true"
         )
         yield
 
 
-def _tell_workers(**variables: str) -> None:
+def _set_for_workers(**variables: str) -> None:
     os.environ.update(variables)
 
 
@@ -113,24 +122,24 @@ def _run(settings: Settings, *, sandbox: bool) -> int:
         log_level=settings.log_level,
         forwarded_allow_ips=settings.forwarded_allow_ips,
         shutdown_s=settings.shutdown_s,
-        on_ready=partial(_say_what_is_next, keyless=keyless),
+        on_ready=partial(_print_next_steps, keyless=keyless),
         files=WorkerFiles(shared_files, give_place),
     )
 
 
-def _say_what_is_next(url: str, *, keyless: bool) -> None:
+def _print_next_steps(url: str, *, keyless: bool) -> None:
     command = _command()
     print_aside("Next, in another terminal:")
     print_aside(f"  {command} createsuperuser you@example.com --balance 100000")
     print_aside(f"  {command} key create you@example.com")
-    print_aside(f"Users, keys and balances: {url}/admin (with the password you gave)")
-    print_aside(f"How to call it: {url}/docs")
+    print_aside(f"Users, keys and balances: {url}/admin (sign in with that password)")
+    print_aside(f"API documentation: {url}/docs")
     if keyless:
-        print_aside("OPENAI_API_KEY is not set: /v1 answers 503 until it is (or use --sandbox).")
+        print_aside("OPENAI_API_KEY is not set: /v1 returns 503 until it is (or use --sandbox).")
 
 
 def _command() -> str:
-    """How this command is called from here: its name, or the path of a virtual environment's."""
+    """Return how to run this command from here: its name, or its path in a virtual environment."""
     if shutil.which("tokenbalance"):
         return "tokenbalance"
     script = Path(sys.executable).with_name("tokenbalance")

@@ -1,4 +1,4 @@
-"""`tokenbalance usage ...`: what was used, as a file."""
+"""`tokenbalance usage ...`: export usage to a file."""
 
 import asyncio
 import errno
@@ -31,10 +31,10 @@ from tokenbalance.database.connections import Sessions, open_sessions
 from tokenbalance.people.users import find_user
 from tokenbalance.settings import load_settings
 
-Told: TypeAlias = Callable[[int], None]
-"""Is told how many rows have been written."""
+Report: TypeAlias = Callable[[int], None]
+"""Called with the number of rows written so far."""
 
-app = typer.Typer(name="usage", help="Export what was used.")
+app = typer.Typer(name="usage", help="Export usage.")
 
 _CANNOT_WRITE: Final = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
 _ROWS_A_LINE: Final = 100_000
@@ -42,7 +42,7 @@ _ISO: Final = "ISO 8601, a date or a time; UTC where it names no zone."
 
 
 class Format(StrEnum):
-    """What a file is written as."""
+    """The format of the file."""
 
     CSV = "csv"
     JSONL = "jsonl"
@@ -50,7 +50,7 @@ class Format(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class _Export:
-    """What to write, and as what."""
+    """What to write, and in which format."""
 
     period: Period
     email: str | None
@@ -59,33 +59,35 @@ class _Export:
 
 @app.callback()
 def _group() -> None:
-    """Keep `export` a command of its own, although it is the only one."""
+    """Make `export` a subcommand, although it is the only one."""
 
 
 @app.command("export")
 def export(  # noqa: PLR0913 - each is an option of its own
     *,
-    since: Annotated[str, typer.Option(metavar="D", help=f"From then on. {_ISO}")],
-    until: Annotated[str | None, typer.Option(metavar="D", help="Before then.")] = None,
-    user: Annotated[str | None, typer.Option(metavar="EMAIL", help="Only theirs.")] = None,
-    format: Annotated[Format, typer.Option(help="What to write.")] = Format.CSV,  # noqa: A002
-    output: Annotated[Path | None, typer.Option(metavar="FILE", help="Not to stdout.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="As --format jsonl.")] = False,
+    since: Annotated[str, typer.Option(metavar="D", help=f"From this moment on. {_ISO}")],
+    until: Annotated[str | None, typer.Option(metavar="D", help="Before this moment.")] = None,
+    user: Annotated[str | None, typer.Option(metavar="EMAIL", help="Only this user.")] = None,
+    format: Annotated[Format, typer.Option(help="Format of the file.")] = Format.CSV,  # noqa: A002 - the option's name
+    output: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="Write to this file instead of stdout.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Same as --format jsonl.")] = False,
 ) -> None:
-    """Write a row for every request that was charged, by account and time."""
+    """Write a row for each charged request, by account and time."""
     period = Period(_moment(since, "--since"), None if until is None else _moment(until, "--until"))
     wanted = _Export(period, user, Format.JSONL if as_json else format)
     try:
         with open_books(load_settings()) as dsn, _opened(output) as file:
             asyncio.run(_write(dsn, wanted, file))
     except BrokenPipeError:
-        # Who reads has had enough. What Python would still flush has nowhere to go.
+        # The reader has closed the pipe, so what Python would still flush has nowhere to go.
         _forget_stdout()
     except OSError as error:
         if error.errno not in _CANNOT_WRITE:
             raise
         _forget_stdout()
-        print_aside(f"cannot write: {error.strerror}")
+        print_aside(f"error: Cannot write: {error.strerror}")
         raise typer.Exit(1) from None
 
 
@@ -96,8 +98,8 @@ def _forget_stdout() -> None:
 async def _write(dsn: str, wanted: _Export, file: BinaryIO) -> None:
     async with open_sessions(dsn) as sessions:
         account_id = await _account(sessions, wanted.email)
-        with await _progress(sessions, wanted.period, account_id) as tell:
-            batches = _counted(export_usage(sessions, wanted.period, account_id), tell)
+        with await _progress(sessions, wanted.period, account_id) as report:
+            batches = _counted(export_usage(sessions, wanted.period, account_id), report)
             lines = csv_lines if wanted.format is Format.CSV else json_lines
             async with aclosing(lines(USAGE_COLUMNS, batches)) as pieces:
                 async for piece in pieces:
@@ -112,25 +114,25 @@ async def _account(sessions: Sessions, email: str | None) -> int | None:
         return (await find_user(session, email)).account.id
 
 
-async def _counted(batches: AsyncIterable[Batch], tell: Told) -> AsyncGenerator[Batch]:
+async def _counted(batches: AsyncIterable[Batch], report: Report) -> AsyncGenerator[Batch]:
     rows = 0
     async for batch in batches:
         yield batch
         rows += len(batch)
-        tell(rows)
+        report(rows)
 
 
 async def _progress(
     sessions: Sessions, period: Period, account_id: int | None
-) -> AbstractContextManager[Told]:
-    """Choose how people see how far it is: a bar on a terminal, lines elsewhere."""
+) -> AbstractContextManager[Report]:
+    """Choose how progress is shown: a bar on a terminal, lines elsewhere."""
     if sys.stderr.isatty():
         return _bar(await count_usage(sessions, period, account_id))
     return _log_lines()
 
 
 @contextmanager
-def _bar(rows: int) -> Generator[Told]:
+def _bar(rows: int) -> Generator[Report]:
     columns = (TextColumn("rows"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True)) as progress:
         bar = progress.add_task("rows", total=rows)
@@ -138,17 +140,17 @@ def _bar(rows: int) -> Generator[Told]:
 
 
 @contextmanager
-def _log_lines() -> Generator[Told]:
+def _log_lines() -> Generator[Report]:
     written = said = 0
 
-    def tell(rows: int) -> None:
+    def report(rows: int) -> None:
         nonlocal written, said
         written = rows
         if rows - said >= _ROWS_A_LINE:
             said = rows
             print_aside(f"{rows:,} rows")
 
-    yield tell
+    yield report
     print_aside(f"{written:,} rows, done")
 
 

@@ -1,4 +1,4 @@
-"""`tokenbalance user ...` and `createsuperuser`: who may sign in and call."""
+"""`tokenbalance user ...` and `createsuperuser`: users and their passwords."""
 
 import asyncio
 import sys
@@ -14,18 +14,18 @@ from tokenbalance.cli.output import Fields, print_json, print_line, print_table
 from tokenbalance.database.tables import User
 from tokenbalance.people import users
 
-app = typer.Typer(name="user", help="Create, list, disable and enable users, set passwords.")
+app = typer.Typer(name="user", help="Create, list, disable and enable users; set passwords.")
 
-Name: TypeAlias = Annotated[str, typer.Option("--name", help="What people call them.")]
+Name: TypeAlias = Annotated[str, typer.Option("--name", help="Display name.")]
 PasswordStdin: TypeAlias = Annotated[
     bool,
     typer.Option(
         "--password-stdin",
-        help="Read a password, one line, from standard input; without one nobody can sign in.",
+        help="Read a one-line password from standard input; without one nobody can sign in.",
     ),
 ]
 Balance: TypeAlias = Annotated[
-    int, typer.Option("--balance", min=0, help="Credits to begin with, as a grant.")
+    int, typer.Option("--balance", min=0, help="Initial credits, as a grant.")
 ]
 
 
@@ -34,17 +34,17 @@ def create_user(  # noqa: PLR0913 - one for each option
     email: Annotated[str, typer.Argument(metavar="EMAIL")],
     *,
     name: Name = "",
-    superuser: Annotated[bool, typer.Option("--superuser", help="May manage others.")] = False,
+    superuser: Annotated[bool, typer.Option("--superuser", help="May manage other users.")] = False,
     password_stdin: PasswordStdin = False,
     balance: Balance = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Create a user and an account."""
+    """Create a user with an account."""
     password_hash = _hash(_read_password()) if password_stdin else None
     user = _create(
         email, name=name, superuser=superuser, password_hash=password_hash, balance=balance
     )
-    _tell(user, "created", as_json=as_json)
+    _report(user, "User created", as_json=as_json)
 
 
 def create_superuser(
@@ -55,26 +55,26 @@ def create_superuser(
     balance: Balance = 0,
     as_json: AsJson = False,
 ) -> None:
-    """Create a user who may manage others; on a terminal, asks for a password."""
+    """Create a user who may manage others; asks for a password on a terminal."""
     password = _read_password() if password_stdin else ""
     if not password_stdin and sys.stdin.isatty():
         password = _ask_password("Password (empty for none)", default="")
     password_hash = _hash(password) if password or password_stdin else None
     user = _create(email, name=name, superuser=True, password_hash=password_hash, balance=balance)
-    _tell(user, "created", as_json=as_json)
+    _report(user, "User created", as_json=as_json)
 
 
 @app.command("password")
 def set_password(
     email: Email, *, password_stdin: PasswordStdin = False, as_json: AsJson = False
 ) -> None:
-    """Set a password; whoever signed in with the old one has to do so again. Keys stay."""
+    """Set a password; ends the user's sessions. API keys keep working."""
     if password_stdin:
         password = _read_password()
     elif sys.stdin.isatty():
         password = _ask_password("New password", default=None)
     else:
-        msg = "without a terminal to ask on, --password-stdin is needed"
+        msg = "Use --password-stdin: there is no terminal to ask for the password"
         raise typer.BadParameter(msg)
     changes = users.Changes(password_hash=_hash(password))
 
@@ -82,12 +82,12 @@ def set_password(
         user = await users.find_user(session, email)
         return await users.update_user(session, user.id, changes)
 
-    _tell(transact(change), "set the password of", as_json=as_json)
+    _report(transact(change), "Password set", as_json=as_json)
 
 
 @app.command("list")
 def list_users(*, as_json: AsJson = False) -> None:
-    """List every user, in the order of their creation."""
+    """List all users in order of creation."""
     _print([user_fields(user) for user in transact(users.list_users)], as_json=as_json)
 
 
@@ -100,18 +100,18 @@ def show_user(email: Email, *, as_json: AsJson = False) -> None:
 
 @app.command("disable")
 def disable_user(email: Email, *, as_json: AsJson = False) -> None:
-    """Refuse a user and all their keys, at once; the ledger keeps what was."""
+    """Disable a user and all their keys, at once; the ledger is kept."""
     _set_active(email, active=False, as_json=as_json)
 
 
 @app.command("enable")
 def enable_user(email: Email, *, as_json: AsJson = False) -> None:
-    """Let a disabled user and their keys in again."""
+    """Enable a disabled user and their keys again."""
     _set_active(email, active=True, as_json=as_json)
 
 
 def user_fields(user: User) -> Fields:
-    """Name what is told of a user. The account must be loaded."""
+    """Return what is shown of a user, whose account must be loaded."""
     return {
         "id": user.id,
         "email": user.email,
@@ -140,14 +140,14 @@ def _create(
 
 def _set_active(email: str, *, active: bool, as_json: bool) -> None:
     user = transact(lambda session: users.set_active(session, email, active=active))
-    _tell(user, "enabled" if active else "disabled", as_json=as_json)
+    _report(user, "User enabled" if active else "User disabled", as_json=as_json)
 
 
-def _tell(user: User, done: str, *, as_json: bool) -> None:
+def _report(user: User, done: str, *, as_json: bool) -> None:
     if as_json:
         print_json(user_fields(user))
     else:
-        print_line(f"{done} user {user.id} {user.email}")
+        print_line(f"{done}: {user.id} {user.email}")
 
 
 def _print(found: Fields | list[Fields], *, as_json: bool) -> None:
@@ -165,13 +165,13 @@ def _read_password() -> str:
     try:
         return line.decode().removesuffix("\n").removesuffix("\r")
     except UnicodeDecodeError:
-        msg = "the password on standard input is not UTF-8"
-        # From nothing: what could not be decoded is the password.
+        msg = "The password on standard input is not UTF-8"
+        # From None: the exception quotes the bytes, which are the password.
         raise typer.BadParameter(msg) from None
 
 
 def _ask_password(question: str, default: str | None) -> str:
-    """Ask twice, showing nothing of the answers, where no pipe takes the question for a result."""
+    """Ask twice on stderr, without echo."""
     response = cast(
         "object",
         typer.prompt(
@@ -179,7 +179,7 @@ def _ask_password(question: str, default: str | None) -> str:
             default=default,
             show_default=False,
             hide_input=True,
-            confirmation_prompt="Once more",
+            confirmation_prompt="Repeat for confirmation",
             err=True,
         ),
     )

@@ -22,18 +22,18 @@ PIECE_CHARACTERS: Final = 64 * 1024
 """Longer texts make tiktoken slow, and a long piece may make it fail with a BaseException."""
 _SEARCH_CHARACTERS: Final = 4096
 _OURS: Final = (Exception, KeyboardInterrupt, SystemExit, GeneratorExit)
-"""Errors that are not for this file to hide: the interpreter's, and those of a program."""
+"""Errors that must not be hidden: those of the interpreter and of Python code."""
 _SEPARATE: Final = frozenset("PSZ")
 """General categories that neither words nor numbers of a vocabulary's pattern contain."""
 
 
 def byte_bound(text: str) -> int:
-    """The UTF-8 bytes of `text`: no fewer than its tokens in any vocabulary of bytes."""
+    """The UTF-8 bytes of `text`: at least as many as its tokens in any byte vocabulary."""
     return len(text) if text.isascii() else len(text.encode())
 
 
 def count_tokens(encoding: tiktoken.Encoding, text: str) -> int:
-    """The tokens of `text`, special tokens read as plain text; more only where it says below.
+    """The tokens of `text`, with special tokens read as plain text; more only in the cases below.
 
     A text longer than `PIECE_CHARACTERS` is cut where both vocabularies' patterns are certain to
     end one match and begin the next, so that the pieces' tokens are those of the whole. A piece
@@ -53,7 +53,7 @@ def _count_piece(encoding: tiktoken.Encoding, piece: str) -> int:
         return len(encoding.encode_ordinary(piece))
     except _OURS:
         raise
-    except BaseException:  # noqa: BLE001 - the class of what its native code raises has no name
+    except BaseException:  # noqa: BLE001 - what its native code raises has no importable class
         return byte_bound(piece)
 
 

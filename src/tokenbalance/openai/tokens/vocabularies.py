@@ -1,6 +1,6 @@
 """The two vocabularies that ship with the package, verified and loaded once.
 
-It must never use tiktoken's own loader of names: that one downloads, without a timeout.
+It must never use tiktoken's own loader, which downloads without a timeout.
 """
 
 from __future__ import annotations
@@ -10,9 +10,10 @@ from base64 import b64decode
 from functools import cache
 from hashlib import sha256
 from importlib.resources import files
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-import tiktoken
+if TYPE_CHECKING:
+    import tiktoken
 
 O200K: Final = "o200k_base"
 CL100K: Final = "cl100k_base"
@@ -48,7 +49,7 @@ class CorruptVocabularyError(RuntimeError):
 
 
 def load() -> None:
-    """Read both vocabularies, so that no request waits for them (about a second, 150 MB).
+    """Read both vocabularies, so that no request has to wait (about a second, 150 MB).
 
     Raises:
         CorruptVocabularyError: a file does not have its checksum.
@@ -69,6 +70,8 @@ def vocabulary(name: str) -> tiktoken.Encoding:
 
 @cache
 def _read(name: str) -> tiktoken.Encoding:
+    import tiktoken  # noqa: PLC0415 - slow to import, and commands need only the names above
+
     resource = files("tokenbalance.openai.tokens").joinpath("vocabularies", f"{name}.tiktoken")
     contents = resource.read_bytes()
     if sha256(contents).hexdigest() != _SHA256[name]:

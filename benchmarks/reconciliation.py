@@ -1,9 +1,9 @@
-"""The reckoning: the answers of the upstream, what clients heard, and the books, compared.
+"""Compares the upstream's responses, what clients received, and the books.
 
-One line for everything that does not agree, with its ids. Three things are no breach, and counted:
-an answer that a fault swallowed whole (nobody can charge what never began to arrive), a charge by
-estimate (flagged, with what it is off by), and the estimate for a request whose process was gone
-before anybody could know that nothing came of it.
+One line with ids for each disagreement. Three things are counted and are not breaches: a response
+that a fault swallowed whole (what never began to arrive cannot be charged), a charge by estimate
+(flagged, with its error), and the estimate for a request whose process crashed before it could
+know that no response came.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from benchmarks.upstream import Kind, number_of
 if TYPE_CHECKING:
     import asyncpg
 
-    from benchmarks.crowd import Told
+    from benchmarks.clients import Received
     from benchmarks.upstream import Served
     from tokenbalance.database.connections import Pool
 
@@ -38,7 +38,7 @@ _RETRYABLE: Final = frozenset({408, 409, 429})
 
 @dataclass(frozen=True, slots=True)
 class Booked:
-    """What the books say of one request."""
+    """What the books say about one request."""
 
     request_id: str = "-"
     account_id: int = 0
@@ -46,62 +46,64 @@ class Booked:
     estimated: bool = False
     charges: int = 0
     net: int = 0
-    """Credits that it cost in the end."""
+    """Credits that it finally cost."""
 
 
 @dataclass(slots=True)
-class Reckoning:
+class Reconciliation:
     """What was found."""
 
     breaches: list[str] = field(default_factory=list)
     responses: int = 0
-    """Of the upstream, 2xx, of which something arrived."""
+    """2xx responses of the upstream of which something arrived."""
     exact: int = 0
     """Charged to the credit."""
     estimated: int = 0
-    """Charged by estimate, since no usage arrived or the process was gone."""
+    """Charged by estimate, because no usage arrived or the process crashed."""
     estimated_off_by: int = 0
-    """Credits that those were charged too much (or too little), added up."""
+    """Credits that those were charged too much, minus those too little."""
     swallowed: int = 0
-    """Answers of the upstream of which nothing arrived."""
+    """Responses of the upstream of which nothing arrived."""
     for_nothing: int = 0
-    """Charged by estimate, of a process that was gone, although no answer had come."""
+    """Charged by estimate after a crash, although no response had come."""
     for_nothing_credits: int = 0
     errors: int = 0
-    """Of the upstream, none of which was charged."""
+    """Errors of the upstream, none of which was charged."""
     statuses: Counter[str] = field(default_factory=Counter)
-    """What clients were told."""
+    """How many clients received what."""
     unavailable_s: list[float] = field(default_factory=list)
-    """How long each client waited for a 503 of ours, a wait for its account's other holds included,
-    and the time for which its worker was frozen."""
+    """How long each client waited for a 503 of the proxy, including the wait for other holds of its
+    account and the time for which its worker was frozen."""
 
     def lines(self) -> list[str]:
-        """Say it, one line each."""
-        told = ", ".join(f"{count} {name}" for name, count in self.statuses.most_common())
+        """Return the report, one line per fact."""
+        received = ", ".join(f"{count} {name}" for name, count in self.statuses.most_common())
         half_s, most_s, all_s = (_share(self.unavailable_s, share) for share in (0.5, 0.9, 1))
         off_by, for_nothing = f"{self.estimated_off_by:+}", self.for_nothing_credits
         return [
-            f"clients were told: {told}",
-            f"503 of ours came within: {half_s:.1f} s (half), {most_s:.1f} s (90 %), {all_s:.1f} s",
-            f"answers of the upstream: {self.responses}, charged exactly: {self.exact}",
-            f"charged by estimate: {self.estimated}, off by {off_by} credits in all",
-            f"charged by estimate without an answer: {self.for_nothing}, {for_nothing} credits",
+            f"clients received: {received}",
+            f"503 of the proxy within: {half_s:.1f} s (half), {most_s:.1f} s (90 %), {all_s:.1f} s",
+            f"responses of the upstream: {self.responses}, charged exactly: {self.exact}",
+            f"charged by estimate: {self.estimated}, off by {off_by} credits in total",
+            f"charged by estimate without a response: {self.for_nothing}, {for_nothing} credits",
             f"errors of the upstream: {self.errors}",
-            f"answers lost before their first byte: {self.swallowed}",
+            f"responses lost before their first byte: {self.swallowed}",
         ]
 
 
-async def reckon(pool: Pool, served: dict[int, Served], told: list[Told]) -> Reckoning:
-    """Compare the three."""
-    found = Reckoning()
+async def reconcile(
+    pool: Pool, served: dict[int, Served], received: list[Received]
+) -> Reconciliation:
+    """Compare the three and return what was found."""
+    found = Reconciliation()
     books = _by_number(await pool.fetch(_BOOKS, deadline_s=60), found)
-    for each in told:
-        _tell(each, found)
-        _Request(each, served.get(each.ask.number), books, found).check()
+    for each in received:
+        _count_status(each, found)
+        _Request(each, served.get(each.request.number), books, found).check()
     return found
 
 
-def _by_number(rows: list[asyncpg.Record], found: Reckoning) -> dict[int, Booked]:
+def _by_number(rows: list[asyncpg.Record], found: Reconciliation) -> dict[int, Booked]:
     books: dict[int, Booked] = {}
     for model, *rest in (tuple(row) for row in rows):
         booked = Booked(*rest)
@@ -112,24 +114,24 @@ def _by_number(rows: list[asyncpg.Record], found: Reckoning) -> dict[int, Booked
     return books
 
 
-def _tell(told: Told, found: Reckoning) -> None:
-    if told.hung_up:
+def _count_status(received: Received, found: Reconciliation) -> None:
+    if received.hung_up:
         name = "hung up"
-    elif told.status is None:
-        name = "no answer"
-    elif told.code == "of the upstream":
-        name = f"{told.status} of the upstream"
-    elif told.status == HTTPStatus.OK:
-        name = "200 complete" if told.complete else "200 broken off"
+    elif received.status is None:
+        name = "no response"
+    elif received.code == "of the upstream":
+        name = f"{received.status} of the upstream"
+    elif received.status == HTTPStatus.OK:
+        name = "200 complete" if received.complete else "200 broken off"
     else:
-        name = f"{told.status} {told.code}"
+        name = f"{received.status} {received.code}"
     found.statuses[name] += 1
-    if told.code == "service_unavailable":
-        found.unavailable_s.append(told.ended - told.began)
+    if received.code == "service_unavailable":
+        found.unavailable_s.append(received.ended - received.began)
 
 
 def _share(seconds: list[float], share: float) -> float:
-    """Give the time within which this share of them lies."""
+    """Return the time within which this share of them lies."""
     return sorted([0.0, *seconds])[round(share * len(seconds))]
 
 
@@ -137,11 +139,15 @@ class _Request:
     """One request, seen from three sides."""
 
     def __init__(
-        self, told: Told, served: Served | None, books: dict[int, Booked], found: Reckoning
+        self,
+        received: Received,
+        served: Served | None,
+        books: dict[int, Booked],
+        found: Reconciliation,
     ) -> None:
-        self._told = told
+        self._received = received
         self._served = served
-        self._booked = books.get(told.ask.number, Booked())
+        self._booked = books.get(received.request.number, Booked())
         self._found = found
 
     def check(self) -> None:
@@ -159,13 +165,13 @@ class _Request:
 
     def _check_responded(self, served: Served) -> None:
         self._found.responses += 1
-        status = self._told.status
+        status = self._received.status
         if status is not None and (
             status in _RETRYABLE or status >= HTTPStatus.INTERNAL_SERVER_ERROR
         ):
-            self._breach("the client may try again, although the upstream had answered")
+            self._breach("the client may retry, although the upstream had responded")
         if self._booked.charges == 0:
-            self._breach("was answered by the upstream and not charged")
+            self._breach("got a response of the upstream and was not charged")
         elif self._booked.estimated:
             self._check_estimated(served)
         elif self._booked.net != served.total:
@@ -177,20 +183,20 @@ class _Request:
         self._found.estimated += 1
         off_by = self._booked.net - served.total
         self._found.estimated_off_by += off_by
-        # What was relayed whole can be counted as well as reported.
-        if self._told.complete and (off_by or served.kind is not Kind.BARE):
+        # Output that was relayed whole can be counted exactly.
+        if self._received.complete and (off_by or served.kind is not Kind.BARE):
             self._breach(f"is charged by estimate, the client has all of its {served.total} tokens")
 
     def _may_be_charged(self, served: Served | None) -> bool:
-        """Count what nobody could know, and what was rightly charged all the same."""
+        """Count what could not be known, and what was rightly charged anyway."""
         if served is not None and not served.responded and served.kind.status == HTTPStatus.OK:
             self._found.swallowed += 1
         if served is not None and served.responded:
             self._found.errors += 1
         if self._booked.charges == 0:
             return False
-        said_so = self._told.status == HTTPStatus.FAILED_DEPENDENCY
-        gone = self._booked.state == "expired" and self._told.status is None
+        said_so = self._received.status == HTTPStatus.FAILED_DEPENDENCY
+        gone = self._booked.state == "expired" and self._received.status is None
         if said_so or gone:
             self._found.for_nothing += 1
             self._found.for_nothing_credits += self._booked.net
@@ -198,15 +204,16 @@ class _Request:
 
     def _check_uncharged(self) -> None:
         if self._booked.net != 0:
-            self._breach("cost something, although nothing was answered")
-        if self._told.status == HTTPStatus.OK:
-            self._breach("the client was told 200, the upstream knows of no answer")
+            self._breach("cost something, although there was no response")
+        if self._received.status == HTTPStatus.OK:
+            self._breach("the client received 200, the upstream knows of no response")
 
     def _breach(self, what: str) -> None:
-        told, booked = self._told, self._booked
+        received, booked = self._received, self._booked
+        request = received.request
         self._found.breaches.append(
             f"request {booked.request_id} of account {booked.account_id}"
-            f" ({told.ask.kind} {told.ask.number}, {booked.state}, charges {booked.charges},"
-            f" net {booked.net}, estimated {booked.estimated}, client heard {told.status}"
-            f" {told.code or '-'}, hung up {told.hung_up}): {what}"
+            f" ({request.kind} {request.number}, {booked.state}, charges {booked.charges},"
+            f" net {booked.net}, estimated {booked.estimated}, client received {received.status}"
+            f" {received.code or '-'}, hung up {received.hung_up}): {what}"
         )

@@ -1,7 +1,7 @@
-"""The clients: accounts rich and poor, requests of every kind, and what each client was told.
+"""The clients: rich and poor accounts, requests of every kind, and what each client received.
 
-What is asked, by whom and when follows from the seed alone. A client never tries again, so that one
-request is one answer, one hold and one charge at most.
+The requests and their times follow from the seed alone. A client never retries, so that one
+request is at most one response, one hold and one charge.
 """
 
 from __future__ import annotations
@@ -27,9 +27,9 @@ if TYPE_CHECKING:
     from tokenbalance.database.connections import Pool, Sessions
 
 PATIENCE_S: Final = 45.0
-"""How long a client waits for its whole answer."""
+"""How long a client waits for its whole response."""
 PROMPT: Final = "Say a word, and then say it again."
-"""As many tokens as `PROMPT_TOKENS` of the upstream says."""
+"""Has `PROMPT_TOKENS` of the upstream."""
 RICH: Final = 10_000_000
 POOR: Final = 400
 TOP_UP: Final = 300
@@ -47,11 +47,11 @@ _SHARES: Final = {
 }
 _HANGS_UP: Final = 0.12
 _BUYS_S: Final = 2.0
-"""How often somebody poor gets a top-up."""
+"""How often one of the poor accounts gets a top-up."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ask:
+class ClientRequest:
     """One request, before it is sent."""
 
     number: int
@@ -79,24 +79,24 @@ class Ask:
 
 
 @dataclass(slots=True)
-class Told:
-    """What a client heard."""
+class Received:
+    """What a client received."""
 
-    ask: Ask
+    request: ClientRequest
     began: float
     ended: float = 0.0
     status: int | None = None
-    """None when no answer began."""
+    """None if no response began."""
     code: str = ""
-    """Of the error that the answer is, or in which the stream ended."""
+    """The error's code, if the response is one or the stream ended in one."""
     request_id: str = ""
     complete: bool = False
-    """It has the end of its answer."""
+    """The response arrived to its end."""
     hung_up: bool = False
 
 
 @dataclass(slots=True)
-class Crowd:
+class Clients:
     """Clients of several replicas."""
 
     replicas: Sequence[Replica]
@@ -104,13 +104,13 @@ class Crowd:
     """The rich first, then the poor."""
     rich: int
     seed: int
-    told: list[Told] = field(default_factory=list)
+    received: list[Received] = field(default_factory=list)
     """In the order of sending."""
     _asked: int = 0
-    _under_way: set[asyncio.Task[None]] = field(default_factory=set)
+    _in_flight: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def load(self, per_s: float, lasting_s: float) -> None:
-        """Send requests at this rate for this long; those under way go on afterwards."""
+        """Send requests at this rate for this long; those in flight go on afterwards."""
         chance = random.Random(f"{self.seed} {self._asked}")
         clock = asyncio.get_running_loop().time
         end = clock() + lasting_s
@@ -125,18 +125,18 @@ class Crowd:
                 self._begin(session, self._draw(chance))
                 next_at += chance.expovariate(per_s)
         finally:
-            # Whatever happens, who is under way is heard to the end.
+            # Requests in flight are read to their end whatever happens.
             _ = await asyncio.shield(asyncio.ensure_future(self._finish(session)))
 
     async def _finish(self, session: aiohttp.ClientSession) -> None:
-        if self._under_way:
-            _ = await asyncio.wait(self._under_way, timeout=PATIENCE_S + 5)
+        if self._in_flight:
+            _ = await asyncio.wait(self._in_flight, timeout=PATIENCE_S + 5)
         await session.close()
 
-    def _draw(self, chance: random.Random) -> Ask:
+    def _draw(self, chance: random.Random) -> ClientRequest:
         self._asked += 1
         kind = chance.choices(list(_SHARES), list(_SHARES.values()))[0]
-        return Ask(
+        return ClientRequest(
             number=self._asked,
             kind=kind,
             account=chance.randrange(len(self.holders)),
@@ -146,49 +146,48 @@ class Crowd:
             hangs_up_after_s=chance.uniform(0, 2) if chance.random() < _HANGS_UP else None,
         )
 
-    def _begin(self, session: aiohttp.ClientSession, ask: Ask) -> None:
-        told = Told(ask, asyncio.get_running_loop().time())
-        self.told.append(told)
-        task = asyncio.create_task(self._ask(session, told))
-        self._under_way.add(task)
-        task.add_done_callback(self._under_way.discard)
+    def _begin(self, session: aiohttp.ClientSession, request: ClientRequest) -> None:
+        received = Received(request, asyncio.get_running_loop().time())
+        self.received.append(received)
+        task = asyncio.create_task(self._perform(session, received))
+        self._in_flight.add(task)
+        task.add_done_callback(self._in_flight.discard)
 
-    async def _ask(self, session: aiohttp.ClientSession, told: Told) -> None:
-        ask = told.ask
-        # A moment later than the patience of the session counts as patience too.
-        limit_s = PATIENCE_S if ask.hangs_up_after_s is None else ask.hangs_up_after_s
+    async def _perform(self, session: aiohttp.ClientSession, received: Received) -> None:
+        request = received.request
+        limit_s = PATIENCE_S if request.hangs_up_after_s is None else request.hangs_up_after_s
         try:
             async with asyncio.timeout(limit_s):
-                await self._send(session, told)
+                await self._send(session, received)
         except TimeoutError:
-            told.hung_up = ask.hangs_up_after_s is not None
+            received.hung_up = request.hangs_up_after_s is not None
         except (aiohttp.ClientError, OSError):
             pass
         finally:
-            told.ended = asyncio.get_running_loop().time()
+            received.ended = asyncio.get_running_loop().time()
 
-    async def _send(self, session: aiohttp.ClientSession, told: Told) -> None:
+    async def _send(self, session: aiohttp.ClientSession, received: Received) -> None:
         async with session.post(
-            f"{self.replicas[told.ask.replica].url}/v1/chat/completions",
-            json=told.ask.document,
-            headers=self.holders[told.ask.account].headers,
+            f"{self.replicas[received.request.replica].url}/v1/chat/completions",
+            json=received.request.document,
+            headers=self.holders[received.request.account].headers,
         ) as response:
-            told.status = response.status
-            told.request_id = response.headers.get("x-tokenbalance-request-id", "")
+            received.status = response.status
+            received.request_id = response.headers.get("x-tokenbalance-request-id", "")
             if response.content_type == "text/event-stream":
-                await _read_events(response, told)
+                await _read_events(response, received)
             else:
                 document = await response.json()
-                told.code = _code_of(document)
-                told.complete = True
+                received.code = _code_of(document)
+                received.complete = True
 
 
-async def _read_events(response: aiohttp.ClientResponse, told: Told) -> None:
+async def _read_events(response: aiohttp.ClientResponse, received: Received) -> None:
     async for line in response.content:
         if line.startswith(b"data: [DONE]"):
-            told.complete = True
+            received.complete = True
         elif line.startswith(b'data: {"error"'):
-            told.code = "broken off"
+            received.code = "broken off"
 
 
 def _code_of(document: dict[str, dict[str, str | None]]) -> str:
@@ -196,21 +195,21 @@ def _code_of(document: dict[str, dict[str, str | None]]) -> str:
     return "" if error is None else (error["code"] or "of the upstream")
 
 
-async def gather_crowd(
+async def create_clients(
     pool: Pool, replicas: Sequence[Replica], seed: int, *, rich: int = 14, poor: int = 6
-) -> Crowd:
-    """Make the accounts."""
+) -> Clients:
+    """Create the accounts."""
     holders = [await create_holder(pool, RICH) for _ in range(rich)]
     holders += [await create_holder(pool, POOR) for _ in range(poor)]
-    return Crowd(replicas, holders, rich, seed)
+    return Clients(replicas, holders, rich, seed)
 
 
-async def top_up(crowd: Crowd, sessions: Sessions) -> None:
-    """Top up somebody poor now and then, for as long as it is let."""
-    chance = random.Random(f"{crowd.seed} top-ups")
+async def top_up(clients: Clients, sessions: Sessions) -> None:
+    """Top up poor accounts now and then, until cancelled."""
+    chance = random.Random(f"{clients.seed} top-ups")
     while True:
         await asyncio.sleep(_BUYS_S)
-        account = chance.choice(crowd.holders[crowd.rich :]).account_id
+        account = chance.choice(clients.holders[clients.rich :]).account_id
         try:
             async with asyncio.timeout(_BUYS_S), sessions.begin() as session:
                 _ = await add(session, account, TOP_UP, Cause("benchmarks"))
