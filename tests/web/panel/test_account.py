@@ -230,7 +230,7 @@ async def test_a_key_has_the_limits_and_the_last_day_that_were_typed(
     ("field", "value", "words"),
     [
         ("name", "x" * 201, "at most 200 characters"),
-        ("name", "a\x00b", "none of them control"),
+        ("name", "a\x00b", "no control characters"),
         ("expires_on", "2020-01-01", "today or a later day"),
         ("expires_on", "9999-12-31", "today or a later day"),
         ("expires_on", "tomorrow", "must be a day"),
