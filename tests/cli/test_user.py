@@ -42,7 +42,7 @@ def test_a_user_is_created_with_a_grant_and_found_in_any_case(cli: Cli) -> None:
 def test_an_e_mail_that_is_taken_in_other_case_is_refused(cli: Cli) -> None:
     assert cli("user", "create", "a@b.c").out == "created user 1 a@b.c\n"
 
-    assert "A@B.C exists already" in cli.refused("user", "create", "A@B.C", "--balance", "5")
+    assert "A@B.C already exists" in cli.refused("user", "create", "A@B.C", "--balance", "5")
 
     assert [user["balance"] for user in cli.json("user", "list")] == [0]
 

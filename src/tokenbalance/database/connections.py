@@ -40,6 +40,8 @@ if TYPE_CHECKING:
 
     Borrowed: TypeAlias = PoolConnectionProxy[asyncpg.Record]
 
+Session: TypeAlias = AsyncSession
+"""A transaction, as callers pass it on that build no statements themselves."""
 Sessions: TypeAlias = async_sessionmaker[AsyncSession]
 T = TypeVar("T")
 

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 SERIES_MAX: Final = 6
 OTHERS: Final = "others"
+NO_MODEL: Final = "no model"
+"""The series of requests that named no model."""
 
 
 @dataclass(frozen=True, slots=True)

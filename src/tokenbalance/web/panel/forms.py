@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
+from tokenbalance.database.ids import ID_MAX
 from tokenbalance.errors import InvalidRequest
 from tokenbalance.wire.client.request import ClientGone, ClientRequest
 
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 BODY_BYTES_MAX: Final = 64 * 1024
 BODY_WITHIN_S: Final = 30.0
 FIELDS_MAX: Final = 100
-BIGINT_MAX: Final = 2**63 - 1
 _DIGITS_MAX: Final = 19
 _TYPE: Final = "application/x-www-form-urlencoded"
 _NAME_CHARS_MAX: Final = 40
@@ -77,9 +77,7 @@ class Form:
         """Whether a box is ticked."""
         return bool(self.typed(name))
 
-    def integer(
-        self, name: str, *, minimum: int = -BIGINT_MAX, maximum: int = BIGINT_MAX
-    ) -> int | None:
+    def integer(self, name: str, *, minimum: int = -ID_MAX, maximum: int = ID_MAX) -> int | None:
         """A whole number, as people write it (1,000 or 1 000); None when empty or wrong."""
         typed = self.typed(name).strip()
         digits = typed.replace(",", "").replace(" ", "").replace("_", "")
@@ -89,7 +87,7 @@ class Form:
         if not (figures.isascii() and figures.isdecimal()):
             self.refuse(name, "this must be a whole number")
             return None
-        value = sign * int(figures) if len(figures) <= _DIGITS_MAX else sign * 2 * BIGINT_MAX
+        value = sign * int(figures) if len(figures) <= _DIGITS_MAX else sign * 2 * ID_MAX
         if value < minimum:
             self.refuse(name, f"this must be at least {minimum:,}")
         elif value > maximum:

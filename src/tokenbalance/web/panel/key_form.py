@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Final
 
-from tokenbalance.database.tables import INSUFFICIENT_STATUSES
+from tokenbalance.people.keys import STATUS_CHOICES
 from tokenbalance.people.limits import LIMIT_MAX, InvalidLimit, KeyLimits
 
 if TYPE_CHECKING:
     from tokenbalance.web.panel.forms import Form
 
-_STATUSES: Final = {str(status): str(status) for status in INSUFFICIENT_STATUSES}
+_STATUSES: Final = {str(status): str(status) for status in STATUS_CHOICES}
 
 
 def read_limits(form: Form) -> KeyLimits:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from tokenbalance.people.secrets import sha256
 from tokenbalance.web.panel.cookies import Cookie, clear_cookie, read_cookie, set_cookie
 from tokenbalance.web.panel.links import base_url
 from tokenbalance.web.panel.rendering import go_to, render
@@ -18,12 +17,12 @@ from tokenbalance.web.panel.rendering import go_to, render
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from tokenbalance.database.tables import ApiKey, User
+    from tokenbalance.people.rows import KeyRow, UserRow
     from tokenbalance.web.panel.notices import Notice
     from tokenbalance.web.panel.visit import Visit
 
 
-def lead_to_secret(visit: Visit, keys: str, made: tuple[ApiKey, str], notice: Notice) -> Response:
+def lead_to_secret(visit: Visit, keys: str, made: tuple[KeyRow, str], notice: Notice) -> Response:
     """Lead on to the page that shows a new secret.
 
     Args:
@@ -40,7 +39,7 @@ def lead_to_secret(visit: Visit, keys: str, made: tuple[ApiKey, str], notice: No
 
 
 def secret_page(
-    visit: Visit, template: str, keys: str, key: ApiKey, user: User | None = None
+    visit: Visit, template: str, keys: str, key: KeyRow, user: UserRow | None = None
 ) -> Response:
     """Show the secret that the browser has kept for this key; else say that it was shown.
 
@@ -53,7 +52,6 @@ def secret_page(
 
     """
     secret = _kept_secret(visit, key)
-    ended = key.revoked_at or (key.expires_at and key.expires_at <= datetime.now(UTC))
     response = render(
         visit,
         template,
@@ -61,7 +59,7 @@ def secret_page(
         keys=keys,
         key=key,
         secret=secret,
-        ended=bool(ended),
+        ended=key.has_ended(datetime.now(UTC)),
         base_url=f"{base_url(visit.request)}/v1",
     )
     if secret is not None:
@@ -69,7 +67,7 @@ def secret_page(
     return response
 
 
-def _kept_secret(visit: Visit, key: ApiKey) -> str | None:
+def _kept_secret(visit: Visit, key: KeyRow) -> str | None:
     key_id, _, secret = (read_cookie(visit.request, Cookie.NEW_KEY) or "").partition(":")
     # Also by its hash: whoever can set cookies here must not have people use a key of theirs.
-    return secret if key_id == str(key.id) and sha256(secret) == key.secret_sha256 else None
+    return secret if key_id == str(key.id) and key.has_secret(secret) else None

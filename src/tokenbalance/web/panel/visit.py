@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, cast
 
 from markupsafe import Markup
 
+from tokenbalance.database.ids import ID_MAX
 from tokenbalance.errors import InvalidApiKey, NotFound
 from tokenbalance.people.callers import find_caller
 from tokenbalance.people.users import get_user
 from tokenbalance.web.context import Management, management_of
 from tokenbalance.web.panel.cookies import Cookie, read_cookie
-from tokenbalance.web.panel.forms import BIGINT_MAX, Form
+from tokenbalance.web.panel.forms import Form
 from tokenbalance.web.panel.guards import TOKEN_FIELD, form_token
 from tokenbalance.web.panel.notices import Notice, notice_of
 
@@ -123,10 +124,10 @@ class Visit:
 
         """
         text = self.parameter(name)
-        if not (text.isascii() and text.isdecimal()) or len(text) > len(str(BIGINT_MAX)):
+        if not (text.isascii() and text.isdecimal()) or len(text) > len(str(ID_MAX)):
             msg = "There is no such page."
             raise NotFound(msg)
-        return min(int(text), BIGINT_MAX)
+        return min(int(text), ID_MAX)
 
 
 async def open_visit(request: Request) -> Visit:

@@ -20,6 +20,7 @@ from tokenbalance.people.keys import (
 from tokenbalance.web.panel.forms import Form, query_form
 from tokenbalance.web.panel.key_form import read_insufficient_status, read_limits
 from tokenbalance.web.panel.key_secret import lead_to_secret, secret_page
+from tokenbalance.web.panel.listing import ROWS
 from tokenbalance.web.panel.notices import Notice
 from tokenbalance.web.panel.page import Page
 from tokenbalance.web.panel.rendering import go_to, render
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
     from tokenbalance.web.panel.visit import Visit
 
 PATH: Final = "/account/keys"
-ROWS: Final = 50
 
 
 async def show(visit: Visit) -> Response:

@@ -18,6 +18,7 @@ from tokenbalance.books.reports import (
 from tokenbalance.database.paging import Page as Rows
 from tokenbalance.web.panel.download import csv_download
 from tokenbalance.web.panel.forms import query_form, refuse_wrong
+from tokenbalance.web.panel.listing import ROWS
 from tokenbalance.web.panel.page import Page
 from tokenbalance.web.panel.rendering import render
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from tokenbalance.web.panel.visit import Visit
 
 PATH: Final = "/account/ledger"
-ROWS: Final = 50
 
 
 async def show(visit: Visit) -> Response:

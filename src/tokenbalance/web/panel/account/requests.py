@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.routing import Route
 
-from tokenbalance.books.reports import EVER, Period, RequestQuery, explain, requests_page
+from tokenbalance.books.reports import (
+    EVER,
+    HOLD_STATES,
+    Period,
+    RequestQuery,
+    explain,
+    requests_page,
+)
 from tokenbalance.database.paging import Page as Rows
 from tokenbalance.web.panel.forms import query_form
+from tokenbalance.web.panel.listing import ROWS
 from tokenbalance.web.panel.page import Page
 from tokenbalance.web.panel.rendering import render
 
@@ -22,14 +30,8 @@ if TYPE_CHECKING:
     from tokenbalance.web.panel.visit import Visit
 
 PATH: Final = "/account/requests"
-ROWS: Final = 50
 FIELDS: Final = ("state", "days", "model")
-STATES: Final = {
-    "settled": "Settled",
-    "open": "Open",
-    "voided": "Voided",
-    "expired": "Expired",
-}
+STATES: Final = {state: state.capitalize() for state in HOLD_STATES}
 DAYS: Final = {"1": "Last 24 hours", "7": "Last 7 days", "30": "Last 30 days", "90": "Last 90 days"}
 
 

@@ -6,17 +6,19 @@ Knows whose account an e-mail is and when a day begins; never which rows there a
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from tokenbalance.books.reports import EVER, Period
+from tokenbalance.books.reports.period import midnight
 from tokenbalance.people.users import UnknownUser, find_user
 from tokenbalance.web.panel.links import address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
-    from tokenbalance.database.tables import User
+    from tokenbalance.people.rows import UserRow
     from tokenbalance.web.panel.forms import Form
     from tokenbalance.web.panel.visit import Visit
 
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 class Whose:
     """Whose rows, and of which days; nobody's when something about them cannot be read."""
 
-    user: User | None = None
+    user: UserRow | None = None
     """None for everybody."""
     period: Period = field(default=EVER)
 
@@ -55,7 +57,7 @@ def read_period(form: Form) -> Period:
     if since is not None and until is not None and until < since:
         form.refuse("until", "this day must not lie before the first one")
         return EVER
-    return Period(None if since is None else _midnight(since), _end_of(until))
+    return Period(None if since is None else midnight(since), _end_of(until))
 
 
 def kept(form: Form, names: tuple[str, ...]) -> Mapping[str, str]:
@@ -85,8 +87,4 @@ class Pages:
 def _end_of(day: date | None) -> datetime | None:
     if day is None or day.year >= date.max.year:
         return None
-    return _midnight(day) + timedelta(days=1)
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)
+    return midnight(day) + timedelta(days=1)

@@ -7,10 +7,11 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.people.keys import revoke_key
+from tokenbalance.people.owned_keys import KEY_STATES, owned_keys_page
 from tokenbalance.web.panel.admin.filters import kept, pages
-from tokenbalance.web.panel.admin.owned_keys import KEY_STATES, owned_keys_page
 from tokenbalance.web.panel.admin.routing import route
 from tokenbalance.web.panel.forms import query_form
+from tokenbalance.web.panel.listing import ROWS
 from tokenbalance.web.panel.notices import Notice
 from tokenbalance.web.panel.rendering import go_to, render
 
@@ -31,7 +32,7 @@ async def show(visit: Visit) -> Response:
     page = None
     if not form.errors:
         async with visit.management.sessions() as session:
-            page = await owned_keys_page(session, search, state, after)
+            page = await owned_keys_page(session, search, state, after, ROWS)
     return render(
         visit,
         "admin/keys.html",

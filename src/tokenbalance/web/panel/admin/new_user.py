@@ -20,10 +20,10 @@ from tokenbalance.web.panel.rendering import go_to, render
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from sqlalchemy.ext.asyncio import AsyncSession
     from starlette.responses import Response
 
-    from tokenbalance.database.tables import ApiKey, User
+    from tokenbalance.database.connections import Session
+    from tokenbalance.people.rows import KeyRow, UserRow
     from tokenbalance.web.panel.visit import Visit
 
 _OPENING_NOTE: Final = "opening balance"
@@ -104,8 +104,8 @@ def _check(form: Form, wanted: _Wanted) -> None:
 
 
 async def _make(
-    session: AsyncSession, wanted: _Wanted, actor: str
-) -> tuple[User, tuple[ApiKey, str] | None]:
+    session: Session, wanted: _Wanted, actor: str
+) -> tuple[UserRow, tuple[KeyRow, str] | None]:
     user = await create_user(
         session,
         email=wanted.email,

@@ -6,18 +6,19 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.reports import (
+    HOLD_STATES,
     USAGE_COLUMNS,
     RequestQuery,
     csv_lines,
     export_usage,
     requests_page,
 )
-from tokenbalance.database.tables import HOLD_STATES
 from tokenbalance.web.panel.admin.filters import kept, pages, read_whose
 from tokenbalance.web.panel.admin.routing import route
 from tokenbalance.web.panel.download import csv_download
 from tokenbalance.web.panel.forms import query_form, refuse_wrong
 from tokenbalance.web.panel.links import address
+from tokenbalance.web.panel.listing import ROWS
 from tokenbalance.web.panel.rendering import render
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from tokenbalance.web.panel.visit import Visit
 
 _PATH: Final = "/admin/requests"
-ROWS: Final = 50
 _FILE: Final = "/admin/requests.csv"
 _STATES: Final = {state: state for state in HOLD_STATES}
 _ONLY: Final = {"estimated": "estimated charges", "overrun": "overruns"}

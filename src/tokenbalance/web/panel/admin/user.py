@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -18,27 +18,26 @@ from tokenbalance.books.reports import (
     Period,
     RequestQuery,
     UsageQuery,
+    all_usage_by,
     entries_page,
     requests_page,
-    usage_by,
 )
-from tokenbalance.database.paging import PAGE_ROWS_MAX
+from tokenbalance.books.reports.period import midnight
 from tokenbalance.people.keys import newest_keys
 from tokenbalance.people.users import get_user
 from tokenbalance.web.panel.admin.routing import route
-from tokenbalance.web.panel.charts import chart_by_day, last_days
+from tokenbalance.web.panel.charts import NO_MODEL, chart_by_day, last_days
 from tokenbalance.web.panel.forms import Form
 from tokenbalance.web.panel.rendering import render
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import date
 
-    from sqlalchemy.ext.asyncio import AsyncSession
     from starlette.responses import Response
 
     from tokenbalance.books.reports import EntryRow, RequestRow
-    from tokenbalance.database.tables import ApiKey, User
+    from tokenbalance.database.connections import Session
+    from tokenbalance.people.rows import KeyRow, UserRow
     from tokenbalance.web.panel.charts import Chart
     from tokenbalance.web.panel.visit import Visit
 
@@ -53,8 +52,8 @@ _KEYS: Final = 50
 class _Looked:
     """A user, as the page shows one."""
 
-    user: User
-    keys: Sequence[ApiKey]
+    user: UserRow
+    keys: Sequence[KeyRow]
     entries: Sequence[EntryRow]
     requests: Sequence[RequestRow]
     chart: Chart
@@ -91,7 +90,7 @@ async def user_page(visit: Visit, form: Form) -> Response:
     )
 
 
-async def user_of(session: AsyncSession, visit: Visit) -> User:
+async def user_of(session: Session, visit: Visit) -> UserRow:
     """Find the user whose id stands in the path.
 
     Raises:
@@ -106,7 +105,7 @@ def path_of(visit: Visit) -> str:
     return f"/admin/users/{visit.number('user_id')}"
 
 
-async def _look(session: AsyncSession, user: User) -> _Looked:
+async def _look(session: Session, user: UserRow) -> _Looked:
     account_id = user.account.id
     newest = EntryQuery(account_id, newest_first=True)
     return _Looked(
@@ -118,22 +117,13 @@ async def _look(session: AsyncSession, user: User) -> _Looked:
     )
 
 
-async def _usage_chart(session: AsyncSession, account_id: int) -> Chart:
+async def _usage_chart(session: Session, account_id: int) -> Chart:
     days = last_days(DAYS)
-    period = Period(since=datetime.combine(days[0], time(), UTC))
+    period = Period(since=midnight(days[0]))
     query = UsageQuery(account_id, frozenset({Group.DAY, Group.MODEL}), period)
-    numbers: list[tuple[date, str, int]] = []
-    after: str | None = None
-    while True:
-        page = await usage_by(session, query, after, PAGE_ROWS_MAX)
-        numbers += [
-            (row.day, row.model or "no model", row.sums.charge)
-            for row in page.data
-            if row.day is not None
-        ]
-        if page.next is None:
-            return chart_by_day(f"Credits by model, {DAYS} days", "credits", days, numbers)
-        after = page.next
+    rows = await all_usage_by(session, query)
+    numbers = ((row.day, row.model or NO_MODEL, row.sums.charge) for row in rows if row.day)
+    return chart_by_day(f"Credits by model, {DAYS} days", "credits", days, numbers)
 
 
 ROUTES: Final = (route("/users/{user_id}", get=show),)

@@ -9,6 +9,7 @@ from tokenbalance.people.users import users_page
 from tokenbalance.web.panel.admin.filters import kept, pages
 from tokenbalance.web.panel.admin.routing import route
 from tokenbalance.web.panel.forms import query_form
+from tokenbalance.web.panel.listing import ROWS
 from tokenbalance.web.panel.rendering import render
 
 if TYPE_CHECKING:
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
     from tokenbalance.web.panel.visit import Visit
 
 _PATH: Final = "/admin/users"
-ROWS: Final = 50
 
 
 async def show(visit: Visit) -> Response:
