@@ -56,8 +56,6 @@ _LOOK_BEFORE: Final = 0.8
 CONNECT_TIMEOUT_S: Final = 3.0
 MANAGEMENT_TIMEOUT_S: Final = 60.0
 """Of a statement off the request path."""
-PEOPLE_TIMEOUT_S: Final = 5.0
-"""Of a statement that somebody waits for, at a page."""
 CANCEL_TIMEOUT_S: Final = 0.5
 """How long an abandoned connection waits for the server to confirm that its statement is over."""
 CLOSE_TIMEOUT_S: Final = STATEMENT_TIMEOUT_S + CANCEL_TIMEOUT_S

@@ -8,13 +8,14 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final, cast
 
+from tokenbalance.model import JSON_INTEGER_MAX
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tokenbalance.model import Document
 
-LIMIT_MAX: Final = 2**53 - 1
-"""The largest integer that every JSON reader keeps exact."""
+LIMIT_MAX: Final = JSON_INTEGER_MAX
 MODEL_PATTERNS_MAX: Final = 100
 MODEL_PATTERN_CHARS_MAX: Final = 200
 

@@ -6,7 +6,7 @@ The request path does not use it: it has its own pool, and no sessions.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from tokenbalance.model import OPENAI
 
@@ -16,6 +16,10 @@ if TYPE_CHECKING:
     from tokenbalance.books.pricing.rate_card import RateCard
     from tokenbalance.database.connections import Pool, Sessions
     from tokenbalance.model import UpstreamTraits
+
+
+STATEMENT_TIMEOUT_S: Final = 5.0
+"""Of a statement of a page or an API request, which a person waits for."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

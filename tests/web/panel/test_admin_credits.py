@@ -26,7 +26,7 @@ async def test_credits_are_added_and_taken_with_a_reason(
         response = await admin.pages.submit(f"{here}/credits", **fields)
         assert (response.status_code, response.headers["location"]) == (303, here)
     page = await admin.pages.see(here)
-    assert "The credits are entered in the ledger." in page.text
+    assert "Balance updated. The change is in the ledger." in page.text
     email = admin.somebody.email
     assert (await entries_of(pool, holder.account_id))[1:] == [
         ("top-up", 2000, 3000, email, "for October"),
@@ -48,7 +48,7 @@ async def test_credits_are_added_once_however_often_the_form_is_sent(
     # Back in the browser, and another amount: nobody is told that this was entered.
     response = await admin.pages.submit(f"{here}/credits", **{**fields, "add-amount": "6"})
     assert response.status_code == 400
-    assert "was sent before" in response.text
+    assert "was already submitted" in response.text
     assert len(await entries_of(pool, holder.account_id)) == 2
     again = {**fields, "once": hidden(response, "once"), "add-amount": "6"}
     assert (await admin.pages.submit(f"{here}/credits", **again)).status_code == 303
@@ -58,12 +58,12 @@ async def test_credits_are_added_once_however_often_the_form_is_sent(
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"add-amount": ""}, "Say how many credits."),
+        ({"add-amount": ""}, "Enter an amount."),
         ({"add-amount": "0"}, "must not be 0"),
         ({"add-amount": "1e3"}, "whole number"),
         ({"add-amount": "-1001"}, "the lowest allowed is 0"),
         ({"add-amount": str(2**53)}, "at most"),
-        ({"add-note": ""}, "must not be empty"),
+        ({"add-note": ""}, "field is required"),
         ({"add-note": "a\0b"}, "control characters"),
         ({"add-note": "x" * 501}, "at most 500 characters"),
         ({"once": ""}, "idempotency key"),
@@ -99,17 +99,17 @@ async def test_a_charge_is_explained_and_refunded_once(
     await charge(pool, holder, "tb_1", Usage(input=60, output=40, total=100))
     here = "/admin/requests/tb_1"
     page = await admin.pages.see(here)
-    assert "It has cost 100 credits until now." in page.text
+    assert "has cost 100 credits so far." in page.text
     fields = {"once": hidden(page, "once"), "amount": "30", "note": "a bad answer"}
     responses = await asyncio.gather(
         *(admin.pages.submit(f"{here}/refund", **fields) for _ in range(5))
     )
     assert {(a.status_code, a.headers.get("location")) for a in responses} == {(303, here)}
     page = await admin.pages.see(here)
-    assert "The refund is entered in the ledger." in page.text
-    assert "It has cost 70 credits until now." in page.text
+    assert "Refund added to the ledger." in page.text
+    assert "has cost 70 credits so far." in page.text
     wrong = await admin.pages.submit(f"{here}/refund", **{**fields, "amount": "31"})
-    assert "was sent before" in wrong.text
+    assert "was already submitted" in wrong.text
     rest = {"once": hidden(page, "once"), "amount": "", "note": "all of it"}
     for _ in range(2):
         assert (await admin.pages.submit(f"{here}/refund", **rest)).status_code == 303
@@ -127,7 +127,7 @@ async def test_a_charge_is_explained_and_refunded_once(
         ({"amount": "101"}, "only 100 credits are left"),
         ({"amount": "0"}, "at least 1"),
         ({"amount": "x"}, "whole number"),
-        ({"note": ""}, "must not be empty"),
+        ({"note": ""}, "field is required"),
         ({"note": "x" * 501}, "at most 500"),
         ({"once": ""}, "400"),
     ],

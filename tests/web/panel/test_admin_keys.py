@@ -32,7 +32,7 @@ async def test_keys_are_made_given_a_new_secret_and_revoked(
     key_id = made.headers["location"].split("/")[-2]
     page = await admin.pages.see(f"/admin/users/{holder.user_id}")
     assert f"/keys/{key_id}/rotate" in page.text
-    assert "5 requests a minute, answers 402 when the balance is too low" in page.text
+    assert "5 requests per minute, status 402 when the balance is too low" in page.text
     rotated = await admin.pages.submit(f"{here}/{key_id}/rotate")
     _, second = await shown(admin.pages, rotated)
     assert [await status_of(secret) for secret in (first, second)] == [401, 200]

@@ -31,7 +31,7 @@ async def test_a_user_is_made_with_balance_and_key_in_one_step(
         **{"key-name": "laptop", "key-expires": "2099-12-31"},
     )
     page, secret = await shown(admin.pages, response)
-    assert "The user is created." in page.text
+    assert "User created." in page.text
     balance = await http.get("/api/balance", headers={"authorization": f"Bearer {secret}"})
     assert balance.json()["available"] == 1000
     user_id, account_id = await pool.fetchrow(
@@ -51,14 +51,14 @@ async def test_a_user_is_made_without_anything_but_an_e_mail(admin: Admin, pool:
     response = await admin.pages.submit("/admin/users/new", email="bare@example.com")
     assert response.status_code == 303
     page = await admin.pages.see(response.headers["location"])
-    assert "The user is created." in page.text
+    assert "User created." in page.text
     assert await pool.fetchval("SELECT count(*) FROM api_keys WHERE kind = 'key'") == 0
 
 
 @pytest.mark.parametrize(
     ("fields", "words"),
     [
-        ({"email": ""}, "must not be empty"),
+        ({"email": ""}, "field is required"),
         ({"email": "nobody"}, "exactly one &#39;@&#39;"),
         ({"email": "a b@example.com"}, "not contain spaces"),
         ({"email": "PERSON1@example.com"}, "already exists"),
@@ -70,8 +70,8 @@ async def test_a_user_is_made_without_anything_but_an_e_mail(admin: Admin, pool:
         ({"balance": str(2**53)}, "at most"),
         ({"balance": str(2**70)}, "at most"),
         ({"key-name": "x" * 201}, "at most 200 characters"),
-        ({"key-expires": "2020-01-01"}, "today or a later day"),
-        ({"key-expires": "tomorrow"}, "must be a day"),
+        ({"key-expires": "2020-01-01"}, "today or a later date"),
+        ({"key-expires": "tomorrow"}, "must be a date"),
     ],
 )
 async def test_a_user_who_cannot_be_made_leaves_nothing(
@@ -96,8 +96,8 @@ async def test_users_are_found_by_a_part_of_e_mail_or_name(admin: Admin, people:
     assert "12,345" in page.text
     assert "Somebody_Else" not in page.text
     assert "Somebody_Else" in (await admin.pages.see("/admin/users?search=100%25")).text
-    assert "Nobody has this" in (await admin.pages.see("/admin/users?search=a%25e")).text
-    assert "Nobody has this" in (await admin.pages.see("/admin/users?search=%27--")).text
+    assert "No matching users" in (await admin.pages.see("/admin/users?search=a%25e")).text
+    assert "No matching users" in (await admin.pages.see("/admin/users?search=%27--")).text
 
 
 async def test_a_disabled_user_is_refused_until_enabled(
@@ -130,7 +130,7 @@ async def test_superusers_are_made_and_unmade_but_for_the_last(
         assert response.status_code == 400
         assert "is the last active superuser" in response.text
         assert "Nothing was changed" in response.text
-        assert "another look" not in response.text
+        assert "Correct the" not in response.text
     assert (await admin.pages.get("/admin")).status_code == 200
 
 

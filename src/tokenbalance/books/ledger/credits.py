@@ -31,14 +31,15 @@ from sqlalchemy import func, select
 from tokenbalance.books.ledger.entries import entry_of
 from tokenbalance.books.reports.entries import entries_of_request
 from tokenbalance.database.tables import Account, HoldRecord, LedgerEntry
+from tokenbalance.model import JSON_INTEGER_MAX
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from tokenbalance.books.ledger.entries import Entry
 
-CREDITS_MAX: Final = 2**53 - 1
-"""Largest amount and balance: the largest integer that every JSON reader keeps exact."""
+CREDITS_MAX: Final = JSON_INTEGER_MAX
+"""Largest amount and balance."""
 NOTE_CHARS_MAX: Final = 500
 IDEMPOTENCY_KEY_CHARS_MAX: Final = 255
 _TOO_LARGE: Final = f"an amount or a balance must be at most {CREDITS_MAX:,} credits"

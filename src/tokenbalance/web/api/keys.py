@@ -29,7 +29,9 @@ from tokenbalance.web.context import management_of
 keys_router = api_router("Keys")
 
 _Limit = Annotated[int | None, Field(ge=1, le=LIMIT_MAX)]
-_Status: TypeAlias = Literal[402, 429] | None
+StatusChoice: TypeAlias = Literal[402, 429]
+"""`people.keys.STATUS_CHOICES`, as a type."""
+_Status: TypeAlias = StatusChoice | None
 _NAME: Final = f"At most {KEY_NAME_CHARS_MAX} characters."
 _STATUS: Final = (
     "The status of a request that the balance does not cover, for programs that support only one"

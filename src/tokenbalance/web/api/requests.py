@@ -76,8 +76,10 @@ _CHARGE_EXAMPLE: Final[dict[str, Json]] = {
     "note": "",
 }
 
+HoldState: TypeAlias = Literal["open", "settled", "voided", "expired"]
+"""`HOLD_STATES`, as a type."""
 _State: TypeAlias = Annotated[
-    Literal["open", "settled", "voided", "expired"] | None,
+    HoldState | None,
     Query(description="Only requests whose hold is in this state."),
 ]
 _Model: TypeAlias = Annotated[Text | None, Query(description="Only requests for this model.")]

@@ -1,4 +1,4 @@
-"""One's ledger: every change of the balance, as a list and as a file."""
+"""One's own ledger: every change of the balance, as a list and as a file."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ async def show(visit: Visit) -> Response:
 
 
 async def download(visit: Visit) -> Response:
-    """Give all entries as a file."""
+    """Download all entries."""
     refuse_wrong(query_form(visit.request, ()))
     batches = export_entries(visit.management.sessions, EVER, visit.caller.account_id)
     return await csv_download("ledger", csv_lines(ENTRY_COLUMNS, batches))

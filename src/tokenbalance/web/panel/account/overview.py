@@ -1,4 +1,4 @@
-"""What somebody has, and what they used in the last month."""
+"""One's own balance, and the usage of the last month."""
 
 from __future__ import annotations
 

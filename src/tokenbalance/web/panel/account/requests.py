@@ -1,4 +1,4 @@
-"""One's own requests, and what each of them cost and why."""
+"""One's own requests, and the explanation of each charge."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ DAYS: Final = {"1": "Last 24 hours", "7": "Last 7 days", "30": "Last 30 days", "
 
 
 async def show(visit: Visit) -> Response:
-    """List the requests that a filter lets through."""
+    """List the requests that match the filter."""
     form = query_form(visit.request, (*FIELDS, "after"))
     query = read_filter(form, visit.caller.account_id)
     after = form.typed("after") or None
@@ -66,7 +66,7 @@ async def show_one(visit: Visit) -> Response:
 
 
 def read_filter(form: Form, account_id: int | None) -> RequestQuery:
-    """Read which requests somebody wants to see."""
+    """Read the filter."""
     days = form.one_of("days", DAYS)
     since = datetime.now(UTC) - timedelta(days=int(days)) if days else None
     return RequestQuery(

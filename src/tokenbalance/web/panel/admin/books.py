@@ -1,7 +1,7 @@
-"""The health of the books: whether they are proved right, and whether this process can go on.
+"""The health of the books: their verification, and the state of open holds and the journal.
 
-Only reads. The proof reads every entry and every request, so that of one process one runs at a
-time; who asks meanwhile is told so.
+Only reads. A verification reads every entry and every request, so each process runs one at a time;
+meanwhile the page says that one is running.
 """
 
 from __future__ import annotations
@@ -32,10 +32,10 @@ _VERIFYING: Final = asyncio.Lock()
 
 @dataclass(frozen=True, slots=True)
 class State:
-    """What goes on in the books."""
+    """The state of the books at one moment."""
 
     journal_ready: bool
-    """Whether this process can begin requests: its journal can be written."""
+    """Whether this process can start requests: its journal is writable."""
     in_flight: int
     """Requests of this process."""
     holds: OpenHolds
@@ -43,7 +43,7 @@ class State:
 
 @dataclass(frozen=True, slots=True)
 class Verified:
-    """A proof, when it was made and how long it took."""
+    """The result of a verification."""
 
     report: AuditReport
     at: datetime
@@ -51,7 +51,7 @@ class Verified:
 
 
 async def show(visit: Visit) -> Response:
-    """Show how the books are, and prove it where that is asked for."""
+    """Show the state of the books, and verify them on request."""
     state = await _state(visit)
     wanted = query_form(visit.request).flag("verify")
     busy = wanted and _VERIFYING.locked()

@@ -1,4 +1,4 @@
-"""Everybody's API keys, newest first, and the end of any of them."""
+"""The API keys of all users, newest first; each can be revoked."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def show(visit: Visit) -> Response:
 
 
 async def revoke(visit: Visit) -> Response:
-    """Make a key stop working."""
+    """Revoke a key."""
     async with visit.management.sessions.begin() as session:
         _ = await revoke_key(session, visit.number("key_id"))
     return go_to(_PATH, visit, Notice.KEY_REVOKED)

@@ -1,4 +1,4 @@
-"""Everybody's ledger entries, newest first, filtered, and as CSV."""
+"""The ledger entries of all users, newest first, with filters, and as CSV."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ async def show(visit: Visit) -> Response:
 
 
 async def download(visit: Visit) -> Response:
-    """Give the entries of somebody and some days, of every kind, as a file."""
+    """Download the entries of a user and a period, of every kind."""
     form = query_form(visit.request, _FILE_FIELDS)
     whose = await read_whose(visit, form)
     refuse_wrong(form)

@@ -1,4 +1,4 @@
-"""One request: its charge explained, and given back where somebody decides so."""
+"""One request: its charge explained, and the form that refunds it."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def show(visit: Visit) -> Response:
 
 
 async def give_back(visit: Visit) -> Response:
-    """Refund a charge or a part of it; sent twice, the form counts once."""
+    """Refund a charge or a part of it; a form that is submitted twice counts once."""
     form = visit.form
     amount = form.integer("amount", minimum=1)
     note = form.text("note", required=True)

@@ -1,4 +1,4 @@
-"""Everybody's requests, newest first, filtered, and as CSV."""
+"""The requests of all users, newest first, with filters, and as CSV."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ async def show(visit: Visit) -> Response:
 
 
 async def download(visit: Visit) -> Response:
-    """Give the usage of somebody and some days as a file."""
+    """Download the usage of a user and a period."""
     form = query_form(visit.request, _FILE_FIELDS)
     whose = await read_whose(visit, form)
     refuse_wrong(form)

@@ -1,7 +1,7 @@
-"""One user: balance, keys, what was used of late, and the forms that change something about it.
+"""One user: balance, keys, recent usage, and the forms that change them.
 
-Only shows; the forms are taken by `balance`, `standing` and `user_keys`, which show this page again
-with what is wrong with them.
+Only shows the page; `balance`, `standing` and `user_keys` handle the forms, and show this page
+again with their errors.
 """
 
 from __future__ import annotations
@@ -43,14 +43,14 @@ if TYPE_CHECKING:
 
 DAYS: Final = 30
 _ROWS: Final = 10
-"""Of each list: the whole of it is a page of its own."""
+"""Of each list, which has a page of its own."""
 _KEYS: Final = 50
 """Each has forms of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Looked:
-    """A user, as the page shows one."""
+    """What the page shows of a user."""
 
     user: UserRow
     keys: Sequence[KeyRow]
@@ -65,14 +65,14 @@ async def show(visit: Visit) -> Response:
 
 
 async def user_page(visit: Visit, form: Form) -> Response:
-    """Make the page of the user whose id stands in the path.
+    """Build the page of the user whose id is in the path.
 
     Args:
-        visit: whose page it is made for.
-        form: of the page's forms the one that was sent, with what is wrong with it.
+        visit: the visitor's.
+        form: the one of the page's forms that was submitted, with its errors.
 
     Raises:
-        UnknownUser: there is none.
+        UnknownUser: no user has this id.
 
     """
     async with visit.management.sessions() as session:
@@ -85,23 +85,23 @@ async def user_page(visit: Visit, form: Form) -> Response:
         looked=looked,
         user=looked.user,
         now=datetime.now(UTC),
-        # Of this page and no other: whoever sends its form twice adds once.
+        # New for every page: submitting its form twice adds once.
         once=secrets.token_urlsafe(16),
     )
 
 
 async def user_of(session: Session, visit: Visit) -> UserRow:
-    """Find the user whose id stands in the path.
+    """Find the user whose id is in the path.
 
     Raises:
-        UnknownUser: there is none.
+        UnknownUser: no user has this id.
 
     """
     return await get_user(session, visit.number("user_id"))
 
 
 def path_of(visit: Visit) -> str:
-    """The page of the user whose id stands in the path."""
+    """Return the path of the page of the user whose id is in the path."""
     return f"/admin/users/{visit.number('user_id')}"
 
 

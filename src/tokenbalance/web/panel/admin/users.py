@@ -1,4 +1,4 @@
-"""All users with their balances, and the search for one of them."""
+"""All users with their balances, with a search."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ _PATH: Final = "/admin/users"
 
 
 async def show(visit: Visit) -> Response:
-    """List the users whose e-mail or name has what is searched for in it."""
+    """List the users whose e-mail or name contains the search text."""
     form = query_form(visit.request, ("search", "after"))
     search, after = form.text("search"), form.typed("after") or None
     page = None
