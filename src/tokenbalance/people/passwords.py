@@ -130,7 +130,8 @@ def _as_bytes(password: str) -> bytes:
 
 
 def _hash(password: bytes) -> str:
-    return str(_CONTEXT.hash(password))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+    hashed = cast("object", _CONTEXT.hash(password))  # pyright: ignore[reportUnknownMemberType] - without types
+    return str(hashed)
 
 
 def _verify(password: bytes, stored: str | None) -> Verdict:

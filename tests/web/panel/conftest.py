@@ -48,7 +48,7 @@ NEVER_S = 3600.0
 @pytest.fixture(autouse=True)
 def _cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hash in a millisecond: nearly every test signs somebody in."""
-    cheap = passwords._CONTEXT.copy(  # pyright: ignore[reportUnknownMemberType]
+    cheap = passwords._CONTEXT.copy(  # pyright: ignore[reportUnknownMemberType] - without types
         argon2__time_cost=1, argon2__memory_cost=64
     )
     monkeypatch.setattr(passwords, "_CONTEXT", cheap)
