@@ -21,7 +21,6 @@ from tokenbalance.books.holds.waiting import Waiters
 from tokenbalance.books.ledger.book import Book
 from tokenbalance.books.reports.rollup import RollUp
 from tokenbalance.database.connections import (
-    PEOPLE_TIMEOUT_S,
     SWEEP_NAME,
     UNAVAILABLE,
     open_pool,
@@ -40,7 +39,7 @@ from tokenbalance.telemetry.metrics import Metrics, Watched, metrics_router
 from tokenbalance.telemetry.totals import BooksWatch
 from tokenbalance.web.api.errors import install_error_handlers
 from tokenbalance.web.api.routes import include_management
-from tokenbalance.web.context import Management
+from tokenbalance.web.context import STATEMENT_TIMEOUT_S, Management
 from tokenbalance.web.docs.pages import mount_docs
 from tokenbalance.web.docs.reference import describe_endpoints
 from tokenbalance.web.panel.mount import mount_panel
@@ -120,7 +119,7 @@ def create_app(settings: Settings, dsn: str, surface: Surface = SURFACE) -> Fast
         async with AsyncExitStack() as stack:
             mounted.proxy = proxy = await _open_proxy(settings, dsn, surface, stack)
             management = Management(
-                sessions=await stack.enter_async_context(open_sessions(dsn, PEOPLE_TIMEOUT_S)),
+                sessions=await stack.enter_async_context(open_sessions(dsn, STATEMENT_TIMEOUT_S)),
                 pool=proxy.pool,
                 signup_open=settings.signup == "open",
                 rate_card=settings.rates,

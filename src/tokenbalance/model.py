@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 if TYPE_CHECKING:
     import datetime as dt
 
+JSON_INTEGER_MAX: Final = 2**53 - 1
+"""The largest integer that every JSON reader keeps exact."""
+
 # A parsed JSON value. Recursive, so that a careless `document["x"]["y"]` does not type-check.
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 Document: TypeAlias = dict[str, Json]

@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.books import account_of, create_holder, placed
+from tests.support.books import account_of, create_holder
+from tests.support.locks import until_waiting
 from tokenbalance.books.ledger.audit import audit
 from tokenbalance.books.ledger.book import Book
 from tokenbalance.books.ledger.credits import (
@@ -19,44 +20,26 @@ from tokenbalance.books.ledger.credits import (
     InvalidIdempotencyKey,
     InvalidNote,
     KeyReused,
-    NothingToRefund,
-    RefundTooLarge,
     UnknownAccount,
-    UnknownRequest,
     add,
     add_once,
     grant,
-    refund,
     set_balance,
 )
 from tokenbalance.books.pricing.rates import AMOUNT_MAX
-from tokenbalance.model import Claim, Purpose, Usage
+from tokenbalance.model import Claim, Purpose
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable, Callable
 
     from sqlalchemy.ext.asyncio import AsyncSession
 
-    from tests.support.books import Holder
+    from tokenbalance.books.ledger.entries import Entry
     from tokenbalance.database.connections import Pool, Sessions
-    from tokenbalance.database.tables import LedgerEntry
 
-    Entering = Callable[[AsyncSession, int, int, Cause], Awaitable[LedgerEntry]]
+    Entering = Callable[[AsyncSession, int, int, Cause], Awaitable[Entry]]
 
 CAUSE = Cause("root@example.com", "because")
-PATIENCE_S = 20.0
-WAITING = (
-    "SELECT count(*) FROM pg_stat_activity"
-    " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-)
-
-
-async def until_at_the_row(pool: Pool, tasks: Sequence[asyncio.Task[Any]]) -> None:
-    """Wait until each of them waits for a lock."""
-    async with asyncio.timeout(PATIENCE_S):
-        while await pool.fetchval(WAITING) < len(tasks):
-            assert not any(task.done() for task in tasks)
-            await asyncio.sleep(0)
 
 
 @pytest.mark.parametrize(
@@ -202,121 +185,10 @@ async def test_entries_are_undone_with_the_callers_transaction(
     assert (await account_of(pool, holder)).balance == 100
 
 
-async def charge(pool: Pool, holder: Holder, request_id: str, total: int) -> None:
-    book = Book(pool)
-    hold = await placed(book, holder, request_id, 80)
-    assert await book.settle(hold, Usage(input=total, total=total))
-
-
-async def test_a_refund_gives_back_what_a_request_was_charged(
-    pool: Pool, sessions: Sessions
-) -> None:
-    holder = await create_holder(pool, 100)
-    await charge(pool, holder, "tb_1", 60)
-
-    async with sessions.begin() as session:
-        entry = await refund(session, "tb_1", None, CAUSE)
-
-    assert (entry.kind, entry.amount, entry.balance_after) == ("refund", 60, 100)
-    assert (entry.account_id, entry.request_id) == (holder.account_id, "tb_1")
-    assert (entry.actor, entry.note) == ("root@example.com", "because")
-    assert (await account_of(pool, holder)).balance == 100
-    assert (await audit(pool)).violations == []
-
-
-async def test_a_refund_in_parts_ends_when_nothing_is_left(pool: Pool, sessions: Sessions) -> None:
-    holder = await create_holder(pool, 100)
-    await charge(pool, holder, "tb_1", 60)
-
-    async with sessions.begin() as session:
-        _ = await refund(session, "tb_1", 15, CAUSE)
-        with pytest.raises(RefundTooLarge, match="only 45 credits are left"):
-            _ = await refund(session, "tb_1", 46, CAUSE)
-        rest = await refund(session, "tb_1", None, CAUSE)
-        for amount in (None, 1):
-            with pytest.raises(NothingToRefund, match="nothing is left"):
-                _ = await refund(session, "tb_1", amount, CAUSE)
-
-    assert (rest.amount, rest.balance_after) == (45, 100)
-    assert (await audit(pool)).violations == []
-
-
-async def test_a_corrected_charge_is_refunded_as_corrected(pool: Pool, sessions: Sessions) -> None:
-    holder = await create_holder(pool, 100)
-    book = Book(pool)
-    hold = await placed(book, holder, "tb_1", 80)
-    assert await book.expire(hold, Usage(input=30, total=30, estimated=True), orphaned=True)
-    assert await book.settle(hold, Usage(input=30, output=20, total=50))
-
-    async with sessions.begin() as session:
-        entry = await refund(session, "tb_1", None, CAUSE)
-
-    assert (entry.amount, entry.balance_after) == (50, 100)
-    assert (await audit(pool)).violations == []
-
-
-@pytest.mark.parametrize(
-    ("request_id", "amount", "note", "error"),
-    [
-        ("tb_charged", 0, "", AmountNotPositive),
-        ("tb_charged", -1, "", AmountNotPositive),
-        ("tb_charged", 61, "", RefundTooLarge),
-        ("tb_charged", 10**40, "", RefundTooLarge),
-        ("tb_charged", 60, "a\nb", InvalidNote),
-        ("tb_free", None, "", NothingToRefund),
-        ("tb_open", None, "", NothingToRefund),
-        ("tb_voided", 1, "", NothingToRefund),
-        ("tb_nobody's", None, "", UnknownRequest),
-        ("tb_\0", None, "", UnknownRequest),
-    ],
-)
-async def test_a_refused_refund_leaves_no_trace(
-    pool: Pool,
-    sessions: Sessions,
-    request_id: str,
-    amount: int | None,
-    note: str,
-    error: type[CreditError],
-) -> None:
-    holder = await create_holder(pool, 300)
-    await charge(pool, holder, "tb_charged", 60)
-    await charge(pool, holder, "tb_free", 0)
-    _ = await placed(Book(pool), holder, "tb_open", 80)
-    await Book(pool).void(await placed(Book(pool), holder, "tb_voided", 80))
-
-    async with sessions.begin() as session:
-        with pytest.raises(error):
-            _ = await refund(session, request_id, amount, Cause("cli", note))
-
-    assert (await account_of(pool, holder)).balance == 240
-    assert (await audit(pool)).violations == []
-
-
-async def test_simultaneous_refunds_give_back_once(pool: Pool, sessions: Sessions) -> None:
-    holder = await create_holder(pool, 100)
-    await charge(pool, holder, "tb_1", 60)
-
-    async def give_back() -> int:
-        async with sessions.begin() as session:
-            return (await refund(session, "tb_1", None, CAUSE)).amount
-
-    async with pool.acquire() as connection, connection.transaction():
-        # Until all of them are at the account's row, none gets past it.
-        await connection.execute("SELECT FROM accounts FOR UPDATE")
-        refunds = [asyncio.create_task(give_back()) for _ in range(4)]
-        await until_at_the_row(pool, refunds)
-    given = await asyncio.gather(*refunds, return_exceptions=True)
-
-    assert [amount for amount in given if isinstance(amount, int)] == [60]
-    assert sum(isinstance(error, NothingToRefund) for error in given) == 3
-    assert (await account_of(pool, holder)).balance == 100
-    assert (await audit(pool)).violations == []
-
-
 async def test_the_same_credits_are_added_once(pool: Pool, sessions: Sessions) -> None:
     holder = await create_holder(pool, 100)
     other = await create_holder(pool, 100)
-    entries: list[LedgerEntry] = []
+    entries: list[Entry] = []
     for account_id in (holder.account_id, holder.account_id, other.account_id):
         async with sessions.begin() as session:
             entries.append(await add_once(session, account_id, 5, CAUSE, "order 1"))
@@ -384,7 +256,7 @@ async def test_the_same_credits_at_once_are_one_entry(pool: Pool, sessions: Sess
         # Until all of them are at the account's row, none gets past it.
         await connection.execute("SELECT FROM accounts FOR UPDATE")
         additions = [asyncio.create_task(add_five()) for _ in range(4)]
-        await until_at_the_row(pool, additions)
+        await until_waiting(pool, additions)
 
     assert len(set(await asyncio.gather(*additions))) == 1
     assert (await account_of(pool, holder)).balance == 105

@@ -42,7 +42,7 @@ def test_a_user_is_created_with_a_grant_and_found_in_any_case(cli: Cli) -> None:
 def test_an_e_mail_that_is_taken_in_other_case_is_refused(cli: Cli) -> None:
     assert cli("user", "create", "a@b.c").out == "User created: 1 a@b.c\n"
 
-    assert "A@B.C exists already" in cli.refused("user", "create", "A@B.C", "--balance", "5")
+    assert "A@B.C already exists" in cli.refused("user", "create", "A@B.C", "--balance", "5")
 
     assert [user["balance"] for user in cli.json("user", "list")] == [0]
 
@@ -70,7 +70,7 @@ async def test_a_short_password_creates_nobody(cli: Cli, pool: Pool) -> None:
     response = cli("user", "create", "a@b.c", "--password-stdin", stdin="abcd\n")
 
     assert response.code == 1
-    assert response.err == "error: a password has at least 5 characters\n"
+    assert response.err == "error: the password must have at least 5 characters\n"
     assert await pool.fetchval("SELECT count(*) FROM users") == 0
 
 
@@ -105,7 +105,7 @@ async def test_a_new_password_ends_what_was_given_for_the_old_one(cli: Cli, pool
 def test_a_password_that_cannot_be_had_is_refused(cli: Cli) -> None:
     cli("user", "create", "a@b.c")
     for email, stdin, code, line in (
-        ("a@b.c", "abcd\n", 1, "a password has at least 5 characters"),
+        ("a@b.c", "abcd\n", 1, "the password must have at least 5 characters"),
         ("x@y.z", "long enough\n", 1, "no user has the e-mail 'x@y.z'"),
     ):
         response = cli("user", "password", email, "--password-stdin", stdin=stdin)

@@ -14,15 +14,15 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from tokenbalance.database.connections import Sessions
-    from tokenbalance.database.tables import User
     from tokenbalance.people.passwords import Verdict
+    from tokenbalance.people.rows import UserRow
 
 PASSWORD: Final = "correct horse"
 
 
 @pytest.fixture(autouse=True)
 def _responses_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sign_in, "FAILURE_ANSWERED_AFTER_S", 0.001)
+    monkeypatch.setattr(sign_in, "FAILURE_RESPONSE_AFTER_S", 0.001)
 
 
 @pytest.fixture
@@ -46,10 +46,10 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 @pytest.fixture
-def create(sessions: Sessions) -> Callable[..., Awaitable[User]]:
+def create(sessions: Sessions) -> Callable[..., Awaitable[UserRow]]:
     """Creates users, committed."""
 
-    async def create(email: str, **fields: str | bool | None) -> User:
+    async def create(email: str, **fields: str | bool | None) -> UserRow:
         async with sessions.begin() as session:
             return await create_user(session, email=email, **fields)  # pyright: ignore[reportArgumentType] - as given
 

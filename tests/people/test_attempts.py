@@ -21,9 +21,9 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from tokenbalance.database.connections import Pool, Sessions
-    from tokenbalance.database.tables import User
+    from tokenbalance.people.rows import UserRow
 
-    Create = Callable[..., Awaitable[User]]
+    Create = Callable[..., Awaitable[UserRow]]
 
 EMAIL = "ada@example.com"
 HERE = "192.0.2.1"

@@ -56,10 +56,10 @@ async def test_limits_and_expiry_are_stored(sessions: Sessions, pool: Pool, hold
             session, holder.account_id, name=" laptop ", expires_at=expires_at, limits=limits
         )
 
-    assert (key.name, key.expires_at, key.kind) == ("laptop", expires_at, "key")
+    assert (key.name, key.expires_at, key.limits) == ("laptop", expires_at, limits)
     async with sessions.begin() as session:
         *_, stored = await list_keys(session, holder.account_id)
-        assert KeyLimits.from_document(stored.limits) == limits
+        assert stored == key
     assert await works(pool, secret)
 
 

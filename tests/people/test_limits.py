@@ -43,6 +43,6 @@ def test_models_that_make_no_sense_are_refused_by_name(value: Any) -> None:
 
 
 def test_an_unknown_limit_is_refused_by_name() -> None:
-    with pytest.raises(InvalidLimit, match=r"^requests_per_day: no such limit") as refusal:
+    with pytest.raises(InvalidLimit, match=r"^requests_per_day: is not a known limit") as refusal:
         KeyLimits.from_document({"requests_per_day": 1})
     assert refusal.value.field == "requests_per_day"

@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from tokenbalance.database.connections import Pool, Sessions
-    from tokenbalance.database.tables import User
+    from tokenbalance.people.rows import UserRow
     from tokenbalance.people.sign_in import SignInResult
 
-    Create = Callable[..., Awaitable[User]]
+    Create = Callable[..., Awaitable[UserRow]]
 
 ADA = Attempt("ada@example.com", PASSWORD, "192.0.2.1")
 TRACES = "SELECT (SELECT count(*) FROM api_keys), (SELECT count(last_sign_in_at) FROM users)"
@@ -126,7 +126,7 @@ async def test_a_failure_is_answered_when_every_failure_is(
         waits.append(delay)
         await sleep(0)
 
-    monkeypatch.setattr(signing_in, "FAILURE_ANSWERED_AFTER_S", 1000)
+    monkeypatch.setattr(signing_in, "FAILURE_RESPONSE_AFTER_S", 1000)
     monkeypatch.setattr(asyncio, "sleep", watched)
     # No work at all, and some: counted from the beginning, both are answered at the same time.
     await refused(sessions, attempt(password="x" * 1025))
@@ -140,7 +140,7 @@ async def test_a_failure_is_answered_when_every_failure_is(
 def test_a_failure_that_had_to_wait_for_others_says_no_more_by_its_time(
     monkeypatch: pytest.MonkeyPatch, took_s: float, wait_s: float
 ) -> None:
-    monkeypatch.setattr(signing_in, "FAILURE_ANSWERED_AFTER_S", 1.0)
+    monkeypatch.setattr(signing_in, "FAILURE_RESPONSE_AFTER_S", 1.0)
     assert signing_in._wait_after(took_s) == wait_s
 
 

@@ -7,15 +7,16 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tokenbalance.books.ledger.credits import Cause, add, set_balance
+from tokenbalance.books.ledger.entries import Entry
 from tokenbalance.cli.arguments import ACTOR, AMOUNTS_MAY_BE_NEGATIVE, AsJson, Email, Note
 from tokenbalance.cli.database import transact
 from tokenbalance.cli.output import print_json, print_table
-from tokenbalance.database.tables import LedgerEntry, User
+from tokenbalance.people.rows import UserRow
 from tokenbalance.people.users import find_user
 
 app = typer.Typer(name="balance", help="Show and change balances, in credits.")
 
-Entering: TypeAlias = Callable[[AsyncSession, int, int, Cause], Awaitable[LedgerEntry]]
+Entering: TypeAlias = Callable[[AsyncSession, int, int, Cause], Awaitable[Entry]]
 
 
 @app.command("show")
@@ -51,15 +52,15 @@ def add_to(
 
 
 def _enter(entering: Entering, email: str, amount: int, note: str, *, as_json: bool) -> None:
-    async def enter(session: AsyncSession) -> User:
+    async def enter(session: AsyncSession) -> UserRow:
         user = await find_user(session, email)
         _ = await entering(session, user.account.id, amount, Cause(ACTOR, note))
-        return user
+        return await find_user(session, email)
 
     _print(transact(enter), as_json=as_json)
 
 
-def _print(user: User, *, as_json: bool) -> None:
+def _print(user: UserRow, *, as_json: bool) -> None:
     account = user.account
     funds = {"balance": account.balance, "held": account.held, "available": account.available}
     if as_json:

@@ -10,8 +10,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tokenbalance.cli.arguments import AsJson, Email
 from tokenbalance.cli.database import transact
 from tokenbalance.cli.output import Fields, print_aside, print_json, print_line, print_table
-from tokenbalance.database.tables import ApiKey
 from tokenbalance.people import keys
+from tokenbalance.people.rows import KeyRow
 from tokenbalance.people.users import find_user
 
 app = typer.Typer(name="key", help="Create, list, rotate and revoke API keys.")
@@ -50,7 +50,7 @@ def create_key(
     lifetime = None if expires_in_days is None else timedelta(days=expires_in_days)
     expires_at = None if lifetime is None else datetime.now(UTC) + lifetime
 
-    async def create(session: AsyncSession) -> tuple[ApiKey, str]:
+    async def create(session: AsyncSession) -> tuple[KeyRow, str]:
         user = await find_user(session, email)
         return await keys.create_key(
             session,
@@ -68,7 +68,7 @@ def create_key(
 def list_keys(email: Email, *, as_json: AsJson = False) -> None:
     """List a user's keys, including revoked and expired ones."""
 
-    async def find(session: AsyncSession) -> list[ApiKey]:
+    async def find(session: AsyncSession) -> list[KeyRow]:
         user = await find_user(session, email)
         return list(await keys.list_keys(session, user.account.id))
 
@@ -97,7 +97,7 @@ def revoke_key(key_id: KeyId, *, as_json: AsJson = False) -> None:
         print_line(f"Key revoked: {key.id} {key.prefix}…")
 
 
-def key_fields(key: ApiKey) -> Fields:
+def key_fields(key: KeyRow) -> Fields:
     """Return what is shown of a key once it exists."""
     return {
         "id": key.id,
@@ -111,7 +111,7 @@ def key_fields(key: ApiKey) -> Fields:
     }
 
 
-def _print_secret(key: ApiKey, secret: str, done: str, *, as_json: bool) -> None:
+def _print_secret(key: KeyRow, secret: str, done: str, *, as_json: bool) -> None:
     if as_json:
         print_json({"id": key.id, "key": secret, **key_fields(key)})
     else:

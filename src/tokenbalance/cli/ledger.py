@@ -11,10 +11,10 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tokenbalance.books import reports as report
 from tokenbalance.books.ledger.audit import AuditReport, audit
 from tokenbalance.books.ledger.credits import Cause, refund
+from tokenbalance.books.ledger.entries import Entry
 from tokenbalance.cli.arguments import ACTOR, AsJson, Email, Note
 from tokenbalance.cli.database import open_books, transact
 from tokenbalance.cli.output import Fields, print_json, print_line, print_table
-from tokenbalance.database.tables import LedgerEntry
 from tokenbalance.people.users import find_user
 from tokenbalance.settings import load_settings
 
@@ -99,7 +99,7 @@ def _print(verdict: AuditReport) -> None:
         )
 
 
-def _entry_fields(entry: LedgerEntry) -> Fields:
+def _entry_fields(entry: Entry) -> Fields:
     return {
         "id": entry.id,
         "kind": entry.kind,

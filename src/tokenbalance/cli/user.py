@@ -11,8 +11,8 @@ from tokenbalance.books.ledger.credits import Cause, grant
 from tokenbalance.cli.arguments import ACTOR, AsJson, Email
 from tokenbalance.cli.database import transact
 from tokenbalance.cli.output import Fields, print_json, print_line, print_table
-from tokenbalance.database.tables import User
 from tokenbalance.people import users
+from tokenbalance.people.rows import UserRow
 
 app = typer.Typer(name="user", help="Create, list, disable and enable users; set passwords.")
 
@@ -78,7 +78,7 @@ def set_password(
         raise typer.BadParameter(msg)
     changes = users.Changes(password_hash=_hash(password))
 
-    async def change(session: AsyncSession) -> User:
+    async def change(session: AsyncSession) -> UserRow:
         user = await users.find_user(session, email)
         return await users.update_user(session, user.id, changes)
 
@@ -110,8 +110,8 @@ def enable_user(email: Email, *, as_json: AsJson = False) -> None:
     _set_active(email, active=True, as_json=as_json)
 
 
-def user_fields(user: User) -> Fields:
-    """Return what is shown of a user, whose account must be loaded."""
+def user_fields(user: UserRow) -> Fields:
+    """Return what is shown of a user."""
     return {
         "id": user.id,
         "email": user.email,
@@ -126,14 +126,14 @@ def user_fields(user: User) -> Fields:
 
 def _create(
     email: str, *, name: str, superuser: bool, password_hash: str | None, balance: int
-) -> User:
-    async def create(session: AsyncSession) -> User:
+) -> UserRow:
+    async def create(session: AsyncSession) -> UserRow:
         user = await users.create_user(
             session, email=email, name=name, password_hash=password_hash, is_superuser=superuser
         )
         if balance:
             _ = await grant(session, user.account.id, balance, Cause(ACTOR))
-        return user
+        return await users.get_user(session, user.id)
 
     return transact(create)
 
@@ -143,7 +143,7 @@ def _set_active(email: str, *, active: bool, as_json: bool) -> None:
     _report(user, "User enabled" if active else "User disabled", as_json=as_json)
 
 
-def _report(user: User, done: str, *, as_json: bool) -> None:
+def _report(user: UserRow, done: str, *, as_json: bool) -> None:
     if as_json:
         print_json(user_fields(user))
     else:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Final, Generic, TypeAlias, TypeVar, cast
 
 import orjson
 
+from tokenbalance.database.ids import ID_MAX
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
@@ -22,7 +24,6 @@ Key: TypeAlias = tuple[str | int | None, ...]
 
 PAGE_ROWS: Final = 100
 PAGE_ROWS_MAX: Final = 1000
-_BIGINT_END: Final = 2**63
 
 
 class InvalidCursor(ValueError):
@@ -81,4 +82,4 @@ def _is_fit(value: object, kind: type) -> bool:
         return False
     if isinstance(value, str):
         return value.isprintable()
-    return not isinstance(value, int) or abs(value) < _BIGINT_END
+    return not isinstance(value, int) or abs(value) <= ID_MAX

@@ -1,10 +1,10 @@
-"""Who may do what to whom: the only place where roles are looked at.
+"""Who may do what: the only place that checks roles.
 
-    an API key    all that its owner may do, but for changing the password
+    an API key    all that its owner may do, except changing the password
     a user        their own account, keys, ledger and requests
-    a superuser   everybody's, and users themselves
+    a superuser   every account, and the users themselves
 
-What belongs to somebody else is not found rather than forbidden, so that ids tell nothing.
+What belongs to another user is "not found" rather than "forbidden", so that ids reveal nothing.
 """
 
 from __future__ import annotations
@@ -18,34 +18,34 @@ if TYPE_CHECKING:
 
 
 def require_superuser(caller: Caller) -> None:
-    """Go on only for those who may manage others.
+    """Require a superuser.
 
     Raises:
         NotAllowed: the caller is an ordinary user.
 
     """
     if not caller.is_superuser:
-        msg = "Only a superuser may do this."
+        msg = "This requires a superuser."
         raise NotAllowed(msg)
 
 
 def require_sign_in(caller: Caller) -> None:
-    """Go on only for the person, not for a program that was given a key.
+    """Require a sign-in token, not an API key.
 
     Raises:
-        NotAllowed: the caller came with an API key.
+        NotAllowed: the caller uses an API key.
 
     """
     if not caller.signed_in:
-        msg = "An API key may not do this: use a sign-in token."
+        msg = "This requires a sign-in token; an API key is not enough."
         raise NotAllowed(msg)
 
 
 def subject_of(caller: Caller, user_id: int | None) -> int:
-    """Tell which user a request is about: who asks, or whom a superuser names.
+    """Return the user that a request is about: the caller, or the one that a superuser names.
 
     Raises:
-        NotAllowed: an ordinary user names somebody else.
+        NotAllowed: an ordinary user names another user.
 
     """
     if user_id is None or user_id == caller.user_id:
@@ -55,5 +55,5 @@ def subject_of(caller: Caller, user_id: int | None) -> int:
 
 
 def sees_everything(caller: Caller) -> bool:
-    """Whether what belongs to others may be found, too."""
+    """Whether the caller also finds what belongs to other users."""
     return caller.is_superuser

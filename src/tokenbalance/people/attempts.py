@@ -1,15 +1,15 @@
-"""How often signing in, and signing up, may be tried: counted by e-mail and by address.
+"""Limits on sign-in and sign-up attempts, by e-mail and by IP address.
 
-Of signing in the failures count, by both; of signing up whatever comes of it, by address.
+Failed sign-ins count by both; sign-ups count by address, whether they succeed or not.
 
-    counted of late         the next attempt
-    fewer than are free     at once
-    as many, and more       in 1, 2, 4 ... 60 s; who comes earlier is refused and not counted
-    none for 15 minutes     all is forgotten, little by little until then
+    recent count            the next attempt
+    below the free ones     at once
+    at or above them        after 1, 2, 4 ... 60 s; an earlier one is refused and not counted
+    none for 15 minutes     the count is back to 0; it decreases gradually until then
 
-The counts are kept in the database, by its clock, so that replicas share them. An attempt counts
-as a failure from its beginning: of many at once no more get through than one after the other.
-Works in the caller's transaction and never commits.
+The counts are in the database and use its clock, so that replicas share them. An attempt counts as
+a failure from its start, so that concurrent attempts get no further than sequential ones. Works in
+the caller's transaction and never commits.
 """
 
 from __future__ import annotations
@@ -35,32 +35,32 @@ if TYPE_CHECKING:
 
 EMAIL_FREE: Final = 10
 ADDRESS_FREE: Final = 100
-"""More than of an e-mail: many people may share one."""
+"""More than for an e-mail: many people may share an address."""
 SIGN_UPS_FREE: Final = 20
-"""Users that strangers make from one address: a class may sign up in one room."""
+"""Sign-ups from one address: a class may sign up in one room."""
 _FIRST_WAIT_S: Final = 1
 WAIT_S_MAX: Final = 60
 FORGOTTEN_AFTER: Final = timedelta(minutes=15)
 _DOUBLINGS: Final = 6
-"""Until the first wait is longer than the longest; failures beyond count for nothing."""
+"""Until the wait reaches the maximum; failures beyond that do not count."""
 _SWEEP_EVERY: Final = 50
-"""Attempts, about."""
+"""Attempts, on average."""
 _SWEEP_ROWS_MAX: Final = 1000
 _IPV6_NETWORK_BITS: Final = 64
-"""What one subscriber has at least, and may choose any address of."""
+"""The smallest network of one subscriber, who may use any address of it."""
 
 
 class TooSoon(Exception):
-    """The attempt must not be looked at; the caller's transaction is to be rolled back."""
+    """The attempt is refused; the caller must roll its transaction back."""
 
     def __init__(self, retry_after_s: int) -> None:
-        super().__init__(f"the next attempt may be made in {retry_after_s} s")
+        super().__init__(f"too many attempts: try again in {retry_after_s} s")
         self.retry_after_s = retry_after_s
 
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """How an attempt was counted for one of those that it counts for."""
+    """How an attempt was counted, for an e-mail or an address."""
 
     subject_sha256: bytes
     next_at: datetime
@@ -68,25 +68,25 @@ class Count:
 
 @dataclass(frozen=True, slots=True)
 class Counted:
-    """An attempt that may be looked at."""
+    """An attempt that is allowed."""
 
     email: Count
     address: Count
 
 
 async def count_attempt(session: AsyncSession, email: str, address: str) -> Counted:
-    """Count an attempt before it is looked at.
+    """Count an attempt to sign in, before its password is verified.
 
     Args:
-        session: a transaction to be committed at once: until then others wait for it.
-        email: whose, known or not; text that Postgres can hold.
-        address: from where: an IP address; anything else is one place.
+        session: a transaction to commit at once: other attempts wait for it.
+        email: the e-mail, known or not; text that Postgres can hold.
+        address: the client's IP address; anything else counts as one address.
 
     Raises:
-        TooSoon: it may not be made yet.
+        TooSoon: the attempt comes too early.
 
     """
-    # Always in this order, so that no two attempts wait for each other.
+    # Always in this order, so that two attempts cannot deadlock.
     counted = Counted(
         await _count(session, _email_subject(email), EMAIL_FREE),
         await _count(session, literal(_address_subject(address)), ADDRESS_FREE),
@@ -97,34 +97,34 @@ async def count_attempt(session: AsyncSession, email: str, address: str) -> Coun
 
 
 async def count_sign_up(session: AsyncSession, address: str) -> None:
-    """Count that a stranger makes a user, before it is known whether that can be.
+    """Count an attempt to sign up, before it is known whether it succeeds.
 
     Args:
-        session: a transaction to be committed at once: until then others wait for it.
-        address: from where, as of signing in.
+        session: a transaction to commit at once: other attempts wait for it.
+        address: as for `count_attempt`.
 
     Raises:
-        TooSoon: it may not be tried yet.
+        TooSoon: the attempt comes too early.
 
     """
     _ = await _count(session, literal(_address_subject(address, "sign-up")), SIGN_UPS_FREE)
 
 
 async def forgive(session: AsyncSession, counted: Counted) -> None:
-    """Forget the failures of an e-mail whose password was right, and this attempt's address."""
+    """Forget the failures of an e-mail after a correct password, and take back the address's."""
     of_email = SignInFailures.subject_sha256 == counted.email.subject_sha256
     await session.execute(delete(SignInFailures).where(of_email))
     await _take_back(session, counted.address)
 
 
 async def take_back(session: AsyncSession, counted: Counted) -> None:
-    """Make an attempt that was not looked at not have been."""
+    """Undo the count of an attempt whose password was not verified."""
     await _take_back(session, counted.email)
     await _take_back(session, counted.address)
 
 
 async def _count(session: AsyncSession, subject: ColumnElement[bytes], free: int) -> Count:
-    # Not now(): whoever waited for the row must see its times as past.
+    # Not now(), which is older than the row if this transaction waited for its lock.
     now = func.clock_timestamp()
     failures = SignInFailures.failures
     quiet_s = func.extract("epoch", now - SignInFailures.next_at)
@@ -158,12 +158,12 @@ async def _wait_s(session: AsyncSession, subject: ColumnElement[bytes]) -> int:
         SignInFailures.subject_sha256 == subject
     )
     wait = await session.scalar(left) or timedelta()
-    # The database's clock may have been set back.
+    # In case the database's clock was set back.
     return min(max(ceil(wait.total_seconds()), 1), WAIT_S_MAX)
 
 
 async def _take_back(session: AsyncSession, count: Count) -> None:
-    """Lower a count by one. The wait that it began ends, unless another attempt began a new one."""
+    """Lower a count by one. The wait it started ends, unless another attempt started a new one."""
     next_at = SignInFailures.next_at
     await session.execute(
         update(SignInFailures)
@@ -176,7 +176,7 @@ async def _take_back(session: AsyncSession, count: Count) -> None:
 
 
 async def _sweep(session: AsyncSession) -> None:
-    """Remove some of what is forgotten. The last step: no lock is asked for while it holds some."""
+    """Delete some expired counts. Must be the last step: it holds row locks."""
     old = (
         select(SignInFailures.subject_sha256)
         .where(SignInFailures.next_at < func.clock_timestamp() - FORGOTTEN_AFTER)
@@ -189,7 +189,7 @@ async def _sweep(session: AsyncSession) -> None:
 
 
 def _email_subject(email: str) -> ColumnElement[bytes]:
-    # The database's idea of lower case is what users are found by: no spelling counts anew.
+    # Lower case as the database sees it, as in finding users: other spellings count as the same.
     return func.sha256(func.convert_to(literal("e-mail ") + func.lower(email), "UTF8"))
 
 

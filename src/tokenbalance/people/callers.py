@@ -1,8 +1,8 @@
-"""Bearer key to caller: one indexed look-up of the key's SHA-256, on every request.
+"""From bearer key to caller: one indexed look-up of the key's SHA-256 for every request.
 
-Nothing is cached, so a revoked key or a disabled user is refused at once, on every replica. Those
-who ask at the same time share a statement, which begins after each of them has pending. The secret
-itself never leaves this file.
+Nothing is cached, so a revoked key or a disabled user is refused at once, on every replica.
+Concurrent look-ups share a statement, which starts after each of them was queued. The secret never
+leaves this file.
 """
 
 from __future__ import annotations
@@ -33,22 +33,22 @@ _LAST_USE_RESOLUTION: Final = timedelta(minutes=1)
 
 
 class Callers:
-    """Finds who calls, for many at once. Raises what asyncpg raises."""
+    """Finds callers, many at once. Raises what asyncpg raises."""
 
     def __init__(self, pool: Pool, batch_max: int = BATCH_MAX) -> None:
-        """Take connections of the request path, and how many keys at most share a statement."""
+        """Take the request path's pool, and how many keys may share a statement."""
         self._pool = pool
         self._look_ups = Batches[bytes, Caller](self._look_up, batch_max, turns=pool.turns)
         self._uses = Batches[int, None](self._note_use, batch_max)
 
     async def authenticate(self, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
-        """Find who calls, and have it noted that the key was used, without waiting for that.
+        """Find the caller. That the key was used is noted in the background.
 
         Args:
             headers: the request's header list as received, names in lower case.
 
         Raises:
-            InvalidApiKey: no key, more than one, or one that is not valid now.
+            InvalidApiKey: no key, more than one, or one that is not valid.
 
         """
         caller = await self._look_ups.submit(sha256(_bearer_secret(headers)))
@@ -63,7 +63,7 @@ class Callers:
             caller = Caller(*row[:7])
             found[row[8]] = caller
             if _is_due(row[7]):
-                # Nobody waits for it: should it be lost, the next request will do.
+                # Nobody waits for it: if it is lost, the next request notes it.
                 _ = self._uses.submit(caller.key_id)
         for pending in batch:
             pending.resolve(found.get(pending.item, Left.LEFT))
@@ -74,24 +74,24 @@ class Callers:
 
 
 async def authenticate(pool: Pool, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
-    """Find who calls.
+    """Find the caller.
 
     Args:
-        pool: connections of the request path.
+        pool: the request path's.
         headers: the request's header list as received, names in lower case.
 
     Raises:
-        InvalidApiKey: no key, more than one, or one that is not valid now.
+        InvalidApiKey: no key, more than one, or one that is not valid.
 
     """
     return await find_caller(pool, _bearer_secret(headers))
 
 
 async def find_caller(pool: Pool, secret: str) -> Caller:
-    """Find whose secret this is, and note that it was used; with statements of its own.
+    """Find the caller by the secret, and note that it was used, with statements of its own.
 
     Raises:
-        InvalidApiKey: nobody's now.
+        InvalidApiKey: the secret is not valid.
 
     """
     row = await pool.fetchrow(statements.FIND_CALLERS, [sha256(secret)])
@@ -133,5 +133,5 @@ def _bearer_secret(headers: Iterable[tuple[bytes, bytes]]) -> str:
     try:
         return secret.decode("ascii")
     except UnicodeDecodeError:
-        msg = "Incorrect API key provided: it has characters that no key has."
+        msg = "Incorrect API key provided: it has characters that are not allowed in a key."
         raise InvalidApiKey(msg) from None

@@ -1,7 +1,7 @@
-"""API keys of an account: made, listed, changed, rotated, revoked.
+"""API keys of an account: create, list, change, rotate, revoke.
 
-A secret is shown once and never stored. Works in the caller's transaction and never commits.
-Sign-in tokens, which lie in the same table, are never seen here.
+A secret is returned once and never stored. Works in the caller's transaction and never commits.
+Returns frozen rows. Sign-in tokens, which are in the same table, are invisible here.
 
     ApiKeyError
     |-- InvalidExpiry
@@ -18,9 +18,11 @@ from typing import TYPE_CHECKING, Final, TypedDict
 
 from sqlalchemy import func, or_, select, update
 
+from tokenbalance.database.ids import ID_MAX
 from tokenbalance.database.paging import Page, page_of, read_cursor
 from tokenbalance.database.tables import INSUFFICIENT_STATUSES, ApiKey
 from tokenbalance.people.limits import KeyLimits
+from tokenbalance.people.rows import key_row
 from tokenbalance.people.secrets import new_secret, prefix, sha256
 
 if TYPE_CHECKING:
@@ -30,28 +32,31 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Select, Update
     from sqlalchemy.ext.asyncio import AsyncSession
 
+    from tokenbalance.people.rows import KeyRow
+
 KEY_NAME_CHARS_MAX: Final = 200
-_BIGINT_END: Final = 2**63
+STATUS_CHOICES: Final = INSUFFICIENT_STATUSES
+"""For a request that the balance does not cover."""
 
 
 class ApiKeyError(Exception):
-    """What was asked of a key cannot be done; the message is one line for people."""
+    """The change of a key is refused; the message is one line for people."""
 
 
 class InvalidExpiry(ApiKeyError):
-    """A time that is over, or one that no calendar has."""
+    """The expiry is in the past, has no time zone, or is out of range."""
 
 
 class InvalidInsufficientStatus(ApiKeyError):
-    """A status that says nothing about a balance."""
+    """The status is neither 402 nor 429."""
 
 
 class InvalidKeyName(ApiKeyError):
-    """A name with control characters, or a very long one."""
+    """The name is too long or has control characters."""
 
 
 class KeyEnded(ApiKeyError):
-    """The key was revoked or has expired, which is for good."""
+    """The key was revoked or has expired, and cannot be changed any more."""
 
 
 class UnknownKey(ApiKeyError):
@@ -59,14 +64,14 @@ class UnknownKey(ApiKeyError):
 
 
 class KeyChanges(TypedDict, total=False):
-    """What is to be different about a key; what is left out stays as it is."""
+    """Changes of a key; a missing field stays as it is."""
 
     name: str
     expires_at: datetime | None
     insufficient_status: int | None
 
 
-async def create_key(  # noqa: PLR0913 - what there is to say about a key, by name
+async def create_key(  # noqa: PLR0913 - the fields of a key, by name
     session: AsyncSession,
     account_id: int,
     *,
@@ -74,20 +79,20 @@ async def create_key(  # noqa: PLR0913 - what there is to say about a key, by na
     expires_at: datetime | None = None,
     limits: KeyLimits | None = None,
     insufficient_status: int | None = None,
-) -> tuple[ApiKey, str]:
-    """Make a key and its secret. The secret cannot be shown again: only its SHA-256 is kept.
+) -> tuple[KeyRow, str]:
+    """Create a key and its secret. The secret cannot be shown again: only its SHA-256 is stored.
 
     Args:
         session: the caller's transaction.
-        account_id: who pays for what is done with it.
+        account_id: the account that pays for its requests.
         name: what it is for.
-        expires_at: with its zone; None for never.
-        limits: None for none.
-        insufficient_status: 402 or 429, what a request is answered that the balance does not
-            cover; None for what the operator has chosen.
+        expires_at: with a time zone; None: never.
+        limits: None: no limits.
+        insufficient_status: 402 or 429, the status of a request that the balance does not cover;
+            None: the operator's choice.
 
     Raises:
-        InvalidKeyName, InvalidExpiry, InvalidInsufficientStatus: that is not acceptable.
+        InvalidKeyName, InvalidExpiry, InvalidInsufficientStatus: the value is not acceptable.
 
     """
     secret = new_secret()
@@ -104,34 +109,35 @@ async def create_key(  # noqa: PLR0913 - what there is to say about a key, by na
     session.add(key)
     await session.flush()
     await session.refresh(key)
-    return key, secret
+    return key_row(key), secret
 
 
-async def list_keys(session: AsyncSession, account_id: int) -> Sequence[ApiKey]:
-    """Every key of an account, revoked and expired ones too, in the order of their creation."""
+async def list_keys(session: AsyncSession, account_id: int) -> Sequence[KeyRow]:
+    """Return every key of an account in the order of creation, revoked and expired keys too."""
     query = _keys().where(ApiKey.account_id == account_id)
-    return (await session.scalars(query)).all()
+    return [key_row(key) for key in await session.scalars(query)]
 
 
-async def newest_keys(session: AsyncSession, account_id: int, limit: int) -> Sequence[ApiKey]:
-    """The last that `list_keys` gives, newest first."""
+async def newest_keys(session: AsyncSession, account_id: int, limit: int) -> Sequence[KeyRow]:
+    """Return the newest keys of an account, newest first."""
     query = select(ApiKey).where(ApiKey.kind == "key", ApiKey.account_id == account_id)
-    return (await session.scalars(query.order_by(ApiKey.id.desc()).limit(limit))).all()
+    newest = query.order_by(ApiKey.id.desc()).limit(limit)
+    return [key_row(key) for key in await session.scalars(newest)]
 
 
 async def keys_page(
     session: AsyncSession, account_id: int | None, after: str | None, limit: int
-) -> Page[ApiKey]:
-    """A part of what `list_keys` gives; of every account's keys when `account_id` is None.
+) -> Page[KeyRow]:
+    """Return a page of keys in the order of creation.
 
     Args:
         session: the caller's transaction.
-        account_id: whose.
-        after: the `next` of the page before; None for the first page.
+        account_id: which account; None: every account.
+        after: the `next` of the previous page; None for the first page.
         limit: rows at most.
 
     Raises:
-        InvalidCursor: `after` is none of this list.
+        InvalidCursor: `after` is not a cursor of this list.
 
     """
     query = _keys().limit(limit + 1)
@@ -140,16 +146,17 @@ async def keys_page(
     if after is not None:
         (last_id,) = read_cursor(after, (int,))
         query = query.where(ApiKey.id > last_id)
-    return page_of((await session.scalars(query)).all(), limit, lambda key: (key.id,))
+    rows = [key_row(key) for key in await session.scalars(query)]
+    return page_of(rows, limit, lambda key: (key.id,))
 
 
-async def get_key(session: AsyncSession, key_id: int, account_id: int | None) -> ApiKey:
-    """One key, also one that has ended.
+async def get_key(session: AsyncSession, key_id: int, account_id: int | None) -> KeyRow:
+    """Return one key, even if it has ended.
 
     Args:
         session: the caller's.
         key_id: which key.
-        account_id: whose key it has to be; None for anybody's.
+        account_id: the account that it must belong to; None: any.
 
     Raises:
         UnknownKey: no key has this id, or it is another account's.
@@ -159,22 +166,22 @@ async def get_key(session: AsyncSession, key_id: int, account_id: int | None) ->
     if key is None:
         msg = f"no key has the id {key_id}"
         raise UnknownKey(msg)
-    return key
+    return key_row(key)
 
 
 async def change_key(
     session: AsyncSession, key_id: int, account_id: int | None, **changes: Unpack[KeyChanges]
-) -> ApiKey:
-    """Change what is said about a key; its secret goes on working.
+) -> KeyRow:
+    """Change a key; its secret keeps working.
 
     Args:
         session: the caller's transaction.
         key_id: which key.
-        account_id: whose key it has to be; None for anybody's.
-        **changes: what is to be different.
+        account_id: the account that it must belong to; None: any.
+        **changes: the new values.
 
     Raises:
-        InvalidKeyName, InvalidExpiry, InvalidInsufficientStatus: that is not acceptable.
+        InvalidKeyName, InvalidExpiry, InvalidInsufficientStatus: the value is not acceptable.
         UnknownKey: no key has this id, or it is another account's.
         KeyEnded: it was revoked or has expired.
 
@@ -192,13 +199,13 @@ async def change_key(
 
 async def rotate_key(
     session: AsyncSession, key_id: int, account_id: int | None
-) -> tuple[ApiKey, str]:
-    """Give a key a new secret; the old one stops working at once. All else stays as it is.
+) -> tuple[KeyRow, str]:
+    """Give a key a new secret; the old secret stops working at once. All else stays as it is.
 
     Args:
         session: the caller's transaction.
         key_id: which key.
-        account_id: whose key it has to be; None for anybody's.
+        account_id: the account that it must belong to; None: any.
 
     Raises:
         UnknownKey: no key has this id, or it is another account's.
@@ -210,19 +217,19 @@ async def rotate_key(
     return await _change(session, key_id, account_id, new), secret
 
 
-async def revoke_key(session: AsyncSession, key_id: int, account_id: int | None = None) -> ApiKey:
-    """Make a key stop working at once and for good. Revoking again changes nothing.
+async def revoke_key(session: AsyncSession, key_id: int, account_id: int | None = None) -> KeyRow:
+    """Revoke a key, at once and permanently. Revoking it again changes nothing.
 
     Args:
         session: the caller's transaction.
         key_id: which key.
-        account_id: whose key it has to be; None for anybody's.
+        account_id: the account that it must belong to; None: any.
 
     Raises:
         UnknownKey: no key has this id, or it is another account's.
 
     """
-    # The first revocation's time stays: it says since when the key has been of no use.
+    # The time of the first revocation stays.
     revoked = (
         update(ApiKey)
         .where(*_one(key_id, account_id))
@@ -230,19 +237,22 @@ async def revoke_key(session: AsyncSession, key_id: int, account_id: int | None 
         .returning(ApiKey)
     )
     key = await session.scalar(revoked, execution_options={"populate_existing": True})
-    return key or await get_key(session, key_id, account_id)
+    return key_row(key) if key else await get_key(session, key_id, account_id)
 
 
 def clean_key_name(name: str) -> str:
-    """The name without surrounding space.
+    """Return the name without surrounding space.
 
     Raises:
-        InvalidKeyName: too long, or with control characters.
+        InvalidKeyName: too long, or it has control characters.
 
     """
     name = name.strip()
     if len(name) > KEY_NAME_CHARS_MAX or not name.isprintable():
-        msg = f"a key's name has at most {KEY_NAME_CHARS_MAX} characters, none of them control"
+        msg = (
+            f"the name of a key must have at most {KEY_NAME_CHARS_MAX} characters"
+            " and no control characters"
+        )
         raise InvalidKeyName(msg)
     return name
 
@@ -253,7 +263,7 @@ def _clean_expiry(expires_at: datetime) -> datetime:
     except OverflowError:
         utc = None
     if utc is None or utc <= datetime.now(UTC):
-        msg = "a key's expiry is a time to come, with its zone"
+        msg = "the expiry of a key must be in the future and have a time zone"
         raise InvalidExpiry(msg)
     return utc
 
@@ -266,7 +276,7 @@ def _known_status(status: int | None) -> int | None:
 
 
 def _working(key_id: int, account_id: int | None) -> Update:
-    """The change of one key that still works."""
+    """Build the change of one key that has not ended."""
     return (
         update(ApiKey)
         .where(*_one(key_id, account_id), ApiKey.revoked_at.is_(None))
@@ -276,14 +286,14 @@ def _working(key_id: int, account_id: int | None) -> Update:
 
 async def _change(
     session: AsyncSession, key_id: int, account_id: int | None, change: Update
-) -> ApiKey:
+) -> KeyRow:
     changed = change.returning(ApiKey)
     key = await session.scalar(changed, execution_options={"populate_existing": True})
     if key is None:
         ended = await get_key(session, key_id, account_id)
-        msg = f"key {ended.id} was revoked or has expired: make a new one"
+        msg = f"key {ended.id} was revoked or has expired: create a new one"
         raise KeyEnded(msg)
-    return key
+    return key_row(key)
 
 
 def _keys() -> Select[ApiKey]:
@@ -291,8 +301,8 @@ def _keys() -> Select[ApiKey]:
 
 
 def _one(key_id: int, account_id: int | None) -> list[ColumnElement[bool]]:
-    """What one key is found by."""
-    # A number that the column cannot hold is nobody's.
-    key_id = key_id if 0 < key_id < _BIGINT_END else 0
+    """Build the conditions that find one key."""
+    # The column cannot even be compared with a larger number.
+    key_id = key_id if 0 < key_id <= ID_MAX else 0
     found = [ApiKey.id == key_id, ApiKey.kind == "key"]
     return found if account_id is None else [*found, ApiKey.account_id == account_id]

@@ -1,6 +1,6 @@
-"""What the owner of a key allows it at most; kept with the key and shown.
+"""Limits that the owner of a key has set; stored with the key and shown.
 
-Only says which limits there are and which values make sense: nothing is counted or refused here.
+Defines the limits and their valid values. Nothing is counted or refused here.
 """
 
 from __future__ import annotations
@@ -8,19 +8,20 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Final, cast
 
+from tokenbalance.model import JSON_INTEGER_MAX
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tokenbalance.model import Document
 
-LIMIT_MAX: Final = 2**53 - 1
-"""What every JSON reader takes for the integer that it is."""
+LIMIT_MAX: Final = JSON_INTEGER_MAX
 MODEL_PATTERNS_MAX: Final = 100
 MODEL_PATTERN_CHARS_MAX: Final = 200
 
 
 class InvalidLimit(ValueError):
-    """A limit that makes no sense; the message is one line for people and begins with its name."""
+    """A limit is not valid; the message is one line for people and begins with the field."""
 
     def __init__(self, field: str, reason: str) -> None:
         super().__init__(f"{field}: {reason}")
@@ -29,10 +30,10 @@ class InvalidLimit(ValueError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeyLimits:
-    """Limits of one key; None is no limit.
+    """Limits of one key; None: no limit.
 
     Raises:
-        InvalidLimit: one of them makes no sense.
+        InvalidLimit: one of them is not valid.
 
     """
 
@@ -40,9 +41,9 @@ class KeyLimits:
     tokens_per_minute: int | None = None
     parallel_requests: int | None = None
     credits_total: int | None = None
-    """Credits that it may be charged in its whole life."""
+    """Credits over the lifetime of the key."""
     models: tuple[str, ...] | None = None
-    """Patterns, one of which the name of the model has to match: `gpt-4o-*`."""
+    """Patterns such as `gpt-4o-*`; the name of the model must match one of them."""
 
     def __post_init__(self) -> None:
         for field in fields(self):
@@ -52,7 +53,7 @@ class KeyLimits:
                 check(field.name, value)
 
     def as_document(self) -> Document:
-        """Write the limits that there are as JSON."""
+        """Return the limits that are set, as JSON."""
         values = {field.name: cast("object", getattr(self, field.name)) for field in fields(self)}
         document = {
             name: list(cast("tuple[str, ...]", value)) if isinstance(value, tuple) else value
@@ -63,21 +64,21 @@ class KeyLimits:
 
     @classmethod
     def from_document(cls, document: Mapping[str, object]) -> KeyLimits:
-        """Read limits from JSON; null is no limit.
+        """Read limits from JSON; null: no limit.
 
         Raises:
-            InvalidLimit: one of them is unknown or makes no sense.
+            InvalidLimit: one of them is unknown or not valid.
 
         """
         names = {field.name for field in fields(cls)}
         for name in document:
             if name not in names:
-                raise InvalidLimit(name, "no such limit")
+                raise InvalidLimit(name, "is not a known limit")
         values = {
             name: tuple(cast("list[object]", value)) if isinstance(value, list) else value
             for name, value in document.items()
         }
-        return cls(**values)  # pyright: ignore[reportArgumentType] - looked at when it is made
+        return cls(**values)  # pyright: ignore[reportArgumentType] - checked in __post_init__
 
 
 def _check_number(field: str, value: object) -> None:

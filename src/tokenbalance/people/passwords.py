@@ -1,6 +1,6 @@
-"""Passwords: what is accepted, how they are stored and verified. Never logged, never kept in clear.
+"""Passwords: which are accepted, how they are hashed and verified. Never logged or stored in clear.
 
-Knows nothing of users; who may try how often is not decided here.
+Knows nothing of users. Attempts are limited elsewhere.
 
     PasswordError
     |-- PasswordTooShort
@@ -27,9 +27,9 @@ T = TypeVar("T")
 PASSWORD_CHARS_MIN: Final = 5  # the rule of the original project
 PASSWORD_CHARS_MAX: Final = 1024
 WAITING_MAX: Final = 64
-"""Passwords that wait for those before them, at most."""
+"""Queued passwords, at most."""
 
-# New hashes are argon2; Django's are what users of the original project bring with them.
+# New hashes are argon2; users of the original project have Django's.
 _CONTEXT: Final = CryptContext(
     schemes=["argon2", "django_argon2", "django_pbkdf2_sha256"], deprecated="auto"
 )
@@ -37,9 +37,9 @@ _NOBODYS_HASH: Final = (
     "$argon2id$v=19$m=65536,t=3,p=4$"
     "7P2fM8YYQ6hV6v3/vxeilA$6vFPtEAAcy3CI+duEz97SQQQves5A+eRHE21cJx2+hI"
 )
-"""As costly to verify as a hash made now; the password is not known and would be wrong, too."""
-# A hash takes 64 MiB and a core for a fifth of a second: more at once would only push the requests
-# that are being relayed aside.
+"""As costly to verify as a new hash. Its password is unknown, and is refused anyway."""
+# A hash takes 64 MiB and a core for 0.2 s: more at once would only slow down the requests that are
+# being relayed.
 _THREADS: Final = 2
 _HASHING: Final = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="password")
 _PLACES: Final = threading.BoundedSemaphore(_THREADS + WAITING_MAX)
@@ -54,39 +54,39 @@ class PasswordTooShort(PasswordError):
 
 
 class PasswordTooLong(PasswordError):
-    """More characters than anyone types."""
+    """More characters than the maximum."""
 
 
 class Busy(Exception):
-    """Too many passwords wait to be hashed or verified; it may be tried again in a moment."""
+    """Too many passwords are queued; a retry in a moment may succeed."""
 
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """What became of verifying a password."""
+    """The result of verifying a password."""
 
     ok: bool
     new_hash: str | None = field(default=None, repr=False)
-    """To be stored in place of the old one, which is weaker than those of today."""
+    """Replaces the stored hash if that is weaker than new ones; None: it does not."""
 
 
 def check_password(password: str) -> None:
-    """Look whether a password would be accepted, without the work of hashing it.
+    """Check that a password is accepted, without hashing it.
 
     Raises:
-        PasswordTooShort, PasswordTooLong: it is not.
+        PasswordTooShort, PasswordTooLong: it is not accepted.
 
     """
     if len(password) < PASSWORD_CHARS_MIN:
-        msg = f"a password has at least {PASSWORD_CHARS_MIN} characters"
+        msg = f"the password must have at least {PASSWORD_CHARS_MIN} characters"
         raise PasswordTooShort(msg)
     if len(password) > PASSWORD_CHARS_MAX:
-        msg = f"a password has at most {PASSWORD_CHARS_MAX} characters"
+        msg = f"the password must have at most {PASSWORD_CHARS_MAX} characters"
         raise PasswordTooLong(msg)
 
 
 async def hash_password(password: str) -> str:
-    """Hash a password for storing, away from the event loop.
+    """Hash a password for storing, in a thread.
 
     Raises:
         PasswordTooShort, PasswordTooLong: it is not accepted.
@@ -98,12 +98,12 @@ async def hash_password(password: str) -> str:
 
 
 async def verify_password(password: str, stored: str | None) -> Verdict:
-    """Verify a password, away from the event loop.
+    """Verify a password, in a thread.
 
     Args:
         password: any text.
-        stored: the hash of the right one. None, and what is no hash of a kind known here, has no
-            right one, which takes as long to find out.
+        stored: the hash of the right password. If it is None or of an unknown kind, no password is
+            right, and verifying takes as long.
 
     Raises:
         Busy: it was not verified.
@@ -116,26 +116,27 @@ async def verify_password(password: str, stored: str | None) -> Verdict:
 
 async def _in_thread(work: Callable[[], T]) -> T:
     if not _PLACES.acquire(blocking=False):
-        msg = "too many passwords wait to be looked at: try again in a moment"
+        msg = "too many passwords are being checked: try again in a moment"
         raise Busy(msg)
     future = _HASHING.submit(work)
-    # Not when the caller stops waiting: what has begun goes on in its thread.
+    # Not when the caller is cancelled: the thread goes on.
     future.add_done_callback(lambda _: _PLACES.release())
     return await asyncio.wrap_future(future)
 
 
 def _as_bytes(password: str) -> bytes:
-    """UTF-8, which is extended to the halves of surrogate pairs that JSON may carry alone."""
+    """Encode as UTF-8, including lone surrogates, which JSON may contain."""
     return password.encode("utf-8", "surrogatepass")
 
 
 def _hash(password: bytes) -> str:
-    return str(_CONTEXT.hash(password))  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
+    hashed = cast("object", _CONTEXT.hash(password))  # pyright: ignore[reportUnknownMemberType] - without types
+    return str(hashed)
 
 
 def _verify(password: bytes, stored: str | None) -> Verdict:
     if stored is not None:
-        # No hash of a kind known here, as Django's `!...` of those who have no password.
+        # A hash of an unknown kind, such as Django's `!...` for users without a password.
         with suppress(ValueError):
             return _look(password, stored)
     _ = _look(password, _NOBODYS_HASH)

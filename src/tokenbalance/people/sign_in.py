@@ -1,8 +1,8 @@
-"""Signing in with e-mail and password, and out again.
+"""Signing in with e-mail and password, and signing out.
 
-A failure says nothing: it is the same, in content, work and time, whether the e-mail is unknown,
-the user disabled, or the password wrong. Each attempt is counted before its password is looked at
-and taken back when it was right. No transaction is open while a password is verified.
+A failure reveals nothing: content, work and time are the same whether the e-mail is unknown, the
+user disabled, or the password wrong. Each attempt is counted before its password is verified and
+taken back when the password was right. No transaction is open while a password is verified.
 
     SignInError
     |-- WrongCredentials
@@ -18,8 +18,9 @@ from typing import TYPE_CHECKING, Final, cast
 
 from tokenbalance.people.attempts import Counted, TooSoon, count_attempt, forgive, take_back
 from tokenbalance.people.passwords import Busy, Verdict, verify_password
+from tokenbalance.people.rows import user_row
 from tokenbalance.people.sign_in_tokens import create_token, end_token
-from tokenbalance.people.users import EMAIL_CHARS_MAX, UnknownUser, find_user, lock_user
+from tokenbalance.people.users import EMAIL_CHARS_MAX, UnknownUser, find_record, lock_record
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -28,67 +29,67 @@ if TYPE_CHECKING:
 
     from tokenbalance.database.connections import Sessions
     from tokenbalance.database.tables import User
+    from tokenbalance.people.rows import UserRow
 
 API_SIGN_IN: Final = timedelta(days=30)
-"""How long a token is good for that programs get."""
+"""Lifetime of a sign-in token from the API."""
 BROWSER_SIGN_IN: Final = timedelta(hours=12)
-"""How long a browser stays signed in."""
+"""Lifetime of a browser's session."""
 FAILURE_RESPONSE_AFTER_S: Final = 0.8
-"""No failure is known earlier than this, longer than any stored hash takes to verify. Where it had
-to wait for others it is known after twice or thrice as long, so that its work never shows."""
-_LOOKS: Final = 2
-"""At the stored hash, before an attempt is given up during which it was changed."""
+"""A failure is returned after this time, which is longer than any stored hash takes to verify. If
+it was queued behind others, after a multiple of it, so that the work it took never shows."""
+_VERIFICATIONS_MAX: Final = 2
+"""An attempt is given up when the stored hash changes this often while it is verified."""
 
 
 class SignInError(Exception):
-    """Nobody was signed in; the message is one line for people."""
+    """The sign-in failed; the message is one line for people."""
 
 
 class WrongCredentials(SignInError):
-    """E-mail and password do not belong to somebody who may sign in."""
+    """The e-mail or the password is wrong, or the user is disabled."""
 
 
 class SlowDown(SignInError):
-    """It has failed too often of late; this attempt was not looked at."""
+    """Too many recent failures; the password of this attempt was not verified."""
 
     def __init__(self, retry_after_s: int) -> None:
-        super().__init__(f"too many failed attempts to sign in: try again in {retry_after_s} s")
+        super().__init__(f"too many failed sign-in attempts: try again in {retry_after_s} s")
         self.retry_after_s = retry_after_s
 
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """What somebody signs in with."""
+    """One attempt to sign in."""
 
     email: str
     password: str = field(repr=False)
     address: str
-    """Where it comes from: an IP address; anything else is one place."""
+    """The client's IP address; anything else counts as one address."""
 
 
 @dataclass(frozen=True, slots=True)
 class SignInResult:
-    """Who has signed in, and what shows it from now on."""
+    """The user who signed in, and the token that proves it."""
 
-    user: User
-    """The account is loaded."""
+    user: UserRow
     secret: str = field(repr=False)
-    """The token, which is not kept."""
+    """The token, which is not stored."""
     expires_at: datetime
 
 
 async def sign_in(sessions: Sessions, attempt: Attempt, lifetime: timedelta) -> SignInResult:
-    """Sign somebody in.
+    """Sign a user in.
 
     Args:
-        sessions: the books; transactions are made and ended here.
-        attempt: what is offered, and from where.
+        sessions: the database; transactions are opened and committed here.
+        attempt: e-mail, password and address.
         lifetime: of the token; one of the constants above.
 
     Raises:
         WrongCredentials: after a fixed time, or a multiple of it.
         SlowDown: at once.
-        Busy: too many passwords wait to be verified; the attempt does not count.
+        Busy: too many passwords are queued; the attempt does not count.
 
     """
     clock = asyncio.get_running_loop()
@@ -101,10 +102,10 @@ async def sign_in(sessions: Sessions, attempt: Attempt, lifetime: timedelta) -> 
 
 
 async def confirm(sessions: Sessions, attempt: Attempt) -> None:
-    """Make sure that it is still the same person; counted like signing in, and gives no token.
+    """Verify the password of a user who is signed in; counted like a sign-in, creates no token.
 
     Raises:
-        WrongCredentials, SlowDown, Busy: as for signing in, but at once.
+        WrongCredentials, SlowDown, Busy: as `sign_in`, but at once.
 
     """
     begun = await _begin(sessions, attempt)
@@ -115,7 +116,7 @@ async def confirm(sessions: Sessions, attempt: Attempt) -> None:
 
 
 async def sign_out(session: AsyncSession, secret: str) -> None:
-    """End what `sign_in` gave; anything else is left alone. Works in the caller's transaction."""
+    """End a token from `sign_in`; other secrets are ignored. Works in the caller's transaction."""
     await end_token(session, secret)
 
 
@@ -126,19 +127,18 @@ class _Begun:
     counted: Counted
     user_id: int
     stored: str | None
-    """What the password is verified against; None where none is right."""
+    """The hash to verify the password against; None if no password is right."""
 
 
 async def _sign_in(sessions: Sessions, attempt: Attempt, lifetime: timedelta) -> SignInResult:
     begun = await _begin(sessions, attempt)
-    for _ in range(_LOOKS):
+    for _ in range(_VERIFICATIONS_MAX):
         verdict = await _verify(sessions, begun, attempt.password)
         if not verdict.ok:
             break
         async with sessions.begin() as session:
-            user = await lock_user(session, begun.user_id)
-            # What was verified must be what is stored: it may have been changed meanwhile, by
-            # another who signed in at the same time and had the hash upgraded.
+            user = await lock_record(session, begun.user_id)
+            # The hash may have changed in the meantime, when another sign-in upgraded it.
             if _stored(user) == begun.stored:
                 await forgive(session, begun.counted)
                 return await _admit(session, user, verdict, lifetime)
@@ -147,19 +147,19 @@ async def _sign_in(sessions: Sessions, attempt: Attempt, lifetime: timedelta) ->
 
 
 def _wrong() -> WrongCredentials:
-    return WrongCredentials("no user who may sign in has this e-mail and password")
+    return WrongCredentials("wrong e-mail or password")
 
 
 def _wait_after(took_s: float) -> float:
-    """How long a failure is kept back."""
+    """How long to delay a failure, in seconds."""
     return -took_s % FAILURE_RESPONSE_AFTER_S
 
 
 async def _begin(sessions: Sessions, attempt: Attempt) -> _Begun:
-    """Count the attempt, and find what its password has to fit."""
+    """Count the attempt, and find the hash to verify its password against."""
     email = attempt.email.strip()
     if not email.isprintable() or len(email) > EMAIL_CHARS_MAX:
-        # Nobody's, like the empty one; the database could not even look for it.
+        # No user's, as the empty one; the database could not even search for it.
         email = ""
     try:
         async with sessions.begin() as session:
@@ -174,7 +174,7 @@ async def _begin(sessions: Sessions, attempt: Attempt) -> _Begun:
 
 async def _find(session: AsyncSession, email: str) -> User | None:
     try:
-        return await find_user(session, email)
+        return await find_record(session, email)
     except UnknownUser:
         return None
 
@@ -199,4 +199,4 @@ async def _admit(
     user.last_sign_in_at = token.created_at
     user.password_hash = verdict.new_hash or user.password_hash
     await session.flush()
-    return SignInResult(user, secret, cast("datetime", token.expires_at))
+    return SignInResult(user_row(user), secret, cast("datetime", token.expires_at))

@@ -1,7 +1,7 @@
-"""Sign-in tokens: what somebody gets for a password. Rows of `api_keys` of a kind of their own.
+"""Sign-in tokens, which a user gets for a password: rows of `api_keys` of their own kind.
 
-So they are found, refused and used like keys, by the same look-up. Who gets one is not decided
-here. Works in the caller's transaction and never commits.
+They are found and refused like keys, by the same look-up. Callers decide who gets one. Works in
+the caller's transaction and never commits. SQLAlchemy's rows are for `people` only.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 async def create_token(
     session: AsyncSession, account_id: int, lifetime: timedelta
 ) -> tuple[ApiKey, str]:
-    """Make a token and its secret, which is handed out this once."""
+    """Create a token and its secret, which cannot be shown again."""
     secret = new_secret(SIGN_IN_MARK)
     token = ApiKey(
         account_id=account_id,
@@ -39,8 +39,8 @@ async def create_token(
 
 
 async def end_token(session: AsyncSession, secret: str) -> None:
-    """Make a token stop working at once; what is none, or an API key, is left alone."""
-    # None has other characters, of which not all could be hashed.
+    """End a token at once; API keys and unknown secrets are ignored."""
+    # Tokens are ASCII; not all other text could be encoded for hashing.
     if secret.isascii():
         await session.execute(_end().where(ApiKey.secret_sha256 == sha256(secret)))
 
@@ -48,7 +48,7 @@ async def end_token(session: AsyncSession, secret: str) -> None:
 async def end_tokens(
     session: AsyncSession, account_id: int, keep_key_id: int | None = None
 ) -> None:
-    """Make every token of an account stop working at once, but for the one that asks."""
+    """End every token of an account at once, except `keep_key_id`."""
     ending = _end().where(ApiKey.account_id == account_id)
     if keep_key_id is not None:
         ending = ending.where(ApiKey.id != keep_key_id)

@@ -1,7 +1,7 @@
-"""Creating a user with a password: by strangers, where that is allowed, and by superusers.
+"""Sign-up: creates a user with a password, for strangers or for a superuser.
 
-Whether it is allowed is not decided here. Transactions are made and ended here, and none is open
-while the password is hashed.
+Callers decide whether it is allowed. Opens and commits its own transactions; none is open while
+the password is hashed.
 """
 
 from __future__ import annotations
@@ -15,33 +15,34 @@ from tokenbalance.people.users import clean_email, clean_name, create_user
 
 if TYPE_CHECKING:
     from tokenbalance.database.connections import Sessions
-    from tokenbalance.database.tables import User
+    from tokenbalance.people.rows import UserRow
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
-    """Who somebody wants to be."""
+    """The user to create."""
 
     email: str
     name: str
     password: str = field(repr=False)
 
 
-async def sign_up(sessions: Sessions, wanted: Wanted, stranger_at: str | None) -> User:
+async def sign_up(sessions: Sessions, wanted: Wanted, stranger_at: str | None) -> UserRow:
     """Create a user with an empty account.
 
     Args:
-        sessions: the books.
-        wanted: who it is to be.
-        stranger_at: the address of a stranger, who may not create too many; None: no stranger.
+        sessions: the database.
+        wanted: the user to create.
+        stranger_at: the IP address of a stranger, for whom attempts are limited; None: a superuser
+            creates the user.
 
     Raises:
-        UserError, PasswordError: it is not acceptable.
-        TooSoon: too many were created from this address.
-        Busy: too many passwords wait to be hashed.
+        UserError, PasswordError: a field is not acceptable.
+        TooSoon: too many users were created from this address.
+        Busy: too many passwords are queued for hashing.
 
     """
-    # What is refused anyway is refused before the work of hashing, and does not count.
+    # Refused before the work of hashing, and not counted.
     email, name = clean_email(wanted.email), clean_name(wanted.name)
     if stranger_at is not None:
         async with sessions.begin() as session:

@@ -1,6 +1,8 @@
 """Users, each with the account that pays for them. Disabled, never deleted.
 
-Works in the caller's transaction and never commits. Knows nothing of HTTP or of how people sign in.
+Works in the caller's transaction and never commits. Returns frozen rows; only `find_record` and
+`lock_record`, which the rest of `people` uses, return SQLAlchemy's objects. Knows nothing of HTTP
+or of how people sign in.
 
     UserError
     |-- InvalidEmail
@@ -19,9 +21,11 @@ from sqlalchemy import func, or_, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import joinedload
 
+from tokenbalance.database.ids import ID_MAX
 from tokenbalance.database.paging import Page, page_of, read_cursor
 from tokenbalance.database.search import has_text
 from tokenbalance.database.tables import Account, User
+from tokenbalance.people.rows import user_row
 from tokenbalance.people.sign_in_tokens import end_tokens
 
 if TYPE_CHECKING:
@@ -30,29 +34,30 @@ if TYPE_CHECKING:
     from sqlalchemy import Select
     from sqlalchemy.ext.asyncio import AsyncSession
 
+    from tokenbalance.people.rows import UserRow
+
 EMAIL_CHARS_MAX: Final = 254  # RFC 5321, section 4.5.3.1.3, without the angle brackets
 NAME_CHARS_MAX: Final = 200
-_BIGINT_END: Final = 2**63
 
 
 class UserError(Exception):
-    """What was asked of a user cannot be done; the message is one line for people."""
+    """The change of a user is refused; the message is one line for people."""
 
 
 class InvalidEmail(UserError):
-    """Not an e-mail address that this product takes."""
+    """Not an acceptable e-mail address."""
 
 
 class InvalidName(UserError):
-    """A name with control characters, or a very long one."""
+    """The name is too long or has control characters."""
 
 
 class EmailTaken(UserError):
-    """Another user has this e-mail address, perhaps in other case."""
+    """Another user has this e-mail address; case is ignored."""
 
 
 class LastSuperuser(UserError):
-    """Without this one nobody could manage others any more."""
+    """The change would leave no active superuser."""
 
 
 class UnknownUser(UserError):
@@ -61,7 +66,7 @@ class UnknownUser(UserError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """What is to be different about a user; None leaves it as it is."""
+    """Changes of a user; None leaves a field as it is."""
 
     name: str | None = None
     is_active: bool | None = None
@@ -70,12 +75,12 @@ class Changes:
 
     @property
     def end_sign_ins(self) -> bool:
-        """Whether what was given for the old password, or to who is now disabled, ends."""
+        """Whether the user's sign-in tokens end: on a new password, or when disabled."""
         return self.is_active is False or self.password_hash is not None
 
     @property
     def may_leave_no_superuser(self) -> bool:
-        """Whether somebody stops being an active superuser, if they were one."""
+        """Whether the user may stop being an active superuser."""
         return self.is_active is False or self.is_superuser is False
 
 
@@ -86,12 +91,12 @@ async def create_user(
     name: str = "",
     password_hash: str | None = None,
     is_superuser: bool = False,
-) -> User:
+) -> UserRow:
     """Create a user and an empty account. Without a password hash the user cannot sign in.
 
     Raises:
         InvalidEmail, InvalidName: the address or the name is not acceptable.
-        EmailTaken: the address is in use; nothing of the caller's transaction is lost.
+        EmailTaken: the address is in use; the caller's transaction can go on.
 
     """
     user = User(
@@ -102,62 +107,56 @@ async def create_user(
         is_active=True,
     )
     try:
-        # The unique index decides, not a look-up before: two may ask for the same address at once.
+        # The unique index decides, not a look-up: two may ask for the same address at once.
         async with session.begin_nested():
             session.add(user)
     except IntegrityError:
-        msg = f"a user with the e-mail {user.email} exists already"
+        msg = f"a user with the e-mail {user.email} already exists"
         raise EmailTaken(msg) from None
     session.add(Account(user=user, balance=0, held=0, overdraft=0))
     await session.flush()
-    return user
+    return user_row(user)
 
 
-async def find_user(session: AsyncSession, email: str) -> User:
-    """Find a user, with the account, by e-mail without regard to case.
-
-    Raises:
-        UnknownUser: nobody has this address.
-
-    """
-    email = email.strip()
-    by_email = func.lower(User.email) == func.lower(email)
-    # Text that Postgres cannot hold is nobody's address, and not worth asking for.
-    user = await session.scalar(_with_account().where(by_email)) if email.isprintable() else None
-    if user is None:
-        msg = f"no user has the e-mail {email!a}"
-        raise UnknownUser(msg)
-    return user
-
-
-async def get_user(session: AsyncSession, user_id: int) -> User:
-    """Find a user, with the account, by id.
+async def find_user(session: AsyncSession, email: str) -> UserRow:
+    """Find a user by e-mail, ignoring case.
 
     Raises:
-        UnknownUser: nobody has this id.
+        UnknownUser: no user has this address.
 
     """
-    return await _get(session, _with_account(), user_id)
+    return user_row(await find_record(session, email))
 
 
-async def list_users(session: AsyncSession) -> Sequence[User]:
-    """Every user with the account, in the order of their creation."""
-    return (await session.scalars(_with_account().order_by(User.id))).all()
+async def get_user(session: AsyncSession, user_id: int) -> UserRow:
+    """Find a user by id.
+
+    Raises:
+        UnknownUser: no user has this id.
+
+    """
+    return user_row(await _get(session, _with_account(), user_id))
+
+
+async def list_users(session: AsyncSession) -> Sequence[UserRow]:
+    """Return every user in the order of creation."""
+    users = await session.scalars(_with_account().order_by(User.id))
+    return [user_row(user) for user in users]
 
 
 async def users_page(
     session: AsyncSession, search: str, after: str | None, limit: int
-) -> Page[User]:
-    """A part of what `list_users` gives.
+) -> Page[UserRow]:
+    """Return a page of the users, in the order of creation.
 
     Args:
         session: the caller's transaction.
-        search: a part of the e-mail or the name, without regard to case; empty for everybody.
-        after: the `next` of the page before; None for the first page.
+        search: a part of the e-mail or the name, ignoring case; empty for every user.
+        after: the `next` of the previous page; None for the first page.
         limit: rows at most.
 
     Raises:
-        InvalidCursor: `after` is none of this list.
+        InvalidCursor: `after` is not a cursor of this list.
 
     """
     query = _with_account().order_by(User.id).limit(limit + 1)
@@ -165,29 +164,30 @@ async def users_page(
         (last_id,) = read_cursor(after, (int,))
         query = query.where(User.id > last_id)
     search = search.strip()
-    # Text that Postgres cannot hold, or no column does, is not worth asking for.
+    # Neither text that Postgres cannot hold nor text longer than the columns is worth a query.
     if not search.isprintable() or len(search) > EMAIL_CHARS_MAX:
         return Page([], None)
     if search:
         query = query.where(or_(has_text(User.email, search), has_text(User.name, search)))
-    return page_of((await session.scalars(query)).all(), limit, lambda user: (user.id,))
+    rows = [user_row(user) for user in await session.scalars(query)]
+    return page_of(rows, limit, lambda user: (user.id,))
 
 
 async def update_user(
     session: AsyncSession, user_id: int, changes: Changes, keep_key_id: int | None = None
-) -> User:
-    """Change a user; disabling one, or a new password, ends their sign-in tokens.
+) -> UserRow:
+    """Change a user. Disabling the user, or a new password, ends their sign-in tokens.
 
-    Requests in progress are settled as ever.
+    Requests in flight are settled as usual.
 
     Args:
         session: the caller's transaction.
-        user_id: who.
-        changes: what.
-        keep_key_id: the sign-in token that asks for it, which does not end.
+        user_id: which user.
+        changes: the new values.
+        keep_key_id: the sign-in token of the request that makes the change, which does not end.
 
     Raises:
-        UnknownUser: nobody has this id.
+        UnknownUser: no user has this id.
         InvalidName: the name is not acceptable.
         LastSuperuser: there would be no active superuser; nothing was changed.
 
@@ -195,81 +195,98 @@ async def update_user(
     name = None if changes.name is None else clean_name(changes.name)
     if changes.may_leave_no_superuser:
         await _keep_a_superuser(session, user_id)
-    user = await lock_user(session, user_id)
+    user = await lock_record(session, user_id)
     return await _apply(session, user, replace(changes, name=name), keep_key_id)
 
 
-async def lock_user(session: AsyncSession, user_id: int) -> User:
-    """Find a user, with the account, as of now, and keep other changes waiting until the commit.
+async def set_active(session: AsyncSession, email: str, *, active: bool) -> UserRow:
+    """Enable or disable a user; keys and tokens of a disabled user are refused at once.
+
+    The last superuser may be disabled too: callers of this function can create another.
 
     Raises:
-        UnknownUser: nobody has this id.
+        UnknownUser: no user has this address.
+
+    """
+    user = await find_record(session, email)
+    return await _apply(session, user, Changes(is_active=active), None)
+
+
+async def find_record(session: AsyncSession, email: str) -> User:
+    """Find a user with the account by e-mail, ignoring case; for `people` only.
+
+    Raises:
+        UnknownUser: no user has this address.
+
+    """
+    email = email.strip()
+    by_email = func.lower(User.email) == func.lower(email)
+    # Text that Postgres cannot hold is no user's address, and not worth a query.
+    user = await session.scalar(_with_account().where(by_email)) if email.isprintable() else None
+    if user is None:
+        msg = f"no user has the e-mail {email!a}"
+        raise UnknownUser(msg)
+    return user
+
+
+async def lock_record(session: AsyncSession, user_id: int) -> User:
+    """Read and lock a user with the account until the commit; for `people` only.
+
+    Raises:
+        UnknownUser: no user has this id.
 
     """
     return await _get(session, _with_account().with_for_update(of=User, key_share=True), user_id)
 
 
-async def set_active(session: AsyncSession, email: str, *, active: bool) -> User:
-    """Enable or disable a user; what a disabled one shows is refused at once.
-
-    Whoever may call this can make a superuser: the last one may be disabled, too.
-
-    Raises:
-        UnknownUser: nobody has this address.
-
-    """
-    user = await find_user(session, email)
-    return await _apply(session, user, Changes(is_active=active), None)
-
-
 def clean_email(email: str) -> str:
-    """The address without surrounding space, otherwise as typed.
+    """Return the address without surrounding space, otherwise as typed.
 
-    Only what cannot be an address is refused; whether mail arrives there is not asked.
+    Only what cannot be an address is refused; nothing checks that mail is delivered.
 
     Raises:
-        InvalidEmail: too long, not one `@` between two parts, or spaces or control characters.
+        InvalidEmail: too long, not exactly one `@` between two parts, spaces or control characters.
 
     """
     email = email.strip()
     local, _, domain = email.partition("@")
     if len(email) > EMAIL_CHARS_MAX:
-        msg = f"an e-mail has at most {EMAIL_CHARS_MAX} characters"
+        msg = f"the e-mail must have at most {EMAIL_CHARS_MAX} characters"
     elif not email.isprintable() or " " in email:
-        msg = "an e-mail has no spaces and no control characters"
+        msg = "the e-mail must not contain spaces or control characters"
     elif not local or not domain or "@" in domain:
-        msg = "an e-mail has exactly one '@', with something before and after it"
+        msg = "the e-mail must have exactly one '@', with text before and after it"
     else:
         return email
     raise InvalidEmail(msg)
 
 
 def clean_name(name: str) -> str:
-    """The name without surrounding space.
+    """Return the name without surrounding space.
 
     Raises:
-        InvalidName: too long, or with control characters.
+        InvalidName: too long, or it has control characters.
 
     """
     name = name.strip()
     if len(name) > NAME_CHARS_MAX or not name.isprintable():
-        msg = f"a name has at most {NAME_CHARS_MAX} characters and no control characters"
+        msg = f"the name must have at most {NAME_CHARS_MAX} characters and no control characters"
         raise InvalidName(msg)
     return name
 
 
 async def _keep_a_superuser(session: AsyncSession, user_id: int) -> None:
-    """Lock every active superuser, so that no two take the role from each other at once."""
+    """Lock every active superuser, so that no two can demote each other at once."""
     active = select(User.id).where(User.is_superuser, User.is_active).order_by(User.id)
     superusers = (await session.scalars(active.with_for_update(key_share=True))).all()
     if list(superusers) == [user_id]:
-        msg = f"user {user_id} is the last superuser who is not disabled"
+        msg = f"user {user_id} is the last active superuser"
         raise LastSuperuser(msg)
 
 
 async def _apply(
     session: AsyncSession, user: User, changes: Changes, keep_key_id: int | None
-) -> User:
+) -> UserRow:
     for change in fields(changes):
         value = cast("str | bool | None", getattr(changes, change.name))
         if value is not None:
@@ -277,12 +294,12 @@ async def _apply(
     await session.flush()
     if changes.end_sign_ins:
         await end_tokens(session, user.account.id, keep_key_id)
-    return user
+    return user_row(user)
 
 
 async def _get(session: AsyncSession, query: Select[User], user_id: int) -> User:
-    # A number that the column cannot hold is nobody's.
-    by_id = User.id == (user_id if 0 < user_id < _BIGINT_END else 0)
+    # The column cannot even be compared with a larger number.
+    by_id = User.id == (user_id if 0 < user_id <= ID_MAX else 0)
     user = await session.scalar(query.where(by_id), execution_options={"populate_existing": True})
     if user is None:
         msg = f"no user has the id {user_id}"

@@ -1,1 +1,1 @@
-"""What people meet: the management routes, the pages, the documentation."""
+"""The management API, the pages, and the documentation."""

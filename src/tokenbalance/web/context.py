@@ -1,12 +1,12 @@
-"""What the routes that people use work with; put together once, in `app.py`.
+"""What the pages and the API work with; assembled once, in `app.py`.
 
-The request path has none of this: it has a pool of its own, and no sessions.
+The request path does not use it: it has its own pool, and no sessions.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from tokenbalance.model import OPENAI
 from tokenbalance.openai import SURFACE
@@ -20,29 +20,34 @@ if TYPE_CHECKING:
     from tokenbalance.openai import Surface
 
 
+STATEMENT_TIMEOUT_S: Final = 5.0
+"""Of a statement of a page or an API request, which a person waits for."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Management:
-    """The books as people work with them."""
+    """The database and settings of the pages and the API."""
 
     sessions: Sessions
-    """Transactions are explicit: `async with management.sessions.begin() as session`."""
+    """Transactions are explicit: `async with management.sessions.begin() as session`. Pages and API
+    only pass the session on, to functions of `people` and `books` that return frozen rows."""
     pool: Pool
-    """The request path's, for telling who calls."""
+    """The request path's, to find callers."""
     signup_open: bool
-    """Anybody may create a user."""
+    """Whether strangers may create users."""
     rate_card: RateCard | None = None
-    """What tokens cost; None: one credit each."""
+    """The rates of tokens; None: one credit each."""
     upstream: UpstreamTraits = OPENAI
-    """What requests are bounded for."""
+    """The upstream's rules, by which requests are estimated."""
     surface: Surface = SURFACE
     """The operations that are open."""
 
 
 def address_of(request: Request) -> str:
-    """Tell where a request comes from: an IP address, or nothing."""
+    """Return the client's IP address; empty if unknown."""
     return request.client.host if request.client else ""
 
 
 def management_of(request: Request) -> Management:
-    """Get what the lifespan has put together."""
+    """Return what the lifespan has assembled."""
     return cast("Management", request.state.management)

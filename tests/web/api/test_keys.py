@@ -158,7 +158,7 @@ async def test_a_key_that_has_ended_is_not_changed(
     http: httpx2.AsyncClient, people: People, pool: Pool, ending: str
 ) -> None:
     key_id = people.user.key_id
-    await pool.execute(f"UPDATE api_keys SET {ending} WHERE id = $1", key_id)  # noqa: S608
+    await pool.execute(f"UPDATE api_keys SET {ending} WHERE id = $1", key_id)  # noqa: S608 - a column of ours
     response = await http.patch(
         f"/api/keys/{key_id}", json={"expires_at": None}, headers=people.superuser.headers
     )

@@ -6,12 +6,16 @@ import asyncio
 import os
 import sys
 from asyncio.subprocess import PIPE, STDOUT
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import pytest
 
 from tests.support.books import create_holder
+from tokenbalance.books.reports import HOLD_STATES
+from tokenbalance.people.keys import STATUS_CHOICES
 from tokenbalance.people.secrets import new_secret, sha256
+from tokenbalance.web.api.keys import StatusChoice
+from tokenbalance.web.api.requests import HoldState
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,6 +52,11 @@ async def operations(http: httpx2.AsyncClient) -> dict[str, dict[str, Any]]:
         for method, operation in methods.items()
         if path.startswith("/api/")
     }
+
+
+def test_the_choices_of_the_api_are_those_of_books_and_people() -> None:
+    assert get_args(HoldState) == HOLD_STATES
+    assert get_args(StatusChoice) == STATUS_CHOICES
 
 
 async def test_every_management_route_is_documented_with_examples_and_errors(

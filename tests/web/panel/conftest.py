@@ -14,6 +14,8 @@ import pytest
 from playwright.async_api import async_playwright
 
 from tests.support import postgres
+from tests.support.admin import Admin
+from tests.support.books import create_holder
 from tests.support.people import People
 from tests.support.product import serving
 from tests.support.upstream import ScriptedUpstream
@@ -26,7 +28,8 @@ if TYPE_CHECKING:
 
     from playwright.async_api import Browser
 
-    from tokenbalance.database.connections import Sessions
+    from tests.support.books import Holder
+    from tokenbalance.database.connections import Pool, Sessions
     from tokenbalance.postgres import EmbeddedPostgres
 
 ARGUMENTS = [
@@ -45,7 +48,7 @@ NEVER_S = 3600.0
 @pytest.fixture(autouse=True)
 def _cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hash in a millisecond: nearly every test signs somebody in."""
-    cheap = passwords._CONTEXT.copy(  # pyright: ignore[reportUnknownMemberType]
+    cheap = passwords._CONTEXT.copy(  # pyright: ignore[reportUnknownMemberType] - without types
         argon2__time_cost=1, argon2__memory_cost=64
     )
     monkeypatch.setattr(passwords, "_CONTEXT", cheap)
@@ -113,6 +116,20 @@ def product(dsn: str, upstream: ScriptedUpstream, shared_product: str) -> str:
 def people(sessions: Sessions, product: str) -> People:
     """Makes users with passwords, and signs them in."""
     return People(sessions, product)
+
+
+@pytest.fixture
+async def admin(people: People) -> AsyncIterator[Admin]:
+    """A superuser who is signed in."""
+    somebody = await people.create(is_superuser=True)
+    async with people.signed_in(somebody) as pages:
+        yield Admin(somebody, pages)
+
+
+@pytest.fixture
+async def holder(pool: Pool) -> Holder:
+    """An ordinary user with 1,000 credits and a key."""
+    return await create_holder(pool, 1000)
 
 
 @pytest.fixture(scope="session")

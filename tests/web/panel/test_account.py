@@ -94,7 +94,7 @@ async def test_reloading_a_secret_shows_it_no_more_and_makes_nothing(
 ) -> None:
     async with people.signed_in(await people.create(balance=10_000)) as pages:
         path = "/account/keys"
-        for said in ("The key is made.", "The key has a new secret."):
+        for said in ("Key created.", "New secret created."):
             shown_at = await led_to(pages, path, name="mine")
             before = await keys_of(pool)
             page = await pages.see(shown_at)
@@ -113,7 +113,7 @@ async def test_reloading_a_secret_shows_it_no_more_and_makes_nothing(
         assert len(before) == 1
         await pages.submit(path.replace("rotate", "revoke"))
         page = await pages.see(shown_at)
-        assert "The key has ended." in page.text
+        assert "The key was revoked or has expired." in page.text
         assert path not in page.text
 
 
@@ -214,7 +214,7 @@ async def test_a_key_has_the_limits_and_the_last_day_that_were_typed(
             insufficient_status="429",
         )
         listed = await pages.see("/account/keys")
-    assert "answers 429 when the balance is too low" in listed.text
+    assert "status 429 when the balance is too low" in listed.text
     key = await pool.fetchrow(
         "SELECT name, expires_at, limits, insufficient_status FROM api_keys WHERE kind = 'key'"
     )
@@ -230,10 +230,10 @@ async def test_a_key_has_the_limits_and_the_last_day_that_were_typed(
     ("field", "value", "words"),
     [
         ("name", "x" * 201, "at most 200 characters"),
-        ("name", "a\x00b", "none of them control"),
-        ("expires_on", "2020-01-01", "today or a later day"),
-        ("expires_on", "9999-12-31", "today or a later day"),
-        ("expires_on", "tomorrow", "must be a day"),
+        ("name", "a\x00b", "no control characters"),
+        ("expires_on", "2020-01-01", "today or a later date"),
+        ("expires_on", "9999-12-31", "today or a later date"),
+        ("expires_on", "tomorrow", "must be a date"),
         ("requests_per_minute", "many", "whole number"),
         ("requests_per_minute", "0", "at least 1"),
         ("tokens_per_minute", "-5", "at least 1"),
@@ -292,13 +292,13 @@ async def test_requests_are_listed_filtered_and_explained(
         only = (await pages.see("/account/requests?state=voided&model=gpt-4o-mini&days=7")).text
         assert voided in only
         assert settled not in only
-        assert "No requests that fit." in (await pages.see("/account/requests?model=none")).text
+        assert "No matching requests." in (await pages.see("/account/requests?model=none")).text
 
         page = (await pages.see(f"/account/requests/{settled}")).text
         assert f"It used {used} tokens and was charged {used} credits" in page
-        assert "Estimate of the input, at most" in page
-        assert "Tokens, of every kind" in page
-        assert "Every token is one credit here." in page
+        assert "Estimated input, at most" in page
+        assert "Tokens, all kinds" in page
+        assert "Every token is one credit." in page
         assert f"\u2212{used}" in page
         page = (await pages.see(f"/account/requests/{voided}")).text
         assert "The request cost nothing" in page
@@ -348,7 +348,7 @@ async def test_a_name_is_changed(people: People) -> None:
         assert (response.status_code, response.headers["location"]) == (303, "/account/profile")
         page = (await pages.see("/account/profile")).text
         assert 'value="Grace"' in page
-        assert "Your name is saved." in page
+        assert "Name saved." in page
         response = await pages.submit("/account/profile/name", name="x" * 201)
         assert response.status_code == 400
         assert 'id="e-name"' in response.text
@@ -370,7 +370,7 @@ async def test_a_new_password_signs_out_everywhere_else(people: People) -> None:
             assert "another" not in re.sub(r"<p class=.*?</p>", "", response.text)
         assert (await there.get("/account")).status_code == 200
         assert (await here.submit("/account/profile/password", **fields)).status_code == 303
-        assert "Your password is changed." in (await here.see("/account/profile")).text
+        assert "Password changed." in (await here.see("/account/profile")).text
         assert (await there.get("/account")).status_code == 303
     async with people.pages() as pages:
         await pages.see("/sign-in")

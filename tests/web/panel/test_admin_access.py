@@ -65,7 +65,7 @@ async def test_a_page_is_not_for_users(people: People, path: str) -> None:
     async with people.signed_in(await people.create()) as pages:
         response = await pages.get(path)
         assert response.status_code == 403
-        assert "Only a superuser may do this." in response.text
+        assert "This requires a superuser." in response.text
     async with people.pages() as pages:
         response = await pages.get(path)
         assert response.headers["location"].startswith("/sign-in?next=%2Fadmin")

@@ -64,9 +64,9 @@ async def create_user(page: Page) -> str:
     await page.get_by_label("Name", exact=True).fill("Ada Lovelace")
     await page.get_by_label("Password").fill(PASSWORD)
     await page.get_by_label("Opening balance").fill("1,000")
-    await page.get_by_label("Name of the key").fill("laptop")
-    await page.get_by_role("button", name="Create the user").click()
-    await expect(page.get_by_role("status")).to_have_text("The user is created.")
+    await page.get_by_label("Key name").fill("laptop")
+    await page.get_by_role("button", name="Create user").click()
+    await expect(page.get_by_role("status")).to_have_text("User created.")
     return await page.locator("#secret").inner_text()
 
 
@@ -108,21 +108,23 @@ async def test_the_administrators_day_and_the_users(
     await find_user(page)
     await page.get_by_label("Credits", exact=True).fill("500")
     await page.get_by_label("Reason").first.fill("for the new term")
-    await page.get_by_role("button", name="Add the credits").click()
-    await expect(page.get_by_role("status")).to_have_text("The credits are entered in the ledger.")
+    await page.get_by_role("button", name="Add credits").click()
+    await expect(page.get_by_role("status")).to_have_text(
+        "Balance updated. The change is in the ledger."
+    )
     await expect(figure(page, "Balance")).to_have_text("1,488")
 
     await page.get_by_role("region", name="Requests").get_by_role("link").first.click()
-    await expect(page.get_by_text("It has cost 12 credits until now.")).to_be_visible()
+    await expect(page.get_by_text("The request has cost 12 credits so far.")).to_be_visible()
     await page.go_back()
-    await confirm(page, "Disable", "Disable the user")
-    await expect(page.get_by_role("status")).to_contain_text("The user is disabled")
+    await confirm(page, "Disable", "Disable user")
+    await expect(page.get_by_role("status")).to_contain_text("User disabled")
     assert await chat_with(http, secret) == 401
-    await confirm(page, "Enable", "Enable the user")
-    await expect(page.get_by_role("status")).to_contain_text("enabled again")
+    await confirm(page, "Enable", "Enable user")
+    await expect(page.get_by_role("status")).to_contain_text("User enabled.")
 
     await page.get_by_role("button", name="Sign out").click()
-    await expect(page.get_by_role("status")).to_have_text("You are signed out.")
+    await expect(page.get_by_role("status")).to_have_text("You have signed out.")
     await users_day(browser, http)
     assert await chat_with(http, secret) == 200
 
@@ -136,15 +138,15 @@ async def users_day(browser: WatchedBrowser, http: httpx2.AsyncClient) -> None:
     await expect(figure(page, "Balance")).to_have_text("1,488")
     await page.get_by_role("link", name="API keys").click()
     await page.get_by_label("Name").fill("phone")
-    await page.get_by_role("button", name="Create the key").click()
+    await page.get_by_role("button", name="Create key").click()
     secret = await page.locator("#secret").inner_text()
     assert await chat_with(http, secret) == 200
     await page.get_by_role("link", name="Done").click()
     await expect(page.get_by_text(secret)).to_have_count(0)
     row = page.get_by_role("row", name="phone")
     await row.locator("summary", has_text="Revoke").click()
-    await row.get_by_role("button", name="Revoke the key").click()
-    await expect(page.get_by_role("status")).to_contain_text("The key is revoked.")
+    await row.get_by_role("button", name="Revoke key").click()
+    await expect(page.get_by_role("status")).to_contain_text("Key revoked.")
     assert await chat_with(http, secret) == 401
 
 
@@ -180,8 +182,8 @@ async def test_a_user_is_made_and_disabled_without_scripts(
     await plain_browser.sign_in(await people.create(is_superuser=True))
     await create_user(page)
     await page.get_by_role("link", name="Done").click()
-    await confirm(page, "Disable", "Disable the user")
-    await expect(page.get_by_role("status")).to_contain_text("The user is disabled")
+    await confirm(page, "Disable", "Disable user")
+    await expect(page.get_by_role("status")).to_contain_text("User disabled")
     await open_tab(page, "Users")
     await page.get_by_label("E-mail or name").fill("ada")
     await page.get_by_role("button", name="Search").click()

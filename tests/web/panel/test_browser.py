@@ -33,7 +33,7 @@ async def test_a_user_makes_a_key_uses_it_and_revokes_it(
 
     await page.get_by_role("link", name="API keys").click()
     await page.get_by_label("Name").fill("my notebook")
-    await page.get_by_role("button", name="Create the key").click()
+    await page.get_by_role("button", name="Create key").click()
     secret = await page.locator("#secret").inner_text()
     assert SECRET.match(secret)
     await page.get_by_role("button", name="Copy", exact=True).first.click()
@@ -53,7 +53,7 @@ async def test_a_user_makes_a_key_uses_it_and_revokes_it(
     await page.get_by_role("link", name="Overview").click()
     await expect(page.locator("#balance")).to_contain_text(f"{10_000 - used:,}")
     await expect(page.locator(".chart canvas")).to_be_visible()
-    await page.get_by_text("The numbers of this chart").click()
+    await page.get_by_text("Show numbers").click()
     await expect(page.locator(".numbers tfoot")).to_contain_text(str(used))
 
     await page.get_by_role("link", name="Requests").click()
@@ -65,7 +65,7 @@ async def test_a_user_makes_a_key_uses_it_and_revokes_it(
     assert secret not in await page.content()
     await expect(page.locator("#list tbody tr")).to_have_count(1)
     await page.locator("summary", has_text="Revoke").click()
-    await page.get_by_role("button", name="Revoke the key").click()
+    await page.get_by_role("button", name="Revoke key").click()
     await expect(page.get_by_role("status")).to_contain_text("revoked")
     assert (await chat(product, secret)).status_code == 401
 
@@ -80,7 +80,7 @@ async def test_the_same_goes_without_javascript(
     await plain_browser.sign_in(await people.create(balance=10_000))
     await expect(page.locator("#balance")).to_contain_text("10,000")
     await page.get_by_role("link", name="API keys").click()
-    await page.get_by_role("button", name="Create the key").click()
+    await page.get_by_role("button", name="Create key").click()
     secret = await page.locator("#secret").inner_text()
     await expect(page.get_by_role("button", name="Copy")).to_have_count(0)
     assert (await chat(product, secret)).status_code == 200
@@ -88,14 +88,14 @@ async def test_the_same_goes_without_javascript(
     await page.get_by_role("link", name="Requests").click()
     await page.get_by_label("State").select_option("voided")
     await page.get_by_role("button", name="Filter").click()
-    await expect(page.locator("#list")).to_contain_text("No requests that fit.")
+    await expect(page.locator("#list")).to_contain_text("No matching requests.")
     await page.get_by_label("State").select_option("settled")
     await page.get_by_role("button", name="Filter").click()
     await expect(page.locator("tbody tr")).to_have_count(1)
 
     await page.get_by_role("link", name="API keys").click()
     await page.locator("summary", has_text="New secret").click()
-    await page.get_by_role("button", name="Make a new secret").click()
+    await page.get_by_role("button", name="Create new secret").click()
     renewed = await page.locator("#secret").inner_text()
     assert renewed != secret
     await page.reload()
@@ -105,7 +105,7 @@ async def test_the_same_goes_without_javascript(
 
     await page.get_by_role("link", name="API keys").click()
     await page.locator("summary", has_text="Revoke").click()
-    await page.get_by_role("button", name="Revoke the key").click()
+    await page.get_by_role("button", name="Revoke key").click()
     await expect(page.get_by_role("status")).to_contain_text("revoked")
     assert (await chat(product, renewed)).status_code == 401
 
@@ -117,7 +117,7 @@ async def test_a_filter_replaces_the_list_alone(browser: WatchedBrowser, people:
     await expect(page.locator("#list")).to_contain_text("No requests yet.")
     await page.evaluate("document.querySelector('h1').dataset.kept = 'yes'")
     await page.get_by_label("State").select_option("open")
-    await expect(page.locator("#list")).to_contain_text("No requests that fit.")
+    await expect(page.locator("#list")).to_contain_text("No matching requests.")
     assert await page.locator("h1").get_attribute("data-kept") == "yes"
     assert "state=open" in page.url
 
@@ -132,16 +132,16 @@ async def test_every_page_fits_a_phone_and_is_used_by_keyboard(
         await page.goto(f"/account{path}")
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
         await page.keyboard.press("Tab")
-        await expect(page.locator(":focus")).to_have_text("Skip to the page")
+        await expect(page.locator(":focus")).to_have_text("Skip to content")
         await page.keyboard.press("Enter")
         await expect(page.locator("main")).to_be_focused()
     await page.goto("/account/keys")
-    await page.get_by_role("button", name="Create the key").click()
-    for heading in ("The key's secret", "This secret is not shown again"):
+    await page.get_by_role("button", name="Create key").click()
+    for heading in ("Your new secret", "The secret is not shown again"):
         await expect(page.get_by_role("heading", name=heading)).to_be_visible()
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), heading
         await page.reload()
     await page.locator("summary", has_text="New secret").click()
-    await page.get_by_role("button", name="Make a new secret").click()
-    await expect(page.get_by_role("status")).to_contain_text("The key has a new secret.")
+    await page.get_by_role("button", name="Create new secret").click()
+    await expect(page.get_by_role("status")).to_contain_text("New secret created.")
     await expect(page.locator("#secret")).to_be_visible()

@@ -58,7 +58,7 @@ def test_there_are_pages_that_post() -> None:
 
 async def refused(pages: Pages, path: str, **options: object) -> None:
     """Send a form that must not be taken, to an address that must say so on a page."""
-    response = await pages.post(path, **options)  # pyright: ignore[reportArgumentType]
+    response = await pages.post(path, **options)  # pyright: ignore[reportArgumentType] - as given
     assert response.status_code == 403, (path, response.status_code)
     assert "text/html" in response.headers["content-type"]
     assert "Nothing was changed" in response.text

@@ -28,7 +28,7 @@ async def test_a_filter_that_there_is_not_shows_nothing_instead_of_everything(
         response = await pages.get(f"/{path}?from=2026-99-99")
         assert response.status_code == 400
         assert response.text.startswith("<!doctype html>")
-        assert "This address has no filter &#39;from&#39;" in response.text
+        assert "This page has no filter &#39;from&#39;" in response.text
         assert "1,234" not in response.text
         assert "a first grant" not in response.text
         # Nor does the page offer a file of everything.
@@ -45,11 +45,11 @@ async def test_a_day_that_is_none_is_told_at_its_field(
     async with people.signed_in(somebody) as pages:
         page = await pages.get(f"/admin/{path}?since={value}")
         assert page.status_code == 400
-        assert 'id="e-since">This must be a day' in page.text
+        assert 'id="e-since">This must be a date' in page.text
         assert "1,234" not in page.text
         file = await pages.get(f"/admin/{path}.csv?since={value}")
         assert file.status_code == 400
-        assert "This must be a day" in file.text
+        assert "This must be a date" in file.text
 
 
 async def test_a_new_user_who_comes_back_asks_for_the_password_again(
@@ -61,10 +61,10 @@ async def test_a_new_user_who_comes_back_asks_for_the_password_again(
         for wrong in ({"balance": "much"}, {"email": somebody.email}):
             response = await pages.submit("/admin/users/new", **(wanted | wrong))
             assert response.status_code == 400
-            assert 'id="e-password">Type the password again.' in response.text
+            assert 'id="e-password">Enter the password again.' in response.text
             assert "a good one" not in response.text
         without = await pages.submit("/admin/users/new", email=somebody.email)
-        assert "Type the password again" not in without.text
+        assert "Enter the password again" not in without.text
     assert await pool.fetchval("SELECT count(*) FROM users") == 1
 
 
@@ -103,7 +103,7 @@ async def test_who_was_signed_out_meanwhile_is_told_and_led_back(
         led_to = (response.status_code, response.headers["location"])
         assert led_to == (303, f"/sign-in{query}")
         page = await pages.see(response.headers["location"])
-        assert "You were signed out; nothing was saved." in page.text
+        assert "You were signed out, so nothing was saved." in page.text
         entered = await pages.submit(
             "/sign-in", email=somebody.email, password=PASSWORD, next=following or ""
         )

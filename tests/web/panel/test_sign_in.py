@@ -79,7 +79,7 @@ async def test_a_wrong_password_is_told_at_the_field_and_not_repeated(people: Pe
         )
         assert response.status_code == 400
         assert f'value="{somebody.email}"' in response.text
-        assert "do not belong together" in response.text
+        assert "Wrong e-mail or password" in response.text
         assert 'name="next" value="/account"' in response.text
         assert "not-the-password" not in response.text
 
@@ -94,7 +94,7 @@ async def test_who_fails_too_often_is_asked_for_patience(people: People) -> None
                 response = await pages.submit("/sign-in", email=somebody.email, password="wrong")
         assert response.status_code == 429
         assert int(response.headers["retry-after"]) >= 1
-        assert "too many failed attempts" in response.text
+        assert "Too many failed attempts" in response.text
         assert "text/html" in response.headers["content-type"]
 
 
@@ -122,8 +122,8 @@ async def test_signing_out_ends_the_session_everywhere(people: People) -> None:
         response = await pages.submit("/sign-out")
         assert (response.status_code, response.headers["location"]) == (303, "/sign-in")
         assert "tokenbalance" not in pages.cookies
-        assert "You are signed out." in (await pages.see("/sign-in")).text
-        assert "You are signed out." not in (await pages.see("/sign-in")).text
+        assert "You have signed out." in (await pages.see("/sign-in")).text
+        assert "You have signed out." not in (await pages.see("/sign-in")).text
         pages.cookies.set("tokenbalance", secret)
         assert (await pages.get("/account")).status_code == 303
 

@@ -59,11 +59,11 @@ async def test_a_stranger_signs_up_and_is_signed_in_with_nothing_to_spend(
 @pytest.mark.parametrize(
     ("change", "words"),
     [
-        ({"email": "kim"}, "an e-mail has exactly one"),
+        ({"email": "kim"}, "the e-mail must have exactly one"),
         ({"email": ""}, "E-mail"),
         ({"password": "abcd", "repeated": "abcd"}, "at least 5 characters"),
-        ({"repeated": "another"}, "not the same as above"),
-        ({"email": "PERSON1@example.com"}, "exists already"),
+        ({"repeated": "another"}, "passwords do not match"),
+        ({"email": "PERSON1@example.com"}, "already exists"),
         ({"name": "N" * 201}, "at most 200 characters"),
     ],
 )

@@ -1,7 +1,11 @@
 """Entries that people make: grants, top-ups, adjustments, refunds, and setting a balance.
 
-Each locks the account's row, so that the balance it writes follows from the one before, and adds
+Each locks the account's row, so that the balance it writes follows from the previous one, and adds
 one ledger entry, in the caller's transaction. Never commits, never touches holds.
+
+The rules of "once" are here and nowhere else. A request is never refunded more than it cost, and an
+idempotency key makes one entry, however many callers use it at the same time: each looks only after
+it has the lock.
 
     CreditError
     |-- AmountNotPositive
@@ -19,22 +23,26 @@ one ledger entry, in the caller's transaction. Never commits, never touches hold
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import func, select
 
+from tokenbalance.books.ledger.entries import entry_of
 from tokenbalance.books.reports.entries import entries_of_request
 from tokenbalance.database.tables import Account, HoldRecord, LedgerEntry
+from tokenbalance.model import JSON_INTEGER_MAX
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
-CREDITS_MAX: Final = 2**53 - 1
-"""Largest amount and balance: what every JSON reader takes for the integer that it is."""
+    from tokenbalance.books.ledger.entries import Entry
+
+CREDITS_MAX: Final = JSON_INTEGER_MAX
+"""Largest amount and balance."""
 NOTE_CHARS_MAX: Final = 500
 IDEMPOTENCY_KEY_CHARS_MAX: Final = 255
-_TOO_LARGE: Final = f"amounts and balances are at most {CREDITS_MAX:,} credits"
+_TOO_LARGE: Final = f"an amount or a balance must be at most {CREDITS_MAX:,} credits"
 
 
 class CreditError(Exception):
@@ -42,39 +50,39 @@ class CreditError(Exception):
 
 
 class AmountNotPositive(CreditError):
-    """Grants and refunds give; they never take."""
+    """A grant or a refund of less than 1 credit."""
 
 
 class AmountZero(CreditError):
-    """Adding nothing changes nothing."""
+    """An amount of 0 to add."""
 
 
 class AmountTooLarge(CreditError):
-    """The amount, or the balance it would lead to, is beyond what JSON readers keep exact."""
+    """The amount or the resulting balance is beyond `CREDITS_MAX`."""
 
 
 class BalanceTooLow(CreditError):
-    """The balance would fall below what the account may be overdrawn by."""
+    """The balance would fall below the account's overdraft."""
 
 
 class InvalidIdempotencyKey(CreditError):
-    """An idempotency key that is empty, very long, or more than printable ASCII characters."""
+    """The idempotency key is empty, too long, or not printable ASCII."""
 
 
 class InvalidNote(CreditError):
-    """A note with control characters, or a very long one."""
+    """The note is too long or has control characters."""
 
 
 class KeyReused(CreditError):
-    """The idempotency key belongs to an entry with another amount or note."""
+    """The idempotency key belongs to another entry of the account."""
 
 
 class NothingToRefund(CreditError):
-    """The request was never charged, or has all of it back."""
+    """The request was never charged, or was refunded completely."""
 
 
 class RefundTooLarge(CreditError):
-    """More than is left of what the request was charged."""
+    """The refund is more than what is left of the charge."""
 
 
 class UnknownAccount(CreditError):
@@ -92,29 +100,36 @@ class Cause:
     actor: str
     """`cli`, or a user's e-mail."""
     note: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _New:
+    """An entry to be made, apart from the balance that it leads to."""
+
+    kind: str
+    amount: int
+    cause: Cause
     request_id: str | None = None
-    """The request that it is about."""
     idempotency_key: str | None = None
-    """What `add_once` recognises it by."""
 
 
-async def grant(session: AsyncSession, account_id: int, amount: int, cause: Cause) -> LedgerEntry:
-    """Give credits, as when an account is opened.
+async def grant(session: AsyncSession, account_id: int, amount: int, cause: Cause) -> Entry:
+    """Grant credits, such as an opening balance.
 
     Raises:
         CreditError: as drawn above.
 
     """
     if amount <= 0:
-        msg = "a grant is at least 1 credit"
+        msg = "a grant must be at least 1 credit"
         raise AmountNotPositive(msg)
     _check_amount(amount)
     account = await _lock(session, account_id)
-    return await _enter(session, account, "grant", amount, cause)
+    return await _enter(session, account, _New(kind="grant", amount=amount, cause=cause))
 
 
-async def add(session: AsyncSession, account_id: int, amount: int, cause: Cause) -> LedgerEntry:
-    """Add credits (a top-up), or take some away when the amount is negative (an adjustment).
+async def add(session: AsyncSession, account_id: int, amount: int, cause: Cause) -> Entry:
+    """Add credits (a top-up), or take credits away with a negative amount (an adjustment).
 
     Raises:
         CreditError: as drawn above.
@@ -123,96 +138,114 @@ async def add(session: AsyncSession, account_id: int, amount: int, cause: Cause)
     _check_not_zero(amount)
     _check_amount(amount)
     account = await _lock(session, account_id)
-    return await _enter(session, account, _kind_of(amount), amount, cause)
+    return await _enter(session, account, _New(kind=_kind_of(amount), amount=amount, cause=cause))
 
 
 async def add_once(
     session: AsyncSession, account_id: int, amount: int, cause: Cause, idempotency_key: str
-) -> LedgerEntry:
-    """Add credits as `add` does, but the same ones only once.
+) -> Entry:
+    """Add credits as `add` does, but only once for each idempotency key.
 
     Args:
         session: the caller's transaction.
         account_id: whose balance.
-        amount: credits; negative to take some away.
+        amount: credits; negative to take credits away.
         cause: who and why.
-        idempotency_key: chosen by who asks; asking again with it gives the entry of the first time.
+        idempotency_key: chosen by the client; using it again returns the entry of the first time.
 
     Raises:
         InvalidIdempotencyKey: it is not 1 to 255 printable ASCII characters.
-        KeyReused: it came with another amount or note before.
+        KeyReused: it was used before for another entry.
         CreditError: as drawn above.
 
     """
     _check_idempotency_key(idempotency_key)
     _check_not_zero(amount)
-    # The lock first, so that of two with the same key the second sees the first one's entry.
+    # The lock first, so that the second of two callers sees the entry of the first.
     account = await _lock(session, account_id)
-    before = await session.scalar(
-        select(LedgerEntry).where(
-            LedgerEntry.account_id == account_id, LedgerEntry.idempotency_key == idempotency_key
-        )
-    )
+    new = _New(kind=_kind_of(amount), amount=amount, cause=cause, idempotency_key=idempotency_key)
+    before = await _entry_of_key(session, account_id, idempotency_key)
     if before is None:
         _check_amount(amount)
-        cause = replace(cause, idempotency_key=idempotency_key)
-        return await _enter(session, account, _kind_of(amount), amount, cause)
-    if (before.amount, before.note) != (amount, cause.note):
-        msg = "this idempotency key was used before, with another amount or note"
-        raise KeyReused(msg)
-    return before
+    return await _enter_once(session, account, new, before)
 
 
-async def set_balance(
-    session: AsyncSession, account_id: int, target: int, cause: Cause
-) -> LedgerEntry:
-    """Make the balance what it should be, by an entry of the difference.
+async def set_balance(session: AsyncSession, account_id: int, target: int, cause: Cause) -> Entry:
+    """Set the balance with an entry of the difference.
 
-    There is an entry even where nothing differs, of 0 credits: that somebody set the balance to
-    this value at this time is worth as much in a dispute as a change would be, and one act is
-    always one entry.
+    If nothing changes, an entry of 0 credits is made: it says who confirmed the balance, and when.
 
     Raises:
         CreditError: as drawn above.
 
     """
     account = await _lock(session, account_id)
-    return await _enter(session, account, "set", target - account.balance, cause)
+    difference = target - account.balance
+    return await _enter(session, account, _New(kind="set", amount=difference, cause=cause))
 
 
-async def refund(
-    session: AsyncSession, request_id: str, amount: int | None, cause: Cause
-) -> LedgerEntry:
-    """Give back what a request was charged, or a part of it.
+async def refund(session: AsyncSession, request_id: str, amount: int | None, cause: Cause) -> Entry:
+    """Refund what a request was charged, or a part of it; never more than it cost.
 
     Args:
         session: the caller's transaction.
         request_id: which request.
-        amount: credits; None for all that is left of the charge, its correction and earlier
-            refunds taken into account.
+        amount: credits; None: all that is left of the charge after its correction and earlier
+            refunds.
         cause: who and why.
 
     Raises:
         CreditError: as drawn above.
 
     """
-    if amount is not None and amount <= 0:
-        msg = "a refund is at least 1 credit"
-        raise AmountNotPositive(msg)
-    # The lock first, so that of two refunds the second sees what the first has left.
+    _check_refund(amount)
+    # The lock first, so that the second of two refunds sees what the first has left.
     account = await _lock(session, await _account_of(session, request_id))
-    left = await _refundable(session, account.id, request_id)
-    if amount is not None and amount > left:
-        msg = f"only {left:,} credits are left of what request {request_id} was charged"
-        raise RefundTooLarge(msg)
-    return await _enter(
-        session, account, "refund", amount or left, replace(cause, request_id=request_id)
+    credits_back = await _refundable(session, account.id, request_id, amount)
+    new = _New(kind="refund", amount=credits_back, cause=cause, request_id=request_id)
+    return await _enter(session, account, new)
+
+
+async def refund_once(
+    session: AsyncSession, request_id: str, amount: int | None, cause: Cause, idempotency_key: str
+) -> Entry:
+    """Refund as `refund` does, but only once for each idempotency key.
+
+    Args:
+        session: the caller's transaction.
+        request_id: which request.
+        amount: credits; None: all that is left.
+        cause: who and why.
+        idempotency_key: chosen by the client; using it again returns the entry of the first time.
+
+    Raises:
+        InvalidIdempotencyKey: it is not 1 to 255 printable ASCII characters.
+        KeyReused: it was used before for another entry.
+        CreditError: as drawn above.
+
+    """
+    _check_idempotency_key(idempotency_key)
+    _check_refund(amount)
+    account = await _lock(session, await _account_of(session, request_id))
+    before = await _entry_of_key(session, account.id, idempotency_key)
+    if before is not None:
+        # Without an amount, the entry of the first time was all that was left.
+        credits_back = before.amount if amount is None else amount
+    else:
+        credits_back = await _refundable(session, account.id, request_id, amount)
+    new = _New(
+        kind="refund",
+        amount=credits_back,
+        cause=cause,
+        request_id=request_id,
+        idempotency_key=idempotency_key,
     )
+    return await _enter_once(session, account, new, before)
 
 
 async def _account_of(session: AsyncSession, request_id: str) -> int:
     query = select(HoldRecord.account_id).where(HoldRecord.request_id == request_id)
-    # Text that Postgres cannot hold is no request's id, and not worth asking for.
+    # Text that Postgres cannot hold is no request's id, and not worth a query.
     account_id = await session.scalar(query) if request_id.isprintable() else None
     if account_id is None:
         msg = f"no request has the id {request_id!a}"
@@ -220,8 +253,10 @@ async def _account_of(session: AsyncSession, request_id: str) -> int:
     return account_id
 
 
-async def _refundable(session: AsyncSession, account_id: int, request_id: str) -> int:
-    """Credits that the request has cost until now: its charge and correction, less refunds."""
+async def _refundable(
+    session: AsyncSession, account_id: int, request_id: str, amount: int | None
+) -> int:
+    """Credits to refund: the amount, or all that is left of charge and correction after refunds."""
     entries = await entries_of_request(session, account_id, request_id)
     left = -sum(entry.amount for entry in entries)
     if not entries:
@@ -230,11 +265,14 @@ async def _refundable(session: AsyncSession, account_id: int, request_id: str) -
     if left <= 0:
         msg = f"nothing is left to refund of request {request_id}"
         raise NothingToRefund(msg)
-    return left
+    if amount is not None and amount > left:
+        msg = f"only {left:,} credits are left to refund of request {request_id}"
+        raise RefundTooLarge(msg)
+    return amount or left
 
 
 async def _lock(session: AsyncSession, account_id: int) -> Account:
-    """Read the account as it is now, and keep holds and settlements waiting until the commit."""
+    """Read and lock the account; holds and settlements wait until the commit."""
     account = await session.get(
         Account,
         account_id,
@@ -248,33 +286,55 @@ async def _lock(session: AsyncSession, account_id: int) -> Account:
     return account
 
 
-async def _enter(
-    session: AsyncSession, account: Account, kind: str, amount: int, cause: Cause
-) -> LedgerEntry:
-    balance = account.balance + amount
-    _check_balance(amount, balance)
-    _check_note(cause.note)
+async def _entry_of_key(
+    session: AsyncSession, account_id: int, idempotency_key: str
+) -> LedgerEntry | None:
+    """Find the entry that a key has made; the account must be locked."""
+    return await session.scalar(
+        select(LedgerEntry).where(
+            LedgerEntry.account_id == account_id, LedgerEntry.idempotency_key == idempotency_key
+        )
+    )
+
+
+async def _enter_once(
+    session: AsyncSession, account: Account, new: _New, before: LedgerEntry | None
+) -> Entry:
+    """Make an entry, or return the one that its key has made."""
+    if before is None:
+        return await _enter(session, account, new)
+    made = (before.kind, before.amount, before.note, before.request_id)
+    if made != (new.kind, new.amount, new.cause.note, new.request_id):
+        msg = "this idempotency key was used before, with another amount or note"
+        raise KeyReused(msg)
+    return entry_of(before)
+
+
+async def _enter(session: AsyncSession, account: Account, new: _New) -> Entry:
+    balance = account.balance + new.amount
+    _check_balance(new.amount, balance)
+    _check_note(new.cause.note)
     # Open holds do not count: taking away what they reserve makes `available` negative, and the
-    # requests under way are still charged. An account that is too low already may be raised.
-    if amount < 0 and balance < -account.overdraft:
+    # requests in flight are still charged. A balance that is already too low may be raised.
+    if new.amount < 0 and balance < -account.overdraft:
         msg = f"the balance would be {balance:,}; the lowest allowed is {-account.overdraft:,}"
         raise BalanceTooLow(msg)
     account.balance = balance
     entry = LedgerEntry(
         account_id=account.id,
-        kind=kind,
-        amount=amount,
+        kind=new.kind,
+        amount=new.amount,
         balance_after=balance,
-        request_id=cause.request_id,
-        actor=cause.actor,
-        note=cause.note,
-        idempotency_key=cause.idempotency_key,
-        # When it happened, not when the transaction began, which may have waited for the lock.
+        request_id=new.request_id,
+        actor=new.cause.actor,
+        note=new.cause.note,
+        idempotency_key=new.idempotency_key,
+        # When it happened; the transaction may have begun earlier and waited for the lock.
         created_at=func.clock_timestamp(),
     )
     session.add(entry)
     await session.flush()
-    return entry
+    return entry_of(entry)
 
 
 def _kind_of(amount: int) -> str:
@@ -283,13 +343,22 @@ def _kind_of(amount: int) -> str:
 
 def _check_not_zero(amount: int) -> None:
     if amount == 0:
-        msg = "an amount of 0 changes nothing"
+        msg = "the amount must not be 0"
         raise AmountZero(msg)
+
+
+def _check_refund(amount: int | None) -> None:
+    if amount is not None and amount <= 0:
+        msg = "a refund must be at least 1 credit"
+        raise AmountNotPositive(msg)
 
 
 def _check_idempotency_key(key: str) -> None:
     if not 1 <= len(key) <= IDEMPOTENCY_KEY_CHARS_MAX or not (key.isascii() and key.isprintable()):
-        msg = f"an idempotency key has 1 to {IDEMPOTENCY_KEY_CHARS_MAX} printable ASCII characters"
+        msg = (
+            f"an idempotency key must have 1 to {IDEMPOTENCY_KEY_CHARS_MAX} printable ASCII"
+            " characters"
+        )
         raise InvalidIdempotencyKey(msg)
 
 
@@ -299,12 +368,12 @@ def _check_amount(amount: int) -> None:
 
 
 def _check_balance(amount: int, balance: int) -> None:
-    """Refuse to lead a balance out of its bounds; the way back is open, whatever led it there."""
+    """Refuse to move a balance out of its bounds; moving it back towards them is allowed."""
     if (amount > 0 and balance > CREDITS_MAX) or (amount < 0 and balance < -CREDITS_MAX):
         raise AmountTooLarge(_TOO_LARGE)
 
 
 def _check_note(note: str) -> None:
     if len(note) > NOTE_CHARS_MAX or not note.isprintable():
-        msg = f"a note has at most {NOTE_CHARS_MAX} characters and no control characters"
+        msg = f"a note must have at most {NOTE_CHARS_MAX} characters and no control characters"
         raise InvalidNote(msg)

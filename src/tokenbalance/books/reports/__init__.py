@@ -1,15 +1,17 @@
-"""The books, read for people: entries, requests, usage, the overview, and exports. Writes nothing.
+"""Reports on the books: entries, requests, usage, the overview, and exports. Writes nothing.
 
     entries       what changed balances
-    requests      what was asked for, with hold, usage and charge; newest first
+    requests      requests with their hold, usage and charge; newest first
     explanation   everything that made one charge what it is
     grouped       usage by day, user, key and model
-    overview      the state of everything, for those who run it
+    overview      the state of everything, for operators
+    open_holds    the holds of requests in flight, and who looks after them
     export        all rows of a period, in batches without a connection held between them
     lines         such batches as CSV or JSON Lines
 
-Each function but an export works in the caller's session and answers in one statement, or in
-several that cannot contradict each other. Lists are pages that begin after a cursor.
+Except exports and `open_holds`, each function works in the caller's session and reads in one
+statement, or in several that cannot contradict each other. Lists are pages that begin after a
+cursor. All rows are frozen.
 """
 
 from tokenbalance.books.reports.entries import EntryQuery, EntryRow, entries, entries_page
@@ -21,17 +23,21 @@ from tokenbalance.books.reports.export import (
     export_entries,
     export_usage,
 )
-from tokenbalance.books.reports.grouped import UsageQuery, UsageRow, usage_by
+from tokenbalance.books.reports.grouped import UsageQuery, UsageRow, all_usage_by, usage_by
 from tokenbalance.books.reports.groups import Group
 from tokenbalance.books.reports.lines import csv_lines, json_lines
+from tokenbalance.books.reports.open_holds import OpenHolds, open_holds
 from tokenbalance.books.reports.overview import DayTotals, Overview, TopModel, TopUser, overview
 from tokenbalance.books.reports.period import EVER, Period
 from tokenbalance.books.reports.requests import KeyRef, RequestQuery, RequestRow, requests_page
 from tokenbalance.books.reports.sums import Sums
+from tokenbalance.database.tables import ENTRY_KINDS, HOLD_STATES
 
 __all__ = [
     "ENTRY_COLUMNS",
+    "ENTRY_KINDS",
     "EVER",
+    "HOLD_STATES",
     "USAGE_COLUMNS",
     "DayTotals",
     "EntryQuery",
@@ -39,6 +45,7 @@ __all__ = [
     "Explanation",
     "Group",
     "KeyRef",
+    "OpenHolds",
     "Overview",
     "Period",
     "RequestQuery",
@@ -49,6 +56,7 @@ __all__ = [
     "UnknownRequest",
     "UsageQuery",
     "UsageRow",
+    "all_usage_by",
     "count_usage",
     "csv_lines",
     "entries",
@@ -57,6 +65,7 @@ __all__ = [
     "export_entries",
     "export_usage",
     "json_lines",
+    "open_holds",
     "overview",
     "requests_page",
     "usage_by",

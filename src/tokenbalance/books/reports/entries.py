@@ -1,6 +1,6 @@
 """Ledger entries: what changed balances, when, by whom and why. Writes nothing."""
 
-# Columns are picked by name; what rows hold is said by the classes that they become.
+# Columns are picked by name; the classes that rows become have the types.
 # pyright: reportAny=false, reportExplicitAny=false
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import select, text
 
+from tokenbalance.books.ledger.entries import Entry, entry_of
 from tokenbalance.books.reports.ids import ids_of
 from tokenbalance.books.reports.period import EVER, Period
 from tokenbalance.database.paging import PAGE_ROWS, Page, page_of, read_cursor
@@ -17,7 +18,6 @@ from tokenbalance.database.tables import Account, LedgerEntry, User
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
-    from datetime import datetime
 
     from sqlalchemy import Select
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -30,29 +30,19 @@ class EntryQuery:
     """Which entries, and in which order."""
 
     account_id: int | None = None
-    """None for all accounts."""
+    """None: all accounts."""
     kinds: tuple[str, ...] = ()
-    """Of `ENTRY_KINDS`; none at all for every kind."""
+    """From `ENTRY_KINDS`; empty: every kind."""
     period: Period = EVER
     newest_first: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class EntryRow:
-    """One change of a balance, and whose it is."""
+class EntryRow(Entry):
+    """One change of a balance, and whose balance it is."""
 
-    id: int
-    account_id: int
     user_id: int
     email: str
-    kind: str
-    amount: int
-    balance_after: int
-    request_id: str | None
-    actor: str
-    note: str
-    estimated: bool
-    created_at: datetime
 
 
 async def entries_page(
@@ -61,7 +51,7 @@ async def entries_page(
     """Read a page of entries, by id.
 
     Raises:
-        InvalidCursor: `after` is not of this list.
+        InvalidCursor: `after` is not a cursor of this list.
 
     """
     ids = await ids_of(session, query.period)
@@ -82,17 +72,17 @@ async def entries_of_request(
 ) -> list[EntryRow]:
     """Read the entries that name a request, oldest first."""
     charge = entry_rows(EntryQuery(account_id)).where(text("ledger_entries.kind = 'charge'"))
-    # Of no other kind may name one: top-ups are many, and need not be read for it.
+    # No other kind names a request; top-ups are many and need not be read.
     others = entry_rows(EntryQuery(account_id, ("adjustment", "refund")))
-    # Apart, and in the words of their indexes.
+    # Two queries, each in the words of its partial index.
     rows = await _read(session, charge.where(LedgerEntry.request_id == request_id))
     rows += await _read(session, others.where(LedgerEntry.request_id == request_id))
     return sorted(rows, key=lambda row: row.id)
 
 
 def entry_rows(query: EntryQuery) -> Select[*tuple[Any, ...]]:
-    """Build what reads entries under the names of `EntryRow`."""
-    names = (field.name for field in fields(EntryRow) if field.name not in {"user_id", "email"})
+    """Build the statement that reads entries under the names of `EntryRow`."""
+    names = (field.name for field in fields(Entry))
     statement = (
         select(User.id.label("user_id"), User.email, *(getattr(LedgerEntry, n) for n in names))
         .join(Account, Account.id == LedgerEntry.account_id)
@@ -103,7 +93,7 @@ def entry_rows(query: EntryQuery) -> Select[*tuple[Any, ...]]:
     if query.kinds:
         statement = statement.where(LedgerEntry.kind.in_(query.kinds))
         if "charge" not in query.kinds:
-            # In the words of the index.
+            # In the words of the partial index.
             statement = statement.where(text("ledger_entries.kind <> 'charge'"))
     if query.period.since is not None:
         statement = statement.where(LedgerEntry.created_at >= query.period.start)
@@ -117,11 +107,11 @@ async def _read(session: AsyncSession, statement: Select[*tuple[Any, ...]]) -> l
     return [EntryRow(**row) for row in rows]
 
 
-async def entries(session: AsyncSession, account_id: int) -> AsyncIterator[LedgerEntry]:
-    """Stream the entries of an account, oldest first, as of one moment."""
+async def entries(session: AsyncSession, account_id: int) -> AsyncIterator[Entry]:
+    """Stream the entries of an account, oldest first, in one snapshot."""
     query = select(LedgerEntry).where(LedgerEntry.account_id == account_id)
     rows = await session.stream_scalars(
         query.order_by(LedgerEntry.id), execution_options={"yield_per": _ROWS_AT_ONCE}
     )
-    async for entry in rows:
-        yield entry
+    async for record in rows:
+        yield entry_of(record)

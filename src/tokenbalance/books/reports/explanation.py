@@ -1,6 +1,6 @@
-"""One charge explained: everything that made it what it is. Writes nothing."""
+"""One charge explained: everything that led to it. Writes nothing."""
 
-# Columns are picked by name; what rows hold is said by the classes that they become.
+# Columns are picked by name; the classes that rows become have the types.
 # pyright: reportAny=false, reportExplicitAny=false
 
 from __future__ import annotations
@@ -29,27 +29,26 @@ if TYPE_CHECKING:
 
 
 class UnknownRequest(LookupError):
-    """No request has this id, or it is somebody else's; the message is one line for people."""
+    """No request has this id, or it is another account's; the message is one line for people."""
 
 
 @dataclass(frozen=True, slots=True)
 class Explanation:
-    """A request from its estimate to what it cost in the end."""
+    """A request, from its estimate to its final cost."""
 
     request: RequestRow
     estimated_input: int
-    """Tokens: the ceiling of the input that the hold was made for."""
+    """Tokens: the ceiling of the input that the hold covered."""
     estimated_output: int
-    """Tokens: the most that all choices together could be."""
+    """Tokens: the ceiling of all choices together."""
     bill: Bill | None
-    """Lines of kind and rate, their sum, rounding and charge; None where nothing
-    was charged."""
+    """Lines by kind, their sum, rounding and charge; None if nothing was charged."""
     entries: Sequence[EntryRow]
     """The charge, its correction and refunds, oldest first."""
 
     @property
     def cost(self) -> int:
-        """Credits that it cost in the end, refunds taken into account."""
+        """Credits that it cost after corrections and refunds."""
         return -sum(entry.amount for entry in self.entries)
 
 
@@ -61,10 +60,10 @@ async def explain(
     Args:
         session: the caller's.
         request_id: which request.
-        account_id: whose it must be; None for anybody's.
+        account_id: the account that it must belong to; None: any.
 
     Raises:
-        UnknownRequest: there is none, or it is of another account.
+        UnknownRequest: no request has this id, or it is another account's.
 
     """
     hold = await _find(session, request_id, account_id) if request_id.isprintable() else None

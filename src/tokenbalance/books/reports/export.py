@@ -1,10 +1,10 @@
 """All rows of a period, for files: in batches, each a short statement of its own.
 
-Nothing is held between two batches, neither a connection nor a snapshot, so that whoever reads
-slowly, or never, costs nothing. Writes nothing.
+Neither a connection nor a snapshot is held between two batches, so that a client that reads slowly,
+or stops reading, costs nothing. Writes nothing.
 """
 
-# Columns are picked by name; what rows hold is said by the classes that they become.
+# Columns are picked by name; the classes that rows become have the types.
 # pyright: reportAny=false, reportExplicitAny=false
 
 from __future__ import annotations
@@ -55,9 +55,9 @@ async def export_usage(
     """Read the usage of a period, by account and time; rows are as `USAGE_COLUMNS`.
 
     Args:
-        sessions: each batch opens one of its own.
-        period: by when requests were charged.
-        account_id: None for all accounts.
+        sessions: each batch opens a session of its own.
+        period: when requests were charged.
+        account_id: None: all accounts.
 
     """
     records = select(UsageRecord).where(*_used(period, account_id)).order_by(*_KEY).limit(_ROWS)
@@ -73,7 +73,7 @@ async def export_usage(
 
 
 async def count_usage(sessions: Sessions, period: Period, account_id: int | None = None) -> int:
-    """Count the rows that an export of usage has, for telling how far it is."""
+    """Count the rows of an export of usage, for a progress display."""
     statement = select(func.count()).select_from(UsageRecord).where(*_used(period, account_id))
     async with sessions() as session:
         return (await session.scalars(statement)).one()
@@ -101,7 +101,7 @@ async def export_entries(
 
 
 def _after(records: Select[*tuple[Any, ...]], last: tuple[object, ...]) -> Select[*tuple[Any, ...]]:
-    # The first condition is as the index is sorted, which does not know ids.
+    # The first condition matches the index, which does not contain request ids.
     found = records.where(tuple_(*_KEY[:2]) >= tuple_(*last[:2]))
     return found.where(tuple_(*_KEY) > tuple_(*last))
 

@@ -1,13 +1,13 @@
 """Usage by day, user, key and model. Writes nothing."""
 
-# Columns are picked by name; what rows hold is said by the classes that they become.
+# Columns are picked by name; the classes that rows become have the types.
 # pyright: reportAny=false, reportExplicitAny=false
 
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import date
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import func, literal, literal_column, select, text, true, tuple_
 
@@ -16,7 +16,15 @@ from tokenbalance.books.reports.period import EVER, Period
 from tokenbalance.books.reports.requests import KeyRef
 from tokenbalance.books.reports.source import Source, days_of_usage, usage_rows
 from tokenbalance.books.reports.sums import SUM_NAMES, Sums, read_sums, summed
-from tokenbalance.database.paging import PAGE_ROWS, InvalidCursor, Key, Page, page_of, read_cursor
+from tokenbalance.database.paging import (
+    PAGE_ROWS,
+    PAGE_ROWS_MAX,
+    InvalidCursor,
+    Key,
+    Page,
+    page_of,
+    read_cursor,
+)
 from tokenbalance.database.tables import Account, ApiKey, User
 
 if TYPE_CHECKING:
@@ -25,6 +33,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, RowMapping, Select, Subquery
     from sqlalchemy.ext.asyncio import AsyncSession
 
+_PAGES_MAX: Final = 10
 _CURSOR_TYPES = {"day": str, "account_id": int, "key_id": int, "model": str}
 
 
@@ -33,23 +42,23 @@ class UsageQuery:
     """Which usage, and how it is grouped."""
 
     account_id: int | None = None
-    """None for all accounts."""
+    """None: all accounts."""
     groups: frozenset[Group] = frozenset()
-    """None at all gives one row, of everything."""
+    """Empty: one row, the sum of everything."""
     period: Period = EVER
-    """Whole days, in UTC, are answered fastest."""
+    """Whole days, in UTC, are fastest."""
 
 
 @dataclass(frozen=True, slots=True)
 class UsageRow:
-    """One group. What usage is not grouped by is None."""
+    """One group. Columns that usage is not grouped by are None."""
 
     day: date | None
     user_id: int | None
     email: str | None
     key: KeyRef | None
     model: str | None
-    """None also for requests that named no model."""
+    """Also None for requests without a model."""
     sums: Sums
 
 
@@ -59,7 +68,7 @@ async def usage_by(
     """Read a page of groups, sorted by day, user, key and model.
 
     Raises:
-        InvalidCursor: `after` is not of this list.
+        InvalidCursor: `after` is not a cursor of this list.
 
     """
     names = columns_of(query.groups)
@@ -72,12 +81,25 @@ async def usage_by(
     return Page([_row_of(row, query.groups) for row in page.data], page.next)
 
 
+async def all_usage_by(session: AsyncSession, query: UsageQuery) -> Sequence[UsageRow]:
+    """Read all groups, sorted as by `usage_by`; only the first 10,000 if there are more."""
+    rows: list[UsageRow] = []
+    after: str | None = None
+    for _ in range(_PAGES_MAX):
+        page = await usage_by(session, query, after, PAGE_ROWS_MAX)
+        rows += page.data
+        after = page.next
+        if after is None:
+            break
+    return rows
+
+
 def sums_by(source: Source, after: Sequence[Any] | None = None) -> Select[*tuple[Any, ...]]:
     """Build what sums usage up by the columns of its source, in their order.
 
     Args:
         source: which usage.
-        after: values of the columns that groups begin after.
+        after: values of the columns of the last group of the previous page.
 
     """
     each = _each(source)
@@ -92,9 +114,9 @@ def sums_by(source: Source, after: Sequence[Any] | None = None) -> Select[*tuple
 
 
 def _each(source: Source) -> Subquery | None:
-    """Build the values of the first column, where a page had better be read one by one.
+    """Build the values of the first column, if it is better to read a page one value at a time.
 
-    What all accounts used is much, and a page shows little of it: it ends where it is full.
+    The usage of all accounts is large, and a page shows little of it: reading ends when it is full.
     """
     if source.accounts is not None or "account_id" not in source.columns:
         return None
@@ -130,12 +152,12 @@ def _one_by_one(
 
 
 async def without_compiling(session: AsyncSession) -> None:
-    """Have the statements of this transaction run as they are: compiling them takes longer."""
+    """Turn JIT off for this transaction: compiling takes longer than the statements."""
     await session.execute(text("SET LOCAL jit = off"))
 
 
 def _named(groups: Subquery, names: tuple[str, ...]) -> Select[*tuple[Any, ...]]:
-    """Add whose account and which key it is, to as many groups as a page has."""
+    """Add users and keys to the groups of a page."""
     named = select(groups)
     if "account_id" in names:
         named = (

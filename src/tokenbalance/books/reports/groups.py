@@ -1,4 +1,4 @@
-"""What usage can be grouped by, and the columns that rows are then told apart and sorted by."""
+"""What usage can be grouped by, and the columns that identify and sort the groups."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class Group(StrEnum):
     """What usage can be grouped by, in the order in which rows are sorted."""
 
     DAY = "day"
-    """In UTC, by when a request was charged."""
+    """In UTC, when a request was charged."""
     USER = "user"
     KEY = "key"
     MODEL = "model"
@@ -22,7 +22,7 @@ class Group(StrEnum):
 def columns_of(groups: Iterable[Group]) -> tuple[str, ...]:
     """Name the columns, in the order in which rows are sorted.
 
-    A key belongs to one account, so keys are sorted by it: the sums lie in its order.
+    Keys are sorted by their account first, which is the order of the stored sums.
     """
     names: dict[Group, tuple[str, ...]] = {
         Group.DAY: ("day",),

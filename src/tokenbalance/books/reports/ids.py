@@ -1,6 +1,6 @@
-"""Which ids the ledger's entries of a period have, for they are numbered but not indexed by time.
+"""The ids of the ledger entries of a period; entries have no index on their time.
 
-Times follow ids but for the length of a transaction, so that ids can be searched by halves.
+Times follow ids, except by the length of a transaction, so that a binary search over ids works.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 _OUT_OF_ORDER: Final = timedelta(hours=1)
 """By how much an entry may be older than the one before it, at most."""
 
-# Entries up to `low` are older than the moment, those beyond `high` are not.
+# Entries up to `low` are older than the moment, those after `high` are not.
 _SEARCH: Final = (
     text("""
 WITH RECURSIVE search (low, high) AS (
@@ -44,16 +44,16 @@ SELECT max(low) AS low, min(high) AS high FROM search
 
 @dataclass(frozen=True, slots=True)
 class Ids:
-    """Ids among which all entries of a period are, with others."""
+    """A range of ids that contains all entries of a period, and others."""
 
     after: int
-    """The first is greater."""
+    """The first id is greater."""
     upto: int | None
-    """The last is not; None for no end."""
+    """The last id is at most this; None: no end."""
 
 
 async def ids_of(session: AsyncSession, period: Period) -> Ids:
-    """Find between which ids the entries of a period are."""
+    """Find the range of ids of a period."""
     after, upto = 0, None
     if period.since is not None:
         after = (await _search(session, period.start - _OUT_OF_ORDER))[0]

@@ -20,7 +20,7 @@ _FORMULA: Final = ("=", "+", "-", "@", "\t", "\r")
 async def csv_lines(columns: Sequence[str], batches: AsyncIterable[Batch]) -> AsyncGenerator[bytes]:
     """Write a header line and the rows, a piece of the file for each batch.
 
-    What is text stays text in a spreadsheet: it is never taken for a formula.
+    Text stays text in a spreadsheet, even if it looks like a formula.
     """
     yield _csv([columns])
     async for batch in batches:
@@ -45,7 +45,7 @@ def _csv(rows: Batch) -> bytes:
 def _cell(value: Cell) -> Cell:
     match value:
         case str():
-            # What spreadsheets take for a formula; OWASP's list.
+            # What spreadsheets read as a formula; OWASP's list.
             return f"'{value}" if value.startswith(_FORMULA) else value
         case bool():
             return "true" if value else "false"

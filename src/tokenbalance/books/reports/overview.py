@@ -1,6 +1,6 @@
-"""The state of everything at one look, for those who run it. Writes nothing."""
+"""The state of everything at a glance, for operators. Writes nothing."""
 
-# Columns are picked by name; what rows hold is said by the classes that they become.
+# Columns are picked by name; the classes that rows become have the types.
 # pyright: reportAny=false, reportExplicitAny=false
 
 from __future__ import annotations
@@ -39,22 +39,22 @@ if TYPE_CHECKING:
 
 _TOP: Final = 10
 TOP_DAYS: Final = (7, 30, 90)
-"""The periods for which it is kept who used most."""
+"""Days for which the accounts with the most usage are stored."""
 
 
 @dataclass(frozen=True, slots=True)
 class DayTotals:
-    """What was used on one day, in UTC."""
+    """The usage of one day, in UTC."""
 
     day: date
     sums: Sums
     voided: int
-    """Requests that cost nothing, because they failed."""
+    """Requests that failed and cost nothing."""
 
 
 @dataclass(frozen=True, slots=True)
 class TopUser:
-    """One of those who used most in the period."""
+    """A user with the most usage in the period."""
 
     user_id: int
     email: str
@@ -63,16 +63,16 @@ class TopUser:
 
 @dataclass(frozen=True, slots=True)
 class TopModel:
-    """One of the models that most was used of in the period."""
+    """A model with the most usage in the period."""
 
     model: str | None
-    """None: requests that named none."""
+    """None: requests without a model."""
     sums: Sums
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Overview:
-    """Balances and holds of now, and the usage of a number of days."""
+    """Balances and holds now, and the usage of the last days."""
 
     balance: int
     """Credits outstanding: the sum of all balances."""
@@ -81,16 +81,16 @@ class Overview:
     users: int
     open_holds: int
     open_credits: int
-    """What the open holds add up to."""
+    """The sum of the open holds."""
     oldest_open: datetime | None
     """When the oldest open hold was placed."""
     days: Sequence[DayTotals]
-    """Every day of the period, oldest first, also those without any usage."""
+    """Every day of the period, oldest first, including days without usage."""
     sums: Sums
-    """Of all its days: overruns and estimated charges are here."""
+    """Of all days, including overruns and estimated charges."""
     voided: int
     top_users: Sequence[TopUser]
-    """By credits charged, most first."""
+    """By credits charged, largest first."""
     top_models: Sequence[TopModel]
 
 
@@ -121,7 +121,7 @@ async def overview(session: AsyncSession, days: int = 30) -> Overview:
 
 
 async def _now(session: AsyncSession) -> dict[str, Any]:
-    """Read what is true at this moment, whatever the period."""
+    """Read what does not depend on the period."""
     sums = func.coalesce(func.sum(Account.balance), 0), func.coalesce(func.sum(Account.held), 0)
     balance, held, accounts = (await session.execute(select(*sums, func.count(Account.id)))).one()
     open_holds = select(
@@ -149,14 +149,14 @@ async def _by(session: AsyncSession, source: Source) -> dict[Any, Sums]:
 
 
 async def _voided(session: AsyncSession, since: date) -> dict[date, int]:
-    """Count the requests that cost nothing, by the day on which they arrived."""
+    """Count the requests that cost nothing, by the day they arrived."""
     start = func.greatest(summed_until(), midnight(since))
     in_ms = func.floor(func.extract("epoch", start - CLOCKS_DIFFER) * 1000)
     arrived = cast_type(func.timezone("UTC", HoldRecord.created_at), Date).label("day")
     not_summed = select(arrived, literal_column("1", BigInteger).label("voided")).where(
         HoldRecord.state == "voided",
         HoldRecord.created_at >= start,
-        # So that they are found by the index.
+        # So that the index is used.
         HoldRecord.request_id
         >= func.concat("tb_", func.lpad(func.to_hex(cast_type(in_ms, BigInteger)), 12, "0")),
         HoldRecord.request_id < request_id_at(LATEST),
@@ -174,7 +174,7 @@ async def _top_models(session: AsyncSession, period: Period) -> list[TopModel]:
 
 
 async def _top_users(session: AsyncSession, period: Period, days: int) -> list[TopUser]:
-    """Read who used most: of those who did when it was last summed up, and of those since."""
+    """Read the top users, from the accounts of the last summary and those active since."""
     window = min((each for each in TOP_DAYS if each >= days), default=max(TOP_DAYS))
     found = select(TopAccount.account_id).where(TopAccount.days == window)
     lately = (

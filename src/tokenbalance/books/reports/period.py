@@ -1,4 +1,4 @@
-"""Spans of time, and the ids of the requests that were made in them."""
+"""Periods of time, and the ids of the requests made in them."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ from typing import Final
 
 EARLIEST: Final = datetime(1970, 1, 1, tzinfo=UTC)
 LATEST: Final = datetime(9999, 1, 1, tzinfo=UTC)
-"""Stand for no bound, so that a statement is the same with and without one."""
+"""Stand for "no bound", so that a statement is the same with and without one."""
 DAY: Final = timedelta(days=1)
 CLOCKS_DIFFER: Final = timedelta(hours=1)
-"""Between those that name requests and the database's, at most."""
+"""At most this much, between the clocks that name requests and the database's."""
 
 
 @dataclass(frozen=True, slots=True)
 class Period:
-    """A span of time that begins with its first moment and ends before its last."""
+    """A half-open period: it includes `since` and excludes `until`."""
 
     since: datetime | None = None
-    """With a zone; None for the beginning of the books."""
+    """With a time zone; None: from the first entry."""
     until: datetime | None = None
-    """With a zone; None for as long as there is anything."""
+    """With a time zone; None: no end."""
 
     @property
     def start(self) -> datetime:
@@ -30,7 +30,7 @@ class Period:
 
     @property
     def end(self) -> datetime:
-        """The moment that it ends before, in UTC."""
+        """The first moment after the period, in UTC."""
         return _within(self.until, LATEST)
 
 
@@ -38,12 +38,12 @@ EVER: Final = Period()
 
 
 def midnight(day: date) -> datetime:
-    """When a day begins, in UTC."""
+    """The start of a day, in UTC."""
     return datetime(day.year, day.month, day.day, tzinfo=UTC)
 
 
 def request_id_at(moment: datetime) -> str:
-    """Give what sorts before the id of every request made at this moment or later."""
+    """Return text that sorts before the id of every request made at this moment or later."""
     milliseconds = (moment - EARLIEST) // timedelta(milliseconds=1)
     return f"tb_{min(max(milliseconds, 0), 2**48 - 1):012x}"
 

@@ -1,6 +1,6 @@
-"""Requests: what each was held, what it used and what it was charged. Writes nothing."""
+"""Requests with their hold, usage and charge. Writes nothing."""
 
-# Columns are picked by name; what rows hold is said by the classes that they become.
+# Columns are picked by name; the classes that rows become have the types.
 # pyright: reportAny=false, reportExplicitAny=false
 
 from __future__ import annotations
@@ -25,32 +25,32 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
 _LOOKED_AT: Final = 5000
-"""Requests that are looked at for one page, at most."""
+"""Requests that one page examines, at most."""
 
 
 @dataclass(frozen=True, slots=True)
 class KeyRef:
-    """An API key, as far as people may see it."""
+    """An API key without its secret."""
 
     id: int
     prefix: str
     name: str
     kind: str
-    """`key`, or `sign-in` for what a page or a script signed in with."""
+    """`key`, or `sign-in` for a sign-in token."""
 
 
 @dataclass(frozen=True, slots=True)
 class RequestQuery:
-    """Which requests; what is not given does not matter."""
+    """Which requests; None or False: no such condition."""
 
     account_id: int | None = None
-    """None for all accounts."""
+    """None: all accounts."""
     state: str | None = None
-    """Of `HOLD_STATES`."""
+    """One of `HOLD_STATES`."""
     model: str | None = None
     key_id: int | None = None
     period: Period = EVER
-    """By when requests arrived."""
+    """When requests arrived."""
     estimated: bool = False
     """Only those whose charge is an estimate."""
     overrun: bool = False
@@ -59,7 +59,7 @@ class RequestQuery:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RequestRow:
-    """One request: its hold, and what became of it."""
+    """One request with its hold and its outcome."""
 
     request_id: str
     account_id: int
@@ -68,16 +68,16 @@ class RequestRow:
     created_at: datetime
     ended_at: datetime | None
     state: str
-    """Of `HOLD_STATES`."""
+    """One of `HOLD_STATES`."""
     endpoint: str
     model: str | None
     key: KeyRef
     hold: int
     """Credits that were reserved."""
     usage: Usage | None
-    """None while it is open, and where nothing was used."""
+    """None while it is open, or if nothing was used."""
     charge: int | None
-    """Credits; None while it is open or where it cost nothing. Refunds are entries apart."""
+    """Credits; None while it is open, or if it cost nothing. Does not include refunds."""
     overrun: int
     """Credits by which the charge was more than the hold."""
     corrected_at: datetime | None
@@ -96,11 +96,11 @@ async def requests_page(
 ) -> Page[RequestRow]:
     """Read a page of requests, newest first.
 
-    A page may be shorter than its limit, even empty, and yet not the last, where those that match
-    are rare: only so many requests are looked at for one page.
+    A page may be shorter than its limit, even empty, without being the last: only so many requests
+    are examined for one page, and few of them may match.
 
     Raises:
-        InvalidCursor: `after` is not of this list.
+        InvalidCursor: `after` is not a cursor of this list.
 
     """
     last: str | None = None
@@ -109,7 +109,7 @@ async def requests_page(
     if query.model is not None and not query.model.isprintable():
         return Page([], None)
     if query.key_id is not None and query.account_id is None:
-        # A key's requests are found by its account; one that is unknown has none.
+        # A key's requests are found by its account; an unknown key has none.
         owner = await session.scalar(select(ApiKey.account_id).where(ApiKey.id == query.key_id))
         query = replace(query, account_id=owner or 0)
     holds = _looked_at(query, last)
@@ -125,10 +125,10 @@ async def requests_page(
 
 
 def request_rows(hold: type[HoldRecord]) -> Select[*tuple[Any, ...]]:
-    """Build what reads requests, given their holds."""
+    """Build the statement that reads requests, given their holds."""
     usage = aliased(
         UsageRecord,
-        # One look-up for each; the planner must not read all there is.
+        # One look-up for each; the planner must not read the whole table.
         select(UsageRecord)
         .where(UsageRecord.account_id == hold.account_id, UsageRecord.request_id == hold.request_id)
         .correlate(hold)
@@ -148,12 +148,12 @@ def request_rows(hold: type[HoldRecord]) -> Select[*tuple[Any, ...]]:
 async def read_requests(
     session: AsyncSession, statement: Select[*tuple[Any, ...]]
 ) -> list[RequestRow]:
-    """Read what `request_rows` is for."""
+    """Run a statement from `request_rows`."""
     return [_row_of(*row) for row in await session.execute(statement)]
 
 
 def _looked_at(query: RequestQuery, last: str | None) -> Subquery:
-    """Build what finds the holds that are looked at for a page, newest first."""
+    """Build the holds that a page examines, newest first."""
     holds = select(HoldRecord)
     if query.account_id is not None:
         holds = holds.where(HoldRecord.account_id == query.account_id)
@@ -164,7 +164,7 @@ def _looked_at(query: RequestQuery, last: str | None) -> Subquery:
     if query.period.until is not None:
         holds = holds.where(HoldRecord.request_id < request_id_at(query.period.end))
     if query.state == "open":
-        # They are few, and in the words of the index.
+        # They are few; in the words of the partial index.
         holds = holds.where(text("holds.state = 'open'"))
     return holds.order_by(HoldRecord.request_id.desc()).limit(_LOOKED_AT).subquery("looked_at")
 

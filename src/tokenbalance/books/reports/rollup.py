@@ -1,16 +1,16 @@
-"""Sums usage up by day, so that what people look at takes no longer as the books grow.
+"""Sums usage up by day, so that reports take no longer as the books grow.
 
-All usage before a certain moment is in the sums, `UsageSummed.until`, and readers add what was
-written since. Each step takes that moment forward, to at most the next midnight, in one short
-transaction that holds the row of it: of several replicas one does it, and it is done once.
+All usage before one moment, `UsageSummed.until`, is in the sums; readers add what was written
+since. Each step moves that moment forward, to at most the next midnight, in one short transaction
+that locks its row: one replica does it, once.
 
-Nothing may be written behind that moment, so it stays minutes behind the clock, and behind all that
-is still under way: transactions that have written, and open holds. What is changed or written later
-all the same is noted by a trigger as a day in `UsageChange`. Readers read such a day itself until
-it is summed anew. Touches nothing but the sums; knows nothing of who reads them.
+Nothing should be written before that moment, so it stays minutes behind the clock, and behind all
+that is in flight: transactions that have written, and open holds. If something is changed or
+written later anyway, a trigger notes its day in `UsageChange`, and readers read the records of such
+a day until it is summed again. Writes only the sums; knows nothing of their readers.
 """
 
-# Columns are picked by name; what rows hold is said by the classes that they become.
+# Columns are picked by name; the classes that rows become have the types.
 # pyright: reportAny=false, reportExplicitAny=false
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ logger = logging.getLogger(__name__)
 
 PERIOD_S: Final = 300.0
 LATE: Final = timedelta(minutes=5)
-"""How far the sums stay behind the database's clock; the trigger's minute lies well within it."""
+"""How far the sums stay behind the database's clock; much more than the trigger's minute."""
 TOP_ACCOUNTS: Final = 20
 _STEP_MIN: Final = timedelta(seconds=1)
 _UNDER_WAY = table(
@@ -69,16 +69,16 @@ class RollUp:
         self._period_s = period_s
 
     async def run(self) -> None:
-        """Sum up at once and then again and again, until cancelled; no error ends it."""
+        """Sum up at once and then periodically, until cancelled; no error ends it."""
         while True:
             try:
                 await self.catch_up()
             except Exception:
-                logger.exception("usage cannot be summed up now")
+                logger.exception("cannot sum up usage now")
             await asyncio.sleep(self._period_s)
 
     async def catch_up(self) -> None:
-        """Sum up all that can be, day by day, unless somebody else is at it."""
+        """Sum up all that is possible, day by day, unless another replica does."""
         done = False
         while await self.step():
             done = True
@@ -87,7 +87,7 @@ class RollUp:
                 await _find_top_accounts(session)
 
     async def step(self) -> bool:
-        """Sum one changed day anew, or go on by at most a day; False when nothing is to be done."""
+        """Sum a changed day again, or go on by at most a day; False if there is nothing to do."""
         async with self._sessions.begin() as session:
             if (until := await _take(session)) is None:
                 return False
@@ -99,13 +99,13 @@ class RollUp:
 
 
 async def _take(session: AsyncSession) -> datetime | None:
-    """Read how far the sums are, and keep others from summing up; None while somebody else does."""
+    """Read and lock how far the sums are; None while another replica sums up."""
     row = select(UsageSummed.until).with_for_update(skip_locked=True)
     return await session.scalar(row)
 
 
 async def _sum_anew(session: AsyncSession, day: date, until: datetime) -> None:
-    # The marks first: what changes after this statement leaves another.
+    # The marks first: a later change leaves a new one.
     for sums in (UsageChange, UsageDay, UsageTotal):
         await session.execute(delete(sums).where(sums.day == day))
     await _add(session, midnight(day), min(midnight(day) + DAY, until))
@@ -127,9 +127,9 @@ async def _go_on(session: AsyncSession, until: datetime) -> bool:
 
 
 def _settled_until() -> Select[datetime]:
-    """Build what finds the moment before which nothing is written any more.
+    """Build the moment before which nothing is written any more.
 
-    A statement of its own: the sums are read by a later one, and so see whatever had ended here.
+    A statement of its own: later ones, which read usage, see everything that had ended by then.
     """
     writers = select(func.min(_UNDER_WAY.c.xact_start)).where(
         _UNDER_WAY.c.datname == func.current_database(),
@@ -138,20 +138,20 @@ def _settled_until() -> Select[datetime]:
     )
     holds = select(func.min(HoldRecord.created_at)).where(HoldRecord.state == "open")
     return select(
-        # Of what is null, `least` takes no notice.
+        # `least` ignores nulls.
         func.least(func.now() - LATE, writers.scalar_subquery(), holds.scalar_subquery())
     )
 
 
 def _first() -> Select[datetime | None]:
-    """Build what finds the day on which the books begin."""
+    """Build the first day of the books."""
     usage = select(func.min(UsageRecord.created_at)).scalar_subquery()
     holds = select(func.min(HoldRecord.created_at)).scalar_subquery()
     return select(func.date_trunc("day", func.least(usage, holds), "UTC"))
 
 
 async def _add(session: AsyncSession, start: datetime, end: datetime) -> None:
-    """Add what was written from one moment to another, both of one day, to the sums."""
+    """Add the records between two moments of one day to the sums."""
     if start >= end:
         return
     day = literal(start.date(), Date).label("day")
@@ -167,7 +167,7 @@ async def _add(session: AsyncSession, start: datetime, end: datetime) -> None:
         HoldRecord.created_at >= start,
         HoldRecord.created_at < end,
         HoldRecord.state == "voided",
-        # So that they are found by the index.
+        # So that the index is used.
         HoldRecord.request_id >= request_id_at(start - CLOCKS_DIFFER),
         HoldRecord.request_id < request_id_at(end + CLOCKS_DIFFER),
     )

@@ -1,10 +1,10 @@
-"""Usage as rows that wait to be summed: from the sums, and from the records that are not in them.
+"""Usage as rows to be summed: from the stored sums, and from the records not yet in them.
 
-One statement reads both, so that all of it is of one moment, whatever is charged, corrected or
-summed up meanwhile:
+One statement reads both, so that the result is consistent, whatever is charged, corrected or summed
+up meanwhile:
 
-    the days that are summed             from the sums, but for those that have changed since
-    the days that have changed since     from their records, up to where the sums end
+    the days that are summed             from the sums, except days that changed since
+    the days that changed since          from their records, up to where the sums end
     after where the sums end             from their records
     before the first midnight of the     from their records
     period and after its last one
@@ -55,17 +55,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Which usage, told apart by which columns."""
+    """Which usage, grouped by which columns."""
 
     columns: tuple[str, ...]
-    """Of `columns_of`."""
+    """From `columns_of`."""
     accounts: tuple[int, ...] | ColumnElement[int] | None
-    """None for all; a column of what is joined with them for those of each of its rows."""
+    """None: all; a column: the accounts of the rows that are joined."""
     period: Period
 
 
 def usage_rows(source: Source) -> Subquery:
-    """Build what reads the rows: the columns, then what is to be summed, under `SUM_NAMES`."""
+    """Build the rows: the columns, then the numbers to be summed, under `SUM_NAMES`."""
     days, edges = _whole_days(source.period)
     parts = [
         _from_sums(source, days),
@@ -77,14 +77,14 @@ def usage_rows(source: Source) -> Subquery:
 
 
 def days_of_usage(period: Period) -> CompoundSelect[*tuple[Any, ...]]:
-    """Build the days that there may be usage on, in any order."""
+    """Build the days that may have usage, in any order."""
     end = func.least(func.now(), period.end)
     after_sums = func.generate_series(
         as_type(func.timezone("UTC", func.greatest(summed_until(), period.start)), Date),
         as_type(func.timezone("UTC", end), Date),
         text("interval '1 day'"),
     )
-    # Beside `union`, for days at both ends that are not whole are in the sums, too.
+    # `union` removes duplicates: partial days at both ends are in the sums too.
     return union(
         select(UsageTotal.day).where(
             UsageTotal.day >= period.start.date(), UsageTotal.day <= period.end.date()
@@ -95,17 +95,17 @@ def days_of_usage(period: Period) -> CompoundSelect[*tuple[Any, ...]]:
 
 
 def live(start: ColumnElement[datetime] | datetime, end: datetime) -> ColumnElement[bool]:
-    """Build what is true of records written from one moment to another."""
+    """Build the condition for records written between two moments."""
     return and_(UsageRecord.created_at >= start, UsageRecord.created_at < end)
 
 
 def summed_until() -> ColumnElement[datetime]:
-    """Build what tells where the sums end."""
+    """Build the moment where the sums end."""
     return select(UsageSummed.until).scalar_subquery()
 
 
 def _whole_days(period: Period) -> tuple[Period, list[Period]]:
-    """Part a period at midnights: whole days, and what is before and after them."""
+    """Split a period at midnights: whole days, and the parts before and after them."""
     start, end = period.start, period.end
     first = midnight(start.date())
     first = first if first == start else first + DAY
@@ -124,7 +124,7 @@ def _from_sums(source: Source, days: Period) -> Select[*tuple[Any, ...]]:
     rows = select(*columns, *amounts_of(sums)).where(
         sums.day >= days.start.date(),
         sums.day < days.end.date(),
-        # Days on which everything was voided have nothing to tell here.
+        # Days on which everything was voided have no usage.
         sums.requests > 0,
         sums.day.not_in(select(UsageChange.day)),
     )
@@ -138,8 +138,7 @@ def _from_records(source: Source, written: ColumnElement[bool]) -> Select[*tuple
     }
     rows = select().where(written)
     if {"key_id", "model"} & {*source.columns}:
-        # One look-up for each record: however many the planner takes them for, it must not read
-        # all holds there are.
+        # One look-up for each record: the planner must not read the whole table of holds.
         hold = (
             select(HoldRecord.key_id, MODEL)
             .where(HOLD_OF_USAGE)
@@ -159,8 +158,8 @@ def _from_changed_days(source: Source, days: Period) -> Select[*tuple[Any, ...]]
         .where(UsageChange.day >= days.start.date(), UsageChange.day < days.end.date())
         .distinct()
     )
-    # As an array, and each day's records apart: the planner then takes them for few, as they are,
-    # and finds them by the index.
+    # As an array, and each day's records apart: so the planner assumes that they are few, and uses
+    # the index.
     each = func.unnest(func.array(changed.scalar_subquery()))
     each_day = each.table_valued(column("day", Date)).render_derived("changed")
     day: ColumnElement[date] = literal_column("changed.day", Date)

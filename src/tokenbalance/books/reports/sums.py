@@ -1,6 +1,6 @@
-"""What usage adds up to: tokens by kind and in all, credits, and how many requests."""
+"""Sums of usage: tokens by kind and in total, credits, and numbers of requests."""
 
-# Columns are picked by name; what rows hold is said by the classes that they become.
+# Columns are picked by name; the classes that rows become have the types.
 # pyright: reportAny=false, reportExplicitAny=false
 
 from __future__ import annotations
@@ -33,30 +33,30 @@ class Sums:
     image_input: int = 0
     image_output: int = 0
     total: int = 0
-    """Tokens, as the upstream reported them in all."""
+    """Total tokens as the upstream reported them."""
     charge: int = 0
     """Credits."""
     overrun: int = 0
     """Credits by which charges were more than their holds."""
     overruns: int = 0
-    """How many were."""
+    """Charges that were more than their holds."""
     estimated: int = 0
-    """How many charges are estimates."""
+    """Charges that are estimates."""
 
 
 SUM_NAMES: Final = tuple(field.name for field in fields(Sums))
-"""The names of what is summed; the same in tables."""
+"""The names of the sums; the same in the tables."""
 MODEL: Final[ColumnElement[str]] = func.coalesce(HoldRecord.model, literal_column("''")).label(
     "model"
 )
-"""Of a request, as tables of sums have it."""
+"""The model of a request, as the tables of sums have it."""
 HOLD_OF_USAGE: Final = (HoldRecord.account_id == UsageRecord.account_id) & (
     HoldRecord.request_id == UsageRecord.request_id
 )
 
 
 def amounts_of_usage() -> list[ColumnElement[int]]:
-    """Tell what one record of usage adds to the sums, in their order."""
+    """Build what one record of usage adds to the sums, in their order."""
     of_requests: Mapping[str, ColumnElement[int]] = {
         "requests": literal_column("1", BigInteger),
         "overruns": as_type(UsageRecord.overrun > 0, Integer),

@@ -12,7 +12,7 @@ from tokenbalance.database.connections.failures import UNAVAILABLE, is_unavailab
 from tokenbalance.database.connections.pool import NAME, SWEEP_NAME, Pool, open_pool
 from tokenbalance.database.connections.sessions import (
     CONNECT_TIMEOUT_S,
-    PEOPLE_TIMEOUT_S,
+    Session,
     Sessions,
     create_engine,
     open_sessions,
@@ -21,10 +21,10 @@ from tokenbalance.database.connections.sessions import (
 __all__ = [
     "CONNECT_TIMEOUT_S",
     "NAME",
-    "PEOPLE_TIMEOUT_S",
     "SWEEP_NAME",
     "UNAVAILABLE",
     "Pool",
+    "Session",
     "Sessions",
     "create_engine",
     "is_unavailable",

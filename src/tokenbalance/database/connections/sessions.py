@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
 
+Session: TypeAlias = AsyncSession
+"""A transaction, for callers that pass it on and build no statements themselves."""
 Sessions: TypeAlias = async_sessionmaker[AsyncSession]
 
 CONNECT_TIMEOUT_S: Final = 3.0
 """To open a connection."""
 MANAGEMENT_TIMEOUT_S: Final = 60.0
 """Of a statement, for commands and background work."""
-PEOPLE_TIMEOUT_S: Final = 5.0
-"""Of a statement that a person waits for, in the panel or the API."""
 
 
 def create_engine(dsn: str, timeout_s: float | None = MANAGEMENT_TIMEOUT_S) -> AsyncEngine:

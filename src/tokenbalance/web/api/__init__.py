@@ -1,1 +1,1 @@
-"""The management side: routes that people and scripts use, their errors, their documentation."""
+"""The management API: its routes, request and response bodies, and errors."""

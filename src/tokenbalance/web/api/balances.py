@@ -1,10 +1,9 @@
-"""Balances: one's own, and for superusers everybody's, set or added to."""
+"""Balances: the caller's own; for superusers every user's, to read, set or add to."""
 
 from typing import Annotated, ClassVar
 
 from fastapi import Depends, Header, Request
 from pydantic import ConfigDict, Field
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from tokenbalance.books.ledger.credits import (
     IDEMPOTENCY_KEY_CHARS_MAX,
@@ -13,6 +12,7 @@ from tokenbalance.books.ledger.credits import (
     add_once,
     set_balance,
 )
+from tokenbalance.database.connections import Session
 from tokenbalance.model import Caller
 from tokenbalance.people.users import get_user
 from tokenbalance.web.api.bodies import Body, BodyReader
@@ -30,11 +30,11 @@ from tokenbalance.web.context import management_of
 
 balances_router = api_router("Balances")
 
-_NOTE_DESCRIPTION = f"Why; at most {NOTE_CHARS_MAX} characters."
+_NOTE_DESCRIPTION = f"The reason; at most {NOTE_CHARS_MAX} characters."
 
 
 class NewBalance(Body):
-    """What a balance is to be."""
+    """A balance to set."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
         json_schema_extra={"examples": [{"balance": 30}]}
@@ -45,13 +45,13 @@ class NewBalance(Body):
 
 
 class Credits(Body):
-    """Credits to be added, or taken away when negative."""
+    """Credits to add; negative to take credits away."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
         json_schema_extra={"examples": [{"amount": 1000, "note": "May"}]}
     )
 
-    amount: Amount = Field(description="Credits; negative takes away, 0 is refused.")
+    amount: Amount = Field(description="Credits; negative takes credits away. 0 is refused.")
     note: str = Field(default="", description=_NOTE_DESCRIPTION)
 
 
@@ -61,21 +61,21 @@ IdempotencyKey = Annotated[
         alias=IDEMPOTENCY_HEADER,
         min_length=1,
         max_length=IDEMPOTENCY_KEY_CHARS_MAX,
-        description="Chosen by the client, once for each addition: repeating it adds nothing.",
+        description="Chosen by the client, unique for each addition: a retry adds nothing.",
     ),
 ]
 
 
 @balances_router.get("/balance", summary="My balance")
 async def own_balance(request: Request, caller: Authenticated) -> BalanceResponse:
-    """Tell one's balance, what running requests hold of it, and what is available."""
+    """Return your balance, how much of it requests in flight hold, and what is available."""
     async with management_of(request).sessions() as session:
         return balance_response(await get_user(session, caller.user_id))
 
 
 @balances_router.get("/balance/{user_id}", summary="A user's balance")
 async def balance_of(request: Request, _caller: Superuser, user_id: Number) -> BalanceResponse:
-    """Tell what a user has."""
+    """Return a user's balance, how much of it is held, and what is available."""
     async with management_of(request).sessions() as session:
         return balance_response(await get_user(session, user_id))
 
@@ -88,16 +88,16 @@ async def set_balance_of(
     user_id: Number,
     body: Annotated[NewBalance, Depends(BodyReader(NewBalance))],
 ) -> BalanceResponse:
-    """Make a balance what it should be; the ledger gets an entry of the difference.
+    """Set a user's balance; the difference becomes a ledger entry.
 
-    Two who set it at once overwrite each other: to add credits, use
+    Concurrent calls overwrite each other: to add credits, use
     `POST /api/balance/{user_id}/credits`. `PUT` and `PATCH` are the same.
     """
     async with management_of(request).sessions.begin() as session:
         user = await get_user(session, user_id)
         cause = Cause(await _email_of(session, caller), body.note)
         await set_balance(session, user.account.id, body.balance, cause)
-        return balance_response(user)
+        return balance_response(await get_user(session, user_id))
 
 
 @balances_router.post(
@@ -110,10 +110,10 @@ async def add_credits(
     key: IdempotencyKey,
     body: Annotated[Credits, Depends(BodyReader(Credits))],
 ) -> CreditsResponse:
-    """Add credits, or take some away, once for each `Idempotency-Key` and user.
+    """Add credits, or take credits away, once for each `Idempotency-Key` and user.
 
-    The same key with the same contents gives the same answer again and changes nothing; with
-    others it is refused (409).
+    The same key with the same body returns the same response and changes nothing; with another
+    body it is refused (409).
     """
     async with management_of(request).sessions.begin() as session:
         user = await get_user(session, user_id)
@@ -122,6 +122,6 @@ async def add_credits(
     return CreditsResponse(entry=entry_response(entry), balance=entry.balance_after)
 
 
-async def _email_of(session: AsyncSession, caller: Caller) -> str:
-    """Name who makes an entry."""
+async def _email_of(session: Session, caller: Caller) -> str:
+    """Return the e-mail of the caller, the actor of an entry."""
     return (await get_user(session, caller.user_id)).email

@@ -1,7 +1,7 @@
-"""Bodies of management requests: strict JSON, then a model that takes nothing but what it names.
+"""Bodies of management requests: strict JSON, then a model that refuses unknown fields.
 
-A body is read after the caller is known, so that strangers cannot make us read. An error names
-the field and never repeats what was in it: it may be a password.
+A body is read only after the caller is authenticated. An error names the field and never repeats
+its value, which may be a password.
 """
 
 import json
@@ -23,7 +23,7 @@ _BEYOND: Final = object()
 
 
 class Body(BaseModel):
-    """What a request says, field by field."""
+    """The body of a request, field by field."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
         extra="forbid", strict=True, frozen=True, hide_input_in_errors=True
@@ -31,13 +31,13 @@ class Body(BaseModel):
 
 
 class ChangesBody(Body):
-    """Fields of which some are given, and the others left as they are."""
+    """A body in which at least one field is given; missing fields stay as they are."""
 
     @model_validator(mode="after")
     def _says_something(self) -> Self:
         if not self.model_fields_set:
             names = ", ".join(f"'{name}'" for name in type(self).model_fields)
-            msg = f"at least one of {names} is expected"
+            msg = f"at least one of {names} is required"
             raise ValueError(msg)
         return self
 
@@ -46,7 +46,7 @@ B = TypeVar("B", bound=Body)
 
 
 class BodyModel:
-    """What a route reads of its body, for the documentation."""
+    """The body model of a route, for the documentation."""
 
     def __init__(self, model: type[Body]) -> None:
         self.model = model
@@ -64,7 +64,7 @@ class BodyReader(BodyModel, Generic[B]):
         """Read the body of a request.
 
         Raises:
-            InvalidRequest: it is too large, no strict JSON, or not what the model takes.
+            InvalidRequest: it is too large, not strict JSON, or does not fit the model.
 
         """
         document = await _read_document(request, self._bytes_max)
@@ -80,7 +80,7 @@ async def _read_document(request: Request, bytes_max: int) -> Document:
     try:
         body = await received.read_body(bytes_max, BODY_WITHIN_S)
     except ClientGone:
-        msg = "The client left before it had sent its request."
+        msg = "The client disconnected before it had sent its request."
         raise InvalidRequest(msg) from None
     try:
         return {name: _as_written(value) for name, value in parse_document(body).items()}
@@ -90,17 +90,17 @@ async def _read_document(request: Request, bytes_max: int) -> Document:
 
 
 def _as_written(value: Json) -> Json:
-    """An integer beyond 64 bit, which is read as a float, so that it is told to be too large."""
+    """Return an integer beyond 64 bits, which is read as a float, as an integer again."""
     if isinstance(value, float) and abs(value) >= INEXACT:
         return int(value)
     return value
 
 
 def _refuse_beyond(body: bytes) -> None:
-    """Name the field whose number is what makes a body unreadable, if it is that.
+    """Name the field whose number makes a body unreadable, if that is the reason.
 
     Raises:
-        InvalidType, IntegerAboveMaximum: a field has a number that no double, no 64 bit hold.
+        InvalidType, IntegerAboveMaximum: a number fits neither a double nor 64 bits.
 
     """
     try:

@@ -1,6 +1,6 @@
-"""Who calls a management route: nobody, somebody who is signed in, or a superuser.
+"""The caller of a management route: a stranger, a user, or a superuser.
 
-Only finds out; what a role may do is decided in `access.py`.
+Only identifies the caller; `people.access` decides what a role may do.
 """
 
 from typing import Annotated, TypeAlias, cast
@@ -18,7 +18,7 @@ async def signed_in(request: Request) -> Caller:
     """Find the caller by the key or sign-in token of the request.
 
     Raises:
-        InvalidApiKey: there is none, or none that is valid now.
+        InvalidApiKey: there is no valid one.
 
     """
     headers = cast("list[tuple[bytes, bytes]]", request.scope["headers"])
@@ -29,11 +29,11 @@ Authenticated: TypeAlias = Annotated[Caller, Depends(signed_in)]
 
 
 async def superuser(caller: Authenticated) -> Caller:
-    """Find the caller, who must be allowed to manage others.
+    """Find the caller, who must be a superuser.
 
     Raises:
-        InvalidApiKey: as for everybody.
-        NotAllowed: an ordinary user.
+        InvalidApiKey: there is no valid key or token.
+        NotAllowed: the caller is an ordinary user.
 
     """
     require_superuser(caller)
@@ -44,10 +44,10 @@ Superuser: TypeAlias = Annotated[Caller, Depends(superuser)]
 
 
 async def may_create_users(request: Request) -> bool:
-    """Let anybody through while sign-up is open, else superusers only.
+    """Admit every caller while sign-up is open, otherwise only superusers.
 
     Returns:
-        Whether a superuser asks.
+        Whether the caller is a superuser.
 
     Raises:
         InvalidApiKey, NotAllowed: sign-up is closed.

@@ -1,6 +1,6 @@
-"""Lists as CSV for who prefers it: all rows, streamed, nothing of them kept here.
+"""Lists as CSV for clients that prefer it: all rows, streamed, never held in memory.
 
-Nothing is answered before the first rows are there, so that what goes wrong at once is an error
+The response starts after the first rows were read, so that an early failure is an error response
 and not a broken file.
 """
 
@@ -20,23 +20,23 @@ _JSON: Final = "application/json"
 
 
 def prefers_csv(request: Request) -> bool:
-    """Whether a request asks for CSV rather than JSON; without an opinion it gets JSON."""
+    """Whether a request prefers CSV to JSON; JSON is the default."""
     ranges = ",".join(request.headers.getlist("accept"))
     quality, clearness = _preference(ranges, MEDIA_TYPE)
     return quality > 0 and (quality, clearness) > _preference(ranges, _JSON)
 
 
 def csv_documented(columns: Sequence[str]) -> dict[int | str, dict[str, Any]]:  # pyright: ignore[reportExplicitAny] - FastAPI's type
-    """Describe the file that a route answers with, by its first line."""
+    """Describe the CSV file that a route returns, by its header line."""
     file = {"schema": {"type": "string"}, "example": f"{','.join(columns)}\r\n"}
     return {200: {"content": {MEDIA_TYPE: file}}}
 
 
 async def csv_response(lines: AsyncGenerator[bytes], name: str) -> StreamingResponse:
-    """Answer with a file.
+    """Respond with a file.
 
     Args:
-        lines: its pieces.
+        lines: pieces of the file.
         name: of the file, without its extension.
 
     """
@@ -55,7 +55,7 @@ async def _all(first: bytes, lines: AsyncGenerator[bytes]) -> AsyncGenerator[byt
 
 
 def _preference(ranges: str, media_type: str) -> tuple[float, int]:
-    """How much a media type is wanted, and how clearly that is said (RFC 9110, 12.5.1)."""
+    """Quality of a media type and how specific its range is (RFC 9110, 12.5.1)."""
     wanted = (0.0, -1)
     general = f"{media_type.partition('/')[0]}/*"
     for clearness, known in enumerate(("*/*", general, media_type)):

@@ -1,4 +1,4 @@
-"""What the errors of accounts and books are to a client: the one table of it."""
+"""The responses to errors of people and books, in one table."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class _Sentence(Protocol):
 
 
 def _as(responded: _Sentence, param: str | None = None) -> Response:
-    """Say the error's own words, of this parameter."""
+    """Respond with the error's own message, about this parameter."""
     return lambda error: responded(_sentence(str(error)), param=param)
 
 
@@ -72,7 +72,7 @@ def _limit(error: Exception) -> ProxyError:
     return InvalidValue(_sentence(str(error)), param=cast("InvalidLimit", error).field)
 
 
-# Of an error's classes the nearest that is here counts.
+# The nearest class of an error that is in the table counts.
 _RESPONSES: Final[Mapping[type[BaseException], Response]] = {
     UserError: _as(InvalidRequest),
     InvalidEmail: _as(InvalidValue, "email"),
@@ -80,7 +80,7 @@ _RESPONSES: Final[Mapping[type[BaseException], Response]] = {
     EmailTaken: _as(InvalidValue, "email"),
     UnknownUser: _as(NotFound),
     PasswordError: _as(InvalidValue, "password"),
-    Busy: lambda _: ServiceUnavailable("Too many passwords wait to be looked at"),
+    Busy: lambda _: ServiceUnavailable("Too many passwords are being checked"),
     WrongCredentials: _as(InvalidCredentials),
     SlowDown: lambda error: TooManyAttempts(cast("SlowDown", error).retry_after_s),
     TooSoon: lambda error: TooManyAttempts(
@@ -106,7 +106,7 @@ _RESPONSES: Final[Mapping[type[BaseException], Response]] = {
 
 
 def response_to(error: Exception) -> ProxyError | None:
-    """Find what a client is told; None when the error is none of accounts and books."""
+    """Return the response to an error; None if it is not an error of people or books."""
     responses = (_RESPONSES[kind] for kind in type(error).__mro__ if kind in _RESPONSES)
     response = next(responses, None)
     return None if response is None else response(error)

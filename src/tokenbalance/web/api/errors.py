@@ -1,4 +1,4 @@
-"""Errors of every route outside `/v1`, in the same envelope as those of the proxy."""
+"""Errors of every route outside `/v1`, in the same envelope as the proxy's."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _NO_STORE: Final = {"cache-control": "no-store"}
 
 
 def install_error_handlers(app: FastAPI) -> None:
-    """Make every error of the application OpenAI's envelope."""
+    """Render every error of the application in OpenAI's envelope."""
     app.add_exception_handler(ProxyError, _on_proxy_error)
     app.add_exception_handler(HTTPException, _on_http_exception)
     app.add_exception_handler(RequestValidationError, _on_invalid_request)
@@ -54,12 +54,12 @@ def _on_http_exception(request: Request, error: Exception) -> JSONResponse:
     headers = {**_NO_STORE, **(error.headers or {})}
     if error.status_code == HTTPStatus.METHOD_NOT_ALLOWED:
         headers["Allow"] = allowed = ", ".join(sorted(_methods_of(request)))
-        document["error"]["message"] = f"{request.method} is not served here, but {allowed}."
+        document["error"]["message"] = f"{request.method} is not allowed here. Allowed: {allowed}."
     return JSONResponse(document, error.status_code, headers)
 
 
 def _methods_of(request: Request) -> set[str]:
-    """All methods of a path; each of its routes knows only its own."""
+    """Return all methods of a path, from all of its routes."""
     app = cast("FastAPI", request.app)
     routes = [context.original_route for context in iter_route_contexts(app.routes)]
     methods = {
@@ -72,7 +72,7 @@ def _methods_of(request: Request) -> set[str]:
 
 
 def _on_invalid_request(_request: Request, error: Exception) -> JSONResponse:
-    """Refuse what is wrong in a path, a query or a header; bodies are read elsewhere."""
+    """Refuse an invalid path, query or header; bodies are checked elsewhere."""
     assert isinstance(error, RequestValidationError)  # noqa: S101 - registered for nothing else
     first = cast("ErrorDetails", error.errors()[0])
     return _response(refusal_at(first["loc"][1:], first["type"], first["msg"]))

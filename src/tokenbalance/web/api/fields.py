@@ -1,7 +1,7 @@
-"""The kinds of fields that the management routes take, each with its bounds. Reads nothing.
+"""The types of fields of the management routes, with their bounds. Reads nothing.
 
-In a path or a query everything is text: a number is written in digits and in no other way, so
-that one thing has one address. In bodies fields are of their JSON type or refused.
+In a path or a query everything is text: a number must be written in digits, so that each thing has
+one address. Fields of bodies must have their JSON type.
 """
 
 import re
@@ -13,9 +13,9 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
 from tokenbalance.books.ledger.credits import CREDITS_MAX
+from tokenbalance.database.ids import ID_MAX
 from tokenbalance.database.paging import PAGE_ROWS, PAGE_ROWS_MAX
 
-ID_MAX: Final = 2**63 - 1
 CURSOR_CHARS_MAX: Final = 1000
 TEXT_CHARS_MAX: Final = 1000
 _DIGITS: Final = re.compile(r"[0-9]{1,19}")
@@ -27,12 +27,12 @@ def _number(value: object) -> object:
         return value
     if not _DIGITS.fullmatch(value):
         kind = "int_parsing"
-        raise PydanticCustomError(kind, "a whole number, written in digits, is expected")
+        raise PydanticCustomError(kind, "a whole number in digits is expected")
     return int(value)
 
 
 def _moment(value: object) -> object:
-    """Read a date or a time in ISO 8601; one without a zone is in UTC."""
+    """Read a date or a time in ISO 8601; UTC if it has no time zone."""
     if value is None:
         return None
     if not isinstance(value, str):
@@ -48,7 +48,7 @@ def _moment(value: object) -> object:
 
 
 def _writable(value: str) -> str:
-    """Refuse text that the database cannot hold, or that people could not read."""
+    """Refuse control characters, some of which the database cannot hold."""
     if not value.isprintable():
         kind = "value_error"
         raise PydanticCustomError(kind, "control characters are not accepted")
@@ -60,23 +60,23 @@ Number: TypeAlias = Annotated[int, BeforeValidator(_number), Field(ge=1, le=ID_M
 Limit: TypeAlias = Annotated[
     int,
     BeforeValidator(_number),
-    Query(ge=1, le=PAGE_ROWS_MAX, description="Most rows of this page."),
+    Query(ge=1, le=PAGE_ROWS_MAX, description="Maximum number of rows in the page."),
 ]
 Cursor: TypeAlias = Annotated[
     str | None,
-    Query(max_length=CURSOR_CHARS_MAX, description="The `next` of the page before."),
+    Query(max_length=CURSOR_CHARS_MAX, description="The `next` of the previous page."),
 ]
 Text: TypeAlias = Annotated[str, Field(max_length=TEXT_CHARS_MAX), AfterValidator(_writable)]
 Moment: TypeAlias = Annotated[
     datetime, BeforeValidator(_moment), Field(examples=["2030-01-31", "2030-01-31T12:00:00Z"])
 ]
-"""A time with its zone."""
+"""A time with a time zone."""
 Id: TypeAlias = Annotated[int, Field(ge=1, le=ID_MAX)]
 """An id in a body."""
 Balance: TypeAlias = Annotated[int, Field(ge=0, le=CREDITS_MAX)]
 Amount: TypeAlias = Annotated[int, Field(ge=-CREDITS_MAX, le=CREDITS_MAX)]
 UserId: TypeAlias = Annotated[
-    Number | None, Query(description="Whose; another than oneself for superusers only.")
+    Number | None, Query(description="The user; defaults to you. Other users: superusers only.")
 ]
 
 FIRST_PAGE: Final = PAGE_ROWS

@@ -1,4 +1,4 @@
-"""API keys: listed, created, changed, revoked, given a new secret; by owners and superusers."""
+"""API keys: list, create, change, revoke, rotate; for their owners and for superusers."""
 
 from datetime import datetime
 from typing import Annotated, ClassVar, Final, Literal, TypeAlias
@@ -6,7 +6,6 @@ from typing import Annotated, ClassVar, Final, Literal, TypeAlias
 from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
-from tokenbalance.database.tables import ApiKey
 from tokenbalance.model import Json
 from tokenbalance.people.keys import (
     KEY_NAME_CHARS_MAX,
@@ -18,6 +17,7 @@ from tokenbalance.people.keys import (
     rotate_key,
 )
 from tokenbalance.people.limits import LIMIT_MAX, KeyLimits
+from tokenbalance.people.rows import KeyRow
 from tokenbalance.web.api.bodies import Body, BodyReader, ChangesBody
 from tokenbalance.web.api.callers import Authenticated
 from tokenbalance.web.api.fields import FIRST_PAGE, Cursor, Id, Limit, Moment, Number, UserId
@@ -29,11 +29,13 @@ from tokenbalance.web.context import management_of
 keys_router = api_router("Keys")
 
 _Limit = Annotated[int | None, Field(ge=1, le=LIMIT_MAX)]
-_Status: TypeAlias = Literal[402, 429] | None
+StatusChoice: TypeAlias = Literal[402, 429]
+"""`people.keys.STATUS_CHOICES`, as a type."""
+_Status: TypeAlias = StatusChoice | None
 _NAME: Final = f"At most {KEY_NAME_CHARS_MAX} characters."
 _STATUS: Final = (
-    "The status of a request that the balance does not cover, for programs that know only one of"
-    " them; null: as the operator has chosen."
+    "The status of a request that the balance does not cover, for programs that support only one"
+    " of them; null: the server's default."
 )
 _LIMITS_EXAMPLE: Final[dict[str, Json]] = {
     "requests_per_minute": 60,
@@ -56,7 +58,7 @@ _KEY_EXAMPLE: Final[dict[str, Json]] = {
 
 
 class NewKey(Body):
-    """A key to be created. What is left out is not limited."""
+    """A key to create. A missing limit is no limit."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
         json_schema_extra={
@@ -65,24 +67,24 @@ class NewKey(Body):
     )
 
     name: str = Field(default="", description=_NAME)
-    expires_at: Moment | None = Field(default=None, description="A time to come, ISO 8601.")
+    expires_at: Moment | None = Field(default=None, description="A time in the future, ISO 8601.")
     user_id: Id | None = Field(
-        default=None, description="Whose; another than oneself for superusers only."
+        default=None, description="The owner; defaults to you. Other users: superusers only."
     )
     insufficient_status: _Status = Field(default=None, description=_STATUS)
     requests_per_minute: _Limit = None
     tokens_per_minute: _Limit = None
     parallel_requests: _Limit = None
-    credits_total: _Limit = Field(default=None, description="In the key's whole life.")
+    credits_total: _Limit = Field(default=None, description="Over the lifetime of the key.")
     models: list[str] | None = Field(
-        default=None, description="Patterns, one of which a model's name has to match."
+        default=None, description="Patterns; the name of the model must match one of them."
     )
 
     def limits(self) -> KeyLimits:
-        """Put the limits together.
+        """Return the limits.
 
         Raises:
-            InvalidLimit: one of them makes no sense.
+            InvalidLimit: one of them is not valid.
 
         """
         return KeyLimits(
@@ -95,7 +97,7 @@ class NewKey(Body):
 
 
 class ChangedKey(ChangesBody):
-    """What is to be different about a key. What is left out stays as it is."""
+    """Changes of a key. A missing field stays as it is."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
         json_schema_extra={"examples": [{"insufficient_status": 429}]}
@@ -103,12 +105,12 @@ class ChangedKey(ChangesBody):
 
     name: str = Field(default="", description=_NAME)
     expires_at: Moment | None = Field(
-        default=None, description="A time to come, ISO 8601; null: never."
+        default=None, description="A time in the future, ISO 8601; null: never."
     )
     insufficient_status: _Status = Field(default=None, description=_STATUS)
 
     def changes(self) -> KeyChanges:
-        """Tell what was said, and nothing else."""
+        """Return the given fields only."""
         changes = KeyChanges()
         if "name" in self.model_fields_set:
             changes["name"] = self.name
@@ -120,7 +122,7 @@ class ChangedKey(ChangesBody):
 
 
 class KeyResponse(BaseModel):
-    """A key, without its secret."""
+    """A key without its secret."""
 
     model_config: ClassVar[ConfigDict] = example(**_KEY_EXAMPLE)
 
@@ -133,7 +135,7 @@ class KeyResponse(BaseModel):
     revoked_at: datetime | None
     last_used_at: datetime | None
     insufficient_status: int | None
-    """402 or 429: of requests that the balance does not cover; null: as the operator has chosen."""
+    """Of requests that the balance does not cover, 402 or 429; null: the server's default."""
     requests_per_minute: int | None = None
     tokens_per_minute: int | None = None
     parallel_requests: int | None = None
@@ -157,9 +159,9 @@ async def list_keys(
     limit: Limit = FIRST_PAGE,
     after: Cursor = None,
 ) -> PageResponse[KeyResponse]:
-    """List one's own keys, revoked and expired ones too; a superuser may name somebody else.
+    """List your keys, including revoked and expired ones; a superuser may name another user.
 
-    Sign-in tokens are not among them.
+    Sign-in tokens are not included.
     """
     async with management_of(request).sessions() as session:
         account_id = await account_of(session, caller, user_id)
@@ -170,9 +172,9 @@ async def list_keys(
 async def create(
     request: Request, caller: Authenticated, body: Annotated[NewKey, Depends(BodyReader(NewKey))]
 ) -> NewKeyResponse:
-    """Create a key; its secret is shown this once.
+    """Create a key; the response is the only one with its secret.
 
-    Limits are kept and shown, and not enforced yet. A key of a disabled user works once the user
+    Limits are stored and shown, but not enforced yet. A key of a disabled user works after the user
     is enabled again.
     """
     limits = body.limits()
@@ -198,8 +200,8 @@ async def change(
 ) -> KeyResponse:
     """Change a key's name, its expiry, or the status of requests that the balance does not cover.
 
-    Its secret goes on working. A revoked or expired key is refused (400); somebody else's is not
-    found, but by superusers.
+    Its secret keeps working. A revoked or expired key is refused (400). Only superusers find keys
+    of other users.
     """
     async with management_of(request).sessions.begin() as session:
         seen = account_seen_by(caller)
@@ -208,26 +210,27 @@ async def change(
 
 @keys_router.delete("/keys/{key_id}", summary="Revoke a key")
 async def revoke(request: Request, caller: Authenticated, key_id: Number) -> KeyResponse:
-    """Make a key stop working at once and for good. Doing it again changes nothing.
+    """Revoke a key, at once and permanently. Revoking it again changes nothing.
 
-    Somebody else's key is not found, but by superusers.
+    Only superusers find keys of other users.
     """
     async with management_of(request).sessions.begin() as session:
         return _key_response(await revoke_key(session, key_id, account_seen_by(caller)))
 
 
-@keys_router.post("/keys/{key_id}/rotate", summary="Give a key a new secret")
+@keys_router.post("/keys/{key_id}/rotate", summary="Rotate a key")
 async def rotate(request: Request, caller: Authenticated, key_id: Number) -> NewKeyResponse:
-    """Give a key a new secret, which is shown this once; the old one stops working at once.
+    """Give a key a new secret; the old one stops working at once.
 
-    Id, name, limits and history stay. A revoked or expired key is refused (400).
+    The response is the only one with the new secret. Id, name, limits and history stay. A revoked
+    or expired key is refused (400).
     """
     async with management_of(request).sessions.begin() as session:
         key, secret = await rotate_key(session, key_id, account_seen_by(caller))
     return _new_key_response(key, secret)
 
 
-def _key_response(key: ApiKey) -> KeyResponse:
+def _key_response(key: KeyRow) -> KeyResponse:
     return KeyResponse.model_validate(
         {
             "id": key.id,
@@ -238,10 +241,10 @@ def _key_response(key: ApiKey) -> KeyResponse:
             "revoked_at": key.revoked_at,
             "last_used_at": key.last_used_at,
             "insufficient_status": key.insufficient_status,
-            **KeyLimits.from_document(key.limits).as_document(),
+            **key.limits.as_document(),
         }
     )
 
 
-def _new_key_response(key: ApiKey, secret: str) -> NewKeyResponse:
+def _new_key_response(key: KeyRow, secret: str) -> NewKeyResponse:
     return NewKeyResponse.model_validate({**_key_response(key).model_dump(), "key": secret})

@@ -27,7 +27,7 @@ from tokenbalance.web.context import management_of
 
 ledger_router = api_router("Ledger and usage")
 
-Order = Annotated[Literal["oldest", "newest"], Query(description="Which come first.")]
+Order = Annotated[Literal["oldest", "newest"], Query(description="Which entries come first.")]
 
 
 @ledger_router.get(
@@ -42,10 +42,10 @@ async def list_entries(
     listing: Listing,
     order: Order = "oldest",
 ) -> PageResponse[EntryResponse] | StreamingResponse:
-    """List what changed a balance: one's own, or that of whom a superuser names.
+    """List the changes of your balance; a superuser may name another user.
 
-    With `Accept: text/csv` all entries of the period come as one file, oldest first, whatever
-    `order`, `limit` and `after` say.
+    With `Accept: text/csv` all entries of the period are returned as one file, oldest first;
+    `order`, `limit` and `after` are ignored.
     """
     sessions = management_of(request).sessions
     async with sessions() as session:

@@ -1,4 +1,4 @@
-"""Which part of a list is asked for: whose, of which time, after which row."""
+"""Common parameters of lists: user, period, limit and cursor."""
 
 from dataclasses import dataclass
 from typing import Annotated, TypeAlias
@@ -10,19 +10,19 @@ from tokenbalance.errors import InvalidValue
 from tokenbalance.web.api.fields import FIRST_PAGE, Cursor, Limit, Moment, UserId
 
 _Since: TypeAlias = Annotated[
-    Moment | None, Query(description="From this date or time on, ISO 8601; in UTC by default.")
+    Moment | None, Query(description="From this date or time on, ISO 8601; UTC by default.")
 ]
 _Until: TypeAlias = Annotated[
-    Moment | None, Query(description="Before this date or time, ISO 8601; in UTC by default.")
+    Moment | None, Query(description="Before this date or time, ISO 8601; UTC by default.")
 ]
 
 
 @dataclass(frozen=True, slots=True)
 class _Query:
-    """The parameters that lists of the books have in common.
+    """The common parameters of lists.
 
     Raises:
-        InvalidValue: a period ends before it begins.
+        InvalidValue: the period ends before it begins.
 
     """
 
@@ -39,7 +39,7 @@ class _Query:
 
     @property
     def period(self) -> Period:
-        """The span of time."""
+        """The period."""
         return Period(self.since, self.until)
 
 

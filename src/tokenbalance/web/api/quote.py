@@ -1,4 +1,4 @@
-"""What a request would cost, asked beforehand."""
+"""A quote: what a request would cost, before it is sent."""
 
 from typing import TYPE_CHECKING, Annotated, ClassVar, cast
 
@@ -19,7 +19,7 @@ quote_router = api_router("OpenAI")
 
 
 class Asked(Body):
-    """A request that is not sent."""
+    """A request to quote; it is not sent."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
         json_schema_extra={
@@ -36,12 +36,12 @@ class Asked(Body):
         }
     )
 
-    path: str = Field(description="Where it would be posted to: `/v1/...`.")
-    body: dict[str, object] = Field(description="What would be posted.")
+    path: str = Field(description="The path of the request: `/v1/...`.")
+    body: dict[str, object] = Field(description="The body of the request.")
 
 
 class QuoteResponse(BaseModel):
-    """What the proxy would make of a request at this moment. Amounts are credits."""
+    """What the proxy would do with a request now. Amounts are credits."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
         json_schema_extra={
@@ -71,40 +71,40 @@ class QuoteResponse(BaseModel):
     endpoint: str
     model: str | None
     input_tokens: int
-    """The input at most, in tokens."""
+    """Ceiling of the input, in tokens."""
     output_cap: int
-    """Output tokens of each choice at most: its own limit, or what the balance affords."""
+    """Ceiling of the output of a choice, in tokens: its own limit, or what the balance affords."""
     tool_calls_cap: int | None
-    """Calls at most of tools that the upstream runs itself; null where none can happen."""
+    """Most calls of tools that the upstream runs itself; null if there can be none."""
     choices: int
     hold: int
-    """What would be held."""
+    """Credits that would be held."""
     minimum: int
-    """With less than this it is refused."""
+    """With fewer credits it is refused."""
     available: int
     balance: int
     held: int
     admitted: bool
     """It would be sent upstream at once."""
     waits: bool
-    """It would wait for other requests of its account, and then be sent; where they take longer
-    than a request may wait, it is refused with 429 `balance_held`. Neither admitted nor waiting, it
+    """It would wait for other requests of its account, and then be sent; if they take longer than a
+    request may wait, it is refused with 429 `balance_held`. If it is neither admitted nor waits, it
     is refused with `insufficient_quota`."""
     capped: bool
-    """The upstream would be told a lower limit than was asked for."""
+    """The output limit sent upstream would be lower than the requested one."""
     rates: dict[str, str] | None
-    """Credits for one token of each kind, as exact decimals; null: every token is one credit."""
+    """Credits per token by kind, as exact decimals; null: every token is one credit."""
 
 
-@quote_router.post("/quote", summary="What would it cost?", responses={403: {}, 404: {}})
+@quote_router.post("/quote", summary="Quote a request", responses={403: {}, 404: {}})
 async def quote_request(
     request: Request,
     caller: Authenticated,
     body: Annotated[Asked, Depends(BodyReader(Asked, BODY_BYTES_MAX))],
 ) -> QuoteResponse:
-    """Tell what a request would hold, and whether it would be admitted now.
+    """Return what a request would hold, and whether it would be admitted now.
 
-    Nothing is held, and nothing is dispatched.
+    Nothing is held, and nothing is sent upstream.
     """
     management = management_of(request)
     quotes = Quotes(management.pool, management.rate_card, management.upstream, management.surface)

@@ -1,6 +1,6 @@
-"""What is wrong with a field, in OpenAI's words: its code, and the field by name.
+"""Errors about a field, as OpenAI words them: with its code and the name of the field.
 
-Never what was in the field: it may be a secret.
+Never with its value, which may be a secret.
 """
 
 from __future__ import annotations
@@ -41,22 +41,22 @@ _TYPE_ENDS: Final = ("_type", "_parsing", "int_from_float")
 
 
 def refusal(details: ErrorDetails) -> InvalidRequest:
-    """Say what pydantic found.
+    """Turn an error of pydantic into a response.
 
     Args:
-        details: of a field of a body.
+        details: about a field of a body.
 
     """
     return refusal_at(details["loc"], details["type"], details["msg"])
 
 
 def refusal_at(location: Sequence[int | str], kind: str, reason: str) -> InvalidRequest:
-    """Say what is wrong.
+    """Build the error about a field.
 
     Args:
         location: the field, from the outside in.
         kind: pydantic's name of the error.
-        reason: a sentence without what was sent.
+        reason: a sentence that does not repeat the value.
 
     """
     known = _WRONG_TYPE if kind.endswith(_TYPE_ENDS) else _WRONG_VALUE
@@ -67,11 +67,11 @@ def refusal_at(location: Sequence[int | str], kind: str, reason: str) -> Invalid
 
 
 def unknown_parameter(name: str) -> UnknownParameter:
-    """Refuse what is not a parameter of a route."""
+    """Build the error about an unknown parameter."""
     field = shown(name)
     return UnknownParameter(f"Unknown parameter: '{field}'.", param=field)
 
 
 def shown(name: str) -> str:
-    """The name of a field that somebody else chose, on one line and not very long."""
+    """Return a field's name, chosen by the client, on one line and shortened."""
     return name[:SHOWN_CHARS] if name.isprintable() else ascii(name[:SHOWN_CHARS])

@@ -1,4 +1,4 @@
-"""Requests that an account made through the proxy, and one charge explained."""
+"""Requests that an account made through the proxy, and the explanation of one charge."""
 
 from dataclasses import asdict, dataclass
 from datetime import datetime
@@ -76,12 +76,14 @@ _CHARGE_EXAMPLE: Final[dict[str, Json]] = {
     "note": "",
 }
 
+HoldState: TypeAlias = Literal["open", "settled", "voided", "expired"]
+"""`HOLD_STATES`, as a type."""
 _State: TypeAlias = Annotated[
-    Literal["open", "settled", "voided", "expired"] | None,
-    Query(description="Only those whose hold is in this state."),
+    HoldState | None,
+    Query(description="Only requests whose hold is in this state."),
 ]
-_Model: TypeAlias = Annotated[Text | None, Query(description="Only those for this model.")]
-_KeyId: TypeAlias = Annotated[Number | None, Query(description="Only those made with this key.")]
+_Model: TypeAlias = Annotated[Text | None, Query(description="Only requests for this model.")]
+_KeyId: TypeAlias = Annotated[Number | None, Query(description="Only requests made with this key.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,10 +100,10 @@ class TokensResponse(BaseModel):
 
     input: int
     cached_input: int
-    """Of the input."""
+    """Included in the input."""
     output: int
     reasoning: int
-    """Of the output."""
+    """Included in the output."""
     audio_input: int
     audio_output: int
     image_input: int
@@ -110,7 +112,7 @@ class TokensResponse(BaseModel):
 
 
 class RequestDetails(BaseModel):
-    """One request: what was held for it, what it used, what it was charged."""
+    """One request with its hold, usage and charge."""
 
     model_config: ClassVar[ConfigDict] = example(**_REQUEST_EXAMPLE)
 
@@ -119,16 +121,16 @@ class RequestDetails(BaseModel):
     created_at: datetime
     ended_at: datetime | None
     state: str
-    """Of the hold: open, settled, voided or expired."""
+    """State of the hold: open, settled, voided or expired."""
     endpoint: str
     model: str | None
     key: KeyRefResponse | None
     hold: int
-    """Credits that were reserved."""
+    """Reserved credits."""
     usage: TokensResponse | None
-    """Null while the hold is open, and where nothing was used."""
+    """Null while the hold is open, or if nothing was used."""
     charge: int | None
-    """Credits; null while the hold is open, and where nothing was charged."""
+    """Credits; null while the hold is open, or if nothing was charged."""
     overrun: int
     """Credits by which the charge was more than the hold."""
     estimated: bool
@@ -136,31 +138,31 @@ class RequestDetails(BaseModel):
     corrected_at: datetime | None
     """When the true usage replaced an estimate."""
     rates: dict[str, str] | None
-    """Credits for one token of each kind, as exact decimals; null: every token is one credit."""
+    """Credits per token by kind, as exact decimals; null: every token is one credit."""
 
 
 class EstimateResponse(BaseModel):
-    """Tokens that the hold was made for."""
+    """Tokens that the hold covered."""
 
     input: int
-    """At most."""
+    """Ceiling of the input."""
     output: int
-    """At most, of all choices together, as asked."""
+    """Ceiling of all choices together, as requested."""
 
 
 class LineResponse(BaseModel):
-    """What one kind of token, or the request itself, cost."""
+    """The cost of one kind of token, or of the request itself."""
 
     kind: str
     tokens: int
     rate: str
-    """Credits for one, as an exact decimal."""
+    """Credits per unit, as an exact decimal."""
     credits: str
-    """Their product."""
+    """Tokens times rate."""
 
 
 class ExplanationResponse(RequestDetails):
-    """A charge explained: the lines add up to the sum; sum and rounding are the charge."""
+    """A charge explained: the lines add up to the sum; the charge is sum plus rounding."""
 
     model_config: ClassVar[ConfigDict] = example(
         **_REQUEST_EXAMPLE,
@@ -174,15 +176,15 @@ class ExplanationResponse(RequestDetails):
 
     estimate: EstimateResponse
     lines: list[LineResponse]
-    """Of what was charged; none where nothing was."""
+    """Empty if nothing was charged."""
     sum: str
     """Credits, as an exact decimal."""
     rounding: str
-    """What rounding up has added, as an exact decimal."""
+    """Added by rounding up, as an exact decimal."""
     entries: list[EntryResponse]
     """The charge, its correction and refunds, oldest first."""
     cost: int
-    """Credits that it cost in the end, refunds taken into account."""
+    """Credits that it cost after corrections and refunds."""
 
 
 @requests_router.get(
@@ -197,11 +199,11 @@ async def list_requests(
     listing: Listing,
     only: Annotated[Filter, Depends()],
 ) -> PageResponse[RequestDetails] | StreamingResponse:
-    """List one's own requests, or those of whom a superuser names, newest first.
+    """List your requests, newest first; a superuser may name another user.
 
-    A page may be shorter than its limit and not be the last: see `has_more`. With
-    `Accept: text/csv` all charged requests of the period come as one file, oldest first, whatever
-    the other parameters but `user_id` say.
+    A page may be shorter than its limit without being the last: see `has_more`. With
+    `Accept: text/csv` all charged requests of the period are returned as one file, oldest first;
+    all parameters except `user_id`, `since` and `until` are ignored.
     """
     sessions = management_of(request).sessions
     async with sessions() as session:
@@ -214,7 +216,7 @@ async def list_requests(
     return await csv_response(csv_lines(USAGE_COLUMNS, batches), "requests")
 
 
-@requests_router.get("/requests/{request_id}", summary="One charge explained")
+@requests_router.get("/requests/{request_id}", summary="Explain a charge")
 async def explain_request(
     request: Request,
     caller: Authenticated,
@@ -222,7 +224,7 @@ async def explain_request(
 ) -> ExplanationResponse:
     """Explain one request: estimate, hold, usage by kind, rates, rounding, charge.
 
-    Somebody else's request is not found, but by superusers.
+    Only superusers find requests of other users.
     """
     async with management_of(request).sessions() as session:
         return _explanation(await explain(session, request_id, account_seen_by(caller)))

@@ -1,6 +1,6 @@
-"""What the management routes answer, by the names of the contract. Holds no secret but a new one.
+"""Response bodies of the management routes, and the functions that build them from rows.
 
-The functions turn rows into answers; users must come with their account.
+They contain no secret except a new one.
 """
 
 from __future__ import annotations
@@ -13,17 +13,18 @@ from pydantic import BaseModel, ConfigDict
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from tokenbalance.books.reports import EntryRow, KeyRef
+    from tokenbalance.books.ledger.entries import Entry
+    from tokenbalance.books.reports import KeyRef
     from tokenbalance.database.paging import Page
-    from tokenbalance.database.tables import LedgerEntry, User
     from tokenbalance.model import Json
+    from tokenbalance.people.rows import UserRow
 
 Row = TypeVar("Row")
 Source = TypeVar("Source")
 
 
 def example(**fields: Json) -> ConfigDict:
-    """Configure a model that has an example in the documentation."""
+    """Configure a model with an example for the documentation."""
     return ConfigDict(frozen=True, json_schema_extra={"examples": [fields]})
 
 
@@ -48,17 +49,17 @@ _TOKEN_EXAMPLE: Final[dict[str, Json]] = {
 
 
 class PageResponse(BaseModel, Generic[Row]):
-    """A part of a list."""
+    """A page of a list."""
 
     data: list[Row]
     has_more: bool
-    """There are rows after these."""
+    """There are more rows."""
     next: str | None
-    """What to pass as `after` for them."""
+    """The `after` of the next page; null if this is the last."""
 
 
 class CreatedUser(BaseModel):
-    """A user who was just created."""
+    """A new user."""
 
     model_config: ClassVar[ConfigDict] = example(**PERSON_EXAMPLE)
 
@@ -68,7 +69,7 @@ class CreatedUser(BaseModel):
 
 
 class Me(BaseModel):
-    """Who is signed in."""
+    """The caller."""
 
     model_config: ClassVar[ConfigDict] = example(**PERSON_EXAMPLE, is_superuser=False)
 
@@ -79,7 +80,7 @@ class Me(BaseModel):
 
 
 class UserResponse(BaseModel):
-    """A user with what they have."""
+    """A user with their balance."""
 
     model_config: ClassVar[ConfigDict] = example(
         **PERSON_EXAMPLE, is_superuser=False, is_active=True, **FUNDS_EXAMPLE
@@ -96,7 +97,7 @@ class UserResponse(BaseModel):
 
 
 class BalanceResponse(BaseModel):
-    """What a user has: the balance, what open holds reserve of it, and the rest."""
+    """A user's balance, what open holds reserve of it, and what is available."""
 
     model_config: ClassVar[ConfigDict] = example(user=7, **FUNDS_EXAMPLE)
 
@@ -124,13 +125,13 @@ class EntryResponse(BaseModel):
 
 
 class CreditsResponse(BaseModel):
-    """An entry that was made, and the balance that it led to."""
+    """A new entry, and the balance after it."""
 
     model_config: ClassVar[ConfigDict] = example(entry=ENTRY_EXAMPLE, balance=1030)
 
     entry: EntryResponse
     balance: int
-    """Right after the entry, however often it is asked for."""
+    """Right after the entry, also in the response to a retry."""
 
 
 class TokenResponse(BaseModel):
@@ -143,7 +144,7 @@ class TokenResponse(BaseModel):
 
 
 class KeyRefResponse(BaseModel):
-    """A key, as far as it may be seen."""
+    """A key in brief."""
 
     id: int
     prefix: str
@@ -154,13 +155,13 @@ class KeyRefResponse(BaseModel):
 
 
 def page_response(page: Page[Source], row: Callable[[Source], Row]) -> PageResponse[Row]:
-    """Make an answer of a page."""
+    """Build the response for a page."""
     rows: Sequence[Row] = [row(found) for found in page.data]
     return PageResponse(data=list(rows), has_more=page.has_more, next=page.next)
 
 
-def user_response(user: User) -> UserResponse:
-    """Tell of a user."""
+def user_response(user: UserRow) -> UserResponse:
+    """Build the response for a user."""
     return UserResponse(
         id=user.id,
         email=user.email,
@@ -173,8 +174,8 @@ def user_response(user: User) -> UserResponse:
     )
 
 
-def balance_response(user: User) -> BalanceResponse:
-    """Tell what a user has."""
+def balance_response(user: UserRow) -> BalanceResponse:
+    """Build the response for a balance."""
     account = user.account
     return BalanceResponse(
         user=user.id, balance=account.balance, held=account.held, available=account.available
@@ -182,14 +183,14 @@ def balance_response(user: User) -> BalanceResponse:
 
 
 def key_ref_response(key: KeyRef | None) -> KeyRefResponse | None:
-    """Tell of a key in passing."""
+    """Build the reference to a key."""
     if key is None:
         return None
     return KeyRefResponse(id=key.id, prefix=key.prefix, name=key.name, kind=key.kind)
 
 
-def entry_response(entry: LedgerEntry | EntryRow) -> EntryResponse:
-    """Tell of a ledger entry."""
+def entry_response(entry: Entry) -> EntryResponse:
+    """Build the response for a ledger entry."""
     return EntryResponse(
         id=entry.id,
         kind=entry.kind,

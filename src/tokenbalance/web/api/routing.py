@@ -1,9 +1,9 @@
 """How every management route is served, and how it fails.
 
-    path     with and without a trailing slash, by the same route: a redirect would lose the body
-    query    only what the route takes, each once
-    answer   never kept by a cache
-    errors   those of accounts and books as `answer_to` says, a database that is away as 503
+    path      with and without a trailing slash, by the same route: a redirect would lose the body
+    query     only known parameters, each once
+    response  never cached
+    errors    of people and books as in `domain`; 503 if the database is unavailable
 
 Knows no route.
 """
@@ -59,8 +59,8 @@ class ApiRoute(APIRoute):
                 if (known := response_to(error)) is not None:
                     raise known from error
                 if is_unavailable(error):
-                    logger.warning("the database is away: %s", type(error).__name__)
-                    msg = "The database cannot be reached"
+                    logger.warning("the database is unavailable: %s", type(error).__name__)
+                    msg = "The database is unavailable"
                     raise ServiceUnavailable(msg) from error
                 raise
             response.headers["cache-control"] = NO_STORE
@@ -73,7 +73,7 @@ def api_router(tag: str) -> APIRouter:
     """Make a router of management routes below `/api`.
 
     Args:
-        tag: what the documentation lists them under.
+        tag: their section in the documentation.
 
     """
     return APIRouter(prefix="/api", tags=[tag], route_class=ApiRoute, redirect_slashes=False)
@@ -85,5 +85,5 @@ def _refuse_unknown_query(request: Request, taken: set[str]) -> None:
         if name not in taken:
             raise unknown_parameter(name)
         if names.count(name) > 1:
-            msg = f"Invalid '{shown(name)}': it is given more than once."
+            msg = f"Invalid '{shown(name)}': given more than once."
             raise InvalidValue(msg, param=shown(name))

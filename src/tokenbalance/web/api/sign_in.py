@@ -1,4 +1,4 @@
-"""Signing in: a token for an e-mail and a password."""
+"""Sign-in: a token for an e-mail and a password."""
 
 from typing import Annotated, ClassVar
 
@@ -15,7 +15,7 @@ sign_in_router = api_router("Users")
 
 
 class Credentials(Body):
-    """Who signs in."""
+    """E-mail and password."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
         json_schema_extra={"examples": [{"email": "ada@example.com", "password": "a long one"}]}
@@ -29,9 +29,9 @@ class Credentials(Body):
 async def authenticate(
     request: Request, body: Annotated[Credentials, Depends(BodyReader(Credentials))]
 ) -> TokenResponse:
-    """Get a token for an e-mail and a password; it works on `/api` and on `/v1` for 30 days.
+    """Get a token for an e-mail and a password; it works on `/api` and `/v1` for 30 days.
 
-    Who fails too often has to wait; `Retry-After` says how long.
+    After too many failures, wait as long as `Retry-After` says.
     """
     attempt = Attempt(
         email=body.email,

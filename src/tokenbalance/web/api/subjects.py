@@ -1,4 +1,4 @@
-"""Whose account a request is about: the caller's, or that of whom a superuser names."""
+"""The account that a request is about: the caller's, or the one that a superuser names."""
 
 from __future__ import annotations
 
@@ -8,17 +8,16 @@ from tokenbalance.people.access import sees_everything, subject_of
 from tokenbalance.people.users import get_user
 
 if TYPE_CHECKING:
-    from sqlalchemy.ext.asyncio import AsyncSession
-
+    from tokenbalance.database.connections import Session
     from tokenbalance.model import Caller
 
 
-async def account_of(session: AsyncSession, caller: Caller, user_id: int | None) -> int:
+async def account_of(session: Session, caller: Caller, user_id: int | None) -> int:
     """Find the account of a user, by default the caller's.
 
     Raises:
-        NotAllowed: an ordinary user names somebody else.
-        UnknownUser: nobody has this id.
+        NotAllowed: an ordinary user names another user.
+        UnknownUser: no user has this id.
 
     """
     subject = subject_of(caller, user_id)
@@ -28,5 +27,5 @@ async def account_of(session: AsyncSession, caller: Caller, user_id: int | None)
 
 
 def account_seen_by(caller: Caller) -> int | None:
-    """Tell whose things a caller finds by their ids; None for everybody's."""
+    """Return the account whose things the caller finds by id; None: all accounts."""
     return None if sees_everything(caller) else caller.account_id

@@ -1,4 +1,4 @@
-"""What an account used, added up by day, key and model: pages of JSON, or one CSV file."""
+"""Usage of an account by day, key and model: as pages of JSON, or as one CSV file."""
 
 from collections.abc import AsyncGenerator
 from datetime import date
@@ -9,10 +9,9 @@ from fastapi import Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, BaseModel, ConfigDict
 from pydantic_core import PydanticCustomError
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from tokenbalance.books.reports import Group, UsageQuery, UsageRow, csv_lines, usage_by
-from tokenbalance.database.connections import Sessions
+from tokenbalance.database.connections import Session, Sessions
 from tokenbalance.database.paging import PAGE_ROWS_MAX
 from tokenbalance.model import Caller
 from tokenbalance.people.access import require_superuser
@@ -41,7 +40,7 @@ _NAMES: Final = ", ".join(group.value for group in Group)
 
 
 class UsageResponse(BaseModel):
-    """One group of usage. What it is not grouped by is null."""
+    """One group of usage. Columns it is not grouped by are null."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
         json_schema_extra={
@@ -63,7 +62,7 @@ class UsageResponse(BaseModel):
     )
 
     day: date | None
-    """In UTC, by when requests were charged."""
+    """In UTC, when requests were charged."""
     user: int | None
     key: KeyRefResponse | None
     model: str | None
@@ -77,20 +76,20 @@ class UsageResponse(BaseModel):
     image_input: int
     image_output: int
     total: int
-    """Tokens in all, as the upstream reported them."""
+    """Total tokens as the upstream reported them."""
     charge: int
     """Credits."""
     overrun: int
     """Credits by which charges were more than their holds."""
     estimated: int
-    """How many of the charges are estimates."""
+    """Charges that are estimates."""
 
 
 def _known_groups(value: str) -> str:
     names = value.split(",")
     if len(set(names)) != len(names) or not {*names} <= {*Group}:
         kind = "value_error"
-        message = f"some of {_NAMES} are expected, parted by commas, each once"
+        message = f"one or more of {_NAMES} are expected, separated by commas, each once"
         raise PydanticCustomError(kind, message)
     return value
 
@@ -98,7 +97,7 @@ def _known_groups(value: str) -> str:
 GroupBy = Annotated[
     str,
     Query(
-        description="Any of `day`, `key`, `model`, and for superusers `user`, parted by commas.",
+        description="Any of `day`, `key`, `model`, for superusers `user`; separated by commas.",
         examples=["day,model"],
     ),
     AfterValidator(_known_groups),
@@ -117,10 +116,10 @@ async def list_usage(
     listing: Listing,
     group_by: GroupBy = Group.DAY,
 ) -> PageResponse[UsageResponse] | StreamingResponse:
-    """Add up tokens and credits of one's own requests, or of those of whom a superuser names.
+    """Sum up tokens and credits of your requests; a superuser may name another user.
 
-    A superuser who groups by `user` and names nobody gets everybody's. With `Accept: text/csv` all
-    groups come as one file, whatever `limit` and `after` say.
+    A superuser who groups by `user` without naming one gets all users. With `Accept: text/csv` all
+    groups are returned as one file; `limit` and `after` are ignored.
     """
     groups = frozenset(Group(name) for name in group_by.split(","))
     sessions = management_of(request).sessions
@@ -134,9 +133,9 @@ async def list_usage(
 
 
 async def _account_of(
-    session: AsyncSession, caller: Caller, user_id: int | None, groups: frozenset[Group]
+    session: Session, caller: Caller, user_id: int | None, groups: frozenset[Group]
 ) -> int | None:
-    """Tell whose usage is added up; None for everybody's."""
+    """Return the account whose usage is summed up; None: all accounts."""
     if Group.USER not in groups:
         return await account_of(session, caller, user_id)
     require_superuser(caller)
@@ -169,7 +168,7 @@ def _respond(row: UsageRow) -> UsageResponse:
 async def _batches(
     sessions: Sessions, query: UsageQuery
 ) -> AsyncGenerator[list[tuple[str | int | None, ...]]]:
-    """Read all groups, page by page; no connection is held between two."""
+    """Read all groups, page by page; no connection is held between pages."""
     after: str | None = None
     while True:
         async with sessions() as session:

@@ -1,13 +1,17 @@
-"""Users: creating one, oneself, and everybody for superusers."""
+"""Users: create one, read and change oneself; for superusers, every user."""
 
 from typing import Annotated, ClassVar
 
 from fastapi import Depends, Query, Request
 from pydantic import ConfigDict, Field, SecretStr
 
-from tokenbalance.database.tables import User
 from tokenbalance.people.access import require_sign_in
-from tokenbalance.people.passwords import hash_password
+from tokenbalance.people.passwords import (
+    PASSWORD_CHARS_MAX,
+    PASSWORD_CHARS_MIN,
+    hash_password,
+)
+from tokenbalance.people.rows import UserRow
 from tokenbalance.people.sign_up import Wanted, sign_up
 from tokenbalance.people.users import (
     EMAIL_CHARS_MAX,
@@ -34,10 +38,11 @@ from tokenbalance.web.context import address_of, management_of
 users_router = api_router("Users")
 
 _NAME = f"At most {NAME_CHARS_MAX} characters."
+_PASSWORD = f"{PASSWORD_CHARS_MIN} to {PASSWORD_CHARS_MAX} characters"
 
 
 class NewUser(Body):
-    """A user to be created, with an empty account."""
+    """A user to create, with an empty account."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
         json_schema_extra={
@@ -45,13 +50,13 @@ class NewUser(Body):
         }
     )
 
-    email: str = Field(description=f"Compared without case; at most {EMAIL_CHARS_MAX} characters.")
-    password: SecretStr = Field(description="5 to 1024 characters.")
+    email: str = Field(description=f"Case is ignored; at most {EMAIL_CHARS_MAX} characters.")
+    password: SecretStr = Field(description=f"{_PASSWORD}.")
     name: str = Field(default="", description=_NAME)
 
 
 class OwnChanges(ChangesBody):
-    """What people may change of themselves."""
+    """Changes of one's own user."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
         json_schema_extra={"examples": [{"name": "Ada Lovelace"}]}
@@ -60,12 +65,12 @@ class OwnChanges(ChangesBody):
     name: str = Field(default="", description=_NAME)
     password: SecretStr = Field(
         default=SecretStr(""),
-        description="5 to 1024 characters; ends every other sign-in token.",
+        description=f"{_PASSWORD}; ends every other sign-in token.",
     )
 
 
 class UserChanges(ChangesBody):
-    """What superusers may change of anybody."""
+    """Changes of a user by a superuser."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
         json_schema_extra={"examples": [{"is_active": False}]}
@@ -73,7 +78,7 @@ class UserChanges(ChangesBody):
 
     name: str = Field(default="", description=_NAME)
     is_active: bool = Field(default=True, description="Whether the user's keys work.")
-    is_superuser: bool = Field(default=False, description="May manage others.")
+    is_superuser: bool = Field(default=False, description="May manage other users.")
 
 
 @users_router.post("/user/create", status_code=201, summary="Create a user", responses={429: {}})
@@ -84,8 +89,8 @@ async def create(
 ) -> CreatedUser:
     """Create a user with a balance of 0.
 
-    For superusers; for anybody where `TOKENBALANCE_SIGNUP` is `open`, who have to wait when many
-    users were made from their address.
+    For superusers, and for everybody if `TOKENBALANCE_SIGNUP` is `open`; the number of users that
+    can be created from one address is limited over time.
     """
     user = await sign_up(
         management_of(request).sessions,
@@ -95,9 +100,9 @@ async def create(
     return CreatedUser(id=user.id, email=user.email, name=user.name)
 
 
-@users_router.get("/user/me", summary="Who am I?")
+@users_router.get("/user/me", summary="My user")
 async def me(request: Request, caller: Authenticated) -> Me:
-    """Tell whose key or sign-in token this is."""
+    """Return the user whose key or sign-in token this is."""
     async with management_of(request).sessions() as session:
         return _me(await get_user(session, caller.user_id))
 
@@ -108,9 +113,9 @@ async def change_me(
     caller: Authenticated,
     body: Annotated[OwnChanges, Depends(BodyReader(OwnChanges))],
 ) -> Me:
-    """Change one's own name, password, or both.
+    """Change your name, your password, or both.
 
-    A new password asks for a sign-in token, and ends all others of them. Keys are not touched.
+    A new password requires a sign-in token, and ends all your other ones. Keys keep working.
     """
     given = body.model_fields_set
     if "password" in given:
@@ -134,7 +139,7 @@ async def list_users(
     limit: Limit = FIRST_PAGE,
     after: Cursor = None,
 ) -> PageResponse[UserResponse]:
-    """List users with what they have, page by page."""
+    """List users with their balances, page by page."""
     async with management_of(request).sessions() as session:
         return page_response(await users_page(session, search, after, limit), user_response)
 
@@ -146,10 +151,10 @@ async def change_user(
     user_id: Number,
     body: Annotated[UserChanges, Depends(BodyReader(UserChanges))],
 ) -> UserResponse:
-    """Change a user's name, disable or enable them, or change what they may do.
+    """Change a user's name, disable or enable the user, or change their role.
 
-    The keys of a disabled user stop working at once, their sign-in tokens end for good. The last
-    active superuser can neither be disabled nor become an ordinary user (400).
+    The keys of a disabled user stop working at once, and their sign-in tokens end. The last active
+    superuser can neither be disabled nor become an ordinary user (400).
     """
     given = body.model_fields_set
     changes = Changes(
@@ -161,5 +166,5 @@ async def change_user(
         return user_response(await update_user(session, user_id, changes))
 
 
-def _me(user: User) -> Me:
+def _me(user: UserRow) -> Me:
     return Me(id=user.id, email=user.email, name=user.name, is_superuser=user.is_superuser)

@@ -50,7 +50,7 @@ _RESPONSES: Final[Mapping[int, tuple[str, ProxyError]]] = {
         ),
     ),
     401: ("No valid API key or sign-in token.", InvalidApiKey("Incorrect API key provided.")),
-    403: ("Not allowed.", NotAllowed("Only a superuser may do this.")),
+    403: ("Not allowed.", NotAllowed("This requires a superuser.")),
     404: ("It does not exist, or it belongs to another user.", NotFound("No user has the id 8.")),
     408: (
         "The body did not arrive in time.",
@@ -81,8 +81,8 @@ _RESPONSES: Final[Mapping[int, tuple[str, ProxyError]]] = {
         HeadTooLarge("The headers are larger than 65536 bytes."),
     ),
     503: (
-        "The database cannot be reached, or too many password checks are queued; retry.",
-        ServiceUnavailable("The database cannot be reached"),
+        "The database is unavailable, or too many password checks are queued; retry.",
+        ServiceUnavailable("The database is unavailable"),
     ),
 }
 _ERRORS: Final = 400

@@ -1,6 +1,6 @@
-"""Scripts and styles of the pages, from package data, kept by browsers for as long as they like.
+"""Scripts and styles of the pages, from package data, which browsers may cache forever.
 
-Their addresses change with their contents, so that no release is seen with the styles of another.
+Their addresses change with their content, so that a release never uses the styles of another.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ class Assets(StaticFiles):
     """The files, with an ETag."""
 
     async def get_response(self, path: str, scope: Scope) -> Response:
-        """Answer with a file, to be kept."""
+        """Respond with a file that may be cached."""
         response = await super().get_response(path, scope)
         response.headers.update(_HEADERS)
         return response
@@ -39,7 +39,7 @@ def asset(name: str) -> str:
     """The address of a file.
 
     Raises:
-        KeyError: there is none of this name.
+        KeyError: no file has this name.
 
     """
     return f"{ASSETS}/{name}?v={_VERSIONS[name]}"

@@ -1,6 +1,6 @@
-"""Numbers by day as a chart: what the script draws, and the table that says the same.
+"""Numbers by day as a chart: data for the script, and for a table with the same numbers.
 
-Knows how many series people can tell apart; the rest is drawn as one.
+Limits the series to as many as people can tell apart; the rest is drawn as one.
 """
 
 from __future__ import annotations
@@ -15,15 +15,17 @@ if TYPE_CHECKING:
 
 SERIES_MAX: Final = 6
 OTHERS: Final = "others"
+NO_MODEL: Final = "no model"
+"""The series of requests that named no model."""
 
 
 @dataclass(frozen=True, slots=True)
 class Series:
-    """One colour of a chart."""
+    """One color of a chart."""
 
     name: str
     values: Sequence[int]
-    """One a day, oldest first."""
+    """One per day, oldest first."""
 
     @property
     def total(self) -> int:
@@ -55,7 +57,7 @@ class Chart:
 
     @property
     def document(self) -> dict[str, object]:
-        """What the script reads."""
+        """The data for the script."""
         starts = [int(datetime.combine(day, time(), UTC).timestamp()) for day in self.days]
         series = [{"name": each.name, "values": list(each.values)} for each in self.series]
         return {"unit": self.unit, "days": starts, "series": series}
@@ -64,13 +66,13 @@ class Chart:
 def chart_by_day(
     title: str, unit: str, days: Sequence[date], numbers: Iterable[tuple[date, str, int]]
 ) -> Chart:
-    """Stack numbers by what they are of; several of one day and name are added up.
+    """Stack numbers by name; several numbers of one day and name are added up.
 
     Args:
         title: what the chart shows.
         unit: of the numbers, in the plural.
-        days: those of the chart, oldest first.
-        numbers: day, name, number, in any order; days outside of the chart are left out.
+        days: of the chart, oldest first.
+        numbers: day, name, number, in any order; other days are ignored.
 
     """
     sums: defaultdict[str, defaultdict[date, int]] = defaultdict(lambda: defaultdict(int))
@@ -78,7 +80,7 @@ def chart_by_day(
         if days[0] <= day <= days[-1]:
             sums[name][day] += number
     ordered = sorted(sums, key=lambda name: (-sum(sums[name].values()), name))
-    # One more than is drawn by name is drawn by name too, rather than as the only other.
+    # A single remaining series keeps its name rather than being the only "other".
     shown = ordered if len(ordered) <= SERIES_MAX else ordered[: SERIES_MAX - 1]
     series = [Series(name, [sums[name][day] for day in days]) for name in shown]
     if rest := ordered[len(shown) :]:
@@ -87,6 +89,6 @@ def chart_by_day(
 
 
 def last_days(count: int, today: date | None = None) -> Sequence[date]:
-    """Days up to today, UTC, oldest first."""
+    """Return the last days up to today, UTC, oldest first."""
     end = today or datetime.now(UTC).date()
     return [end - timedelta(days=back) for back in reversed(range(count))]

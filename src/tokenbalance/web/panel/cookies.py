@@ -1,13 +1,13 @@
 """The cookies of the pages: how each is named and set.
 
-    session  a sign-in token, which is all that a session is; nothing else is stored
-    form     a random secret for the form that signs in, before there is a session
+    session  a sign-in token; there is no other session state
+    form     a random secret for the sign-in form, before there is a session
     notice   which notice the next page shows, once
-    new key  its secret, from the form that made it to the page that shows it, once
+    new key  its secret, from the form that created it to the page that shows it, once
 
-None is ever read by the API. SameSite is Lax and not Strict, lest a link in a mail lead somebody
-who is signed in to the sign-in page; what Lax lets through, a foreign site's GET, changes nothing
-here, and a POST is asked for more (`guards`).
+The API never reads any of them. SameSite is Lax rather than Strict, so that a link in an e-mail
+does not lead a signed-in user to the sign-in page. Lax lets GETs of other sites through, which
+change nothing here; POSTs are checked further (`guards`).
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 VALUE_CHARS_MAX: Final = 512
 _SECURE_PREFIX: Final = "__Host-"
-"""Browsers take such a cookie only from this host, over TLS, for every path (RFC 6265bis)."""
+"""Browsers accept such a cookie only from this host, over TLS, for every path (RFC 6265bis)."""
 
 
 class Cookie(enum.Enum):
-    """What a cookie is for, by its name over plain HTTP."""
+    """The cookies, by their names over plain HTTP."""
 
     SESSION = "tokenbalance"
     FORM = "tokenbalance-form"
@@ -34,19 +34,19 @@ class Cookie(enum.Enum):
 
 
 _AGES_MAX_S: Final = {Cookie.NEW_KEY: 120}
-"""How long the browser keeps what is not for the whole visit: as long as a slow page takes."""
+"""Lifetime of cookies that are not kept until the browser is closed: time for a slow page."""
 
 
 def read_cookie(request: Request, cookie: Cookie) -> str | None:
-    """What the browser keeps; None where it keeps nothing that can be ours."""
+    """Return the value of a cookie; None if there is none, or it cannot be ours."""
     value = request.cookies.get(_name(request, cookie))
     return value if value and len(value) <= VALUE_CHARS_MAX else None
 
 
 def set_cookie(request: Request, response: Response, cookie: Cookie, value: str) -> None:
-    """Have the browser keep something until it is closed, and a key's secret for two minutes.
+    """Set a cookie until the browser is closed; that of a key's secret for two minutes.
 
-    The session's token ends by itself, in the database, long before some browsers do.
+    The session's token expires in the database, long before some browsers are closed.
     """
     response.set_cookie(
         _name(request, cookie),
@@ -60,7 +60,7 @@ def set_cookie(request: Request, response: Response, cookie: Cookie, value: str)
 
 
 def clear_cookie(request: Request, response: Response, cookie: Cookie) -> None:
-    """Have the browser forget something."""
+    """Delete a cookie."""
     response.delete_cookie(
         _name(request, cookie),
         path="/",

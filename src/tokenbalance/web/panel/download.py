@@ -1,4 +1,4 @@
-"""A file that is written while it is sent, however long it is."""
+"""A file of any length that is generated while it is sent."""
 
 from __future__ import annotations
 
@@ -12,10 +12,9 @@ if TYPE_CHECKING:
 
 
 async def csv_download(name: str, pieces: AsyncGenerator[bytes]) -> StreamingResponse:
-    """Send CSV as a file with the day in its name.
+    """Send CSV as a file with today's date in its name.
 
-    Its first piece is made before anything is sent: what cannot be read at all is still a page
-    that says so.
+    The first piece is generated before the response starts, so that an early failure is a page.
     """
     first = await anext(pieces, b"")
 

@@ -1,10 +1,10 @@
-"""Errors as pages: each says what happened and what to do, none what went wrong inside.
+"""Errors as pages: each says what happened and what to do, and nothing internal.
 
-SignedOut           to /sign-in, and back afterwards
-ProxyError          its own status and message
-not there           404: users, keys, requests, and pages of lists
-database away       503
-anything else       500, logged
+SignedOut               to /sign-in, and back afterwards
+ProxyError              its own status and message
+not found               404: users, keys, requests, and pages of lists
+database unavailable    503
+anything else           500, logged
 """
 
 from __future__ import annotations
@@ -35,53 +35,53 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _HEADINGS: Final = {
-    400: "This cannot be read",
-    403: "This is not for you",
-    404: "There is nothing here",
-    405: "This cannot be done here",
-    408: "This took too long",
-    413: "This is too much",
-    415: "This cannot be read",
-    429: "Not so fast",
+    400: "Invalid request",
+    403: "Access denied",
+    404: "Page not found",
+    405: "Not allowed",
+    408: "Request timed out",
+    413: "Too large",
+    415: "Invalid request",
+    429: "Too many requests",
     500: "Something went wrong",
-    503: "Back in a moment",
+    503: "Temporarily unavailable",
 }
 
 _NOT_THERE: Final = (UnknownKey, UnknownUser, UnknownRequest, InvalidCursor)
-"""What a handler need not look for: that it is not there says all there is to say."""
+"""Handlers need not catch these: the page about them needs no details."""
 
 
 class MethodNotAllowed(ProxyError):
-    """The page exists and does not do this."""
+    """The page does not support the method."""
 
     status = HTTPStatus.METHOD_NOT_ALLOWED
 
     def __init__(self, methods: Sequence[str]) -> None:
-        super().__init__("This address does not take what was sent.")
+        super().__init__("This page does not accept this kind of request.")
         self.headers = ((b"allow", ", ".join(methods).encode()),)
 
 
 class Away(ProxyError):
-    """The database does not answer; pages can only wait for it."""
+    """The database is unavailable."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     headers = ((b"retry-after", b"5"),)
 
 
 async def look_elsewhere(visit: Visit) -> Response:
-    """Lead on from an address that only a slash at its end keeps from being a page's."""
+    """Redirect an address with a trailing slash to the one without."""
     path = visit.path.rstrip("/")
     return await nothing_here(visit) if path == visit.path else go_to(path, visit)
 
 
 async def nothing_here(_visit: Visit) -> Response:
-    """Answer for every address below a part of the panel that has no page."""
-    msg = "There is no such page. It may have been moved, or the address is misspelt."
+    """Respond to every address of the panel that has no page."""
+    msg = "This page does not exist. It may have been moved, or the address may be misspelled."
     raise NotFound(msg)
 
 
 def failure_page(visit: Visit, error: Exception) -> Response:
-    """The page that says what happened."""
+    """Build the page about an error."""
     if isinstance(error, SignedOut):
         return _lead_to_sign_in(visit)
     failure = _as_failure(visit, error)
@@ -101,23 +101,23 @@ def failure_page(visit: Visit, error: Exception) -> Response:
 
 def _lead_to_sign_in(visit: Visit) -> Response:
     if visit.by_script:
-        # A redirect would put the sign-in page where a list should be.
+        # A redirect would put the sign-in page in place of a list.
         return Response(status_code=HTTPStatus.UNAUTHORIZED, headers={"hx-redirect": "/"})
     notice = Notice.NOT_SAVED if visit.request.method == "POST" else None
     return go_to(sign_in_for(visit.request), visit, notice)
 
 
 def _away(visit: Visit) -> Away:
-    msg = "The server cannot reach its database just now."
+    msg = "The server cannot connect to its database at the moment."
     if visit.request.method == "POST":
-        # What was sent last may have been committed before the answer was lost.
-        unknown = "It is not known whether what you sent was saved: look before you send it again."
+        # It may have been committed before the connection was lost.
+        unknown = "Your change may or may not have been saved: check before you submit it again."
         return Away(f"{msg} {unknown}")
     return Away(f"{msg} Try again in a moment.")
 
 
 def _retry_of(visit: Visit, failure: ProxyError) -> str | None:
-    """The same page again, where waiting may help and asking twice does no harm."""
+    """Return the same page, if a retry may help and does no harm."""
     if failure.status != HTTPStatus.SERVICE_UNAVAILABLE or visit.request.method != "GET":
         return None
     query = visit.request.url.query
@@ -128,13 +128,13 @@ def _as_failure(visit: Visit, error: Exception) -> ProxyError:
     if isinstance(error, ProxyError):
         return error
     if isinstance(error, _NOT_THERE):
-        return NotFound("There is no such thing, or it is somebody else's.")
+        return NotFound("It does not exist, or it belongs to another user.")
     if isinstance(error, KeyEnded):
-        return NotFound("The key was revoked or has expired. Make a new one.")
+        return NotFound("The key was revoked or has expired. Create a new one.")
     if isinstance(error, Busy):
-        return Away("Too many people sign in at this moment. Nothing was changed; try again.")
+        return Away("Too many people are signing in at the moment. Nothing was changed; try again.")
     if is_unavailable(error):
-        logger.warning("The database is away: %s", type(error).__name__)
+        logger.warning("The database is unavailable: %s", type(error).__name__)
         return _away(visit)
-    logger.error("A page failed.", exc_info=error)
-    return ProxyError("It is not your fault, and it has been logged.")
+    logger.error("A page failed", exc_info=error)
+    return ProxyError("An internal error occurred. It has been logged.")

@@ -1,6 +1,6 @@
-"""Fields that people fill in: read, checked, and shown again with what is wrong with them.
+"""Fields of forms: read, checked, and shown again with their errors.
 
-Knows what a number or a day looks like, never what a value means: what a lower module refuses is
+Knows what a number or a date looks like, never what a value means: errors of other modules are
 added with `refuse`.
 """
 
@@ -12,6 +12,7 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 from urllib.parse import parse_qsl
 
+from tokenbalance.database.ids import ID_MAX
 from tokenbalance.errors import InvalidRequest
 from tokenbalance.wire.client.request import ClientGone, ClientRequest
 
@@ -23,46 +24,45 @@ if TYPE_CHECKING:
 BODY_BYTES_MAX: Final = 64 * 1024
 BODY_WITHIN_S: Final = 30.0
 FIELDS_MAX: Final = 100
-BIGINT_MAX: Final = 2**63 - 1
 _DIGITS_MAX: Final = 19
 _TYPE: Final = "application/x-www-form-urlencoded"
 _NAME_CHARS_MAX: Final = 40
 WHOLE: Final = ""
-"""Instead of a field's name: what is wrong with the form belongs to none of its fields."""
+"""Instead of a field's name, for an error of the form as a whole."""
 
 
 class InvalidForm(InvalidRequest):
-    """What was sent is no form of ours."""
+    """The body is not a form that can be read."""
 
 
 class NotAForm(InvalidForm):
-    """The body is of another type."""
+    """The body has another type."""
 
     status = HTTPStatus.UNSUPPORTED_MEDIA_TYPE
 
 
 @dataclass(slots=True)
 class Form:
-    """What somebody has typed, and what is wrong with it, by field or as a `WHOLE`."""
+    """Values as typed, and errors, by field or for the `WHOLE` form."""
 
     values: Mapping[str, str] = field(default_factory=dict[str, str])
     errors: dict[str, str] = field(default_factory=dict[str, str])
 
     def refuse(self, name: str, message: str) -> None:
-        """Say what is wrong with a field; the first word stands."""
+        """Add the error of a field; its first error stays."""
         self.errors.setdefault(name, _sentence(message))
 
     def typed(self, name: str) -> str:
-        """What was typed, for showing it again."""
+        """Return a value as typed."""
         return self.values.get(name, "")
 
     def text(self, name: str, *, required: bool = False, chars_max: int = 1024) -> str:
-        """One line of text without surrounding space; passwords are read with `secret`."""
+        """Return one line of text without surrounding space; for passwords, use `secret`."""
         value = self.typed(name).strip()
         if required and not value:
-            self.refuse(name, "this must not be empty")
+            self.refuse(name, "this field is required")
         elif len(value) > chars_max:
-            self.refuse(name, f"this has at most {chars_max:,} characters")
+            self.refuse(name, f"this must have at most {chars_max:,} characters")
         elif not value.isprintable():
             self.refuse(name, "this must be one line without control characters")
         else:
@@ -70,17 +70,15 @@ class Form:
         return ""
 
     def secret(self, name: str) -> str:
-        """A password, exactly as typed."""
+        """Return a password, exactly as typed."""
         return self.typed(name)
 
     def flag(self, name: str) -> bool:
-        """Whether a box is ticked."""
+        """Whether a box is checked."""
         return bool(self.typed(name))
 
-    def integer(
-        self, name: str, *, minimum: int = -BIGINT_MAX, maximum: int = BIGINT_MAX
-    ) -> int | None:
-        """A whole number, as people write it (1,000 or 1 000); None when empty or wrong."""
+    def integer(self, name: str, *, minimum: int = -ID_MAX, maximum: int = ID_MAX) -> int | None:
+        """Return a whole number, which may be written 1,000 or 1 000; None if empty or invalid."""
         typed = self.typed(name).strip()
         digits = typed.replace(",", "").replace(" ", "").replace("_", "")
         if not digits:
@@ -89,7 +87,7 @@ class Form:
         if not (figures.isascii() and figures.isdecimal()):
             self.refuse(name, "this must be a whole number")
             return None
-        value = sign * int(figures) if len(figures) <= _DIGITS_MAX else sign * 2 * BIGINT_MAX
+        value = sign * int(figures) if len(figures) <= _DIGITS_MAX else sign * 2 * ID_MAX
         if value < minimum:
             self.refuse(name, f"this must be at least {minimum:,}")
         elif value > maximum:
@@ -99,26 +97,26 @@ class Form:
         return None
 
     def day(self, name: str) -> date | None:
-        """A day; None when empty or wrong."""
+        """Return a date; None if empty or invalid."""
         typed = self.typed(name).strip()
         try:
             return date.fromisoformat(typed) if typed else None
         except ValueError:
-            self.refuse(name, "this must be a day, as 2030-12-31")
+            self.refuse(name, "this must be a date such as 2030-12-31")
             return None
 
     def end_of_day(self, name: str) -> datetime | None:
-        """The moment, yet to come, at which a day is over, UTC; None when empty or wrong."""
+        """Return the end of a day, in UTC, which is in the future; None if empty or invalid."""
         day = self.day(name)
         if day is None:
             return None
         if day < datetime.now(UTC).date() or day.year >= date.max.year:
-            self.refuse(name, "this must be today or a later day")
+            self.refuse(name, "this must be today or a later date")
             return None
         return datetime.combine(day + timedelta(days=1), time(), UTC)
 
     def one_of(self, name: str, choices: Mapping[str, str]) -> str:
-        """One of the values that a list offers, or nothing."""
+        """Return one of the choices; empty if none was chosen, or it is invalid."""
         value = self.typed(name)
         if value and value not in choices:
             self.refuse(name, "this is not one of the choices")
@@ -127,33 +125,33 @@ class Form:
 
 
 async def read_form(request: Request) -> Form:
-    """Read a POST's body.
+    """Read the body of a POST.
 
     Raises:
-        NotAForm: it is of another type.
-        RequestTooLarge: more than any form of ours.
-        RequestTimeout: it did not arrive in time.
-        InvalidForm: not whole, not UTF-8, too many fields, or one of them twice.
+        NotAForm: it has another type.
+        RequestTooLarge: larger than any of our forms.
+        RequestTimeout: it was not received in time.
+        InvalidForm: incomplete, not UTF-8, too many fields, or a field twice.
 
     """
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _TYPE:
-        msg = "Only forms are taken here."
+        msg = "Only forms are accepted here."
         raise NotAForm(msg)
     received = ClientRequest(request.scope, request.receive)
     try:
         return _parse(await received.read_body(BODY_BYTES_MAX, BODY_WITHIN_S))
     except ClientGone:
-        msg = "The form did not arrive whole."
+        msg = "The form was not received completely."
         raise InvalidForm(msg) from None
 
 
 def query_form(request: Request, known: Collection[str] | None = None) -> Form:
-    """Read what a filter's fields say, from the address.
+    """Read the fields of a filter from the query of the address.
 
     Args:
         request: the page's.
-        known: the fields that there are. Another one is wrong: whoever misspells a filter must
-            not be shown everything. None takes any.
+        known: the fields of the filter. Any other is an error: a misspelled filter must not show
+            everything. None: any field is accepted.
 
     Raises:
         InvalidForm: as above.
@@ -168,10 +166,10 @@ def query_form(request: Request, known: Collection[str] | None = None) -> Form:
 
 
 def refuse_wrong(form: Form) -> None:
-    """Go on only when all that was asked for could be read: a file cannot say what is wrong.
+    """Refuse a filter with errors, for files, which cannot show them.
 
     Raises:
-        InvalidForm: something could not.
+        InvalidForm: a field is invalid.
 
     """
     for message in form.errors.values():
@@ -179,8 +177,8 @@ def refuse_wrong(form: Form) -> None:
 
 
 def _no_filter(name: str, known: Collection[str]) -> str:
-    there = f"there are {', '.join(known)}" if known else "it has none"
-    return f"this address has no filter {name[:_NAME_CHARS_MAX]!a}; {there}"
+    there = f"use {', '.join(known)}" if known else "there are no filters"
+    return f"this page has no filter {name[:_NAME_CHARS_MAX]!a}: {there}"
 
 
 def _parse(body: bytes) -> Form:
@@ -192,7 +190,7 @@ def _parse(body: bytes) -> Form:
             max_num_fields=FIELDS_MAX,
         )
     except ValueError:
-        msg = "The fields cannot be read: they are not UTF-8, or too many."
+        msg = "The form cannot be read: it is not UTF-8, or has too many fields."
         raise InvalidForm(msg) from None
     values = dict(fields)
     if len(values) != len(fields):
@@ -202,6 +200,6 @@ def _parse(body: bytes) -> Form:
 
 
 def _sentence(message: str) -> str:
-    """A message of a lower module, which begins in lower case, as people read it."""
+    """Turn the message of an error, which begins in lower case, into a sentence."""
     sentence = message[:1].upper() + message[1:]
     return sentence if sentence.endswith((".", "?", "!")) else f"{sentence}."

@@ -1,8 +1,8 @@
-"""Whether a POST comes from a form of ours: asked of every one, before anything is changed.
+"""Protects forms against requests from other sites: every POST is checked before its handler runs.
 
-A form carries a token that follows from a secret which only the browser's cookie holds: nobody
-else can make one, and nothing is stored for it. Where the browser says which site a request comes
-from, a foreign one is refused as well.
+A form contains a token derived from a secret that is only in the browser's cookie: no other site
+can forge it, and nothing is stored for it. If the browser says which site a request comes from,
+other sites are refused as well.
 """
 
 from __future__ import annotations
@@ -23,36 +23,36 @@ _PURPOSE: Final = b"tokenbalance: token of a form"
 
 
 class ForeignForm(NotAllowed):
-    """The form is not one that this browser got from here, or not in this session."""
+    """The form was not issued to this browser in this session."""
 
 
 def form_token(secret: str) -> str:
-    """The token of every form that a browser with this secret in its cookie is shown."""
+    """Derive the token of forms from the secret in the browser's cookie."""
     return hmac.new(secret.encode(), _PURPOSE, hashlib.sha256).hexdigest()
 
 
 def check_token(secret: str | None, token: str) -> None:
-    """Go on only with the token that belongs to the secret.
+    """Require the token that belongs to the secret.
 
     Raises:
-        ForeignForm: it is another one, or none.
+        ForeignForm: the token is missing or wrong.
 
     """
     if secret is None or not hmac.compare_digest(form_token(secret).encode(), token.encode()):
         msg = (
-            "This form is out of date: it was opened before you signed in or out, or your browser"
-            " keeps no cookies. Nothing was changed. Go back, reload the page, and try again."
+            "This form has expired: it was opened before you signed in or out, or your browser"
+            " blocks cookies. Nothing was changed. Go back, reload the page, and try again."
         )
         raise ForeignForm(msg)
 
 
 def check_origin(request: Request) -> None:
-    """Go on only when the browser does not say that another site sends this.
+    """Refuse a request that the browser attributes to another site.
 
-    The schemes are not compared: behind a reverse proxy that ends TLS they may differ.
+    Schemes are not compared: they may differ behind a reverse proxy that terminates TLS.
 
     Raises:
-        ForeignForm: it comes from elsewhere.
+        ForeignForm: it comes from another site.
 
     """
     site = request.headers.get("sec-fetch-site", "same-origin")
@@ -63,9 +63,9 @@ def check_origin(request: Request) -> None:
 
 
 def is_ours(request: Request, url: str) -> bool:
-    """Tell whether an origin, or any URL, is of the host that was asked.
+    """Whether an origin, or any URL, is of the host of the request.
 
-    Browsers leave a usual port out, reverse proxies may write it. Schemes are not compared.
+    Browsers omit default ports, reverse proxies may not. Schemes are not compared.
     """
     try:
         theirs = urlsplit(url)

@@ -1,21 +1,21 @@
-"""The fields of a form that makes a key, wherever it stands: pieces/keys.html has the same."""
+"""The fields of the forms that create a key, as in pieces/keys.html."""
 
 from __future__ import annotations
 
 from dataclasses import fields
 from typing import TYPE_CHECKING, Final
 
-from tokenbalance.database.tables import INSUFFICIENT_STATUSES
+from tokenbalance.people.keys import STATUS_CHOICES
 from tokenbalance.people.limits import LIMIT_MAX, InvalidLimit, KeyLimits
 
 if TYPE_CHECKING:
     from tokenbalance.web.panel.forms import Form
 
-_STATUSES: Final = {str(status): str(status) for status in INSUFFICIENT_STATUSES}
+_STATUSES: Final = {str(status): str(status) for status in STATUS_CHOICES}
 
 
 def read_limits(form: Form) -> KeyLimits:
-    """Read a key's limits; an empty field is no limit. What is wrong is in the form's errors."""
+    """Read a key's limits; an empty field is no limit. Errors are added to the form."""
     numbers = {
         name: form.integer(name, minimum=1, maximum=LIMIT_MAX)
         for name in (field.name for field in fields(KeyLimits))
@@ -31,6 +31,6 @@ def read_limits(form: Form) -> KeyLimits:
 
 
 def read_insufficient_status(form: Form) -> int | None:
-    """Read what a request is answered that the balance does not cover; None: the server's."""
+    """Read the status of a request that the balance does not cover; None: the server's default."""
     chosen = form.one_of("insufficient_status", _STATUSES)
     return int(chosen) if chosen else None

@@ -1,8 +1,7 @@
-"""A key's secret on its way from the form that made it to the page that shows it, once.
+"""A key's secret on its way from the form that created it to the page that shows it, once.
 
-Only the browser keeps it in between, in a cookie that ends with that page. It must never stand in
-an address, in a log or in the database, and the page must never make anything: reloading it is
-safe.
+In between it is only in the browser, in a cookie that the page deletes. It must never be in an
+address, a log or the database, and the page must never create anything: reloading it is safe.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from tokenbalance.people.secrets import sha256
 from tokenbalance.web.panel.cookies import Cookie, clear_cookie, read_cookie, set_cookie
 from tokenbalance.web.panel.links import base_url
 from tokenbalance.web.panel.rendering import go_to, render
@@ -18,19 +16,19 @@ from tokenbalance.web.panel.rendering import go_to, render
 if TYPE_CHECKING:
     from starlette.responses import Response
 
-    from tokenbalance.database.tables import ApiKey, User
+    from tokenbalance.people.rows import KeyRow, UserRow
     from tokenbalance.web.panel.notices import Notice
     from tokenbalance.web.panel.visit import Visit
 
 
-def lead_to_secret(visit: Visit, keys: str, made: tuple[ApiKey, str], notice: Notice) -> Response:
-    """Lead on to the page that shows a new secret.
+def lead_to_secret(visit: Visit, keys: str, made: tuple[KeyRow, str], notice: Notice) -> Response:
+    """Redirect to the page that shows a new secret.
 
     Args:
-        visit: whose form has asked for it.
-        keys: the address that the key's own begins with.
+        visit: the one that created it.
+        keys: the address of the keys, where the key's own address begins.
         made: the key and its secret.
-        notice: what has been done.
+        notice: what was done.
 
     """
     key, secret = made
@@ -40,20 +38,19 @@ def lead_to_secret(visit: Visit, keys: str, made: tuple[ApiKey, str], notice: No
 
 
 def secret_page(
-    visit: Visit, template: str, keys: str, key: ApiKey, user: User | None = None
+    visit: Visit, template: str, keys: str, key: KeyRow, user: UserRow | None = None
 ) -> Response:
-    """Show the secret that the browser has kept for this key; else say that it was shown.
+    """Show the secret of a key from the browser's cookie, or say that it was shown before.
 
     Args:
-        visit: who looks at it.
+        visit: the visitor's.
         template: the page.
-        keys: the address that the key's own begins with.
-        key: one that they may see.
-        user: whose it is, where it is not their own.
+        keys: the address of the keys, where the key's own address begins.
+        key: a key that the visitor may see.
+        user: its owner, if that is not the visitor.
 
     """
     secret = _kept_secret(visit, key)
-    ended = key.revoked_at or (key.expires_at and key.expires_at <= datetime.now(UTC))
     response = render(
         visit,
         template,
@@ -61,7 +58,7 @@ def secret_page(
         keys=keys,
         key=key,
         secret=secret,
-        ended=bool(ended),
+        ended=key.has_ended(datetime.now(UTC)),
         base_url=f"{base_url(visit.request)}/v1",
     )
     if secret is not None:
@@ -69,7 +66,7 @@ def secret_page(
     return response
 
 
-def _kept_secret(visit: Visit, key: ApiKey) -> str | None:
+def _kept_secret(visit: Visit, key: KeyRow) -> str | None:
     key_id, _, secret = (read_cookie(visit.request, Cookie.NEW_KEY) or "").partition(":")
-    # Also by its hash: whoever can set cookies here must not have people use a key of theirs.
-    return secret if key_id == str(key.id) and sha256(secret) == key.secret_sha256 else None
+    # Compared by hash too: nobody who can set cookies may make people use another key.
+    return secret if key_id == str(key.id) and key.has_secret(secret) else None

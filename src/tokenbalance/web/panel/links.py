@@ -1,6 +1,6 @@
-"""Addresses: of this server as its visitors see it, and where somebody is led next.
+"""Addresses: of this server as its visitors see it, and where a visitor goes next.
 
-What comes from an address bar is never followed to another site.
+An address from a request never leads to another site.
 """
 
 from __future__ import annotations
@@ -25,20 +25,20 @@ _PATH_CHARS_MAX: Final = 2000
 
 
 def address(path: str, **query: str | int | None) -> str:
-    """A link with a query, without the values that are empty."""
+    """Build a link with a query, without empty values."""
     given = {key: value for key, value in query.items() if value not in {None, ""}}
     return f"{path}?{urlencode(given)}" if given else path
 
 
 def home_of(caller: Caller) -> str:
-    """Where somebody begins who was not on the way to a page."""
+    """Return the start page of a user."""
     return "/admin" if sees_everything(caller) else "/account"
 
 
 def path_here(path: str) -> str | None:
-    r"""The path when it leads to a page of this server, else None.
+    r"""Return the path if it leads to a page of this server, else None.
 
-    Browsers take `//host`, `/\host` and what has tabs or line ends in it for other sites.
+    Browsers treat `//host`, `/\host` and paths with tabs or line ends as other sites.
     """
     if (
         len(path) > _PATH_CHARS_MAX
@@ -56,7 +56,7 @@ def path_here(path: str) -> str | None:
 
 
 def sign_in_for(request: Request) -> str:
-    """The sign-in page, which leads back to what was asked for, or to its form's page."""
+    """Return the sign-in page, which leads back to the requested page, or to that of its form."""
     if request.method not in {"GET", "HEAD"}:
         return address(SIGN_IN, next=_page_of_form(request))
     query = f"?{request.url.query}" if request.url.query else ""
@@ -64,7 +64,7 @@ def sign_in_for(request: Request) -> str:
 
 
 def _page_of_form(request: Request) -> str | None:
-    """The page that a form was sent from, or the one at its own address; None when unknown."""
+    """Return the page of a form, or the one at its own address; None if unknown."""
     paths = (_referring_path(request), request.url.path)
     return next((path for path in paths if path and _is_page(request, path)), None)
 
@@ -78,7 +78,7 @@ def _referring_path(request: Request) -> str | None:
 
 
 def _is_page(request: Request, path: str) -> bool:
-    """Whether an address shows something, and does not only take a form."""
+    """Whether an address has a page, and does not only accept a form."""
     scope = {**request.scope, "path": urlsplit(path).path, "method": "GET"}
     for route in cast("Starlette", request.app).routes:
         if route.matches(scope)[0] is Match.FULL:
@@ -88,6 +88,6 @@ def _is_page(request: Request, path: str) -> bool:
 
 
 def base_url(request: Request) -> str:
-    """This server's address without a path, as whoever looks at the page has typed it."""
+    """Return this server's address without a path, as the visitor's browser knows it."""
     scheme, netloc = request.url.scheme, request.url.netloc
     return f"{scheme}://{netloc.removesuffix(':443' if scheme == 'https' else ':80')}"

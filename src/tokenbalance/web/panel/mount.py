@@ -1,4 +1,4 @@
-"""The panel's routes, in one list. What is not in it is not the panel's."""
+"""All routes of the panel, in one list."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""What is said once, on the page after a form: the words are here, the browser keeps only which.
+"""Notices, shown once on the page after a form. The browser keeps only which one.
 
-Nothing that comes from a browser is ever shown as a notice.
+Text from a browser is never shown as a notice.
 """
 
 from __future__ import annotations
@@ -9,34 +9,34 @@ import enum
 
 
 class Notice(enum.Enum):
-    """Something that has been done."""
+    """Something that was done."""
 
-    SIGNED_OUT = "signed-out", "You are signed out."
-    KEY_MADE = "key-made", "The key is made."
-    KEY_RENEWED = "key-renewed", "The key has a new secret. The one before is refused from now on."
-    NOT_SAVED = "not-saved", "You were signed out; nothing was saved."
-    KEY_REVOKED = "key-revoked", "The key is revoked. Requests with it are refused from now on."
-    PROFILE_SAVED = "profile-saved", "Your name is saved."
+    SIGNED_OUT = "signed-out", "You have signed out."
+    KEY_MADE = "key-made", "Key created."
+    KEY_RENEWED = "key-renewed", "New secret created. The old secret no longer works."
+    NOT_SAVED = "not-saved", "You were signed out, so nothing was saved."
+    KEY_REVOKED = "key-revoked", "Key revoked. Requests that use it are now refused."
+    PROFILE_SAVED = "profile-saved", "Name saved."
     PASSWORD_CHANGED = (
         "password-changed",
-        "Your password is changed. Everywhere else you are signed out.",
+        "Password changed. You have been signed out everywhere else.",
     )
-    USER_CREATED = "user-created", "The user is created."
-    USER_RENAMED = "user-renamed", "The user's name is saved."
+    USER_CREATED = "user-created", "User created."
+    USER_RENAMED = "user-renamed", "Name saved."
     USER_DISABLED = (
         "user-disabled",
-        "The user is disabled: keys and sign-ins are refused from now on. Nothing was deleted.",
+        "User disabled. Their keys and sign-ins are now refused. Nothing was deleted.",
     )
-    USER_ENABLED = "user-enabled", "The user is enabled again, with the keys of before."
-    SUPERUSER_MADE = "superuser-made", "The user is a superuser now, and may manage everybody."
-    SUPERUSER_UNMADE = "superuser-unmade", "The user is an ordinary user now."
+    USER_ENABLED = "user-enabled", "User enabled. Their keys work again."
+    SUPERUSER_MADE = "superuser-made", "The user is now a superuser and can manage all users."
+    SUPERUSER_UNMADE = "superuser-unmade", "The user is no longer a superuser."
     PASSWORD_SET = (
         "password-set",
-        "The user's password is changed. Wherever they were signed in, they are signed out.",
+        "Password changed. The user has been signed out everywhere.",
     )
-    CREDITS_ADDED = "credits-added", "The credits are entered in the ledger."
-    BALANCE_SET = "balance-set", "The balance is set; the difference is entered in the ledger."
-    REFUNDED = "refunded", "The refund is entered in the ledger."
+    CREDITS_ADDED = "credits-added", "Balance updated. The change is in the ledger."
+    BALANCE_SET = "balance-set", "Balance set. The difference is in the ledger."
+    REFUNDED = "refunded", "Refund added to the ledger."
 
     def __init__(self, code: str, words: str) -> None:
         self.code = code
@@ -47,5 +47,5 @@ _BY_CODE = {notice.code: notice for notice in Notice}
 
 
 def notice_of(code: str | None) -> Notice | None:
-    """The notice that a browser was asked to show."""
+    """Return the notice with this code."""
     return _BY_CODE.get(code) if code else None

@@ -1,13 +1,13 @@
-"""A page: the questions that every request of one is asked, in order, and its answer.
+"""A page: the checks that every request passes, in order, then its handler.
 
-    method     is it one that this page has?                       405
+    method     does the page support it?                           405
     origin     does a POST come from this site?                    403
-    session    who is there?                                       to /sign-in
-    audience   may they see this?                                  403
-    form       is it one of ours, of this session?                 400, 403, 413, 415
+    session    who is the visitor?                                 to /sign-in
+    audience   may they see this page?                             403
+    form       was it issued in this session?                      400, 403, 413, 415
     handler    the page itself
 
-Whatever is raised on the way becomes a page (`failures`).
+Every exception becomes a page (`failures`).
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ Handler: TypeAlias = "Callable[[Visit], Awaitable[Response]]"
 
 
 class Audience(enum.Enum):
-    """Whom a page is for."""
+    """Who may see a page."""
 
     SUPERUSERS = "superusers"
-    SIGNED_IN = "whoever is signed in"
-    ANYBODY = "anybody, also those whom nobody knows"
+    SIGNED_IN = "signed-in users"
+    ANYBODY = "everybody, including strangers"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Page:
-    """What one address shows (GET) and does (POST)."""
+    """What an address shows (GET) and does (POST)."""
 
     get: Handler | None = None
     post: Handler | None = None
     audience: Audience = Audience.SIGNED_IN
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer a request, as an ASGI application."""
+        """Respond to a request, as an ASGI application."""
         response = await self._respond(Request(scope, receive))
         await response(scope, receive, send)
 

@@ -1,7 +1,7 @@
-"""A template as a page, with the headers that every page has.
+"""Renders a template as a page, with the headers of every page.
 
-Templates are compiled once and escape whatever they are given; a name that they are not given is
-an error. Nothing on a page is loaded from a foreign host, and no script or style stands in it.
+Templates are compiled once and escape all values; a missing value is an error. Pages load nothing
+from other hosts and contain no inline scripts or styles.
 """
 
 from __future__ import annotations
@@ -16,7 +16,11 @@ from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from starlette.responses import HTMLResponse, RedirectResponse
 
+from tokenbalance.books.ledger.credits import NOTE_CHARS_MAX
 from tokenbalance.people.access import sees_everything
+from tokenbalance.people.keys import KEY_NAME_CHARS_MAX
+from tokenbalance.people.passwords import PASSWORD_CHARS_MIN
+from tokenbalance.people.users import EMAIL_CHARS_MAX, NAME_CHARS_MAX
 from tokenbalance.web.panel.assets import asset
 from tokenbalance.web.panel.cookies import Cookie, clear_cookie, set_cookie
 from tokenbalance.web.panel.links import address
@@ -37,17 +41,27 @@ _HEADERS: Final = {
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
     "permissions-policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
-    # Not `no-referrer`: with that, browsers send a form's Origin as "null".
+    # Not `no-referrer`: browsers would send the Origin of a form as "null".
     "referrer-policy": "same-origin",
     "x-content-type-options": "nosniff",
     "x-frame-options": "DENY",
 }
 
 
+_LENGTHS: Final = {
+    "email": EMAIL_CHARS_MAX,
+    "name": NAME_CHARS_MAX,
+    "key_name": KEY_NAME_CHARS_MAX,
+    "note": NOTE_CHARS_MAX,
+    "password_min": PASSWORD_CHARS_MIN,
+}
+"""Lengths in characters, for the fields of forms."""
+
+
 def render(
     visit: Visit, template: str, *, status: int = HTTPStatus.OK, **values: object
 ) -> HTMLResponse:
-    """Make a page of a template; `visit` is among its values."""
+    """Render a template as a page; `visit` is among its values."""
     page = _TEMPLATES.get_template(template).render(visit=visit, **values)
     response = HTMLResponse(page, status)
     if 'name="form-token"' in page and visit.new_form_secret:
@@ -58,7 +72,7 @@ def render(
 
 
 def go_to(path: str, visit: Visit, notice: Notice | None = None) -> RedirectResponse:
-    """Lead on after a form, so that reloading does not send it again; say once what it has done."""
+    """Redirect, so that reloading does not submit a form again; show the notice once."""
     response = RedirectResponse(path, HTTPStatus.SEE_OTHER)
     if notice is not None:
         set_cookie(visit.request, response, Cookie.NOTICE, notice.code)
@@ -66,7 +80,7 @@ def go_to(path: str, visit: Visit, notice: Notice | None = None) -> RedirectResp
 
 
 def secure(response: Response) -> Response:
-    """Give an answer the headers that every page has, where it has none of its own."""
+    """Add the headers of every page to a response, except those it has."""
     for name, value in _HEADERS.items():
         response.headers.setdefault(name, value)
     return response
@@ -81,12 +95,12 @@ def _signed(value: int) -> str:
 
 
 def _counted(value: int, noun: str) -> str:
-    """How many there are of something."""
+    """A number with its noun."""
     return f"{_number(value)} {noun if abs(value) == 1 else noun + 's'}"
 
 
 def _decimal(value: str) -> str:
-    """An exact decimal with its thousands separated."""
+    """An exact decimal with thousands separators."""
     whole, point, rest = value.partition(".")
     return f"{_number(int(whole))}{point}{rest}"
 
@@ -110,7 +124,7 @@ def _day(value: date) -> Markup:
 
 
 def _name(value: str) -> Markup:
-    """What people called something, so that its writing direction ends where it ends."""
+    """Text that people typed, isolated so that its writing direction affects nothing else."""
     return Markup("<bdi>{}</bdi>").format(value)
 
 
@@ -144,6 +158,7 @@ def _templates() -> Environment:
         "address": address,
         "asset": asset,
         "sees_everything": sees_everything,
+        "lengths": _LENGTHS,
     }
     cast("dict[str, object]", environment.globals).update(names)
     return environment

@@ -1,7 +1,7 @@
-"""Signing in and out, and the bare address, which leads to where somebody belongs.
+"""Sign-in and sign-out, and the root address, which redirects to the user's start page.
 
-Each sign-in gets a token of its own, whatever the browser held before. Must never tell whether an
-e-mail is known.
+Each sign-in gets a new token, whatever the browser had before. Must never reveal whether an e-mail
+is known.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
 
 async def lead_home(visit: Visit) -> Response:
-    """Lead whoever opens the bare address to their page."""
+    """Redirect to the user's start page."""
     return go_to(home_of(visit.caller), visit)
 
 
 async def show(visit: Visit) -> Response:
-    """Ask who is there."""
+    """Show the sign-in form."""
     following = path_here(query_form(visit.request).typed("next")) or ""
     if visit.person is not None:
         return go_to(following or home_of(visit.caller), visit)
@@ -48,24 +48,24 @@ async def show(visit: Visit) -> Response:
 
 
 async def enter(visit: Visit) -> Response:
-    """Sign somebody in, and lead on to where they wanted to go."""
+    """Sign a user in, and redirect to the page they wanted."""
     form = visit.form
     attempt = Attempt(form.typed("email"), form.secret("password"), address_of(visit.request))
     try:
         signed_in = await sign_in(visit.management.sessions, attempt, BROWSER_SIGN_IN)
     except WrongCredentials:
-        form.refuse("password", "this e-mail and this password do not belong together")
+        form.refuse("password", "wrong e-mail or password")
         return render(
             visit, "sign-in.html", status=HTTPStatus.BAD_REQUEST, form=form, slow_down_s=None
         )
     except SlowDown as slow:
         return _ask_for_patience(visit, slow.retry_after_s)
-    # The bare address knows where somebody belongs.
+    # The root address redirects to the start page.
     return await begin_session(visit, signed_in, path_here(form.typed("next")) or "/")
 
 
 async def begin_session(visit: Visit, signed_in: SignInResult, path: str) -> Response:
-    """Lead somebody on who has just signed in; a session from before ends."""
+    """Start a session and redirect; an earlier session ends."""
     await _end_session(visit)
     response = go_to(path, visit)
     set_cookie(visit.request, response, Cookie.SESSION, signed_in.secret)

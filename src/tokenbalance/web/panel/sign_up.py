@@ -1,4 +1,4 @@
-"""Signing up, where strangers may: a user with a balance of 0, who is signed in at once."""
+"""Sign-up, where it is open: creates a user with a balance of 0 and signs them in."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 
 async def show(visit: Visit) -> Response:
-    """Ask who wants to come in."""
+    """Show the sign-up form."""
     _require_open(visit)
     return _render(visit, Form())
 
@@ -38,7 +38,7 @@ async def enter(visit: Visit) -> Response:
     form, sessions, address = visit.form, visit.management.sessions, address_of(visit.request)
     email, password = form.text("email", required=True), form.secret("password")
     if password != form.secret("repeated"):
-        form.refuse("repeated", "this is not the same as above")
+        form.refuse("repeated", "the passwords do not match")
     if form.errors:
         return _render(visit, form, HTTPStatus.BAD_REQUEST)
     try:
@@ -59,7 +59,7 @@ async def enter(visit: Visit) -> Response:
 
 def _require_open(visit: Visit) -> None:
     if not visit.management.signup_open:
-        msg = "There is no such page."
+        msg = "This page does not exist."
         raise NotFound(msg)
 
 

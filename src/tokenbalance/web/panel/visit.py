@@ -1,7 +1,7 @@
-"""One look at a page: who is there, what they sent. It is what every handler gets.
+"""One request of a page: the visitor and what they sent. Every handler gets it.
 
-Owns the session: a sign-in token in a cookie, looked up anew on every page, so that one that has
-ended opens nothing. An API key is no session, nor is a session's cookie ever taken by the API.
+Owns the session: a sign-in token in a cookie, looked up for every page, so that it ends at once
+when the token ends. An API key is not a session, and the API never accepts a session's cookie.
 """
 
 from __future__ import annotations
@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, cast
 
 from markupsafe import Markup
 
+from tokenbalance.database.ids import ID_MAX
 from tokenbalance.errors import InvalidApiKey, NotFound
 from tokenbalance.people.callers import find_caller
 from tokenbalance.people.users import get_user
 from tokenbalance.web.context import Management, management_of
 from tokenbalance.web.panel.cookies import Cookie, read_cookie
-from tokenbalance.web.panel.forms import BIGINT_MAX, Form
+from tokenbalance.web.panel.forms import Form
 from tokenbalance.web.panel.guards import TOKEN_FIELD, form_token
 from tokenbalance.web.panel.notices import Notice, notice_of
 
@@ -29,18 +30,18 @@ if TYPE_CHECKING:
 
 
 class SignedOut(Exception):
-    """The page is for those who are signed in."""
+    """The page requires a signed-in user."""
 
 
 @dataclass(frozen=True, slots=True)
 class Person:
-    """Who is signed in."""
+    """The signed-in user."""
 
     caller: Caller
     email: str
     name: str
     secret: str = field(repr=False)
-    """The session's: never shown, never logged."""
+    """The session's token: never shown, never logged."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,24 +52,24 @@ class Visit:
     management: Management
     person: Person | None = None
     form: Form = field(default_factory=Form)
-    """What a POST has sent; its token has been checked."""
+    """The fields of a POST, whose token has been checked."""
 
     @property
     def caller(self) -> Caller:
-        """Who is signed in.
+        """The caller.
 
         Raises:
-            SignedOut: nobody.
+            SignedOut: nobody is signed in.
 
         """
         return self.signed_in.caller
 
     @property
     def signed_in(self) -> Person:
-        """Who is signed in, as people know them.
+        """The signed-in user.
 
         Raises:
-            SignedOut: nobody.
+            SignedOut: nobody is signed in.
 
         """
         if self.person is None:
@@ -77,63 +78,63 @@ class Visit:
 
     @cached_property
     def new_form_secret(self) -> str | None:
-        """What the browser is to keep for its first form; None when it has something already."""
+        """A new secret for the browser's first form; None if it has one already."""
         if self.person is not None or read_cookie(self.request, Cookie.FORM):
             return None
         return secrets.token_urlsafe(32)
 
     @property
     def form_secret(self) -> str | None:
-        """What the tokens of this browser's forms follow from."""
+        """The secret from which the tokens of this browser's forms are derived."""
         if self.person is not None:
             return self.person.secret
         return read_cookie(self.request, Cookie.FORM)
 
     @property
     def token_field(self) -> Markup:
-        """What every form that is posted has in it."""
+        """The hidden field of every form."""
         secret = self.form_secret or self.new_form_secret or ""
         markup = Markup('<input type="hidden" name="{}" value="{}">')
         return markup.format(TOKEN_FIELD, form_token(secret))
 
     @property
     def notice(self) -> Notice | None:
-        """What the form before has done."""
+        """What the previous form did."""
         return notice_of(read_cookie(self.request, Cookie.NOTICE))
 
     @property
     def path(self) -> str:
-        """The page's."""
+        """The path of the page."""
         return self.request.url.path
 
     @property
     def by_script(self) -> bool:
-        """Whether htmx asks, for a part of the page."""
+        """Whether htmx requests a part of the page."""
         return "hx-request" in self.request.headers
 
     def parameter(self, name: str) -> str:
-        """What stands in the path, where the route has `{name}`."""
+        """Return the part of the path where the route has `{name}`."""
         return cast("str", self.request.path_params[name])
 
     def number(self, name: str) -> int:
-        """An id that stands in the path.
+        """Return an id from the path.
 
         Raises:
-            NotFound: it is no number that an id can be.
+            NotFound: it is not a number.
 
         """
         text = self.parameter(name)
-        if not (text.isascii() and text.isdecimal()) or len(text) > len(str(BIGINT_MAX)):
-            msg = "There is no such page."
+        if not (text.isascii() and text.isdecimal()) or len(text) > len(str(ID_MAX)):
+            msg = "This page does not exist."
             raise NotFound(msg)
-        return min(int(text), BIGINT_MAX)
+        return min(int(text), ID_MAX)
 
 
 async def open_visit(request: Request) -> Visit:
-    """Find who looks at a page; anybody may be nobody.
+    """Identify the visitor, who may be a stranger.
 
     Raises:
-        what the database raises when it is away.
+        what the database raises if it is unavailable.
 
     """
     management = management_of(request)

@@ -1,4 +1,4 @@
-"""One's API keys: made, given a new secret, revoked. A secret is shown once, and never again."""
+"""One's own API keys: create, rotate, revoke. A secret is shown once."""
 
 from __future__ import annotations
 
@@ -20,6 +20,7 @@ from tokenbalance.people.keys import (
 from tokenbalance.web.panel.forms import Form, query_form
 from tokenbalance.web.panel.key_form import read_insufficient_status, read_limits
 from tokenbalance.web.panel.key_secret import lead_to_secret, secret_page
+from tokenbalance.web.panel.listing import ROWS
 from tokenbalance.web.panel.notices import Notice
 from tokenbalance.web.panel.page import Page
 from tokenbalance.web.panel.rendering import go_to, render
@@ -30,16 +31,15 @@ if TYPE_CHECKING:
     from tokenbalance.web.panel.visit import Visit
 
 PATH: Final = "/account/keys"
-ROWS: Final = 50
 
 
 async def show(visit: Visit) -> Response:
-    """List the keys, and offer to make one."""
+    """List the keys, with the form for a new one."""
     return await _render(visit, Form())
 
 
 async def create(visit: Visit) -> Response:
-    """Make a key, and lead on to its secret."""
+    """Create a key, and redirect to its secret."""
     form = visit.form
     expires_at = form.end_of_day("expires_on")
     limits, insufficient_status = read_limits(form), read_insufficient_status(form)
@@ -65,21 +65,21 @@ async def create(visit: Visit) -> Response:
 
 
 async def rotate(visit: Visit) -> Response:
-    """Give a key a new secret, and lead on to it."""
+    """Give a key a new secret, and redirect to it."""
     async with visit.management.sessions.begin() as session:
         made = await rotate_key(session, visit.number("key_id"), visit.caller.account_id)
     return lead_to_secret(visit, PATH, made, Notice.KEY_RENEWED)
 
 
 async def revoke(visit: Visit) -> Response:
-    """End a key."""
+    """Revoke a key."""
     async with visit.management.sessions.begin() as session:
         await revoke_key(session, visit.number("key_id"), visit.caller.account_id)
     return go_to(PATH, visit, Notice.KEY_REVOKED)
 
 
 async def show_secret(visit: Visit) -> Response:
-    """Show a secret, which is kept nowhere but in the browser."""
+    """Show a secret, which is only in the browser."""
     async with visit.management.sessions() as session:
         key = await get_key(session, visit.number("key_id"), visit.caller.account_id)
     return secret_page(visit, "account/secret.html", PATH, key)

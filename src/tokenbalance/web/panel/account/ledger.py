@@ -1,4 +1,4 @@
-"""One's ledger: every change of the balance, as a list and as a file."""
+"""One's own ledger: every change of the balance, as a list and as a file."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from tokenbalance.books.reports import (
 from tokenbalance.database.paging import Page as Rows
 from tokenbalance.web.panel.download import csv_download
 from tokenbalance.web.panel.forms import query_form, refuse_wrong
+from tokenbalance.web.panel.listing import ROWS
 from tokenbalance.web.panel.page import Page
 from tokenbalance.web.panel.rendering import render
 
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from tokenbalance.web.panel.visit import Visit
 
 PATH: Final = "/account/ledger"
-ROWS: Final = 50
 
 
 async def show(visit: Visit) -> Response:
@@ -51,7 +51,7 @@ async def show(visit: Visit) -> Response:
 
 
 async def download(visit: Visit) -> Response:
-    """Give all entries as a file."""
+    """Download all entries."""
     refuse_wrong(query_form(visit.request, ()))
     batches = export_entries(visit.management.sessions, EVER, visit.caller.account_id)
     return await csv_download("ledger", csv_lines(ENTRY_COLUMNS, batches))

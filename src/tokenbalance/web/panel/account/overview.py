@@ -1,4 +1,4 @@
-"""What somebody has, and what they used in the last month."""
+"""One's own balance, and the usage of the last month."""
 
 from __future__ import annotations
 
@@ -7,26 +7,22 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.routing import Route
 
-from tokenbalance.books.reports import Group, Period, UsageQuery, usage_by
+from tokenbalance.books.reports import Group, Period, UsageQuery, all_usage_by
 from tokenbalance.books.reports.period import midnight
-from tokenbalance.database.paging import PAGE_ROWS_MAX
 from tokenbalance.people.users import get_user
-from tokenbalance.web.panel.charts import chart_by_day, last_days
+from tokenbalance.web.panel.charts import NO_MODEL, chart_by_day, last_days
 from tokenbalance.web.panel.page import Page
 from tokenbalance.web.panel.rendering import render
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy.ext.asyncio import AsyncSession
     from starlette.responses import Response
 
     from tokenbalance.books.reports import UsageRow
     from tokenbalance.web.panel.visit import Visit
 
 DAYS: Final = 30
-NO_MODEL: Final = "no model"
-_PAGES_MAX: Final = 10
 
 
 async def show(visit: Visit) -> Response:
@@ -40,9 +36,9 @@ async def show(visit: Visit) -> Response:
 
     async with visit.management.sessions() as session:
         user = await get_user(session, visit.caller.user_id)
-        daily = await _read_groups(session, by(Group.DAY, Group.MODEL))
-        models = await _read_groups(session, by(Group.MODEL))
-        keys = await _read_groups(session, by(Group.KEY))
+        daily = await all_usage_by(session, by(Group.DAY, Group.MODEL))
+        models = await all_usage_by(session, by(Group.MODEL))
+        keys = await all_usage_by(session, by(Group.KEY))
     numbers = ((row.day, row.model or NO_MODEL, row.sums.charge) for row in daily if row.day)
     return render(
         visit,
@@ -54,19 +50,6 @@ async def show(visit: Visit) -> Response:
         days=DAYS,
         no_model=NO_MODEL,
     )
-
-
-async def _read_groups(session: AsyncSession, query: UsageQuery) -> Sequence[UsageRow]:
-    """Read all groups there are, within reason."""
-    rows: list[UsageRow] = []
-    after = None
-    for _ in range(_PAGES_MAX):
-        page = await usage_by(session, query, after, PAGE_ROWS_MAX)
-        rows += page.data
-        after = page.next
-        if after is None:
-            break
-    return rows
 
 
 def _most_first(rows: Sequence[UsageRow]) -> Sequence[UsageRow]:

@@ -1,4 +1,4 @@
-"""Name and password of whoever is signed in."""
+"""One's own name and password."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PATH: Final = "/account/profile"
 
 
 async def show(visit: Visit) -> Response:
-    """Show what can be changed."""
+    """Show the forms."""
     return _render(visit, Form())
 
 
@@ -42,11 +42,11 @@ async def save_name(visit: Visit) -> Response:
 
 
 async def change_password(visit: Visit) -> Response:
-    """Change the password, which signs out everywhere but here."""
+    """Change the password, which signs the user out everywhere else."""
     form = visit.form
-    # Before anything is hashed: a mistyped repetition is not worth the work.
+    # Before anything is hashed: passwords that differ are not worth the work.
     if form.secret("password") != form.secret("repeated"):
-        form.refuse("repeated", "this is not the same as above")
+        form.refuse("repeated", "the passwords do not match")
     else:
         await _confirm(visit)
     password_hash = None if form.errors else await _hash(form)
@@ -59,7 +59,7 @@ async def change_password(visit: Visit) -> Response:
 
 
 async def _hash(form: Form) -> str | None:
-    """Hash the new password; None when it is not accepted, and the form says why."""
+    """Hash the new password; None, and an error in the form, if it is not accepted."""
     try:
         return await hash_password(form.secret("password"))
     except PasswordError as error:
@@ -68,13 +68,13 @@ async def _hash(form: Form) -> str | None:
 
 
 async def _confirm(visit: Visit) -> None:
-    """Make sure that it is still the same person who sits there; if not, the form says so."""
+    """Verify the current password; adds an error to the form if it is wrong."""
     form = visit.form
     attempt = Attempt(visit.signed_in.email, form.secret("current"), address_of(visit.request))
     try:
         await confirm(visit.management.sessions, attempt)
     except WrongCredentials:
-        form.refuse("current", "this is not your password")
+        form.refuse("current", "wrong password")
     except SlowDown as slow:
         form.refuse("current", str(slow))
 

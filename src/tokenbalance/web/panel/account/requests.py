@@ -1,4 +1,4 @@
-"""One's own requests, and what each of them cost and why."""
+"""One's own requests, and the explanation of each charge."""
 
 from __future__ import annotations
 
@@ -8,9 +8,17 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.routing import Route
 
-from tokenbalance.books.reports import EVER, Period, RequestQuery, explain, requests_page
+from tokenbalance.books.reports import (
+    EVER,
+    HOLD_STATES,
+    Period,
+    RequestQuery,
+    explain,
+    requests_page,
+)
 from tokenbalance.database.paging import Page as Rows
 from tokenbalance.web.panel.forms import query_form
+from tokenbalance.web.panel.listing import ROWS
 from tokenbalance.web.panel.page import Page
 from tokenbalance.web.panel.rendering import render
 
@@ -22,19 +30,13 @@ if TYPE_CHECKING:
     from tokenbalance.web.panel.visit import Visit
 
 PATH: Final = "/account/requests"
-ROWS: Final = 50
 FIELDS: Final = ("state", "days", "model")
-STATES: Final = {
-    "settled": "Settled",
-    "open": "Open",
-    "voided": "Voided",
-    "expired": "Expired",
-}
+STATES: Final = {state: state.capitalize() for state in HOLD_STATES}
 DAYS: Final = {"1": "Last 24 hours", "7": "Last 7 days", "30": "Last 30 days", "90": "Last 90 days"}
 
 
 async def show(visit: Visit) -> Response:
-    """List the requests that a filter lets through."""
+    """List the requests that match the filter."""
     form = query_form(visit.request, (*FIELDS, "after"))
     query = read_filter(form, visit.caller.account_id)
     after = form.typed("after") or None
@@ -64,7 +66,7 @@ async def show_one(visit: Visit) -> Response:
 
 
 def read_filter(form: Form, account_id: int | None) -> RequestQuery:
-    """Read which requests somebody wants to see."""
+    """Read the filter."""
     days = form.one_of("days", DAYS)
     since = datetime.now(UTC) - timedelta(days=int(days)) if days else None
     return RequestQuery(

@@ -1,16 +1,16 @@
-"""The superusers' pages, below /admin: everybody's balances, keys, entries and requests.
+"""The superusers' pages, below /admin: all balances, keys, entries and requests.
 
 overview     the state of everything, and the last days
-users        all of them, and the search; new_user makes one
-user         one of them; balance, standing and user_keys take its forms
-keys         everybody's API keys (owned_keys reads them)
-ledger       everybody's entries
-requests     everybody's requests; request explains one, and refunds it
+users        all users, with a search; new_user creates one
+user         one user; balance, standing and user_keys handle the forms of its page
+keys         the API keys of all users
+ledger       the entries of all users
+requests     the requests of all users; request explains one, and refunds it
 rates        the rate card, and what a request would cost
-books        the health of the books, and their proof
+books        the health of the books, and their verification
 
-routing      asks each of them for a superuser
-filters      what lists are filtered by
+routing      requires a superuser for each of them
+filters      the filters of lists
 key_secret   the page that shows a secret, once
 """
 

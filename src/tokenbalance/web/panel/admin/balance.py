@@ -1,4 +1,4 @@
-"""Credits that a superuser gives or takes: the balance set, or added to, each with a reason."""
+"""Forms that change a user's balance: add credits, or set the balance, each with a reason."""
 
 from __future__ import annotations
 
@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 
 
 SENT_BEFORE: Final = (
-    "this form was sent before, with another amount or reason, and that is entered;"
-    " nothing was entered now. Send it again if this is to be entered as well"
+    "this form was already submitted with another amount or reason, which was saved; nothing was"
+    " saved now. Submit it again to save this as well"
 )
 
 
 async def add_credits(visit: Visit) -> Response:
-    """Add credits, or take some away; sent twice, the form counts once."""
+    """Add credits, or take credits away; a form that is submitted twice counts once."""
     form = visit.form
     amount = form.integer("add-amount")
     note = form.text("add-note", required=True)
     if amount is None:
-        form.refuse("add-amount", "say how many credits")
+        form.refuse("add-amount", "enter an amount")
     if amount is None or form.errors:
         return await user_page(visit, form)
     cause = Cause(visit.signed_in.email, note)
@@ -53,12 +53,12 @@ async def add_credits(visit: Visit) -> Response:
 
 
 async def change_balance(visit: Visit) -> Response:
-    """Make the balance what it should be."""
+    """Set the balance."""
     form = visit.form
     target = form.integer("set-balance")
     note = form.text("set-note", required=True)
     if target is None:
-        form.refuse("set-balance", "say what the balance should be")
+        form.refuse("set-balance", "enter a balance")
     if target is None or form.errors:
         return await user_page(visit, form)
     cause = Cause(visit.signed_in.email, note)

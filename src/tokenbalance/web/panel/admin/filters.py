@@ -1,32 +1,34 @@
-"""What lists are filtered by: fields of an address, read as what they mean; links that keep them.
+"""The filters of lists: fields of an address, and links that keep them.
 
-Knows whose account an e-mail is and when a day begins; never which rows there are.
+Knows whose account an e-mail belongs to and when a day begins; reads no rows.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import date, timedelta
 from typing import TYPE_CHECKING
 
 from tokenbalance.books.reports import EVER, Period
+from tokenbalance.books.reports.period import midnight
 from tokenbalance.people.users import UnknownUser, find_user
 from tokenbalance.web.panel.links import address
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+    from datetime import datetime
 
-    from tokenbalance.database.tables import User
+    from tokenbalance.people.rows import UserRow
     from tokenbalance.web.panel.forms import Form
     from tokenbalance.web.panel.visit import Visit
 
 
 @dataclass(frozen=True, slots=True)
 class Whose:
-    """Whose rows, and of which days; nobody's when something about them cannot be read."""
+    """Which user's rows, and of which days."""
 
-    user: User | None = None
-    """None for everybody."""
+    user: UserRow | None = None
+    """None: all users."""
     period: Period = field(default=EVER)
 
     @property
@@ -36,7 +38,7 @@ class Whose:
 
 
 async def read_whose(visit: Visit, form: Form) -> Whose:
-    """Read the fields `user`, `since` and `until`; what is wrong with them is in the form."""
+    """Read the fields `user`, `since` and `until`; errors are added to the form."""
     period = read_period(form)
     email = form.text("user")
     if not email:
@@ -50,16 +52,16 @@ async def read_whose(visit: Visit, form: Form) -> Whose:
 
 
 def read_period(form: Form) -> Period:
-    """Read the fields `since` and `until`, whole days in UTC, both of them included."""
+    """Read the fields `since` and `until`: whole days in UTC, both included."""
     since, until = form.day("since"), form.day("until")
     if since is not None and until is not None and until < since:
-        form.refuse("until", "this day must not lie before the first one")
+        form.refuse("until", "this must not be before the first day")
         return EVER
-    return Period(None if since is None else _midnight(since), _end_of(until))
+    return Period(None if since is None else midnight(since), _end_of(until))
 
 
 def kept(form: Form, names: tuple[str, ...]) -> Mapping[str, str]:
-    """Give what a list is filtered by, without what is empty or wrong."""
+    """Return the fields of a filter without empty or invalid ones."""
     values = {name: form.typed(name).strip() for name in names if name not in form.errors}
     return {name: value for name, value in values.items() if value}
 
@@ -67,7 +69,7 @@ def kept(form: Form, names: tuple[str, ...]) -> Mapping[str, str]:
 def pages(
     path: str, filtered: Mapping[str, str], after: str | None, following: str | None
 ) -> Pages:
-    """Give the links between the pages of a list."""
+    """Build the links between the pages of a list."""
     return Pages(
         address(path, **filtered) if after else None,
         address(path, **filtered, after=following) if following else None,
@@ -85,8 +87,4 @@ class Pages:
 def _end_of(day: date | None) -> datetime | None:
     if day is None or day.year >= date.max.year:
         return None
-    return _midnight(day) + timedelta(days=1)
-
-
-def _midnight(day: date) -> datetime:
-    return datetime.combine(day, time(), UTC)
+    return midnight(day) + timedelta(days=1)

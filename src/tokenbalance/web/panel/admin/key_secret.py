@@ -1,4 +1,4 @@
-"""The page that shows a user's key's secret, once, to the superuser whose form has made it."""
+"""The page that shows the secret of a user's key, once, to the superuser who created it."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ if TYPE_CHECKING:
 
 
 def keys_of(user_id: int) -> str:
-    """The address that those of a user's keys begin with."""
+    """Return the address of a user's keys, where each key's own address begins."""
     return f"/admin/users/{user_id}/keys"
 
 
 async def show(visit: Visit) -> Response:
-    """Show the secret, which is kept nowhere but in the browser."""
+    """Show the secret, which is only in the browser."""
     async with visit.management.sessions() as session:
         user = await user_of(session, visit)
         key = await get_key(session, visit.number("key_id"), user.account.id)

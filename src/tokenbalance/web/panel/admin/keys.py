@@ -1,4 +1,4 @@
-"""Everybody's API keys, newest first, and the end of any of them."""
+"""The API keys of all users, newest first; each can be revoked."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.people.keys import revoke_key
+from tokenbalance.people.owned_keys import KEY_STATES, owned_keys_page
 from tokenbalance.web.panel.admin.filters import kept, pages
-from tokenbalance.web.panel.admin.owned_keys import KEY_STATES, owned_keys_page
 from tokenbalance.web.panel.admin.routing import route
 from tokenbalance.web.panel.forms import query_form
+from tokenbalance.web.panel.listing import ROWS
 from tokenbalance.web.panel.notices import Notice
 from tokenbalance.web.panel.rendering import go_to, render
 
@@ -31,7 +32,7 @@ async def show(visit: Visit) -> Response:
     page = None
     if not form.errors:
         async with visit.management.sessions() as session:
-            page = await owned_keys_page(session, search, state, after)
+            page = await owned_keys_page(session, search, state, after, ROWS)
     return render(
         visit,
         "admin/keys.html",
@@ -45,7 +46,7 @@ async def show(visit: Visit) -> Response:
 
 
 async def revoke(visit: Visit) -> Response:
-    """Make a key stop working."""
+    """Revoke a key."""
     async with visit.management.sessions.begin() as session:
         _ = await revoke_key(session, visit.number("key_id"))
     return go_to(_PATH, visit, Notice.KEY_REVOKED)

@@ -1,4 +1,4 @@
-"""Everybody's ledger entries, newest first, filtered, and as CSV."""
+"""The ledger entries of all users, newest first, with filters, and as CSV."""
 
 from __future__ import annotations
 
@@ -7,17 +7,18 @@ from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.reports import (
     ENTRY_COLUMNS,
+    ENTRY_KINDS,
     EntryQuery,
     csv_lines,
     entries_page,
     export_entries,
 )
-from tokenbalance.database.tables import ENTRY_KINDS
 from tokenbalance.web.panel.admin.filters import kept, pages, read_whose
 from tokenbalance.web.panel.admin.routing import route
 from tokenbalance.web.panel.download import csv_download
 from tokenbalance.web.panel.forms import query_form, refuse_wrong
 from tokenbalance.web.panel.links import address
+from tokenbalance.web.panel.listing import ROWS
 from tokenbalance.web.panel.rendering import render
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from tokenbalance.web.panel.visit import Visit
 
 _PATH: Final = "/admin/ledger"
-ROWS: Final = 50
 _FILE: Final = "/admin/ledger.csv"
 _FIELDS: Final = ("user", "kind", "since", "until")
 _FILE_FIELDS: Final = ("user", "since", "until")
@@ -57,7 +57,7 @@ async def show(visit: Visit) -> Response:
 
 
 async def download(visit: Visit) -> Response:
-    """Give the entries of somebody and some days, of every kind, as a file."""
+    """Download the entries of a user and a period, of every kind."""
     form = query_form(visit.request, _FILE_FIELDS)
     whose = await read_whose(visit, form)
     refuse_wrong(form)

@@ -1,4 +1,4 @@
-"""A user made in one step: account, opening balance and first key, or nothing of it."""
+"""Creates a user with an opening balance and a first key, all in one transaction."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from tokenbalance.web.panel.rendering import go_to, render
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from sqlalchemy.ext.asyncio import AsyncSession
     from starlette.responses import Response
 
-    from tokenbalance.database.tables import ApiKey, User
+    from tokenbalance.database.connections import Session
+    from tokenbalance.people.rows import KeyRow, UserRow
     from tokenbalance.web.panel.visit import Visit
 
 _OPENING_NOTE: Final = "opening balance"
@@ -31,7 +31,7 @@ _OPENING_NOTE: Final = "opening balance"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Wanted:
-    """What the form asks for."""
+    """The values of the form."""
 
     email: str
     name: str
@@ -48,12 +48,12 @@ class _WantedKey:
 
 
 async def show(visit: Visit) -> Response:
-    """Ask for what is known of a new user."""
+    """Show the form."""
     return render(visit, "admin/new-user.html", form=Form({"key": "yes"}))
 
 
 async def create(visit: Visit) -> Response:
-    """Make the user, and lead on to the key's secret where one was asked for."""
+    """Create the user, and redirect to the key's secret if one was requested."""
     form = visit.form
     wanted = await _read(form)
     if not form.errors:
@@ -67,8 +67,8 @@ async def create(visit: Visit) -> Response:
                 return go_to(f"/admin/users/{user.id}", visit, Notice.USER_CREATED)
             return lead_to_secret(visit, keys_of(user.id), made, Notice.USER_CREATED)
     if form.secret("password"):
-        # It is never shown again: who does not notice would make a user without one.
-        form.refuse("password", "type the password again")
+        # The form does not show it again; without this error it might be left out unnoticed.
+        form.refuse("password", "enter the password again")
     return render(visit, "admin/new-user.html", status=HTTPStatus.BAD_REQUEST, form=form)
 
 
@@ -85,12 +85,12 @@ async def _read(form: Form) -> _Wanted:
     _check(form, wanted)
     if form.errors or not form.secret("password"):
         return wanted
-    # Last: a form that comes back is not worth the work.
+    # Last: a form with errors is not worth the work.
     return replace(wanted, password_hash=await hash_password(form.secret("password")))
 
 
 def _check(form: Form, wanted: _Wanted) -> None:
-    """Tell all that is wrong at once, but for what only the database knows."""
+    """Add all errors at once, except those that only the database finds."""
     for name, check, value in (
         ("email", clean_email, wanted.email),
         ("name", clean_name, wanted.name),
@@ -104,8 +104,8 @@ def _check(form: Form, wanted: _Wanted) -> None:
 
 
 async def _make(
-    session: AsyncSession, wanted: _Wanted, actor: str
-) -> tuple[User, tuple[ApiKey, str] | None]:
+    session: Session, wanted: _Wanted, actor: str
+) -> tuple[UserRow, tuple[KeyRow, str] | None]:
     user = await create_user(
         session,
         email=wanted.email,

@@ -1,4 +1,4 @@
-"""The overview: balances and holds of now, and what the last days were used for."""
+"""The overview: balances and holds now, and the usage of the last days."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def _tokens_chart(books: Overview) -> Chart:
 
 
 def _by_kind(sums: Sums) -> Iterator[tuple[str, int]]:
-    """Tokens of each kind, none counted twice: `input` and `output` are what is left of them."""
+    """Tokens by kind, each counted once: `input` and `output` without the other kinds."""
     usage = Usage(
         input=sums.input,
         cached_input=sums.cached_input,
@@ -71,7 +71,7 @@ def _requests_of(books: Overview) -> Iterator[tuple[date, str, int]]:
         if day.sums.requests:
             yield day.day, "charged", day.sums.requests
         if day.voided:
-            yield day.day, "failed, at no cost", day.voided
+            yield day.day, "failed, not charged", day.voided
 
 
 ROUTES: Final = (route("", get=show),)

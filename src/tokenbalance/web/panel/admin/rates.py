@@ -1,4 +1,4 @@
-"""The rate card as it is in force, and what a request would cost by it."""
+"""The rate card in use, and what a request would cost."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tokenbalance.web.panel.visit import Visit
 
 _TOKENS_MAX: Final = 10**12
-"""Of one kind: far more than any request, and sums stay what the books can add up."""
+"""Per kind: far more than any request, and small enough for sums in the books."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +33,13 @@ class PricedRow:
     """One row of the card, for a table."""
 
     pattern: str | None
-    """None for every model that no row before matches."""
+    """None: every model that no earlier row matches."""
     rates: Mapping[str, str]
     """By kind, as exact decimals."""
 
 
 async def show(visit: Visit) -> Response:
-    """Show the card, and the bill where one is asked for."""
+    """Show the card, and the bill if one is requested."""
     form = query_form(visit.request)
     card = visit.management.rate_card
     bill = _bill(form, card) if form.values else None
@@ -72,12 +72,12 @@ def _bill(form: Form, card: RateCard | None) -> Bill | None:
     try:
         return explain_charge(usage, None if card is None else card.rates_for(model))
     except UnpricedModel:
-        form.refuse("model", "the card has no rate for this model: requests for it are refused")
+        form.refuse("model", "the rate card has no rate for this model: requests are refused")
         return None
 
 
 def _usage(form: Form) -> Usage:
-    """Read tokens by kind, each counted once, as the upstream would report them."""
+    """Read tokens by kind, each counted once, and return usage as an upstream reports it."""
 
     def tokens(kind: str) -> int:
         return form.integer(kind, minimum=0, maximum=_TOKENS_MAX) or 0

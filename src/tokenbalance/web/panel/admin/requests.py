@@ -1,4 +1,4 @@
-"""Everybody's requests, newest first, filtered, and as CSV."""
+"""The requests of all users, newest first, with filters, and as CSV."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.reports import (
+    HOLD_STATES,
     USAGE_COLUMNS,
     RequestQuery,
     csv_lines,
     export_usage,
     requests_page,
 )
-from tokenbalance.database.tables import HOLD_STATES
 from tokenbalance.web.panel.admin.filters import kept, pages, read_whose
 from tokenbalance.web.panel.admin.routing import route
 from tokenbalance.web.panel.download import csv_download
 from tokenbalance.web.panel.forms import query_form, refuse_wrong
 from tokenbalance.web.panel.links import address
+from tokenbalance.web.panel.listing import ROWS
 from tokenbalance.web.panel.rendering import render
 
 if TYPE_CHECKING:
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     from tokenbalance.web.panel.visit import Visit
 
 _PATH: Final = "/admin/requests"
-ROWS: Final = 50
 _FILE: Final = "/admin/requests.csv"
 _STATES: Final = {state: state for state in HOLD_STATES}
 _ONLY: Final = {"estimated": "estimated charges", "overrun": "overruns"}
@@ -65,7 +65,7 @@ async def show(visit: Visit) -> Response:
 
 
 async def download(visit: Visit) -> Response:
-    """Give the usage of somebody and some days as a file."""
+    """Download the usage of a user and a period."""
     form = query_form(visit.request, _FILE_FIELDS)
     whose = await read_whose(visit, form)
     refuse_wrong(form)

@@ -1,4 +1,4 @@
-"""Routes of the superusers' pages: below /admin, and asked for a superuser, every one."""
+"""Routes of the superusers' pages: below /admin, each requires a superuser."""
 
 from __future__ import annotations
 
@@ -13,6 +13,6 @@ if TYPE_CHECKING:
 
 
 def route(path: str, *, get: Handler | None = None, post: Handler | None = None) -> Route:
-    """Make a page below /admin that nobody but superusers sees or posts to."""
+    """Build a page below /admin for superusers only."""
     page = Page(get=get, post=post, audience=Audience.SUPERUSERS)
     return Route(f"/admin{path}", page, include_in_schema=False)

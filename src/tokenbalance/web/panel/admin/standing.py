@@ -1,4 +1,4 @@
-"""What a superuser decides about a user: who may come in, who may manage others, a new password."""
+"""Forms that change a user: disable, enable, promote, demote, rename, set a password."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 
 async def disable(visit: Visit) -> Response:
-    """Have everything that a user shows refused."""
+    """Disable a user: their keys and tokens are refused."""
     return await _change(visit, Changes(is_active=False), Notice.USER_DISABLED)
 
 
 async def enable(visit: Visit) -> Response:
-    """Let a user in again."""
+    """Enable a user."""
     return await _change(visit, Changes(is_active=True), Notice.USER_ENABLED)
 
 
@@ -44,7 +44,7 @@ async def rename(visit: Visit) -> Response:
 
 
 async def set_password(visit: Visit) -> Response:
-    """Give a user a new password, which ends where they are signed in."""
+    """Set a user's password, which signs them out everywhere."""
     try:
         password_hash = await hash_password(visit.form.secret("password"))
     except PasswordError as error:
@@ -57,7 +57,7 @@ async def _change(visit: Visit, changes: Changes, notice: Notice) -> Response:
     try:
         async with visit.management.sessions.begin() as session:
             user = await user_of(session, visit)
-            # A superuser who gives themselves a new password stays signed in here.
+            # A superuser who sets their own password stays signed in here.
             _ = await update_user(session, user.id, changes, visit.caller.key_id)
     except LastSuperuser as error:
         visit.form.refuse(WHOLE, str(error))

@@ -1,14 +1,14 @@
-"""One user: balance, keys, what was used of late, and the forms that change something about it.
+"""One user: balance, keys, recent usage, and the forms that change them.
 
-Only shows; the forms are taken by `balance`, `standing` and `user_keys`, which show this page again
-with what is wrong with them.
+Only shows the page; `balance`, `standing` and `user_keys` handle the forms, and show this page
+again with their errors.
 """
 
 from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
@@ -18,43 +18,42 @@ from tokenbalance.books.reports import (
     Period,
     RequestQuery,
     UsageQuery,
+    all_usage_by,
     entries_page,
     requests_page,
-    usage_by,
 )
-from tokenbalance.database.paging import PAGE_ROWS_MAX
+from tokenbalance.books.reports.period import midnight
 from tokenbalance.people.keys import newest_keys
 from tokenbalance.people.users import get_user
 from tokenbalance.web.panel.admin.routing import route
-from tokenbalance.web.panel.charts import chart_by_day, last_days
+from tokenbalance.web.panel.charts import NO_MODEL, chart_by_day, last_days
 from tokenbalance.web.panel.forms import Form
 from tokenbalance.web.panel.rendering import render
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from datetime import date
 
-    from sqlalchemy.ext.asyncio import AsyncSession
     from starlette.responses import Response
 
     from tokenbalance.books.reports import EntryRow, RequestRow
-    from tokenbalance.database.tables import ApiKey, User
+    from tokenbalance.database.connections import Session
+    from tokenbalance.people.rows import KeyRow, UserRow
     from tokenbalance.web.panel.charts import Chart
     from tokenbalance.web.panel.visit import Visit
 
 DAYS: Final = 30
 _ROWS: Final = 10
-"""Of each list: the whole of it is a page of its own."""
+"""Of each list, which has a page of its own."""
 _KEYS: Final = 50
 """Each has forms of its own."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class _Looked:
-    """A user, as the page shows one."""
+    """What the page shows of a user."""
 
-    user: User
-    keys: Sequence[ApiKey]
+    user: UserRow
+    keys: Sequence[KeyRow]
     entries: Sequence[EntryRow]
     requests: Sequence[RequestRow]
     chart: Chart
@@ -66,14 +65,14 @@ async def show(visit: Visit) -> Response:
 
 
 async def user_page(visit: Visit, form: Form) -> Response:
-    """Make the page of the user whose id stands in the path.
+    """Build the page of the user whose id is in the path.
 
     Args:
-        visit: whose page it is made for.
-        form: of the page's forms the one that was sent, with what is wrong with it.
+        visit: the visitor's.
+        form: the one of the page's forms that was submitted, with its errors.
 
     Raises:
-        UnknownUser: there is none.
+        UnknownUser: no user has this id.
 
     """
     async with visit.management.sessions() as session:
@@ -86,27 +85,27 @@ async def user_page(visit: Visit, form: Form) -> Response:
         looked=looked,
         user=looked.user,
         now=datetime.now(UTC),
-        # Of this page and no other: whoever sends its form twice adds once.
+        # New for every page: submitting its form twice adds once.
         once=secrets.token_urlsafe(16),
     )
 
 
-async def user_of(session: AsyncSession, visit: Visit) -> User:
-    """Find the user whose id stands in the path.
+async def user_of(session: Session, visit: Visit) -> UserRow:
+    """Find the user whose id is in the path.
 
     Raises:
-        UnknownUser: there is none.
+        UnknownUser: no user has this id.
 
     """
     return await get_user(session, visit.number("user_id"))
 
 
 def path_of(visit: Visit) -> str:
-    """The page of the user whose id stands in the path."""
+    """Return the path of the page of the user whose id is in the path."""
     return f"/admin/users/{visit.number('user_id')}"
 
 
-async def _look(session: AsyncSession, user: User) -> _Looked:
+async def _look(session: Session, user: UserRow) -> _Looked:
     account_id = user.account.id
     newest = EntryQuery(account_id, newest_first=True)
     return _Looked(
@@ -118,22 +117,13 @@ async def _look(session: AsyncSession, user: User) -> _Looked:
     )
 
 
-async def _usage_chart(session: AsyncSession, account_id: int) -> Chart:
+async def _usage_chart(session: Session, account_id: int) -> Chart:
     days = last_days(DAYS)
-    period = Period(since=datetime.combine(days[0], time(), UTC))
+    period = Period(since=midnight(days[0]))
     query = UsageQuery(account_id, frozenset({Group.DAY, Group.MODEL}), period)
-    numbers: list[tuple[date, str, int]] = []
-    after: str | None = None
-    while True:
-        page = await usage_by(session, query, after, PAGE_ROWS_MAX)
-        numbers += [
-            (row.day, row.model or "no model", row.sums.charge)
-            for row in page.data
-            if row.day is not None
-        ]
-        if page.next is None:
-            return chart_by_day(f"Credits by model, {DAYS} days", "credits", days, numbers)
-        after = page.next
+    rows = await all_usage_by(session, query)
+    numbers = ((row.day, row.model or NO_MODEL, row.sums.charge) for row in rows if row.day)
+    return chart_by_day(f"Credits by model, {DAYS} days", "credits", days, numbers)
 
 
 ROUTES: Final = (route("/users/{user_id}", get=show),)

@@ -1,4 +1,4 @@
-"""A user's API keys, made, given a new secret and revoked by a superuser on the user's page."""
+"""Forms for a user's API keys: create, rotate, revoke."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 async def create(visit: Visit) -> Response:
-    """Make a key, and lead on to its secret."""
+    """Create a key, and redirect to its secret."""
     form = visit.form
     name, expires_at, limits = form.text("name"), form.end_of_day("expires_on"), read_limits(form)
     insufficient_status = read_insufficient_status(form)
@@ -53,7 +53,7 @@ async def create(visit: Visit) -> Response:
 
 
 async def rotate(visit: Visit) -> Response:
-    """Give a key a new secret, and lead on to it."""
+    """Give a key a new secret, and redirect to it."""
     async with visit.management.sessions.begin() as session:
         user = await user_of(session, visit)
         made = await rotate_key(session, visit.number("key_id"), user.account.id)
@@ -61,7 +61,7 @@ async def rotate(visit: Visit) -> Response:
 
 
 async def revoke(visit: Visit) -> Response:
-    """End a key."""
+    """Revoke a key."""
     async with visit.management.sessions.begin() as session:
         user = await user_of(session, visit)
         _ = await revoke_key(session, visit.number("key_id"), user.account.id)

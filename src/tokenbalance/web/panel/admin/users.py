@@ -1,4 +1,4 @@
-"""All users with their balances, and the search for one of them."""
+"""All users with their balances, with a search."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from tokenbalance.people.users import users_page
 from tokenbalance.web.panel.admin.filters import kept, pages
 from tokenbalance.web.panel.admin.routing import route
 from tokenbalance.web.panel.forms import query_form
+from tokenbalance.web.panel.listing import ROWS
 from tokenbalance.web.panel.rendering import render
 
 if TYPE_CHECKING:
@@ -17,11 +18,10 @@ if TYPE_CHECKING:
     from tokenbalance.web.panel.visit import Visit
 
 _PATH: Final = "/admin/users"
-ROWS: Final = 50
 
 
 async def show(visit: Visit) -> Response:
-    """List the users whose e-mail or name has what is searched for in it."""
+    """List the users whose e-mail or name contains the search text."""
     form = query_form(visit.request, ("search", "after"))
     search, after = form.text("search"), form.typed("after") or None
     page = None

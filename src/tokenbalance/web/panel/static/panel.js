@@ -1,4 +1,4 @@
-/* Enhancements of the panel's pages: charts, and buttons that copy. Everything works without. */
+/* Enhancements of the panel's pages: charts, and buttons that copy. Everything works without them. */
 (function () {
   "use strict";
 
@@ -48,7 +48,7 @@
     note.className = "chart-note";
     note.hidden = true;
 
-    function tell(plot) {
+    function showValues(plot) {
       const i = plot.cursor.idx;
       note.hidden = i === null || i === undefined;
       if (note.hidden) return;
@@ -87,7 +87,7 @@
           },
         ],
         series: [{}].concat(series.slice().reverse()),
-        hooks: { setCursor: [tell] },
+        hooks: { setCursor: [showValues] },
       },
       [data.days].concat(stacked(data.series)),
       element
@@ -115,7 +115,7 @@
     try {
       await navigator.clipboard.writeText(text);
     } catch {
-      /* No clipboard without TLS: what is selected is copied the old way. */
+      /* No clipboard without TLS: select the text and copy it the old way. */
       getSelection().selectAllChildren(document.getElementById(button.dataset.copy));
       copied = document.execCommand("copy");
     }
@@ -126,19 +126,19 @@
   }
 
   document.documentElement.classList.add("scripted");
-  /* Where the tabs are wider than the screen, the one that is open is in sight. */
+  /* If the tabs are wider than the screen, scroll to the current one. */
   document.querySelector(".tabs [aria-current]")?.scrollIntoView({ block: "nearest", inline: "center" });
   document.addEventListener("click", (event) => {
     const button = event.target.closest("[data-copy]");
     if (button) copy(button);
-    /* Without scripts it is a link to the page itself. */
+    /* Without scripts it is a link to the same page. */
     const close = event.target.closest("[data-close]");
     if (close) {
       event.preventDefault();
       close.closest("details").open = false;
     }
   });
-  /* Of the buttons that ask, one asks at a time; Escape takes the question back. */
+  /* Only one question is open at a time; Escape closes it. */
   document.addEventListener("toggle", (event) => {
     if (!event.target.matches("details.ask[open]")) return;
     for (const other of document.querySelectorAll("details.ask[open]")) {

@@ -1,8 +1,7 @@
-"""Everybody's API keys with whose they are: read for the list of them. Writes nothing."""
+"""The API keys of all accounts with their owners, as a list. Writes nothing."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import func, or_, select
@@ -10,41 +9,32 @@ from sqlalchemy import func, or_, select
 from tokenbalance.database.paging import Page, page_of, read_cursor
 from tokenbalance.database.search import has_text
 from tokenbalance.database.tables import Account, ApiKey, User
+from tokenbalance.people.rows import OwnedKey, key_row
+from tokenbalance.people.users import EMAIL_CHARS_MAX
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement
     from sqlalchemy.ext.asyncio import AsyncSession
 
-ROWS: Final = 50
-_SEARCH_CHARS_MAX: Final = 254
-
-
-@dataclass(frozen=True, slots=True)
-class OwnedKey:
-    """A key, and whose it is."""
-
-    key: ApiKey
-    user_id: int
-    email: str
-
 
 async def owned_keys_page(
-    session: AsyncSession, search: str, state: str, after: str | None
+    session: AsyncSession, search: str, state: str, after: str | None, limit: int
 ) -> Page[OwnedKey]:
-    """Read a page of keys, newest first.
+    """Return a page of keys, newest first.
 
     Args:
         session: the caller's.
         search: a part of the key's prefix or name, or of its owner's e-mail; empty for all.
-        state: `active`, `expired` or `revoked`; empty for all.
-        after: the `next` of the page before; None for the first page.
+        state: one of `KEY_STATES`; empty for all.
+        after: the `next` of the previous page; None for the first page.
+        limit: rows at most.
 
     Raises:
-        InvalidCursor: `after` is none of this list.
+        InvalidCursor: `after` is not a cursor of this list.
 
     """
-    # Text that Postgres cannot hold, or no column does, is not worth asking for.
-    if not search.isprintable() or len(search) > _SEARCH_CHARS_MAX:
+    # Neither text that Postgres cannot hold nor text longer than the columns is worth a query.
+    if not search.isprintable() or len(search) > EMAIL_CHARS_MAX:
         return Page([], None)
     ids = select(ApiKey.id).where(ApiKey.kind == "key").order_by(ApiKey.id.desc())
     if after is not None:
@@ -54,8 +44,8 @@ async def owned_keys_page(
         ids = ids.where(_has(search))
     if state:
         ids = ids.where(*_STATES[state])
-    # Who owns a key is looked up for those of the page, not for all that are searched.
-    found = ids.limit(ROWS + 1).subquery("found")
+    # Owners are looked up for the keys of the page only, not for all that are searched.
+    found = ids.limit(limit + 1).subquery("found")
     query = (
         select(ApiKey, User.id, User.email)
         .join(found, found.c.id == ApiKey.id)
@@ -64,8 +54,8 @@ async def owned_keys_page(
         .order_by(ApiKey.id.desc())
     )
     owned = (await session.execute(query)).all()
-    rows = [OwnedKey(key, user_id, email) for key, user_id, email in owned]
-    return page_of(rows, ROWS, lambda owned: (owned.key.id,))
+    rows = [OwnedKey(key_row(key), user_id, email) for key, user_id, email in owned]
+    return page_of(rows, limit, lambda owned: (owned.key.id,))
 
 
 def _has(search: str) -> ColumnElement[bool]:

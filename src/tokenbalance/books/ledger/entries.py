@@ -1,0 +1,48 @@
+"""A ledger entry as everybody outside the books sees it: frozen, detached from any session."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from tokenbalance.database.tables import LedgerEntry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Entry:
+    """One change of a balance. Amounts are credits."""
+
+    id: int
+    account_id: int
+    kind: str
+    """One of `ENTRY_KINDS`."""
+    amount: int
+    """Negative when it takes credits away."""
+    balance_after: int
+    request_id: str | None
+    """The request that it is about, if any."""
+    actor: str
+    """`proxy`, `cli`, or the e-mail of the user who made it."""
+    note: str
+    estimated: bool
+    """The charge is an estimate."""
+    created_at: datetime
+
+
+def entry_of(record: LedgerEntry) -> Entry:
+    """Copy an entry."""
+    return Entry(
+        id=record.id,
+        account_id=record.account_id,
+        kind=record.kind,
+        amount=record.amount,
+        balance_after=record.balance_after,
+        request_id=record.request_id,
+        actor=record.actor,
+        note=record.note,
+        estimated=record.estimated,
+        created_at=record.created_at,
+    )

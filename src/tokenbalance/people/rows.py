@@ -1,0 +1,122 @@
+"""Users, their accounts and their API keys as everybody outside `people` sees them.
+
+Frozen and detached from any session. No password hash is in them, and a secret's SHA-256 only
+compares.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from hmac import compare_digest
+from typing import TYPE_CHECKING
+
+from tokenbalance.people.limits import KeyLimits
+from tokenbalance.people.secrets import sha256
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from tokenbalance.database.tables import ApiKey, User
+
+
+@dataclass(frozen=True, slots=True)
+class AccountRow:
+    """Who pays. Amounts are credits."""
+
+    id: int
+    balance: int
+    held: int
+    overdraft: int
+
+    @property
+    def available(self) -> int:
+        """Credits that no open hold reserves."""
+        return self.balance - self.held
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UserRow:
+    """A user with the account that pays for them."""
+
+    id: int
+    email: str
+    name: str
+    is_superuser: bool
+    is_active: bool
+    has_password: bool
+    """False: cannot sign in."""
+    created_at: datetime
+    last_sign_in_at: datetime | None
+    account: AccountRow
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeyRow:
+    """An API key without its secret."""
+
+    id: int
+    account_id: int
+    prefix: str
+    """The beginning of the secret, to tell keys apart."""
+    name: str
+    created_at: datetime
+    expires_at: datetime | None
+    """None: never."""
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+    insufficient_status: int | None
+    """The status of a request that the balance does not cover; None: the operator's choice."""
+    limits: KeyLimits
+    secret_sha256: bytes = field(repr=False)
+
+    def has_ended(self, now: datetime) -> bool:
+        """Whether the key was revoked or has expired."""
+        return self.revoked_at is not None or (
+            self.expires_at is not None and self.expires_at <= now
+        )
+
+    def has_secret(self, secret: str) -> bool:
+        """Whether this is the key's secret."""
+        return compare_digest(sha256(secret), self.secret_sha256)
+
+
+@dataclass(frozen=True, slots=True)
+class OwnedKey:
+    """A key and its owner."""
+
+    key: KeyRow
+    user_id: int
+    email: str
+
+
+def user_row(user: User) -> UserRow:
+    """Copy a user, whose account must be loaded."""
+    account = user.account
+    return UserRow(
+        id=user.id,
+        email=user.email,
+        name=user.name,
+        is_superuser=user.is_superuser,
+        is_active=user.is_active,
+        has_password=user.password_hash is not None,
+        created_at=user.created_at,
+        last_sign_in_at=user.last_sign_in_at,
+        account=AccountRow(account.id, account.balance, account.held, account.overdraft),
+    )
+
+
+def key_row(key: ApiKey) -> KeyRow:
+    """Copy a key."""
+    return KeyRow(
+        id=key.id,
+        account_id=key.account_id,
+        prefix=key.prefix,
+        name=key.name,
+        created_at=key.created_at,
+        expires_at=key.expires_at,
+        revoked_at=key.revoked_at,
+        last_used_at=key.last_used_at,
+        insufficient_status=key.insufficient_status,
+        limits=KeyLimits.from_document(key.limits),
+        secret_sha256=key.secret_sha256,
+    )
