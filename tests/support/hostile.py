@@ -139,7 +139,7 @@ def body_of(line: dict[str, Any]) -> bytes:
         return (before + unit * count + after).encode()
     if "gen_py" in line:
         # An expression for a body too long to write down; the file is ours.
-        text = eval(line["gen_py"], {"__builtins__": GENERATORS})  # noqa: S307
+        text = eval(line["gen_py"], {"__builtins__": GENERATORS})  # noqa: S307 - ours
         return text if isinstance(text, bytes) else text.encode()
     return (line.get("body") or "").encode()
 

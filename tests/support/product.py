@@ -35,7 +35,7 @@ def product_app(
     }
     if upstream_url:
         values["openai_base_url"] = upstream_url
-    settings_of_the_test = Settings(_env_file=None, **values)  # pyright: ignore[reportCallIssue]
+    settings_of_the_test = Settings(_env_file=None, **values)  # pyright: ignore[reportCallIssue] - no .env
     return create_app(settings_of_the_test, dsn, surface)
 
 
@@ -61,7 +61,7 @@ async def serving(
 @asynccontextmanager
 async def _serving(app: FastAPI) -> AsyncGenerator[str]:
     listener = socket.create_server(("127.0.0.1", 0), backlog=2048)
-    config = build_config(lambda: app)  # pyright: ignore[reportArgumentType]
+    config = build_config(lambda: app)  # pyright: ignore[reportArgumentType] - ASGI
     config.load()
     server = Server(config)
     server.lifespan = config.lifespan_class(config)
