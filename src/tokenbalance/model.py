@@ -1,7 +1,7 @@
 """The data that the stages pass to each other: frozen, typed, free of I/O.
 
 Amounts are integer credits, counts are integer tokens; nothing here is a float.
-The words are those of the glossary in the README.
+The words are those of `docs/words.md`.
 """
 
 from __future__ import annotations
