@@ -248,3 +248,8 @@ async def test_new_rows_are_documented_by_example_and_counted_by_their_path(
 async def test_a_refusal_names_what_is_open_new_rows_too(opened: Opened) -> None:
     response = await opened.http.get("/v1/files", headers=opened.holder.headers)
     assert "POST /v1/new/chats" in response.json()["error"]["message"]
+
+
+def test_a_row_without_examples_is_refused_by_name() -> None:
+    with pytest.raises(ValueError, match="POST /new/things has no examples"):
+        _ = Surface((*OPERATIONS, Operation("POST", "/new/things", FREE, "New things")))

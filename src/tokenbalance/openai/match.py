@@ -51,13 +51,27 @@ _CLOSED: Final = tuple(
 _ASTRAY: Final = re.compile(rb"(?:/+(?:v1|api|openai)(?=/))*/+")
 
 
+def _require_examples(operations: Sequence[Operation]) -> None:
+    for one in operations:
+        if one.examples is None:
+            msg = f"{one.method} {one.path} has no examples: its row needs `own_examples`."
+            raise ValueError(msg)
+
+
 class Surface:
     """The operations that are open, and how a request finds its own among them."""
 
     __slots__ = ("_exact", "_open", "_patterns", "_twins", "described", "operations")
 
     def __init__(self, operations: Sequence[Operation]) -> None:
+        """Take the rows of the table.
+
+        Raises:
+            ValueError: a row has no examples, neither its own nor its family's.
+
+        """
         self.operations = tuple(operations)
+        _require_examples(self.operations)
         self.described = tuple(one for one in self.operations if "?" not in one.path)
         """What documents list: OpenAPI knows a path without its query, so of twins only one."""
         self._exact = {
