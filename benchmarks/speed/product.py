@@ -60,6 +60,8 @@ async def _serve(
         "OPENAI_API_KEY": "sk-upstream",
         # Streams that are left idle never end by themselves.
         "TOKENBALANCE_SHUTDOWN_S": "2",
+        # Otherwise each process has other collisions in its dictionaries, and another speed.
+        "PYTHONHASHSEED": "0",
     }
     replica = Replica(place.folder, settings, workers, free_port(), python=python)
     shares = cores_for(workers)
