@@ -3,8 +3,8 @@
     python -m benchmarks.compare BASE [--cases chat,refusals,streams] [--pairs 40] [--seconds 0.3]
 
 BASE is a commit, or the path of a checkout that has a `.venv`. How it measures is in
-`docs/benchmarks.md`. It takes about five minutes (more on a busy machine), at most half an hour, and exits with 1 if a
-response was wrong or the books are wrong; a ratio does not change the exit code.
+`docs/benchmarks.md`. It takes about five minutes, more on a busy machine, at most 30. It
+exits with 1 if a response was wrong or the books are wrong; a ratio does not change the exit code.
 """
 
 from __future__ import annotations
