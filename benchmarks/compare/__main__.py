@@ -169,8 +169,9 @@ async def _verify(build: Build, folder: Path) -> None:
 def _show(given: Given, comparison: Comparison) -> None:
     enough = {name: pairs for name, pairs in comparison.results.items() if len(pairs) >= PAIRS_MIN}
     say("\n" + "\n".join(table(enough)) + "\n")
+    measured = min(map(len, enough.values()), default=0)
     say(f"base: {given.base}; CPU µs for a request, of streams for a chunk")
-    say(f"{describe()}: medians of {given.pairs} pairs of bursts of {given.seconds:g} s")
+    say(f"{describe()}: medians of {measured} pairs of bursts of {given.seconds:g} s")
 
 
 async def _compare_until_stopped(given: Given, folder: Path, cache: Path) -> list[str]:
