@@ -4,7 +4,7 @@
 
 Exits with 1 if anything that is promised was broken: an invariant, at any second; a hold still open
 half a minute after the load; a response of the upstream not charged once, or charged wrongly; a
-client that was told to retry although its response had been paid for. The same seed gives the same
+client that was asked to retry although its response had been paid for. The same seed gives the same
 faults and the same requests at the same times.
 """
 

@@ -1,6 +1,6 @@
 """Contention on one account: every request that it can pay for succeeds, and no other.
 
-    .venv/bin/python -m benchmarks.contention [--answers 1000] [--streams 128]
+    .venv/bin/python -m benchmarks.contention [--responses 1000] [--streams 128]
 
 Two replicas with two workers each on one Postgres. First many requests fired together at a balance
 that covers a quarter of them; then streams without a pause, which use less than their holds
@@ -238,7 +238,7 @@ async def _run(streams: int, responses: int) -> list[str]:
 def main() -> int:
     """Run the command; returns its exit code."""
     parser = argparse.ArgumentParser(description="Contention on one account.")
-    _ = parser.add_argument("--answers", type=int, default=1000)
+    _ = parser.add_argument("--responses", type=int, default=1000)
     _ = parser.add_argument("--streams", type=int, default=128)
     given = parser.parse_args()
     breaches = asyncio.run(_run(cast("int", given.streams), cast("int", given.responses)))

@@ -6,6 +6,7 @@ Only ever by number, and only of what this command has started: never by name.
 from __future__ import annotations
 
 import os
+from collections import defaultdict
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -17,14 +18,18 @@ if TYPE_CHECKING:
 
 def children_of(pid: int) -> list[int]:
     """List the processes that have this parent now."""
-    found: list[int] = []
-    for folder in Path("/proc").glob("[0-9]*"):
+    return families().get(pid, [])
+
+
+def families() -> dict[int, list[int]]:
+    """List the children of every process that has any now, in one look."""
+    found: dict[int, list[int]] = defaultdict(list)
+    for folder in sorted(Path("/proc").glob("[0-9]*"), key=lambda folder: int(folder.name)):
         with suppress(OSError):
             # The name before it is in brackets and may hold anything.
             _state, parent, *_ = (folder / "stat").read_text().rpartition(")")[2].split()
-            if int(parent) == pid:
-                found.append(int(folder.name))
-    return sorted(found)
+            found[int(parent)].append(int(folder.name))
+    return found
 
 
 def command_of(pid: int) -> str:

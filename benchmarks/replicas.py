@@ -37,6 +37,8 @@ class Replica:
     workers: int = 2
     port: int = 0
     """0 takes a free one, for good."""
+    python: str = sys.executable
+    """The interpreter of the venv in which the product is installed."""
     starts: int = 0
     """How often it was started, until it listened."""
     _process: asyncio.subprocess.Process | None = None
@@ -99,7 +101,7 @@ class Replica:
     async def _started(self) -> bool:
         with self.log.open("ab") as log:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, "-m", "tokenbalance.cli", "serve"),
+                *(self.python, "-m", "tokenbalance.cli", "serve"),
                 *("--port", str(self.port), "--workers", str(self.workers)),
                 cwd=self.folder,
                 env=self._environment(),

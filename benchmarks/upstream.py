@@ -105,7 +105,7 @@ def _parsed(model: str) -> tuple[Kind, int]:
 
 
 class RememberingUpstream(ScriptedUpstream):
-    """Answers each request as its model's name says, and keeps it in mind."""
+    """Responds to each request as its model's name says, and records it."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,10 +1,10 @@
 #!/bin/sh
 # openai-agents 0.24.0: another base URL, set by OPENAI_BASE_URL or by a custom client, moves its
-# requests but not its traces. These still go to api.openai.com, and they carry the key
-# that was meant for the other base URL: `set_default_openai_client` hands it on, unless it is told
-# `use_for_tracing=False`; without it the exporter reads OPENAI_API_KEY.
+# requests but not its traces. These still go to api.openai.com, with the key that was meant for the
+# other base URL: `set_default_openai_client` passes it on, unless called with
+# `use_for_tracing=False`; without a custom client the exporter reads OPENAI_API_KEY.
 #
-# Seen (a refusing proxy for all hosts but 127.0.0.1 notes whom it asks for):
+# Output (a proxy for all hosts except 127.0.0.1 refuses, and records the host of each request):
 #   by environment        requests here: 1   asks elsewhere for: api.openai.com:443   traces' key: the gateway's
 #   by client             requests here: 1   asks elsewhere for: api.openai.com:443   traces' key: the gateway's
 #   tracing switched off  requests here: 1   asks elsewhere for: nobody
@@ -32,7 +32,7 @@ END
 cat > see.py <<'END'
 import http.server, json, os, subprocess, sys, threading
 
-ANSWER = {"id": "resp_1", "object": "response", "created_at": 1, "status": "completed",
+RESPONSE = {"id": "resp_1", "object": "response", "created_at": 1, "status": "completed",
           "model": "gpt-4o-mini", "parallel_tool_calls": True, "tool_choice": "auto", "tools": [],
           "output": [{"id": "msg_1", "type": "message", "role": "assistant", "status": "completed",
                       "content": [{"type": "output_text", "text": "hi", "annotations": []}]}],
@@ -46,7 +46,7 @@ class Gateway(http.server.BaseHTTPRequestHandler):
     def do_POST(self):
         self.rfile.read(int(self.headers["content-length"]))
         self.server.asked += 1
-        body = json.dumps(ANSWER).encode()
+        body = json.dumps(RESPONSE).encode()
         self.send_response(200)
         self.send_header("content-type", "application/json")
         self.send_header("content-length", str(len(body)))

@@ -1,10 +1,10 @@
 #!/bin/sh
-# @openai/codex 0.171.0 takes 402 Payment Required for a passing fault: it asks six times and shows
-# "Reconnecting... 1/5" to "5/5" before the error. `x-should-retry: false`, which OpenAI's own SDKs
-# obey, changes nothing about that, nor about the thirty requests that a 503 costs. The same header
-# on a 429 is obeyed: one request.
+# @openai/codex 0.171.0 treats 402 Payment Required as a transient error: it sends six requests and
+# shows "Reconnecting... 1/5" to "5/5" before the error. `x-should-retry: false`, which OpenAI's own
+# SDKs obey, does not change that, nor the thirty requests that a 503 costs. On a 429 Codex obeys
+# the same header: one request.
 #
-# Seen:
+# Output:
 #   402 insufficient_quota, x-should-retry: false    requests: 6    Reconnecting: yes
 #   503 out_of_service, x-should-retry: false        requests: 30   Reconnecting: yes
 #   429 rate_limit_exceeded, x-should-retry: false   requests: 1    Reconnecting: no

@@ -1,9 +1,9 @@
 #!/bin/sh
-# @openai/codex 0.171.0 does not read OPENAI_BASE_URL, the variable of OpenAI's own SDKs. With the
-# variable alone it goes to api.openai.com, without a word. What moves its built-in provider is
+# @openai/codex 0.171.0 does not read OPENAI_BASE_URL, the variable of OpenAI's own SDKs. With only
+# the variable set it goes to api.openai.com, without a warning. What moves its built-in provider is
 # `openai_base_url` in config.toml (or `-c openai_base_url=...`).
 #
-# Seen (a refusing proxy for all hosts but 127.0.0.1 notes whom it asks for):
+# Output (a proxy for all hosts except 127.0.0.1 refuses, and records the host of each request):
 #   OPENAI_BASE_URL      requests to it: 0   asks elsewhere for api.openai.com: yes
 #   -c openai_base_url   requests to it: 1   asks elsewhere for api.openai.com: no
 #

@@ -1,11 +1,11 @@
 #!/bin/sh
-# @openai/codex 0.171.0 with `openai_base_url` opens a WebSocket before its first request. What becomes
-# of a server that has none depends on the status of its refusal. After 404 Codex looks seven times in
-# about six seconds, with "Reconnecting... 2/5" and so on, before it goes on by HTTP. After 400 it
-# ends with an error and never tries HTTP at all. Only after 426 Upgrade Required, which says the
-# opposite of what is meant, does it go on by HTTP at once.
+# @openai/codex 0.171.0 with `openai_base_url` opens a WebSocket before its first request. If the
+# server has none, the status of its refusal decides. After 404 Codex tries seven times in about six
+# seconds, with "Reconnecting... 2/5" and so on, before it uses HTTP. After 400 it ends with an
+# error and never tries HTTP. Only after 426 Upgrade Required, which means the opposite, does it use
+# HTTP at once.
 #
-# Seen:
+# Output:
 #   handshake answered 404   handshakes: 7   Reconnecting: yes   then asks by HTTP: yes
 #   handshake answered 400   handshakes: 2   Reconnecting: no    then asks by HTTP: no
 #   handshake answered 426   handshakes: 1   Reconnecting: no    then asks by HTTP: yes
@@ -38,14 +38,14 @@ class WithoutSocket(http.server.BaseHTTPRequestHandler):
     def do_GET(self):
         if self.headers.get("upgrade", "").lower() == "websocket":
             self.server.handshakes += 1
-        self.answer(self.server.status, "application/json", b"{}")
+        self.respond(self.server.status, "application/json", b"{}")
 
     def do_POST(self):
         self.rfile.read(int(self.headers["content-length"]))
         body = "".join(f"event: {e['type']}\ndata: {json.dumps(e)}\n\n" for e in EVENTS)
-        self.answer(200, "text/event-stream", body.encode())
+        self.respond(200, "text/event-stream", body.encode())
 
-    def answer(self, status, kind, body):
+    def respond(self, status, kind, body):
         self.send_response(status)
         self.send_header("content-type", kind)
         self.send_header("content-length", str(len(body)))
@@ -57,7 +57,7 @@ class WithoutSocket(http.server.BaseHTTPRequestHandler):
 
 class Server(http.server.ThreadingHTTPServer):
     def handle_error(self, request, client_address):
-        pass  # Codex leaves a refused handshake by a reset
+        pass  # Codex resets the connection of a refused handshake
 
 CONFIG = """
 model = "gpt-5"

@@ -1,11 +1,11 @@
 #!/bin/sh
-# What `retry-after: 121` on a 429 does depends on the SDK, and none waits for it. openai 3.57.0 for
-# Python takes anything above 120 s for a reason to give up: one request. openai 7.59.0 for Node takes
-# anything above 60 s for noise and asks again after its own half a second: three requests, as
-# without the header. So do ai 7.0.173 and @ai-sdk/openai 4.0.118, with two and four seconds.
-# A limit that says when it ends is thus either believed (Python) or hammered (Node).
+# The effect of `retry-after: 121` on a 429 depends on the SDK, and none waits that long. openai
+# 3.57.0 for Python gives up if it is above 120 s: one request. openai 7.59.0 for Node ignores
+# anything above 60 s and retries after its own half a second: three requests, as without the
+# header. So do ai 7.0.173 and @ai-sdk/openai 4.0.118, after two and four seconds. So a rate limit
+# that says when it ends is either respected (Python) or hammered (Node).
 #
-# Seen:
+# Output:
 #   python   requests: 1
 #   node     requests: 3, all within 10 s
 #   ai-sdk   requests: 3, all within 10 s

@@ -32,7 +32,7 @@ class Figures:
     kib: float | None = None
     """Memory for a unit."""
     wrong: int = 0
-    """Answers that were not what they should have been, in none of the latencies."""
+    """Responses that were not as expected; the latencies do not include them."""
 
     @property
     def with_postgres_us(self) -> float | None:

@@ -1,8 +1,8 @@
 /*
  * load: many clients of the OpenAI API at once, in one thread.
  *
- * It sends one request over and over on keep-alive connections, checks every answer and prints what
- * it saw as one JSON object. One thread, one epoll, libc alone.
+ * It repeats one request on keep-alive connections, checks every response, and prints what it saw
+ * as one JSON object. One thread, one epoll, libc only.
  *
  *     cc -O2 -o load load.c
  *     ./load --port 8000 --path /v1/chat/completions --connections 64 --body chat.json
@@ -10,25 +10,25 @@
  *            [--stream] [--expect 200]
  *     ./load ... --connections 1000 --stream --hold
  *
- * A connection has one request at a time. Without --rate the next follows as soon as the answer is
- * whole. With it, R requests a second fall due whatever the answers do, and free connections take
- * them in turn; one that has to wait for a connection counts its time from when it fell due.
- * --keys is one bearer key a line, used in turn. --seconds stops asking, then waits for what is
- * still to be answered. --hold opens all streams, prints {"open":C} when each had its first event
- * (with "errors" beside it where some could not be opened), and keeps them until stdin closes or
- * SIGTERM; where stdin cannot be watched (/dev/null, a file), SIGTERM alone ends it.
+ * A connection has one request at a time. Without --rate the next one follows when the response is
+ * complete. With it, R requests a second fall due however fast the responses are, and idle
+ * connections take them in turn; the time of a request that waits for a connection counts from when
+ * it fell due. --keys has one bearer key a line, used in turn. --seconds stops sending, then waits
+ * for the responses in flight. --hold opens all streams, prints {"open":C} when each had its first
+ * event (and "errors" if some could not be opened), and keeps them until stdin closes or SIGTERM.
+ * If stdin cannot be watched (/dev/null, a file), only SIGTERM ends it.
  *
  * It measures, in microseconds of the monotonic clock:
- *     latency_us      from the request's start to the last byte of its answer
- *     first_byte_us   from there to the first byte of the answer's body
+ *     latency_us      from the request's start to the last byte of its response
+ *     first_byte_us   from there to the first byte of the response's body
  *     chunk_delay_us  from the time in an event's id (upstream.c writes it) to its arrival
- * Answers that are wrong in any way count as errors and in neither of the first two: not connected,
- * broken off, not HTTP, another status than expected, a stream without its "data: [DONE]" or an
- * empty 200, silence for a minute. "requests" are all that ended, "chunks" the events of streams
- * but for [DONE]. Percentiles of nothing are null.
+ * Responses that are wrong in any way count as errors and not in the first two: not connected,
+ * truncated, not HTTP, another status than expected, a stream without its "data: [DONE]", an empty
+ * 200, silence for a minute. "requests" are all that ended, "chunks" the events of streams except
+ * [DONE]. Percentiles of nothing are null.
  *
- * It must never take an answer for whole that is not, nor retry a request: a proxy that drops one
- * in a thousand has to show.
+ * It must never take an incomplete response for a complete one, nor retry a request: a proxy that
+ * drops one in a thousand has to show.
  */
 #define _GNU_SOURCE
 #include <ctype.h>
@@ -89,9 +89,9 @@ struct histogram {
     int64_t max;
 };
 
-/* ---- one answer, read as its bytes arrive ---- */
+/* ---- one response, read as its bytes arrive ---- */
 
-enum answer_phase {
+enum response_phase {
     STATUS_LINE,
     FIELDS,
     BODY_COUNTED,
@@ -109,8 +109,8 @@ struct line {
     char text[LINE_BYTES_MAX];
 };
 
-struct answer {
-    enum answer_phase phase;
+struct response {
+    enum response_phase phase;
     int status;
     int64_t left; /* bytes of the body or of its chunk; -1 before a length is known */
     bool chunked, closes, has_body, done;
@@ -140,7 +140,7 @@ struct connection {
     int64_t started_us, first_byte_us;
     size_t sent;
     const struct text *key;
-    struct answer answer;
+    struct response response;
 };
 
 struct results {
@@ -267,14 +267,14 @@ static void record_delay(const char *event, int64_t now)
         record(&results.chunk_delay, now - sent_at);
 }
 
-static bool on_event(struct answer *answer, int64_t now)
+static bool on_event(struct response *response, int64_t now)
 {
-    const char *data = answer->event.text + strlen("data:");
+    const char *data = response->event.text + strlen("data:");
     data += *data == ' ';
-    if (answer->done)
+    if (response->done)
         return false;
     if (strcmp(data, "[DONE]") == 0) {
-        answer->done = true;
+        response->done = true;
         return true;
     }
     results.chunks++;
@@ -283,37 +283,37 @@ static bool on_event(struct answer *answer, int64_t now)
 }
 
 /* False when an event follows the one that says there is none. */
-static bool read_events(struct answer *answer, const char *at, const char *end, int64_t now)
+static bool read_events(struct response *response, const char *at, const char *end, int64_t now)
 {
-    while (take_line(&answer->event, EVENT_BYTES_KEPT, &at, end)) {
-        bool is_event = begins(answer->event.text, "data:");
-        answer->event.length = 0;
-        if (is_event && !on_event(answer, now))
+    while (take_line(&response->event, EVENT_BYTES_KEPT, &at, end)) {
+        bool is_event = begins(response->event.text, "data:");
+        response->event.length = 0;
+        if (is_event && !on_event(response, now))
             return false;
     }
     return true;
 }
 
-/* ---- answers ---- */
+/* ---- responses ---- */
 
-static void begin_answer(struct answer *answer)
+static void begin_response(struct response *response)
 {
-    answer->phase = STATUS_LINE;
-    answer->status = 0;
-    answer->left = -1;
-    answer->chunked = answer->has_body = answer->done = false;
-    answer->closes = options.closes;
-    answer->line.length = answer->event.length = 0;
+    response->phase = STATUS_LINE;
+    response->status = 0;
+    response->left = -1;
+    response->chunked = response->has_body = response->done = false;
+    response->closes = options.closes;
+    response->line.length = response->event.length = 0;
 }
 
-static enum answer_phase read_status_line(struct answer *answer)
+static enum response_phase read_status_line(struct response *response)
 {
-    const char *text = answer->line.text;
+    const char *text = response->line.text;
     if (!begins(text, "HTTP/1.") || strlen(text) < strlen("HTTP/1.1 200"))
         return MALFORMED;
-    answer->status = atoi(text + strlen("HTTP/1.1 "));
-    answer->closes |= begins(text, "HTTP/1.0");
-    return answer->status >= 100 && answer->status < STATUS_MAX ? FIELDS : MALFORMED;
+    response->status = atoi(text + strlen("HTTP/1.1 "));
+    response->closes |= begins(text, "HTTP/1.0");
+    return response->status >= 100 && response->status < STATUS_MAX ? FIELDS : MALFORMED;
 }
 
 static bool field_is(const char *field, const char *name, const char *value)
@@ -324,113 +324,114 @@ static bool field_is(const char *field, const char *name, const char *value)
     return strncasecmp(field + strspn(field, " \t"), value, strlen(value)) == 0;
 }
 
-static enum answer_phase read_field(struct answer *answer)
+static enum response_phase read_field(struct response *response)
 {
-    const char *field = answer->line.text;
+    const char *field = response->line.text;
     if (field_is(field, "content-length:", "")) {
         char *end;
-        answer->left = strtoll(field + strlen("content-length:"), &end, 10);
-        return *end == '\0' && answer->left >= 0 ? FIELDS : MALFORMED;
+        response->left = strtoll(field + strlen("content-length:"), &end, 10);
+        return *end == '\0' && response->left >= 0 ? FIELDS : MALFORMED;
     }
     if (field_is(field, "transfer-encoding:", "chunked"))
-        answer->chunked = true;
+        response->chunked = true;
     else if (field_is(field, "connection:", "close"))
-        answer->closes = true;
+        response->closes = true;
     else if (field_is(field, "connection:", "keep-alive"))
-        answer->closes = options.closes;
+        response->closes = options.closes;
     return FIELDS;
 }
 
 /* What follows the head (RFC 9112, section 6.3). */
-static enum answer_phase end_head(struct answer *answer)
+static enum response_phase end_head(struct response *response)
 {
-    if (answer->status < 200) {
-        begin_answer(answer);
+    if (response->status < 200) {
+        begin_response(response);
         return STATUS_LINE;
     }
-    if (answer->status == 204 || answer->status == 304)
+    if (response->status == 204 || response->status == 304)
         return COMPLETE;
-    if (answer->chunked)
+    if (response->chunked)
         return CHUNK_SIZE;
-    if (answer->left == 0)
+    if (response->left == 0)
         return COMPLETE;
-    if (answer->left > 0)
+    if (response->left > 0)
         return BODY_COUNTED;
-    answer->closes = true;
+    response->closes = true;
     return BODY_TO_THE_END;
 }
 
-static enum answer_phase read_chunk_size(struct answer *answer)
+static enum response_phase read_chunk_size(struct response *response)
 {
     char *end;
     errno = 0;
-    answer->left = strtoll(answer->line.text, &end, 16);
-    if (end == answer->line.text || answer->left < 0 || errno != 0)
+    response->left = strtoll(response->line.text, &end, 16);
+    if (end == response->line.text || response->left < 0 || errno != 0)
         return MALFORMED;
-    return answer->left == 0 ? TRAILERS : CHUNK_BYTES;
+    return response->left == 0 ? TRAILERS : CHUNK_BYTES;
 }
 
-static enum answer_phase read_line(struct answer *answer)
+static enum response_phase read_line(struct response *response)
 {
-    bool empty = answer->line.length == 0;
-    switch (answer->phase) {
-    case STATUS_LINE: return read_status_line(answer);
-    case FIELDS: return empty ? end_head(answer) : read_field(answer);
-    case CHUNK_SIZE: return read_chunk_size(answer);
+    bool empty = response->line.length == 0;
+    switch (response->phase) {
+    case STATUS_LINE: return read_status_line(response);
+    case FIELDS: return empty ? end_head(response) : read_field(response);
+    case CHUNK_SIZE: return read_chunk_size(response);
     case CHUNK_END: return empty ? CHUNK_SIZE : MALFORMED;
     default: return empty ? COMPLETE : TRAILERS;
     }
 }
 
-static bool in_body(const struct answer *answer)
+static bool in_body(const struct response *response)
 {
-    return answer->phase == BODY_COUNTED || answer->phase == BODY_TO_THE_END
-           || answer->phase == CHUNK_BYTES;
+    return response->phase == BODY_COUNTED || response->phase == BODY_TO_THE_END
+           || response->phase == CHUNK_BYTES;
 }
 
 /* Reads what is here of the body, or of one chunk of it, and says how much that was. */
 static size_t read_body(struct connection *connection, const char *at, const char *end, int64_t now)
 {
-    struct answer *answer = &connection->answer;
+    struct response *response = &connection->response;
     size_t length = (size_t)(end - at);
-    bool counted = answer->phase != BODY_TO_THE_END;
-    if (counted && (int64_t)length > answer->left)
-        length = (size_t)answer->left;
-    if (!answer->has_body)
+    bool counted = response->phase != BODY_TO_THE_END;
+    if (counted && (int64_t)length > response->left)
+        length = (size_t)response->left;
+    if (!response->has_body)
         connection->first_byte_us = now;
-    answer->has_body = true;
-    if (counted && (answer->left -= (int64_t)length) == 0)
-        answer->phase = answer->phase == CHUNK_BYTES ? CHUNK_END : COMPLETE;
-    if (options.stream && !read_events(answer, at, at + length, now))
-        answer->phase = MALFORMED;
+    response->has_body = true;
+    if (counted && (response->left -= (int64_t)length) == 0)
+        response->phase = response->phase == CHUNK_BYTES ? CHUNK_END : COMPLETE;
+    if (options.stream && !read_events(response, at, at + length, now))
+        response->phase = MALFORMED;
     return length;
 }
 
-/* Bytes after a whole answer are not HTTP: nothing was asked that they could answer. */
-static void read_answer(struct connection *connection, const char *at, const char *end, int64_t now)
+/* Bytes after a complete response are not HTTP: no request is left that they could belong to. */
+static void read_response(struct connection *connection, const char *at, const char *end,
+                          int64_t now)
 {
-    struct answer *answer = &connection->answer;
-    while (at < end && answer->phase != MALFORMED) {
-        if (answer->phase == COMPLETE) {
-            answer->phase = MALFORMED;
-        } else if (in_body(answer)) {
+    struct response *response = &connection->response;
+    while (at < end && response->phase != MALFORMED) {
+        if (response->phase == COMPLETE) {
+            response->phase = MALFORMED;
+        } else if (in_body(response)) {
             at += read_body(connection, at, end, now);
-        } else if (take_line(&answer->line, LINE_BYTES_MAX, &at, end)) {
-            answer->phase = read_line(answer);
-            answer->line.length = 0;
+        } else if (take_line(&response->line, LINE_BYTES_MAX, &at, end)) {
+            response->phase = read_line(response);
+            response->line.length = 0;
         }
     }
 }
 
-static enum failure verdict(const struct answer *answer)
+static enum failure verdict(const struct response *response)
 {
-    if (answer->phase == MALFORMED)
+    if (response->phase == MALFORMED)
         return NOT_HTTP;
-    if (answer->phase != COMPLETE)
+    if (response->phase != COMPLETE)
         return BROKEN_OFF;
-    if (answer->status != options.expected_status)
+    if (response->status != options.expected_status)
         return OTHER_STATUS;
-    if (answer->status == 200 && !(options.stream ? answer->done : answer->has_body))
+    if (response->status == 200 && !(options.stream ? response->done : response->has_body))
         return NOT_DONE;
     return NONE;
 }
@@ -450,15 +451,16 @@ static void report_open(void)
 
 static void count_open(struct connection *connection)
 {
-    const struct answer *answer = &connection->answer;
-    if (connection->counted_open || !answer->has_body || answer->status != options.expected_status)
+    const struct response *response = &connection->response;
+    if (connection->counted_open || !response->has_body
+        || response->status != options.expected_status)
         return;
     connection->counted_open = true;
     results.open++;
     report_open();
 }
 
-/* A held stream that ends is lost: whoever counted on all of them has to hear of it. */
+/* A held stream that ends is lost, which spoils a measurement of all of them: report it. */
 static void lose_held(const struct connection *connection, enum failure failure)
 {
     fprintf(stderr, "load: a held stream ended (%s)\n",
@@ -487,15 +489,15 @@ static void set_free(struct connection *connection)
 static void count_request(struct connection *connection, enum failure failure, int64_t now)
 {
     results.requests++;
-    if (connection->answer.status > 0)
-        results.statuses[connection->answer.status]++;
+    if (connection->response.status > 0)
+        results.statuses[connection->response.status]++;
     if (failure != NONE) {
         results.failures[failure]++;
         return;
     }
     failed_connections = 0;
     record(&results.latency, now - connection->started_us);
-    if (connection->answer.has_body)
+    if (connection->response.has_body)
         record(&results.first_byte, connection->first_byte_us - connection->started_us);
 }
 
@@ -506,7 +508,7 @@ static void end_request(struct connection *connection, enum failure failure)
     connection->has_request = false;
     count_request(connection, failure, now);
     heard_us = ended_us = now;
-    if (failure != NONE || connection->answer.closes)
+    if (failure != NONE || connection->response.closes)
         close_connection(connection);
     if (options.hold)
         lose_held(connection, failure);
@@ -587,7 +589,7 @@ static void start_request(struct connection *connection, int64_t begin_us)
     connection->started_us = begin_us;
     connection->sent = 0;
     connection->key = key_count > 0 ? &keys[(uint64_t)asked % key_count] : NULL;
-    begin_answer(&connection->answer);
+    begin_response(&connection->response);
     asked++;
     asking++;
     if (connection->fd < 0) {
@@ -664,10 +666,10 @@ static void on_closed(struct connection *connection)
         close_connection(connection);
         return;
     }
-    if (connection->answer.phase == BODY_TO_THE_END)
-        connection->answer.phase = COMPLETE;
-    connection->answer.closes = true;
-    end_request(connection, verdict(&connection->answer));
+    if (connection->response.phase == BODY_TO_THE_END)
+        connection->response.phase = COMPLETE;
+    connection->response.closes = true;
+    end_request(connection, verdict(&connection->response));
 }
 
 static void on_bytes(struct connection *connection, size_t length)
@@ -679,14 +681,14 @@ static void on_bytes(struct connection *connection, size_t length)
         close_connection(connection);
         return;
     }
-    read_answer(connection, read_buffer, read_buffer + length, now);
+    read_response(connection, read_buffer, read_buffer + length, now);
     if (options.hold)
         count_open(connection);
-    if (connection->answer.phase != COMPLETE && connection->answer.phase != MALFORMED)
+    if (connection->response.phase != COMPLETE && connection->response.phase != MALFORMED)
         return;
     /* A refusal may come before the whole request has been taken: the rest would be a new one. */
-    connection->answer.closes |= !all_sent(connection);
-    end_request(connection, verdict(&connection->answer));
+    connection->response.closes |= !all_sent(connection);
+    end_request(connection, verdict(&connection->response));
 }
 
 static void on_readable(struct connection *connection)

@@ -75,7 +75,7 @@ class Seen:
 
     @property
     def responded(self) -> int:
-        """Answers that are charged for."""
+        """How many responses are charged for."""
         return self.statuses.get("200", 0)
 
     @classmethod

@@ -32,6 +32,8 @@ class Meter:
     loader: Loader
     seconds: float
     idle_streams: int
+    quiet_s: float = 0
+    """How long work that follows the last response of a round still counts."""
 
     async def warm_up(self, case: Case, subject: Subject) -> None:
         """Have connections opened and code loaded that a round will need."""
@@ -65,6 +67,7 @@ class Meter:
     async def _loaded(self, case: Case, subject: Subject) -> Figures:
         before = _Cost.of(subject)
         seen = await self._load(case, case.load, subject, self.seconds * case.lasting)
+        await asyncio.sleep(self.quiet_s)
         return _figures(seen, _Cost.of(subject).since(before), _units(case, seen))
 
     async def _in_parallel(self, case: Case, subject: Subject) -> Figures:

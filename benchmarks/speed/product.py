@@ -6,7 +6,9 @@ others; what they start later stays there.
 
 from __future__ import annotations
 
+import sys
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from benchmarks.processes import children_of, command_of
@@ -42,14 +44,26 @@ async def serve_with_two_workers(place: Place) -> AsyncGenerator[Subject]:
 
 
 @asynccontextmanager
-async def _serve(place: Place, name: str, workers: int) -> AsyncGenerator[Subject]:
+async def serve_build(place: Place, name: str, python: str) -> AsyncGenerator[Subject]:
+    """Start the product that is installed for another interpreter, with one worker."""
+    async with _serve(place, name, 1, python) as subject:
+        # Only the build itself knows the schema of its books.
+        yield replace(subject, proof=None)
+
+
+@asynccontextmanager
+async def _serve(
+    place: Place, name: str, workers: int, python: str = sys.executable
+) -> AsyncGenerator[Subject]:
     settings = {
         "OPENAI_BASE_URL": place.upstream_url,
         "OPENAI_API_KEY": "sk-upstream",
         # Streams that are left idle never end by themselves.
         "TOKENBALANCE_SHUTDOWN_S": "2",
+        # Otherwise each process has other collisions in its dictionaries, and another speed.
+        "PYTHONHASHSEED": "0",
     }
-    replica = Replica(place.folder, settings, workers, free_port())
+    replica = Replica(place.folder, settings, workers, free_port(), python=python)
     shares = cores_for(workers)
     try:
         try:

@@ -100,7 +100,12 @@ async def until_listening(port: int, process: Process, log: Path) -> None:
     raise NotStarted(msg)
 
 
-async def run_to_its_end(command: tuple[str, ...], folder: Path, limit_s: float) -> None:
+async def run_to_its_end(
+    command: tuple[str, ...],
+    folder: Path,
+    limit_s: float,
+    variables: Mapping[str, str] | None = None,
+) -> None:
     """Run a command that has to succeed, for so long at most; what it says goes to the log.
 
     Raises:
@@ -108,7 +113,7 @@ async def run_to_its_end(command: tuple[str, ...], folder: Path, limit_s: float)
 
     """
     every = frozenset(os.sched_getaffinity(0))
-    program = Program(command, folder, every)
+    program = Program(command, folder, every, variables or {})
     try:
         async with asyncio.timeout(limit_s), running(program) as process:
             failed = await process.wait() != 0

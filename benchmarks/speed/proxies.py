@@ -31,7 +31,7 @@ events {{ worker_connections 8192; }}
 http {{
     access_log off;
     client_body_temp_path bodies;
-    proxy_temp_path answers;
+    proxy_temp_path responses;
     fastcgi_temp_path fastcgi;
     uwsgi_temp_path uwsgi;
     scgi_temp_path scgi;

@@ -1,8 +1,8 @@
 /*
  * upstream: an api.openai.com that costs next to nothing.
  *
- * It stands behind whatever is measured and gives every request the same prebuilt answer, so that
- * the figures are those of the proxy in front of it. One thread, one epoll, libc alone.
+ * It stands behind whatever is measured and gives every request the same prebuilt response, so that
+ * the figures are those of the proxy in front of it. One thread, one epoll, libc only.
  *
  *     cc -O2 -o upstream upstream.c
  *     ./upstream --port 9001 --json 600
@@ -10,16 +10,16 @@
  *     ./upstream --port 9001 --embeddings 1536
  *
  * Any of them takes --status CODE (400 and above: an error document) and --model-delay-ms D, the
- * time a model thinks before the head of its answer. Port 0 takes a free one. It says
+ * time a model thinks before the head of its response. Port 0 takes a free one. It says
  * "listening PORT" on stdout when it is ready, and SIGTERM ends it.
  *
  * It measures nothing itself. Each event of a paced stream carries the time it was sent (monotonic
- * clock, microseconds) in its id, from which load.c tells how long the event was under way. A paced
+ * clock, microseconds) in its id, from which load.c computes how long the event took. A paced
  * stream sends its first event at once, the second after a part of the gap that is its connection's
  * own, the others a gap apart: streams that start together do not tick together.
  *
- * It must never look at what is asked, but for "include_usage": true, nor wait for one client
- * while another could be served. A client that sends on before its answer has ended is cut off.
+ * It must never look into a request, except for "include_usage": true, nor wait for one client
+ * while it could serve another. A client that sends more before its response has ended is cut off.
  */
 #define _GNU_SOURCE
 #include <errno.h>
@@ -49,7 +49,7 @@ enum {
     EVENTS_UNPACED_MAX = 100 * 1000,
     READY_MAX = 256,
     SENT_AT_DIGITS = 16,
-    /* One client's turn: large answers leave in pieces, and streams at full speed side by side. */
+    /* One client's turn: large responses leave in pieces, and fast streams take turns. */
     TURN_BYTES = 16 * 1024,
     NOT_DUE = -1,
 };
@@ -84,7 +84,7 @@ struct stream {
     struct text done;
 };
 
-enum phase { READING, THINKING, ANSWERING, IDLE };
+enum phase { READING, THINKING, RESPONDING, IDLE };
 
 struct client {
     int fd;
@@ -109,7 +109,7 @@ struct client {
 static struct options options = {.port = 0, .status = 200, .json_bytes = 600, .idle_after = -1};
 static struct stream streams[2]; /* by wants_usage */
 static struct text heads[2];     /* of streams, by closes */
-static struct text whole[2][2];  /* answers without a pace, by wants_usage and closes */
+static struct text whole[2][2];  /* responses without a pace, by wants_usage and closes */
 
 static int epoll_fd, listen_fd;
 static uint32_t clients_seen;
@@ -172,19 +172,19 @@ static void append_head(struct text *text, const char *content_type, bool closes
            closes ? "connection: close\r\n" : "");
 }
 
-static struct text answer_around(const struct text *document, bool closes)
+static struct text response_around(const struct text *document, bool closes)
 {
-    struct text answer = {0};
-    append_head(&answer, "application/json", closes);
-    append(&answer, "content-length: %zu\r\n\r\n", document->length);
-    append_bytes(&answer, document->bytes, document->length);
-    return answer;
+    struct text response = {0};
+    append_head(&response, "application/json", closes);
+    append(&response, "content-length: %zu\r\n\r\n", document->length);
+    append_bytes(&response, document->bytes, document->length);
+    return response;
 }
 
 static struct text error_document(void)
 {
     struct text document = {0};
-    append(&document, "{\"error\":{\"message\":\"The upstream was told to refuse.\","
+    append(&document, "{\"error\":{\"message\":\"The upstream refuses, as configured.\","
                       "\"type\":\"invalid_request_error\",\"param\":null,\"code\":null}}");
     return document;
 }
@@ -283,19 +283,19 @@ static bool falls_silent(void)
     return options.kind == STREAM && options.idle_after >= 0;
 }
 
-static struct text unpaced_answer(bool wants_usage, bool closes)
+static struct text unpaced_response(bool wants_usage, bool closes)
 {
     const struct stream *stream = &streams[wants_usage];
-    struct text answer = {0};
-    append_bytes(&answer, heads[closes].bytes, heads[closes].length);
+    struct text response = {0};
+    append_bytes(&response, heads[closes].bytes, heads[closes].length);
     for (long i = 0; i < events_sent_in_all(); i++)
-        append_bytes(&answer, event_at(stream, i)->bytes, event_at(stream, i)->length);
+        append_bytes(&response, event_at(stream, i)->bytes, event_at(stream, i)->length);
     if (falls_silent())
-        return answer;
+        return response;
     if (wants_usage)
-        append_bytes(&answer, stream->usage.bytes, stream->usage.length);
-    append_bytes(&answer, stream->done.bytes, stream->done.length);
-    return answer;
+        append_bytes(&response, stream->usage.bytes, stream->usage.length);
+    append_bytes(&response, stream->done.bytes, stream->done.length);
+    return response;
 }
 
 static bool paced(void)
@@ -324,11 +324,11 @@ static void prepare_documents(void)
 {
     struct text content = document();
     for (int closes = 0; closes < 2; closes++)
-        whole[0][closes] = whole[1][closes] = answer_around(&content, closes);
+        whole[0][closes] = whole[1][closes] = response_around(&content, closes);
     free(content.bytes);
 }
 
-static void prepare_answers(void)
+static void prepare_responses(void)
 {
     if (options.status >= 400)
         options.kind = JSON;
@@ -338,7 +338,7 @@ static void prepare_answers(void)
     }
     prepare_streams();
     for (int i = 0; i < 4 && !paced(); i++)
-        whole[i / 2][i % 2] = unpaced_answer(i / 2, i % 2);
+        whole[i / 2][i % 2] = unpaced_response(i / 2, i % 2);
 }
 
 /* ---- who is due when: a heap, the earliest on top ---- */
@@ -395,7 +395,7 @@ static void do_not_call(struct client *client)
     sink(moved->due_index);
 }
 
-/* ---- answering ---- */
+/* ---- responding ---- */
 
 static void drop(struct client *client)
 {
@@ -406,7 +406,7 @@ static void drop(struct client *client)
     clients_open--;
 }
 
-static void end_answer(struct client *client)
+static void end_response(struct client *client)
 {
     if (falls_silent()) {
         client->phase = IDLE;
@@ -480,7 +480,7 @@ static void end_piece(struct client *client)
 {
     client->pieces_sent++;
     if (!paced() || was_last_piece(client))
-        end_answer(client);
+        end_response(client);
     else
         call_for_next_piece(client);
 }
@@ -503,9 +503,9 @@ static void send_turn(struct client *client)
         call_at(client, now_us());
 }
 
-static void start_answer(struct client *client)
+static void start_response(struct client *client)
 {
-    client->phase = ANSWERING;
+    client->phase = RESPONDING;
     if (paced()) {
         compose_piece(client);
     } else {
@@ -525,7 +525,7 @@ static void on_due(struct client *client)
 {
     do_not_call(client);
     if (client->phase == THINKING) {
-        start_answer(client);
+        start_response(client);
         return;
     }
     if (client->unsent_length == 0)
@@ -591,7 +591,7 @@ static enum body read_chunks(struct client *client)
             return MALFORMED;
         if (left < framing + length + 2)
             return INCOMPLETE;
-        if (length == 0) /* trailers are not for us, but for their end */
+        if (length == 0) /* trailers are skipped up to their end */
             return ends_in_empty_line(client) ? COMPLETE : INCOMPLETE;
         memmove(client->request + client->body_end, line + framing, length);
         client->body_end += length;
@@ -629,7 +629,7 @@ static void on_request(struct client *client)
     if (options.model_delay_us > 0)
         think(client);
     else
-        start_answer(client);
+        start_response(client);
 }
 
 /* Room for the rest of the request if its length is known, else for twice what there is. */
@@ -724,7 +724,7 @@ static void on_client(struct client *client, uint32_t events)
         drop(client);
     else if (readable)
         on_readable(client);
-    else if (client->phase == ANSWERING && (events & EPOLLOUT) && !called_later)
+    else if (client->phase == RESPONDING && (events & EPOLLOUT) && !called_later)
         send_turn(client);
 }
 
@@ -845,7 +845,7 @@ int main(int count, char **words)
     read_options(count, words);
     signal(SIGTERM, end);
     signal(SIGINT, end);
-    prepare_answers();
+    prepare_responses();
     allow_many_files();
     listen_on(options.port);
     serve();

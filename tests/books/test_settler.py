@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support.books import charges_of, create_holder, hold_states, placed
+from tests.support.locks import locked, until_blocked
 from tokenbalance.books.holds.journal import State
 from tokenbalance.books.holds.leases import Leases
 from tokenbalance.books.holds.settler import Settler
@@ -17,7 +17,7 @@ from tokenbalance.books.ledger.book import Book
 from tokenbalance.model import Charge, Purpose, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, AsyncIterator
+    from collections.abc import AsyncIterator
     from pathlib import Path
 
     from tests.support.books import Holder
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from tokenbalance.model import Hold
 
 PATIENCE_S = 20.0
+FIRST_ACCOUNT = "SELECT FROM accounts ORDER BY id LIMIT 1 FOR UPDATE"
 USED = Usage(input=3, output=4, total=7)
 
 
@@ -84,23 +85,6 @@ async def settle(settler: Settler, lease: Lease, usage: Usage | None = USED) -> 
     return await settler.settle(lease, hold_of(lease), usage, lambda: USED, Usage(total=10))
 
 
-@asynccontextmanager
-async def in_the_way(pool: Pool) -> AsyncGenerator[None]:
-    """Let whatever concerns the first account wait until the end."""
-    async with pool.acquire() as session, session.transaction():
-        await session.execute("SELECT FROM accounts ORDER BY id LIMIT 1 FOR UPDATE")
-        yield
-
-
-async def until_it_waits(pool: Pool) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not await pool.fetchval(
-            "SELECT count(*) FROM pg_stat_activity"
-            " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-        ):
-            await asyncio.sleep(0.002)
-
-
 async def test_a_request_ends_its_hold_itself(
     settler: Settler, leases: Leases, lease: Lease
 ) -> None:
@@ -118,9 +102,9 @@ async def test_usage_that_nobody_reported_is_counted(settler: Settler, lease: Le
 async def test_the_end_of_a_cancelled_request_goes_on_and_is_waited_for(
     pool: Pool, settler: Settler, leases: Leases, lease: Lease, other: Lease, usage: Usage | None
 ) -> None:
-    async with in_the_way(pool):
+    async with locked(pool, FIRST_ACCOUNT):
         request = asyncio.create_task(settle(settler, lease, usage))
-        await until_it_waits(pool)
+        await until_blocked(pool)
         request.cancel()
         await asyncio.wait([request])
         assert request.cancelled()
@@ -207,9 +191,9 @@ async def test_what_a_cancelled_request_could_not_commit_is_brought_to_the_disk(
 async def test_what_cannot_be_committed_in_time_is_left_to_the_journal(
     pool: Pool, settler: Settler, lease: Lease, other: Lease, leases: Leases, holder: Holder
 ) -> None:
-    async with in_the_way(pool):
+    async with locked(pool, FIRST_ACCOUNT):
         request = asyncio.create_task(settle(settler, lease))
-        await until_it_waits(pool)
+        await until_blocked(pool)
         request.cancel()
         await asyncio.wait([request])
         assert await settle(settler, other)

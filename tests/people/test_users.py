@@ -11,6 +11,7 @@ from sqlalchemy import text
 from sqlalchemy.exc import DBAPIError
 
 from tests.support.books import create_holder, hold_states, placed
+from tests.support.locks import until_waiting
 from tokenbalance.books.ledger.book import Book
 from tokenbalance.database.paging import InvalidCursor, cursor
 from tokenbalance.model import Usage
@@ -36,8 +37,6 @@ if TYPE_CHECKING:
     from tokenbalance.people.rows import UserRow
 
     Create = Callable[..., Awaitable[UserRow]]
-
-PATIENCE_S = 20.0
 
 
 async def test_a_user_is_found_by_id_with_the_account(sessions: Sessions, create: Create) -> None:
@@ -149,16 +148,7 @@ async def test_superusers_who_demote_each_other_at_once_leave_one(
         # Until all of them are at the first superuser's row, none gets past it.
         await connection.execute("SELECT FROM users ORDER BY id LIMIT 1 FOR UPDATE")
         demotions = [asyncio.create_task(demote(user_id)) for user_id in ids]
-        async with asyncio.timeout(PATIENCE_S):
-            while (
-                await pool.fetchval(
-                    "SELECT count(*) FROM pg_stat_activity"
-                    " WHERE datname = current_database() AND wait_event_type = 'Lock'"
-                )
-                < 3
-            ):
-                assert not any(task.done() for task in demotions)
-                await asyncio.sleep(0)
+        await until_waiting(pool, demotions)
     outcomes = await asyncio.gather(*demotions, return_exceptions=True)
 
     assert [type(outcome) for outcome in outcomes].count(LastSuperuser) == 1

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import TYPE_CHECKING
 
 from tokenbalance.sandbox import counting
+from tokenbalance.sandbox.choices import (
+    CHOICES_LIMIT,
+    OUTPUT_LIMIT_TOKENS,
+    choice_events,
+    stream_options,
+)
 from tokenbalance.sandbox.faults import MODEL_WITHOUT_USAGE, ApiError
 from tokenbalance.sandbox.fields import (
     Fields,
@@ -16,15 +21,7 @@ from tokenbalance.sandbox.fields import (
     text_within,
 )
 from tokenbalance.sandbox.generated import Generated, compose, spell
-from tokenbalance.sandbox.replies import (
-    DONE,
-    Stream,
-    Whole,
-    completion_usage,
-    event,
-    new_id,
-    now,
-)
+from tokenbalance.sandbox.replies import Stream, Whole, completion_usage, new_id, now
 from tokenbalance.sandbox.tools import ToolCall, call_tool, insisted_tool, text_in_format
 
 if TYPE_CHECKING:
@@ -32,10 +29,6 @@ if TYPE_CHECKING:
 
     from tokenbalance.model import Document
     from tokenbalance.sandbox.replies import Reply
-
-OUTPUT_LIMIT_TOKENS = 272_000
-"""The largest limit that any model accepts."""
-CHOICES_LIMIT = 128
 
 _ROLES = ("system", "assistant", "user", "function", "tool", "developer")
 _FINISH_REASONS = {True: "stop", False: "length"}
@@ -67,15 +60,6 @@ def complete_chat(fields: Fields) -> Reply:
     if streamed:
         return Stream(tuple(_events(model, choices, usage if with_usage else None)))
     return Whole(_document(model, choices, usage))
-
-
-def stream_options(fields: Fields) -> tuple[bool, bool]:
-    """Whether the response is streamed, and whether it ends with its usage."""
-    streamed = fields.flag("stream")
-    if fields.value("stream_options") is not None and not streamed:
-        message = "The 'stream_options' parameter is only allowed when 'stream' is enabled."
-        raise ApiError(message, param="stream_options")
-    return streamed, fields.within("stream_options").flag("include_usage")
 
 
 def _messages(fields: Fields) -> list[Fields]:
@@ -170,17 +154,10 @@ def _call(choice: _Choice, call: ToolCall, arguments: str) -> Document:
 
 
 def _events(model: str, choices: list[_Choice], usage: Document | None) -> Iterator[bytes]:
-    """Yield role chunks, content chunks in turn, finish chunks, usage if requested, the end."""
+    """Return role chunks, content chunks in turn, finish chunks, usage if requested, the end."""
     frame = _envelope(new_id("chatcmpl-"), "chat.completion.chunk", model)
-    # If usage is requested, each chunk except the last has `usage: null`.
-    reports = usage is not None and model != MODEL_WITHOUT_USAGE
-    null_usage: Document = {"usage": None} if reports else {}
-    for chunks in zip_longest(*(_chunks(index, choice) for index, choice in enumerate(choices))):
-        for chunk in filter(None, chunks):
-            yield event({**frame, "choices": [chunk], **null_usage})
-    if reports:
-        yield event({**frame, "choices": [], "usage": usage})
-    yield DONE
+    chunks = [_chunks(index, choice) for index, choice in enumerate(choices)]
+    return choice_events(frame, chunks, None if model == MODEL_WITHOUT_USAGE else usage)
 
 
 def _chunks(index: int, choice: _Choice) -> Iterator[Document]:

@@ -3,22 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from itertools import zip_longest
 from typing import TYPE_CHECKING
 
-from tokenbalance.sandbox.chat import OUTPUT_LIMIT_TOKENS, stream_options
+from tokenbalance.sandbox.choices import (
+    CHOICES_LIMIT,
+    OUTPUT_LIMIT_TOKENS,
+    choice_events,
+    stream_options,
+)
 from tokenbalance.sandbox.faults import MODEL_WITHOUT_USAGE, ApiError
 from tokenbalance.sandbox.generated import Generated, compose, spell
 from tokenbalance.sandbox.prompts import Prompt, prompts_in
-from tokenbalance.sandbox.replies import (
-    DONE,
-    Stream,
-    Whole,
-    completion_usage,
-    event,
-    new_id,
-    now,
-)
+from tokenbalance.sandbox.replies import Stream, Whole, completion_usage, new_id, now
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,7 +26,6 @@ if TYPE_CHECKING:
 DEFAULT_CAP_TOKENS = 16
 """OpenAI's documented default of `max_tokens`."""
 BEST_OF_LIMIT = 20
-CHOICES_LIMIT = 128
 _BEGINNING = Prompt("", tokens=1)
 """Without a prompt the model starts a new text."""
 
@@ -117,15 +112,8 @@ def _document(model: str, choices: list[_Choice], usage: Document) -> Document:
 
 
 def _events(model: str, choices: list[_Choice], usage: Document | None) -> Iterator[bytes]:
-    frame = _envelope(model)
-    reports = usage is not None and model != MODEL_WITHOUT_USAGE
-    null_usage: Document = {"usage": None} if reports else {}
-    for chunks in zip_longest(*(_chunks(index, choice) for index, choice in enumerate(choices))):
-        for chunk in filter(None, chunks):
-            yield event({**frame, "choices": [chunk], **null_usage})
-    if reports:
-        yield event({**frame, "choices": [], "usage": usage})
-    yield DONE
+    chunks = [_chunks(index, choice) for index, choice in enumerate(choices)]
+    return choice_events(_envelope(model), chunks, None if model == MODEL_WITHOUT_USAGE else usage)
 
 
 def _chunks(index: int, choice: _Choice) -> Iterator[Document]:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tokenbalance.sandbox import counting
-from tokenbalance.sandbox.chat import OUTPUT_LIMIT_TOKENS
+from tokenbalance.sandbox.choices import OUTPUT_LIMIT_TOKENS
 from tokenbalance.sandbox.faults import MODEL_WITHOUT_USAGE, ApiError
 from tokenbalance.sandbox.fields import Fields, empty_array, invalid_type, text_within
 from tokenbalance.sandbox.generated import Generated, compose, spell

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING
 
-from tests.support.batches import blocked, locked, place_each, soon
+from tests.support.batches import place_each, soon
 from tests.support.books import (
     account_of,
     charges_of,
     place,
 )
+from tests.support.locks import locked, until_blocked
 from tokenbalance.model import Purpose, Usage
 
 if TYPE_CHECKING:
@@ -28,7 +29,7 @@ async def test_who_is_cancelled_takes_nobody_along(
         placing = [
             asyncio.create_task(place(book, holders[0], f"r{number}", 10)) for number in range(3)
         ]
-        await blocked(pool, 1)
+        await until_blocked(pool, 1)
         placing[1].cancel()
         await asyncio.wait([placing[1]])
     assert await soon(placing[0])

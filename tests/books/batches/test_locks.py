@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.batches import NAMES, blocked, locked, place_each, soon
+from tests.support.batches import NAMES, place_each, soon
 from tests.support.books import (
     account_of,
     charges_of,
@@ -17,6 +17,7 @@ from tests.support.books import (
     place,
     placed,
 )
+from tests.support.locks import locked, until_blocked
 from tokenbalance.books.ledger.book import Book
 from tokenbalance.database import statements
 from tokenbalance.database.connections import open_pool
@@ -46,10 +47,10 @@ async def test_whoever_keeps_one_account_keeps_no_other_from_placing(
     async with locked(pool, lock, kept.account_id):
         placing = [asyncio.create_task(place(book, kept, f"k{number}", 10)) for number in range(3)]
         assert len(await soon(place_each(book, others * 2, "first"))) == 4
-        await blocked(pool, 1)
+        await until_blocked(pool, 1)
         placing.append(asyncio.create_task(place(book, kept, "k3", 10)))
         assert len(await soon(place_each(book, others * 2, "then"))) == 4
-        await blocked(pool, 1)
+        await until_blocked(pool, 1)
         assert not any(task.done() for task in placing)
     assert all(await soon(asyncio.gather(*placing)))
     assert (await account_of(pool, kept)).held == 40
@@ -69,7 +70,7 @@ async def test_whoever_keeps_one_account_keeps_no_other_from_settling(
     async with locked(pool, lock, holders[0].account_id):
         settling = [asyncio.create_task(book.settle(hold, Usage(total=5))) for hold in holds]
         await soon(asyncio.gather(*settling[1:]))
-        await blocked(pool, 1)
+        await until_blocked(pool, 1)
         assert not settling[0].done()
     charge = await soon(settling[0])
     assert (charge.amount, charge.balance) == (5, 995)
@@ -87,7 +88,7 @@ async def test_settlements_that_wait_for_their_account_count_from_what_it_has_th
     )
     async with locked(pool, top_up, holders[0].account_id):
         settling = [asyncio.create_task(book.settle(hold, Usage(total=5))) for hold in holds]
-        await blocked(pool, 1)
+        await until_blocked(pool, 1)
     charges = await soon(asyncio.gather(*settling))
     assert sent == ["SETTLE_MANY_OF_ONE"]
     assert [(charge.balance, charge.held) for charge in charges] == [
@@ -125,7 +126,7 @@ async def test_what_becomes_of_holds_while_a_batch_begins_to_settle_them_is_heed
             asyncio.create_task(book.settle(hold, Usage(total=7)))
             for hold in (renewed, voided, left)
         ]
-        await blocked(pool, 1)
+        await until_blocked(pool, 1)
         await book.renew([(renewed, Usage(input=3, output=1, total=4))])
         await book.void(voided)
     charges = await soon(asyncio.gather(*settling))

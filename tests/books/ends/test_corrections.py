@@ -16,7 +16,8 @@ from tests.support.books import (
     hold_states,
     placed,
 )
-from tests.support.expiry import KNOWN, blocked, expired, locked
+from tests.support.expiry import CHANGED_ACCOUNTS, KNOWN, expired
+from tests.support.locks import locked, until_blocked
 from tokenbalance.books.ledger.book import Book, UnknownHold
 from tokenbalance.model import Charge, Hold, Usage
 
@@ -41,11 +42,11 @@ async def test_of_an_expiry_and_a_settlement_at_once_the_first_wins_and_the_true
         return await ends[end]()
 
     # The first has changed the hold and waits for the account; the second waits for the hold.
-    async with locked(pool, "accounts"):
+    async with locked(pool, CHANGED_ACCOUNTS):
         tasks = {first: asyncio.create_task(run(first))}
-        await blocked(pool, 1)
+        await until_blocked(pool, 1)
         tasks[second] = asyncio.create_task(run(second))
-        await blocked(pool, 2)
+        await until_blocked(pool, 2)
     assert await tasks["settle"] == Charge(25, 75, 0)
     assert await tasks["expire"] is (first == "expire")
     assert (await account_of(pool, holder)).balance == 75
@@ -104,10 +105,10 @@ async def test_true_usage_after_an_expiry_is_entered_as_one_adjustment(
 
 async def test_corrections_at_once_are_entered_once(pool: Pool, book: Book, holder: Holder) -> None:
     hold = await expired(pool, book, holder)
-    async with locked(pool, "accounts"):
+    async with locked(pool, CHANGED_ACCOUNTS):
         settling = [book.settle(hold, Usage(total=used)) for used in (25, 26, 27, 28)]
         tasks = [asyncio.create_task(settle) for settle in settling]
-        await blocked(pool, 4)
+        await until_blocked(pool, 4)
     (charge,) = set(await asyncio.gather(*tasks))
     assert charge is not None
     assert await entries_of(pool, holder) == [

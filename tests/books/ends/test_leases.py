@@ -13,7 +13,8 @@ from tests.support.books import (
     hold_states,
     placed,
 )
-from tests.support.expiry import KNOWN, blocked, expired, locked, purpose
+from tests.support.expiry import KNOWN, expired, purpose
+from tests.support.locks import locked, until_blocked
 from tokenbalance.books.ledger.book import Book, Known
 from tokenbalance.database import statements
 from tokenbalance.model import Claim, Usage
@@ -107,7 +108,7 @@ async def test_what_another_session_is_ending_is_skipped(
     await placed(book, holder, "a", 10)
     await placed(book, holder, "b", 10)
     await end_leases(pool)
-    async with locked(pool, "holds", "request_id = 'a'"):
+    async with locked(pool, "SELECT FROM holds WHERE request_id = 'a' FOR NO KEY UPDATE"):
         assert [known.hold.request_id for known in await book.lapsed(10)] == ["b"]
     assert len(await book.lapsed(10)) == 2
 
@@ -174,7 +175,7 @@ async def test_an_expiry_that_waits_for_a_renewal_finds_it(
             statements.RENEW, [holder.account_id], ["a"], [None], [None], book.lease_s
         )
         expiry = asyncio.create_task(book.expire(hold, KNOWN))
-        await blocked(pool, 1)
+        await until_blocked(pool, 1)
     assert not await expiry
     assert await hold_states(pool, holder) == ["open"]
 

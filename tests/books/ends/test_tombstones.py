@@ -14,7 +14,8 @@ from tests.support.books import (
     place,
     placed,
 )
-from tests.support.expiry import blocked, expired, leave_tombstone, locked
+from tests.support.expiry import CHANGED_ACCOUNTS, expired, leave_tombstone
+from tests.support.locks import locked, until_blocked
 from tokenbalance.database import statements
 from tokenbalance.model import Usage
 
@@ -49,9 +50,9 @@ async def test_a_tombstone_for_what_was_placed_voids_it(
 async def test_a_place_that_is_overtaken_by_its_tombstone_holds_nothing(
     pool: Pool, book: Book, holder: Holder
 ) -> None:
-    async with locked(pool, "accounts"):
+    async with locked(pool, CHANGED_ACCOUNTS):
         late = asyncio.create_task(place(book, holder, "a", 60))
-        await blocked(pool, 1)
+        await until_blocked(pool, 1)
         # It changes no account, and so need not wait.
         await leave_tombstone(book, holder, "a")
     with pytest.raises(asyncpg.UniqueViolationError):
@@ -70,7 +71,7 @@ async def test_a_tombstone_waits_for_a_place_that_is_not_committed_yet(
             *("/chat/completions", None, 0, book.lease_s, None, 0, None),
         )
         leaving = asyncio.create_task(leave_tombstone(book, holder, "a"))
-        await blocked(pool, 1)
+        await until_blocked(pool, 1)
     await leaving
     assert await hold_states(pool, holder) == ["voided"]
     assert (await account_of(pool, holder)).held == 0

@@ -1,17 +1,48 @@
-"""The fields of the forms that create a key, as in pieces/keys.html."""
+"""The form that creates a key, as in pieces/keys.html: its fields, and the key that they make."""
 
 from __future__ import annotations
 
 from dataclasses import fields
 from typing import TYPE_CHECKING, Final
 
-from tokenbalance.people.keys import STATUS_CHOICES
+from tokenbalance.people.keys import (
+    STATUS_CHOICES,
+    InvalidExpiry,
+    InvalidKeyName,
+    create_key,
+)
 from tokenbalance.people.limits import LIMIT_MAX, InvalidLimit, KeyLimits
 
 if TYPE_CHECKING:
+    from tokenbalance.database.connections import Session
+    from tokenbalance.people.rows import KeyRow
     from tokenbalance.web.panel.forms import Form
 
 _STATUSES: Final = {str(status): str(status) for status in STATUS_CHOICES}
+
+
+async def create_from_form(
+    session: Session, account_id: int, form: Form
+) -> tuple[KeyRow, str] | None:
+    """Create the key of a form, and its secret; None if errors were added to the form."""
+    expires_at, limits = form.end_of_day("expires_on"), read_limits(form)
+    insufficient_status = read_insufficient_status(form)
+    if form.errors:
+        return None
+    try:
+        return await create_key(
+            session,
+            account_id,
+            name=form.typed("name"),
+            expires_at=expires_at,
+            limits=limits,
+            insufficient_status=insufficient_status,
+        )
+    except InvalidKeyName as error:
+        form.refuse("name", str(error))
+    except InvalidExpiry as error:
+        form.refuse("expires_on", str(error))
+    return None
 
 
 def read_limits(form: Form) -> KeyLimits:

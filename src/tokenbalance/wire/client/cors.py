@@ -1,8 +1,8 @@
 """Which web pages may call `/v1` from a browser (CORS).
 
-A preflight carries no key, so it is answered before authentication. Cookies play no part: a page
-needs an API key of its own, and may read what every client is sent. This file must never decide
-what a request may do: only browsers ask here before they send one.
+A preflight carries no key, so it gets its response before authentication. Cookies play no part: a
+page needs an API key of its own, and may read what every client is sent. This file must never
+decide what a request may do: only browsers send a preflight first.
 """
 
 from __future__ import annotations

@@ -9,16 +9,13 @@ from typing import TYPE_CHECKING, Final
 from starlette.routing import Route
 
 from tokenbalance.people.keys import (
-    InvalidExpiry,
-    InvalidKeyName,
-    create_key,
     get_key,
     keys_page,
     revoke_key,
     rotate_key,
 )
 from tokenbalance.web.panel.forms import Form, query_form
-from tokenbalance.web.panel.key_form import read_insufficient_status, read_limits
+from tokenbalance.web.panel.key_form import create_from_form
 from tokenbalance.web.panel.key_secret import lead_to_secret, secret_page
 from tokenbalance.web.panel.listing import ROWS
 from tokenbalance.web.panel.notices import Notice
@@ -41,27 +38,11 @@ async def show(visit: Visit) -> Response:
 async def create(visit: Visit) -> Response:
     """Create a key, and redirect to its secret."""
     form = visit.form
-    expires_at = form.end_of_day("expires_on")
-    limits, insufficient_status = read_limits(form), read_insufficient_status(form)
-    if form.errors:
+    async with visit.management.sessions.begin() as session:
+        made = await create_from_form(session, visit.caller.account_id, form)
+    if made is None:
         return await _render(visit, form, HTTPStatus.BAD_REQUEST)
-    try:
-        async with visit.management.sessions.begin() as session:
-            made = await create_key(
-                session,
-                visit.caller.account_id,
-                name=form.typed("name"),
-                expires_at=expires_at,
-                limits=limits,
-                insufficient_status=insufficient_status,
-            )
-    except InvalidKeyName as error:
-        form.refuse("name", str(error))
-    except InvalidExpiry as error:
-        form.refuse("expires_on", str(error))
-    else:
-        return lead_to_secret(visit, PATH, made, Notice.KEY_MADE)
-    return await _render(visit, form, HTTPStatus.BAD_REQUEST)
+    return lead_to_secret(visit, PATH, made, Notice.KEY_MADE)
 
 
 async def rotate(visit: Visit) -> Response:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.reports import (
@@ -13,29 +12,25 @@ from tokenbalance.books.reports import (
     entries_page,
     export_entries,
 )
-from tokenbalance.web.panel.admin.filters import kept, pages, read_whose
+from tokenbalance.web.panel.admin.filtered_list import FILE_FIELDS, FilteredList
+from tokenbalance.web.panel.admin.filters import read_whose
 from tokenbalance.web.panel.admin.routing import route
 from tokenbalance.web.panel.download import csv_download
 from tokenbalance.web.panel.forms import query_form, refuse_wrong
-from tokenbalance.web.panel.links import address
 from tokenbalance.web.panel.listing import ROWS
-from tokenbalance.web.panel.rendering import render
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
     from tokenbalance.web.panel.visit import Visit
 
-_PATH: Final = "/admin/ledger"
-_FILE: Final = "/admin/ledger.csv"
-_FIELDS: Final = ("user", "kind", "since", "until")
-_FILE_FIELDS: Final = ("user", "since", "until")
+_LIST: Final = FilteredList("ledger", ("user", "kind", "since", "until"))
 _KINDS: Final = {kind: kind for kind in ENTRY_KINDS}
 
 
 async def show(visit: Visit) -> Response:
     """List entries."""
-    form = query_form(visit.request, (*_FIELDS, "after"))
+    form = _LIST.form(visit)
     whose = await read_whose(visit, form)
     kind, after = form.one_of("kind", _KINDS), form.typed("after") or None
     page = None
@@ -44,21 +39,14 @@ async def show(visit: Visit) -> Response:
         query = EntryQuery(whose.account_id, kinds, whose.period, newest_first=True)
         async with visit.management.sessions() as session:
             page = await entries_page(session, query, after, ROWS)
-    return render(
-        visit,
-        "admin/ledger.html",
-        status=HTTPStatus.BAD_REQUEST if form.errors else HTTPStatus.OK,
-        form=form,
-        entries=page.data if page else (),
-        kinds=_KINDS,
-        links=pages(_PATH, kept(form, _FIELDS), after, page and page.next),
-        download=address(_FILE, **kept(form, _FILE_FIELDS)),
+    return _LIST.render(
+        visit, form, page and page.next, entries=page.data if page else (), kinds=_KINDS
     )
 
 
 async def download(visit: Visit) -> Response:
     """Download the entries of a user and a period, of every kind."""
-    form = query_form(visit.request, _FILE_FIELDS)
+    form = query_form(visit.request, FILE_FIELDS)
     whose = await read_whose(visit, form)
     refuse_wrong(form)
     batches = export_entries(visit.management.sessions, whose.period, whose.account_id)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.reports import (
@@ -13,30 +12,26 @@ from tokenbalance.books.reports import (
     export_usage,
     requests_page,
 )
-from tokenbalance.web.panel.admin.filters import kept, pages, read_whose
+from tokenbalance.web.panel.admin.filtered_list import FILE_FIELDS, FilteredList
+from tokenbalance.web.panel.admin.filters import read_whose
 from tokenbalance.web.panel.admin.routing import route
 from tokenbalance.web.panel.download import csv_download
 from tokenbalance.web.panel.forms import query_form, refuse_wrong
-from tokenbalance.web.panel.links import address
 from tokenbalance.web.panel.listing import ROWS
-from tokenbalance.web.panel.rendering import render
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
     from tokenbalance.web.panel.visit import Visit
 
-_PATH: Final = "/admin/requests"
-_FILE: Final = "/admin/requests.csv"
+_LIST: Final = FilteredList("requests", ("user", "state", "model", "only", "since", "until"))
 _STATES: Final = {state: state for state in HOLD_STATES}
 _ONLY: Final = {"estimated": "estimated charges", "overrun": "overruns"}
-_FIELDS: Final = ("user", "state", "model", "only", "since", "until")
-_FILE_FIELDS: Final = ("user", "since", "until")
 
 
 async def show(visit: Visit) -> Response:
     """List requests."""
-    form = query_form(visit.request, (*_FIELDS, "after"))
+    form = _LIST.form(visit)
     whose = await read_whose(visit, form)
     query = RequestQuery(
         account_id=whose.account_id,
@@ -51,22 +46,19 @@ async def show(visit: Visit) -> Response:
     if not form.errors:
         async with visit.management.sessions() as session:
             page = await requests_page(session, query, after, ROWS)
-    return render(
+    return _LIST.render(
         visit,
-        "admin/requests.html",
-        status=HTTPStatus.BAD_REQUEST if form.errors else HTTPStatus.OK,
-        form=form,
+        form,
+        page and page.next,
         requests=page.data if page else (),
         states=_STATES,
         only=_ONLY,
-        links=pages(_PATH, kept(form, _FIELDS), after, page and page.next),
-        download=address(_FILE, **kept(form, _FILE_FIELDS)),
     )
 
 
 async def download(visit: Visit) -> Response:
     """Download the usage of a user and a period."""
-    form = query_form(visit.request, _FILE_FIELDS)
+    form = query_form(visit.request, FILE_FIELDS)
     whose = await read_whose(visit, form)
     refuse_wrong(form)
     batches = export_usage(visit.management.sessions, whose.period, whose.account_id)

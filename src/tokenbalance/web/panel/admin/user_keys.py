@@ -4,17 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tokenbalance.people.keys import (
-    InvalidExpiry,
-    InvalidKeyName,
-    create_key,
-    revoke_key,
-    rotate_key,
-)
+from tokenbalance.people.keys import revoke_key, rotate_key
 from tokenbalance.web.panel.admin.key_secret import keys_of
 from tokenbalance.web.panel.admin.routing import route
 from tokenbalance.web.panel.admin.user import path_of, user_of, user_page
-from tokenbalance.web.panel.key_form import read_insufficient_status, read_limits
+from tokenbalance.web.panel.key_form import create_from_form
 from tokenbalance.web.panel.key_secret import lead_to_secret
 from tokenbalance.web.panel.notices import Notice
 from tokenbalance.web.panel.rendering import go_to
@@ -28,28 +22,12 @@ if TYPE_CHECKING:
 async def create(visit: Visit) -> Response:
     """Create a key, and redirect to its secret."""
     form = visit.form
-    name, expires_at, limits = form.text("name"), form.end_of_day("expires_on"), read_limits(form)
-    insufficient_status = read_insufficient_status(form)
-    if form.errors:
+    async with visit.management.sessions.begin() as session:
+        user = await user_of(session, visit)
+        made = await create_from_form(session, user.account.id, form)
+    if made is None:
         return await user_page(visit, form)
-    try:
-        async with visit.management.sessions.begin() as session:
-            user = await user_of(session, visit)
-            made = await create_key(
-                session,
-                user.account.id,
-                name=name,
-                expires_at=expires_at,
-                limits=limits,
-                insufficient_status=insufficient_status,
-            )
-    except InvalidKeyName as error:
-        form.refuse("name", str(error))
-    except InvalidExpiry as error:
-        form.refuse("expires_on", str(error))
-    else:
-        return lead_to_secret(visit, keys_of(user.id), made, Notice.KEY_MADE)
-    return await user_page(visit, form)
+    return lead_to_secret(visit, keys_of(user.id), made, Notice.KEY_MADE)
 
 
 async def rotate(visit: Visit) -> Response:

@@ -1,0 +1,1 @@
+"""Two builds of the product in one run: the ratio of their CPU time, with its uncertainty."""

@@ -1,0 +1,112 @@
+"""The builds of a comparison: this tree, and a base that is installed from a commit.
+
+A commit is unpacked from git into the run's folder and gets a venv of its own there, with the
+packages that its requirements.lock names for running it. The repository is only read.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import sys
+import tarfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+from benchmarks.speed.programs import NotStarted, run_to_its_end
+
+ROOT: Final = Path(__file__).parents[2]
+_GIT_S: Final = 60.0
+_INSTALL_S: Final = 600.0
+# What follows is for installing and developing, not for serving.
+_AFTER_RUNNING: Final = re.compile(r"^# --- installer ---$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class Build:
+    """One that can be started."""
+
+    name: str
+    python: str
+    """The interpreter of its venv."""
+
+
+async def this_tree(folder: Path) -> Build:
+    """Return the build that the running interpreter belongs to.
+
+    Raises:
+        NotStarted: its product is another tree's.
+
+    """
+    return await _checked(Build("this tree", sys.executable), ROOT, folder)
+
+
+async def base_build(given: str, folder: Path) -> Build:
+    """Return the build of a checkout that has a `.venv`, or install the one of a commit.
+
+    Raises:
+        NotStarted: there is no such commit, or it cannot be installed.
+
+    """
+    checkout = _checkout_at(given)
+    if checkout is not None:
+        environment = checkout / ".venv"
+    else:
+        checkout, environment = folder / "checkout", folder / "venv"
+        await _unpack(given, checkout, folder)
+        await _install(checkout, environment, folder)
+    return await _checked(Build(given, str(environment / "bin" / "python")), checkout, folder)
+
+
+def _checkout_at(given: str) -> Path | None:
+    checkout = Path(given).resolve()
+    return checkout if (checkout / ".venv").is_dir() else None
+
+
+async def _unpack(commit: str, checkout: Path, folder: Path) -> None:
+    archive = folder / "commit.tar"
+    command = ("git", "-C", str(ROOT), "archive", f"--output={archive}", commit)
+    await run_to_its_end(command, folder, _GIT_S)
+    with tarfile.open(archive) as packed:
+        packed.extractall(checkout, filter="data")
+
+
+async def _install(checkout: Path, environment: Path, folder: Path) -> None:
+    packages = folder / "packages.txt"
+    lock = (checkout / "requirements.lock").read_text("utf-8")
+    _ = packages.write_text(_AFTER_RUNNING.split(lock)[0], "utf-8")
+    python = str(environment / "bin" / "python")
+    uv = shutil.which("uv")
+    if uv is None:
+        create = (sys.executable, "-m", "venv", str(environment))
+        install = (python, "-m", "pip", "install")
+    else:
+        create = (uv, "venv", "--python", sys.executable, str(environment))
+        install = (uv, "pip", "install", "--python", python)
+    own = ("--no-deps", "--no-build-isolation", "--editable", str(checkout))
+    for command in (
+        create,
+        (*install, "--no-deps", "--require-hashes", "--requirement", str(packages)),
+        (*install, *own),
+    ):
+        await run_to_its_end(command, folder, _INSTALL_S)
+
+
+async def _checked(build: Build, checkout: Path, folder: Path) -> Build:
+    """Make sure that a build starts the product of its own tree, and compile its modules."""
+    ask = "import sys, tokenbalance as it; sys.exit(not it.__file__.startswith(sys.argv[1]))"
+    try:
+        await run_to_its_end((build.python, "-c", ask, str(checkout)), folder, _GIT_S)
+    except NotStarted:
+        msg = f"{build.python} has no tokenbalance that is installed from {checkout}"
+        raise NotStarted(msg) from None
+    # Modules that a process compiles itself leave its memory in a state that makes it slower.
+    compiling = (build.python, "-m", "compileall", "-q", str(checkout / "src"), _packages(build))
+    await run_to_its_end(compiling, folder, _INSTALL_S)
+    return build
+
+
+def _packages(build: Build) -> str:
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    return str(Path(build.python).parents[1] / "lib" / version / "site-packages")
