@@ -102,6 +102,14 @@ class Settings(BaseSettings):
     log_level: Literal["critical", "error", "warning", "info", "debug"] = "info"
     log_format: Literal["json", "console"] | None = None
     """None: console on a terminal, json elsewhere."""
+    metrics_token: SecretStr | None = Field(
+        default=None, validation_alias="TOKENBALANCE_METRICS_TOKEN"
+    )
+    """Must be sent to read `/metrics`; None: anyone with a loopback or private address may."""
+    metrics_token_file: Path | None = Field(
+        default=None, validation_alias="TOKENBALANCE_METRICS_TOKEN_FILE"
+    )
+    """A file that contains the token."""
     forwarded_allow_ips: str = "127.0.0.1"
 
     data_dir: Path = Field(
@@ -180,10 +188,10 @@ class Settings(BaseSettings):
     def _database_is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
         return None if value is None else SecretStr(plain_dsn(value.get_secret_value()))
 
-    @field_validator("openai_api_key")
+    @field_validator("openai_api_key", "metrics_token")
     @classmethod
-    def _key_is_one_line(cls, value: SecretStr | None) -> SecretStr | None:
-        return None if value is None else _clean_key(value.get_secret_value())
+    def _secret_is_one_line(cls, value: SecretStr | None) -> SecretStr | None:
+        return None if value is None else _one_line(value.get_secret_value())
 
     @field_validator("insufficient_status", mode="before")
     @classmethod
@@ -191,13 +199,16 @@ class Settings(BaseSettings):
         return int(value) if isinstance(value, str) and value.isdecimal() else value
 
     @model_validator(mode="after")
-    def _read_key_file(self) -> Self:
-        if self.openai_api_key is None and self.openai_api_key_file is not None:
-            try:
-                self.openai_api_key = _clean_key(self.openai_api_key_file.read_text("utf-8"))
-            except (OSError, UnicodeDecodeError) as error:
-                msg = f"OPENAI_API_KEY_FILE: cannot be read ({type(error).__name__})"
-                raise ValueError(msg) from None
+    def _read_secret_files(self) -> Self:
+        if self.openai_api_key is None:
+            self.openai_api_key = _read_secret("OPENAI_API_KEY_FILE", self.openai_api_key_file)
+        if self.metrics_token is None:
+            name = "TOKENBALANCE_METRICS_TOKEN_FILE"
+            self.metrics_token = _read_secret(name, self.metrics_token_file)
+            # Empty must not mean that the metrics are open.
+            if self.metrics_token is None and self.metrics_token_file is not None:
+                msg = f"{name}: is empty"
+                raise ValueError(msg)
         return self
 
     @model_validator(mode="after")
@@ -285,12 +296,28 @@ def _is_proxy(url: str) -> bool:
     return is_address and not is_more and url.isascii() and url.isprintable()
 
 
-def _clean_key(value: str) -> SecretStr | None:
-    key = value.strip()
-    if not key.isprintable() or not key.isascii():
+def _read_secret(name: str, file: Path | None) -> SecretStr | None:
+    """Read the one line of a file; None if it is empty, or there is no file to read."""
+    if file is None:
+        return None
+    try:
+        text = file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{name}: cannot be read ({type(error).__name__})"
+        raise ValueError(msg) from None
+    try:
+        return _one_line(text)
+    except ValueError as error:
+        msg = f"{name}: {error}"
+        raise ValueError(msg) from None
+
+
+def _one_line(value: str) -> SecretStr | None:
+    secret = value.strip()
+    if not secret.isprintable() or not secret.isascii():
         msg = "must be one line of printable ASCII"
         raise ValueError(msg)
-    return SecretStr(key) if key else None
+    return SecretStr(secret) if secret else None
 
 
 def _describe(location: tuple[int | str, ...], message: str) -> str:
