@@ -36,6 +36,7 @@ from tokenbalance.settings import Settings, SettingsError, load_settings
 from tokenbalance.telemetry.health import health_router
 from tokenbalance.telemetry.logs import configure_logs
 from tokenbalance.telemetry.metrics import Metrics, Watched, metrics_router
+from tokenbalance.telemetry.metrics_access import MetricsAccess
 from tokenbalance.telemetry.totals import BooksWatch
 from tokenbalance.web.api.errors import install_error_handlers
 from tokenbalance.web.api.routes import include_management
@@ -50,6 +51,7 @@ from tokenbalance.wire.upstream import UpstreamAddress, open_upstream
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine
 
+    from pydantic import SecretStr
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from tokenbalance.database.connections import Pool
@@ -132,6 +134,7 @@ def create_app(settings: Settings, dsn: str, surface: Surface = SURFACE) -> Fast
                 "pool": proxy.pool,
                 "leases": proxy.leases,
                 "metrics": proxy.metrics,
+                "metrics_access": MetricsAccess(_revealed(settings.metrics_token)),
                 "management": management,
             }
             await _end_holds(proxy)
@@ -269,13 +272,16 @@ async def _running(work: Coroutine[object, object, None]) -> AsyncGenerator[None
 async def _open_upstream(settings: Settings, hop: bytes, stack: AsyncExitStack) -> Upstream | None:
     if settings.openai_api_key is None:
         return None
-    proxy = settings.upstream_proxy
     address = UpstreamAddress(
         base_url=settings.openai_base_url,
         api_key=settings.openai_api_key.get_secret_value(),
         organization=settings.openai_organization,
         project=settings.openai_project,
-        proxy_url=None if proxy is None else proxy.get_secret_value(),
+        proxy_url=_revealed(settings.upstream_proxy),
         hop=hop,
     )
     return await stack.enter_async_context(open_upstream(address))
+
+
+def _revealed(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()

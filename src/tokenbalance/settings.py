@@ -6,9 +6,10 @@ Values come from the environment, then from `.env` in the working directory. Sec
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import quote, urlsplit
 
 import platformdirs
 from pydantic import (
@@ -30,6 +31,8 @@ from tokenbalance.wire.client.cors import origins_of
 from tokenbalance.wire.passing_headers import request_names, response_names
 
 _OPENAI_HOST: Final = "api.openai.com"
+# A URL without a password; hosts may be several, or none.
+_USER_OF_DSN: Final = re.compile(r"(postgresql://)([^:@/?#]*)@([^@]*)")
 
 
 class SettingsError(Exception):
@@ -86,6 +89,8 @@ class Settings(BaseSettings):
     """`postgresql://...`; without it the embedded Postgres in `data_dir` is used."""
     database_direct_url: SecretStr | None = None
     """For migrations, when `database_url` is a pooler."""
+    database_password_file: Path | None = None
+    """A file that contains the password of both URLs, where they have none of their own."""
     database_pool_size: int = Field(default=10, ge=1, le=1000)
     """Most connections of one worker for holds and settlements."""
     batch_max: int = Field(
@@ -102,6 +107,14 @@ class Settings(BaseSettings):
     log_level: Literal["critical", "error", "warning", "info", "debug"] = "info"
     log_format: Literal["json", "console"] | None = None
     """None: console on a terminal, json elsewhere."""
+    metrics_token: SecretStr | None = Field(
+        default=None, validation_alias="TOKENBALANCE_METRICS_TOKEN"
+    )
+    """Must be sent to read `/metrics`; None: anyone with a loopback or private address may."""
+    metrics_token_file: Path | None = Field(
+        default=None, validation_alias="TOKENBALANCE_METRICS_TOKEN_FILE"
+    )
+    """A file that contains the token."""
     forwarded_allow_ips: str = "127.0.0.1"
 
     data_dir: Path = Field(
@@ -136,6 +149,14 @@ class Settings(BaseSettings):
     models: Path | None = Field(default=None, validation_alias="TOKENBALANCE_MODELS")
     """A TOML file of facts about models, added to those of the package."""
     _own_models: tuple[KnownModel, ...] = PrivateAttr(default=())
+
+    admin_email: str | None = Field(default=None, validation_alias="TOKENBALANCE_ADMIN_EMAIL")
+    """Whom a server creates at its start, if there is no superuser."""
+    admin_password_file: Path | None = Field(
+        default=None, validation_alias="TOKENBALANCE_ADMIN_PASSWORD_FILE"
+    )
+    """A file that contains the password of `admin_email`."""
+    _admin_password: SecretStr | None = PrivateAttr(default=None)
 
     sandbox: bool = Field(default=False, validation_alias="TOKENBALANCE_SANDBOX")
     """The upstream is the built-in fake: every response says so. Set by `serve --sandbox`."""
@@ -180,10 +201,10 @@ class Settings(BaseSettings):
     def _database_is_postgres(cls, value: SecretStr | None) -> SecretStr | None:
         return None if value is None else SecretStr(plain_dsn(value.get_secret_value()))
 
-    @field_validator("openai_api_key")
+    @field_validator("openai_api_key", "metrics_token")
     @classmethod
-    def _key_is_one_line(cls, value: SecretStr | None) -> SecretStr | None:
-        return None if value is None else _clean_key(value.get_secret_value())
+    def _secret_is_one_line(cls, value: SecretStr | None) -> SecretStr | None:
+        return None if value is None else _one_line(value.get_secret_value())
 
     @field_validator("insufficient_status", mode="before")
     @classmethod
@@ -191,13 +212,36 @@ class Settings(BaseSettings):
         return int(value) if isinstance(value, str) and value.isdecimal() else value
 
     @model_validator(mode="after")
-    def _read_key_file(self) -> Self:
-        if self.openai_api_key is None and self.openai_api_key_file is not None:
-            try:
-                self.openai_api_key = _clean_key(self.openai_api_key_file.read_text("utf-8"))
-            except (OSError, UnicodeDecodeError) as error:
-                msg = f"OPENAI_API_KEY_FILE: cannot be read ({type(error).__name__})"
-                raise ValueError(msg) from None
+    def _read_secret_files(self) -> Self:
+        if self.openai_api_key is None:
+            self.openai_api_key = _read_secret("OPENAI_API_KEY_FILE", self.openai_api_key_file)
+        if self.metrics_token is None:
+            name = "TOKENBALANCE_METRICS_TOKEN_FILE"
+            self.metrics_token = _read_secret(name, self.metrics_token_file)
+            # Empty must not mean that the metrics are open.
+            if self.metrics_token is None and self.metrics_token_file is not None:
+                msg = f"{name}: is empty"
+                raise ValueError(msg)
+        return self
+
+    @model_validator(mode="after")
+    def _read_database_password(self) -> Self:
+        password = _read_secret("DATABASE_PASSWORD_FILE", self.database_password_file)
+        if password is not None:
+            self.database_url = _with_password(self.database_url, password)
+            self.database_direct_url = _with_password(self.database_direct_url, password)
+        return self
+
+    @model_validator(mode="after")
+    def _read_admin_password(self) -> Self:
+        if (self.admin_email is None) != (self.admin_password_file is None):
+            msg = "TOKENBALANCE_ADMIN_EMAIL and TOKENBALANCE_ADMIN_PASSWORD_FILE: set both or none"
+            raise ValueError(msg)
+        if self.admin_password_file is not None:
+            name = "TOKENBALANCE_ADMIN_PASSWORD_FILE"
+            text = _read_text(name, self.admin_password_file)
+            # A password may have spaces at its ends.
+            self._admin_password = SecretStr(text.removesuffix("\n").removesuffix("\r"))
         return self
 
     @model_validator(mode="after")
@@ -227,6 +271,11 @@ class Settings(BaseSettings):
     def rates(self) -> RateCard | None:
         """The rate card, as it was when the settings were read."""
         return self._rates
+
+    @property
+    def admin_password(self) -> SecretStr | None:
+        """The password of the first superuser, as it was when the settings were read."""
+        return self._admin_password
 
     @property
     def upstream_traits(self) -> UpstreamTraits:
@@ -285,12 +334,42 @@ def _is_proxy(url: str) -> bool:
     return is_address and not is_more and url.isascii() and url.isprintable()
 
 
-def _clean_key(value: str) -> SecretStr | None:
-    key = value.strip()
-    if not key.isprintable() or not key.isascii():
+def _read_secret(name: str, file: Path | None) -> SecretStr | None:
+    """Read the one line of a file; None if it is empty, or there is no file to read."""
+    if file is None:
+        return None
+    text = _read_text(name, file)
+    try:
+        return _one_line(text)
+    except ValueError as error:
+        msg = f"{name}: {error}"
+        raise ValueError(msg) from None
+
+
+def _read_text(name: str, file: Path) -> str:
+    try:
+        return file.read_text("utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        msg = f"{name}: cannot be read ({type(error).__name__})"
+        raise ValueError(msg) from None
+
+
+def _with_password(url: SecretStr | None, password: SecretStr) -> SecretStr | None:
+    if url is None:
+        return None
+    found = _USER_OF_DSN.fullmatch(url.get_secret_value())
+    if found is None:
+        return url
+    start, user, rest = found.groups()
+    return SecretStr(f"{start}{user}:{quote(password.get_secret_value(), safe='')}@{rest}")
+
+
+def _one_line(value: str) -> SecretStr | None:
+    secret = value.strip()
+    if not secret.isprintable() or not secret.isascii():
         msg = "must be one line of printable ASCII"
         raise ValueError(msg)
-    return SecretStr(key) if key else None
+    return SecretStr(secret) if secret else None
 
 
 def _describe(location: tuple[int | str, ...], message: str) -> str:

@@ -49,6 +49,26 @@ def test_a_database_out_of_reach_is_one_line_without_its_password(tmp_path: Path
     assert "s3cret" not in line
 
 
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("user", "list"),
+        ("key", "create", "a@b.c"),
+        ("balance", "show", "a@b.c"),
+        ("ledger", "verify"),
+        ("usage", "export", "--since", "2026-01-01"),
+    ],
+    ids=" ".join,
+)
+def test_a_misspelled_data_folder_is_not_filled_with_new_books(
+    tmp_path: Path, arguments: tuple[str, ...]
+) -> None:
+    folder = tmp_path / "misspelled"
+    line = Cli(tmp_path, {"TOKENBALANCE_DATA_DIR": str(folder)}).refused(*arguments)
+    assert f"There is no database in {folder}: start `tokenbalance serve` first" in line
+    assert not folder.exists()
+
+
 def test_a_wrong_setting_is_one_line_that_names_it(tmp_path: Path) -> None:
     cli = Cli(tmp_path, {"DATABASE_URL": "postgresql://h/d", "PORT": "nonsense"})
     assert "PORT" in cli.refused("serve")

@@ -63,8 +63,13 @@ def test_commands_and_requests_work_together_on_the_sandbox(cli: Cli) -> None:
 def test_commands_use_the_embedded_database_of_a_running_serve(tmp_path: Path) -> None:
     cli = Cli(tmp_path, {"TOKENBALANCE_DATA_DIR": str(tmp_path / "the data")}).program
 
+    # Only a command that begins the books may create them; it says so.
+    assert f"no database in {tmp_path / 'the data'}" in cli.refused("user", "list")
+    assert not (tmp_path / "the data").exists()
     # Before: the command starts the server, migrates, and stops it again.
-    assert cli("user", "create", "a@b.c").out == "User created: 1 a@b.c\n"
+    created = cli("user", "create", "a@b.c")
+    assert created.out == "User created: 1 a@b.c\n"
+    assert created.err == f"warning: A new database was created in {tmp_path / 'the data'}\n"
     with serving(cli) as (url, said):
         assert cli.json("user", "show", "a@b.c")["id"] == 1
         assert "in use by `serve`" in cli.refused("serve", "--port", "0")

@@ -7,9 +7,11 @@ import os
 import pty
 import subprocess
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import orjson
+import pytest
 
 from tests.cli.conftest import COMMAND, TIMEOUT_S
 from tests.support.books import create_holder
@@ -17,8 +19,6 @@ from tests.support.usage import Used, use
 from tokenbalance.books.reports import USAGE_COLUMNS
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tests.cli.conftest import Cli
     from tokenbalance.database.connections import Pool
 
@@ -42,6 +42,28 @@ async def test_usage_is_written_as_csv_and_as_json_lines(cli: Cli, pool: Pool) -
     assert datetime.fromisoformat(row["created_at"]) == YESTERDAY
     assert as_json.out == same.out
     assert orjson.loads(as_json.out)["charge"] == 12
+
+
+@pytest.mark.parametrize("before", [None, 0o644])
+def test_an_export_is_for_its_owner_only(cli: Cli, tmp_path: Path, before: int | None) -> None:
+    file = tmp_path / "usage.csv"
+    if before is not None:
+        _ = file.write_text("an older and longer export\n" * 99, "utf-8")
+        file.chmod(before)
+    umask = os.umask(0)
+    try:
+        response = cli("usage", "export", "--since", SINCE, "--output", str(file))
+    finally:
+        _ = os.umask(umask)
+    assert response.code == 0
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert file.read_text("utf-8").splitlines() == [",".join(USAGE_COLUMNS)]
+
+
+def test_an_export_may_go_to_a_device(cli: Cli) -> None:
+    mode = Path(os.devnull).stat().st_mode
+    assert cli("usage", "export", "--since", SINCE, "--output", os.devnull).code == 0
+    assert Path(os.devnull).stat().st_mode == mode
 
 
 async def test_only_what_is_asked_for_is_written(cli: Cli, pool: Pool, tmp_path: Path) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,8 @@ from tests.support.upstream import Response, ScriptedUpstream
 
 if TYPE_CHECKING:
     from tokenbalance.database.connections import Pool
+
+RESPONSE = {"model": "gpt-4o-mini", "input": "Hi", "max_output_tokens": 100}
 
 
 async def test_the_upstream_sees_the_operators_key_and_not_the_clients_secrets(
@@ -69,14 +72,73 @@ async def test_end_to_end_headers_reach_the_upstream_once(
         "Originator": "codex_exec",
         "X-Codex-Turn-Metadata": "{}",
     }
-    await http.post("/v1/chat/completions?api-version=2&x=%20y", json=CHAT, headers=headers)
+    await http.post("/v1/chat/completions", json=CHAT, headers=headers)
     (request,) = upstream.requests
-    assert request.target == b"/v1/chat/completions?api-version=2&x=%20y"
     for name in set(headers) - {"Authorization"}:
         values = [v for k, v in request.headers if k.lower() == name.lower().encode()]
         assert values == [headers[name].encode()]
     assert request.header("content-type") == "application/json"
     assert request.header("host") == upstream.base_url.split("/")[2]
+
+
+@pytest.mark.parametrize(
+    ("sent", "target"),
+    [
+        ("/v1/chat/completions?api-version=2&x=%20y", b"/v1/chat/completions"),
+        ("/v1/chat/completions?beta=true", b"/v1/chat/completions"),
+        ("/api/openai/responses/?a=1", b"/v1/responses"),
+        ("/v1/responses?a=1&beta=true&b=2", b"/v1/responses?beta=true"),
+    ],
+)
+async def test_only_the_query_of_the_table_goes_upstream(
+    pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream, sent: str, target: bytes
+) -> None:
+    holder = await create_holder(pool, 1000)
+    body = RESPONSE if "responses" in sent else CHAT
+    response = await http.post(sent, json=body, headers=holder.headers)
+    assert response.status_code == 200
+    assert [request.target for request in upstream.requests] == [target]
+
+
+async def test_a_query_of_a_path_with_an_id_stays_here(
+    pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream
+) -> None:
+    holder = await create_holder(pool, 1000)
+    _ = await http.get("/v1/models/gpt-4o-mini?x=1", headers=holder.headers)
+    assert [request.target for request in upstream.requests] == [b"/v1/models/gpt-4o-mini"]
+
+
+@pytest.mark.parametrize(
+    "content_type",
+    [
+        None,
+        "Application/JSON",
+        'application/json; charset="UTF-8"',
+        "application/json; boundary=x; version=2",
+    ],
+)
+async def test_the_upstream_gets_the_media_type_that_was_checked(
+    pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream, content_type: str | None
+) -> None:
+    holder = await create_holder(pool, 1000)
+    headers = {} if content_type is None else {"content-type": content_type}
+    response = await http.post(
+        "/v1/chat/completions", content=json.dumps(CHAT), headers={**holder.headers, **headers}
+    )
+    assert response.status_code == 200
+    (request,) = upstream.requests
+    types = [value for name, value in request.headers if name.lower() == b"content-type"]
+    assert types == [b"application/json"]
+
+
+async def test_a_request_without_a_body_has_no_media_type_upstream(
+    pool: Pool, http: httpx2.AsyncClient, upstream: ScriptedUpstream
+) -> None:
+    holder = await create_holder(pool, 1000)
+    headers = {**holder.headers, "content-type": "text/odd"}
+    _ = await http.get("/v1/models", headers=headers)
+    (request,) = upstream.requests
+    assert request.header("content-type") is None
 
 
 async def test_the_operators_organization_and_project_are_sent_upstream(

@@ -60,7 +60,10 @@ def test_the_example_environment_names_every_setting_once_and_no_other() -> None
         assert len(names & set(named)) == 1, names
         assert all(name in text for name in names), names
     assert set(named) <= set[str]().union(*all_variables())
-    assert re.findall(r"^#([A-Z_]+)=", compose, re.MULTILINE) == ["POSTGRES_PASSWORD"]
+    assert re.findall(r"^#([A-Z_]+)=", compose, re.MULTILINE) == [
+        "POSTGRES_PASSWORD_FILE",
+        "COMPOSE_SUBNET",
+    ]
 
 
 def test_the_example_environment_changes_nothing_when_copied_as_it_is() -> None:

@@ -165,3 +165,35 @@ def test_an_output_limit_that_not_every_endpoint_takes_is_refused(
     monkeypatch.setenv("TOKENBALANCE_DEFAULT_OUTPUT_LIMIT", value)
     with pytest.raises(SettingsError, match=r"^TOKENBALANCE_DEFAULT_OUTPUT_LIMIT: "):
         load_settings()
+
+
+@pytest.mark.parametrize(
+    ("url", "completed"),
+    [
+        ("postgresql://ada@db:5432/books", "postgresql://ada:p%40s%2Fs%20w@db:5432/books"),
+        ("postgres://ada@a:1,b:2/books?x=1", "postgresql://ada:p%40s%2Fs%20w@a:1,b:2/books?x=1"),
+        ("postgresql://ada:own@db/books", "postgresql://ada:own@db/books"),
+        ("postgresql:///books?host=/run", "postgresql:///books?host=/run"),
+    ],
+)
+def test_a_password_in_a_file_completes_the_urls_that_have_none(
+    url: str, completed: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "password").write_text("p@s/s w\n", "utf-8")
+    monkeypatch.setenv("DATABASE_PASSWORD_FILE", "password")
+    monkeypatch.setenv("DATABASE_URL", url)
+    monkeypatch.setenv("DATABASE_DIRECT_URL", url)
+    settings = load_settings()
+    for one in (settings.database_url, settings.database_direct_url):
+        assert one is not None
+        assert one.get_secret_value() == completed
+
+
+def test_a_password_file_that_is_missing_is_refused_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATABASE_PASSWORD_FILE", "nothing-here")
+    with pytest.raises(SettingsError, match=r"^DATABASE_PASSWORD_FILE: cannot be read"):
+        load_settings()

@@ -4,6 +4,7 @@
 running `serve` owns, or one that is started for as long as the command takes.
 
     DatabaseError
+    |-- DatabaseMissing
     |-- DatabaseUnavailable
     `-- SchemaMissing
 """
@@ -16,6 +17,8 @@ from typing import TYPE_CHECKING, TypeVar
 
 import asyncpg
 
+from tokenbalance.cli.output import print_aside
+from tokenbalance.cli.unknown_settings import warn_of_unknown_settings
 from tokenbalance.database.connections import CONNECT_TIMEOUT_S, open_sessions
 from tokenbalance.settings import load_settings
 
@@ -33,6 +36,10 @@ class DatabaseError(Exception):
     """The database cannot be used; the message is one line and contains no part of its URL."""
 
 
+class DatabaseMissing(DatabaseError):
+    """The data folder has no database, and the command may not create one."""
+
+
 class DatabaseUnavailable(DatabaseError):
     """No connection can be made."""
 
@@ -42,46 +49,64 @@ class SchemaMissing(DatabaseError):
 
 
 @contextmanager
-def open_database(settings: Settings, *, exclusive: bool = False) -> Generator[str, None, None]:
+def open_database(
+    settings: Settings, *, exclusive: bool = False, creates: bool = False
+) -> Generator[str, None, None]:
     """Yield the DSN of a reachable database; an embedded one is migrated.
 
     Must be called from the main thread, outside of an event loop.
 
     Args:
         settings: decide which database.
-        exclusive: own the embedded server, or fail; for the one process that keeps running.
+        exclusive: own the embedded server, or fail; for the one process that keeps running. It
+            creates the database if the data folder has none.
+        creates: create it as well, with a warning: the folder may be a misspelled one.
 
     Raises:
+        DatabaseMissing: the data folder has no database.
         DatabaseUnavailable: DATABASE_URL cannot be reached.
         EmbeddedPostgresError: the embedded server cannot be used.
 
     """
+    warn_of_unknown_settings()
     if settings.database_url is not None:
         dsn = settings.database_url.get_secret_value()
         _ = asyncio.run(_has_schema(dsn))
         yield dsn
         return
-    from tokenbalance.postgres import EmbeddedPostgres  # noqa: PLC0415 - not on every platform
+    from tokenbalance.postgres import (  # noqa: PLC0415 - not on every platform
+        EmbeddedPostgres,
+        has_cluster,
+    )
 
+    is_new = not has_cluster(settings.data_dir)
+    if is_new and not (exclusive or creates):
+        raise DatabaseMissing(_missing(settings))
     with EmbeddedPostgres.start_or_attach(
         settings.data_dir, settings.postgres_bin_dir, exclusive=exclusive
     ) as server:
         # A server that another process owns was migrated by it, or is just now.
         if server.owned or not asyncio.run(_has_schema(server.dsn)):
             migrate_to_head(server.dsn)
+        if is_new and server.owned and not exclusive:
+            print_aside(f"warning: A new database was created in {settings.data_dir}")
         yield server.dsn
 
 
 @contextmanager
-def open_books(settings: Settings) -> Generator[str, None, None]:
+def open_books(settings: Settings, *, creates: bool = False) -> Generator[str, None, None]:
     """Yield the DSN of a database with tables in it.
+
+    Args:
+        settings: decide which database.
+        creates: as for `open_database`.
 
     Raises:
         SchemaMissing: DATABASE_URL has none yet.
-        DatabaseUnavailable, EmbeddedPostgresError: as `open_database`.
+        DatabaseMissing, DatabaseUnavailable, EmbeddedPostgresError: as `open_database`.
 
     """
-    with open_database(settings) as dsn:
+    with open_database(settings, creates=creates) as dsn:
         require_schema(dsn)
         yield dsn
 
@@ -99,9 +124,9 @@ def require_schema(dsn: str) -> None:
         raise SchemaMissing(msg)
 
 
-def transact(work: Callable[[AsyncSession], Awaitable[T]]) -> T:
-    """Run the work of a command in one transaction and commit it."""
-    with open_books(load_settings()) as dsn:
+def transact(work: Callable[[AsyncSession], Awaitable[T]], *, creates: bool = False) -> T:
+    """Run the work of a command in one transaction and commit it; `creates` as for `open_books`."""
+    with open_books(load_settings(), creates=creates) as dsn:
         return asyncio.run(_transact(dsn, work))
 
 
@@ -133,6 +158,13 @@ async def _has_schema(dsn: str) -> bool:
     except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
         raise DatabaseUnavailable(_reason(error)) from None
     return bool(found)
+
+
+def _missing(settings: Settings) -> str:
+    return (
+        f"There is no database in {settings.data_dir}: start `tokenbalance serve` first, or check"
+        " TOKENBALANCE_DATA_DIR and DATABASE_URL"
+    )
 
 
 def _reason(error: Exception) -> str:

@@ -9,7 +9,7 @@ from tokenbalance.settings import Settings, load_settings
 def migrate_database(*, as_json: AsJson = False) -> None:
     """Migrate the database to the newest schema. Safe to repeat."""
     settings = load_settings()
-    with open_database(settings) as dsn:
+    with open_database(settings, creates=True) as dsn:
         migrate_to_head(migration_dsn(settings, dsn))
     if as_json:
         print_json({"migrated": True})

@@ -18,6 +18,7 @@ from urllib.parse import urlsplit
 import typer
 
 from tokenbalance.cli.database import migrate_to_head, open_database, require_schema
+from tokenbalance.cli.first_superuser import create_superuser_of
 from tokenbalance.cli.migrate import migration_dsn
 from tokenbalance.cli.output import print_aside
 from tokenbalance.settings import Settings, SettingsError, load_settings
@@ -57,6 +58,7 @@ def serve(
     with open_database(settings, exclusive=True) as dsn:
         if settings.database_url is not None:
             _prepare(settings, dsn, migrate=not no_migrate)
+        create_superuser_of(settings, dsn)
         _set_for_workers(DATABASE_URL=dsn)
         with _upstream(sandbox=sandbox):
             exit_code = _run(settings, sandbox=sandbox)

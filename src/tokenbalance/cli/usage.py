@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import os
+import stat
 import sys
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator
 from contextlib import AbstractContextManager, aclosing, contextmanager
@@ -70,7 +71,11 @@ def export(  # noqa: PLR0913 - each is an option of its own
     user: Annotated[str | None, typer.Option(metavar="EMAIL", help="Only this user.")] = None,
     format: Annotated[Format, typer.Option(help="Format of the file.")] = Format.CSV,  # noqa: A002 - the option's name
     output: Annotated[
-        Path | None, typer.Option(metavar="FILE", help="Write to this file instead of stdout.")
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="Write to this file instead of stdout; readable for its owner only.",
+        ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Same as --format jsonl.")] = False,
 ) -> None:
@@ -160,11 +165,25 @@ def _opened(output: Path | None) -> Generator[BinaryIO]:
         yield sys.stdout.buffer
         return
     try:
-        file = output.open("wb")
+        file = _private_file(output)
     except OSError as error:
         raise typer.BadParameter(f"{output}: {error.strerror}", param_hint="--output") from None
     with file:
         yield file
+
+
+def _private_file(path: Path) -> BinaryIO:
+    """Open a file for its owner only; one that exists is emptied and made private."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT, 0o600)
+    try:
+        # Not a device or a pipe, which others may need.
+        if stat.S_ISREG(os.fstat(descriptor).st_mode):
+            os.fchmod(descriptor, 0o600)
+            os.ftruncate(descriptor, 0)
+        return os.fdopen(descriptor, "wb")
+    except OSError:
+        os.close(descriptor)
+        raise
 
 
 def _moment(text: str, option: str) -> datetime:

@@ -135,7 +135,7 @@ def _create(
             _ = await grant(session, user.account.id, balance, Cause(ACTOR))
         return await users.get_user(session, user.id)
 
-    return transact(create)
+    return transact(create, creates=True)
 
 
 def _set_active(email: str, *, active: bool, as_json: bool) -> None:

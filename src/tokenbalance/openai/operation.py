@@ -88,7 +88,7 @@ class Operation:
     method: str
     path: str
     """Below `/v1`, as OpenAI's reference writes it: `/models/{model}`. With `?beta=true` where that
-    query makes it another operation."""
+    query makes it another operation; only a query that is written here goes upstream."""
     family: Family
     summary: str
     lists: str | None = None
@@ -112,6 +112,26 @@ class Operation:
     def bodies(self) -> tuple[Body, ...]:
         """Kinds of request bodies that are accepted; empty: no body is read."""
         return self.family.bodies
+
+    @property
+    def content_type(self) -> bytes | None:
+        """The media type that bodies are sent upstream with; None: none is read here."""
+        bodies = self.family.bodies
+        return bodies[0].value.encode() if bodies else None
+
+    def target(self, path: bytes) -> str:
+        """The path below the upstream's base URL, with the row's own query if it has one.
+
+        Anything else in the query of a request is dropped. It could turn the request into another
+        operation, which nobody has bounded, as `beta=true` does. It is not refused either: OpenAI
+        ignores unknown parameters of these operations, and clients that were written for another
+        server add theirs (`api-version`) to every request.
+
+        Args:
+            path: by which the operation was found.
+
+        """
+        return self.path if "{" not in self.path else path.decode("ascii")
 
     @property
     def ceiling(self) -> Ceiling | None:

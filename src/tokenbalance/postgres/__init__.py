@@ -9,6 +9,7 @@ account, socket_folder, remains, connection     one question each
 errors          the tree of exceptions
 """
 
+from tokenbalance.postgres.cluster import has_cluster
 from tokenbalance.postgres.errors import (
     BinariesNotFound,
     DataFolderInUse,
@@ -25,4 +26,5 @@ __all__ = [
     "EmbeddedPostgres",
     "EmbeddedPostgresError",
     "ServerNotStarted",
+    "has_cluster",
 ]

@@ -264,6 +264,11 @@ class Cluster:
         ensure_database(socket_folder)
 
 
+def has_cluster(data_dir: Path) -> bool:
+    """Whether a data folder contains a cluster; creates nothing."""
+    return (data_dir / "pgdata").exists()
+
+
 def _path_of(folder: Path) -> str:
     return _HERE if sys.platform == "linux" else str(folder)
 

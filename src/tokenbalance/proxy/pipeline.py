@@ -174,8 +174,8 @@ class Proxy:
             def send() -> Awaitable[UpstreamResponse]:
                 return upstream.send(
                     operation.method,
-                    _target(path, request.query),
-                    self.passing.for_upstream(request.headers),
+                    operation.target(path),
+                    self.passing.for_upstream(request.headers, operation.content_type),
                     with_members(asked.body, asked.document, edits),
                 )
 
@@ -258,7 +258,3 @@ def _cutting_fine_tunes(
         return await response.edited(without_fine_tunes)
 
     return send_and_cut
-
-
-def _target(path: bytes, query: bytes) -> str:
-    return (path + b"?" + query if query else path).decode("ascii")

@@ -42,6 +42,7 @@ if TYPE_CHECKING:
     from tokenbalance.books.holds.leases import Leases
     from tokenbalance.model import Charge, Hold, Usage
     from tokenbalance.openai import Surface
+    from tokenbalance.telemetry.metrics_access import MetricsAccess
     from tokenbalance.telemetry.totals import BooksWatch, Totals
 
 PUBLISH_S: Final = 1.0
@@ -261,6 +262,10 @@ class _Books:
     responses={200: {"description": "Prometheus's text format.", "content": {"text/plain": {}}}},
 )
 async def metrics(request: Request) -> PlainTextResponse:
-    """Counters and gauges of this server, all its workers together."""
+    """Counters and gauges of this server, all its workers together.
+
+    Needs the token of `TOKENBALANCE_METRICS_TOKEN`, or without one a private address.
+    """
+    cast("MetricsAccess", request.state.metrics_access).check(request)
     page = await cast("Metrics", request.state.metrics).page()
     return PlainTextResponse(page, media_type=CONTENT_TYPE_PLAIN_0_0_4)

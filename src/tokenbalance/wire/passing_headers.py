@@ -23,7 +23,6 @@ HOP_HEADER: Final = b"x-tokenbalance-hop"
 
 REQUEST_HEADERS: Final = (
     "accept",
-    "content-type",
     "openai-beta",
     "originator",  # Codex: which of its programs is calling
     "session-id",  # Codex: the conversation, for the upstream's cache
@@ -99,6 +98,7 @@ _NEVER_PREFIXES: Final = ("proxy-", "x-tokenbalance-")
 _NEVER_UPSTREAM: Final = _NEVER | {
     "accept-encoding",  # identity is requested, so that usage can be read
     "content-encoding",  # a body decoded here goes upstream plain
+    "content-type",  # the type that was checked is sent, not the client's spelling of it
     "idempotency-key",  # equal keys of two users would share one response
 }
 _NEVER_TO_CLIENT: Final = _NEVER | {"date", "server"}  # the server's own
@@ -116,10 +116,20 @@ class PassingHeaders:
         self.may_reach_upstream: Callable[[bytes], bool] = lru_cache(1024)(to_upstream.have)
         self._may_reach_client: Callable[[bytes], bool] = lru_cache(1024)(to_client.have)
 
-    def for_upstream(self, received: Headers) -> Headers:
-        """Pick the client's headers that the upstream may see."""
+    def for_upstream(self, received: Headers, content_type: bytes | None = None) -> Headers:
+        """Pick the client's headers that the upstream may see.
+
+        Args:
+            received: as the client sent them.
+            content_type: the media type that the body was checked for, sent as it is written here:
+                a client's own parameters could let the upstream read other text than was metered.
+
+        """
         passes, named = self.may_reach_upstream, _named_by_connection(received)
-        return [field for field in received if passes(field[0]) and field[0] not in named]
+        headers = [field for field in received if passes(field[0]) and field[0] not in named]
+        if content_type is not None:
+            headers.append((b"content-type", content_type))
+        return headers
 
     def for_client(self, received: Headers) -> Headers:
         """Pick the upstream's headers that the client may see; names are in lower case."""

@@ -27,6 +27,7 @@ _TAKEN: Final = frozenset(
         b"authorization",
         b"cache-control",
         b"content-encoding",
+        b"content-type",
         b"idempotency-key",
         b"openai-organization",
         b"openai-project",
