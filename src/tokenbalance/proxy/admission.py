@@ -15,7 +15,7 @@ from tokenbalance.model import Usage
 if TYPE_CHECKING:
     from tokenbalance.books.holds.waiting import Waiters
     from tokenbalance.books.ledger.book import Book, Funds
-    from tokenbalance.model import Claim, Document, Estimate, Hold
+    from tokenbalance.model import Caller, Claim, Document, Estimate, Hold
     from tokenbalance.proxy.ending import Ending
 
 RETRY_AFTER_MAX_S: Final = 30
@@ -46,6 +46,18 @@ class Admissions:
     wait_s: float
     insufficient_status: int = InsufficientQuota.status
     """Of requests that the balance does not cover, unless their key has its own."""
+
+    def refuse_empty(self, caller: Caller) -> None:
+        """Refuse a caller whose account cannot pay for anything, whatever its open holds give back.
+
+        Every hold takes at least one credit, so this needs nothing of the request but its caller.
+
+        Raises:
+            InsufficientQuota: neither its balance nor its overdraft leaves a credit.
+
+        """
+        if caller.limit <= 0:
+            raise self._insufficient(caller, _what_an_empty_account_has(caller))
 
     async def try_hold(self, ending: Ending, estimate: Estimate) -> Admission | None:
         """Reserve what the request may cost, lowering its output cap to what the balance affords.
@@ -85,9 +97,11 @@ class Admissions:
                 return _admission(estimate, hold)
             funds = await self.book.funds(account_id)
         if funds.limit < claim.minimum:
-            status = asked.caller.insufficient_status or self.insufficient_status
-            raise InsufficientQuota(_what_is_missing(claim, funds), status)
+            raise self._insufficient(asked.caller, _what_is_missing(claim, funds))
         raise BalanceHeld(_what_is_held(claim, funds), await self._retry_after_s(account_id))
+
+    def _insufficient(self, caller: Caller, message: str) -> InsufficientQuota:
+        return InsufficientQuota(message, caller.insufficient_status or self.insufficient_status)
 
     async def _retry_after_s(self, account_id: int) -> int:
         """Estimate after how many seconds a retry is worthwhile.
@@ -96,6 +110,14 @@ class Admissions:
         pointless where many wait: one second for each of them.
         """
         return min(max(await self.book.waiting(account_id), 1), RETRY_AFTER_MAX_S)
+
+
+def _what_an_empty_account_has(caller: Caller) -> str:
+    held = caller.limit - caller.available
+    return (
+        f"Insufficient balance: no credits are available (balance {caller.balance}, held by"
+        f" requests in progress {held})."
+    )
 
 
 def _what_is_missing(claim: Claim, funds: Funds) -> str:

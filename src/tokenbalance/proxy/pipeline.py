@@ -3,6 +3,7 @@
     preflight      a browser asks what it may send                         204
     authenticate   bearer key -> caller                                    401
     match          method + raw path -> operation                          404 / 403
+    afford         not a credit left: refused before the body is read      402
     read           body -> document, and the ceiling of what it may cost   400
     hold           reserve the ceiling, or wait for it; committed before
                    anything is sent                                        402 / 429
@@ -163,6 +164,8 @@ class Proxy:
             websocket=request.asks_for_websocket,
         )
         upstream = self._configured_upstream()
+        if operation.charged:
+            self.admissions.refuse_empty(caller)
         asked = await self._read(request, caller, operation)
         ending = self._begin(asked, request_id)
         try:
