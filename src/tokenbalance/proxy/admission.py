@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.pricing.rates import paid_for
-from tokenbalance.errors import BalanceHeld, InsufficientQuota
+from tokenbalance.errors import BalanceHeld, InsufficientQuota, InvalidApiKey
 from tokenbalance.model import Usage
 
 if TYPE_CHECKING:
@@ -20,6 +20,10 @@ if TYPE_CHECKING:
 
 RETRY_AFTER_MAX_S: Final = 30
 """Above 60 s the SDKs ignore a `retry-after`."""
+_ENDED_KEY: Final = (
+    "This API key was revoked or has expired, or its user was disabled."
+    " Nothing was sent or charged."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,27 +82,34 @@ class Admissions:
         """Wait for other open holds of the account, where the request would fit without them.
 
         Raises:
+            InvalidApiKey: the key has ended since it was looked up, or its user was disabled.
             InsufficientQuota: the balance does not cover the input and the smallest output.
             BalanceHeld: it does, but requests in progress held it for as long as one may wait.
 
         """
         asked = ending.asked
-        account_id = asked.caller.account_id
-        funds = await self.book.funds(account_id)
+        caller = asked.caller
+        funds = await self._funds_of(caller)
         claim = asked.claim(estimate, funds.limit)
         if funds.limit >= claim.minimum and self.wait_s > 0:
             hold = await self.waiters.place(
-                account_id,
+                caller,
                 claim,
                 lambda position: ending.place(self.book, claim, position),
                 self.wait_s,
             )
             if hold is not None:
                 return _admission(estimate, hold)
-            funds = await self.book.funds(account_id)
+            funds = await self._funds_of(caller)
         if funds.limit < claim.minimum:
-            raise self._insufficient(asked.caller, _what_is_missing(claim, funds))
-        raise BalanceHeld(_what_is_held(claim, funds), await self._retry_after_s(account_id))
+            raise self._insufficient(caller, _what_is_missing(claim, funds))
+        raise BalanceHeld(_what_is_held(claim, funds), await self._retry_after_s(caller.account_id))
+
+    async def _funds_of(self, caller: Caller) -> Funds:
+        funds = await self.book.funds_of(caller)
+        if funds is None:
+            raise InvalidApiKey(_ENDED_KEY)
+        return funds
 
     def _insufficient(self, caller: Caller, message: str) -> InsufficientQuota:
         return InsufficientQuota(message, caller.insufficient_status or self.insufficient_status)

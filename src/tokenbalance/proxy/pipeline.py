@@ -7,6 +7,7 @@
     read           body -> document, and the ceiling of what it may cost   400
     hold           reserve the ceiling, or wait for it; committed before
                    anything is sent                                        402 / 429
+                   a key that has ended in the meantime                    401
     exchange       the same bytes there, the same bytes back, metered;
                    settled before the client sees the end
 
@@ -22,7 +23,7 @@ import os
 import time
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.holds.journal import JournalUnavailable
 from tokenbalance.database.connections import UNAVAILABLE
@@ -71,6 +72,9 @@ if TYPE_CHECKING:
     from tokenbalance.wire.upstream import Upstream, UpstreamResponse
 
 logger = logging.getLogger(__name__)
+
+RECHECK_AFTER_S: Final = 1.0
+"""After a body that took longer, the key of a request without a hold is looked up again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -188,6 +192,13 @@ class Proxy:
             if ending.is_open:
                 await ending.cut()
 
+    async def _look_again(self, request: ClientRequest) -> None:
+        """Refuse a request without a hold whose key has ended; a hold's statement does the same."""
+        try:
+            _ = await self.callers.authenticate(request.headers)
+        except UNAVAILABLE as error:
+            raise _no_database(error) from error
+
     def _refuse_own(self, request: ClientRequest) -> None:
         """Refuse a request that this server has sent itself, before it is held a second time."""
         if self.hop and request.came_through(self.hop):
@@ -200,7 +211,10 @@ class Proxy:
 
     async def _read(self, request: ClientRequest, caller: Caller, operation: Operation) -> Asked:
         codings = request.codings()
+        began = time.monotonic()
         body = await request.read_body(self.body_bytes_max)
+        if not operation.charged and time.monotonic() - began > RECHECK_AFTER_S:
+            await self._look_again(request)
         if codings and body:
             body = await decoded(body, codings, self.body_bytes_max)
         if not operation.bodies:

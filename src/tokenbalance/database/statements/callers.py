@@ -17,6 +17,28 @@ SELECT a.user_id, k.account_id, k.id AS key_id,
    AND u.is_active
 """
 
+FUNDS_OF_CALLER: Final = """
+-- $1 account, $2 key
+-- What the account has; nothing if the key has ended or the user was disabled.
+SELECT a.balance, a.held, a.overdraft
+  FROM accounts a
+  JOIN users u ON u.id = a.user_id
+  JOIN api_keys k ON k.id = $2
+ WHERE a.id = $1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())
+   AND u.is_active
+"""
+
+ENDED_KEYS: Final = """
+-- $1 keys
+-- Those that were revoked or have expired, or whose user was disabled.
+SELECT k.id
+  FROM (SELECT * FROM unnest($1::bigint[]) LIMIT (SELECT cardinality($1))) asked (id)
+  JOIN api_keys k ON k.id = asked.id
+  JOIN accounts a ON a.id = k.account_id
+  JOIN users u ON u.id = a.user_id
+ WHERE k.revoked_at IS NOT NULL OR k.expires_at <= now() OR NOT u.is_active
+"""
+
 TOUCH_KEYS: Final = """
 -- $1 keys
 -- Skips keys that are locked right now: their next request will update them.
