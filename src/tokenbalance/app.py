@@ -32,6 +32,7 @@ from tokenbalance.people.callers import Callers
 from tokenbalance.proxy.admission import Admissions
 from tokenbalance.proxy.asked import PREFIXES
 from tokenbalance.proxy.pipeline import Proxy
+from tokenbalance.proxy.room import Room
 from tokenbalance.settings import Settings, SettingsError, load_settings
 from tokenbalance.telemetry.health import health_router
 from tokenbalance.telemetry.logs import configure_logs
@@ -196,6 +197,7 @@ async def _open_proxy(
     stack.callback(leases.close_journal)
     with suppress(*UNAVAILABLE):
         await leases.open_journal(book)
+    body_bytes_max = settings.body_max_mb * 1024 * 1024
     waiters = Waiters(pool, book)
     stack.push_async_callback(waiters.close)
     settler = Settler(book, leases)
@@ -220,7 +222,8 @@ async def _open_proxy(
         own_headers=(SANDBOX_HEADER,) if settings.sandbox else (),
         passing=passing,
         cross_origin=CrossOrigin(settings.cors_origins, passing.may_reach_upstream),
-        body_bytes_max=settings.body_max_mb * 1024 * 1024,
+        body_bytes_max=body_bytes_max,
+        room=Room(settings.parallel_max, body_bytes_max),
         hop=hop,
     )
 

@@ -31,6 +31,7 @@
     |-- IdempotencyKeyReused                409  . idempotency_key_reused
     |-- WebSocketNotSupported               426  . websocket_not_supported
     |-- TooManyAttempts                     429  . rate_limit_exceeded
+    |-- TooManyRequests                     429  rate_limit_error . rate_limit_exceeded
     |-- UpstreamIncomplete                  424  upstream_error . upstream_incomplete
     |-- UpstreamAuth                        502  upstream_error . upstream_auth
     |-- UpstreamQuota                       503  upstream_error . upstream_quota
@@ -304,6 +305,18 @@ class TooManyAttempts(ProxyError):
     code = "rate_limit_exceeded"
 
     def __init__(self, retry_after_s: int, reason: str = "Too many attempts to sign in") -> None:
+        super().__init__(f"{reason}. Try again in {retry_after_s} s.")
+        self.headers = ((b"retry-after", b"%d" % retry_after_s),)
+
+
+class TooManyRequests(ProxyError):
+    """The account has too many requests in progress, or too long ones; a later one may fit."""
+
+    status = 429
+    type = "rate_limit_error"
+    code = "rate_limit_exceeded"
+
+    def __init__(self, reason: str, retry_after_s: int) -> None:
         super().__init__(f"{reason}. Try again in {retry_after_s} s.")
         self.headers = ((b"retry-after", b"%d" % retry_after_s),)
 

@@ -98,6 +98,10 @@ class Caller:
     """Authenticated with a sign-in token, and so with a password, instead of an API key."""
     insufficient_status: int | None = None
     """The status of a request that the balance does not cover; None: the operator's setting."""
+    limit: int = 0
+    """The most credits that holds of the account could take in all at that moment."""
+    balance: int = 0
+    """The account's balance at that moment."""
 
 
 @dataclass(frozen=True, slots=True)

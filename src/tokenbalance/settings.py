@@ -84,6 +84,10 @@ class Settings(BaseSettings):
     """Origins of web pages that may call `/v1` from a browser, or `*`."""
     body_max_mb: int = Field(default=64, ge=1, le=2048, validation_alias="TOKENBALANCE_BODY_MAX_MB")
     """Largest JSON body in mebibytes, before and after decompression."""
+    parallel_max: int = Field(
+        default=1000, ge=1, le=1_000_000, validation_alias="TOKENBALANCE_PARALLEL_MAX"
+    )
+    """Most requests of one account that one worker serves at a time."""
 
     database_url: SecretStr | None = None
     """`postgresql://...`; without it the embedded Postgres in `data_dir` is used."""

@@ -47,7 +47,7 @@ class Process:
                 holder.caller, purpose(request_id), claim, position=position
             )
 
-        hold = await self.waiters.place(holder.account_id, claim, attempt, wait_s)
+        hold = await self.waiters.place(holder.caller, claim, attempt, wait_s)
         if hold is not None:
             self.turns.append(request_id)
         return hold

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from tokenbalance.database.batches import Batch
     from tokenbalance.database.connections import Pool
 
-_Found: TypeAlias = "tuple[int, int, int, int, bool, bool, int | None, datetime | None, bytes]"
+_Found: TypeAlias = (
+    "tuple[int, int, int, int, bool, bool, int | None, int, int, datetime | None, bytes]"
+)
 
 # `Token` is what the clients of the original project send.
 _SCHEMES: Final = frozenset({b"bearer", b"token"})
@@ -60,9 +62,9 @@ class Callers:
         rows = await self._pool.fetch(statements.FIND_CALLERS, [pending.item for pending in batch])
         found: dict[bytes, Caller] = {}
         for row in cast("list[_Found]", rows):
-            caller = Caller(*row[:7])
-            found[row[8]] = caller
-            if _is_due(row[7]):
+            caller = Caller(*row[:9])
+            found[row[10]] = caller
+            if _is_due(row[9]):
                 # Nobody waits for it: if it is lost, the next request notes it.
                 _ = self._uses.submit(caller.key_id)
         for pending in batch:
@@ -98,8 +100,8 @@ async def find_caller(pool: Pool, secret: str) -> Caller:
     if row is None:
         raise _unknown_key()
     found = cast("_Found", tuple(row))
-    caller = Caller(*found[:7])
-    if _is_due(found[7]):
+    caller = Caller(*found[:9])
+    if _is_due(found[9]):
         _ = await pool.execute(statements.TOUCH_KEYS, [caller.key_id])
     return caller
 

@@ -9,17 +9,21 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.pricing.rates import paid_for
-from tokenbalance.errors import BalanceHeld, InsufficientQuota
+from tokenbalance.errors import BalanceHeld, InsufficientQuota, InvalidApiKey
 from tokenbalance.model import Usage
 
 if TYPE_CHECKING:
     from tokenbalance.books.holds.waiting import Waiters
     from tokenbalance.books.ledger.book import Book, Funds
-    from tokenbalance.model import Claim, Document, Estimate, Hold
+    from tokenbalance.model import Caller, Claim, Document, Estimate, Hold
     from tokenbalance.proxy.ending import Ending
 
 RETRY_AFTER_MAX_S: Final = 30
 """Above 60 s the SDKs ignore a `retry-after`."""
+_ENDED_KEY: Final = (
+    "This API key was revoked or has expired, or its user was disabled."
+    " Nothing was sent or charged."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +51,18 @@ class Admissions:
     insufficient_status: int = InsufficientQuota.status
     """Of requests that the balance does not cover, unless their key has its own."""
 
+    def refuse_empty(self, caller: Caller) -> None:
+        """Refuse a caller whose account cannot pay for anything, whatever its open holds give back.
+
+        Every hold takes at least one credit, so this needs nothing of the request but its caller.
+
+        Raises:
+            InsufficientQuota: neither its balance nor its overdraft leaves a credit.
+
+        """
+        if caller.limit <= 0:
+            raise self._insufficient(caller, _what_an_empty_account_has(caller))
+
     async def try_hold(self, ending: Ending, estimate: Estimate) -> Admission | None:
         """Reserve what the request may cost, lowering its output cap to what the balance affords.
 
@@ -66,28 +82,37 @@ class Admissions:
         """Wait for other open holds of the account, where the request would fit without them.
 
         Raises:
+            InvalidApiKey: the key has ended since it was looked up, or its user was disabled.
             InsufficientQuota: the balance does not cover the input and the smallest output.
             BalanceHeld: it does, but requests in progress held it for as long as one may wait.
 
         """
         asked = ending.asked
-        account_id = asked.caller.account_id
-        funds = await self.book.funds(account_id)
+        caller = asked.caller
+        funds = await self._funds_of(caller)
         claim = asked.claim(estimate, funds.limit)
         if funds.limit >= claim.minimum and self.wait_s > 0:
             hold = await self.waiters.place(
-                account_id,
+                caller,
                 claim,
                 lambda position: ending.place(self.book, claim, position),
                 self.wait_s,
             )
             if hold is not None:
                 return _admission(estimate, hold)
-            funds = await self.book.funds(account_id)
+            funds = await self._funds_of(caller)
         if funds.limit < claim.minimum:
-            status = asked.caller.insufficient_status or self.insufficient_status
-            raise InsufficientQuota(_what_is_missing(claim, funds), status)
-        raise BalanceHeld(_what_is_held(claim, funds), await self._retry_after_s(account_id))
+            raise self._insufficient(caller, _what_is_missing(claim, funds))
+        raise BalanceHeld(_what_is_held(claim, funds), await self._retry_after_s(caller.account_id))
+
+    async def _funds_of(self, caller: Caller) -> Funds:
+        funds = await self.book.funds_of(caller)
+        if funds is None:
+            raise InvalidApiKey(_ENDED_KEY)
+        return funds
+
+    def _insufficient(self, caller: Caller, message: str) -> InsufficientQuota:
+        return InsufficientQuota(message, caller.insufficient_status or self.insufficient_status)
 
     async def _retry_after_s(self, account_id: int) -> int:
         """Estimate after how many seconds a retry is worthwhile.
@@ -96,6 +121,14 @@ class Admissions:
         pointless where many wait: one second for each of them.
         """
         return min(max(await self.book.waiting(account_id), 1), RETRY_AFTER_MAX_S)
+
+
+def _what_an_empty_account_has(caller: Caller) -> str:
+    held = caller.limit - caller.available
+    return (
+        "Insufficient balance: this request needs at least 1 credit, 0 are available (balance"
+        f" {caller.balance}, held by requests in progress {held})."
+    )
 
 
 def _what_is_missing(claim: Claim, funds: Funds) -> str:

@@ -3,9 +3,13 @@
     preflight      a browser asks what it may send                         204
     authenticate   bearer key -> caller                                    401
     match          method + raw path -> operation                          404 / 403
+    afford         not a credit left: refused before the body is read      402
+    enter          how many requests of the account are in progress        429
     read           body -> document, and the ceiling of what it may cost   400
+                   a body that is too slow, or that there is no room for   408 / 429 / 503
     hold           reserve the ceiling, or wait for it; committed before
                    anything is sent                                        402 / 429
+                   a key that has ended in the meantime                    401
     exchange       the same bytes there, the same bytes back, metered;
                    settled before the client sees the end
 
@@ -21,7 +25,7 @@ import os
 import time
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.holds.journal import JournalUnavailable
 from tokenbalance.database.connections import UNAVAILABLE
@@ -40,6 +44,7 @@ from tokenbalance.proxy.asked import READ_INLINE_BYTES_MAX, Asked, match, read
 from tokenbalance.proxy.ending import Ending
 from tokenbalance.proxy.exchange import Exchange
 from tokenbalance.proxy.relay import Relay
+from tokenbalance.proxy.room import Room
 from tokenbalance.proxy.wording import Wording
 from tokenbalance.telemetry.alarms import Alarms
 from tokenbalance.wire.client.cors import CrossOrigin, is_preflight
@@ -66,10 +71,14 @@ if TYPE_CHECKING:
     from tokenbalance.openai.operation import Operation
     from tokenbalance.people.callers import Callers
     from tokenbalance.proxy.admission import Admission, Admissions
+    from tokenbalance.proxy.room import Place
     from tokenbalance.telemetry.metrics import Metrics
     from tokenbalance.wire.upstream import Upstream, UpstreamResponse
 
 logger = logging.getLogger(__name__)
+
+RECHECK_AFTER_S: Final = 1.0
+"""After a body that took longer, the key of a request without a hold is looked up again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +106,8 @@ class Proxy:
     passing: PassingHeaders = field(default_factory=PassingHeaders)
     cross_origin: CrossOrigin = field(default_factory=CrossOrigin)
     body_bytes_max: int = BODY_BYTES_MAX
+    room: Room = field(default_factory=Room)
+    """What requests may occupy in this process."""
     hop: bytes = b""
     """What requests that are sent upstream are marked with; empty: nothing."""
 
@@ -163,27 +174,38 @@ class Proxy:
             websocket=request.asks_for_websocket,
         )
         upstream = self._configured_upstream()
-        asked = await self._read(request, caller, operation)
-        ending = self._begin(asked, request_id)
+        if operation.charged:
+            self.admissions.refuse_empty(caller)
+        with self.room.enter(caller.account_id) as place:
+            asked = await self._read(request, caller, operation, place)
+            ending = self._begin(asked, request_id)
+            try:
+                edits = operation.usage_request(asked.document)
+                relay = Relay(asked, ending, response, self.passing, self.wording, bool(edits))
+                if ending.is_open:
+                    edits |= relay.admitted(await self._hold(request, ending))
+                    place.pay()
+
+                def send() -> Awaitable[UpstreamResponse]:
+                    return upstream.send(
+                        operation.method,
+                        operation.target(path),
+                        self.passing.for_upstream(request.headers, operation.content_type),
+                        with_members(asked.body, asked.document, edits),
+                    )
+
+                exchange = Exchange(request, relay, self.cancel_on_disconnect)
+                await exchange.run(_cutting_fine_tunes(send) if operation.of_models else send)
+            finally:
+                if ending.is_open:
+                    await ending.cut()
+
+    async def _look_again(self, request: ClientRequest) -> None:
+        """Refuse a request without a hold whose key has ended; a hold's statement does the same."""
         try:
-            edits = operation.usage_request(asked.document)
-            relay = Relay(asked, ending, response, self.passing, self.wording, bool(edits))
-            if ending.is_open:
-                edits |= relay.admitted(await self._hold(request, ending))
-
-            def send() -> Awaitable[UpstreamResponse]:
-                return upstream.send(
-                    operation.method,
-                    operation.target(path),
-                    self.passing.for_upstream(request.headers, operation.content_type),
-                    with_members(asked.body, asked.document, edits),
-                )
-
-            exchange = Exchange(request, relay, self.cancel_on_disconnect)
-            await exchange.run(_cutting_fine_tunes(send) if operation.of_models else send)
-        finally:
-            if ending.is_open:
-                await ending.cut()
+            _ = await self.callers.authenticate(request.headers)
+        except UNAVAILABLE as error:
+            raise _no_database(error) from error
 
     def _refuse_own(self, request: ClientRequest) -> None:
         """Refuse a request that this server has sent itself, before it is held a second time."""
@@ -195,11 +217,17 @@ class Proxy:
             )
             raise UpstreamLoop(msg)
 
-    async def _read(self, request: ClientRequest, caller: Caller, operation: Operation) -> Asked:
+    async def _read(
+        self, request: ClientRequest, caller: Caller, operation: Operation, place: Place
+    ) -> Asked:
         codings = request.codings()
-        body = await request.read_body(self.body_bytes_max)
+        began = time.monotonic()
+        body = await request.read_body(self.body_bytes_max, keep=place.keep)
+        if not operation.charged and time.monotonic() - began > RECHECK_AFTER_S:
+            await self._look_again(request)
         if codings and body:
             body = await decoded(body, codings, self.body_bytes_max)
+            place.keep(len(body))
         if not operation.bodies:
             return Asked(caller, operation, body, {}, Estimate(0), None, self.traits)
         request.require_json()

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tests.support.books import Holder
     from tokenbalance.books.ledger.book import Book, Funds
     from tokenbalance.database.connections import Pool
-    from tokenbalance.model import Hold
+    from tokenbalance.model import Caller, Hold
 
 
 async def test_the_row_of_a_waiter_that_lives_is_kept_alive(
@@ -78,14 +78,14 @@ async def cut(dsn: str, *pools: Pool) -> None:
 def tries_of(process: Process, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Tells of every try of a waiter that was in vain and is over."""
     tries: list[int] = []
-    funds = process.book.funds
+    funds_of = process.book.funds_of
 
-    async def counted(account_id: int) -> Funds:
-        found = await funds(account_id)
-        tries.append(account_id)
+    async def counted(caller: Caller) -> Funds | None:
+        found = await funds_of(caller)
+        tries.append(caller.account_id)
         return found
 
-    monkeypatch.setattr(process.book, "funds", counted)
+    monkeypatch.setattr(process.book, "funds_of", counted)
     return tries
 
 

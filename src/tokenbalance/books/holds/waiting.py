@@ -3,7 +3,8 @@
 The order is that of the table `waiters`, over all processes: `PLACE` leaves enough for the waiters
 in front. This file has the waiters of this process. The first waiter of an account tries again when
 this process releases credits of the account, and when a poll of the books, every POLL_S, finds an
-attempt promising: that is how a hold that ended elsewhere, or a top-up, is noticed.
+attempt promising: that is how a hold that ended elsewhere, or a top-up, is noticed. A waiter leaves
+as soon as a poll finds that its key was revoked or has expired, or that its user was disabled.
 
 A waiter holds no connection. When it leaves, for any reason, its row is deleted. Heartbeats keep
 the rows of living processes alive; the row of a dead process counts for at most ALIVE_S.
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
 
     from tokenbalance.books.ledger.book import Book
     from tokenbalance.database.connections import Pool
-    from tokenbalance.model import Claim, Hold
+    from tokenbalance.model import Caller, Claim, Hold
 
 Attempt: TypeAlias = "Callable[[int], Awaitable[Hold | None]]"
 
@@ -45,10 +46,14 @@ _POLLED_OF_AN_ACCOUNT: Final = 8
 
 @dataclass(slots=True, eq=False)
 class _Waiter:
-    account_id: int
+    caller: Caller
     position: int
     claim: Claim
     woken: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def account_id(self) -> int:
+        return self.caller.account_id
 
 
 class Waiters:
@@ -66,24 +71,25 @@ class Waiters:
         return sum(len(in_order) for in_order in self._by_account.values())
 
     async def place(
-        self, account_id: int, claim: Claim, attempt: Attempt, wait_s: float
+        self, caller: Caller, claim: Claim, attempt: Attempt, wait_s: float
     ) -> Hold | None:
         """Place a hold as soon as it is this request's turn and it fits.
 
         Args:
-            account_id: the account whose open holds are waited for.
+            caller: whose account has the open holds that are waited for.
             claim: how much.
             attempt: places the hold if it fits, given the position among the waiters.
             wait_s: the longest wait, in seconds.
 
         Returns:
-            The hold; None if it can never fit, if the time is up, or if too many wait already.
+            The hold; None if it can never fit, if the time is up, if too many wait already, or if
+            the key has ended.
 
         """
-        if len(self._by_account.get(account_id, ())) >= WAITERS_MAX:
+        if len(self._by_account.get(caller.account_id, ())) >= WAITERS_MAX:
             return None
         deadline = asyncio.get_running_loop().time() + wait_s
-        waiter = await self._enter(account_id, claim)
+        waiter = await self._enter(caller, claim)
         try:
             # More may have come while the row was inserted.
             if len(self._by_account[waiter.account_id]) > WAITERS_MAX:
@@ -96,7 +102,8 @@ class Waiters:
                 hold = await attempt(waiter.position)
                 if hold is not None:
                     return hold
-                if (await self._book.funds(account_id)).limit < claim.minimum:
+                funds = await self._book.funds_of(caller)
+                if funds is None or funds.limit < claim.minimum:
                     return None
             return None
         finally:
@@ -108,14 +115,14 @@ class Waiters:
             _ = self._polling.cancel()
         _ = await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _enter(self, account_id: int, claim: Claim) -> _Waiter:
+    async def _enter(self, caller: Caller, claim: Claim) -> _Waiter:
         entered = cast(
-            "int", await self._pool.fetchval(statements.ENTER, account_id, claim.wanted, ALIVE_S)
+            "int",
+            await self._pool.fetchval(statements.ENTER, caller.account_id, claim.wanted, ALIVE_S),
         )
-        waiter = _Waiter(account_id, entered, claim)
-        insort(
-            self._by_account.setdefault(account_id, []), waiter, key=lambda other: other.position
-        )
+        waiter = _Waiter(caller, entered, claim)
+        in_order = self._by_account.setdefault(caller.account_id, [])
+        insort(in_order, waiter, key=lambda other: other.position)
         if self._polling is None:
             self._polling = self._start(self._poll())
         return waiter
@@ -151,6 +158,7 @@ class Waiters:
                     await self._send_heartbeat()
                     heartbeat_at = clock() + HEARTBEAT_S
                 await self._wake_promising()
+                await self._wake_ended()
                 responded_at = clock()
             except UNAVAILABLE as error:
                 logger.debug("the poll of waiters failed: %s", type(error).__name__)
@@ -163,12 +171,14 @@ class Waiters:
 
     def _wake_all(self) -> None:
         """Let all waiters find out that the database is unavailable."""
-        for in_order in self._by_account.values():
-            for waiter in in_order:
-                waiter.woken.set()
+        for waiter in self._all():
+            waiter.woken.set()
+
+    def _all(self) -> list[_Waiter]:
+        return [waiter for in_order in self._by_account.values() for waiter in in_order]
 
     async def _send_heartbeat(self) -> None:
-        waiters = [waiter for in_order in self._by_account.values() for waiter in in_order]
+        waiters = self._all()
         await self._pool.execute(
             statements.RENEW_WAITERS,
             [waiter.account_id for waiter in waiters],
@@ -191,6 +201,16 @@ class Waiters:
         )
         for row in rows:
             waiters[cast("int", row[0])].woken.set()
+
+    async def _wake_ended(self) -> None:
+        """Let waiters whose key has ended find that out, however far back they are."""
+        keys = {waiter.caller.key_id for waiter in self._all()}
+        rows = await self._pool.fetch(statements.ENDED_KEYS, list(keys))
+        ended = {cast("int", row[0]) for row in rows}
+        if ended:
+            for waiter in self._all():
+                if waiter.caller.key_id in ended:
+                    waiter.woken.set()
 
     def _start(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:
         task = asyncio.create_task(work)

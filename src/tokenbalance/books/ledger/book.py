@@ -119,7 +119,8 @@ class Book:
                 in which case all waiters come first.
 
         Returns:
-            The hold, or None if it does not fit at this moment.
+            The hold, or None if it does not fit at this moment or the key has ended since it was
+            looked up; `funds_of` tells which.
 
         """
         placement = Placement(caller, purpose, claim)
@@ -131,6 +132,18 @@ class Book:
         """Read what an account has; to be shown, never to decide by."""
         row = await self._pool.fetchrow(statements.FUNDS, account_id)
         return Funds(0, 0, 0) if row is None else Funds(*cast("tuple[int, int, int]", tuple(row)))
+
+    async def funds_of(self, caller: Caller) -> Funds | None:
+        """Read what a caller's account has; to be shown, never to decide by.
+
+        Returns:
+            None if the key was revoked or has expired, or the user was disabled.
+
+        """
+        row = await self._pool.fetchrow(
+            statements.FUNDS_OF_CALLER, caller.account_id, caller.key_id
+        )
+        return None if row is None else Funds(*cast("tuple[int, int, int]", tuple(row)))
 
     async def waited_for(self, account_id: int) -> int:
         """Read how many credits the waiters of an account want; to be shown, never to decide by."""

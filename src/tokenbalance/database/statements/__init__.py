@@ -17,7 +17,12 @@ whole index looks cheaper than looking up one key, and every item then reads eve
 """
 
 from tokenbalance.database.statements.books import FUNDS, OUTGROWN, WHICH_BOOKS
-from tokenbalance.database.statements.callers import FIND_CALLERS, TOUCH_KEYS
+from tokenbalance.database.statements.callers import (
+    ENDED_KEYS,
+    FIND_CALLERS,
+    FUNDS_OF_CALLER,
+    TOUCH_KEYS,
+)
 from tokenbalance.database.statements.charges import (
     CORRECT,
     ENDED,
@@ -42,11 +47,13 @@ from tokenbalance.database.statements.waiters import (
 __all__ = [
     "CORRECT",
     "ENDED",
+    "ENDED_KEYS",
     "ENTER",
     "EXPIRE",
     "FIND_CALLERS",
     "FORGET_WAITERS",
     "FUNDS",
+    "FUNDS_OF_CALLER",
     "KNOWN",
     "LAPSED",
     "LEAVE",

@@ -5,8 +5,9 @@ from typing import Final
 FIND_CALLERS: Final = """
 -- $1 SHA-256 of the secrets
 SELECT a.user_id, k.account_id, k.id AS key_id,
-       a.balance - a.held + a.overdraft AS available, u.is_superuser,
-       k.kind = 'sign-in' AS signed_in, k.insufficient_status, k.last_used_at, k.secret_sha256
+       a.balance - a.held + a.overdraft AS available,
+       u.is_superuser, k.kind = 'sign-in' AS signed_in, k.insufficient_status,
+       a.balance + a.overdraft AS spendable, a.balance, k.last_used_at, k.secret_sha256
   FROM (SELECT DISTINCT * FROM unnest($1::bytea[]) LIMIT (SELECT cardinality($1))) asked (secret)
   JOIN api_keys k ON k.secret_sha256 = asked.secret
   JOIN accounts a ON a.id = k.account_id
@@ -14,6 +15,28 @@ SELECT a.user_id, k.account_id, k.id AS key_id,
  WHERE k.revoked_at IS NULL
    AND (k.expires_at IS NULL OR k.expires_at > now())
    AND u.is_active
+"""
+
+FUNDS_OF_CALLER: Final = """
+-- $1 account, $2 key
+-- What the account has; nothing if the key has ended or the user was disabled.
+SELECT a.balance, a.held, a.overdraft
+  FROM accounts a
+  JOIN users u ON u.id = a.user_id
+  JOIN api_keys k ON k.id = $2
+ WHERE a.id = $1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())
+   AND u.is_active
+"""
+
+ENDED_KEYS: Final = """
+-- $1 keys
+-- Those that were revoked or have expired, or whose user was disabled.
+SELECT k.id
+  FROM (SELECT * FROM unnest($1::bigint[]) LIMIT (SELECT cardinality($1))) asked (id)
+  JOIN api_keys k ON k.id = asked.id
+  JOIN accounts a ON a.id = k.account_id
+  JOIN users u ON u.id = a.user_id
+ WHERE k.revoked_at IS NOT NULL OR k.expires_at <= now() OR NOT u.is_active
 """
 
 TOUCH_KEYS: Final = """

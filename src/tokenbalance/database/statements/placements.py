@@ -8,11 +8,17 @@ PLACE: Final = """
 -- $12 rates or null
 -- Reserves what is wanted, or what the balance affords if that is less but at least the minimum.
 -- Leaves enough for the waiters ahead of this request. It is one conditional UPDATE, so nothing can
--- happen between the check and the reservation.
+-- happen between the check and the reservation. Nothing is reserved with a key that has ended since
+-- it was looked up, or for a user who was disabled.
 WITH account AS (
     UPDATE accounts
        SET held = held + least($4, balance + overdraft)
      WHERE id = $1
+       AND (SELECT u.is_active FROM users u WHERE u.id = accounts.user_id)
+       AND EXISTS (SELECT
+                     FROM api_keys k
+                    WHERE k.id = $3 AND k.revoked_at IS NULL
+                      AND (k.expires_at IS NULL OR k.expires_at > now()))
        AND least($4, balance + overdraft) >= $5
        AND least($4, balance + overdraft) <= balance - held + overdraft - (
                SELECT coalesce(sum(wanted), 0)
@@ -47,6 +53,8 @@ WITH item AS (
       FROM item
       JOIN accounts a ON a.id = item.account_id
       JOIN api_keys k ON k.id = item.key_id
+      JOIN users u ON u.id = a.user_id
+     WHERE k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()) AND u.is_active
        FOR NO KEY UPDATE OF a{or_skip}
        -- The foreign key check would wait for a key whose secret is being changed.
        FOR KEY SHARE OF k SKIP LOCKED

@@ -41,6 +41,10 @@ _WITHOUT_BODY: Final = frozenset({204, 304})
 SHOWN_PATH_CHARS: Final = 200
 BODY_SILENCE_MAX_S: Final = 20.0
 """How long a client may pause while it sends a body."""
+BODY_START_S: Final = 30.0
+"""How long a body may take in all, in addition to the time for what has arrived of it."""
+BODY_BYTES_PER_S: Final = 128 * 1024
+"""The rate at which that time grows."""
 
 
 class ClientGone(Exception):
@@ -66,17 +70,23 @@ class ClientRequest:
         return shown if shown.isprintable() else repr(shown)
 
     async def read_body(
-        self, bytes_max: int = BODY_BYTES_MAX, within_s: float | None = None
+        self,
+        bytes_max: int = BODY_BYTES_MAX,
+        within_s: float | None = None,
+        keep: Callable[[int], None] | None = None,
     ) -> bytes:
         """Read the whole body.
 
+        It may take BODY_START_S and a second for each BODY_BYTES_PER_S of what has arrived.
+
         Args:
             bytes_max: the largest size accepted.
-            within_s: how long it may take in all; None: as long as data keeps arriving.
+            within_s: how long it may take at most; None: as long as data arrives fast enough.
+            keep: called with the size of what has arrived, before it is kept; may raise to refuse.
 
         Raises:
             RequestTooLarge: it is longer than `bytes_max`, or declared to be.
-            RequestTimeout: the client stopped sending, or took too long.
+            RequestTimeout: the client stopped sending, or sent too slowly.
             ClientGone: the client disconnected.
 
         """
@@ -84,17 +94,27 @@ class ClientRequest:
         if declared is not None and declared.isdigit() and int(declared) > bytes_max:
             raise _too_large(bytes_max)
         now = asyncio.get_running_loop().time
-        ends = math.inf if within_s is None else now() + within_s
+        began = now()
+        ends = math.inf if within_s is None else began + within_s
+
+        def deadline(size: int) -> float:
+            due = began + BODY_START_S + size / BODY_BYTES_PER_S
+            return min(now() + BODY_SILENCE_MAX_S, due, ends)
+
         try:
-            async with asyncio.timeout_at(min(now() + BODY_SILENCE_MAX_S, ends)) as silence:
+            async with asyncio.timeout_at(deadline(0)) as timeout:
                 return await self._read_body(
-                    bytes_max,
-                    lambda: silence.reschedule(min(now() + BODY_SILENCE_MAX_S, ends)),
+                    bytes_max, lambda size: timeout.reschedule(deadline(size)), keep
                 )
         except TimeoutError:
             raise _too_slow() from None
 
-    async def _read_body(self, bytes_max: int, wait_on: Callable[[], None]) -> bytes:
+    async def _read_body(
+        self,
+        bytes_max: int,
+        wait_on: Callable[[int], None],
+        keep: Callable[[int], None] | None,
+    ) -> bytes:
         pieces: list[bytes] = []
         size = 0
         more = True
@@ -107,9 +127,11 @@ class ClientRequest:
             size += len(piece)
             if size > bytes_max:
                 raise _too_large(bytes_max)
+            if keep is not None:
+                keep(size)
             pieces.append(piece)
             if more:
-                wait_on()
+                wait_on(size)
         return pieces[0] if len(pieces) == 1 else b"".join(pieces)
 
     def codings(self) -> tuple[bytes, ...]:
