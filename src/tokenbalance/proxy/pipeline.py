@@ -177,6 +177,7 @@ class Proxy:
                     _target(path, request.query),
                     self.passing.for_upstream(request.headers),
                     with_members(asked.body, asked.document, edits),
+                    caller.account_id,
                 )
 
             exchange = Exchange(request, relay, self.cancel_on_disconnect)

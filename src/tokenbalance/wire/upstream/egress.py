@@ -72,9 +72,10 @@ class ProxiedClient:
         )
 
     async def send(
-        self, method: str, target: str, headers: Headers, body: bytes
+        self, method: str, target: str, headers: Headers, body: bytes, account: int = 0
     ) -> ProxiedResponse:
         """Send a request and wait for the head of its response; raises what `Client` names."""
+        del account  # The transport's connections are shared by all accounts.
         try:
             response = await self._transport.handle_async_request(
                 httpx2.Request(

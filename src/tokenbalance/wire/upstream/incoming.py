@@ -41,7 +41,15 @@ class Carrier(Protocol):
 class IncomingResponse:
     """The response to one request, from the moment the request is sent."""
 
-    __slots__ = ("_connection", "_fault", "_loop", "_reader", "_waiter", "waits_since_s")
+    __slots__ = (
+        "_connection",
+        "_fault",
+        "_loop",
+        "_reader",
+        "_waiter",
+        "began_early",
+        "waits_since_s",
+    )
 
     def __init__(self, connection: Carrier, reader: ResponseReader) -> None:
         self._connection: Carrier | None = connection
@@ -49,6 +57,8 @@ class IncomingResponse:
         self._loop: asyncio.AbstractEventLoop = connection.loop
         self._fault: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self.began_early: bool = False
+        """Some of it arrived before its request was written whole."""
         self.waits_since_s: float = 0.0
         """On the loop's clock; 0 while nothing is awaited from the upstream."""
 
@@ -156,7 +166,7 @@ class IncomingResponse:
     @property
     def is_reusable(self) -> bool:
         """Whether another request may follow on the connection."""
-        return self._reader.is_reusable
+        return self._reader.is_reusable and not self.began_early
 
     def fail(self, error: Exception, *, was_silent: bool) -> None:
         """End the response here; `begin` or `read` raises the fault."""

@@ -102,7 +102,7 @@ class Upstream:
         self._client: Client = client
 
     async def send(
-        self, method: str, target: str, headers: Headers, body: bytes
+        self, method: str, target: str, headers: Headers, body: bytes, account: int = 0
     ) -> UpstreamResponse:
         """Send a request and wait for the head of its response.
 
@@ -111,6 +111,7 @@ class Upstream:
             target: path below the upstream's base URL, with its query.
             headers: end-to-end headers; the operator's credentials are added to them.
             body: sent as it is.
+            account: whom it is for; nobody else reads from the connection until it is silent.
 
         Raises:
             UpstreamUnavailable: no connection, none that lasted until a response, or a response
@@ -119,7 +120,7 @@ class Upstream:
             UpstreamBroke: a response that began as a 2xx and has no complete head.
 
         """
-        response = await self._client.send(method, target, headers, body)
+        response = await self._client.send(method, target, headers, body, account)
         if response.status in _REDIRECTIONS:
             logger.error(
                 "the upstream redirects: set OPENAI_BASE_URL to the URL that it redirects to"
