@@ -35,6 +35,10 @@ class Response(Protocol):
         """
         ...
 
+    def limit_silence(self, seconds: float) -> None:
+        """End the response when nothing has arrived for so long, if the client can do that."""
+        ...
+
     def close(self) -> Awaitable[None]:
         """Release the connection, whether the body was read to its end or not."""
         ...

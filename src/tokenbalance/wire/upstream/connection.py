@@ -111,7 +111,7 @@ class Connection(asyncio.Protocol):
         response = self._response
         if response is not None and response.waits_since_s:
             silent_s = self.loop.time() - response.waits_since_s
-            if silent_s > silence_max_s:
+            if silent_s > min(silence_max_s, response.silence_max_s):
                 self._fail(TimeoutError(f"silent for {silent_s:.0f} s"), was_silent=True)
 
     # Called by the event loop.

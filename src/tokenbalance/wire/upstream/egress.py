@@ -53,6 +53,10 @@ class ProxiedResponse:
             raise UpstreamBroke(type(error).__name__) from error
         return piece or b""
 
+    def limit_silence(self, seconds: float) -> None:
+        """Do nothing: the transport's limit is set when a request is sent."""
+        del seconds
+
     async def close(self) -> None:
         """Release the connection; it is closed if the body was not read to its end."""
         await self._response.aclose()

@@ -10,6 +10,7 @@ It must never wait for anything except the upstream, nor lose bytes that arrived
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final, Protocol
 
 from tokenbalance.wire.upstream.faults import UpstreamBroke, too_late, unreachable
@@ -48,6 +49,7 @@ class IncomingResponse:
         "_reader",
         "_waiter",
         "began_early",
+        "silence_max_s",
         "waits_since_s",
     )
 
@@ -59,6 +61,8 @@ class IncomingResponse:
         self._waiter: asyncio.Future[None] | None = None
         self.began_early: bool = False
         """Some of it arrived before its request was written whole."""
+        self.silence_max_s: float = math.inf
+        """Of the upstream, if that is less than for all responses."""
         self.waits_since_s: float = 0.0
         """On the loop's clock; 0 while nothing is awaited from the upstream."""
 
@@ -94,6 +98,10 @@ class IncomingResponse:
         if self._connection is not None:
             self._connection.resume_reading()
         return data
+
+    def limit_silence(self, seconds: float) -> None:
+        """End the response when nothing has arrived for so long while it is awaited."""
+        self.silence_max_s = seconds
 
     async def close(self) -> None:
         """Release the connection; it is closed if the response has not arrived whole."""

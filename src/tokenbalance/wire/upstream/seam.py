@@ -51,6 +51,10 @@ class UpstreamResponse:
         """
         return self._body.read()
 
+    def limit_silence(self, seconds: float) -> None:
+        """End it when nothing has arrived for so long; not possible through an egress proxy."""
+        self._body.limit_silence(seconds)
+
     def close(self) -> Awaitable[None]:
         """Release the connection; it is closed if the response has not arrived whole."""
         return self._body.close()
@@ -90,6 +94,10 @@ class _WholeBody:
     async def read(self) -> bytes:
         body, self._body = self._body, b""
         return body
+
+    def limit_silence(self, seconds: float) -> None:
+        """Do nothing: all of it has arrived."""
+        del seconds
 
     async def close(self) -> None:
         """Do nothing: no connection is held."""
