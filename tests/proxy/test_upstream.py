@@ -93,14 +93,33 @@ async def test_a_connection_that_speaks_while_idle_is_not_used(
     assert [request.connection for request in upstream.requests] == [0, 1]
 
 
+async def test_a_connection_is_for_its_own_account_until_it_was_silent_for_a_while(
+    sending: Upstream,
+    upstream: ScriptedUpstream,
+    connections: Connections,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    for account in (1, 2, 1, 2):
+        await ask(sending, account=account)
+    assert [request.connection for request in upstream.requests] == [0, 1, 0, 1]
+    monkeypatch.setattr("tokenbalance.wire.upstream.connections.SILENCE_S", 0.0)
+    await until(lambda: len(connections._free) == 2)
+    assert connections._of_account == {}
+    for account in (3, 1):
+        await ask(sending, account=account)
+    assert [request.connection for request in upstream.requests[4:]] == [1, 0]
+
+
 async def test_a_connection_that_was_idle_for_long_is_closed(
     sending: Upstream, connections: Connections, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     await ask(sending)
     assert connections._open
+    monkeypatch.setattr("tokenbalance.wire.upstream.connections.SILENCE_S", 0.0)
     monkeypatch.setattr("tokenbalance.wire.upstream.connections.KEEPALIVE_S", 0.0)
     await until(lambda: not connections._open)
     assert connections._free == []
+    assert connections._of_account == {}
 
 
 @pytest.mark.parametrize(("method", "is_sent_again"), [("POST", False), ("GET", True)])
@@ -152,7 +171,7 @@ async def test_who_is_cancelled_before_the_head_closes_the_connection(
     asking.cancel()
     await asyncio.wait([asking])
     await upstream.until(lambda: len(upstream.disconnected) == 1)
-    assert not connections._free
+    assert not [*connections._free, *connections._of_account]
 
 
 async def test_an_answer_that_is_closed_before_its_end_closes_the_connection(

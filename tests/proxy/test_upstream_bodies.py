@@ -81,7 +81,7 @@ async def test_an_answer_may_come_before_the_body_was_written_and_ends_the_conne
         connections = Connections(urlsplit(url), [])
         response = await send(Upstream(connections), b"x" * 16 * MEGABYTE)
         assert (response.status, await read_all(response)) == (413, b"large")
-        assert not connections._free
+        assert not [*connections._free, *connections._of_account]
         responded.set()
         await connections.close()
     assert asked == 1
@@ -104,7 +104,28 @@ async def test_an_answer_may_begin_while_the_upstream_takes_no_more_of_the_body(
         assert await response.read() == b"early"
         seen.set()
         assert await read_all(response) == b" late"
-        assert not connections._free
+        assert not [*connections._free, *connections._of_account]
+        await connections.close()
+
+
+async def test_an_answer_that_began_before_the_body_was_written_ends_the_connection() -> None:
+    begun = asyncio.Event()
+    size = 16 * MEGABYTE
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 10\r\n\r\nearly")
+        await begun.wait()
+        await reader.readexactly(size)
+        writer.write(b" late")
+        await writer.drain()
+
+    async with listening(serve) as url:
+        connections = Connections(urlsplit(url), [])
+        response = await send(Upstream(connections), b"x" * size)
+        begun.set()
+        assert await read_all(response) == b"early late"
+        assert not [*connections._free, *connections._of_account]
         await connections.close()
 
 

@@ -16,9 +16,11 @@ READ_BYTES = 256 * 1024
 MEGABYTE = 1024 * 1024
 
 
-async def send(sending: Upstream, body: bytes = b"{}", method: str = "POST") -> UpstreamResponse:
+async def send(
+    sending: Upstream, body: bytes = b"{}", method: str = "POST", account: int = 0
+) -> UpstreamResponse:
     """Send a request; gives the head of its response."""
-    return await sending.send(method, "/chat/completions", [], body)
+    return await sending.send(method, "/chat/completions", [], body, account)
 
 
 async def read_all(response: UpstreamResponse) -> bytes:
@@ -30,9 +32,11 @@ async def read_all(response: UpstreamResponse) -> bytes:
     return b"".join(pieces)
 
 
-async def ask(sending: Upstream, body: bytes = b"{}", method: str = "POST") -> bytes:
+async def ask(
+    sending: Upstream, body: bytes = b"{}", method: str = "POST", account: int = 0
+) -> bytes:
     """Send a request; gives the body of its response."""
-    return await read_all(await send(sending, body, method))
+    return await read_all(await send(sending, body, method, account))
 
 
 async def until(condition: Callable[[], object]) -> None:

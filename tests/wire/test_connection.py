@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import sys
 import weakref
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
@@ -11,6 +12,7 @@ import pytest
 from typing_extensions import override
 from uvicorn.server import ServerState
 
+from tokenbalance.wire.server.descriptors import Descriptors
 from tokenbalance.wire.server.protocol import HttpProtocol
 
 if TYPE_CHECKING:
@@ -100,10 +102,12 @@ class Served:
 
     loaded_app: Callable[[Scope, Receive, Send], Coroutine[None, None, None]] = field(init=False)
     timeout_keep_alive: int = KEEP_ALIVE_S
+    descriptors: Descriptors = field(default_factory=lambda: Descriptors(sys.maxsize))
     clock: Clock = field(default_factory=Clock)
     wire: Wire = field(default_factory=Wire)
     state: ServerState = field(default_factory=ServerState)
     received: list[Message] = field(default_factory=list)
+    status: int = 200
 
     def __post_init__(self) -> None:
         self.may_respond = asyncio.Event()
@@ -114,7 +118,7 @@ class Served:
         self.received.append(await receive())
         _ = await self.may_respond.wait()
         headers = [(b"content-length", b"1"), (b"x-path", scope["raw_path"])]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
+        await send({"type": "http.response.start", "status": self.status, "headers": headers})
         await send({"type": "http.response.body", "body": b"x", "more_body": False})
 
     def connect(self) -> HttpProtocol:
@@ -139,6 +143,33 @@ async def test_an_idle_connection_is_closed_when_its_time_is_over() -> None:
     served.clock.go_to(20 + KEEP_ALIVE_S - 1)
     assert not served.wire.is_closed
     served.clock.go_to(20 + KEEP_ALIVE_S)
+    assert served.wire.is_closed
+
+
+async def test_a_client_that_was_only_refused_waits_as_long_as_a_head_may_take() -> None:
+    served = Served()
+    served.status = 401
+    connection = served.connect()
+    connection.data_received(GET)
+    await served.all_responded()
+    served.clock.go_to(HttpProtocol.head_timeout_s - 1)
+    assert not served.wire.is_closed
+    served.clock.go_to(HttpProtocol.head_timeout_s)
+    assert served.wire.is_closed
+
+
+async def test_a_client_that_is_served_after_a_refusal_waits_as_long_as_any() -> None:
+    served = Served()
+    served.status = 401
+    connection = served.connect()
+    connection.data_received(GET)
+    await served.all_responded()
+    served.status = 200
+    connection.data_received(GET)
+    await served.all_responded()
+    served.clock.go_to(KEEP_ALIVE_S - 1)
+    assert not served.wire.is_closed
+    served.clock.go_to(KEEP_ALIVE_S)
     assert served.wire.is_closed
 
 

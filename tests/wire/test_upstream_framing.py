@@ -116,6 +116,37 @@ def test_a_response_cut_in_two_anywhere_is_the_same_response(case: Case) -> None
 
 
 @every_case
+@pytest.mark.parametrize("surplus", [b"\r\n", b"\n", b"\r\n\r\n", b"0\r\n\r\n", b"x"], ids=repr)
+def test_any_byte_behind_a_response_spends_the_connection(case: Case, surplus: bytes) -> None:
+    if case.until_close:
+        return
+    for place in range(len(case.wire)):
+        seen = read(case.wire[:place], case.wire[place:] + surplus)
+        assert (seen.body, seen.ended, seen.is_reusable) == (case.body, True, False), place
+
+
+@pytest.mark.parametrize(
+    "codings",
+    [
+        (b"gzip", b"chunked"),
+        (b"chunked", b"gzip"),
+        (b"chunked", b"chunked"),
+        (b"chunked", b"identity"),
+        (b"identity", b"chunked"),
+    ],
+)
+def test_repeated_transfer_codings_are_read_together(codings: tuple[bytes, ...]) -> None:
+    fields = b"".join(b"transfer-encoding: %b\r\n" % coding for coding in codings)
+    assert read(OK + fields + b"\r\n0\r\n\r\n").is_bad
+
+
+def test_other_repeated_fields_leave_a_transfer_coding_as_it_is() -> None:
+    fields = b"x-a: 1\r\ntransfer-encoding: chunked\r\nx-a: 2\r\n\r\n"
+    seen = read(OK + fields + b"2\r\nhi\r\n0\r\n\r\n")
+    assert (seen.body, seen.ended, seen.is_reusable) == (b"hi", True, True)
+
+
+@every_case
 def test_a_response_that_comes_byte_by_byte_is_the_same_response(case: Case) -> None:
     pieces = [case.wire[at : at + 1] for at in range(len(case.wire))]
     assert whole(case, *pieces) == whole(case, case.wire)

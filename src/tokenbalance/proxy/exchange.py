@@ -8,7 +8,8 @@
     this process dies                       another one's sweep settles, voids or expires it
 
 A client that leaves changes nothing: the response is read to its end anyway, unless the operator
-chose to cancel. What is charged is for the `Ending` to decide; this file reports what happened.
+chose to cancel, or the upstream of a stream is then silent for too long: `departure`. What is
+charged is for the `Ending` to decide; this file reports what happened.
 
 Words, one for each event, in the code, the log and the messages:
 
@@ -32,6 +33,7 @@ from typing import TYPE_CHECKING
 from tokenbalance.books.holds.journal import JournalUnavailable
 from tokenbalance.errors import ProxyError, ServiceUnavailable
 from tokenbalance.openai.metering.stream import StreamMeter
+from tokenbalance.proxy.departure import Departure
 from tokenbalance.proxy.documents import relay_document
 from tokenbalance.proxy.refusals import relay_refusal
 from tokenbalance.proxy.streams import (
@@ -126,8 +128,19 @@ class Exchange:
         if not ending.charged:
             await relay_document(relay, upstream)
         elif is_event_stream(upstream.headers):
-            await relay_declared_stream(relay, upstream)
+            await self._stream(relay_declared_stream, upstream)
         elif relay.asked.streams and upstream.readable:
-            await relay_requested_stream(relay, upstream)
+            await self._stream(relay_requested_stream, upstream)
         else:
             await relay_document(relay, upstream)
+
+    async def _stream(
+        self,
+        relay_stream: Callable[[Relay, UpstreamResponse], Awaitable[None]],
+        upstream: UpstreamResponse,
+    ) -> None:
+        departure = Departure(self.request, upstream)
+        try:
+            await relay_stream(self.relay, upstream)
+        finally:
+            departure.end()

@@ -192,6 +192,7 @@ class Proxy:
                         operation.target(path),
                         self.passing.for_upstream(request.headers, operation.content_type),
                         with_members(asked.body, asked.document, edits),
+                        caller.account_id,
                     )
 
                 exchange = Exchange(request, relay, self.cancel_on_disconnect)

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 BODY_BYTES_MAX: Final = 64 * 1024
 """Of a request, kept before reading is paused; the read that exceeds it comes on top."""
 
+_UNAUTHORIZED: Final = 401
 _WITHOUT_BODY: Final = frozenset({204, 304})
 _FRAMING: Final = frozenset({b"connection", b"content-length", b"transfer-encoding"})
 _LAST_CHUNK: Final = b"0\r\n\r\n"
@@ -57,6 +58,9 @@ class Carrier(Protocol):
     def server_state(self) -> ServerState:
         """Knows the headers of every response."""
         ...
+
+    is_known: bool
+    """A request was answered with something other than 401."""
 
     def close_after(self, cycle: Cycle) -> None:
         """End the connection behind what was written."""
@@ -234,6 +238,8 @@ class Cycle:
         if not has_framing and self.scope["method"] != "HEAD" and status not in _WITHOUT_BODY:
             self._is_chunked = True
             headers.append(_CHUNKED)
+        if status != _UNAUTHORIZED:
+            self._connection.is_known = True
         self._head = write_head(status, headers)
         self.response_started = True
 

@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import importlib.util
 import logging
 import math
@@ -36,6 +37,11 @@ from uvicorn.lifespan.on import LifespanOn
 from uvicorn.server import HANDLED_SIGNALS
 
 from tokenbalance.wire.server import console
+from tokenbalance.wire.server.descriptors import (
+    OUT_OF_DESCRIPTORS,
+    Descriptors,
+    limit_of_process,
+)
 from tokenbalance.wire.server.listener import BACKLOG
 from tokenbalance.wire.server.protocol import HttpProtocol
 
@@ -61,6 +67,11 @@ CUT_S: Final = 3.0
 client that does not read."""
 CLOSE_S: Final = 5.0
 DRAIN_POLL_S: Final = 0.05
+ACCEPTED_AT_ONCE: Final = 16
+"""How many connections asyncio accepts before anything else runs: few enough that others can be
+closed for them before file descriptors run out."""
+_TICKS_BETWEEN_LOOKS: Final = 10
+"""uvicorn ticks ten times a second."""
 STOPPING: Final = "stopping"
 """The key, in the lifespan's state and so in the state of every request's scope, of an
 `asyncio.Event` that is set when the server begins to shut down."""
@@ -105,7 +116,7 @@ def build_config(  # noqa: PLR0913 - one parameter for each option of `serve`
         date_header=True,
         proxy_headers=True,
         forwarded_allow_ips=forwarded_allow_ips,
-        backlog=BACKLOG,
+        backlog=ACCEPTED_AT_ONCE,
         limit_concurrency=None,
         timeout_keep_alive=KEEP_ALIVE_S,
         # For uvicorn's own server, in whole seconds; ours uses `shutdown_s`.
@@ -134,6 +145,11 @@ class Config(uvicorn.Config):
 
     shutdown_s: float = SHUTDOWN_S
     """How long requests in flight may go on after the server begins to shut down."""
+
+    @functools.cached_property
+    def descriptors(self) -> Descriptors:
+        """Of the process that serves."""
+        return Descriptors(limit_of_process())
 
     @property
     def kill_after_s(self) -> float:
@@ -214,9 +230,26 @@ class Server(uvicorn.Server):
 
     @override
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        asyncio.get_running_loop().set_exception_handler(self._on_fault)
         await super().startup(sockets)
+        for listener in sockets or []:
+            listener.listen(BACKLOG)  # The loop has set it to `ACCEPTED_AT_ONCE`.
         if self._announce is not None and not self.should_exit:
             self._announce()
+
+    @override
+    async def on_tick(self, counter: int) -> bool:
+        if counter % _TICKS_BETWEEN_LOOKS == 0:
+            self._config.descriptors.look(self.server_state.connections)
+        return await super().on_tick(counter)
+
+    def _on_fault(self, loop: asyncio.AbstractEventLoop, context: dict[str, object]) -> None:
+        """What the event loop reports; asyncio would log a traceback for each failed accept."""
+        error = context.get("exception")
+        if "socket" in context and isinstance(error, OSError) and error.errno in OUT_OF_DESCRIPTORS:
+            self._config.descriptors.cannot_accept(self.server_state.connections)
+        else:
+            loop.default_exception_handler(context)
 
     @override
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:

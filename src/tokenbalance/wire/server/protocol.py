@@ -9,6 +9,8 @@ paths or bodies.
                  answered
     receiving    the newest of these, while its body is still arriving
     deaf         what the client sends is no longer read, and the connection is about to end
+    known        a request of it was answered with something other than 401. One that is not known
+                 may be idle only as long as a head may take
 
 A head must be complete within 10 seconds. A refusal never lands in the middle of another response.
 A response sent before the body of its request has arrived says `connection: close`; the rest of the
@@ -33,11 +35,16 @@ from tokenbalance.wire.server.request_head import decode_path, split_target
 from tokenbalance.wire.server.response_head import write_head
 
 if TYPE_CHECKING:
+    import socket
+
     from starlette.types import ASGIApp, Scope
 
+    from tokenbalance.wire.server.descriptors import Descriptors
     from tokenbalance.wire.server.uvicorn_interface import ServerConfig, ServerState
 
 PIPELINED_REQUESTS_MAX: Final = 16
+ON_ITS_WAY_S: Final = 0.1
+"""How long a request may be on its way on a new connection, which is not closed for others yet."""
 
 logger = logging.getLogger("uvicorn.error")
 
@@ -63,6 +70,7 @@ class HttpProtocol(asyncio.Protocol):
         self.server_state: ServerState = server_state
         self._app: ASGIApp = cast("ASGIApp", config.loaded_app)
         self._app_state: dict[str, object] = app_state
+        self._descriptors: Descriptors = config.descriptors
         self._keep_alive_s: float = config.timeout_keep_alive
         self._loop: asyncio.AbstractEventLoop = _loop or asyncio.get_running_loop()
         self._reader: RequestReader = RequestReader(self._begin)
@@ -73,6 +81,8 @@ class HttpProtocol(asyncio.Protocol):
         self._running: Cycle | None = None
         self._waiting: deque[Cycle] = deque()
         self._is_deaf: bool = False
+        self.is_known: bool = False
+        """A request was answered with something other than 401."""
         self._deadline: asyncio.TimerHandle | None = None
         """Of a head, or of lingering."""
         self._idle_timer: asyncio.TimerHandle | None = None
@@ -88,7 +98,12 @@ class HttpProtocol(asyncio.Protocol):
         self._client = _address(transport, "peername")
         if transport.get_extra_info("sslcontext"):
             self._scheme = "https"
-        self.server_state.connections.add(self)
+        self._idle_since_s = self._loop.time()
+        connections = self.server_state.connections
+        if not self._descriptors.admit(_descriptor(transport), connections):
+            self.transport.abort()
+            return
+        connections.add(self)
         self._deadline = self._loop.call_later(self.head_timeout_s, self._head_is_overdue)
 
     @override
@@ -196,7 +211,7 @@ class HttpProtocol(asyncio.Protocol):
             return
         self._idle_since_s = self._loop.time()
         if self._idle_timer is None:
-            self._idle_timer = self._loop.call_later(self._keep_alive_s, self._close_when_idle)
+            self._idle_timer = self._loop.call_later(self._idle_max_s(), self._close_when_idle)
         if self._deadline is None:
             self._expect_head_soon()
 
@@ -268,6 +283,22 @@ class HttpProtocol(asyncio.Protocol):
             self._deadline.cancel()
             self._deadline = None
 
+    def _idle_max_s(self) -> float:
+        return self._keep_alive_s if self.is_known else self.head_timeout_s
+
+    def share_waited(self) -> float:
+        """How much of its time for a request is over, 1 being all; 0 if one is running."""
+        if self._running is not None or (self.is_known and self._reader.has_begun):
+            return 0.0
+        if self.transport.is_closing():
+            return 0.0
+        waited_s = self._loop.time() - self._idle_since_s
+        return 0.0 if waited_s < ON_ITS_WAY_S else waited_s / self._idle_max_s()
+
+    def dismiss(self) -> None:
+        """Close it, to make room for others; it waits for a request."""
+        self.transport.close()
+
     def _close_when_idle(self) -> None:
         """Close a connection that has been idle for long enough.
 
@@ -276,11 +307,17 @@ class HttpProtocol(asyncio.Protocol):
         self._idle_timer = None
         if self._running is not None or self._reader.has_begun or self.transport.is_closing():
             return
-        left_s = self._idle_since_s + self._keep_alive_s - self._loop.time()
+        left_s = self._idle_since_s + self._idle_max_s() - self._loop.time()
         if left_s <= 0:
             self.transport.close()
         else:
             self._idle_timer = self._loop.call_later(left_s, self._close_when_idle)
+
+
+def _descriptor(transport: asyncio.BaseTransport) -> int:
+    """The number of its descriptor; -1 if it has none."""
+    one = cast("socket.socket | None", transport.get_extra_info("socket"))
+    return -1 if one is None else one.fileno()
 
 
 def _address(transport: asyncio.BaseTransport, name: str) -> tuple[str, int] | None:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, cast
 
 from tokenbalance.wire.server import console
+from tokenbalance.wire.server.descriptors import raise_limit
 from tokenbalance.wire.server.lifecycle import SHUTDOWN_S, build_config, serve_here
 from tokenbalance.wire.server.listener import listen, url_of
 from tokenbalance.wire.server.workers import serve_from_workers
@@ -57,6 +58,7 @@ def run(  # noqa: PLR0913 - one parameter for each option of `serve`
         files: where several workers keep what they count together.
 
     """
+    raise_limit()
     try:
         listener = listen(host, port)
     except (OSError, OverflowError) as error:

@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     import asyncio
 
+    from tokenbalance.wire.server.descriptors import Descriptors
+
 
 class ServerConfig(Protocol):
     """The settings, after uvicorn has loaded the application."""
@@ -25,6 +27,11 @@ class ServerConfig(Protocol):
     @property
     def timeout_keep_alive(self) -> int:
         """Seconds after which an idle connection is closed."""
+        ...
+
+    @property
+    def descriptors(self) -> Descriptors:
+        """Decides whether a new connection may stay."""
         ...
 
 

@@ -35,6 +35,10 @@ class Response(Protocol):
         """
         ...
 
+    def limit_silence(self, seconds: float) -> None:
+        """End the response when nothing has arrived for so long, if the client can do that."""
+        ...
+
     def close(self) -> Awaitable[None]:
         """Release the connection, whether the body was read to its end or not."""
         ...
@@ -43,8 +47,10 @@ class Response(Protocol):
 class Client(Protocol):
     """Sends requests, and adds the operator's credentials to each."""
 
-    def send(self, method: str, target: str, headers: Headers, body: bytes) -> Awaitable[Response]:
-        """Send a request, once, and wait for the head of its response.
+    def send(
+        self, method: str, target: str, headers: Headers, body: bytes, account: int = 0
+    ) -> Awaitable[Response]:
+        """Send a request, once, for an account, and wait for the head of its response.
 
         Raises:
             UpstreamUnavailable: no connection, none that lasted until a response, or a response

@@ -3,7 +3,8 @@
     idle      no request is in flight: any byte that arrives ends the connection
     busy      a request was written, wholly or in part; what arrives is its response
     free      the response has arrived whole, read or not, and another request may follow
-    spent     everything else: it is closed
+    spent     everything else, which includes a response that began before its request was written
+              whole, and any byte behind a response: it is closed
 
 It must never decide what a broken response costs, nor send anything twice. A body is written in
 pieces, as fast as the upstream takes them, until it responds; a response is read ahead up to a
@@ -38,6 +39,7 @@ class Connection(asyncio.Protocol):
         "_on_lost",
         "_response",
         "_transport",
+        "account",
         "idle_since_s",
         "is_spent",
         "loop",
@@ -51,6 +53,8 @@ class Connection(asyncio.Protocol):
         """No further request may be sent."""
         self.idle_since_s: float = 0.0
         """On the loop's clock, while it is free."""
+        self.account: int = 0
+        """That the last request was for."""
         self._on_free: Callable[[Connection], None] = on_free
         self._on_lost: Callable[[Connection], None] = on_lost
         self._response: IncomingResponse | None = None
@@ -107,7 +111,7 @@ class Connection(asyncio.Protocol):
         response = self._response
         if response is not None and response.waits_since_s:
             silent_s = self.loop.time() - response.waits_since_s
-            if silent_s > silence_max_s:
+            if silent_s > min(silence_max_s, response.silence_max_s):
                 self._fail(TimeoutError(f"silent for {silent_s:.0f} s"), was_silent=True)
 
     # Called by the event loop.
@@ -122,6 +126,8 @@ class Connection(asyncio.Protocol):
         if response is None:
             self.abort()
             return
+        if self._is_sending or self._transport.get_write_buffer_size():
+            response.began_early = True
         try:
             if response.hear(data):
                 self._end(response)
@@ -165,8 +171,7 @@ class Connection(asyncio.Protocol):
         """Note that it has arrived whole: the connection is free at once, or spent."""
         self._response = None
         response.detach()
-        is_sent = not self._is_sending and not self._transport.get_write_buffer_size()
-        if response.is_reusable and is_sent and not self.is_spent:
+        if response.is_reusable and not self.is_spent:
             self.resume_reading()
             self._on_free(self)
         else:

@@ -49,6 +49,10 @@ class DecodedBody:
                 msg = "compressed bytes end too early"
                 raise UpstreamBroke(msg)
 
+    def limit_silence(self, seconds: float) -> None:
+        """End the response when nothing has arrived for so long, if its client can do that."""
+        self._response.limit_silence(seconds)
+
     async def close(self) -> None:
         """Release the response."""
         await self._response.close()

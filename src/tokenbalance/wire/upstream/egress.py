@@ -53,6 +53,10 @@ class ProxiedResponse:
             raise UpstreamBroke(type(error).__name__) from error
         return piece or b""
 
+    def limit_silence(self, seconds: float) -> None:
+        """Do nothing: the transport's limit is set when a request is sent."""
+        del seconds
+
     async def close(self) -> None:
         """Release the connection; it is closed if the body was not read to its end."""
         await self._response.aclose()
@@ -72,9 +76,10 @@ class ProxiedClient:
         )
 
     async def send(
-        self, method: str, target: str, headers: Headers, body: bytes
+        self, method: str, target: str, headers: Headers, body: bytes, account: int = 0
     ) -> ProxiedResponse:
         """Send a request and wait for the head of its response; raises what `Client` names."""
+        del account  # The transport's connections are shared by all accounts.
         try:
             response = await self._transport.handle_async_request(
                 httpx2.Request(

@@ -32,6 +32,9 @@ _SWITCHING_PROTOCOLS: Final = 101
 _FINAL_STATUS_MIN: Final = 200
 _STATUS_MAX: Final = 599
 """RFC 9110 section 15: a higher status is invalid, and cannot be relayed."""
+_CODING: Final = b"transfer-encoding"
+_LINE_ENDS: Final = frozenset({b"\r", b"\n"})
+_LAST_CHUNK: Final = b"0\r\n\r\n"
 _BODILESS: Final = frozenset({204, 304})
 
 
@@ -44,6 +47,7 @@ class ResponseReader:
 
     __slots__ = (
         "_head_room",
+        "_is_chunked",
         "_is_interim",
         "_lasts_until_close",
         "_overhead",
@@ -72,6 +76,7 @@ class ResponseReader:
         """Of the body."""
         self._wants_body: bool = wants_body
         self._is_interim: bool = False
+        self._is_chunked: bool = False
         self._lasts_until_close: bool = False
         self._head_room: int = HEAD_BYTES_MAX
         self._overhead: int = 0
@@ -146,13 +151,24 @@ class ResponseReader:
     def _parse(self, data: bytes) -> None:
         known = len(self._pieces)
         try:
-            self._parser.feed_data(data)
+            if data[-1:] in _LINE_ENDS and not (self._is_chunked and data.endswith(_LAST_CHUNK)):
+                self._feed_but_last(data)
+            else:
+                self._parser.feed_data(data)
         except (httptools.HttpParserError, httptools.HttpParserUpgrade) as error:
             if not self.ended:
                 raise BadResponse(str(error)) from error
             # Bytes behind a response are not part of it.
             self.is_reusable = False
         self._count_body(known)
+
+    def _feed_but_last(self, data: bytes) -> None:
+        """Find line ends behind the response, which the parser skips silently."""
+        self._parser.feed_data(data[:-1])
+        if self.ended:
+            self.is_reusable = False
+        else:
+            self._parser.feed_data(data[-1:])
 
     def _count_body(self, known: int) -> None:
         """Count the new pieces."""
@@ -202,8 +218,13 @@ class ResponseReader:
     def _check_head(self, status: int, fields: dict[bytes, bytes]) -> None:
         if len(self.headers) > HEAD_FIELDS_MAX:
             raise BadResponse("too many headers")
-        coding = fields.get(b"transfer-encoding")
+        coding = fields.get(_CODING)
         if coding is None:
             self._lasts_until_close = b"content-length" not in fields and status not in _BODILESS
-        elif coding.lower() != b"chunked":
+            return
+        if len(fields) < len(self.headers):
+            # Repeated fields are one list (RFC 9110 section 5.3).
+            coding = b", ".join(value for name, value in self.headers if name == _CODING)
+        if coding.lower() != b"chunked":
             raise BadResponse("a transfer coding that was not requested")
+        self._is_chunked = True

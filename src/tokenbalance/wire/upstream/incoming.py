@@ -10,6 +10,7 @@ It must never wait for anything except the upstream, nor lose bytes that arrived
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING, Final, Protocol
 
 from tokenbalance.wire.upstream.faults import UpstreamBroke, too_late, unreachable
@@ -41,7 +42,16 @@ class Carrier(Protocol):
 class IncomingResponse:
     """The response to one request, from the moment the request is sent."""
 
-    __slots__ = ("_connection", "_fault", "_loop", "_reader", "_waiter", "waits_since_s")
+    __slots__ = (
+        "_connection",
+        "_fault",
+        "_loop",
+        "_reader",
+        "_waiter",
+        "began_early",
+        "silence_max_s",
+        "waits_since_s",
+    )
 
     def __init__(self, connection: Carrier, reader: ResponseReader) -> None:
         self._connection: Carrier | None = connection
@@ -49,6 +59,10 @@ class IncomingResponse:
         self._loop: asyncio.AbstractEventLoop = connection.loop
         self._fault: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self.began_early: bool = False
+        """Some of it arrived before its request was written whole."""
+        self.silence_max_s: float = math.inf
+        """Of the upstream, if that is less than for all responses."""
         self.waits_since_s: float = 0.0
         """On the loop's clock; 0 while nothing is awaited from the upstream."""
 
@@ -84,6 +98,10 @@ class IncomingResponse:
         if self._connection is not None:
             self._connection.resume_reading()
         return data
+
+    def limit_silence(self, seconds: float) -> None:
+        """End the response when nothing has arrived for so long while it is awaited."""
+        self.silence_max_s = seconds
 
     async def close(self) -> None:
         """Release the connection; it is closed if the response has not arrived whole."""
@@ -156,7 +174,7 @@ class IncomingResponse:
     @property
     def is_reusable(self) -> bool:
         """Whether another request may follow on the connection."""
-        return self._reader.is_reusable
+        return self._reader.is_reusable and not self.began_early
 
     def fail(self, error: Exception, *, was_silent: bool) -> None:
         """End the response here; `begin` or `read` raises the fault."""

@@ -51,6 +51,10 @@ class UpstreamResponse:
         """
         return self._body.read()
 
+    def limit_silence(self, seconds: float) -> None:
+        """End it when nothing has arrived for so long; not possible through an egress proxy."""
+        self._body.limit_silence(seconds)
+
     def close(self) -> Awaitable[None]:
         """Release the connection; it is closed if the response has not arrived whole."""
         return self._body.close()
@@ -91,6 +95,10 @@ class _WholeBody:
         body, self._body = self._body, b""
         return body
 
+    def limit_silence(self, seconds: float) -> None:
+        """Do nothing: all of it has arrived."""
+        del seconds
+
     async def close(self) -> None:
         """Do nothing: no connection is held."""
 
@@ -102,7 +110,7 @@ class Upstream:
         self._client: Client = client
 
     async def send(
-        self, method: str, target: str, headers: Headers, body: bytes
+        self, method: str, target: str, headers: Headers, body: bytes, account: int = 0
     ) -> UpstreamResponse:
         """Send a request and wait for the head of its response.
 
@@ -111,6 +119,7 @@ class Upstream:
             target: path below the upstream's base URL, with its query.
             headers: end-to-end headers; the operator's credentials are added to them.
             body: sent as it is.
+            account: whom it is for; nobody else reads from the connection until it is silent.
 
         Raises:
             UpstreamUnavailable: no connection, none that lasted until a response, or a response
@@ -119,7 +128,7 @@ class Upstream:
             UpstreamBroke: a response that began as a 2xx and has no complete head.
 
         """
-        response = await self._client.send(method, target, headers, body)
+        response = await self._client.send(method, target, headers, body, account)
         if response.status in _REDIRECTIONS:
             logger.error(
                 "the upstream redirects: set OPENAI_BASE_URL to the URL that it redirects to"
