@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Final
 from tokenbalance.books.pricing.rates import paid_for
 from tokenbalance.errors import BalanceHeld, InsufficientQuota
 from tokenbalance.model import Usage
+from tokenbalance.proxy.asked import Unaffordable
 
 if TYPE_CHECKING:
     from tokenbalance.books.holds.waiting import Waiters
     from tokenbalance.books.ledger.book import Book, Funds
     from tokenbalance.model import Claim, Document, Estimate, Hold
+    from tokenbalance.proxy.asked import Asked
     from tokenbalance.proxy.ending import Ending
 
 RETRY_AFTER_MAX_S: Final = 30
@@ -46,6 +48,21 @@ class Admissions:
     wait_s: float
     insufficient_status: int = InsufficientQuota.status
     """Of requests that the balance does not cover, unless their key has its own."""
+
+    async def counted(self, asked: Asked) -> Estimate:
+        """The ceiling with its text counted, as far as the account can pay for it.
+
+        Raises:
+            InsufficientQuota: the balance does not cover it, whatever its count is.
+
+        """
+        if asked.is_quickly_counted or asked.claim(asked.bound).minimum <= asked.caller.available:
+            return await asked.counted()
+        funds = await self.book.funds(asked.caller.account_id)
+        try:
+            return await asked.counted(max(funds.limit, 0))
+        except Unaffordable as error:
+            raise self._insufficient(asked, f"more than {error.more_than}", funds) from None
 
     async def try_hold(self, ending: Ending, estimate: Estimate) -> Admission | None:
         """Reserve what the request may cost, lowering its output cap to what the balance affords.
@@ -85,9 +102,12 @@ class Admissions:
                 return _admission(estimate, hold)
             funds = await self.book.funds(account_id)
         if funds.limit < claim.minimum:
-            status = asked.caller.insufficient_status or self.insufficient_status
-            raise InsufficientQuota(_what_is_missing(claim, funds), status)
+            raise self._insufficient(asked, claim.minimum, funds)
         raise BalanceHeld(_what_is_held(claim, funds), await self._retry_after_s(account_id))
+
+    def _insufficient(self, asked: Asked, needed: int | str, funds: Funds) -> InsufficientQuota:
+        status = asked.caller.insufficient_status or self.insufficient_status
+        return InsufficientQuota(f"Insufficient balance: {_compared(needed, funds)}", status)
 
     async def _retry_after_s(self, account_id: int) -> int:
         """Estimate after how many seconds a retry is worthwhile.
@@ -98,16 +118,12 @@ class Admissions:
         return min(max(await self.book.waiting(account_id), 1), RETRY_AFTER_MAX_S)
 
 
-def _what_is_missing(claim: Claim, funds: Funds) -> str:
-    return f"Insufficient balance: {_compared(claim.minimum, funds)}"
-
-
 def _what_is_held(claim: Claim, funds: Funds) -> str:
     needed = min(claim.wanted, funds.limit)
     return f"Requests in progress hold the balance: {_compared(needed, funds)}"
 
 
-def _compared(needed: int, funds: Funds) -> str:
+def _compared(needed: int | str, funds: Funds) -> str:
     return (
         f"this request needs {needed} credits, {max(funds.available, 0)} are available"
         f" (balance {funds.balance}, held by requests in progress {funds.held})."
