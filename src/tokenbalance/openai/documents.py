@@ -197,7 +197,7 @@ def _survey(document: Document) -> int:
             if isinstance(node, dict):
                 colons += len(node) + "".join(node).count(":")
                 values = node.values()
-            elif _SCALARS.issuperset(map(type, node)):
+            elif not node or (type(node[0]) in _SCALARS and _SCALARS.issuperset(map(type, node))):
                 continue
             for value in values:
                 if isinstance(value, str):
