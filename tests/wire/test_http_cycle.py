@@ -34,6 +34,7 @@ class Connection:
 
     transport: Wire
     server_state: ServerState = field(default_factory=ServerState)
+    is_known: bool = False
 
     def __post_init__(self) -> None:
         self.flow = FlowControl(self.transport)
@@ -47,8 +48,9 @@ class Connection:
         self.server_state.total_requests += 1
 
 
-def cycle_on(wire: Wire, method: str = "POST") -> Cycle:
-    cycle = Cycle(Connection(wire), {"method": method}, closes=False, expects_continue=False)
+def cycle_on(wire: Wire, method: str = "POST", version: str = "1.1") -> Cycle:
+    scope = {"method": method, "http_version": version}
+    cycle = Cycle(Connection(wire), scope, closes=False, expects_continue=False)
     cycle.feed_end()
     return cycle
 
@@ -106,3 +108,13 @@ async def test_the_response_to_head_has_no_body() -> None:
     wire = Wire()
     await response(cycle_on(wire, "HEAD"), [(b"content-length", b"3")], b"abc")
     assert wire.writes == [b"HTTP/1.1 200 OK\r\ndate: today\r\ncontent-length: 3\r\n\r\n"]
+
+
+async def test_http_1_0_gets_no_chunks_but_the_end_of_the_connection() -> None:
+    wire = Wire()
+    await response(cycle_on(wire, version="1.0"), [], b"one", b"two")
+    *written, closed = wire.writes
+    head, _, body = b"".join(written).partition(b"\r\n\r\n")
+    assert b"connection: close" in head
+    assert b"transfer-encoding" not in head
+    assert (body, closed) == (b"onetwo", b"closed")

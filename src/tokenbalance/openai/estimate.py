@@ -15,7 +15,12 @@ from typing import TYPE_CHECKING, Final
 from tokenbalance.model import OPENAI, Estimate, Usage
 from tokenbalance.openai.ceilings.media import unsupported
 from tokenbalance.openai.documents import optional_boolean, optional_object, require_string
-from tokenbalance.openai.tokens.counting import byte_bound, count_tokens
+from tokenbalance.openai.tokens.counting import (
+    LimitedCount,
+    byte_bound,
+    count_tokens,
+    least_tokens,
+)
 from tokenbalance.openai.tokens.models import check_model_name, encoding_of, model_for
 
 if TYPE_CHECKING:
@@ -50,10 +55,8 @@ def bound(operation: Operation, document: Document, upstream: UpstreamTraits = O
     return _estimate(ceiling, document, _model(document, upstream), byte_bound, upstream)
 
 
-def count(operation: Operation, document: Document, upstream: UpstreamTraits = OPENAI) -> Estimate:
-    """Return the ceiling with the request's text counted: near the truth, but CPU-bound.
-
-    Where the model's vocabulary is not known, bytes are the nearest measure that is never too low.
+def least(operation: Operation, document: Document, upstream: UpstreamTraits = OPENAI) -> Estimate:
+    """Return what `count` returns or less, by the bytes of the request's text: cheap.
 
     Raises:
         InvalidRequest: a field that decides the cost is missing or wrong.
@@ -63,8 +66,41 @@ def count(operation: Operation, document: Document, upstream: UpstreamTraits = O
     if ceiling is None:
         return NO_COST
     model = _model(document, upstream)
-    measure = byte_bound if model.is_foreign else _counting(model)
-    return replace(_estimate(ceiling, document, model, measure, upstream), counted=True)
+    measure = byte_bound if model.is_foreign else partial(least_tokens, encoding_of(model))
+    return _estimate(ceiling, document, model, measure, upstream)
+
+
+def count(
+    operation: Operation,
+    document: Document,
+    upstream: UpstreamTraits = OPENAI,
+    most: int | None = None,
+) -> Estimate:
+    """Return the ceiling with the request's text counted: near the truth, but CPU-bound.
+
+    Where the model's vocabulary is not known, bytes are the nearest measure that is never too low.
+
+    Args:
+        operation: what is asked for.
+        document: the request.
+        upstream: the properties of the upstream.
+        most: tokens of text after which counting stops. If there are more, the estimate is not
+            marked as counted and may be too low: it says only that the request needs at least that.
+
+    Raises:
+        InvalidRequest: a field that decides the cost is missing or wrong.
+        ModelNotFound: this caller may not use a model of that name.
+    """
+    ceiling = operation.ceiling
+    if ceiling is None:
+        return NO_COST
+    model = _model(document, upstream)
+    if model.is_foreign or most is None:
+        measure = byte_bound if model.is_foreign else _counting(model)
+        return replace(_estimate(ceiling, document, model, measure, upstream), counted=True)
+    limited = LimitedCount(encoding_of(model), most)
+    estimate = _estimate(ceiling, document, model, limited, upstream)
+    return replace(estimate, counted=not limited.stopped)
 
 
 class UsageCounter:

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Final
 from tokenbalance.books.pricing.rates import paid_for
 from tokenbalance.errors import BalanceHeld, InsufficientQuota, InvalidApiKey
 from tokenbalance.model import Usage
+from tokenbalance.proxy.asked import Unaffordable
 
 if TYPE_CHECKING:
     from tokenbalance.books.holds.waiting import Waiters
     from tokenbalance.books.ledger.book import Book, Funds
     from tokenbalance.model import Caller, Claim, Document, Estimate, Hold
+    from tokenbalance.proxy.asked import Asked
     from tokenbalance.proxy.ending import Ending
 
 RETRY_AFTER_MAX_S: Final = 30
@@ -61,7 +63,27 @@ class Admissions:
 
         """
         if caller.limit <= 0:
-            raise self._insufficient(caller, _what_an_empty_account_has(caller))
+            held = caller.limit - caller.available
+            msg = (
+                "Insufficient balance: this request needs at least 1 credit, 0 are available"
+                f" (balance {caller.balance}, held by requests in progress {held})."
+            )
+            raise InsufficientQuota(msg, self._insufficient_status_of(caller))
+
+    async def counted(self, asked: Asked) -> Estimate:
+        """The ceiling with its text counted, as far as the account can pay for it.
+
+        Raises:
+            InsufficientQuota: the balance does not cover it, whatever its count is.
+
+        """
+        if asked.is_quickly_counted or asked.claim(asked.bound).minimum <= asked.caller.available:
+            return await asked.counted()
+        funds = await self._funds_of(asked.caller)
+        try:
+            return await asked.counted(max(funds.limit, 0))
+        except Unaffordable as error:
+            raise self._insufficient(asked.caller, f"more than {error.more_than}", funds) from None
 
     async def try_hold(self, ending: Ending, estimate: Estimate) -> Admission | None:
         """Reserve what the request may cost, lowering its output cap to what the balance affords.
@@ -102,7 +124,7 @@ class Admissions:
                 return _admission(estimate, hold)
             funds = await self._funds_of(caller)
         if funds.limit < claim.minimum:
-            raise self._insufficient(caller, _what_is_missing(claim, funds))
+            raise self._insufficient(caller, claim.minimum, funds)
         raise BalanceHeld(_what_is_held(claim, funds), await self._retry_after_s(caller.account_id))
 
     async def _funds_of(self, caller: Caller) -> Funds:
@@ -111,8 +133,12 @@ class Admissions:
             raise InvalidApiKey(_ENDED_KEY)
         return funds
 
-    def _insufficient(self, caller: Caller, message: str) -> InsufficientQuota:
-        return InsufficientQuota(message, caller.insufficient_status or self.insufficient_status)
+    def _insufficient(self, caller: Caller, needed: int | str, funds: Funds) -> InsufficientQuota:
+        msg = f"Insufficient balance: {_compared(needed, funds)}"
+        return InsufficientQuota(msg, self._insufficient_status_of(caller))
+
+    def _insufficient_status_of(self, caller: Caller) -> int:
+        return caller.insufficient_status or self.insufficient_status
 
     async def _retry_after_s(self, account_id: int) -> int:
         """Estimate after how many seconds a retry is worthwhile.
@@ -123,24 +149,12 @@ class Admissions:
         return min(max(await self.book.waiting(account_id), 1), RETRY_AFTER_MAX_S)
 
 
-def _what_an_empty_account_has(caller: Caller) -> str:
-    held = caller.limit - caller.available
-    return (
-        "Insufficient balance: this request needs at least 1 credit, 0 are available (balance"
-        f" {caller.balance}, held by requests in progress {held})."
-    )
-
-
-def _what_is_missing(claim: Claim, funds: Funds) -> str:
-    return f"Insufficient balance: {_compared(claim.minimum, funds)}"
-
-
 def _what_is_held(claim: Claim, funds: Funds) -> str:
     needed = min(claim.wanted, funds.limit)
     return f"Requests in progress hold the balance: {_compared(needed, funds)}"
 
 
-def _compared(needed: int, funds: Funds) -> str:
+def _compared(needed: int | str, funds: Funds) -> str:
     return (
         f"this request needs {needed} credits, {max(funds.available, 0)} are available"
         f" (balance {funds.balance}, held by requests in progress {funds.held})."

@@ -6,6 +6,7 @@ places no hold and sends nothing.
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -17,8 +18,8 @@ from tokenbalance.errors import (
     UnknownUrl,
     WebSocketNotSupported,
 )
-from tokenbalance.model import Claim
-from tokenbalance.offload import offload
+from tokenbalance.model import Claim, Estimate
+from tokenbalance.offload import offload, offload_fairly
 from tokenbalance.openai import estimate as estimating
 from tokenbalance.openai import is_socket
 from tokenbalance.openai.documents import parse_document, type_error
@@ -27,7 +28,7 @@ from tokenbalance.openai.objects.refusal import refuse_references
 
 if TYPE_CHECKING:
     from tokenbalance.books.pricing.rate_card import RateCard
-    from tokenbalance.model import Caller, Document, Estimate, Rates, UpstreamTraits
+    from tokenbalance.model import Caller, Document, Rates, UpstreamTraits
     from tokenbalance.openai import Surface
     from tokenbalance.openai.operation import Operation
 
@@ -47,6 +48,15 @@ thread."""
 READ_INLINE_BYTES_MAX: Final = 256 * 1024
 """Bodies up to this size are parsed on the event loop (in a few milliseconds), longer ones in a
 thread."""
+
+
+class Unaffordable(Exception):
+    """A request costs more than its account can ever pay with what it has."""
+
+    def __init__(self, more_than: int) -> None:
+        super().__init__(more_than)
+        self.more_than = more_than
+        """Credits that are less than it costs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,12 +91,61 @@ class Asked:
         """Whether so many available credits make counting needless."""
         return available >= AMPLE * wanted_for(self.bound, self.rates)
 
-    async def counted(self) -> Estimate:
-        """The ceiling with its text counted, in a thread where that takes long."""
+    @property
+    def is_quickly_counted(self) -> bool:
+        """Whether its text is so short that it can be counted on the event loop."""
+        return self.bound.input_tokens <= COUNTED_INLINE_BYTES_MAX
+
+    async def counted(self, limit: int | None = None) -> Estimate:
+        """The ceiling with its text counted, in a thread where that takes long.
+
+        Args:
+            limit: credits at most that holds of the account may take: a text that costs more is not
+                counted to its end. None: it is counted whatever it costs.
+
+        Raises:
+            Unaffordable: the request costs more than `limit`, whatever its count is.
+
+        """
         counting = self.operation, self.document, self.traits
-        if self.bound.input_tokens <= COUNTED_INLINE_BYTES_MAX:
+        if self.is_quickly_counted:
             return estimating.count(*counting)
-        return await offload(estimating.count, *counting)
+        most = None if limit is None else await self._most_tokens(limit)
+        estimate = await self._counted_in_thread(most)
+        if estimate.counted or limit is None:
+            return estimate
+        self._require_affordable(estimate, limit)
+        return await self._counted_in_thread(None)
+
+    async def _most_tokens(self, limit: int) -> int:
+        """Tokens of text that `limit` credits can pay for at most.
+
+        Raises:
+            Unaffordable: it is certain without counting that the request costs more.
+
+        """
+        reading = self.operation, self.document, self.traits
+        is_long = len(self.body) > READ_INLINE_BYTES_MAX
+        least = await offload(estimating.least, *reading) if is_long else estimating.least(*reading)
+        self._require_affordable(least, limit)
+        tokens = range(self.bound.input_tokens + 1)
+        return bisect_right(tokens, limit, key=lambda n: minimum_for(Estimate(n), self.rates)) - 1
+
+    def _require_affordable(self, least: Estimate, limit: int) -> None:
+        minimum = self.claim(least, limit).minimum
+        if minimum > limit:
+            raise Unaffordable(minimum - 1)
+
+    async def _counted_in_thread(self, most: int | None) -> Estimate:
+        return await offload_fairly(
+            self.caller.account_id,
+            self.bound.input_tokens,
+            estimating.count,
+            self.operation,
+            self.document,
+            self.traits,
+            most,
+        )
 
     def claim(self, estimate: Estimate, limit: int | None = None) -> Claim:
         """What it asks of its account.

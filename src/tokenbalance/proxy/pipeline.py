@@ -251,7 +251,7 @@ class Proxy:
                 admission = await self.admissions.try_hold(ending, asked.bound)
                 if admission is not None:
                     return admission
-            estimate = await asked.counted()
+            estimate = await self.admissions.counted(asked)
             admission = await self.admissions.try_hold(ending, estimate)
             if admission is not None:
                 return admission

@@ -1,4 +1,4 @@
-"""Text to tokens: the exact count, and the bound by bytes that needs no counting.
+"""Text to tokens: the exact count, and bounds by bytes, on both sides, that need no counting.
 
 A count is never below what tiktoken says of the whole text, and never an exception: what cannot
 be counted safely is bounded by its bytes, since no token is shorter than one.
@@ -9,6 +9,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, TypeAlias
+
+from tokenbalance.openai.tokens.vocabularies import LONGEST_TOKEN_BYTES
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,10 +43,51 @@ def count_tokens(encoding: tiktoken.Encoding, text: str) -> int:
     """
     if len(text) <= PIECE_CHARACTERS:
         return _count_piece(encoding, text)
-    return sum(
-        _count_piece(encoding, text[start:end]) if is_certain else byte_bound(text[start:end])
-        for start, end, is_certain in _pieces(text)
-    )
+    return sum(tokens for tokens, _ in _counted_pieces(encoding, text))
+
+
+def least_tokens(encoding: tiktoken.Encoding, text: str) -> int:
+    """The fewest tokens that so many bytes can be: cheap, never above `count_tokens`.
+
+    The tokens of a text are its bytes, cut; none has more bytes than the longest.
+    """
+    return -(-byte_bound(text) // LONGEST_TOKEN_BYTES[encoding.name])
+
+
+class LimitedCount:
+    """A `Measure` of several texts that stops counting when they have more than `most` tokens.
+
+    From there on it returns the fewest tokens that a text can have, so that a rule still returns a
+    number, which is not too high.
+    """
+
+    def __init__(self, encoding: tiktoken.Encoding, most: int) -> None:
+        self._encoding = encoding
+        self._left = most
+
+    @property
+    def stopped(self) -> bool:
+        """Whether the texts had more tokens, so that what was returned may be too low."""
+        return self._left < 0
+
+    def __call__(self, text: str) -> int:
+        """The tokens of `text`, or fewer once it has stopped."""
+        if self.stopped:
+            return least_tokens(self._encoding, text)
+        total = 0
+        for tokens, end in _counted_pieces(self._encoding, text):
+            total += tokens
+            self._left -= tokens
+            if self.stopped:
+                return total + least_tokens(self._encoding, text[end:])
+        return total
+
+
+def _counted_pieces(encoding: tiktoken.Encoding, text: str) -> Iterator[tuple[int, int]]:
+    """The tokens of each piece, and its end."""
+    for start, end, is_certain in _pieces(text):
+        piece = text[start:end]
+        yield _count_piece(encoding, piece) if is_certain else byte_bound(piece), end
 
 
 def _count_piece(encoding: tiktoken.Encoding, piece: str) -> int:

@@ -23,6 +23,8 @@ _SHA256: Final = {
     O200K: "446a9538cb6c348e3516120d7c08b09f57c36495e2acfffe59a5bf8b0cfb1a2d",
     CL100K: "223921b76ee99bde995b7ff738513eef100fb51d18c93597a113bcffe865b2a7",
 }
+LONGEST_TOKEN_BYTES: Final = {O200K: 128, CL100K: 128}
+"""Bytes of the longest token of each file: a run of spaces."""
 _CONTRACTION: Final = "(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
 _PATTERN: Final = {
     O200K: "|".join((

@@ -79,6 +79,7 @@ class Cycle:
         "_body",
         "_bytes_left",
         "_connection",
+        "_ends_by_closing",
         "_has_news",
         "_head",
         "_is_chunked",
@@ -114,6 +115,7 @@ class Cycle:
         """Set when something has changed; None while nothing waits for it."""
         self._head: bytes = b""
         """Of the response, until it is written."""
+        self._ends_by_closing: bool = False
         self._is_chunked: bool = False
         self._bytes_left: int = 0
         """Of a body with a length."""
@@ -233,15 +235,23 @@ class Cycle:
                 if not self._obey(name, header[1]):
                     continue
             headers.append(header)
+        if not has_framing and self.scope["method"] != "HEAD" and status not in _WITHOUT_BODY:
+            self._frame_unknown_length(headers)
         if self.closes:
             headers.append(_CLOSE)
-        if not has_framing and self.scope["method"] != "HEAD" and status not in _WITHOUT_BODY:
-            self._is_chunked = True
-            headers.append(_CHUNKED)
         if status != _UNAUTHORIZED:
             self._connection.is_known = True
         self._head = write_head(status, headers)
         self.response_started = True
+
+    def _frame_unknown_length(self, headers: list[tuple[bytes, bytes]]) -> None:
+        """Send the body in chunks; to HTTP/1.0, which has none, until the connection closes."""
+        # RFC 9112 section 6.1.
+        if self.scope.get("http_version") == "1.0":
+            self.closes = self._ends_by_closing = True
+        else:
+            self._is_chunked = True
+            headers.append(_CHUNKED)
 
     def _obey(self, name: bytes, value: bytes) -> bool:
         """Frame the response as the application's own header says; whether to send that header."""
@@ -277,6 +287,8 @@ class Cycle:
         if self._is_chunked:
             end = _LAST_CHUNK if is_last else b""
             return b"%x\r\n%b\r\n%b" % (len(body), body, end) if body else end
+        if self._ends_by_closing:
+            return body
         self._bytes_left -= len(body)
         if self._bytes_left < 0:
             msg = "the response is longer than its content-length"

@@ -20,7 +20,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import importlib.util
 import logging
 import math
@@ -146,10 +145,14 @@ class Config(uvicorn.Config):
     shutdown_s: float = SHUTDOWN_S
     """How long requests in flight may go on after the server begins to shut down."""
 
-    @functools.cached_property
+    _descriptors: Descriptors | None = None
+
+    @property
     def descriptors(self) -> Descriptors:
-        """Of the process that serves."""
-        return Descriptors(limit_of_process())
+        """Of the process that serves; this object may have been made in another one."""
+        if self._descriptors is None:
+            self._descriptors = Descriptors(limit_of_process())
+        return self._descriptors
 
     @property
     def kill_after_s(self) -> float:
