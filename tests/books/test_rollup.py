@@ -233,7 +233,7 @@ async def test_an_error_is_logged_and_summing_up_goes_on(
     running.cancel()
     with suppress(asyncio.CancelledError):
         await running
-    assert "usage cannot be summed up now" in caplog.text
+    assert "cannot sum up usage now" in caplog.text
 
 
 async def test_the_overview_counts_what_is_summed_and_what_is_not(

@@ -123,7 +123,8 @@ async def test_a_failure_is_answered_when_every_failure_is(
     sleep = asyncio.sleep
 
     async def watched(delay: float) -> None:
-        waits.append(delay)
+        # What else runs here sleeps for a second at most.
+        waits.extend([delay] if delay > 1 else [])
         await sleep(0)
 
     monkeypatch.setattr(signing_in, "FAILURE_RESPONSE_AFTER_S", 1000)

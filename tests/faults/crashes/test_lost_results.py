@@ -113,7 +113,9 @@ async def until_placing(pool: Pool, count: int) -> None:
     async with asyncio.timeout(LIMIT_S):
         while count != await pool.fetchval(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-            # A statement that is only being prepared is active, too.
-            " AND wait_event_type = 'Lock' AND query LIKE '%INSERT INTO holds%'"
+            # A statement that is only being prepared is active, too. Only the first kilobyte of a
+            # query is shown: PLACE is known by its comment, a tombstone by its statement.
+            " AND wait_event_type = 'Lock'"
+            " AND (query LIKE '%Reserves what is wanted%' OR query LIKE '%INSERT INTO holds%')"
         ):
             await asyncio.sleep(POLL_S)

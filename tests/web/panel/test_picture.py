@@ -96,7 +96,7 @@ async def picture_of(page: Page) -> bytes:
     """Open the overview, see that it is all there, and take its picture."""
     await page.goto("/admin")
     await expect(page.locator("#now")).to_contain_text(f"{IN_PROGRESS} holds")
-    await expect(page.locator("#period")).to_contain_text("failed, at no cost")
+    await expect(page.locator("#period")).to_contain_text("failed, not charged")
     top_users = page.get_by_role("region", name="Top users")
     for person in TEAM[:3]:
         await expect(top_users).to_contain_text(person.email)
