@@ -48,7 +48,7 @@ PIECES: Final = 5
 PIECE_S: Final = 0.1
 SAMPLE_S: Final = 0.02
 END_S: Final = 30.0
-_FUNDS: Final = re.compile(r"needs (\d+) credits.*balance (-?\d+),")
+_FUNDS: Final = re.compile(r"needs (?:more than )?(\d+) credit.*balance (-?\d+),")
 
 
 @dataclass(slots=True)

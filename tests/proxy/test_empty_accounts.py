@@ -35,7 +35,7 @@ async def test_an_empty_account_is_refused_before_a_byte_of_the_body_is_sent(
         assert await connection.ends()
     assert (response.status, response.error["code"]) == (402, "insufficient_quota")
     assert response.error["message"] == (
-        "Insufficient balance: this request needs at least 1 credit, 0 are available (balance 0,"
+        "Insufficient balance: this request needs 1 credit or more, 0 are available (balance 0,"
         " held by requests in progress 0)."
     )
     assert response.headers["x-should-retry"] == "false"

@@ -65,7 +65,7 @@ class Admissions:
         if caller.limit <= 0:
             held = caller.limit - caller.available
             msg = (
-                "Insufficient balance: this request needs at least 1 credit, 0 are available"
+                "Insufficient balance: this request needs 1 credit or more, 0 are available"
                 f" (balance {caller.balance}, held by requests in progress {held})."
             )
             raise InsufficientQuota(msg, self._insufficient_status_of(caller))
