@@ -13,7 +13,7 @@ from tokenbalance.books.ledger.audit import AuditReport, audit
 from tokenbalance.books.ledger.book import Book
 from tokenbalance.books.ledger.credits import Cause, set_balance
 from tokenbalance.database.connections import SWEEP_NAME, open_pool
-from tokenbalance.model import Purpose
+from tokenbalance.model import CLI, Purpose
 
 if TYPE_CHECKING:
     from tokenbalance.database.connections import Pool, Sessions
@@ -129,7 +129,7 @@ async def test_a_request_outlives_the_balance_that_was_taken_from_it(
     holder = await create_holder(pool, 100)
     hold = await place(pool, holder, "tb_1", 80)
     async with sessions.begin() as session:
-        _ = await set_balance(session, holder.account_id, 0, Cause("cli"))
+        _ = await set_balance(session, holder.account_id, 0, Cause(CLI))
     await settle(pool, hold, 80)
 
     assert (await audit(pool)).violations == []

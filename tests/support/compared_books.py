@@ -16,7 +16,7 @@ from hypothesis.stateful import (
 from tests.support.book_model import Entry, ModelAccount, Record
 from tokenbalance.books.ledger import credits as credit
 from tokenbalance.books.ledger.book import Book, UnknownHold
-from tokenbalance.model import Claim, Hold, Purpose, Usage
+from tokenbalance.model import Actor, Claim, Hold, Purpose, Usage
 from tokenbalance.people.callers import authenticate
 from tokenbalance.people.keys import create_key, revoke_key
 
@@ -156,7 +156,7 @@ class ComparedBooks(RuleBasedStateMachine):
 
     async def entering(self, account: int, kind: str, amount: int) -> None:
         entering = {"grant": credit.grant, "add": credit.add, "set": credit.set_balance}[kind]
-        cause = credit.Cause("root@example.com")
+        cause = credit.Cause(Actor("root@example.com"))
         async with self.sessions.begin() as session:
             _ = await entering(session, self.holders[account].account_id, amount, cause)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import httpx2
 
 from tokenbalance.books.ledger.credits import Cause, grant
+from tokenbalance.model import Actor
 from tokenbalance.people.passwords import hash_password
 from tokenbalance.people.users import create_user
 
@@ -83,7 +84,9 @@ class People:
                 is_superuser=is_superuser,
             )
             if balance:
-                await grant(session, user.account.id, balance, Cause("tests", "a first grant"))
+                await grant(
+                    session, user.account.id, balance, Cause(Actor("tests"), "a first grant")
+                )
         return Somebody(user.id, user.account.id, email, password)
 
     def pages(self, **options: Any) -> Pages:

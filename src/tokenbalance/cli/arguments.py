@@ -4,8 +4,10 @@ from typing import Annotated, Final, TypeAlias
 
 import typer
 
-ACTOR: Final = "cli"
-"""The actor in ledger entries made by these commands."""
+from tokenbalance.model import CLI
+
+ACTOR: Final = CLI
+"""Who changes something with these commands, as it is written down."""
 
 Email: TypeAlias = Annotated[
     str, typer.Argument(metavar="EMAIL", help="The user's e-mail; case is ignored.")

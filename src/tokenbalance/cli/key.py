@@ -7,7 +7,7 @@ from typing import Annotated, TypeAlias
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from tokenbalance.cli.arguments import AsJson, Email
+from tokenbalance.cli.arguments import ACTOR, AsJson, Email
 from tokenbalance.cli.database import transact
 from tokenbalance.cli.output import Fields, print_aside, print_json, print_line, print_table
 from tokenbalance.people import keys
@@ -58,6 +58,7 @@ def create_key(
             name=name,
             expires_at=expires_at,
             insufficient_status=int(insufficient_status) if insufficient_status else None,
+            actor=ACTOR,
         )
 
     key, secret = transact(create)
@@ -83,14 +84,14 @@ def list_keys(email: Email, *, as_json: AsJson = False) -> None:
 @app.command("rotate")
 def rotate_key(key_id: KeyId, *, as_json: AsJson = False) -> None:
     """Give a key a new secret, printed as by `create`; the old one stops working at once."""
-    key, secret = transact(lambda session: keys.rotate_key(session, key_id, None))
+    key, secret = transact(lambda session: keys.rotate_key(session, key_id, None, ACTOR))
     _print_secret(key, secret, "rotated", as_json=as_json)
 
 
 @app.command("revoke")
 def revoke_key(key_id: KeyId, *, as_json: AsJson = False) -> None:
     """Revoke a key, at once and for good."""
-    key = transact(lambda session: keys.revoke_key(session, key_id))
+    key = transact(lambda session: keys.revoke_key(session, key_id, actor=ACTOR))
     if as_json:
         print_json(key_fields(key))
     else:

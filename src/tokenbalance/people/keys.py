@@ -24,6 +24,7 @@ from tokenbalance.database.tables import INSUFFICIENT_STATUSES, ApiKey
 from tokenbalance.people.limits import KeyLimits
 from tokenbalance.people.rows import key_row
 from tokenbalance.people.secrets import new_secret, prefix, sha256
+from tokenbalance.people.traces import lock_key, record_key, record_new_key
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Select, Update
     from sqlalchemy.ext.asyncio import AsyncSession
 
+    from tokenbalance.model import Actor
     from tokenbalance.people.rows import KeyRow
 
 KEY_NAME_CHARS_MAX: Final = 200
@@ -79,6 +81,7 @@ async def create_key(  # noqa: PLR0913 - the fields of a key, by name
     expires_at: datetime | None = None,
     limits: KeyLimits | None = None,
     insufficient_status: int | None = None,
+    actor: Actor | None = None,
 ) -> tuple[KeyRow, str]:
     """Create a key and its secret. The secret cannot be shown again: only its SHA-256 is stored.
 
@@ -90,6 +93,7 @@ async def create_key(  # noqa: PLR0913 - the fields of a key, by name
         limits: None: no limits.
         insufficient_status: 402 or 429, the status of a request that the balance does not cover;
             None: the operator's choice.
+        actor: who creates it, to be recorded.
 
     Raises:
         InvalidKeyName, InvalidExpiry, InvalidInsufficientStatus: the value is not acceptable.
@@ -109,6 +113,7 @@ async def create_key(  # noqa: PLR0913 - the fields of a key, by name
     session.add(key)
     await session.flush()
     await session.refresh(key)
+    await record_new_key(session, actor, key_row(key))
     return key_row(key), secret
 
 
@@ -170,7 +175,12 @@ async def get_key(session: AsyncSession, key_id: int, account_id: int | None) ->
 
 
 async def change_key(
-    session: AsyncSession, key_id: int, account_id: int | None, **changes: Unpack[KeyChanges]
+    session: AsyncSession,
+    key_id: int,
+    account_id: int | None,
+    *,
+    actor: Actor | None = None,
+    **changes: Unpack[KeyChanges],
 ) -> KeyRow:
     """Change a key; its secret keeps working.
 
@@ -178,6 +188,7 @@ async def change_key(
         session: the caller's transaction.
         key_id: which key.
         account_id: the account that it must belong to; None: any.
+        actor: who changes it, to be recorded.
         **changes: the new values.
 
     Raises:
@@ -194,11 +205,12 @@ async def change_key(
         values["expires_at"] = None if expires_at is None else _clean_expiry(expires_at)
     if "insufficient_status" in changes:
         values["insufficient_status"] = _known_status(changes["insufficient_status"])
-    return await _change(session, key_id, account_id, _working(key_id, account_id).values(**values))
+    new = _working(key_id, account_id).values(**values)
+    return await _change(session, key_id, account_id, new, actor)
 
 
 async def rotate_key(
-    session: AsyncSession, key_id: int, account_id: int | None
+    session: AsyncSession, key_id: int, account_id: int | None, actor: Actor | None = None
 ) -> tuple[KeyRow, str]:
     """Give a key a new secret; the old secret stops working at once. All else stays as it is.
 
@@ -206,6 +218,7 @@ async def rotate_key(
         session: the caller's transaction.
         key_id: which key.
         account_id: the account that it must belong to; None: any.
+        actor: who does it, to be recorded.
 
     Raises:
         UnknownKey: no key has this id, or it is another account's.
@@ -214,21 +227,25 @@ async def rotate_key(
     """
     secret = new_secret()
     new = _working(key_id, account_id).values(secret_sha256=sha256(secret), prefix=prefix(secret))
-    return await _change(session, key_id, account_id, new), secret
+    return await _change(session, key_id, account_id, new, actor), secret
 
 
-async def revoke_key(session: AsyncSession, key_id: int, account_id: int | None = None) -> KeyRow:
+async def revoke_key(
+    session: AsyncSession, key_id: int, account_id: int | None = None, actor: Actor | None = None
+) -> KeyRow:
     """Revoke a key, at once and permanently. Revoking it again changes nothing.
 
     Args:
         session: the caller's transaction.
         key_id: which key.
         account_id: the account that it must belong to; None: any.
+        actor: who does it, to be recorded.
 
     Raises:
         UnknownKey: no key has this id, or it is another account's.
 
     """
+    before = await lock_key(session, key_id, actor)
     # The time of the first revocation stays.
     revoked = (
         update(ApiKey)
@@ -237,7 +254,10 @@ async def revoke_key(session: AsyncSession, key_id: int, account_id: int | None 
         .returning(ApiKey)
     )
     key = await session.scalar(revoked, execution_options={"populate_existing": True})
-    return key_row(key) if key else await get_key(session, key_id, account_id)
+    if key is None:
+        return await get_key(session, key_id, account_id)
+    await record_key(session, actor, before, key_row(key))
+    return key_row(key)
 
 
 def clean_key_name(name: str) -> str:
@@ -285,14 +305,20 @@ def _working(key_id: int, account_id: int | None) -> Update:
 
 
 async def _change(
-    session: AsyncSession, key_id: int, account_id: int | None, change: Update
+    session: AsyncSession,
+    key_id: int,
+    account_id: int | None,
+    change: Update,
+    actor: Actor | None,
 ) -> KeyRow:
+    before = await lock_key(session, key_id, actor)
     changed = change.returning(ApiKey)
     key = await session.scalar(changed, execution_options={"populate_existing": True})
     if key is None:
         ended = await get_key(session, key_id, account_id)
         msg = f"key {ended.id} was revoked or has expired: create a new one"
         raise KeyEnded(msg)
+    await record_key(session, actor, before, key_row(key))
     return key_row(key)
 
 

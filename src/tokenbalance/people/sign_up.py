@@ -11,10 +11,12 @@ from typing import TYPE_CHECKING
 
 from tokenbalance.people.attempts import count_sign_up
 from tokenbalance.people.passwords import hash_password
+from tokenbalance.people.traces import record_sign_up
 from tokenbalance.people.users import clean_email, clean_name, create_user
 
 if TYPE_CHECKING:
     from tokenbalance.database.connections import Sessions
+    from tokenbalance.model import Actor
     from tokenbalance.people.rows import UserRow
 
 
@@ -27,7 +29,9 @@ class Wanted:
     password: str = field(repr=False)
 
 
-async def sign_up(sessions: Sessions, wanted: Wanted, stranger_at: str | None) -> UserRow:
+async def sign_up(
+    sessions: Sessions, wanted: Wanted, stranger_at: str | None, actor: Actor | None = None
+) -> UserRow:
     """Create a user with an empty account.
 
     Args:
@@ -35,6 +39,7 @@ async def sign_up(sessions: Sessions, wanted: Wanted, stranger_at: str | None) -
         wanted: the user to create.
         stranger_at: the IP address of a stranger, for whom attempts are limited; None: a superuser
             creates the user.
+        actor: that superuser.
 
     Raises:
         UserError, PasswordError: a field is not acceptable.
@@ -49,4 +54,9 @@ async def sign_up(sessions: Sessions, wanted: Wanted, stranger_at: str | None) -
             await count_sign_up(session, stranger_at)
     password_hash = await hash_password(wanted.password)
     async with sessions.begin() as session:
-        return await create_user(session, email=email, name=name, password_hash=password_hash)
+        user = await create_user(
+            session, email=email, name=name, password_hash=password_hash, actor=actor
+        )
+        if stranger_at is not None:
+            record_sign_up(session, user, stranger_at)
+        return user

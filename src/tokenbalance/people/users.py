@@ -27,6 +27,7 @@ from tokenbalance.database.search import has_text
 from tokenbalance.database.tables import Account, User
 from tokenbalance.people.rows import user_row
 from tokenbalance.people.sign_in_tokens import end_tokens
+from tokenbalance.people.traces import record_new_user, record_user
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Select
     from sqlalchemy.ext.asyncio import AsyncSession
 
+    from tokenbalance.model import Actor
     from tokenbalance.people.rows import UserRow
 
 EMAIL_CHARS_MAX: Final = 254  # RFC 5321, section 4.5.3.1.3, without the angle brackets
@@ -84,13 +86,14 @@ class Changes:
         return self.is_active is False or self.is_superuser is False
 
 
-async def create_user(
+async def create_user(  # noqa: PLR0913 - the fields of a user, by name
     session: AsyncSession,
     *,
     email: str,
     name: str = "",
     password_hash: str | None = None,
     is_superuser: bool = False,
+    actor: Actor | None = None,
 ) -> UserRow:
     """Create a user and an empty account. Without a password hash the user cannot sign in.
 
@@ -115,6 +118,7 @@ async def create_user(
         raise EmailTaken(msg) from None
     session.add(Account(user=user, balance=0, held=0, overdraft=0))
     await session.flush()
+    record_new_user(session, actor, user_row(user))
     return user_row(user)
 
 
@@ -174,7 +178,11 @@ async def users_page(
 
 
 async def update_user(
-    session: AsyncSession, user_id: int, changes: Changes, keep_key_id: int | None = None
+    session: AsyncSession,
+    user_id: int,
+    changes: Changes,
+    keep_key_id: int | None = None,
+    actor: Actor | None = None,
 ) -> UserRow:
     """Change a user. Disabling the user, or a new password, ends their sign-in tokens.
 
@@ -185,6 +193,7 @@ async def update_user(
         user_id: which user.
         changes: the new values.
         keep_key_id: the sign-in token of the request that makes the change, which does not end.
+        actor: who makes it, to be recorded.
 
     Raises:
         UnknownUser: no user has this id.
@@ -196,10 +205,12 @@ async def update_user(
     if changes.may_leave_no_superuser:
         await _keep_a_superuser(session, user_id)
     user = await lock_record(session, user_id)
-    return await _apply(session, user, replace(changes, name=name), keep_key_id)
+    return await _apply(session, user, replace(changes, name=name), keep_key_id, actor)
 
 
-async def set_active(session: AsyncSession, email: str, *, active: bool) -> UserRow:
+async def set_active(
+    session: AsyncSession, email: str, *, active: bool, actor: Actor | None = None
+) -> UserRow:
     """Enable or disable a user; keys and tokens of a disabled user are refused at once.
 
     The last superuser may be disabled too: callers of this function can create another.
@@ -208,8 +219,8 @@ async def set_active(session: AsyncSession, email: str, *, active: bool) -> User
         UnknownUser: no user has this address.
 
     """
-    user = await find_record(session, email)
-    return await _apply(session, user, Changes(is_active=active), None)
+    user = await lock_record(session, (await find_record(session, email)).id)
+    return await _apply(session, user, Changes(is_active=active), None, actor)
 
 
 async def find_record(session: AsyncSession, email: str) -> User:
@@ -285,8 +296,13 @@ async def _keep_a_superuser(session: AsyncSession, user_id: int) -> None:
 
 
 async def _apply(
-    session: AsyncSession, user: User, changes: Changes, keep_key_id: int | None
+    session: AsyncSession,
+    user: User,
+    changes: Changes,
+    keep_key_id: int | None,
+    actor: Actor | None,
 ) -> UserRow:
+    before = user_row(user)
     for change in fields(changes):
         value = cast("str | bool | None", getattr(changes, change.name))
         if value is not None:
@@ -294,7 +310,9 @@ async def _apply(
     await session.flush()
     if changes.end_sign_ins:
         await end_tokens(session, user.account.id, keep_key_id)
-    return user_row(user)
+    after = user_row(user)
+    record_user(session, actor, before, after, new_password=changes.password_hash is not None)
+    return after
 
 
 async def _get(session: AsyncSession, query: Select[User], user_id: int) -> User:

@@ -29,6 +29,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import func, select
 
 from tokenbalance.books.ledger.entries import entry_of
+from tokenbalance.books.ledger.traces import record_entry
 from tokenbalance.books.reports.entries import entries_of_request
 from tokenbalance.database.tables import Account, HoldRecord, LedgerEntry
 from tokenbalance.model import JSON_INTEGER_MAX
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from tokenbalance.books.ledger.entries import Entry
+    from tokenbalance.model import Actor
 
 CREDITS_MAX: Final = JSON_INTEGER_MAX
 """Largest amount and balance."""
@@ -97,8 +99,7 @@ class UnknownRequest(CreditError):
 class Cause:
     """Who made an entry, and why."""
 
-    actor: str
-    """`cli`, or a user's e-mail."""
+    actor: Actor
     note: str = ""
 
 
@@ -326,7 +327,7 @@ async def _enter(session: AsyncSession, account: Account, new: _New) -> Entry:
         amount=new.amount,
         balance_after=balance,
         request_id=new.request_id,
-        actor=new.cause.actor,
+        actor=new.cause.actor.name,
         note=new.cause.note,
         idempotency_key=new.idempotency_key,
         # When it happened; the transaction may have begun earlier and waited for the lock.
@@ -334,7 +335,9 @@ async def _enter(session: AsyncSession, account: Account, new: _New) -> Entry:
     )
     session.add(entry)
     await session.flush()
-    return entry_of(entry)
+    made = entry_of(entry)
+    record_entry(session, new.cause.actor, account.user_id, made)
+    return made
 
 
 def _kind_of(amount: int) -> str:

@@ -12,11 +12,9 @@ from tokenbalance.books.ledger.credits import (
     add_once,
     set_balance,
 )
-from tokenbalance.database.connections import Session
-from tokenbalance.model import Caller
 from tokenbalance.people.users import get_user
 from tokenbalance.web.api.bodies import Body, BodyReader
-from tokenbalance.web.api.callers import Authenticated, Superuser
+from tokenbalance.web.api.callers import Acting, Authenticated, Superuser
 from tokenbalance.web.api.domain import IDEMPOTENCY_HEADER
 from tokenbalance.web.api.fields import Amount, Balance, Number
 from tokenbalance.web.api.responses import (
@@ -84,7 +82,8 @@ async def balance_of(request: Request, _caller: Superuser, user_id: Number) -> B
 @balances_router.patch("/balance/{user_id}", summary="Set a user's balance")
 async def set_balance_of(
     request: Request,
-    caller: Superuser,
+    _caller: Superuser,
+    actor: Acting,
     user_id: Number,
     body: Annotated[NewBalance, Depends(BodyReader(NewBalance))],
 ) -> BalanceResponse:
@@ -95,8 +94,7 @@ async def set_balance_of(
     """
     async with management_of(request).sessions.begin() as session:
         user = await get_user(session, user_id)
-        cause = Cause(await _email_of(session, caller), body.note)
-        await set_balance(session, user.account.id, body.balance, cause)
+        await set_balance(session, user.account.id, body.balance, Cause(actor, body.note))
         return balance_response(await get_user(session, user_id))
 
 
@@ -105,7 +103,8 @@ async def set_balance_of(
 )
 async def add_credits(
     request: Request,
-    caller: Superuser,
+    _caller: Superuser,
+    actor: Acting,
     user_id: Number,
     key: IdempotencyKey,
     body: Annotated[Credits, Depends(BodyReader(Credits))],
@@ -117,11 +116,6 @@ async def add_credits(
     """
     async with management_of(request).sessions.begin() as session:
         user = await get_user(session, user_id)
-        cause = Cause(await _email_of(session, caller), body.note)
+        cause = Cause(actor, body.note)
         entry = await add_once(session, user.account.id, body.amount, cause, key)
     return CreditsResponse(entry=entry_response(entry), balance=entry.balance_after)
-
-
-async def _email_of(session: Session, caller: Caller) -> str:
-    """Return the e-mail of the caller, the actor of an entry."""
-    return (await get_user(session, caller.user_id)).email

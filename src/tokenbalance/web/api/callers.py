@@ -1,4 +1,4 @@
-"""The caller of a management route: a stranger, a user, or a superuser.
+"""The caller of a management route: a stranger, a user, or a superuser; and who acts there.
 
 Only identifies the caller; `people.access` decides what a role may do.
 """
@@ -8,9 +8,10 @@ from typing import Annotated, TypeAlias, cast
 from fastapi import Depends, Request
 
 from tokenbalance.errors import InvalidApiKey, NotAllowed
-from tokenbalance.model import Caller
+from tokenbalance.model import Actor, Caller
 from tokenbalance.people.access import require_superuser
 from tokenbalance.people.callers import authenticate
+from tokenbalance.web.actors import find_actor
 from tokenbalance.web.context import management_of
 
 
@@ -43,20 +44,29 @@ async def superuser(caller: Authenticated) -> Caller:
 Superuser: TypeAlias = Annotated[Caller, Depends(superuser)]
 
 
-async def may_create_users(request: Request) -> bool:
+async def acting(request: Request, caller: Authenticated) -> Actor:
+    """Find the caller, as the one who is written down for a change."""
+    return await find_actor(request, caller)
+
+
+Acting: TypeAlias = Annotated[Actor, Depends(acting)]
+
+
+async def may_create_users(request: Request) -> Actor | None:
     """Admit every caller while sign-up is open, otherwise only superusers.
 
     Returns:
-        Whether the caller is a superuser.
+        The superuser; None for anybody else.
 
     Raises:
         InvalidApiKey, NotAllowed: sign-up is closed.
 
     """
     try:
-        require_superuser(await signed_in(request))
+        caller = await signed_in(request)
+        require_superuser(caller)
     except (InvalidApiKey, NotAllowed):
         if not management_of(request).signup_open:
             raise
-        return False
-    return True
+        return None
+    return await find_actor(request, caller)

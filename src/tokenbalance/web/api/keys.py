@@ -19,7 +19,7 @@ from tokenbalance.people.keys import (
 from tokenbalance.people.limits import LIMIT_MAX, KeyLimits
 from tokenbalance.people.rows import KeyRow
 from tokenbalance.web.api.bodies import Body, BodyReader, ChangesBody
-from tokenbalance.web.api.callers import Authenticated
+from tokenbalance.web.api.callers import Acting, Authenticated
 from tokenbalance.web.api.fields import FIRST_PAGE, Cursor, Id, Limit, Moment, Number, UserId
 from tokenbalance.web.api.responses import PageResponse, example, page_response
 from tokenbalance.web.api.routing import api_router
@@ -170,7 +170,10 @@ async def list_keys(
 
 @keys_router.post("/keys", status_code=201, summary="Create a key")
 async def create(
-    request: Request, caller: Authenticated, body: Annotated[NewKey, Depends(BodyReader(NewKey))]
+    request: Request,
+    caller: Authenticated,
+    actor: Acting,
+    body: Annotated[NewKey, Depends(BodyReader(NewKey))],
 ) -> NewKeyResponse:
     """Create a key; the response is the only one with its secret.
 
@@ -187,6 +190,7 @@ async def create(
             expires_at=body.expires_at,
             limits=limits,
             insufficient_status=body.insufficient_status,
+            actor=actor,
         )
     return _new_key_response(key, secret)
 
@@ -195,6 +199,7 @@ async def create(
 async def change(
     request: Request,
     caller: Authenticated,
+    actor: Acting,
     key_id: Number,
     body: Annotated[ChangedKey, Depends(BodyReader(ChangedKey))],
 ) -> KeyResponse:
@@ -205,28 +210,33 @@ async def change(
     """
     async with management_of(request).sessions.begin() as session:
         seen = account_seen_by(caller)
-        return _key_response(await change_key(session, key_id, seen, **body.changes()))
+        key = await change_key(session, key_id, seen, actor=actor, **body.changes())
+        return _key_response(key)
 
 
 @keys_router.delete("/keys/{key_id}", summary="Revoke a key")
-async def revoke(request: Request, caller: Authenticated, key_id: Number) -> KeyResponse:
+async def revoke(
+    request: Request, caller: Authenticated, actor: Acting, key_id: Number
+) -> KeyResponse:
     """Revoke a key, at once and permanently. Revoking it again changes nothing.
 
     Only superusers find keys of other users.
     """
     async with management_of(request).sessions.begin() as session:
-        return _key_response(await revoke_key(session, key_id, account_seen_by(caller)))
+        return _key_response(await revoke_key(session, key_id, account_seen_by(caller), actor))
 
 
 @keys_router.post("/keys/{key_id}/rotate", summary="Rotate a key")
-async def rotate(request: Request, caller: Authenticated, key_id: Number) -> NewKeyResponse:
+async def rotate(
+    request: Request, caller: Authenticated, actor: Acting, key_id: Number
+) -> NewKeyResponse:
     """Give a key a new secret; the old one stops working at once.
 
     The response is the only one with the new secret. Id, name, limits and history stay. A revoked
     or expired key is refused (400).
     """
     async with management_of(request).sessions.begin() as session:
-        key, secret = await rotate_key(session, key_id, account_seen_by(caller))
+        key, secret = await rotate_key(session, key_id, account_seen_by(caller), actor)
     return _new_key_response(key, secret)
 
 

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar
 from fastapi import Depends, Query, Request
 from pydantic import ConfigDict, Field, SecretStr
 
+from tokenbalance.model import Actor
 from tokenbalance.people.access import require_sign_in
 from tokenbalance.people.passwords import (
     PASSWORD_CHARS_MAX,
@@ -22,7 +23,7 @@ from tokenbalance.people.users import (
     users_page,
 )
 from tokenbalance.web.api.bodies import Body, BodyReader, ChangesBody
-from tokenbalance.web.api.callers import Authenticated, Superuser, may_create_users
+from tokenbalance.web.api.callers import Acting, Authenticated, Superuser, may_create_users
 from tokenbalance.web.api.fields import FIRST_PAGE, Cursor, Limit, Number, Text
 from tokenbalance.web.api.responses import (
     CreatedUser,
@@ -84,7 +85,7 @@ class UserChanges(ChangesBody):
 @users_router.post("/user/create", status_code=201, summary="Create a user", responses={429: {}})
 async def create(
     request: Request,
-    by_superuser: Annotated[bool, Depends(may_create_users)],
+    by_superuser: Annotated[Actor | None, Depends(may_create_users)],
     body: Annotated[NewUser, Depends(BodyReader(NewUser))],
 ) -> CreatedUser:
     """Create a user with a balance of 0.
@@ -96,6 +97,7 @@ async def create(
         management_of(request).sessions,
         Wanted(body.email, body.name, body.password.get_secret_value()),
         stranger_at=None if by_superuser else address_of(request),
+        actor=by_superuser,
     )
     return CreatedUser(id=user.id, email=user.email, name=user.name)
 
@@ -111,6 +113,7 @@ async def me(request: Request, caller: Authenticated) -> Me:
 async def change_me(
     request: Request,
     caller: Authenticated,
+    actor: Acting,
     body: Annotated[OwnChanges, Depends(BodyReader(OwnChanges))],
 ) -> Me:
     """Change your name, your password, or both.
@@ -127,7 +130,7 @@ async def change_me(
         ),
     )
     async with management_of(request).sessions.begin() as session:
-        user = await update_user(session, caller.user_id, changes, keep_key_id=caller.key_id)
+        user = await update_user(session, caller.user_id, changes, caller.key_id, actor)
     return _me(user)
 
 
@@ -148,6 +151,7 @@ async def list_users(
 async def change_user(
     request: Request,
     _caller: Superuser,
+    actor: Acting,
     user_id: Number,
     body: Annotated[UserChanges, Depends(BodyReader(UserChanges))],
 ) -> UserResponse:
@@ -163,7 +167,7 @@ async def change_user(
         is_superuser=body.is_superuser if "is_superuser" in given else None,
     )
     async with management_of(request).sessions.begin() as session:
-        return user_response(await update_user(session, user_id, changes))
+        return user_response(await update_user(session, user_id, changes, actor=actor))
 
 
 def _me(user: UserRow) -> Me:

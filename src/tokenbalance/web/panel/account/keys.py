@@ -39,7 +39,7 @@ async def create(visit: Visit) -> Response:
     """Create a key, and redirect to its secret."""
     form = visit.form
     async with visit.management.sessions.begin() as session:
-        made = await create_from_form(session, visit.caller.account_id, form)
+        made = await create_from_form(session, visit.caller.account_id, form, visit.actor)
     if made is None:
         return await _render(visit, form, HTTPStatus.BAD_REQUEST)
     return lead_to_secret(visit, PATH, made, Notice.KEY_MADE)
@@ -48,14 +48,16 @@ async def create(visit: Visit) -> Response:
 async def rotate(visit: Visit) -> Response:
     """Give a key a new secret, and redirect to it."""
     async with visit.management.sessions.begin() as session:
-        made = await rotate_key(session, visit.number("key_id"), visit.caller.account_id)
+        account_id = visit.caller.account_id
+        made = await rotate_key(session, visit.number("key_id"), account_id, visit.actor)
     return lead_to_secret(visit, PATH, made, Notice.KEY_RENEWED)
 
 
 async def revoke(visit: Visit) -> Response:
     """Revoke a key."""
     async with visit.management.sessions.begin() as session:
-        await revoke_key(session, visit.number("key_id"), visit.caller.account_id)
+        account_id = visit.caller.account_id
+        await revoke_key(session, visit.number("key_id"), account_id, visit.actor)
     return go_to(PATH, visit, Notice.KEY_REVOKED)
 
 

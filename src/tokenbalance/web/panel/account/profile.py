@@ -34,7 +34,7 @@ async def save_name(visit: Visit) -> Response:
     changes = Changes(name=visit.form.typed("name"))
     try:
         async with visit.management.sessions.begin() as session:
-            await update_user(session, visit.caller.user_id, changes)
+            await update_user(session, visit.caller.user_id, changes, actor=visit.actor)
     except InvalidName as error:
         visit.form.refuse("name", str(error))
         return _render(visit, visit.form, HTTPStatus.BAD_REQUEST)
@@ -54,7 +54,8 @@ async def change_password(visit: Visit) -> Response:
         return _render(visit, form, HTTPStatus.BAD_REQUEST)
     async with visit.management.sessions.begin() as session:
         changes = Changes(password_hash=password_hash)
-        await update_user(session, visit.caller.user_id, changes, visit.caller.key_id)
+        key_id = visit.caller.key_id
+        await update_user(session, visit.caller.user_id, changes, key_id, visit.actor)
     return go_to(PATH, visit, Notice.PASSWORD_CHANGED)
 
 

@@ -48,7 +48,7 @@ async def show(visit: Visit) -> Response:
 async def revoke(visit: Visit) -> Response:
     """Revoke a key."""
     async with visit.management.sessions.begin() as session:
-        _ = await revoke_key(session, visit.number("key_id"))
+        _ = await revoke_key(session, visit.number("key_id"), actor=visit.actor)
     return go_to(_PATH, visit, Notice.KEY_REVOKED)
 
 

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from tokenbalance.database.connections import Session
+    from tokenbalance.model import Actor
     from tokenbalance.people.rows import KeyRow, UserRow
     from tokenbalance.web.panel.visit import Visit
 
@@ -59,7 +60,7 @@ async def create(visit: Visit) -> Response:
     if not form.errors:
         try:
             async with visit.management.sessions.begin() as session:
-                user, made = await _make(session, wanted, visit.signed_in.email)
+                user, made = await _make(session, wanted, visit.actor)
         except (UserError, CreditError, ApiKeyError) as error:
             form.refuse(_field_of(error), str(error))
         else:
@@ -104,7 +105,7 @@ def _check(form: Form, wanted: _Wanted) -> None:
 
 
 async def _make(
-    session: Session, wanted: _Wanted, actor: str
+    session: Session, wanted: _Wanted, actor: Actor
 ) -> tuple[UserRow, tuple[KeyRow, str] | None]:
     user = await create_user(
         session,
@@ -112,6 +113,7 @@ async def _make(
         name=wanted.name,
         password_hash=wanted.password_hash,
         is_superuser=wanted.is_superuser,
+        actor=actor,
     )
     account_id = user.account.id
     if wanted.balance:
@@ -119,7 +121,7 @@ async def _make(
     if wanted.key is None:
         return user, None
     key = await create_key(
-        session, account_id, name=wanted.key.name, expires_at=wanted.key.expires_at
+        session, account_id, name=wanted.key.name, expires_at=wanted.key.expires_at, actor=actor
     )
     return user, key
 

@@ -58,7 +58,7 @@ async def _change(visit: Visit, changes: Changes, notice: Notice) -> Response:
         async with visit.management.sessions.begin() as session:
             user = await user_of(session, visit)
             # A superuser who sets their own password stays signed in here.
-            _ = await update_user(session, user.id, changes, visit.caller.key_id)
+            _ = await update_user(session, user.id, changes, visit.caller.key_id, visit.actor)
     except LastSuperuser as error:
         visit.form.refuse(WHOLE, str(error))
         return await user_page(visit, visit.form)

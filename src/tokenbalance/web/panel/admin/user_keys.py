@@ -24,7 +24,7 @@ async def create(visit: Visit) -> Response:
     form = visit.form
     async with visit.management.sessions.begin() as session:
         user = await user_of(session, visit)
-        made = await create_from_form(session, user.account.id, form)
+        made = await create_from_form(session, user.account.id, form, visit.actor)
     if made is None:
         return await user_page(visit, form)
     return lead_to_secret(visit, keys_of(user.id), made, Notice.KEY_MADE)
@@ -34,7 +34,7 @@ async def rotate(visit: Visit) -> Response:
     """Give a key a new secret, and redirect to it."""
     async with visit.management.sessions.begin() as session:
         user = await user_of(session, visit)
-        made = await rotate_key(session, visit.number("key_id"), user.account.id)
+        made = await rotate_key(session, visit.number("key_id"), user.account.id, visit.actor)
     return lead_to_secret(visit, keys_of(user.id), made, Notice.KEY_RENEWED)
 
 
@@ -42,7 +42,7 @@ async def revoke(visit: Visit) -> Response:
     """Revoke a key."""
     async with visit.management.sessions.begin() as session:
         user = await user_of(session, visit)
-        _ = await revoke_key(session, visit.number("key_id"), user.account.id)
+        _ = await revoke_key(session, visit.number("key_id"), user.account.id, visit.actor)
     return go_to(path_of(visit), visit, Notice.KEY_REVOKED)
 
 

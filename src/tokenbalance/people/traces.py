@@ -1,0 +1,139 @@
+"""Records what changed about a user or a key, from the rows before and after the change.
+
+Nothing is recorded where nothing changed. Works in the caller's transaction; the rows before must
+have been locked in it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import select
+
+from tokenbalance.database.ids import ID_MAX
+from tokenbalance.database.tables import Account, ApiKey
+from tokenbalance.events import Subject, changed, record
+from tokenbalance.model import Actor
+from tokenbalance.people.rows import key_row
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    from tokenbalance.events import Change
+    from tokenbalance.model import Json
+    from tokenbalance.people.rows import KeyRow, UserRow
+
+_ACTIVE: Final[dict[bool, Change]] = {True: "user.enabled", False: "user.disabled"}
+_SUPERUSER: Final[dict[bool, Change]] = {True: "user.promoted", False: "user.demoted"}
+
+
+def record_new_user(session: AsyncSession, actor: Actor | None, user: UserRow) -> None:
+    """Record that a user was created."""
+    record(
+        session,
+        actor,
+        "user.created",
+        _subject(user),
+        email=user.email,
+        name=user.name,
+        is_superuser=user.is_superuser,
+    )
+
+
+def record_sign_up(session: AsyncSession, user: UserRow, address: str) -> None:
+    """Record that a stranger at this address has become a user."""
+    record(session, Actor(user.email, user.id, address=address), "user.signed_up", _subject(user))
+
+
+def record_user(
+    session: AsyncSession,
+    actor: Actor | None,
+    before: UserRow,
+    after: UserRow,
+    *,
+    new_password: bool = False,
+) -> None:
+    """Record each change of a user."""
+    subject = _subject(after)
+    if after.name != before.name:
+        record(session, actor, "user.renamed", subject, name=changed(before.name, after.name))
+    if after.is_active != before.is_active:
+        change = changed(before.is_active, after.is_active)
+        record(session, actor, _ACTIVE[after.is_active], subject, is_active=change)
+    if after.is_superuser != before.is_superuser:
+        change = changed(before.is_superuser, after.is_superuser)
+        record(session, actor, _SUPERUSER[after.is_superuser], subject, is_superuser=change)
+    if new_password:
+        record(session, actor, "user.password_set", subject)
+
+
+async def lock_key(session: AsyncSession, key_id: int, actor: Actor | None) -> KeyRow | None:
+    """Read a key and lock it until the commit, if what becomes of it will be recorded."""
+    if actor is None:
+        return None
+    # The column cannot even be compared with a larger number.
+    by_id = ApiKey.id == (key_id if 0 < key_id <= ID_MAX else 0)
+    locked = select(ApiKey).where(by_id).with_for_update(key_share=True)
+    key = await session.scalar(locked, execution_options={"populate_existing": True})
+    return None if key is None else key_row(key)
+
+
+async def record_new_key(session: AsyncSession, actor: Actor | None, key: KeyRow) -> None:
+    """Record that a key was created."""
+    if actor is not None:
+        subject = await _subject_of_key(session, key)
+        record(
+            session, actor, "key.created", subject, **_facts(key), limits=key.limits.as_document()
+        )
+
+
+async def record_key(
+    session: AsyncSession, actor: Actor | None, before: KeyRow | None, after: KeyRow
+) -> None:
+    """Record the change of a key: revoked, given a new secret, or changed otherwise."""
+    if actor is None or before is None:
+        return
+    event, details = _change_of_key(before, after)
+    if details:
+        record(session, actor, event, await _subject_of_key(session, after), **details)
+
+
+def _change_of_key(before: KeyRow, after: KeyRow) -> tuple[Change, dict[str, Json]]:
+    old, new = _facts(before), _facts(after)
+    details: dict[str, Json] = {
+        name: changed(old[name], new[name]) for name in new if old[name] != new[name]
+    }
+    if after.revoked_at is not None:
+        event: Change = "key.revoked"
+        if before.revoked_at is None:
+            details["revoked_at"] = changed(None, _time(after.revoked_at))
+    elif after.secret_sha256 != before.secret_sha256:
+        event = "key.rotated"
+    else:
+        event = "key.changed"
+    return event, details
+
+
+def _facts(key: KeyRow) -> dict[str, Json]:
+    """What may change about a key; the secret only by the prefix that is shown everywhere."""
+    return {
+        "prefix": key.prefix,
+        "name": key.name,
+        "expires_at": _time(key.expires_at),
+        "insufficient_status": key.insufficient_status,
+    }
+
+
+def _time(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
+
+
+def _subject(user: UserRow) -> Subject:
+    return Subject(user_id=user.id, account_id=user.account.id)
+
+
+async def _subject_of_key(session: AsyncSession, key: KeyRow) -> Subject:
+    owner = select(Account.user_id).where(Account.id == key.account_id)
+    return Subject(user_id=await session.scalar(owner), account_id=key.account_id, key_id=key.id)
