@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Final, cast
 from tokenbalance.people.attempts import Counted, TooSoon, count_attempt, forgive, take_back
 from tokenbalance.people.passwords import Busy, Verdict, verify_password
 from tokenbalance.people.rows import user_row
+from tokenbalance.people.sign_in_lines import say_failed, say_locked_out, say_signed_in
 from tokenbalance.people.sign_in_tokens import create_token, end_token
 from tokenbalance.people.users import EMAIL_CHARS_MAX, UnknownUser, find_record, lock_record
 
@@ -110,7 +111,7 @@ async def confirm(sessions: Sessions, attempt: Attempt) -> None:
     """
     begun = await _begin(sessions, attempt)
     if not (await _verify(sessions, begun, attempt.password)).ok:
-        raise _wrong()
+        raise _wrong(begun, attempt)
     async with sessions.begin() as session:
         await forgive(session, begun.counted)
 
@@ -141,12 +142,13 @@ async def _sign_in(sessions: Sessions, attempt: Attempt, lifetime: timedelta) ->
             # The hash may have changed in the meantime, when another sign-in upgraded it.
             if _stored(user) == begun.stored:
                 await forgive(session, begun.counted)
-                return await _admit(session, user, verdict, lifetime)
+                return await _admit(session, user, verdict, lifetime, attempt.address)
         begun = replace(begun, stored=_stored(user))
-    raise _wrong()
+    raise _wrong(begun, attempt)
 
 
-def _wrong() -> WrongCredentials:
+def _wrong(begun: _Begun, attempt: Attempt) -> WrongCredentials:
+    say_failed(begun.user_id, attempt.address, has_hash=begun.stored is not None)
     return WrongCredentials("wrong e-mail or password")
 
 
@@ -166,6 +168,7 @@ async def _begin(sessions: Sessions, attempt: Attempt) -> _Begun:
             counted = await count_attempt(session, email, attempt.address)
             user = await _find(session, email)
     except TooSoon as refusal:
+        await say_locked_out(attempt.address, lambda: _user_id(sessions, email))
         raise SlowDown(refusal.retry_after_s) from None
     if user is None:
         return _Begun(counted, user_id=0, stored=None)
@@ -177,6 +180,12 @@ async def _find(session: AsyncSession, email: str) -> User | None:
         return await find_record(session, email)
     except UnknownUser:
         return None
+
+
+async def _user_id(sessions: Sessions, email: str) -> int | None:
+    async with sessions() as session:
+        user = await _find(session, email)
+        return None if user is None else user.id
 
 
 def _stored(user: User) -> str | None:
@@ -193,10 +202,11 @@ async def _verify(sessions: Sessions, begun: _Begun, password: str) -> Verdict:
 
 
 async def _admit(
-    session: AsyncSession, user: User, verdict: Verdict, lifetime: timedelta
+    session: AsyncSession, user: User, verdict: Verdict, lifetime: timedelta, address: str
 ) -> SignInResult:
     token, secret = await create_token(session, user.account.id, lifetime)
     user.last_sign_in_at = token.created_at
     user.password_hash = verdict.new_hash or user.password_hash
     await session.flush()
+    say_signed_in(session, user_row(user), token.id, address)
     return SignInResult(user_row(user), secret, cast("datetime", token.expires_at))

@@ -25,7 +25,7 @@ import os
 import time
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from tokenbalance.books.holds.journal import JournalUnavailable
 from tokenbalance.database.connections import UNAVAILABLE
@@ -40,6 +40,8 @@ from tokenbalance.offload import offload
 from tokenbalance.openai import SURFACE
 from tokenbalance.openai.editing import with_members
 from tokenbalance.openai.objects.models import without_fine_tunes
+from tokenbalance.people.callers import RefusedKey
+from tokenbalance.people.refused_keys import note_refused_key
 from tokenbalance.proxy.asked import READ_INLINE_BYTES_MAX, Asked, match, read
 from tokenbalance.proxy.ending import Ending
 from tokenbalance.proxy.exchange import Exchange
@@ -138,6 +140,7 @@ class Proxy:
             if response.started:
                 raise
             await response.error(error, error.status)
+            await self._note(error, scope)
         except Exception:
             if response.started:
                 raise
@@ -157,6 +160,12 @@ class Proxy:
                     "milliseconds": round(seconds * 1000, 1),
                 },
             )
+
+    async def _note(self, error: ProxyError, scope: Scope) -> None:
+        """Write into the security log that a key was refused."""
+        if isinstance(error, RefusedKey):
+            client = cast("tuple[str, int] | None", scope.get("client"))
+            await note_refused_key(self.pool, error, client[0] if client else "")
 
     async def _serve(
         self, request: ClientRequest, response: ClientResponse, request_id: str

@@ -15,6 +15,8 @@ from typing import Final, Literal, TextIO
 import orjson
 from typing_extensions import override
 
+from tokenbalance.events.security import NAME as SECURITY
+
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",
     "asctime",
@@ -27,7 +29,7 @@ def configure_logs(level: str, log_format: Literal["json", "console"] | None) ->
     """Send every log of the process to stderr.
 
     Args:
-        level: the least important level that is shown.
+        level: the least important level that is shown; the security log is shown at every level.
         log_format: None for `console` on a terminal and `json` elsewhere.
 
     """
@@ -37,6 +39,8 @@ def configure_logs(level: str, log_format: Literal["json", "console"] | None) ->
     handler = LineHandler()
     handler.setFormatter(ConsoleFormatter() if plain else JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # Who did what is not a matter of how much one wants to read.
+    logging.getLogger(SECURITY).setLevel(logging.INFO)
 
 
 class LineHandler(logging.StreamHandler[TextIO]):

@@ -10,9 +10,10 @@ from fastapi import Depends, Request
 from tokenbalance.errors import InvalidApiKey, NotAllowed
 from tokenbalance.model import Actor, Caller
 from tokenbalance.people.access import require_superuser
-from tokenbalance.people.callers import authenticate
+from tokenbalance.people.callers import RefusedKey, authenticate
+from tokenbalance.people.refused_keys import note_refused_key
 from tokenbalance.web.actors import find_actor
-from tokenbalance.web.context import management_of
+from tokenbalance.web.context import address_of, management_of
 
 
 async def signed_in(request: Request) -> Caller:
@@ -23,7 +24,12 @@ async def signed_in(request: Request) -> Caller:
 
     """
     headers = cast("list[tuple[bytes, bytes]]", request.scope["headers"])
-    return await authenticate(management_of(request).pool, headers)
+    pool = management_of(request).pool
+    try:
+        return await authenticate(pool, headers)
+    except RefusedKey as refused:
+        await note_refused_key(pool, refused, address_of(request))
+        raise
 
 
 Authenticated: TypeAlias = Annotated[Caller, Depends(signed_in)]
