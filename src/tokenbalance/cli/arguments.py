@@ -1,5 +1,6 @@
 """Arguments and options that several commands share."""
 
+from datetime import UTC, datetime
 from typing import Annotated, Final, TypeAlias
 
 import typer
@@ -17,3 +18,19 @@ AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print only JSON
 
 AMOUNTS_MAY_BE_NEGATIVE: Final = {"ignore_unknown_options": True}
 """Lets `-5` be an argument rather than the option 5."""
+
+ISO: Final = "ISO 8601, a date or a time; UTC where it names no zone."
+
+
+def read_moment(text: str, option: str) -> datetime:
+    """Read the value of an option that is a time.
+
+    Raises:
+        typer.BadParameter: it is not one.
+
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!a} is not {ISO}", param_hint=option) from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment

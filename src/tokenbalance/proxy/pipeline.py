@@ -139,8 +139,8 @@ class Proxy:
         except ProxyError as error:
             if response.started:
                 raise
-            await response.error(error, error.status)
             await self._note(error, scope)
+            await response.error(error, error.status)
         except Exception:
             if response.started:
                 raise

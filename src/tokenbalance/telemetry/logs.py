@@ -7,6 +7,7 @@ client cannot forge lines.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import sys
 from datetime import UTC, datetime
@@ -103,7 +104,13 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             event["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(event, default=str).decode()
+        line = orjson.dumps(event, default=str).decode()
+        return line if line.isprintable() else "".join(map(_as_json, line))
+
+
+def _as_json(char: str) -> str:
+    """Escape what orjson leaves as it is, such as U+2028 and the controls of terminals."""
+    return char if char.isprintable() else json.dumps(char)[1:-1]
 
 
 class ConsoleFormatter(logging.Formatter):

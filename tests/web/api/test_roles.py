@@ -96,6 +96,7 @@ TABLE = [
     Row("GET /api/requests", OF_THE_USER, query="user_id={user_id}"),
     Row("GET /api/requests/{request_id}", THE_USERS),
     Row("POST /api/quote", SIGNED_IN, body={"path": "/v1/chat/completions", "body": CHAT}),
+    Row("GET /api/events", SUPERUSERS),
     Row("GET /api/docs", ALL),
     Row("GET /api/schema", ALL),
 ]
