@@ -92,6 +92,18 @@ async def test_a_savepoint_takes_its_own_events_with_it_and_waits_for_the_commit
     assert [row[0] for row in await recorded(pool)] == ["user.created", "user.disabled"]
 
 
+async def test_a_savepoint_that_is_rolled_back_takes_those_that_are_open_in_it(
+    sessions: Sessions, pool: Pool, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with sessions() as session:
+        outer = await session.begin_nested()
+        _ = await session.begin_nested()
+        record(session, CLI, "user.renamed")
+        await outer.rollback()
+        await session.commit()
+    assert (await recorded(pool), events_said(caplog)) == ([], [])
+
+
 async def test_a_taken_e_mail_leaves_no_event_in_a_transaction_that_goes_on(
     sessions: Sessions, pool: Pool, caplog: pytest.LogCaptureFixture
 ) -> None:
