@@ -10,8 +10,9 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from tokenbalance.books import reports as report
 from tokenbalance.books.ledger.audit import AuditReport, audit
-from tokenbalance.books.ledger.credits import Cause, refund
+from tokenbalance.books.ledger.credits import Cause
 from tokenbalance.books.ledger.entries import Entry
+from tokenbalance.books.ledger.refunds import refund
 from tokenbalance.cli.arguments import ACTOR, AsJson, Email, Note
 from tokenbalance.cli.database import open_books, transact
 from tokenbalance.cli.output import Fields, print_json, print_line, print_table

@@ -11,8 +11,8 @@ from tokenbalance.books.ledger.credits import (
     CreditError,
     InvalidNote,
     KeyReused,
-    refund_once,
 )
+from tokenbalance.books.ledger.refunds import refund_once
 from tokenbalance.books.reports import explain
 from tokenbalance.web.panel.admin.balance import SENT_BEFORE
 from tokenbalance.web.panel.admin.routing import route
