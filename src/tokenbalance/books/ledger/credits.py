@@ -46,7 +46,7 @@ CREDITS_MAX: Final = JSON_INTEGER_MAX
 """Largest amount and balance."""
 NOTE_CHARS_MAX: Final = 500
 IDEMPOTENCY_KEY_CHARS_MAX: Final = 255
-_TOO_LARGE: Final = f"an amount or a balance must be at most {CREDITS_MAX:,} credits"
+TOO_LARGE: Final = f"an amount or a balance must be at most {CREDITS_MAX:,} credits"
 
 
 class CreditError(Exception):
@@ -302,13 +302,13 @@ def check_idempotency_key(key: str) -> None:
 
 def _check_amount(amount: int) -> None:
     if abs(amount) > CREDITS_MAX:
-        raise AmountTooLarge(_TOO_LARGE)
+        raise AmountTooLarge(TOO_LARGE)
 
 
 def _check_balance(amount: int, balance: int) -> None:
     """Refuse to move a balance out of its bounds; moving it back towards them is allowed."""
     if (amount > 0 and balance > CREDITS_MAX) or (amount < 0 and balance < -CREDITS_MAX):
-        raise AmountTooLarge(_TOO_LARGE)
+        raise AmountTooLarge(TOO_LARGE)
 
 
 def _check_note(note: str) -> None:

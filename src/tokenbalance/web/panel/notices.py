@@ -36,6 +36,15 @@ class Notice(enum.Enum):
     )
     CREDITS_ADDED = "credits-added", "Balance updated. The change is in the ledger."
     BALANCE_SET = "balance-set", "Balance set. The difference is in the ledger."
+    CREDITS_KEPT = (
+        "credits-kept",
+        "Requests in flight hold some of it, which stayed: see the ledger. Take it away later.",
+    )
+    BALANCE_KEPT = (
+        "balance-kept",
+        "Requests in flight hold some of it, which stayed: see the ledger. Set it again later.",
+    )
+    OVERDRAFT_SET = "overdraft-set", "Overdraft set. The change is in the ledger."
     REFUNDED = "refunded", "Refund added to the ledger."
 
     def __init__(self, code: str, words: str) -> None:

@@ -35,7 +35,7 @@ async def show(visit: Visit) -> Response:
 async def give_back(visit: Visit) -> Response:
     """Refund a charge or a part of it; a form that is submitted twice counts once."""
     form = visit.form
-    amount = form.integer("amount", minimum=1)
+    amount = form.credits("amount")
     note = form.text("note", required=True)
     explanation = await _explain(visit)
     if form.errors:
