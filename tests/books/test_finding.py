@@ -85,6 +85,6 @@ async def test_the_beginning_of_several_or_none_is_told(sessions: Sessions, hold
     ],
 )
 async def test_text_that_is_no_id_never_reaches_the_database(typed: str) -> None:
-    no_database = cast("AsyncSession", None)
+    no_database = cast("AsyncSession", object())
     with pytest.raises(InvalidRequestId, match="a request id is tb_ and"):
         _ = await find_request(no_database, typed)

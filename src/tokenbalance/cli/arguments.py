@@ -22,13 +22,17 @@ AMOUNTS_MAY_BE_NEGATIVE: Final = {"ignore_unknown_options": True}
 """Lets `-5` be an argument rather than the option 5."""
 
 
-def read_credits(text: str) -> int:
+def read_credits(text: str | int) -> int:
     """Read a number of credits, as people and tables write them: 1000 or 1,000.
+
+    An option's default, which typer passes here as well, may be a number.
 
     Raises:
         typer.BadParameter: it is not a whole number.
 
     """
+    if isinstance(text, int):
+        return text
     if not _NUMBER.fullmatch(text):
         msg = "this must be a whole number of credits, such as 1000"
         raise typer.BadParameter(msg)

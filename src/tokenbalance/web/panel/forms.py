@@ -98,9 +98,9 @@ class Form:
             return value
         return None
 
-    def credits(self, name: str) -> int | None:
+    def credits(self, name: str, *, minimum: int = -_BEYOND) -> int | None:
         """Return an amount; the books refuse what is too large. None if empty or invalid."""
-        return self.integer(name, minimum=-_BEYOND, maximum=_BEYOND)
+        return self.integer(name, minimum=minimum, maximum=_BEYOND)
 
     def day(self, name: str) -> date | None:
         """Return a date; None if empty or invalid."""

@@ -79,7 +79,7 @@ async def _read(form: Form) -> _Wanted:
         name=form.text("name"),
         password_hash=None,
         is_superuser=form.flag("superuser"),
-        balance=form.credits("balance") or 0,
+        balance=form.credits("balance", minimum=0) or 0,
         key=key if form.flag("key") else None,
     )
     _check(form, wanted)
