@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import random
+from contextlib import suppress
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.books import account_of, create_holder, entries_of, placed
+from tests.support.books import account_of, create_holder, entries_of, place, placed
 from tests.support.locks import until_waiting
 from tokenbalance.books.ledger.audit import audit
 from tokenbalance.books.ledger.book import Book
@@ -15,14 +18,16 @@ from tokenbalance.books.ledger.credits import (
     BalanceTooLow,
     Cause,
     KeyReused,
+    OverdraftInUse,
     add,
     add_once,
     set_balance,
 )
+from tokenbalance.books.ledger.overdrafts import set_overdraft
 from tokenbalance.model import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Coroutine
 
     from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -150,3 +155,53 @@ async def test_a_take_and_the_end_of_a_request_at_once_leave_what_is_held_covere
     assert (account.balance, entry.kept_for_holds) in {(70, 80), (50, 50)}
     assert await book.settle(running, Usage(total=50))
     assert (await audit(pool)).violations == []
+
+
+@pytest.mark.parametrize("seed", range(3))
+async def test_whatever_happens_at_once_no_balance_is_ever_below_the_overdraft(
+    pool: Pool, sessions: Sessions, seed: int
+) -> None:
+    chance = random.Random(seed)  # noqa: S311 - not for secrets
+    overdraft = chance.choice([0, 40])
+    holder, book = await create_holder(pool, 200, overdraft=overdraft), Book(pool)
+
+    async def request(number: int, wanted: int, used: int) -> None:
+        hold = await place(book, holder, f"tb_{number}", wanted, wanted)
+        if hold is not None and used:
+            assert await book.settle(hold, Usage(total=used))
+        elif hold is not None:
+            await book.void(hold)
+
+    async def lower(entering: Entering, amount: int) -> None:
+        with suppress(BalanceTooLow):
+            async with sessions.begin() as session:
+                _ = await entering(session, holder.account_id, amount, CAUSE)
+
+    async def withdraw(amount: int) -> None:
+        with suppress(OverdraftInUse):
+            async with sessions.begin() as session:
+                _ = await set_overdraft(session, holder.account_id, amount, CAUSE)
+
+    acts: list[Callable[[], Coroutine[None, None, None]]] = []
+    for number in range(100):
+        wanted = chance.randint(1, 60)
+        acts.append(partial(request, number, wanted, chance.randint(0, wanted)))
+        acts.append(
+            chance.choice(
+                [
+                    partial(lower, set_balance, chance.randint(0, 120)),
+                    partial(lower, add, chance.choice([-1, 1]) * chance.randint(1, 80)),
+                    partial(withdraw, chance.randint(0, 40)),
+                ]
+            )
+        )
+    chance.shuffle(acts)
+    async with asyncio.TaskGroup() as group:
+        acting = [group.create_task(act()) for act in acts]
+        while not all(task.done() for task in acting):
+            # The account at that moment, in one snapshot with all that led to it.
+            assert (await audit(pool)).violations == []
+
+    assert (await audit(pool)).violations == []
+    kinds = {kind for kind, _, _ in await entries_of(pool, holder)}
+    assert kinds == {"grant", "charge", "set", "adjustment", "top-up"}
