@@ -105,12 +105,18 @@ async def test_what_requests_in_flight_hold_stays_and_the_page_says_so(
     fields = {"set-balance": "0", "set-note": "the end"}
     assert (await admin.pages.submit(f"{here}/balance", **fields)).status_code == 303
     page = await admin.pages.see(here)
-    assert "which stayed: see the ledger. Set it again later." in page.text
+    assert (
+        "Some credits stayed: requests in flight hold them, see the ledger. Set it again later."
+        in page.text
+    )
     assert "800 credits stayed, held by requests in flight" in page.text
     fields = {"once": hidden(page, "once"), "add-amount": "-1", "add-note": "more"}
     assert (await admin.pages.submit(f"{here}/credits", **fields)).status_code == 303
     page = await admin.pages.see(here)
-    assert "which stayed: see the ledger. Take it away later." in page.text
+    assert (
+        "Some credits stayed: requests in flight hold them, see the ledger. Take them later."
+        in page.text
+    )
     assert "1 credit stayed" in (await admin.pages.see("/admin/ledger")).text
     assert [entry[:2] for entry in await entries_of(pool, holder.account_id)] == [
         *(("grant", 1000), ("set", -200), ("adjustment", 0))

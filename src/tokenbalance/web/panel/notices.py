@@ -38,11 +38,11 @@ class Notice(enum.Enum):
     BALANCE_SET = "balance-set", "Balance set. The difference is in the ledger."
     CREDITS_KEPT = (
         "credits-kept",
-        "Requests in flight hold some of it, which stayed: see the ledger. Take it away later.",
+        "Some credits stayed: requests in flight hold them, see the ledger. Take them later.",
     )
     BALANCE_KEPT = (
         "balance-kept",
-        "Requests in flight hold some of it, which stayed: see the ledger. Set it again later.",
+        "Some credits stayed: requests in flight hold them, see the ledger. Set it again later.",
     )
     OVERDRAFT_SET = "overdraft-set", "Overdraft set. The change is in the ledger."
     REFUNDED = "refunded", "Refund added to the ledger."
