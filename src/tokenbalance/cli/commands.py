@@ -9,6 +9,7 @@ from tokenbalance.cli.key import app as key
 from tokenbalance.cli.ledger import app as ledger
 from tokenbalance.cli.migrate import migrate_database
 from tokenbalance.cli.models import app as models
+from tokenbalance.cli.request import app as request
 from tokenbalance.cli.sandbox import serve_sandbox
 from tokenbalance.cli.serve import serve
 from tokenbalance.cli.usage import app as usage
@@ -30,4 +31,5 @@ app.add_typer(key)
 app.add_typer(balance)
 app.add_typer(ledger)
 app.add_typer(usage)
+app.add_typer(request)
 app.add_typer(models)

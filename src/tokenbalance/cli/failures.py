@@ -6,6 +6,7 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError
 
 from tokenbalance.books.ledger.credits import CreditError
+from tokenbalance.books.reports import UnknownRequest
 from tokenbalance.cli.database import DatabaseError
 from tokenbalance.database.connections import UNAVAILABLE
 from tokenbalance.people.keys import ApiKeyError
@@ -13,7 +14,15 @@ from tokenbalance.people.passwords import PasswordError
 from tokenbalance.people.users import UserError
 from tokenbalance.settings import SettingsError
 
-_COMPLETE = (ApiKeyError, CreditError, DatabaseError, PasswordError, SettingsError, UserError)
+_COMPLETE = (
+    ApiKeyError,
+    CreditError,
+    DatabaseError,
+    PasswordError,
+    SettingsError,
+    UnknownRequest,
+    UserError,
+)
 """Errors whose message is the whole line."""
 _OUTDATED = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
 _REFUSED = (asyncpg.InsufficientPrivilegeError,)

@@ -8,7 +8,7 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tokenbalance.books.ledger.credits import Cause, grant
-from tokenbalance.cli.arguments import ACTOR, AsJson, Email
+from tokenbalance.cli.arguments import ACTOR, AsJson, Email, read_credits
 from tokenbalance.cli.database import transact
 from tokenbalance.cli.output import Fields, print_json, print_line, print_table
 from tokenbalance.people import users
@@ -25,7 +25,10 @@ PasswordStdin: TypeAlias = Annotated[
     ),
 ]
 Balance: TypeAlias = Annotated[
-    int, typer.Option("--balance", min=0, help="Initial credits, as a grant.")
+    int,
+    typer.Option(
+        "--balance", metavar="N", parser=read_credits, help="Initial credits, as a grant."
+    ),
 ]
 
 

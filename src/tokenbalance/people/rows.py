@@ -30,8 +30,8 @@ class AccountRow:
 
     @property
     def available(self) -> int:
-        """Credits that no open hold reserves."""
-        return self.balance - self.held
+        """What a new hold may take, in credits."""
+        return self.balance + self.overdraft - self.held
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
     entries       what changed balances
     requests      requests with their hold, usage and charge; newest first
     explanation   everything that made one charge what it is
+    finding       a request by its id, or the beginning of it
     grouped       usage by day, user, key and model
     overview      the state of everything, for operators
     open_holds    the holds of requests in flight, and who looks after them
@@ -23,6 +24,11 @@ from tokenbalance.books.reports.export import (
     export_entries,
     export_usage,
 )
+from tokenbalance.books.reports.finding import (
+    AmbiguousRequestId,
+    InvalidRequestId,
+    find_request,
+)
 from tokenbalance.books.reports.grouped import UsageQuery, UsageRow, all_usage_by, usage_by
 from tokenbalance.books.reports.groups import Group
 from tokenbalance.books.reports.lines import csv_lines, json_lines
@@ -39,11 +45,13 @@ __all__ = [
     "EVER",
     "HOLD_STATES",
     "USAGE_COLUMNS",
+    "AmbiguousRequestId",
     "DayTotals",
     "EntryQuery",
     "EntryRow",
     "Explanation",
     "Group",
+    "InvalidRequestId",
     "KeyRef",
     "OpenHolds",
     "Overview",
@@ -64,6 +72,7 @@ __all__ = [
     "explain",
     "export_entries",
     "export_usage",
+    "find_request",
     "json_lines",
     "open_holds",
     "overview",

@@ -57,14 +57,10 @@ class Account(Base):
     balance: Mapped[int] = mapped_column(server_default=text("0"))
     held: Mapped[int] = mapped_column(server_default=text("0"))
     overdraft: Mapped[int] = mapped_column(server_default=text("0"))
+    """How far below zero holds may take the balance."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     user: Mapped[User] = relationship(back_populates="account", lazy="raise")
-
-    @property
-    def available(self) -> int:
-        """Credits that no open hold reserves."""
-        return self.balance - self.held
 
 
 class ApiKey(Base):

@@ -11,6 +11,8 @@ from tokenbalance.books.ledger.credits import (
     InvalidIdempotencyKey,
     InvalidNote,
     KeyReused,
+    OverdraftInUse,
+    OverdraftOutOfRange,
     UnknownAccount,
     UnknownRequest,
 )
@@ -98,6 +100,8 @@ _RESPONSES: Final[Mapping[type[BaseException], Response]] = {
     InvalidNote: _as(InvalidValue, "note"),
     InvalidIdempotencyKey: _as(InvalidValue, IDEMPOTENCY_HEADER),
     KeyReused: _as(IdempotencyKeyReused, IDEMPOTENCY_HEADER),
+    OverdraftInUse: _as(IntegerBelowMinimum, "overdraft"),
+    OverdraftOutOfRange: _as(InvalidValue, "overdraft"),
     UnknownAccount: _as(NotFound),
     UnknownRequest: _as(NotFound),
     UnexplainedRequest: _as(NotFound),

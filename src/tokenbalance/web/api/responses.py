@@ -99,13 +99,27 @@ class UserResponse(BaseModel):
 class BalanceResponse(BaseModel):
     """A user's balance, what open holds reserve of it, and what is available."""
 
-    model_config: ClassVar[ConfigDict] = example(user=7, **FUNDS_EXAMPLE)
+    model_config: ClassVar[ConfigDict] = example(user=7, **FUNDS_EXAMPLE, overdraft=0)
 
     user: int
     """The user's id."""
     balance: int
     held: int
     available: int
+    """For new requests: `balance` - `held` + `overdraft`."""
+    overdraft: int
+    """How far below zero requests may take the balance."""
+
+
+class ChangedBalanceResponse(BalanceResponse):
+    """A user's balance after it was set."""
+
+    model_config: ClassVar[ConfigDict] = example(
+        user=7, **FUNDS_EXAMPLE, overdraft=0, kept_for_holds=0
+    )
+
+    kept_for_holds: int
+    """Credits that were to be taken, but stayed because requests in flight hold them."""
 
 
 class EntryResponse(BaseModel):
@@ -127,11 +141,15 @@ class EntryResponse(BaseModel):
 class CreditsResponse(BaseModel):
     """A new entry, and the balance after it."""
 
-    model_config: ClassVar[ConfigDict] = example(entry=ENTRY_EXAMPLE, balance=1030)
+    model_config: ClassVar[ConfigDict] = example(
+        entry=ENTRY_EXAMPLE, balance=1030, kept_for_holds=0
+    )
 
     entry: EntryResponse
     balance: int
     """Right after the entry, also in the response to a retry."""
+    kept_for_holds: int
+    """Credits that were to be taken, but stayed because requests in flight hold them."""
 
 
 class TokenResponse(BaseModel):
@@ -176,10 +194,23 @@ def user_response(user: UserRow) -> UserResponse:
 
 def balance_response(user: UserRow) -> BalanceResponse:
     """Build the response for a balance."""
+    return BalanceResponse(**_funds(user))
+
+
+def changed_balance_response(user: UserRow, entry: Entry) -> ChangedBalanceResponse:
+    """Build the response for a balance that an entry has changed."""
+    return ChangedBalanceResponse(**_funds(user), kept_for_holds=entry.kept_for_holds)
+
+
+def _funds(user: UserRow) -> dict[str, int]:
     account = user.account
-    return BalanceResponse(
-        user=user.id, balance=account.balance, held=account.held, available=account.available
-    )
+    return {
+        "user": user.id,
+        "balance": account.balance,
+        "held": account.held,
+        "available": account.available,
+        "overdraft": account.overdraft,
+    }
 
 
 def key_ref_response(key: KeyRef | None) -> KeyRefResponse | None:

@@ -36,6 +36,15 @@ class Notice(enum.Enum):
     )
     CREDITS_ADDED = "credits-added", "Balance updated. The change is in the ledger."
     BALANCE_SET = "balance-set", "Balance set. The difference is in the ledger."
+    CREDITS_KEPT = (
+        "credits-kept",
+        "Some credits stayed: requests in flight hold them, see the ledger. Take them later.",
+    )
+    BALANCE_KEPT = (
+        "balance-kept",
+        "Some credits stayed: requests in flight hold them, see the ledger. Set it again later.",
+    )
+    OVERDRAFT_SET = "overdraft-set", "Overdraft set. The change is in the ledger."
     REFUNDED = "refunded", "Refund added to the ledger."
 
     def __init__(self, code: str, words: str) -> None:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from tokenbalance.books.ledger.credits import CREDITS_MAX, Cause, CreditError, grant
+from tokenbalance.books.ledger.credits import Cause, CreditError, grant
 from tokenbalance.people.keys import ApiKeyError, InvalidExpiry, create_key
 from tokenbalance.people.passwords import PasswordError, check_password, hash_password
 from tokenbalance.people.users import InvalidName, UserError, clean_email, clean_name, create_user
@@ -79,7 +79,7 @@ async def _read(form: Form) -> _Wanted:
         name=form.text("name"),
         password_hash=None,
         is_superuser=form.flag("superuser"),
-        balance=form.integer("balance", minimum=0, maximum=CREDITS_MAX) or 0,
+        balance=form.credits("balance", minimum=0) or 0,
         key=key if form.flag("key") else None,
     )
     _check(form, wanted)
