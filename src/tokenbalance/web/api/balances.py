@@ -76,22 +76,28 @@ IdempotencyKey = Annotated[
 ]
 
 
-@balances_router.get("/balance", summary="My balance")
+@balances_router.get("/balance", summary="My balance", response_model_exclude_defaults=True)
 async def own_balance(request: Request, caller: Authenticated) -> BalanceResponse:
     """Return your balance, how much of it requests in flight hold, and what is available."""
     async with management_of(request).sessions() as session:
         return balance_response(await get_user(session, caller.user_id))
 
 
-@balances_router.get("/balance/{user_id}", summary="A user's balance")
+@balances_router.get(
+    "/balance/{user_id}", summary="A user's balance", response_model_exclude_defaults=True
+)
 async def balance_of(request: Request, _caller: Superuser, user_id: Number) -> BalanceResponse:
     """Return a user's balance, how much of it is held, and what is available."""
     async with management_of(request).sessions() as session:
         return balance_response(await get_user(session, user_id))
 
 
-@balances_router.put("/balance/{user_id}", summary="Set a user's balance")
-@balances_router.patch("/balance/{user_id}", summary="Set a user's balance")
+@balances_router.put(
+    "/balance/{user_id}", summary="Set a user's balance", response_model_exclude_defaults=True
+)
+@balances_router.patch(
+    "/balance/{user_id}", summary="Set a user's balance", response_model_exclude_defaults=True
+)
 async def set_balance_of(
     request: Request,
     caller: Superuser,
@@ -136,7 +142,11 @@ async def _set(session: Session, account_id: int, body: NewBalance, cause: Cause
 
 
 @balances_router.post(
-    "/balance/{user_id}/credits", status_code=201, summary="Add credits", responses={409: {}}
+    "/balance/{user_id}/credits",
+    status_code=201,
+    summary="Add credits",
+    responses={409: {}},
+    response_model_exclude_defaults=True,
 )
 async def add_credits(
     request: Request,

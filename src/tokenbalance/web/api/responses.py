@@ -99,7 +99,7 @@ class UserResponse(BaseModel):
 class BalanceResponse(BaseModel):
     """A user's balance, what open holds reserve of it, and what is available."""
 
-    model_config: ClassVar[ConfigDict] = example(user=7, **FUNDS_EXAMPLE, overdraft=0)
+    model_config: ClassVar[ConfigDict] = example(user=7, **FUNDS_EXAMPLE)
 
     user: int
     """The user's id."""
@@ -107,19 +107,17 @@ class BalanceResponse(BaseModel):
     held: int
     available: int
     """For new requests: `balance` - `held` + `overdraft`."""
-    overdraft: int
-    """How far below zero requests may take the balance."""
+    overdraft: int = 0
+    """How far below zero requests may take the balance; left out if 0."""
 
 
 class ChangedBalanceResponse(BalanceResponse):
     """A user's balance after it was set."""
 
-    model_config: ClassVar[ConfigDict] = example(
-        user=7, **FUNDS_EXAMPLE, overdraft=0, kept_for_holds=0
-    )
+    model_config: ClassVar[ConfigDict] = example(user=7, **FUNDS_EXAMPLE)
 
-    kept_for_holds: int
-    """Credits that were to be taken, but stayed because requests in flight hold them."""
+    kept_for_holds: int = 0
+    """Credits that were not taken because requests in flight hold them; left out if 0."""
 
 
 class EntryResponse(BaseModel):
@@ -141,15 +139,13 @@ class EntryResponse(BaseModel):
 class CreditsResponse(BaseModel):
     """A new entry, and the balance after it."""
 
-    model_config: ClassVar[ConfigDict] = example(
-        entry=ENTRY_EXAMPLE, balance=1030, kept_for_holds=0
-    )
+    model_config: ClassVar[ConfigDict] = example(entry=ENTRY_EXAMPLE, balance=1030)
 
     entry: EntryResponse
     balance: int
     """Right after the entry, also in the response to a retry."""
-    kept_for_holds: int
-    """Credits that were to be taken, but stayed because requests in flight hold them."""
+    kept_for_holds: int = 0
+    """Credits that were not taken because requests in flight hold them; left out if 0."""
 
 
 class TokenResponse(BaseModel):
