@@ -38,6 +38,7 @@ from tokenbalance.telemetry.health import health_router
 from tokenbalance.telemetry.logs import configure_logs
 from tokenbalance.telemetry.metrics import Metrics, Watched, metrics_router
 from tokenbalance.telemetry.metrics_access import MetricsAccess
+from tokenbalance.telemetry.refusals import RefusalCounts
 from tokenbalance.telemetry.totals import BooksWatch
 from tokenbalance.web.api.errors import install_error_handlers
 from tokenbalance.web.api.routes import include_management
@@ -205,6 +206,9 @@ async def _open_proxy(
     metrics = await _open_metrics(watched, pool, surface, stack)
     sweep_book = Book(sweep_pool, settings.lease_s)
     book.on_charge = sweep_book.on_charge = metrics.charged
+    refused = RefusalCounts(pool)
+    stack.push_async_callback(refused.flush)
+    _ = await stack.enter_async_context(_running(refused.run()))
     sweep = Sweep(sweep_pool, sweep_book, leases, settings.sweep_s)
     _ = await stack.enter_async_context(_running(sweep.run()))
     return Proxy(
@@ -214,6 +218,7 @@ async def _open_proxy(
         admissions=Admissions(book, waiters, settings.hold_wait_s, settings.insufficient_status),
         settler=settler,
         metrics=metrics,
+        refused=refused,
         upstream=await _open_upstream(settings, hop, stack),
         traits=settings.upstream_traits,
         surface=surface,

@@ -46,6 +46,7 @@ class Seen:
     failed: bool = False
     has_output: bool = True
     has_response: bool = True
+    error_code: str = "server_error"
     text: str = "one two three"
 
     def relayed_texts(self) -> list[str]:
