@@ -29,6 +29,7 @@ from tokenbalance.database.connections import (
 from tokenbalance.openai import SURFACE
 from tokenbalance.openai.tokens import load
 from tokenbalance.people.callers import Callers
+from tokenbalance.people.refusals import RefusalCounts
 from tokenbalance.proxy.admission import Admissions
 from tokenbalance.proxy.asked import PREFIXES
 from tokenbalance.proxy.pipeline import Proxy
@@ -38,7 +39,6 @@ from tokenbalance.telemetry.health import health_router
 from tokenbalance.telemetry.logs import configure_logs
 from tokenbalance.telemetry.metrics import Metrics, Watched, metrics_router
 from tokenbalance.telemetry.metrics_access import MetricsAccess
-from tokenbalance.telemetry.refusals import RefusalCounts
 from tokenbalance.telemetry.totals import BooksWatch
 from tokenbalance.web.api.errors import install_error_handlers
 from tokenbalance.web.api.routes import include_management

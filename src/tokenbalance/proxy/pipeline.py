@@ -70,10 +70,10 @@ if TYPE_CHECKING:
     from tokenbalance.openai import Surface
     from tokenbalance.openai.operation import Operation
     from tokenbalance.people.callers import Callers
+    from tokenbalance.people.refusals import RefusalCounts
     from tokenbalance.proxy.admission import Admission, Admissions
     from tokenbalance.proxy.room import Place
     from tokenbalance.telemetry.metrics import Metrics
-    from tokenbalance.telemetry.refusals import RefusalCounts
     from tokenbalance.wire.upstream import Upstream, UpstreamResponse
 
 logger = logging.getLogger(__name__)

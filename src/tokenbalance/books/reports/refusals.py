@@ -1,6 +1,6 @@
 """Counts of refused requests, by day (UTC), key and code. Writes nothing.
 
-They are written by each process every few seconds (`telemetry.refusals`), so the newest refusals
+They are written by each process every few seconds (`people.refusals`), so the newest refusals
 may be missing.
 """
 
