@@ -296,6 +296,21 @@ async def test_a_request_that_was_sent_is_settled_unless_nothing_was_used(
     assert await requests.until_over() == [hold]
 
 
+@pytest.mark.parametrize("end", ["void", "cut"])
+async def test_a_request_that_was_refused_is_voided_whatever_ends_it(
+    requests: Requests, end: str
+) -> None:
+    ending = await requests.at(Stage.DISPATCHED)
+    (lease,) = requests.leases._leases.values()
+    ending.refuse()
+    assert (ending.stage, ending.charged, lease.slot.state) == (Stage.REFUSED, False, State.VOID)
+    with pytest.raises(ValueError, match="dispatched"):
+        await ending.settle()
+    await ENDS[end](ending)
+    ending.refuse()
+    assert await requests.until_over() == ["voided"]
+
+
 @pytest.mark.parametrize("first", ENDS)
 @pytest.mark.parametrize("second", ENDS)
 async def test_the_first_end_counts(requests: Requests, first: str, second: str) -> None:

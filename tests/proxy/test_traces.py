@@ -61,12 +61,14 @@ def timeless(trace: Trace) -> Trace:
 
 def answer(request_id: str = ID, **parts: Any) -> Response:
     headers = [("content-type", "application/json"), ("x-request-id", request_id)]
-    return Response(headers=headers, **{"body": orjson.dumps(USED), **parts})
+    values: dict[str, Any] = {"body": orjson.dumps(USED), **parts}
+    return Response(headers=headers, **values)
 
 
 def refusal(status: int, code: object, kind: object = "tokens", **parts: Any) -> Response:
     error = {"message": "Hello there", "type": kind, "param": None, "code": code}
-    return answer(**{"status": status, "body": orjson.dumps({"error": error}), **parts})
+    values: dict[str, Any] = {"body": orjson.dumps({"error": error}), **parts}
+    return answer(status=status, **values)
 
 
 async def test_a_settled_request_keeps_status_request_id_cap_and_times(
