@@ -175,8 +175,10 @@ def _admission(asked: Asked, estimate: Estimate, hold: Hold) -> Admission:
         edits["max_tool_calls"] = calls_cap
     ceiling = Usage(input=inputs, output=outputs, total=inputs + outputs, estimated=True)
     limits = edits if estimate.tells_cap or output_cap is not None else asked.document
-    is_limited = any(limits.get(field) is not None for field in estimate.cap_fields)
-    sent_cap = paid.output_cap if is_limited else None
+    sent_cap = None
+    for field in estimate.cap_fields:
+        if limits.get(field) is not None:
+            sent_cap = paid.output_cap
     return Admission(hold, ceiling, edits, output_cap, calls_cap, sent_cap)
 
 

@@ -17,7 +17,7 @@ from tokenbalance.model import Trace
 if TYPE_CHECKING:
     from tokenbalance.wire.upstream import UpstreamResponse
 
-_REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9_.:-]{1,128}")
+_is_request_id: Final = re.compile(rb"[A-Za-z0-9_.:-]{1,128}").fullmatch
 _MILLISECONDS: Final = 1000
 _LONGEST_MS: Final = 2**31 - 1
 """The largest number of the column, 24 days."""
@@ -47,23 +47,23 @@ class Progress:
         self.first_byte_s = time.perf_counter() - self.arrived
         self._status = upstream.status
         for name, value in upstream.headers:
-            if name == b"x-request-id" and _REQUEST_ID.fullmatch(value) is not None:
-                self._upstream_request_id = value.decode()
+            if name == b"x-request-id":
+                if _is_request_id(value) is not None:
+                    self._upstream_request_id = value.decode()
+                break
 
     def trace(self) -> Trace:
         """What is kept, with the end of the request now."""
+        total_ms = int((time.perf_counter() - self.arrived) * _MILLISECONDS)
         first_byte_s = self.first_byte_s
         return Trace(
             self._status,
             self.error_code or None,
             self._upstream_request_id,
-            None if first_byte_s is None else _milliseconds(first_byte_s),
-            _milliseconds(time.perf_counter() - self.arrived),
+            None if first_byte_s is None else int(first_byte_s * _MILLISECONDS),
+            # A stream has no bound of its own.
+            min(total_ms, _LONGEST_MS),
             self.streams,
             self.output_cap,
             self.capped,
         )
-
-
-def _milliseconds(seconds: float) -> int:
-    return min(int(seconds * _MILLISECONDS), _LONGEST_MS)
