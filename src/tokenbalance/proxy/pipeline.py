@@ -207,8 +207,9 @@ class Proxy:
             finally:
                 if ending.is_open:
                     await ending.cut()
-                if ending.progress.first_byte_s is not None:
-                    self.metrics.answered(operation.path, ending.progress.first_byte_s)
+                progress = ending.progress
+                if progress.streams and progress.first_byte_s is not None:
+                    self.metrics.answered(operation.path, progress.first_byte_s)
 
     async def _authenticate(self, request: ClientRequest) -> Caller:
         try:

@@ -4,7 +4,8 @@ The label values are bounded: endpoints by the table, statuses by what HTTP defi
 model or path of a request may become one. The ledger is the truth about credits; counters begin at
 zero with the server.
 
-    on the request path    two look-ups in dicts and five additions a request
+    on the request path    a look-up in a dict and three additions a request; of a stream, one
+                           look-up and two additions more
     every PUBLISH_S        gauges are written, for the worker that serves the next `/metrics`
     on `/metrics`          the files of all workers are added up; the books are queried, rarely
 """
@@ -100,7 +101,7 @@ class Metrics:
         )
         self._first_bytes = Histogram(
             "tokenbalance_upstream_first_byte_seconds",
-            "From the head of a request to the head of the upstream's response.",
+            "From the head of a request for a stream to the head of the upstream's response.",
             ["endpoint"],
             registry=registry,
             buckets=DURATIONS_S,
@@ -126,7 +127,9 @@ class Metrics:
         series.durations.observe(seconds)
 
     def answered(self, endpoint: str, seconds: float) -> None:
-        """Count a response of the upstream.
+        """Count a response of the upstream to a request for a stream.
+
+        Other responses begin when their output is complete: their duration says as much.
 
         Args:
             endpoint: the path of its operation.
