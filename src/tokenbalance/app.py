@@ -29,6 +29,7 @@ from tokenbalance.database.connections import (
 from tokenbalance.openai import SURFACE
 from tokenbalance.openai.tokens import load
 from tokenbalance.people.callers import Callers
+from tokenbalance.people.refusals import RefusalCounts
 from tokenbalance.proxy.admission import Admissions
 from tokenbalance.proxy.asked import PREFIXES
 from tokenbalance.proxy.pipeline import Proxy
@@ -205,6 +206,9 @@ async def _open_proxy(
     metrics = await _open_metrics(watched, pool, surface, stack)
     sweep_book = Book(sweep_pool, settings.lease_s)
     book.on_charge = sweep_book.on_charge = metrics.charged
+    refused = RefusalCounts(pool)
+    stack.push_async_callback(refused.flush)
+    _ = await stack.enter_async_context(_running(refused.run()))
     sweep = Sweep(sweep_pool, sweep_book, leases, settings.sweep_s)
     _ = await stack.enter_async_context(_running(sweep.run()))
     return Proxy(
@@ -214,6 +218,7 @@ async def _open_proxy(
         admissions=Admissions(book, waiters, settings.hold_wait_s, settings.insufficient_status),
         settler=settler,
         metrics=metrics,
+        refused=refused,
         upstream=await _open_upstream(settings, hop, stack),
         traits=settings.upstream_traits,
         surface=surface,

@@ -70,6 +70,7 @@ if TYPE_CHECKING:
     from tokenbalance.openai import Surface
     from tokenbalance.openai.operation import Operation
     from tokenbalance.people.callers import Callers
+    from tokenbalance.people.refusals import RefusalCounts
     from tokenbalance.proxy.admission import Admission, Admissions
     from tokenbalance.proxy.room import Place
     from tokenbalance.telemetry.metrics import Metrics
@@ -108,6 +109,8 @@ class Proxy:
     body_bytes_max: int = BODY_BYTES_MAX
     room: Room = field(default_factory=Room)
     """What requests may occupy in this process."""
+    refused: RefusalCounts
+    """Where requests are counted that were refused."""
     hop: bytes = b""
     """What requests that are sent upstream are marked with; empty: nothing."""
 
@@ -116,6 +119,7 @@ class Proxy:
         request = ClientRequest(scope, receive)
         request_id = new_request_id()
         began = time.perf_counter()
+        caller: Caller | None = None
         response = ClientResponse(
             send, [*self.own_headers, (b"x-tokenbalance-request-id", request_id.encode())]
         )
@@ -126,7 +130,9 @@ class Proxy:
                 headers = self.cross_origin.preflight(request.headers)
                 await response.whole(HTTPStatus.NO_CONTENT, headers, b"")
             else:
-                await self._serve(request, response, request_id)
+                self._refuse_own(request)
+                caller = await self._authenticate(request)
+                await self._serve(request, response, caller, request_id, began)
         except asyncio.CancelledError:
             # Before the dispatch; the exchange cuts off its own response.
             if not response.started:
@@ -137,6 +143,7 @@ class Proxy:
         except ProxyError as error:
             if response.started:
                 raise
+            self.refused.count(caller, error)
             await response.error(error, error.status)
         except Exception:
             if response.started:
@@ -159,13 +166,13 @@ class Proxy:
             )
 
     async def _serve(
-        self, request: ClientRequest, response: ClientResponse, request_id: str
+        self,
+        request: ClientRequest,
+        response: ClientResponse,
+        caller: Caller,
+        request_id: str,
+        began: float,
     ) -> None:
-        self._refuse_own(request)
-        try:
-            caller = await self.callers.authenticate(request.headers)
-        except UNAVAILABLE as error:
-            raise _no_database(error) from error
         path, operation = match(
             self.surface,
             request.method,
@@ -178,7 +185,7 @@ class Proxy:
             self.admissions.refuse_empty(caller)
         with self.room.enter(caller.account_id) as place:
             asked = await self._read(request, caller, operation, place)
-            ending = self._begin(asked, request_id)
+            ending = self._begin(asked, request_id, began)
             try:
                 edits = operation.usage_request(asked.document)
                 relay = Relay(asked, ending, response, self.passing, self.wording, bool(edits))
@@ -200,11 +207,13 @@ class Proxy:
             finally:
                 if ending.is_open:
                     await ending.cut()
+                progress = ending.progress
+                if progress.streams and progress.first_byte_s is not None:
+                    self.metrics.answered(operation.path, progress.first_byte_s)
 
-    async def _look_again(self, request: ClientRequest) -> None:
-        """Refuse a request without a hold whose key has ended; a hold's statement does the same."""
+    async def _authenticate(self, request: ClientRequest) -> Caller:
         try:
-            _ = await self.callers.authenticate(request.headers)
+            return await self.callers.authenticate(request.headers)
         except UNAVAILABLE as error:
             raise _no_database(error) from error
 
@@ -225,7 +234,8 @@ class Proxy:
         began = time.monotonic()
         body = await request.read_body(self.body_bytes_max, keep=place.keep)
         if not operation.charged and time.monotonic() - began > RECHECK_AFTER_S:
-            await self._look_again(request)
+            # Its key may have ended meanwhile; the statement of a hold looks for that itself.
+            _ = await self._authenticate(request)
         if codings and body:
             body = await decoded(body, codings, self.body_bytes_max)
             place.keep(len(body))
@@ -236,9 +246,9 @@ class Proxy:
             return read(caller, operation, body, self.traits, self.rate_card)
         return await offload(read, caller, operation, body, self.traits, self.rate_card)
 
-    def _begin(self, asked: Asked, request_id: str) -> Ending:
+    def _begin(self, asked: Asked, request_id: str, began: float) -> Ending:
         try:
-            return Ending.begin(asked, request_id, self.leases, self.settler)
+            return Ending.begin(asked, request_id, self.leases, self.settler, began)
         except JournalUnavailable as error:
             raise ServiceUnavailable from error
 

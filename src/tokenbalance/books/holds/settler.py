@@ -87,7 +87,7 @@ class Settler:
         """Release the whole hold; returns when that is committed or safe in the journal."""
         self._begin(lease)
         _record(lease, lease.slot.void)
-        _ = await self._end(lease, partial(self._book.void, hold))
+        _ = await self._end(lease, partial(self._book.void, hold, lease.trace))
 
     def leave_tombstone_later(self, lease: Lease) -> None:
         """Void a hold that may or may not have been placed, in the background.
@@ -97,7 +97,9 @@ class Settler:
         """
         self._begin(lease)
         _record(lease, lease.slot.void)
-        leave_tombstone = partial(self._book.leave_tombstone, lease.caller, lease.purpose)
+        leave_tombstone = partial(
+            self._book.leave_tombstone, lease.caller, lease.purpose, lease.trace
+        )
         self._start(self._repeat(lease, leave_tombstone, _new_outcome()))
 
     async def drain(self, timeout_s: float) -> int:
@@ -129,7 +131,7 @@ class Settler:
     def _settling(self, lease: Lease, hold: Hold, usage: Usage) -> End:
         if lease.slot.usage != usage:
             _record(lease, lambda: lease.slot.use(usage))
-        return partial(self._book.settle, hold, usage)
+        return partial(self._book.settle, hold, usage, lease.trace)
 
     async def _count_and_settle(
         self,

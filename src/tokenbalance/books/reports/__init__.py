@@ -4,6 +4,7 @@
     requests      requests with their hold, usage and charge; newest first
     explanation   everything that made one charge what it is
     finding       a request by its id, or the beginning of it
+    refusals      how often requests were refused, by day, key and code
     grouped       usage by day, user, key and model
     overview      the state of everything, for operators
     open_holds    the holds of requests in flight, and who looks after them
@@ -35,6 +36,12 @@ from tokenbalance.books.reports.lines import csv_lines, json_lines
 from tokenbalance.books.reports.open_holds import OpenHolds, open_holds
 from tokenbalance.books.reports.overview import DayTotals, Overview, TopModel, TopUser, overview
 from tokenbalance.books.reports.period import EVER, Period
+from tokenbalance.books.reports.refusals import (
+    RefusalRow,
+    RefusedToday,
+    refusals_page,
+    refused_today,
+)
 from tokenbalance.books.reports.requests import KeyRef, RequestQuery, RequestRow, requests_page
 from tokenbalance.books.reports.sums import Sums
 from tokenbalance.database.tables import ENTRY_KINDS, HOLD_STATES
@@ -56,6 +63,8 @@ __all__ = [
     "OpenHolds",
     "Overview",
     "Period",
+    "RefusalRow",
+    "RefusedToday",
     "RequestQuery",
     "RequestRow",
     "Sums",
@@ -76,6 +85,8 @@ __all__ = [
     "json_lines",
     "open_holds",
     "overview",
+    "refusals_page",
+    "refused_today",
     "requests_page",
     "usage_by",
 ]

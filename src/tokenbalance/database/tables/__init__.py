@@ -14,6 +14,7 @@ from tokenbalance.database.tables.people import (
     SignInFailures,
     User,
 )
+from tokenbalance.database.tables.refusals import RefusalCount
 from tokenbalance.database.tables.requests import HOLD_STATES, HoldRecord, UsageRecord, Waiter
 from tokenbalance.database.tables.sums import (
     TopAccount,
@@ -35,6 +36,7 @@ __all__ = [
     "Books",
     "HoldRecord",
     "LedgerEntry",
+    "RefusalCount",
     "SignInFailures",
     "TopAccount",
     "UsageChange",

@@ -8,6 +8,7 @@ from tokenbalance.web.api.balances import balances_router
 from tokenbalance.web.api.keys import keys_router
 from tokenbalance.web.api.ledger import ledger_router
 from tokenbalance.web.api.quote import quote_router
+from tokenbalance.web.api.refused import refused_router
 from tokenbalance.web.api.requests import requests_router
 from tokenbalance.web.api.sign_in import sign_in_router
 from tokenbalance.web.api.usage import usage_router
@@ -24,6 +25,7 @@ _ROUTERS: Final = (
     ledger_router,
     usage_router,
     requests_router,
+    refused_router,
     quote_router,
 )
 

@@ -48,6 +48,7 @@ _HEADERS: Final = {
 }
 
 
+_SECOND_MS: Final = 1000
 _LENGTHS: Final = {
     "email": EMAIL_CHARS_MAX,
     "name": NAME_CHARS_MAX,
@@ -105,6 +106,11 @@ def _decimal(value: str) -> str:
     return f"{_number(int(whole))}{point}{rest}"
 
 
+def _milliseconds(value: int) -> str:
+    """A duration, in seconds from one second on."""
+    return f"{value} ms" if value < _SECOND_MS else f"{value / _SECOND_MS:,.1f} s"
+
+
 def _time(value: datetime | None, otherwise: str = "never") -> Markup | str:
     return _moment(value, "%Y-%m-%d %H:%M:%S UTC") if value else otherwise
 
@@ -147,6 +153,7 @@ def _templates() -> Environment:
         "signed": _signed,
         "counted": _counted,
         "decimal": _decimal,
+        "milliseconds": _milliseconds,
         "time": _time,
         "minute": _minute,
         "day": _day,

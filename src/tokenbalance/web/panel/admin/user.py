@@ -20,6 +20,7 @@ from tokenbalance.books.reports import (
     UsageQuery,
     all_usage_by,
     entries_page,
+    refused_today,
     requests_page,
 )
 from tokenbalance.books.reports.period import midnight
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
     from starlette.responses import Response
 
-    from tokenbalance.books.reports import EntryRow, RequestRow
+    from tokenbalance.books.reports import EntryRow, RefusedToday, RequestRow
     from tokenbalance.database.connections import Session
     from tokenbalance.people.rows import KeyRow, UserRow
     from tokenbalance.web.panel.charts import Chart
@@ -56,6 +57,7 @@ class _Looked:
     keys: Sequence[KeyRow]
     entries: Sequence[EntryRow]
     requests: Sequence[RequestRow]
+    refused: Sequence[RefusedToday]
     chart: Chart
 
 
@@ -113,6 +115,7 @@ async def _look(session: Session, user: UserRow) -> _Looked:
         keys=await newest_keys(session, account_id, _KEYS),
         entries=(await entries_page(session, newest, limit=_ROWS)).data,
         requests=(await requests_page(session, RequestQuery(account_id), limit=_ROWS)).data,
+        refused=await refused_today(session, account_id),
         chart=await _usage_chart(session, account_id),
     )
 
