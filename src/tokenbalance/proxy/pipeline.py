@@ -185,13 +185,18 @@ class Proxy:
                 if ending.is_open:
                     edits |= relay.admitted(await self._hold(request, ending))
                     place.pay()
+                body = asked.body
+                if edits and len(body) > READ_INLINE_BYTES_MAX:
+                    body = await offload(with_members, body, asked.document, edits)
+                elif edits:
+                    body = with_members(body, asked.document, edits)
 
                 def send() -> Awaitable[UpstreamResponse]:
                     return upstream.send(
                         operation.method,
                         operation.target(path),
                         self.passing.for_upstream(request.headers, operation.content_type),
-                        with_members(asked.body, asked.document, edits),
+                        body,
                         caller.account_id,
                     )
 
@@ -251,7 +256,11 @@ class Proxy:
                 admission = await self.admissions.try_hold(ending, asked.bound)
                 if admission is not None:
                     return admission
-            estimate = await self.admissions.counted(asked)
+            if asked.is_quickly_counted:
+                estimate = await self.admissions.counted(asked)
+            else:
+                async with request.cancelling_when_gone():
+                    estimate = await self.admissions.counted(asked)
             admission = await self.admissions.try_hold(ending, estimate)
             if admission is not None:
                 return admission
