@@ -195,8 +195,9 @@ _REFUSED: Final = (
     _Refused(
         503,
         "The database cannot be reached, the journal cannot be written, the server is shutting down"
-        " or has no room for another large body: retry. Or the operator's account at the upstream is"
-        " used up, or no upstream key is configured: a retry does not help. Nothing was charged.",
+        " or has no room for another large body: retry. Or the operator's account at the upstream"
+        " is used up, or no upstream key is configured: a retry does not help. Nothing was"
+        " charged.",
         (
             ServiceUnavailable(),
             ServiceUnavailable("The server has no room for another large request body"),
