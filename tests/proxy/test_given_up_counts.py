@@ -45,7 +45,7 @@ async def test_a_count_is_not_begun_and_not_continued_for_a_client_that_has_left
     holder = await create_holder(pool, 300_000)
     begun, release = threading.Event(), threading.Event()
 
-    def count_piece(*_: object) -> int:
+    def count_piece(*_arguments: object) -> int:
         begun.set()
         _ = release.wait(PATIENCE_S)
         return 1

@@ -8,9 +8,7 @@ decide a request's cost. An error never contains text of the body.
 from __future__ import annotations
 
 import gc
-from typing import TYPE_CHECKING, Final, cast
-
-import orjson
+from typing import TYPE_CHECKING, Final
 
 from tokenbalance.errors import (
     EmptyArray,
@@ -22,10 +20,8 @@ from tokenbalance.errors import (
     UnknownParameter,
 )
 from tokenbalance.openai.json_text import (
-    CHARACTERS_MAX,
     MAXIMUM_DEPTH,
     PIECE_BYTES,
-    LongTextError,
     NotJsonError,
     TooDeepError,
     loaded,
@@ -73,10 +69,6 @@ COST_FIELDS: Final = frozenset({
 INEXACT: Final = 2**63
 """From here on a float may represent an integer that the source spells out."""
 _TWICE: Final = "it has a key twice in one object"
-_TOO_DEEP: Final = f"it is nested deeper than {MAXIMUM_DEPTH} levels"
-_LONG_TEXT: Final = (
-    f"a text in it has more than {CHARACTERS_MAX} characters, not all of which are ASCII"
-)
 _ESCAPED_COLONS: Final = (b"\\u003a", b"\\u003A")
 """Every spelling of a colon other than itself."""
 _ESCAPE_BYTES_MAX: Final = len(b"\\u003a")
@@ -151,33 +143,20 @@ def _pieces(body: bytes) -> Iterator[bytes]:
 
 
 def _loaded(body: bytes) -> Document:
-    if len(body) <= PIECE_BYTES:
-        parsed = _load(body)
-    else:
-        # The collector would look at all objects again and again while they become more.
-        pauses = gc.isenabled()
+    # The collector would look at all objects again and again while they become more.
+    pauses = len(body) > PIECE_BYTES and gc.isenabled()
+    if pauses:
         gc.disable()
-        try:
-            parsed = _load(body)
-        finally:
-            if pauses:
-                gc.enable()
+    try:
+        parsed = loaded(body)
+    except NotJsonError as error:
+        raise InvalidJson(_message(error.reason)) from None
+    finally:
+        if pauses:
+            gc.enable()
     if not isinstance(parsed, dict):
         raise InvalidJson(_message("it is not a JSON object"))
     return parsed
-
-
-def _load(body: bytes) -> Json:
-    try:
-        if len(body) <= PIECE_BYTES:
-            return cast("Json", orjson.loads(body))
-        return loaded(body)
-    except TooDeepError:
-        raise InvalidJson(_message(_TOO_DEEP)) from None
-    except LongTextError:
-        raise InvalidJson(_message(_LONG_TEXT)) from None
-    except (orjson.JSONDecodeError, NotJsonError):
-        raise InvalidJson(_message("it is not valid JSON in UTF-8")) from None
 
 
 def _colons(body: bytes) -> int:
@@ -212,7 +191,7 @@ def _survey(document: Document) -> int:
     while level:
         depth += 1
         if depth > MAXIMUM_DEPTH:
-            raise InvalidJson(_message(_TOO_DEEP))
+            raise InvalidJson(_message(TooDeepError.reason))
         below: list[dict[str, Json] | list[Json]] = []
         for node in level:
             values: Iterable[Json] = node

@@ -9,7 +9,7 @@ of the body.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, ClassVar, Final, cast
 
 import orjson
 
@@ -59,26 +59,37 @@ _CHARACTERS: Final = re.compile(
 
 
 class NotJsonError(ValueError):
-    """The text is not strict JSON in UTF-8; the message says nothing of what it contains."""
+    """The text is not strict JSON in UTF-8."""
+
+    reason: ClassVar[str] = "it is not valid JSON in UTF-8"
+    """Of the refusal; it says nothing of what the text contains."""
 
 
 class TooDeepError(NotJsonError):
     """It is nested deeper than MAXIMUM_DEPTH levels."""
 
+    reason: ClassVar[str] = f"it is nested deeper than {MAXIMUM_DEPTH} levels"
+
 
 class LongTextError(NotJsonError):
     """A text in it is longer than CHARACTERS_MAX, and not ASCII."""
 
+    reason: ClassVar[str] = (
+        f"a text in it has more than {CHARACTERS_MAX} characters, not all of which are ASCII"
+    )
+
 
 def loaded(source: bytes) -> Json:
-    """Return what `orjson.loads` does, in many short calls of it.
+    """Return what `orjson.loads` does; of a long source, in many short calls of it.
 
     Raises:
         NotJsonError: orjson would not accept it; or it is deeper, or a text longer, than here.
 
     """
-    reader = _Reader(source)
     try:
+        if len(source) <= PIECE_BYTES:
+            return _load(source)
+        reader = _Reader(source)
         value = reader.value(1)
     except orjson.JSONDecodeError:
         raise NotJsonError from None
