@@ -32,6 +32,8 @@ from tokenbalance.people.callers import Callers
 from tokenbalance.people.refusals import RefusalCounts
 from tokenbalance.proxy.admission import Admissions
 from tokenbalance.proxy.asked import PREFIXES
+from tokenbalance.proxy.free_rate import FreeRate
+from tokenbalance.proxy.model_lists import ModelLists
 from tokenbalance.proxy.pipeline import Proxy
 from tokenbalance.proxy.room import Room
 from tokenbalance.settings import Settings, SettingsError, load_settings
@@ -229,6 +231,8 @@ async def _open_proxy(
         cross_origin=CrossOrigin(settings.cors_origins, passing.may_reach_upstream),
         body_bytes_max=body_bytes_max,
         room=Room(settings.parallel_max, body_bytes_max),
+        free_rate=FreeRate(settings.free_per_minute),
+        models=ModelLists(settings.models_copy_s),
         hop=hop,
     )
 

@@ -4,6 +4,7 @@
     authenticate   bearer key -> caller                                    401
     match          method + raw path -> operation                          404 / 403
     afford         not a credit left: refused before the body is read      402
+                   what costs nothing has a rate instead                   429
     enter          how many requests of the account are in progress        429
     read           body -> document, and the ceiling of what it may cost   400
                    a body that is too slow, or that there is no room for   408 / 429 / 503
@@ -43,6 +44,8 @@ from tokenbalance.openai.objects.models import without_fine_tunes
 from tokenbalance.proxy.asked import READ_INLINE_BYTES_MAX, Asked, match, read
 from tokenbalance.proxy.ending import Ending
 from tokenbalance.proxy.exchange import Exchange
+from tokenbalance.proxy.free_rate import FreeRate
+from tokenbalance.proxy.model_lists import ModelLists
 from tokenbalance.proxy.relay import Relay
 from tokenbalance.proxy.room import Room
 from tokenbalance.proxy.wording import Wording
@@ -111,6 +114,10 @@ class Proxy:
     """What requests may occupy in this process."""
     refused: RefusalCounts
     """Where requests are counted that were refused."""
+    free_rate: FreeRate = field(default_factory=FreeRate)
+    """How often an account may ask for what costs nothing."""
+    models: ModelLists = field(default_factory=ModelLists)
+    """Copies of the list of models."""
     hop: bytes = b""
     """What requests that are sent upstream are marked with; empty: nothing."""
 
@@ -183,6 +190,8 @@ class Proxy:
         upstream = self._configured_upstream()
         if operation.charged:
             self.admissions.refuse_empty(caller)
+        else:
+            self.free_rate.take(caller.account_id)
         with self.room.enter(caller.account_id) as place:
             asked = await self._read(request, caller, operation, place)
             ending = self._begin(asked, request_id, began)
@@ -192,18 +201,24 @@ class Proxy:
                 if ending.is_open:
                     edits |= relay.admitted(await self._hold(request, ending))
                     place.pay()
+                body = asked.body
+                if edits and len(body) > READ_INLINE_BYTES_MAX:
+                    body = await offload(with_members, body, asked.document, edits)
+                elif edits:
+                    body = with_members(body, asked.document, edits)
+
+                target = operation.target(path)
+                headers = self.passing.for_upstream(request.headers, operation.content_type)
 
                 def send() -> Awaitable[UpstreamResponse]:
-                    return upstream.send(
-                        operation.method,
-                        operation.target(path),
-                        self.passing.for_upstream(request.headers, operation.content_type),
-                        with_members(asked.body, asked.document, edits),
-                        caller.account_id,
-                    )
+                    return upstream.send(operation.method, target, headers, body, caller.account_id)
 
                 exchange = Exchange(request, relay, self.cancel_on_disconnect)
-                await exchange.run(_cutting_fine_tunes(send) if operation.of_models else send)
+                if operation.of_models:
+                    cutting = _cutting_fine_tunes(send)
+                    await exchange.run(self.models.sending(target, headers, cutting, response))
+                else:
+                    await exchange.run(send)
             finally:
                 if ending.is_open:
                     await ending.cut()
@@ -261,7 +276,11 @@ class Proxy:
                 admission = await self.admissions.try_hold(ending, asked.bound)
                 if admission is not None:
                     return admission
-            estimate = await self.admissions.counted(asked)
+            if asked.is_quickly_counted:
+                estimate = await self.admissions.counted(asked)
+            else:
+                async with request.cancelling_when_gone():
+                    estimate = await self.admissions.counted(asked)
             admission = await self.admissions.try_hold(ending, estimate)
             if admission is not None:
                 return admission

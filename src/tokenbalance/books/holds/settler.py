@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from tokenbalance.books.holds.journal import JournalUnavailable
 from tokenbalance.books.ledger.book import UnknownHold
 from tokenbalance.database.connections import UNAVAILABLE
-from tokenbalance.offload import offload
+from tokenbalance.offload import offload_fairly
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -140,7 +140,7 @@ class Settler:
         counting: tuple[Callable[[], Usage], Usage],
         outcome: Outcome,
     ) -> None:
-        usage = await _counted(hold, *counting)
+        usage = await _counted(lease.caller.account_id, hold, *counting)
         await self._repeat(lease, self._settling(lease, hold, usage), outcome)
 
     async def _end(self, lease: Lease, end: End) -> Charge | None:
@@ -240,9 +240,11 @@ def _record(lease: Lease, write: Callable[[], None]) -> None:
         )
 
 
-async def _counted(hold: Hold, count: Callable[[], Usage], ceiling: Usage) -> Usage:
+async def _counted(
+    account_id: int, hold: Hold, count: Callable[[], Usage], ceiling: Usage
+) -> Usage:
     try:
-        return await offload(count)
+        return await offload_fairly(account_id, ceiling.input, count)
     except Exception:
         # No credit may be lost: usage that cannot be counted costs its whole hold.
         logger.exception(
