@@ -64,7 +64,7 @@ async def test_a_user_is_made_without_anything_but_an_e_mail(admin: Admin, pool:
         ({"email": "PERSON1@example.com"}, "already exists"),
         ({"name": "x" * 201}, "at most 200 characters"),
         ({"name": "a\0b"}, "control characters"),
-        ({"password": "four"}, "at least 5 characters"),
+        ({"password": "four"}, "at least 8 characters"),
         ({"balance": "-1"}, "at least 0"),
         ({"balance": "1.5"}, "whole number"),
         ({"balance": str(2**53)}, "at most"),
