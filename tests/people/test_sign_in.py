@@ -245,6 +245,9 @@ async def test_few_sign_in_at_once_and_few_wait(
     with pytest.raises(Busy):
         await tasks[5]
     tasks[2].cancel()
+    async with asyncio.timeout(30):
+        while inside < 2:
+            await asyncio.sleep(0.01)
     go_on.set()
     ended = await asyncio.gather(*tasks[:5], return_exceptions=True)
     assert [type(one) for one in ended].count(WrongCredentials) == 4

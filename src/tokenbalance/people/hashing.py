@@ -110,12 +110,13 @@ def _ask(password: bytes, stored: str | None) -> object:
     return _NOTHING
 
 
-def _exchange(line: str) -> object:
+def _exchange(request: str) -> object:
     child = _children[0] if _children else _start()
     assert child.stdin is not None  # noqa: S101 - for the type checker: both are pipes
     assert child.stdout is not None  # noqa: S101 - as above
-    print(line, file=child.stdin, flush=True)
-    return cast("object", json.loads(child.stdout.readline()))
+    print(request, file=child.stdin, flush=True)
+    line = cast("str", child.stdout.readline())
+    return cast("object", json.loads(line))
 
 
 def _start() -> subprocess.Popen[str]:

@@ -50,7 +50,7 @@ async def set_password(visit: Visit) -> Response:
         user = await user_of(session, visit)
     if user.id == visit.caller.user_id:
         # Whoever only found this browser open must not get to keep the user.
-        visit.form.refuse("password", "change your own password on the page Profile")
+        visit.form.refuse(WHOLE, "change your own password on the page Profile of your account")
         return await user_page(visit, visit.form)
     try:
         rules = visit.management.password_rules
