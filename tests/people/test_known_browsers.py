@@ -69,6 +69,7 @@ async def test_what_somebody_else_put_into_a_browser_is_never_known(
     await create(ADA.email, password_hash=cheap_hash)
     signed_in = await sign_in(sessions, replace(ADA, browser=planted), BROWSER_SIGN_IN)
     assert signed_in.browser != planted
+    assert signed_in.browser
     assert signed_in.browser not in repr(signed_in)
 
 

@@ -151,8 +151,9 @@ async def test_guesses_of_the_current_password_count_like_sign_ins(
     token = (await http.post("/api/user/auth", json=credentials)).json()["token"]
     headers = {"Authorization": f"Bearer {token}"}
     change = {"password": "difference", "current_password": "a guess"}
-    for _ in range(11):
-        response = await http.patch("/api/user/me", json=change, headers=headers)
+    for _ in range(10):
+        await http.patch("/api/user/me", json=change, headers=headers)
+    response = await http.patch("/api/user/me", json=change, headers=headers)
     assert (response.status_code, "retry-after" in response.headers) == (429, True)
     # It is refused whatever the current one is, and so is no guess.
     change["password"] = "short"
