@@ -30,6 +30,7 @@ from tokenbalance.openai import SURFACE
 from tokenbalance.openai.tokens import load
 from tokenbalance.people.callers import Callers
 from tokenbalance.people.refusals import RefusalCounts
+from tokenbalance.people.password_rules import PasswordRules
 from tokenbalance.proxy.admission import Admissions
 from tokenbalance.proxy.asked import PREFIXES
 from tokenbalance.proxy.free_rate import FreeRate
@@ -128,6 +129,7 @@ def create_app(settings: Settings, dsn: str, surface: Surface = SURFACE) -> Fast
                 sessions=await stack.enter_async_context(open_sessions(dsn, STATEMENT_TIMEOUT_S)),
                 pool=proxy.pool,
                 signup_open=settings.signup == "open",
+                password_rules=PasswordRules(settings.password_chars_min),
                 rate_card=settings.rates,
                 upstream=settings.upstream_traits,
                 surface=surface,

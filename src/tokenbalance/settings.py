@@ -138,6 +138,10 @@ class Settings(BaseSettings):
         default="closed", validation_alias="TOKENBALANCE_SIGNUP"
     )
     """Who may create users: only superusers, or anybody."""
+    password_chars_min: int = Field(
+        default=8, ge=5, le=64, validation_alias="TOKENBALANCE_PASSWORD_CHARS_MIN"
+    )
+    """Fewest characters of a new password. Below 8, only the length is checked."""
     insufficient_status: Literal[402, 429] = Field(
         default=402, validation_alias="TOKENBALANCE_INSUFFICIENT_STATUS"
     )

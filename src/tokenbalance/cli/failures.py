@@ -10,7 +10,8 @@ from tokenbalance.books.reports import UnknownRequest
 from tokenbalance.cli.database import DatabaseError
 from tokenbalance.database.connections import UNAVAILABLE
 from tokenbalance.people.keys import ApiKeyError
-from tokenbalance.people.passwords import PasswordError
+from tokenbalance.people.password_rules import PasswordError
+from tokenbalance.people.sign_in_tokens import UnknownToken
 from tokenbalance.people.users import UserError
 from tokenbalance.settings import SettingsError
 
@@ -21,6 +22,7 @@ _COMPLETE = (
     PasswordError,
     SettingsError,
     UnknownRequest,
+    UnknownToken,
     UserError,
 )
 """Errors whose message is the whole line."""

@@ -39,8 +39,10 @@ from tokenbalance.people.keys import (
     UnknownKey,
 )
 from tokenbalance.people.limits import InvalidLimit
-from tokenbalance.people.passwords import Busy, PasswordError
-from tokenbalance.people.sign_in import SlowDown, WrongCredentials
+from tokenbalance.people.password_rules import PasswordError
+from tokenbalance.people.passwords import Busy
+from tokenbalance.people.sign_in import SlowDown, WrongCredentials, WrongPassword
+from tokenbalance.people.sign_in_tokens import UnknownToken
 from tokenbalance.people.users import (
     EmailTaken,
     InvalidEmail,
@@ -84,6 +86,7 @@ _RESPONSES: Final[Mapping[type[BaseException], Response]] = {
     PasswordError: _as(InvalidValue, "password"),
     Busy: lambda _: ServiceUnavailable("Too many passwords are being checked"),
     WrongCredentials: _as(InvalidCredentials),
+    WrongPassword: _as(InvalidCredentials, "current_password"),
     SlowDown: lambda error: TooManyAttempts(cast("SlowDown", error).retry_after_s),
     TooSoon: lambda error: TooManyAttempts(
         cast("TooSoon", error).retry_after_s, "Too many users were created from your address"
@@ -94,6 +97,7 @@ _RESPONSES: Final[Mapping[type[BaseException], Response]] = {
     InvalidInsufficientStatus: _as(InvalidValue, "insufficient_status"),
     InvalidLimit: _limit,
     UnknownKey: _as(NotFound),
+    UnknownToken: _as(NotFound),
     CreditError: _as(InvalidValue, "amount"),
     AmountTooLarge: _as(IntegerAboveMaximum, "amount"),
     BalanceTooLow: _as(IntegerBelowMinimum, "amount"),

@@ -11,6 +11,7 @@ from tokenbalance.web.api.quote import quote_router
 from tokenbalance.web.api.refused import refused_router
 from tokenbalance.web.api.requests import requests_router
 from tokenbalance.web.api.sign_in import sign_in_router
+from tokenbalance.web.api.tokens import tokens_router
 from tokenbalance.web.api.usage import usage_router
 from tokenbalance.web.api.users import users_router
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 _ROUTERS: Final = (
     sign_in_router,
+    tokens_router,
     users_router,
     balances_router,
     keys_router,

@@ -21,6 +21,8 @@ class Notice(enum.Enum):
         "password-changed",
         "Password changed. You have been signed out everywhere else.",
     )
+    SIGN_IN_ENDED = "sign-in-ended", "Sign-in ended. It is refused from now on."
+    OTHERS_ENDED = "others-ended", "You have been signed out everywhere else."
     USER_CREATED = "user-created", "User created."
     USER_RENAMED = "user-renamed", "Name saved."
     USER_DISABLED = (

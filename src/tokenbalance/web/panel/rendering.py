@@ -18,9 +18,9 @@ from starlette.responses import HTMLResponse, RedirectResponse
 
 from tokenbalance.books.ledger.credits import NOTE_CHARS_MAX
 from tokenbalance.people.access import sees_everything
+from tokenbalance.people.emails import EMAIL_CHARS_MAX
 from tokenbalance.people.keys import KEY_NAME_CHARS_MAX
-from tokenbalance.people.passwords import PASSWORD_CHARS_MIN
-from tokenbalance.people.users import EMAIL_CHARS_MAX, NAME_CHARS_MAX
+from tokenbalance.people.users import NAME_CHARS_MAX
 from tokenbalance.web.panel.assets import asset
 from tokenbalance.web.panel.cookies import Cookie, clear_cookie, set_cookie
 from tokenbalance.web.panel.links import address
@@ -54,7 +54,6 @@ _LENGTHS: Final = {
     "name": NAME_CHARS_MAX,
     "key_name": KEY_NAME_CHARS_MAX,
     "note": NOTE_CHARS_MAX,
-    "password_min": PASSWORD_CHARS_MIN,
 }
 """Lengths in characters, for the fields of forms."""
 
