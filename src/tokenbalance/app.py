@@ -29,8 +29,8 @@ from tokenbalance.database.connections import (
 from tokenbalance.openai import SURFACE
 from tokenbalance.openai.tokens import load
 from tokenbalance.people.callers import Callers
-from tokenbalance.people.refusals import RefusalCounts
 from tokenbalance.people.password_rules import PasswordRules
+from tokenbalance.people.refusals import RefusalCounts
 from tokenbalance.proxy.admission import Admissions
 from tokenbalance.proxy.asked import PREFIXES
 from tokenbalance.proxy.free_rate import FreeRate
