@@ -39,14 +39,17 @@ def test_keys_are_listed_with_their_dates_and_stay_revoked(cli: Cli) -> None:
         "revoked_at": None,
         "last_used_at": None,
         "insufficient_status": None,
+        "scopes": ["inference"],
+        "made_by_key_id": None,
     }
     lifetime = datetime.fromisoformat(created["expires_at"]) - before
     assert timedelta(days=2) <= lifetime < timedelta(days=2, minutes=5)
 
     revoked = cli.json("key", "revoke", "1")
+    assert revoked.pop("revoked_with_it") == 0
 
     assert datetime.fromisoformat(revoked["revoked_at"]).utcoffset() == timedelta(0)
-    assert cli.json("key", "revoke", "1") == revoked
+    assert cli.json("key", "revoke", "1") == {**revoked, "revoked_with_it": 0}
     assert cli.json("key", "list", "a@b.c") == [revoked]
     assert "id 2" in cli.refused("key", "revoke", "2")
 

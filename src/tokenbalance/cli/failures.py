@@ -8,7 +8,7 @@ from sqlalchemy.exc import DBAPIError
 from tokenbalance.books.ledger.credits import CreditError
 from tokenbalance.cli.database import DatabaseError
 from tokenbalance.database.connections import UNAVAILABLE
-from tokenbalance.people.keys import ApiKeyError
+from tokenbalance.people.key_errors import ApiKeyError
 from tokenbalance.people.passwords import PasswordError
 from tokenbalance.people.users import UserError
 from tokenbalance.settings import SettingsError

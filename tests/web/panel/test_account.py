@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.chat import CHAT
-from tests.support.people import PASSWORD
+from tests.support.people import NEW_KEY, PASSWORD
 from tests.support.upstream import Response
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ HOSTILE = "<script>alert('1')</script>\" onload=x &amp; \u05e9\u05dc\u05d5\u05dd
 
 async def make_key(pages: Pages, **fields: str) -> str:
     """Create a key by its form; gives the secret."""
-    return secret_on(await pages.see(await led_to(pages, "/account/keys", **fields)))
+    return secret_on(await pages.see(await led_to(pages, "/account/keys", **NEW_KEY, **fields)))
 
 
 async def led_to(pages: Pages, path: str, **fields: str) -> str:
@@ -95,7 +95,7 @@ async def test_reloading_a_secret_shows_it_no_more_and_makes_nothing(
     async with people.signed_in(await people.create(balance=10_000)) as pages:
         path = "/account/keys"
         for said in ("Key created.", "New secret created."):
-            shown_at = await led_to(pages, path, name="mine")
+            shown_at = await led_to(pages, path, name="mine", **NEW_KEY)
             before = await keys_of(pool)
             page = await pages.see(shown_at)
             secret = secret_on(page)
@@ -122,7 +122,7 @@ async def test_a_secret_is_kept_by_the_browser_alone_until_it_is_shown(
 ) -> None:
     caplog.set_level("DEBUG")
     async with people.signed_in(await people.create()) as pages:
-        made = await pages.submit("/account/keys")
+        made = await pages.submit("/account/keys", **NEW_KEY)
         assert made.headers["cache-control"] == "no-store"
         shown_at = made.headers["location"]
         assert re.fullmatch(r"/account/keys/\d+/secret", shown_at)
@@ -155,10 +155,10 @@ def cookies_of(response: httpx2.Response, name: str) -> list[str]:
 
 async def test_a_secret_is_shown_with_its_own_key_alone(people: People, pool: Pool) -> None:
     async with people.signed_in(await people.create()) as pages:
-        first = await led_to(pages, "/account/keys")
+        first = await led_to(pages, "/account/keys", **NEW_KEY)
         cookie = pages.cookies["tokenbalance-new-key"]
         key_id, _, secret = cookie.partition(":")
-        second = await led_to(pages, "/account/keys")
+        second = await led_to(pages, "/account/keys", **NEW_KEY)
         # The browser has kept the second's by now, and goes on keeping it for its own page.
         assert "was shown once" in (await pages.see(first)).text
         forged = f"{key_id}:sk-tb-{'x' * 43}"
