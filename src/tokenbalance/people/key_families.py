@@ -104,14 +104,12 @@ async def pass_down(session: AsyncSession, maker: ApiKey) -> None:
         locking.with_for_update(key_share=True), execution_options={"populate_existing": True}
     )
     for key in keys.all():
-        key.expires_at = earlier(key.expires_at, maker.expires_at)
-        if not set(key.scopes) <= set(maker.scopes):
-            key.scopes = [scope for scope in key.scopes if scope in maker.scopes]
-        if not key.scopes:
-            msg = (
-                f"key {key.id}, which was made with this key, would have no scope: revoke it first"
-            )
+        scopes = [scope for scope in key.scopes if scope in maker.scopes]
+        if not scopes:
+            msg = f"key {key.id}, made with this key, would have no scope left: revoke it first"
             raise InvalidScopes(msg)
+        key.scopes = scopes
+        key.expires_at = earlier(key.expires_at, maker.expires_at)
     await session.flush()
 
 

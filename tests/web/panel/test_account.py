@@ -185,7 +185,7 @@ async def test_snippets_name_this_server_as_its_visitors_do(people: People) -> N
         cookie = f"__Host-tokenbalance={pages.cookies['tokenbalance']}"
         made = await pages.post(
             "/account/keys",
-            data={"form-token": pages.token},
+            data={"form-token": pages.token, **NEW_KEY},
             headers={**headers, "cookie": cookie},
         )
         assert made.status_code == 303
@@ -242,13 +242,15 @@ async def test_a_key_has_the_limits_and_the_last_day_that_were_typed(
         ("models", "x" * 201, "patterns"),
         ("models", "a\x00b", "control characters"),
         ("insufficient_status", "403", "not one of the choices"),
+        ("scopes", "", "at least one"),
     ],
 )
 async def test_what_is_wrong_is_told_at_its_field_and_nothing_is_lost(
     people: People, pool: Pool, field: str, value: str, words: str
 ) -> None:
     async with people.signed_in(await people.create()) as pages:
-        typed = {"name": "kept", "credits_total": "12", field: value}
+        scopes = NEW_KEY if field != "scopes" else {}
+        typed = {**scopes, "name": "kept", "credits_total": "12", field: value}
         response = await pages.submit("/account/keys", **typed)
         assert response.status_code == 400
         told = re.search(rf'<p class="error" id="e-{field}">([^<]*)</p>', response.text)
