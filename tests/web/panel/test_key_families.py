@@ -145,12 +145,9 @@ async def test_a_notice_says_a_number_and_nothing_else_from_the_browser(people: 
 async def test_a_key_for_managing_is_made_and_all_keys_are_revoked_in_a_browser(
     browser: WatchedBrowser, people: People, pool: Pool
 ) -> None:
-    user = await people.create()
-    page = await browser.page()
-    await page.goto("/sign-in")
-    await page.get_by_label("E-mail").fill(user.email)
-    await page.get_by_label("Password").fill(user.password)
-    await page.get_by_role("button", name="Sign in").click()
+    page = browser.page
+    browser.expected_statuses.add(400)
+    await browser.sign_in(await people.create())
     await page.goto("/account/keys")
     uses = page.get_by_role("group", name="Use")
     await uses.get_by_label("Inference").uncheck()
