@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Select
     from sqlalchemy.ext.asyncio import AsyncSession
 
+    from tokenbalance.model import Scope
     from tokenbalance.people.rows import KeyRow
 
 
@@ -104,7 +105,7 @@ async def pass_down(session: AsyncSession, maker: ApiKey) -> None:
         locking.with_for_update(key_share=True), execution_options={"populate_existing": True}
     )
     for key in keys.all():
-        scopes = [scope for scope in key.scopes if scope in maker.scopes]
+        scopes: list[Scope] = [scope for scope in key.scopes if scope in maker.scopes]
         if not scopes:
             msg = f"key {key.id}, made with this key, would have no scope left: revoke it first"
             raise InvalidScopes(msg)

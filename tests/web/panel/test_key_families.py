@@ -63,8 +63,7 @@ async def test_who_made_a_key_and_what_ends_with_it_is_shown_and_told(
 ) -> None:
     user = await people.create()
     key_id = await make_key(sessions, admin.somebody.account_id, name="script")
-    for _ in range(2):
-        child = await make_key(sessions, user.account_id, key_id)
+    _, child = [await make_key(sessions, user.account_id, key_id) for _ in range(2)]
     await make_key(sessions, user.account_id, child)
     async with people.signed_in(user) as pages:
         own = await pages.see("/account/keys")
