@@ -7,7 +7,7 @@ The words are those of `docs/words.md`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, get_args
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -18,6 +18,11 @@ JSON_INTEGER_MAX: Final = 2**53 - 1
 # A parsed JSON value. Recursive, so that a careless `document["x"]["y"]` does not type-check.
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 Document: TypeAlias = dict[str, Json]
+
+Scope: TypeAlias = Literal["inference", "read", "manage"]
+"""What an API key may be used for; `people.access` says what each allows."""
+SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
+"""All scopes, in the order in which they are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +107,8 @@ class Caller:
     """The most credits that holds of the account could take in all at that moment."""
     balance: int = 0
     """The account's balance at that moment."""
+    scopes: tuple[Scope, ...] = ()
+    """What the key may be used for; means nothing where `signed_in`."""
 
 
 @dataclass(frozen=True, slots=True)

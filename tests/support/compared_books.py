@@ -19,7 +19,8 @@ from tokenbalance.books.ledger.book import Book, UnknownHold
 from tokenbalance.books.ledger.overdrafts import set_overdraft
 from tokenbalance.model import Claim, Hold, Purpose, Usage
 from tokenbalance.people.callers import authenticate
-from tokenbalance.people.keys import create_key, revoke_key
+from tokenbalance.people.key_ends import revoke_key
+from tokenbalance.people.keys import create_key
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine

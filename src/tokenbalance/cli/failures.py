@@ -9,7 +9,7 @@ from tokenbalance.books.ledger.credits import CreditError
 from tokenbalance.books.reports import UnknownRequest
 from tokenbalance.cli.database import DatabaseError
 from tokenbalance.database.connections import UNAVAILABLE
-from tokenbalance.people.keys import ApiKeyError
+from tokenbalance.people.key_errors import ApiKeyError
 from tokenbalance.people.password_rules import PasswordError
 from tokenbalance.people.sign_in_tokens import UnknownToken
 from tokenbalance.people.users import UserError

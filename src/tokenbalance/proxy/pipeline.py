@@ -1,7 +1,7 @@
 """THE request: its stages, in their order.
 
     preflight      a browser asks what it may send                         204
-    authenticate   bearer key -> caller                                    401
+    authenticate   bearer key -> caller, who may send requests             401 / 403
     match          method + raw path -> operation                          404 / 403
     afford         not a credit left: refused before the body is read      402
                    what costs nothing has a rate instead                   429
@@ -41,6 +41,7 @@ from tokenbalance.offload import offload
 from tokenbalance.openai import SURFACE
 from tokenbalance.openai.editing import with_members
 from tokenbalance.openai.objects.models import without_fine_tunes
+from tokenbalance.people.access import require_inference
 from tokenbalance.proxy.asked import READ_INLINE_BYTES_MAX, Asked, match, read
 from tokenbalance.proxy.ending import Ending
 from tokenbalance.proxy.exchange import Exchange
@@ -180,6 +181,7 @@ class Proxy:
         request_id: str,
         began: float,
     ) -> None:
+        require_inference(caller)
         path, operation = match(
             self.surface,
             request.method,

@@ -85,6 +85,8 @@ TABLE = [
     Row("GET /api/keys", SIGNED_IN),
     Row("GET /api/keys", OF_THE_USER, query="user_id={user_id}"),
     Row("POST /api/keys", (401, 401, 201, 201, 201), body={"name": "mine"}),
+    # It would end the very key: 400 says who may.
+    Row("POST /api/keys/all/revoke", (401, 401, 400, 400, 400), body={"tokens": "all"}),
     Row("PATCH /api/keys/{key_id}", THE_USERS, body={"name": "theirs"}),
     Row("POST /api/keys/{key_id}/rotate", THE_USERS),
     Row("DELETE /api/keys/{key_id}", THE_USERS),

@@ -10,14 +10,16 @@ from sqlalchemy import (
     ForeignKey,
     Identity,
     Index,
+    Text,
     UniqueConstraint,
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from tokenbalance.database.tables.base import Base, TableArgs, one_of
+from tokenbalance.model import SCOPES, Scope
 
 KEY_KINDS = ("key", "sign-in")
 SIGN_IN_WAYS = ("browser", "api")
@@ -79,7 +81,15 @@ class ApiKey(Base):
         CheckConstraint(
             one_of("insufficient_status", INSUFFICIENT_STATUSES), "insufficient_status_known"
         ),
+        CheckConstraint(
+            f"cardinality(scopes) > 0 AND scopes <@ '{{{','.join(SCOPES)}}}'", "scopes_known"
+        ),
         Index("ix_api_keys_account_id", "account_id"),
+        Index(
+            "ix_api_keys_made_by_key_id",
+            "made_by_key_id",
+            postgresql_where=text("made_by_key_id IS NOT NULL"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
@@ -98,6 +108,13 @@ class ApiKey(Base):
     """Set by its owner; an absent limit means unlimited."""
     insufficient_status: Mapped[int | None]
     """The status of a request that the balance does not cover; null for the operator's setting."""
+    scopes: Mapped[list[Scope]] = mapped_column(
+        ARRAY(Text), server_default=text(f"'{{{','.join(SCOPES)}}}'")
+    )
+    """What it may be used for; all of it where nothing is said, as before there were scopes."""
+    made_by_key_id: Mapped[int | None] = mapped_column(ForeignKey("api_keys.id"))
+    """The key with which it was made, with which it ends; null if a person made it. Never changes,
+    and is always smaller than its own id."""
 
 
 class SignIn(Base):

@@ -22,20 +22,27 @@ from tokenbalance.errors import (
     IdempotencyKeyReused,
     IntegerAboveMaximum,
     IntegerBelowMinimum,
+    InvalidApiKey,
     InvalidCredentials,
     InvalidRequest,
     InvalidValue,
+    MissingScope,
+    NotAllowed,
     NotFound,
     ProxyError,
     ServiceUnavailable,
     TooManyAttempts,
 )
 from tokenbalance.people.attempts import TooSoon
-from tokenbalance.people.keys import (
+from tokenbalance.people.key_errors import (
     ApiKeyError,
     InvalidExpiry,
     InvalidInsufficientStatus,
     InvalidKeyName,
+    InvalidScopes,
+    KeyExceeds,
+    MakerEnded,
+    ScopesMissing,
     UnknownKey,
 )
 from tokenbalance.people.limits import InvalidLimit
@@ -76,6 +83,11 @@ def _limit(error: Exception) -> ProxyError:
     return InvalidValue(_sentence(str(error)), param=cast("InvalidLimit", error).field)
 
 
+def _scopes_missing(error: Exception) -> ProxyError:
+    refused = cast("ScopesMissing", error)
+    return MissingScope(refused.missing, refused.held, param="scopes")
+
+
 # The nearest class of an error that is in the table counts.
 _RESPONSES: Final[Mapping[type[BaseException], Response]] = {
     UserError: _as(InvalidRequest),
@@ -95,7 +107,11 @@ _RESPONSES: Final[Mapping[type[BaseException], Response]] = {
     InvalidKeyName: _as(InvalidValue, "name"),
     InvalidExpiry: _as(InvalidValue, "expires_at"),
     InvalidInsufficientStatus: _as(InvalidValue, "insufficient_status"),
+    InvalidScopes: _as(InvalidValue, "scopes"),
     InvalidLimit: _limit,
+    ScopesMissing: _scopes_missing,
+    KeyExceeds: _as(NotAllowed),
+    MakerEnded: _as(InvalidApiKey),
     UnknownKey: _as(NotFound),
     UnknownToken: _as(NotFound),
     CreditError: _as(InvalidValue, "amount"),

@@ -24,7 +24,7 @@ from tokenbalance.people.users import (
     users_page,
 )
 from tokenbalance.web.api.bodies import Body, BodyReader, ChangesBody
-from tokenbalance.web.api.callers import Authenticated, Superuser, may_create_users
+from tokenbalance.web.api.callers import Authenticated, Managing, Superuser, may_create_users
 from tokenbalance.web.api.fields import FIRST_PAGE, Cursor, Limit, Number, Text
 from tokenbalance.web.api.responses import (
     CreatedUser,
@@ -121,7 +121,7 @@ async def me(request: Request, caller: Authenticated) -> Me:
 @users_router.patch("/user/me", summary="Change my name or password", responses={403: {}})
 async def change_me(
     request: Request,
-    caller: Authenticated,
+    caller: Managing,
     body: Annotated[OwnChanges, Depends(BodyReader(OwnChanges))],
 ) -> Me:
     """Change your name, your password, or both.

@@ -19,7 +19,7 @@ from tokenbalance.books.reports import UnknownRequest
 from tokenbalance.database.connections import is_unavailable
 from tokenbalance.database.paging import InvalidCursor
 from tokenbalance.errors import NotFound, ProxyError
-from tokenbalance.people.keys import KeyEnded, UnknownKey
+from tokenbalance.people.key_errors import KeyEnded, UnknownKey
 from tokenbalance.people.passwords import Busy
 from tokenbalance.people.sign_in_tokens import UnknownToken
 from tokenbalance.people.users import UnknownUser

@@ -24,6 +24,7 @@ from tokenbalance.people.users import NAME_CHARS_MAX
 from tokenbalance.web.panel.assets import asset
 from tokenbalance.web.panel.cookies import Cookie, clear_cookie, set_cookie
 from tokenbalance.web.panel.links import address
+from tokenbalance.web.panel.notices import kept_notice
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -71,11 +72,21 @@ def render(
     return response
 
 
-def go_to(path: str, visit: Visit, notice: Notice | None = None) -> RedirectResponse:
-    """Redirect, so that reloading does not submit a form again; show the notice once."""
+def go_to(
+    path: str, visit: Visit, notice: Notice | None = None, keys: int | None = None
+) -> RedirectResponse:
+    """Redirect, so that reloading does not submit a form again; show the notice once.
+
+    Args:
+        path: where to.
+        visit: the one that sent the form.
+        notice: what was done.
+        keys: how many keys the notice is about, if it says so.
+
+    """
     response = RedirectResponse(path, HTTPStatus.SEE_OTHER)
     if notice is not None:
-        set_cookie(visit.request, response, Cookie.NOTICE, notice.code)
+        set_cookie(visit.request, response, Cookie.NOTICE, kept_notice(notice, keys))
     return response
 
 

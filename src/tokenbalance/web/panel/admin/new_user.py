@@ -7,7 +7,8 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.ledger.credits import Cause, CreditError, grant
-from tokenbalance.people.keys import ApiKeyError, InvalidExpiry, create_key
+from tokenbalance.people.key_errors import ApiKeyError, InvalidExpiry
+from tokenbalance.people.keys import create_key
 from tokenbalance.people.password_rules import PasswordError
 from tokenbalance.people.passwords import hash_password
 from tokenbalance.people.users import InvalidName, UserError, clean_email, clean_name, create_user
