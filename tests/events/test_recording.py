@@ -14,7 +14,8 @@ from tokenbalance.books.ledger.credits import Cause, add, add_once, set_balance
 from tokenbalance.events import Subject, record
 from tokenbalance.model import CLI, SERVER, Actor
 from tokenbalance.people.first_superuser import create_first_superuser
-from tokenbalance.people.keys import change_key, create_key, revoke_key, rotate_key
+from tokenbalance.people.key_ends import revoke_key
+from tokenbalance.people.keys import change_key, create_key, rotate_key
 from tokenbalance.people.users import Changes, EmailTaken, create_user, set_active, update_user
 
 if TYPE_CHECKING:
@@ -31,9 +32,9 @@ SOMEBODY = Actor("ada@example.com", user_id=1, address="192.0.2.8")
 
 @pytest.fixture
 async def user_id(sessions: Sessions) -> int:
-    """Somebody whose creation was not recorded."""
+    """Somebody whose creation is no event."""
     async with sessions.begin() as session:
-        return (await create_user(session, email="ada@example.com")).id
+        return (await create_user(session, email="ada@example.com", actor=SOMEBODY)).id
 
 
 @pytest.mark.parametrize("statement", ["UPDATE events SET actor = 'x'", "DELETE FROM events"])
@@ -144,7 +145,9 @@ async def test_each_change_of_a_user_is_an_event_with_the_old_and_the_new_value(
     ):
         async with sessions.begin() as session:
             # Somebody else, so that the last superuser may be changed.
-            _ = await create_user(session, email=f"{id(changes)}@b.c", is_superuser=True)
+            _ = await create_user(
+                session, email=f"{id(changes)}@b.c", is_superuser=True, actor=SOMEBODY
+            )
             await update_user(session, user_id, changes, actor=ADMIN)
     assert [(row[0], row[4]) for row in await recorded(pool)] == [
         ("user.renamed", {"name": {"old": "", "new": "Ada"}}),
@@ -173,15 +176,15 @@ async def test_each_change_of_a_key_is_an_event_and_no_change_is_none(
     sessions: Sessions, pool: Pool, user_id: int
 ) -> None:
     async with sessions.begin() as session:
-        account_id = (await update_user(session, user_id, Changes())).account.id
+        account_id = (await update_user(session, user_id, Changes(), actor=CLI)).account.id
         key, first = await create_key(session, account_id, name="laptop", actor=CLI)
     async with sessions.begin() as session:
         await change_key(session, key.id, None, actor=CLI, name="phone")
         await change_key(session, key.id, None, actor=CLI, name="phone")
-        rotated, second = await rotate_key(session, key.id, None, CLI)
+        rotated, second = await rotate_key(session, key.id, None, actor=CLI)
     async with sessions.begin() as session:
-        revoked = await revoke_key(session, key.id, actor=CLI)
-        assert await revoke_key(session, key.id, actor=CLI) == revoked
+        revoked = (await revoke_key(session, key.id, actor=CLI)).key
+        assert (await revoke_key(session, key.id, actor=CLI)).key == revoked
     events = await recorded(pool)
     assert {row[1:4] for row in events} == {("cli", user_id, key.id)}
     created: dict[str, object] = {
@@ -189,6 +192,8 @@ async def test_each_change_of_a_key_is_an_event_and_no_change_is_none(
         "name": "laptop",
         "expires_at": None,
         "insufficient_status": None,
+        "scopes": ["inference"],
+        "made_by_key_id": None,
         "limits": {},
     }
     assert revoked.revoked_at is not None
@@ -206,7 +211,7 @@ async def test_each_entry_that_people_make_is_an_event_and_a_retry_is_none(
     sessions: Sessions, pool: Pool, user_id: int
 ) -> None:
     async with sessions.begin() as session:
-        account_id = (await update_user(session, user_id, Changes())).account.id
+        account_id = (await update_user(session, user_id, Changes(), actor=CLI)).account.id
     cause = Cause(ADMIN, "May")
     for _ in range(2):
         async with sessions.begin() as session:
@@ -234,7 +239,7 @@ async def test_an_event_of_a_user_who_does_not_exist_stops_the_change(
     sessions: Sessions, pool: Pool
 ) -> None:
     async with sessions() as session:
-        _ = await create_user(session, email="a@b.c")
+        _ = await create_user(session, email="a@b.c", actor=CLI)
         record(session, CLI, "user.renamed", Subject(user_id=999))
         with pytest.raises(IntegrityError, match="fk_events_user_id"):
             await session.commit()

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 
+from tests.support.actors import NOBODY
 from tokenbalance.books.ledger.credits import Cause, grant
-from tokenbalance.model import Actor
 from tokenbalance.people.passwords import hash_password
 from tokenbalance.people.users import create_user
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 PASSWORD = "correct horse battery"
 _TOKEN = re.compile(r'name="form-token" value="([0-9a-f]{64})"')
+NEW_KEY = {"scope-inference": "yes"}
+"""The form of a new key as it comes, with nothing typed."""
 _hashes: dict[str, str] = {}
 
 
@@ -82,11 +84,10 @@ class People:
                 name=name,
                 password_hash=_hashes[password],
                 is_superuser=is_superuser,
+                actor=NOBODY,
             )
             if balance:
-                await grant(
-                    session, user.account.id, balance, Cause(Actor("tests"), "a first grant")
-                )
+                await grant(session, user.account.id, balance, Cause(NOBODY, "a first grant"))
         return Somebody(user.id, user.account.id, email, password)
 
     def pages(self, **options: Any) -> Pages:

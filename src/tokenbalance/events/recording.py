@@ -36,7 +36,7 @@ _NOBODY: Final = Subject()
 
 def record(
     session: AsyncSession,
-    actor: Actor | None,
+    actor: Actor,
     event: Change,
     subject: Subject = _NOBODY,
     **details: Json,
@@ -45,14 +45,12 @@ def record(
 
     Args:
         session: the transaction of the change.
-        actor: who changed it; None: nobody who has to answer for it, and nothing is recorded.
+        actor: who changed it.
         event: what happened.
         subject: to whom or what.
         **details: what it was about, `changed(old, new)` for values; never a secret.
 
     """
-    if actor is None:
-        return
     if actor.is_privileged:
         session.add(_row(actor, event, subject, details))
     line = Line(

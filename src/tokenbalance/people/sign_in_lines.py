@@ -9,11 +9,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
-from tokenbalance.events import Line, refusals, say, say_after_commit, say_refusal
+from tokenbalance.events import Line, say_after_commit, say_refusal
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
-
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from tokenbalance.people.rows import UserRow
@@ -56,22 +54,20 @@ def say_failed(user_id: int, address: str, *, has_hash: bool) -> None:
     )
 
 
-async def say_locked_out(address: str, find_user_id: Callable[[], Awaitable[int | None]]) -> None:
+def say_locked_out(user_id: int, address: str) -> None:
     """Write a line about an attempt that came too early; its password was not verified.
 
     Args:
+        user_id: 0 if no user has the e-mail.
         address: the client's IP address.
-        find_user_id: looks the user up; only called if the line is written.
 
     """
-    if refusals.admit("user.locked_out"):
-        user_id = await find_user_id()
-        say(
-            Line(
-                event="user.locked_out",
-                outcome="refused",
-                reason="too_many_failures",
-                user=user_id,
-                address=address,
-            )
+    say_refusal(
+        Line(
+            event="user.locked_out",
+            outcome="refused",
+            reason="too_many_failures",
+            user=user_id or None,
+            address=address,
         )
+    )

@@ -10,9 +10,10 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tokenbalance.people.attempts import count_sign_up
+from tokenbalance.people.password_rules import DEFAULT_RULES, PasswordRules
 from tokenbalance.people.passwords import hash_password
-from tokenbalance.people.traces import record_sign_up
-from tokenbalance.people.users import clean_email, clean_name, create_user
+from tokenbalance.people.traces import record_new_user, record_sign_up
+from tokenbalance.people.users import clean_email, clean_name, insert_user
 
 if TYPE_CHECKING:
     from tokenbalance.database.connections import Sessions
@@ -29,17 +30,27 @@ class Wanted:
     password: str = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """Somebody who signs up, and whose attempts are limited."""
+
+    address: str
+    """The client's IP address."""
+
+
 async def sign_up(
-    sessions: Sessions, wanted: Wanted, stranger_at: str | None, actor: Actor | None = None
+    sessions: Sessions,
+    wanted: Wanted,
+    by: Actor | Stranger,
+    rules: PasswordRules = DEFAULT_RULES,
 ) -> UserRow:
     """Create a user with an empty account.
 
     Args:
         sessions: the database.
         wanted: the user to create.
-        stranger_at: the IP address of a stranger, for whom attempts are limited; None: a superuser
-            creates the user.
-        actor: that superuser.
+        by: who creates the user, to be recorded: a superuser, or the stranger who becomes one.
+        rules: for the password.
 
     Raises:
         UserError, PasswordError: a field is not acceptable.
@@ -49,14 +60,15 @@ async def sign_up(
     """
     # Refused before the work of hashing, and not counted.
     email, name = clean_email(wanted.email), clean_name(wanted.name)
-    if stranger_at is not None:
+    rules.check(wanted.password, email)
+    if isinstance(by, Stranger):
         async with sessions.begin() as session:
-            await count_sign_up(session, stranger_at)
-    password_hash = await hash_password(wanted.password)
+            await count_sign_up(session, by.address)
+    password_hash = await hash_password(wanted.password, rules, email)
     async with sessions.begin() as session:
-        user = await create_user(
-            session, email=email, name=name, password_hash=password_hash, actor=actor
-        )
-        if stranger_at is not None:
-            record_sign_up(session, user, stranger_at)
+        user = await insert_user(session, email=email, name=name, password_hash=password_hash)
+        if isinstance(by, Stranger):
+            record_sign_up(session, user, by.address)
+        else:
+            record_new_user(session, by, user)
         return user

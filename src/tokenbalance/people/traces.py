@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import select
 
-from tokenbalance.database.ids import ID_MAX
-from tokenbalance.database.tables import Account, ApiKey
+from tokenbalance.database.tables import Account
 from tokenbalance.events import Subject, changed, record
 from tokenbalance.model import Actor
-from tokenbalance.people.rows import key_row
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
     from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -29,7 +28,7 @@ _ACTIVE: Final[dict[bool, Change]] = {True: "user.enabled", False: "user.disable
 _SUPERUSER: Final[dict[bool, Change]] = {True: "user.promoted", False: "user.demoted"}
 
 
-def record_new_user(session: AsyncSession, actor: Actor | None, user: UserRow) -> None:
+def record_new_user(session: AsyncSession, actor: Actor, user: UserRow) -> None:
     """Record that a user was created."""
     record(
         session,
@@ -49,7 +48,7 @@ def record_sign_up(session: AsyncSession, user: UserRow, address: str) -> None:
 
 def record_user(
     session: AsyncSession,
-    actor: Actor | None,
+    actor: Actor,
     before: UserRow,
     after: UserRow,
     *,
@@ -69,35 +68,26 @@ def record_user(
         record(session, actor, "user.password_set", subject)
 
 
-async def lock_key(session: AsyncSession, key_id: int, actor: Actor | None) -> KeyRow | None:
-    """Read a key and lock it until the commit, if what becomes of it will be recorded."""
-    if actor is None:
-        return None
-    # The column cannot even be compared with a larger number.
-    by_id = ApiKey.id == (key_id if 0 < key_id <= ID_MAX else 0)
-    locked = select(ApiKey).where(by_id).with_for_update(key_share=True)
-    key = await session.scalar(locked, execution_options={"populate_existing": True})
-    return None if key is None else key_row(key)
-
-
-async def record_new_key(session: AsyncSession, actor: Actor | None, key: KeyRow) -> None:
+async def record_new_key(session: AsyncSession, actor: Actor, key: KeyRow) -> None:
     """Record that a key was created."""
-    if actor is not None:
-        subject = await _subject_of_key(session, key)
-        record(
-            session, actor, "key.created", subject, **_facts(key), limits=key.limits.as_document()
-        )
+    (subject,) = await _subjects(session, [key])
+    record(session, actor, "key.created", subject, **_facts(key), limits=key.limits.as_document())
 
 
-async def record_key(
-    session: AsyncSession, actor: Actor | None, before: KeyRow | None, after: KeyRow
-) -> None:
+async def record_key(session: AsyncSession, actor: Actor, before: KeyRow, after: KeyRow) -> None:
     """Record the change of a key: revoked, given a new secret, or changed otherwise."""
-    if actor is None or before is None:
-        return
-    event, details = _change_of_key(before, after)
-    if details:
-        record(session, actor, event, await _subject_of_key(session, after), **details)
+    await record_keys(session, actor, [(before, after)])
+
+
+async def record_keys(
+    session: AsyncSession, actor: Actor, keys: Sequence[tuple[KeyRow, KeyRow]]
+) -> None:
+    """Record the changes of keys, an event for each, from the rows before and after."""
+    subjects = await _subjects(session, [after for _, after in keys])
+    for subject, (before, after) in zip(subjects, keys, strict=True):
+        event, details = _change_of_key(before, after)
+        if details:
+            record(session, actor, event, subject, **details)
 
 
 def _change_of_key(before: KeyRow, after: KeyRow) -> tuple[Change, dict[str, Json]]:
@@ -123,6 +113,8 @@ def _facts(key: KeyRow) -> dict[str, Json]:
         "name": key.name,
         "expires_at": _time(key.expires_at),
         "insufficient_status": key.insufficient_status,
+        "scopes": list(key.scopes),
+        "made_by_key_id": key.made_by_key_id,
     }
 
 
@@ -134,6 +126,13 @@ def _subject(user: UserRow) -> Subject:
     return Subject(user_id=user.id, account_id=user.account.id)
 
 
-async def _subject_of_key(session: AsyncSession, key: KeyRow) -> Subject:
-    owner = select(Account.user_id).where(Account.id == key.account_id)
-    return Subject(user_id=await session.scalar(owner), account_id=key.account_id, key_id=key.id)
+async def _subjects(session: AsyncSession, keys: Sequence[KeyRow]) -> list[Subject]:
+    if not keys:
+        return []
+    accounts = {key.account_id for key in keys}
+    owners = select(Account.id, Account.user_id).where(Account.id.in_(accounts))
+    found = {row[0]: row[1] for row in (await session.execute(owners)).all()}
+    return [
+        Subject(user_id=found[key.account_id], account_id=key.account_id, key_id=key.id)
+        for key in keys
+    ]

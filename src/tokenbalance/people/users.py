@@ -25,6 +25,8 @@ from tokenbalance.database.ids import ID_MAX
 from tokenbalance.database.paging import Page, page_of, read_cursor
 from tokenbalance.database.search import has_text
 from tokenbalance.database.tables import Account, User
+from tokenbalance.people.emails import EMAIL_CHARS_MAX, email_mistake, normal_email
+from tokenbalance.people.known_browsers import forget_browsers
 from tokenbalance.people.rows import user_row
 from tokenbalance.people.sign_in_tokens import end_tokens
 from tokenbalance.people.traces import record_new_user, record_user
@@ -38,7 +40,6 @@ if TYPE_CHECKING:
     from tokenbalance.model import Actor
     from tokenbalance.people.rows import UserRow
 
-EMAIL_CHARS_MAX: Final = 254  # RFC 5321, section 4.5.3.1.3, without the angle brackets
 NAME_CHARS_MAX: Final = 200
 
 
@@ -66,6 +67,18 @@ class UnknownUser(UserError):
     """No user has this id or e-mail address."""
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What does not end when a change ends sign-ins: where the change was made."""
+
+    token_id: int | None = None
+    browser: str | None = field(default=None, repr=False)
+    """The browser's secret."""
+
+
+NOTHING_KEPT: Final = Kept()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
     """Changes of a user; None leaves a field as it is."""
@@ -77,7 +90,10 @@ class Changes:
 
     @property
     def end_sign_ins(self) -> bool:
-        """Whether the user's sign-in tokens end: on a new password, or when disabled."""
+        """Whether the user's sign-in tokens end: on a new password, or when disabled.
+
+        Their browsers are then no longer known, either.
+        """
         return self.is_active is False or self.password_hash is not None
 
     @property
@@ -93,7 +109,7 @@ async def create_user(  # noqa: PLR0913 - the fields of a user, by name
     name: str = "",
     password_hash: str | None = None,
     is_superuser: bool = False,
-    actor: Actor | None = None,
+    actor: Actor,
 ) -> UserRow:
     """Create a user and an empty account. Without a password hash the user cannot sign in.
 
@@ -102,6 +118,22 @@ async def create_user(  # noqa: PLR0913 - the fields of a user, by name
         EmailTaken: the address is in use; the caller's transaction can go on.
 
     """
+    user = await insert_user(
+        session, email=email, name=name, password_hash=password_hash, is_superuser=is_superuser
+    )
+    record_new_user(session, actor, user)
+    return user
+
+
+async def insert_user(
+    session: AsyncSession,
+    *,
+    email: str,
+    name: str,
+    password_hash: str | None,
+    is_superuser: bool = False,
+) -> UserRow:
+    """Create a user as `create_user` does, and record nothing; for `people` only."""
     user = User(
         email=clean_email(email),
         name=clean_name(name),
@@ -118,7 +150,6 @@ async def create_user(  # noqa: PLR0913 - the fields of a user, by name
         raise EmailTaken(msg) from None
     session.add(Account(user=user, balance=0, held=0, overdraft=0))
     await session.flush()
-    record_new_user(session, actor, user_row(user))
     return user_row(user)
 
 
@@ -181,8 +212,9 @@ async def update_user(
     session: AsyncSession,
     user_id: int,
     changes: Changes,
-    keep_key_id: int | None = None,
-    actor: Actor | None = None,
+    kept: Kept = NOTHING_KEPT,
+    *,
+    actor: Actor,
 ) -> UserRow:
     """Change a user. Disabling the user, or a new password, ends their sign-in tokens.
 
@@ -192,7 +224,7 @@ async def update_user(
         session: the caller's transaction.
         user_id: which user.
         changes: the new values.
-        keep_key_id: the sign-in token of the request that makes the change, which does not end.
+        kept: the sign-in token and browser of the request that makes the change.
         actor: who makes it, to be recorded.
 
     Raises:
@@ -205,12 +237,10 @@ async def update_user(
     if changes.may_leave_no_superuser:
         await _keep_a_superuser(session, user_id)
     user = await lock_record(session, user_id)
-    return await _apply(session, user, replace(changes, name=name), keep_key_id, actor)
+    return await _apply(session, user, replace(changes, name=name), kept, actor)
 
 
-async def set_active(
-    session: AsyncSession, email: str, *, active: bool, actor: Actor | None = None
-) -> UserRow:
+async def set_active(session: AsyncSession, email: str, *, active: bool, actor: Actor) -> UserRow:
     """Enable or disable a user; keys and tokens of a disabled user are refused at once.
 
     The last superuser may be disabled too: callers of this function can create another.
@@ -220,20 +250,26 @@ async def set_active(
 
     """
     user = await lock_record(session, (await find_record(session, email)).id)
-    return await _apply(session, user, Changes(is_active=active), None, actor)
+    return await _apply(session, user, Changes(is_active=active), NOTHING_KEPT, actor)
 
 
 async def find_record(session: AsyncSession, email: str) -> User:
-    """Find a user with the account by e-mail, ignoring case; for `people` only.
+    """Find a user with the account by e-mail, ignoring case and form; for `people` only.
 
     Raises:
         UnknownUser: no user has this address.
 
     """
     email = email.strip()
-    by_email = func.lower(User.email) == func.lower(email)
+    normal = normal_email(email)
+    user = None
     # Text that Postgres cannot hold is no user's address, and not worth a query.
-    user = await session.scalar(_with_account().where(by_email)) if email.isprintable() else None
+    if email.isprintable() and len(email) <= EMAIL_CHARS_MAX:
+        spellings = (func.lower(email), func.lower(normal))
+        # One that was stored before e-mails were normalised is found as it was typed.
+        as_typed = (func.lower(User.email) == func.lower(email)).desc()
+        query = _with_account().where(func.lower(User.email).in_(spellings)).order_by(as_typed)
+        user = await session.scalar(query.limit(1))
     if user is None:
         msg = f"no user has the e-mail {email!a}"
         raise UnknownUser(msg)
@@ -251,25 +287,17 @@ async def lock_record(session: AsyncSession, user_id: int) -> User:
 
 
 def clean_email(email: str) -> str:
-    """Return the address without surrounding space, otherwise as typed.
-
-    Only what cannot be an address is refused; nothing checks that mail is delivered.
+    """Return the address as it is stored: normalised, in the case that was typed.
 
     Raises:
         InvalidEmail: too long, not exactly one `@` between two parts, spaces or control characters.
 
     """
-    email = email.strip()
-    local, _, domain = email.partition("@")
-    if len(email) > EMAIL_CHARS_MAX:
-        msg = f"the e-mail must have at most {EMAIL_CHARS_MAX} characters"
-    elif not email.isprintable() or " " in email:
-        msg = "the e-mail must not contain spaces or control characters"
-    elif not local or not domain or "@" in domain:
-        msg = "the e-mail must have exactly one '@', with text before and after it"
-    else:
-        return email
-    raise InvalidEmail(msg)
+    email = normal_email(email)
+    mistake = email_mistake(email)
+    if mistake is not None:
+        raise InvalidEmail(mistake)
+    return email
 
 
 def clean_name(name: str) -> str:
@@ -296,11 +324,7 @@ async def _keep_a_superuser(session: AsyncSession, user_id: int) -> None:
 
 
 async def _apply(
-    session: AsyncSession,
-    user: User,
-    changes: Changes,
-    keep_key_id: int | None,
-    actor: Actor | None,
+    session: AsyncSession, user: User, changes: Changes, kept: Kept, actor: Actor
 ) -> UserRow:
     before = user_row(user)
     for change in fields(changes):
@@ -309,7 +333,8 @@ async def _apply(
             setattr(user, change.name, value)
     await session.flush()
     if changes.end_sign_ins:
-        await end_tokens(session, user.account.id, keep_key_id)
+        await end_tokens(session, user.account.id, kept.token_id)
+        await forget_browsers(session, user.id, kept.browser)
     after = user_row(user)
     record_user(session, actor, before, after, new_password=changes.password_hash is not None)
     return after

@@ -34,6 +34,7 @@ from tokenbalance.database.statements.charges import (
 )
 from tokenbalance.database.statements.leases import KNOWN, LAPSED, RENEW
 from tokenbalance.database.statements.placements import PLACE, PLACE_MANY, PLACE_MANY_OF_ONE
+from tokenbalance.database.statements.refusals import COUNT_REFUSALS
 from tokenbalance.database.statements.voids import LEAVE_TOMBSTONE, VOID
 from tokenbalance.database.statements.waiters import (
     ENTER,
@@ -47,6 +48,7 @@ from tokenbalance.database.statements.waiters import (
 
 __all__ = [
     "CORRECT",
+    "COUNT_REFUSALS",
     "ENDED",
     "ENDED_KEYS",
     "ENTER",
