@@ -152,7 +152,7 @@ async def test_keys_of_others_and_sign_in_tokens_are_unknown(
                 await operation(session, token.id, None, actor=CLI)
         assert [key.id for key in await list_keys(session, holder.account_id)] == [holder.key_id]
         # And the other way round.
-        await end_tokens(session, holder.account_id)
+        await end_tokens(session, holder.account_id, actor=CLI)
     assert [await works(pool, text) for text in (holder.secret, other.secret, secret)] == [
         True,
         True,

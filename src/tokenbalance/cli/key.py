@@ -196,7 +196,7 @@ def revoke_all(
     async def end(session: AsyncSession) -> int:
         account_id = (await find_user(session, email)).account.id
         if tokens:
-            await end_tokens(session, account_id)
+            await end_tokens(session, account_id, actor=ACTOR)
         return await revoke_all_keys(session, account_id, actor=ACTOR)
 
     revoked = transact(end)

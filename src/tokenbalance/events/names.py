@@ -13,15 +13,18 @@ Change: TypeAlias = Literal[
     "user.promoted",
     "user.demoted",
     "user.password_set",
+    "user.unlocked",
     "key.created",
     "key.changed",
     "key.rotated",
     "key.revoked",
+    "token.ended",
     "balance.granted",
     "balance.added",
     "balance.adjusted",
     "balance.set",
     "balance.refunded",
+    "balance.overdraft_set",
 ]
 """What somebody changed: a line for everybody, and a row if they are privileged."""
 
@@ -30,6 +33,7 @@ Access: TypeAlias = Literal[
     "user.sign_in_failed",
     "user.locked_out",
     "key.refused",
+    "key.out_of_scope",
     "form.refused",
 ]
 """Who came in, or did not: only lines."""

@@ -23,6 +23,7 @@ from tokenbalance.people.attempts import (
     Origin,
     TooSoon,
     count_attempt,
+    forget_failures,
     forgive,
     take_back,
 )
@@ -32,6 +33,7 @@ from tokenbalance.people.passwords import Busy, Verdict, verify_password
 from tokenbalance.people.rows import user_row
 from tokenbalance.people.sign_in_lines import say_failed, say_locked_out, say_signed_in
 from tokenbalance.people.sign_in_tokens import Device, create_token, end_token
+from tokenbalance.people.traces import record_unlock
 from tokenbalance.people.turns import turn
 from tokenbalance.people.users import UnknownUser, find_record, lock_record
 
@@ -42,6 +44,7 @@ if TYPE_CHECKING:
 
     from tokenbalance.database.connections import Sessions
     from tokenbalance.database.tables import User
+    from tokenbalance.model import Actor
     from tokenbalance.people.rows import UserRow
 
 FAILURE_RESPONSE_AFTER_S: Final = 0.8
@@ -153,6 +156,29 @@ async def confirm(sessions: Sessions, attempt: Attempt) -> None:
 async def sign_out(session: AsyncSession, secret: str) -> None:
     """End a token from `sign_in`; other secrets are ignored. Works in the caller's transaction."""
     await end_token(session, secret)
+
+
+async def unlock(session: AsyncSession, email: str, *, actor: Actor) -> tuple[UserRow, int]:
+    """Clear the failed sign-ins of an e-mail, so that its user need not wait.
+
+    Works in the caller's transaction.
+
+    Args:
+        session: the transaction.
+        email: the user's.
+        actor: who does it, to be recorded.
+
+    Returns:
+        The user, and how many failures were forgotten.
+
+    Raises:
+        UnknownUser: no user has this address.
+
+    """
+    user = user_row(await find_record(session, email))
+    failures = await forget_failures(session, user.email)
+    record_unlock(session, actor, user, failures)
+    return user, failures
 
 
 @dataclass(frozen=True, slots=True)

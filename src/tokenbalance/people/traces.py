@@ -1,4 +1,4 @@
-"""Records what changed about a user or a key, from the rows before and after the change.
+"""Records what changed about users, keys and sign-in tokens, from the rows before and after.
 
 Nothing is recorded where nothing changed. Works in the caller's transaction; the rows before must
 have been locked in it.
@@ -68,6 +68,11 @@ def record_user(
         record(session, actor, "user.password_set", subject)
 
 
+def record_unlock(session: AsyncSession, actor: Actor, user: UserRow, failures: int) -> None:
+    """Record that failed sign-ins of a user were cleared."""
+    record(session, actor, "user.unlocked", _subject(user), failures=failures)
+
+
 async def record_new_key(session: AsyncSession, actor: Actor, key: KeyRow) -> None:
     """Record that a key was created."""
     (subject,) = await _subjects(session, [key])
@@ -88,6 +93,18 @@ async def record_keys(
         event, details = _change_of_key(before, after)
         if details:
             record(session, actor, event, subject, **details)
+
+
+async def record_ended_tokens(
+    session: AsyncSession, actor: Actor, account_id: int, token_ids: Sequence[int]
+) -> None:
+    """Record that sign-in tokens of an account were ended, an event for each."""
+    if not token_ids:
+        return
+    user_id = await session.scalar(select(Account.user_id).where(Account.id == account_id))
+    for token_id in token_ids:
+        subject = Subject(user_id=user_id, account_id=account_id, key_id=token_id)
+        record(session, actor, "token.ended", subject)
 
 
 def _change_of_key(before: KeyRow, after: KeyRow) -> tuple[Change, dict[str, Json]]:

@@ -28,7 +28,7 @@ from tokenbalance.database.tables import Account, User
 from tokenbalance.people.emails import EMAIL_CHARS_MAX, email_mistake, normal_email
 from tokenbalance.people.known_browsers import forget_browsers
 from tokenbalance.people.rows import user_row
-from tokenbalance.people.sign_in_tokens import end_tokens
+from tokenbalance.people.sign_in_tokens import invalidate_tokens
 from tokenbalance.people.traces import record_new_user, record_user
 
 if TYPE_CHECKING:
@@ -333,7 +333,8 @@ async def _apply(
             setattr(user, change.name, value)
     await session.flush()
     if changes.end_sign_ins:
-        await end_tokens(session, user.account.id, kept.token_id)
+        # That they ended is told by the event of the change.
+        _ = await invalidate_tokens(session, user.account.id, kept.token_id)
         await forget_browsers(session, user.id, kept.browser)
     after = user_row(user)
     record_user(session, actor, before, after, new_password=changes.password_hash is not None)

@@ -101,7 +101,7 @@ async def revoke_all(
         account_id = await account_of(session, caller, body.user_id)
         revoked = await revoke_all_keys(session, account_id, actor=actor)
         if body.tokens:
-            await end_tokens(session, account_id)
+            await end_tokens(session, account_id, actor=actor)
     return RevokedKeysResponse(revoked=revoked)
 
 

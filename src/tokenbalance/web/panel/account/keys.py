@@ -65,7 +65,7 @@ async def revoke_all(visit: Visit) -> Response:
     async with visit.management.sessions.begin() as session:
         revoked = await revoke_all_keys(session, caller.account_id, actor=visit.actor)
         if visit.form.flag("tokens"):
-            await end_tokens(session, caller.account_id, caller.key_id)
+            await end_tokens(session, caller.account_id, caller.key_id, actor=visit.actor)
     return go_to(PATH, visit, Notice.KEYS_REVOKED, revoked)
 
 

@@ -54,7 +54,7 @@ async def revoke_all(visit: Visit) -> Response:
         account_id = (await user_of(session, visit)).account.id
         revoked = await revoke_all_keys(session, account_id, actor=visit.actor)
         if visit.form.flag("tokens"):
-            await end_tokens(session, account_id, visit.caller.key_id)
+            await end_tokens(session, account_id, visit.caller.key_id, actor=visit.actor)
     return go_to(path_of(visit), visit, Notice.KEYS_REVOKED, revoked)
 
 
