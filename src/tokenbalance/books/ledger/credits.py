@@ -248,7 +248,14 @@ async def enter_once(
 
 
 async def enter(session: AsyncSession, account: Account, new: NewEntry) -> Entry:
-    """Make an entry; the account must be locked."""
+    """Make an entry, and record it; the account must be locked."""
+    made = await write_entry(session, account, new)
+    record_entry(session, new.cause.actor, account.user_id, made)
+    return made
+
+
+async def write_entry(session: AsyncSession, account: Account, new: NewEntry) -> Entry:
+    """Make an entry as `enter` does, and record nothing."""
     asked = account.balance + new.amount
     _check_balance(new.amount, asked)
     _check_note(new.cause.note)
@@ -273,9 +280,7 @@ async def enter(session: AsyncSession, account: Account, new: NewEntry) -> Entry
     )
     session.add(entry)
     await session.flush()
-    made = entry_of(entry)
-    record_entry(session, new.cause.actor, account.user_id, made)
-    return made
+    return entry_of(entry)
 
 
 def _lowest_amount(account: Account) -> int:

@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from tokenbalance.books.ledger.entries import Entry
+    from tokenbalance.database.tables import Account
     from tokenbalance.events import Change
     from tokenbalance.model import Actor
 
@@ -32,6 +33,22 @@ def record_entry(session: AsyncSession, actor: Actor, user_id: int, entry: Entry
         Subject(user_id=user_id, account_id=entry.account_id, request_id=entry.request_id),
         entry=entry.id,
         amount=entry.amount,
+        **({"kept_for_holds": entry.kept_for_holds} if entry.kept_for_holds else {}),
         balance=changed(entry.balance_after - entry.amount, entry.balance_after),
+        note=entry.note,
+    )
+
+
+def record_overdraft(
+    session: AsyncSession, actor: Actor, account: Account, entry: Entry, before: int
+) -> None:
+    """Record that an account's overdraft was set, from the entry that says so."""
+    record(
+        session,
+        actor,
+        "balance.overdraft_set",
+        Subject(user_id=account.user_id, account_id=account.id),
+        entry=entry.id,
+        overdraft=changed(before, account.overdraft),
         note=entry.note,
     )
