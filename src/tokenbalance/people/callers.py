@@ -45,6 +45,17 @@ class RefusedKey(InvalidApiKey):
         self.secret_sha256 = secret_sha256
 
 
+class EndedKey(InvalidApiKey):
+    """A key that has ended, or whose user was disabled, since it was accepted for a request."""
+
+    def __init__(self, key_id: int) -> None:
+        super().__init__(
+            "This API key was revoked or has expired, or its user was disabled."
+            " Nothing was sent or charged."
+        )
+        self.key_id = key_id
+
+
 class Callers:
     """Finds callers, many at once. Raises what asyncpg raises."""
 

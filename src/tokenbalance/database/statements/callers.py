@@ -41,8 +41,8 @@ SELECT k.id
 """
 
 REFUSED_KEY: Final = """
--- $1 SHA-256 of the secret
--- Why it is refused; nothing if no key has it.
+-- $1 SHA-256 of the secret, or null; $2 key, or null
+-- Why it is refused; nothing if there is no such key.
 SELECT a.user_id, k.id,
        CASE WHEN k.revoked_at IS NOT NULL THEN 'revoked'
             WHEN k.expires_at <= now() THEN 'expired'
@@ -51,7 +51,7 @@ SELECT a.user_id, k.id,
   FROM api_keys k
   JOIN accounts a ON a.id = k.account_id
   JOIN users u ON u.id = a.user_id
- WHERE k.secret_sha256 = $1
+ WHERE k.secret_sha256 = $1 OR k.id = $2
 """
 
 TOUCH_KEYS: Final = """

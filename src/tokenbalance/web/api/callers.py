@@ -26,10 +26,17 @@ async def signed_in(request: Request) -> Caller:
     headers = cast("list[tuple[bytes, bytes]]", request.scope["headers"])
     pool = management_of(request).pool
     try:
-        return await authenticate(pool, headers)
+        caller = await authenticate(pool, headers)
     except RefusedKey as refused:
         await note_refused_key(pool, refused, address_of(request))
         raise
+    request.state.caller = caller
+    return caller
+
+
+def caller_of(request: Request) -> Caller | None:
+    """Return the caller that `signed_in` has found for this request; None if there is none."""
+    return cast("Caller | None", getattr(request.state, "caller", None))
 
 
 Authenticated: TypeAlias = Annotated[Caller, Depends(signed_in)]
