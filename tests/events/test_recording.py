@@ -11,6 +11,7 @@ from sqlalchemy.exc import IntegrityError
 
 from tests.support.security_log import events_said, lines, recorded
 from tokenbalance.books.ledger.credits import Cause, add, add_once, set_balance
+from tokenbalance.books.ledger.overdrafts import set_balance_and_overdraft, set_overdraft
 from tokenbalance.events import Subject, record
 from tokenbalance.model import CLI, SERVER, Actor
 from tokenbalance.people.first_superuser import create_first_superuser
@@ -224,6 +225,47 @@ async def test_each_entry_that_people_make_is_an_event_and_a_retry_is_none(
         ("balance.added", user_id, {"old": 0, "new": 50}, 50),
         ("balance.adjusted", user_id, {"old": 50, "new": 30}, -20),
         ("balance.set", user_id, {"old": 30, "new": 100}, 70),
+    ]
+
+
+async def test_an_overdraft_is_an_event_of_its_own_and_what_is_kept_for_holds_is_told(
+    sessions: Sessions, pool: Pool, user_id: int
+) -> None:
+    async with sessions.begin() as session:
+        account_id = (await update_user(session, user_id, Changes(), actor=CLI)).account.id
+        _ = await set_overdraft(session, account_id, 30, Cause(ADMIN, "a good customer"))
+        _ = await set_balance_and_overdraft(session, account_id, 50, 20, Cause(ADMIN))
+    await pool.execute("UPDATE accounts SET held = 60")
+    async with sessions.begin() as session:
+        _ = await set_balance(session, account_id, 0, Cause(ADMIN))
+    rows = await recorded(pool)
+    for row in rows:
+        del row[4]["entry"]
+    assert [(row[0], row[2], row[4]) for row in rows] == [
+        (
+            "balance.overdraft_set",
+            user_id,
+            {
+                "overdraft": {"old": 0, "new": 30},
+                "note": "overdraft set from 0 to 30: a good customer",
+            },
+        ),
+        ("balance.set", user_id, {"amount": 50, "balance": {"old": 0, "new": 50}, "note": ""}),
+        (
+            "balance.overdraft_set",
+            user_id,
+            {"overdraft": {"old": 30, "new": 20}, "note": "overdraft set from 30 to 20"},
+        ),
+        (
+            "balance.set",
+            user_id,
+            {
+                "amount": -10,
+                "kept_for_holds": 40,
+                "balance": {"old": 50, "new": 40},
+                "note": "",
+            },
+        ),
     ]
 
 

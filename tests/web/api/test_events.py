@@ -13,6 +13,7 @@ import pytest
 
 from tests.support.security_log import lines
 from tests.web.api.test_roles import TABLE, Row, belongings
+from tests.web.api.test_tokens import created, signed_in
 from tokenbalance.events import RECORDED, refusals
 
 if TYPE_CHECKING:
@@ -23,8 +24,13 @@ if TYPE_CHECKING:
     from tokenbalance.database.connections import Pool
 
 CHANGES_NOTHING = {"POST /api/user/auth", "POST /api/quote"}
+ENDING = {"POST /api/keys/all/revoke", "DELETE /api/tokens/{token_id}"}
+"""They would end what the superuser acts with, or want a sign-in token: they have their own test.
+"""
 WRITING = [
-    row for row in TABLE if not row.route.startswith("GET ") and row.route not in CHANGES_NOTHING
+    row
+    for row in TABLE
+    if not row.route.startswith("GET ") and row.route not in CHANGES_NOTHING | ENDING
 ]
 
 
@@ -47,7 +53,8 @@ async def page_of(
 
 
 def test_the_routes_that_leave_no_event_are_few() -> None:
-    assert len(WRITING) == 12
+    assert len(WRITING) == 10
+    assert {row.route for row in TABLE} >= CHANGES_NOTHING | ENDING
 
 
 @pytest.mark.parametrize("row", WRITING, ids=lambda row: row.route)
@@ -80,6 +87,41 @@ async def test_whatever_a_superuser_does_leaves_an_event_and_a_line(
     (line,) = lines(caplog)
     assert (line["event"], line["outcome"]) == (event["event"], "ok")
     assert line["actor_key_id"] == people.superuser.key_id
+
+
+async def test_ending_keys_and_tokens_leaves_an_event_and_a_line_for_each(
+    http: httpx2.AsyncClient,
+    people: People,
+    pool: Pool,
+    email: str,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    admin_id = await created(http, people, email)
+    user_id = await created(http, people, f"user-{email}")
+    await pool.execute("UPDATE users SET is_superuser = true WHERE id = $1", admin_id)
+    admin, user = await signed_in(http, email), await signed_in(http, f"user-{email}")
+    key = (await http.post("/api/keys", json={"name": "laptop"}, headers=user)).json()
+    tokens = (await http.get(f"/api/tokens?user_id={user_id}", headers=admin)).json()["data"]
+    last = await signed_in(http, f"user-{email}")
+    before = await last_event(pool)
+    caplog.clear()
+
+    path, params = f"/api/tokens/{tokens[0]['id']}", {"user_id": user_id}
+    assert (await http.delete(path, params=params, headers=admin)).is_success
+    body = {"user_id": user_id, "tokens": True}
+    assert (await http.post("/api/keys/all/revoke", json=body, headers=admin)).is_success
+    assert (await http.get("/api/user/me", headers=last)).status_code == 401
+
+    events = await pool.fetch(
+        "SELECT event, key_id, user_id, actor, address FROM events WHERE id > $1 ORDER BY id",
+        before,
+    )
+    assert [event["event"] for event in events] == ["token.ended", "key.revoked", "token.ended"]
+    assert [event["key_id"] for event in events[:2]] == [tokens[0]["id"], key["id"]]
+    assert {tuple(event)[2:] for event in events} == {(user_id, email, "127.0.0.1")}
+    said = [line for line in lines(caplog) if line["event"] != "key.refused"]
+    assert [line["event"] for line in said] == [event["event"] for event in events]
+    assert {line["actor"] for line in said} == {email}
 
 
 async def test_what_is_refused_leaves_no_event(
@@ -189,6 +231,40 @@ async def test_a_refused_key_is_a_line_that_says_whose_it_is_and_why(
             },
             {**said, "reason": "unknown"},
         ]
+
+
+async def test_a_key_that_is_not_for_this_is_a_line_that_says_whose_it_is(
+    http: httpx2.AsyncClient,
+    people: People,
+    pool: Pool,
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("tokenbalance.events.security.LINES_MAX", 3)
+    for holder, scope in ((people.user, "read"), (people.superuser, "inference")):
+        await pool.execute(
+            "UPDATE api_keys SET scopes = ARRAY[$2] WHERE id = $1", holder.key_id, scope
+        )
+    for method, path, holder in (
+        ("POST", "/v1/chat/completions", people.user),
+        ("POST", "/api/keys", people.superuser),
+        ("GET", "/api/users", people.superuser),
+        ("GET", "/api/users", people.superuser),
+    ):
+        response = await http.request(method, path, json={}, headers=holder.headers)
+        assert response.json()["error"]["code"] == "missing_scope"
+    said = {
+        "event": "key.out_of_scope",
+        "outcome": "refused",
+        "reason": "missing_scope",
+        "address": "127.0.0.1",
+    }
+    user, admin = people.user, people.superuser
+    assert lines(caplog) == [
+        {**said, "user": user.user_id, "key_id": user.key_id},
+        {**said, "user": admin.user_id, "key_id": admin.key_id},
+        {**said, "user": admin.user_id, "key_id": admin.key_id},
+    ]
 
 
 async def test_a_flood_of_refused_keys_is_looked_up_and_written_a_bounded_number_of_times(

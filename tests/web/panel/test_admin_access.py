@@ -47,6 +47,8 @@ FIELDS = {
     "once": "only-once",
     "set-balance": "100",
     "set-note": "a present",
+    "overdraft": "5",
+    "overdraft-note": "a good customer",
     "password": "another password",
     "amount": "1",
     "note": "a present",

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from tokenbalance.database.connections import Pool
 
 ATTEMPTS_MAX = 100
+SCOPE = {"scope-inference": "yes"}
 BEFORE = {
     "enable": "UPDATE users SET is_active = false WHERE id = 1",
     "demote": "UPDATE users SET is_superuser = true WHERE id = 1",
@@ -94,6 +95,7 @@ async def test_signing_in_failing_and_being_locked_out_are_lines(
     people: People, caplog: pytest.LogCaptureFixture
 ) -> None:
     somebody = await people.create()
+    caplog.clear()
     async with people.pages() as pages:
         assert await try_to_sign_in(pages, somebody.email, "wrong") == 400
         assert await try_to_sign_in(pages, "nobody@example.com", "wrong") == 400
@@ -144,14 +146,21 @@ async def test_no_secret_is_in_a_log_line_or_an_event(
     _, secret = await shown(admin.pages, await admin.pages.submit("/admin/users/new", **created))
     await admin.pages.see(f"/admin/users/{user}")
     path = f"/admin/users/{user}/keys"
-    _, other = await shown(admin.pages, await admin.pages.submit(path, name="x"))
+    _, other = await shown(admin.pages, await admin.pages.submit(path, name="x", **SCOPE))
     await admin.pages.see(f"/admin/users/{user}")
     await admin.pages.submit(f"/admin/users/{user}/password", password=new)
     secrets += [secret, other]
+    secrets += await make_secrets(admin, people)
 
-    assert {"user.password_set", "key.rotated", "user.sign_in_failed", "key.refused"} <= {
-        *events_said(caplog)
-    }
+    assert {
+        "user.password_set",
+        "key.rotated",
+        "key.refused",
+        "key.revoked",
+        "token.ended",
+        "user.signed_in",
+        "user.sign_in_failed",
+    } <= {*events_said(caplog)}
     events = str(await pool.fetch("SELECT row_to_json(events)::text FROM events"))
     hashes = [row[0] for row in await pool.fetch("SELECT password_hash FROM users")]
     for traces in (everything_logged(caplog), events):
@@ -159,6 +168,38 @@ async def test_no_secret_is_in_a_log_line_or_an_event(
         assert [secret for secret in secrets if secret in traces] == []
         assert SECRET.search(traces) is None
         assert [each for each in hashes if each and each in traces] == []
+
+
+async def make_secrets(admin: Admin, people: People) -> list[str]:
+    """Sign in, rotate a key, end sign-ins and keys, change a password; returns every secret."""
+    somebody, pages = admin.somebody, admin.pages
+    _, key = await shown(pages, await pages.submit("/account/keys", name="x", **SCOPE))
+    page = await pages.see("/account/keys")
+    key_id = max(re.findall(r"/account/keys/(\d+)/rotate", page.text), key=int)
+    _, rotated = await shown(pages, await pages.submit(f"/account/keys/{key_id}/rotate"))
+    cookies: list[str] = []
+    async with people.signed_in(somebody) as known:
+        cookies += dict(known.cookies).values()
+        wrong, new = "a-wrong-current-one", "a-password-after-that"
+        for current in (wrong, PASSWORD):
+            fields = {"current": current, "password": new, "repeated": new}
+            await known.submit("/account/profile/password", **fields)
+        credentials = {"email": somebody.email, "password": new}
+        token = (await known.post("/api/user/auth", json=credentials)).json()["token"]
+        headers = {"Authorization": f"Bearer {token}"}
+        for changes in (
+            {"password": f"{new}-2", "current_password": wrong},
+            {"password": f"{new}-2", "current_password": new},
+        ):
+            await known.patch("/api/user/me", json=changes, headers=headers)
+        again = {"email": somebody.email, "password": f"{new}-2"}
+        other = (await known.post("/api/user/auth", json=again)).json()["token"]
+        path = "/api/keys/all/revoke"
+        ended = await known.post(path, json={"tokens": True}, headers=headers)
+        assert ended.is_success, ended.text
+        await known.get("/v1/models", headers={"Authorization": f"Bearer {rotated}"})
+    # The token of forms is in pages, and derived from a secret in a cookie.
+    return [key, rotated, wrong, new, f"{new}-2", token, other, *cookies]
 
 
 async def test_events_are_filtered_and_downloaded(admin: Admin, people: People) -> None:
