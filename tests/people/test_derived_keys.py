@@ -50,7 +50,13 @@ def make(sessions: Sessions, holder: Holder) -> Make:
 
     async def make(with_key: int | None = None, **fields: object) -> KeyRow:
         async with sessions.begin() as session:
-            key, _ = await create_key(session, holder.account_id, by_key_id=with_key, **fields)  # pyright: ignore[reportArgumentType] - as given
+            key, _ = await create_key(
+                session,
+                holder.account_id,
+                by_key_id=with_key,
+                actor=CLI,
+                **fields,  # pyright: ignore[reportArgumentType] - as given
+            )
             return key
 
     return make

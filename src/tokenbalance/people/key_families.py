@@ -85,7 +85,8 @@ async def end_families(session: AsyncSession, keys: Select[int], actor: Actor) -
         .returning(ApiKey)
     )
     fresh = {"populate_existing": True, "synchronize_session": False}
-    ended = [key_row(key) for key in await session.scalars(revoked, execution_options=fresh)]
+    keys_ended = await session.scalars(revoked, execution_options=fresh)
+    ended = sorted((key_row(key) for key in keys_ended), key=lambda key: key.id)
     await record_keys(session, actor, [(replace(key, revoked_at=None), key) for key in ended])
     return len(ended)
 
