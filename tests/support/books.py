@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
-from tokenbalance.model import Caller, Claim, Hold, Purpose
+from tokenbalance.model import SCOPES, Caller, Claim, Hold, Purpose
 from tokenbalance.people.secrets import new_secret, prefix, sha256
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ class Holder:
     @property
     def caller(self) -> Caller:
         """The caller that the key stands for."""
-        return Caller(self.user_id, self.account_id, self.key_id, available=0)
+        return Caller(self.user_id, self.account_id, self.key_id, available=0, scopes=SCOPES)
 
     @property
     def headers(self) -> dict[str, str]:

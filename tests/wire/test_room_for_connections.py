@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, field
 
 import pytest
@@ -98,6 +99,7 @@ def test_being_crowded_lasts_for_a_second(clock: Clock) -> None:
 
 
 def test_there_is_one_warning_a_minute(clock: Clock, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, descriptors.logger.name)
     room = Descriptors(LIMIT)
     for _ in range(3):
         assert not room.admit(RESERVE_BEGINS, [])

@@ -45,7 +45,7 @@ async def scans_of_a_settlement(pool: Pool, holder: Holder, request_id: str) -> 
     settlement = Settlement.of(hold, Usage(input=1, total=1))
     async with pool.acquire() as session, session.transaction():
         before = await session.fetchval(SCANS)
-        await session.fetch(statements.SETTLE, *settlement.arguments())
+        await session.fetch(statements.SETTLE, *settlement.arguments(), *settlement.trace)
         return int(await session.fetchval(SCANS)) - int(before)
 
 

@@ -119,6 +119,8 @@ async def test_the_product_keeps_to_its_document(
     process = await asyncio.create_subprocess_exec(
         *(*RUN, f"{http.base_url}/openapi.json", *BOUNDS, "--checks", ",".join(checks)),
         *("--include-path-regex", f"^{path}", "--header", f"Authorization: Bearer {token}"),
+        # It would end the token that all others are tried with.
+        *("--exclude-path", "/api/keys/all/revoke"),
         cwd=tmp_path,
         # It has nothing of the product in it, and coverage takes it as long as its work.
         env={name: text for name, text in os.environ.items() if not name.startswith("COVERAGE_")},

@@ -33,7 +33,7 @@ async def test_a_superuser_creates_a_user_with_a_balance_of_0(
     assert set(created) == {"id", "email", "name"}
     assert (created["email"], created["name"]) == (email, "Ada")
     balance = await http.get(f"/api/balance/{created['id']}", headers=people.superuser.headers)
-    funds = {"balance": 0, "held": 0, "available": 0, "overdraft": 0}
+    funds = {"balance": 0, "held": 0, "available": 0}
     assert balance.json() == {"user": created["id"], **funds}
 
 

@@ -16,7 +16,7 @@ from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from tokenbalance.books.holds.journal import JournalUnavailable
+from tokenbalance.books.holds.journal import JournalUnavailable, State
 from tokenbalance.books.ledger.book import UnknownHold
 from tokenbalance.database.connections import UNAVAILABLE
 from tokenbalance.offload import offload_fairly
@@ -86,7 +86,8 @@ class Settler:
     async def void(self, lease: Lease, hold: Hold) -> None:
         """Release the whole hold; returns when that is committed or safe in the journal."""
         self._begin(lease)
-        _record(lease, lease.slot.void)
+        if lease.slot.state is not State.VOID:
+            _record(lease, lease.slot.void)
         _ = await self._end(lease, partial(self._book.void, hold, lease.trace))
 
     def leave_tombstone_later(self, lease: Lease) -> None:

@@ -139,7 +139,7 @@ async def grant(session: AsyncSession, account_id: int, amount: int, cause: Caus
     if amount <= 0:
         msg = "a grant must be at least 1 credit"
         raise AmountNotPositive(msg)
-    _check_amount(amount)
+    check_amount(amount)
     account = await lock_account(session, account_id)
     return await enter(session, account, NewEntry(kind="grant", amount=amount, cause=cause))
 
@@ -154,7 +154,7 @@ async def add(session: AsyncSession, account_id: int, amount: int, cause: Cause)
 
     """
     _check_not_zero(amount)
-    _check_amount(amount)
+    check_amount(amount)
     account = await lock_account(session, account_id)
     return await enter(
         session, account, NewEntry(kind=_kind_of(amount), amount=amount, cause=cause)
@@ -188,7 +188,7 @@ async def add_once(
     )
     before = await entry_of_key(session, account_id, idempotency_key)
     if before is None:
-        _check_amount(amount)
+        check_amount(amount)
     return await enter_once(session, account, new, before)
 
 
@@ -308,7 +308,13 @@ def check_idempotency_key(key: str) -> None:
         raise InvalidIdempotencyKey(msg)
 
 
-def _check_amount(amount: int) -> None:
+def check_amount(amount: int) -> None:
+    """Check the size of an amount to add or take away.
+
+    Raises:
+        AmountTooLarge: it is beyond `CREDITS_MAX`.
+
+    """
     if abs(amount) > CREDITS_MAX:
         raise AmountTooLarge(TOO_LARGE)
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from tokenbalance.books.ledger.credits import Cause, CreditError, grant
+from tokenbalance.books.ledger.credits import Cause, CreditError, check_amount, grant
 from tokenbalance.people.key_errors import ApiKeyError, InvalidExpiry
 from tokenbalance.people.keys import create_key
 from tokenbalance.people.password_rules import PasswordError
@@ -110,6 +110,10 @@ def _check(form: Form, wanted: _Wanted, rules: PasswordRules) -> None:
                 _ = check(value)
         except (UserError, PasswordError) as error:
             form.refuse(name, str(error))
+    try:
+        check_amount(wanted.balance)
+    except CreditError as error:
+        form.refuse("balance", str(error))
 
 
 async def _make(
