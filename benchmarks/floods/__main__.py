@@ -59,6 +59,7 @@ OPEN_FILES: Final = 1024
 _RESPONSE: Final = ("--json", "1024")
 _BEFORE_S: Final = 1.0
 """The other user comes this much later than the attack, which by then is under way."""
+_WARM_UP_S: Final = 3.0
 _SAMPLE_S: Final = 0.1
 _LATE_S: Final = 30.0
 _QUIET_S: Final = 2.0
@@ -136,6 +137,7 @@ async def flood(given: Given, folder: Path, cache: Path) -> list[str]:
                 place = Place(folder / name.replace(" ", "-"), folder, seat.port)
                 serving = serve_build(place, name, str(_with_few_files(build, place.folder)))
                 subjects[name] = await stack.enter_async_context(serving)
+                await _warm_up(subjects[name])
             move_to(rest, [os.getpid()])
             for _ in range(given.rounds):
                 for kind in given.kinds:
@@ -158,11 +160,20 @@ def _with_few_files(build: Build, folder: Path) -> Path:
     return program
 
 
+async def _warm_up(subject: Subject) -> None:
+    user = subject.keys("users").read_text().split()[0]
+    _ = await live_beside(subject.port, user, _WARM_UP_S)
+
+
 async def _attack(given: Given, name: str, subject: Subject, seen: Seen) -> None:
     kind = given.kinds[name]
     seconds = given.seconds * kind.lasting
     user = subject.keys("users").read_text().split()[0]
     async with _memory_watched(subject, seen), _attacking(name, kind, subject, seconds) as process:
+        if process is not None:
+            assert process.stdout
+            async with asyncio.timeout(_LATE_S):
+                _ = await process.stdout.readline()
         await asyncio.sleep(_BEFORE_S)
         seen.experience.add(await live_beside(subject.port, user, seconds - 2 * _BEFORE_S))
         if process is not None:

@@ -3,7 +3,8 @@
     python -m benchmarks.floods.attacks NAME --port P --seconds S --keys FILE
 
 Everything is bounded in time and number. Sends only plain requests that a product has to survive,
-over raw sockets, and prints how they ended as a JSON object: outcome to number. An outcome is a
+over raw sockets. Prints `begins` when its bodies are made, and at its end how its requests ended as
+a JSON object: outcome to number. An outcome is a
 status, `closed` (without a response), `refused` (no connection) or `open` (still there at the end).
 """
 
@@ -17,6 +18,7 @@ import sys
 from collections import Counter
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeAlias
 
@@ -28,6 +30,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping
 
 MIB: Final = 1024 * 1024
+BEGINS: Final = "begins"
 _CHAT: Final = "/v1/chat/completions"
 _SIGN_IN: Final = "/api/user/auth"
 _CONNECTIONS_MAX: Final = 2000
@@ -48,6 +51,7 @@ class Attack:
 
     async def in_parallel(self, number: int, one: Callable[[], Awaitable[None]]) -> None:
         """Do the same on so many connections at once until time is up."""
+        self._say_that_it_begins()
         with suppress(TimeoutError):
             async with asyncio.timeout(self.seconds), asyncio.TaskGroup() as group:
                 for _ in range(number):
@@ -55,12 +59,16 @@ class Attack:
 
     async def once_each(self, number: int, one: Callable[[], Awaitable[None]]) -> None:
         """Do it once on each of so many connections; what is left when time is up is `open`."""
+        self._say_that_it_begins()
         tasks = [asyncio.ensure_future(one()) for _ in range(number)]
         _, left = await asyncio.wait(tasks, timeout=self.seconds)
         for task in left:
             _ = task.cancel()
         _ = await asyncio.gather(*tasks, return_exceptions=True)
         self.outcomes["open"] += len(left)
+
+    def _say_that_it_begins(self) -> None:
+        print(BEGINS, flush=True)
 
     async def _again_and_again(self, one: Callable[[], Awaitable[None]]) -> None:
         while True:
@@ -117,7 +125,7 @@ class Attack:
             await writer.drain()
 
     async def _drip(self, writer: StreamWriter, first: int, drip: bytes) -> None:
-        await self._send(writer, bodies.chat(first)[:first])
+        await self._send(writer, _beginning(first))
         while True:
             await asyncio.sleep(_DRIP_S)
             writer.write(drip)
@@ -150,11 +158,18 @@ class Attack:
         return "\r\n".join([*lines, "", ""]).encode()
 
 
+@cache
+def _beginning(size: int) -> bytes:
+    """So many bytes of a chat request. Made once: it takes longer than sending it."""
+    return bodies.chat(size)[:size]
+
+
 async def _slow_bodies(attack: Attack) -> None:
     await attack.once_each(200, lambda: attack.unfinished(8 * MIB, 64 * 1024, b" "))
 
 
 async def _big_bodies(attack: Attack) -> None:
+    _ = _beginning(30 * MIB)
     await attack.once_each(12, lambda: attack.unfinished(60 * MIB, 30 * MIB, b""))
 
 
