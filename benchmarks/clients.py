@@ -18,6 +18,7 @@ from benchmarks.upstream import Kind, model_of
 from tests.support.books import create_holder
 from tokenbalance.books.ledger.credits import Cause, add
 from tokenbalance.database.connections import UNAVAILABLE
+from tokenbalance.model import Actor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -212,6 +213,6 @@ async def top_up(clients: Clients, sessions: Sessions) -> None:
         account = chance.choice(clients.holders[clients.rich :]).account_id
         try:
             async with asyncio.timeout(_BUYS_S), sessions.begin() as session:
-                _ = await add(session, account, TOP_UP, Cause("benchmarks"))
+                _ = await add(session, account, TOP_UP, Cause(Actor("benchmarks")))
         except (*UNAVAILABLE, DBAPIError):
             continue

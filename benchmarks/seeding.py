@@ -27,7 +27,7 @@ from tokenbalance.books.ledger.audit import audit
 from tokenbalance.books.reports.rollup import RollUp
 from tokenbalance.database.connections import open_sessions
 from tokenbalance.database.migrate import migrate_in_thread
-from tokenbalance.model import SCOPES
+from tokenbalance.model import CLI, SCOPES
 from tokenbalance.people.keys import create_key
 from tokenbalance.people.passwords import hash_password
 from tokenbalance.people.users import UnknownUser, create_user, find_user
@@ -234,8 +234,9 @@ async def create_superuser(dsn: str) -> str:
                 email=SUPERUSER,
                 password_hash=await hash_password(PASSWORD),
                 is_superuser=True,
+                actor=CLI,
             )
-        _, secret = await create_key(session, user.account.id, scopes=SCOPES)
+        _, secret = await create_key(session, user.account.id, scopes=SCOPES, actor=CLI)
     return secret
 
 

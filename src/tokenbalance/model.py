@@ -112,6 +112,30 @@ class Caller:
 
 
 @dataclass(frozen=True, slots=True)
+class Actor:
+    """Who changes something: the same in the ledger, the events and the security log."""
+
+    name: str
+    """Their e-mail at that time; `cli` for a command, `server` for the server itself."""
+    user_id: int | None = None
+    """None: a command or the server."""
+    key_id: int | None = None
+    """The API key they used; None: they signed in, or are no user."""
+    address: str = ""
+    """Their IP address; empty if there is none."""
+    is_superuser: bool = False
+
+    @property
+    def is_privileged(self) -> bool:
+        """Whether they may change what belongs to others: superusers, commands, the server."""
+        return self.is_superuser or self.user_id is None
+
+
+CLI: Final = Actor("cli")
+SERVER: Final = Actor("server")
+
+
+@dataclass(frozen=True, slots=True)
 class Rates:
     """What one unit of each kind costs for one model, in nano-credits (10**-9): exact integers.
 

@@ -26,6 +26,7 @@ from tokenbalance.books.ledger.credits import (
     set_balance,
 )
 from tokenbalance.books.pricing.rates import AMOUNT_MAX
+from tokenbalance.model import CLI, Actor
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -37,7 +38,7 @@ if TYPE_CHECKING:
 
     Entering = Callable[[AsyncSession, int, int, Cause], Awaitable[Entry]]
 
-CAUSE = Cause("root@example.com", "because")
+CAUSE = Cause(Actor("root@example.com"), "because")
 
 
 @pytest.mark.parametrize(
@@ -97,7 +98,7 @@ async def test_a_refused_entry_leaves_no_trace(
 
     async with sessions.begin() as session:
         with pytest.raises(error):
-            await entering(session, holder.account_id, amount, Cause("cli", note))
+            await entering(session, holder.account_id, amount, Cause(CLI, note))
         # Even where the caller goes on and commits.
 
     assert (await account_of(pool, holder)).balance == 100
@@ -179,12 +180,14 @@ async def test_the_same_credits_are_added_once(pool: Pool, sessions: Sessions) -
             entries.append(await add_once(session, account_id, 5, CAUSE, "order 1"))
     async with sessions.begin() as session:
         _ = await add(session, holder.account_id, 5, CAUSE)
-        late = await add_once(session, holder.account_id, 5, Cause("x@y.z", CAUSE.note), "order 1")
+        late = await add_once(
+            session, holder.account_id, 5, Cause(Actor("x@y.z"), CAUSE.note), "order 1"
+        )
         taken = await add_once(session, holder.account_id, -5, CAUSE, "order 2")
 
     assert (entries[0].kind, entries[0].amount, entries[0].balance_after) == ("top-up", 5, 105)
     assert entries[1].id == entries[0].id == late.id
-    assert (late.balance_after, late.actor) == (105, CAUSE.actor)
+    assert (late.balance_after, late.actor) == (105, CAUSE.actor.name)
     assert entries[2].account_id == other.account_id
     assert (taken.kind, taken.balance_after) == ("adjustment", 105)
     assert (await account_of(pool, holder)).balance == 105

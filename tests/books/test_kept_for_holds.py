@@ -24,7 +24,7 @@ from tokenbalance.books.ledger.credits import (
     set_balance,
 )
 from tokenbalance.books.ledger.overdrafts import set_overdraft
-from tokenbalance.model import Usage
+from tokenbalance.model import Actor, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     Entering = Callable[[AsyncSession, int, int, Cause], Awaitable[Entry]]
 
-CAUSE = Cause("root@example.com", "because")
+CAUSE = Cause(Actor("root@example.com"), "because")
 
 
 @pytest.mark.parametrize(

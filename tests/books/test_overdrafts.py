@@ -23,13 +23,13 @@ from tokenbalance.books.ledger.credits import (
     add,
 )
 from tokenbalance.books.ledger.overdrafts import set_balance_and_overdraft, set_overdraft
-from tokenbalance.model import Usage
+from tokenbalance.model import CLI, Actor, Usage
 
 if TYPE_CHECKING:
     from tests.support.books import Holder
     from tokenbalance.database.connections import Pool, Sessions
 
-CAUSE = Cause("root@example.com", "a good customer")
+CAUSE = Cause(Actor("root@example.com"), "a good customer")
 
 
 async def overdraft_of(pool: Pool, holder: Holder) -> int:
@@ -96,10 +96,10 @@ async def test_the_longest_note_fits_behind_what_the_entry_says(
     holder = await create_holder(pool)
     longest = "n" * NOTE_CHARS_MAX
     async with sessions.begin() as session:
-        entry = await set_overdraft(session, holder.account_id, 1, Cause("cli", longest))
-        bare = await set_overdraft(session, holder.account_id, 1000, Cause("cli"))
+        entry = await set_overdraft(session, holder.account_id, 1, Cause(CLI, longest))
+        bare = await set_overdraft(session, holder.account_id, 1000, Cause(CLI))
         with pytest.raises(InvalidNote):
-            _ = await set_overdraft(session, holder.account_id, 2, Cause("cli", longest + "n"))
+            _ = await set_overdraft(session, holder.account_id, 2, Cause(CLI, longest + "n"))
         with pytest.raises(UnknownAccount):
             _ = await set_overdraft(session, 4711, 2, CAUSE)
     assert entry.note.endswith(longest)

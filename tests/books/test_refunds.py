@@ -24,14 +24,14 @@ from tokenbalance.books.ledger.credits import (
     add_once,
 )
 from tokenbalance.books.ledger.refunds import refund, refund_once
-from tokenbalance.model import Usage
+from tokenbalance.model import CLI, Actor, Usage
 
 if TYPE_CHECKING:
     from tests.support.books import Holder
     from tokenbalance.books.ledger.entries import Entry
     from tokenbalance.database.connections import Pool, Sessions
 
-CAUSE = Cause("root@example.com", "because")
+CAUSE = Cause(Actor("root@example.com"), "because")
 
 
 async def charge(pool: Pool, holder: Holder, request_id: str, total: int) -> None:
@@ -118,7 +118,7 @@ async def test_a_refused_refund_leaves_no_trace(
 
     async with sessions.begin() as session:
         with pytest.raises(error):
-            _ = await refund(session, request_id, amount, Cause("cli", note))
+            _ = await refund(session, request_id, amount, Cause(CLI, note))
 
     assert (await account_of(pool, holder)).balance == 240
     assert (await audit(pool)).violations == []

@@ -35,7 +35,7 @@ from tokenbalance.books.reports import (
 from tokenbalance.books.reports import export as exporting
 from tokenbalance.books.reports import requests as listing
 from tokenbalance.database.paging import InvalidCursor
-from tokenbalance.model import Usage
+from tokenbalance.model import Actor, Usage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -101,7 +101,7 @@ async def test_entries_are_found_by_kind_and_time(pool: Pool, sessions: Sessions
     holder = await create_holder(pool, 1000)
     request_id = await settled(pool, holder)
     async with sessions.begin() as session:
-        _ = await refund(session, request_id, 3, Cause("tests"))
+        _ = await refund(session, request_id, 3, Cause(Actor("tests")))
     refunds = await all_entries(sessions, EntryQuery(kinds=("refund", "top-up")), 10)
     assert [(row.kind, row.amount) for row in refunds] == [("refund", 3)]
     both = await all_entries(sessions, EntryQuery(kinds=("charge", "refund")), 10)
@@ -211,7 +211,7 @@ async def test_a_charge_is_explained_to_its_owner_only(pool: Pool, sessions: Ses
     one, other = await create_holder(pool, 1000), await create_holder(pool, 1000)
     request_id = await settled(pool, one, 30, 50)
     async with sessions.begin() as session:
-        _ = await refund(session, request_id, 12, Cause("tests"))
+        _ = await refund(session, request_id, 12, Cause(Actor("tests")))
     async with sessions.begin() as session:
         explained = await explain(session, request_id, one.account_id)
         assert await explain(session, request_id) == explained

@@ -20,6 +20,7 @@ from tests.docs.pages import DOCS, ROOT, Page
 from tests.support.server_process import serving_process
 from tokenbalance.books.ledger.credits import Cause, grant
 from tokenbalance.database.connections import open_sessions
+from tokenbalance.model import CLI
 from tokenbalance.people.keys import create_key
 from tokenbalance.people.users import create_user
 from tokenbalance.postgres.binaries import find_binaries
@@ -58,9 +59,9 @@ async def test_the_commands_of_the_pages_run(tmp_path: Path) -> None:
 async def _superuser(dsn: str) -> str:
     """Make the one who runs the commands; returns a key."""
     async with open_sessions(dsn) as sessions, sessions.begin() as session:
-        user = await create_user(session, email="you@example.com", is_superuser=True)
-        _ = await grant(session, user.account.id, 100_000, Cause("cli"))
-        _, secret = await create_key(session, user.account.id)
+        user = await create_user(session, email="you@example.com", is_superuser=True, actor=CLI)
+        _ = await grant(session, user.account.id, 100_000, Cause(CLI))
+        _, secret = await create_key(session, user.account.id, actor=CLI)
         return secret
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import tomllib
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, cast, get_args
 
 import pytest
 import typer.main
@@ -17,6 +17,7 @@ from tokenbalance.books.pricing.rates import KINDS, charge_for
 from tokenbalance.cli.commands import app as command_line
 from tokenbalance.database.tables import ENTRY_KINDS
 from tokenbalance.errors import ProxyError
+from tokenbalance.events.names import Access, Change
 from tokenbalance.model import Usage
 from tokenbalance.openai import OPERATIONS
 from tokenbalance.sandbox import faults
@@ -190,3 +191,11 @@ def test_configurations_on_a_page_are_toml(name: str) -> None:
     for block in page(name).blocks:
         if block.language == "toml":
             assert tomllib.loads(block.text), block.line
+
+
+# --- security log ---
+
+
+def test_every_event_is_in_the_table_of_the_security_log() -> None:
+    told = [name for row in OPERATE.rows("Security log") for name in codes(row[0])]
+    assert sorted(told) == sorted((*get_args(Change), *get_args(Access)))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 import pytest
 from argon2 import PasswordHasher
 
+from tests.support.actors import NOBODY
 from tokenbalance.people import passwords, sign_in
 from tokenbalance.people.users import create_user
 
@@ -51,6 +52,6 @@ def create(sessions: Sessions) -> Callable[..., Awaitable[UserRow]]:
 
     async def create(email: str, **fields: str | bool | None) -> UserRow:
         async with sessions.begin() as session:
-            return await create_user(session, email=email, **fields)  # pyright: ignore[reportArgumentType] - as given
+            return await create_user(session, email=email, actor=NOBODY, **fields)  # pyright: ignore[reportArgumentType] - as given
 
     return create

@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.books import create_holder
 from tests.support.locks import until_blocked
+from tokenbalance.model import CLI
 from tokenbalance.people.key_ends import revoke_key
 from tokenbalance.people.key_errors import (
     InvalidExpiry,
@@ -49,7 +50,13 @@ def make(sessions: Sessions, holder: Holder) -> Make:
 
     async def make(with_key: int | None = None, **fields: object) -> KeyRow:
         async with sessions.begin() as session:
-            key, _ = await create_key(session, holder.account_id, by_key_id=with_key, **fields)  # pyright: ignore[reportArgumentType] - as given
+            key, _ = await create_key(
+                session,
+                holder.account_id,
+                by_key_id=with_key,
+                actor=CLI,
+                **fields,  # pyright: ignore[reportArgumentType] - as given
+            )
             return key
 
     return make
@@ -109,12 +116,12 @@ async def test_an_end_that_moves_earlier_takes_along_what_was_made_with_the_key(
     stranger = await make()
 
     async with sessions.begin() as session:
-        await change_key(session, top.id, None, expires_at=NOW + 2 * DAY)
+        await change_key(session, top.id, None, expires_at=NOW + 2 * DAY, actor=CLI)
     ends = await ends_of(sessions, child, early, grandchild, stranger)
     assert ends == [NOW + 2 * DAY, NOW + DAY, NOW + 2 * DAY, None]
 
     async with sessions.begin() as session:
-        await change_key(session, top.id, None, expires_at=None)
+        await change_key(session, top.id, None, expires_at=None, actor=CLI)
     assert await ends_of(sessions, child, early, grandchild, stranger) == ends
 
 
@@ -125,11 +132,11 @@ async def test_a_key_stays_within_the_end_and_the_scopes_of_its_maker(
     child = await make(maker.id, scopes=["inference"], expires_at=NOW + DAY)
     async with sessions.begin() as session:
         for wanted in (NOW + 3 * DAY, None):
-            changed = await change_key(session, child.id, None, expires_at=wanted)
+            changed = await change_key(session, child.id, None, expires_at=wanted, actor=CLI)
             assert changed.expires_at == NOW + 2 * DAY
         with pytest.raises(InvalidScopes, match=f"key {maker.id}, with which"):
-            await change_key(session, child.id, None, scopes=["read"])
-        changed = await change_key(session, child.id, None, scopes=["manage"])
+            await change_key(session, child.id, None, scopes=["read"], actor=CLI)
+        changed = await change_key(session, child.id, None, scopes=["manage"], actor=CLI)
         assert changed.scopes == ("manage",)
 
 
@@ -140,11 +147,11 @@ async def test_scopes_that_a_key_loses_are_lost_by_what_was_made_with_it(
     child = await make(top.id)
     grandchild = await make(child.id, scopes=["read", "manage"])
     async with sessions.begin() as session:
-        await change_key(session, top.id, None, scopes=["inference", "read"])
+        await change_key(session, top.id, None, scopes=["inference", "read"], actor=CLI)
         assert (await get_key(session, child.id, None)).scopes == ("inference", "read")
         assert (await get_key(session, grandchild.id, None)).scopes == ("read",)
         with pytest.raises(InvalidScopes, match=f"key {grandchild.id}, made with this key"):
-            await change_key(session, top.id, None, scopes=["inference"])
+            await change_key(session, top.id, None, scopes=["inference"], actor=CLI)
 
 
 async def test_a_key_widens_no_key_beyond_its_own_scopes(make: Make, sessions: Sessions) -> None:
@@ -152,12 +159,14 @@ async def test_a_key_widens_no_key_beyond_its_own_scopes(make: Make, sessions: S
     key = await make(scopes=["inference"])
     async with sessions.begin() as session:
         with pytest.raises(ScopesMissing):
-            await change_key(session, asking.id, None, asking.id, scopes=ALL)
+            await change_key(session, asking.id, None, asking.id, scopes=ALL, actor=CLI)
         # What it has already it keeps.
-        wider = await change_key(session, key.id, None, asking.id, scopes=["inference", "read"])
+        wider = await change_key(
+            session, key.id, None, asking.id, scopes=["inference", "read"], actor=CLI
+        )
         assert wider.scopes == ("inference", "read")
         # And a person gives everything.
-        assert (await change_key(session, asking.id, None, scopes=ALL)).scopes == ALL
+        assert (await change_key(session, asking.id, None, scopes=ALL, actor=CLI)).scopes == ALL
 
 
 async def test_a_made_key_does_not_get_around_its_end_by_its_maker(
@@ -168,12 +177,12 @@ async def test_a_made_key_does_not_get_around_its_end_by_its_maker(
     async with sessions.begin() as session:
         for end in (None, NOW + 4 * DAY):
             with pytest.raises(InvalidExpiry, match="later than its own"):
-                await change_key(session, maker.id, None, child.id, expires_at=end)
+                await change_key(session, maker.id, None, child.id, expires_at=end, actor=CLI)
         with pytest.raises(KeyExceeds):
-            await rotate_key(session, maker.id, None, child.id)
-        await rotate_key(session, child.id, None, child.id)
+            await rotate_key(session, maker.id, None, child.id, actor=CLI)
+        await rotate_key(session, child.id, None, child.id, actor=CLI)
         # Its maker may, as before there were scopes.
-        await change_key(session, maker.id, None, maker.id, expires_at=None)
+        await change_key(session, maker.id, None, maker.id, expires_at=None, actor=CLI)
 
 
 async def test_a_key_gets_no_secret_with_a_scope_that_it_does_not_have(
@@ -182,15 +191,15 @@ async def test_a_key_gets_no_secret_with_a_scope_that_it_does_not_have(
     asking, key = await make(scopes=["manage"]), await make(scopes=["inference"])
     async with sessions.begin() as session:
         with pytest.raises(ScopesMissing):
-            await rotate_key(session, key.id, None, asking.id)
-        await rotate_key(session, key.id, None)
+            await rotate_key(session, key.id, None, asking.id, actor=CLI)
+        await rotate_key(session, key.id, None, actor=CLI)
 
 
 async def test_a_rotated_key_keeps_what_was_made_with_it(make: Make, sessions: Sessions) -> None:
     maker = await make(scopes=ALL)
     child = await make(maker.id)
     async with sessions.begin() as session:
-        await rotate_key(session, maker.id, None)
+        await rotate_key(session, maker.id, None, actor=CLI)
         assert not (await get_key(session, child.id, None)).has_ended(NOW)
 
 
@@ -198,8 +207,10 @@ async def test_a_key_that_is_made_while_its_maker_is_revoked_does_not_survive(
     sessions: Sessions, pool: Pool, holder: Holder
 ) -> None:
     async with sessions.begin() as revoking, sessions.begin() as making:
-        await revoke_key(revoking, holder.key_id)
-        made = asyncio.ensure_future(create_key(making, holder.account_id, by_key_id=holder.key_id))
+        await revoke_key(revoking, holder.key_id, actor=CLI)
+        made = asyncio.ensure_future(
+            create_key(making, holder.account_id, by_key_id=holder.key_id, actor=CLI)
+        )
         await until_blocked(pool, 1)
         await revoking.commit()
         with pytest.raises(MakerEnded):
@@ -211,11 +222,11 @@ async def test_a_revocation_finds_what_is_being_made_at_that_moment(
 ) -> None:
     child = await make(holder.key_id)
     async with sessions.begin() as making, sessions.begin() as revoking:
-        grandchild, _ = await create_key(making, holder.account_id, by_key_id=child.id)
-        revoked = asyncio.ensure_future(revoke_key(revoking, holder.key_id))
+        grandchild, _ = await create_key(making, holder.account_id, by_key_id=child.id, actor=CLI)
+        revoked = asyncio.ensure_future(revoke_key(revoking, holder.key_id, actor=CLI))
         await until_blocked(pool, 1)
         await making.commit()
         assert (await revoked).with_it == 2
     async with sessions.begin() as session:
         with pytest.raises(KeyEnded):
-            await rotate_key(session, grandchild.id, None)
+            await rotate_key(session, grandchild.id, None, actor=CLI)

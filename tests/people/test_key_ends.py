@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 from tests.support.books import create_holder
+from tokenbalance.model import CLI
 from tokenbalance.people.key_ends import revoke_all_keys, revoke_key
 from tokenbalance.people.key_families import families_of
 from tokenbalance.people.key_lists import get_key
@@ -22,7 +23,7 @@ HOUR = timedelta(hours=1)
 
 async def make(sessions: Sessions, holder: Holder, with_key: int | None = None) -> KeyRow:
     async with sessions.begin() as session:
-        return (await create_key(session, holder.account_id, by_key_id=with_key))[0]
+        return (await create_key(session, holder.account_id, by_key_id=with_key, actor=CLI))[0]
 
 
 async def working(sessions: Sessions, *key_ids: int) -> list[bool]:
@@ -40,13 +41,13 @@ async def test_what_was_made_with_a_key_ends_with_it_over_accounts_too(
     sibling = await make(sessions, user, user.key_id)
 
     async with sessions.begin() as session:
-        revoked = await revoke_key(session, admin.key_id)
+        revoked = await revoke_key(session, admin.key_id, actor=CLI)
 
     assert (revoked.key.id, revoked.with_it) == (admin.key_id, 2)
     assert await working(sessions, admin.key_id, child.id, grandchild.id) == [False] * 3
     assert await working(sessions, user.key_id, other.key_id, sibling.id) == [True] * 3
     async with sessions.begin() as session:
-        again = await revoke_key(session, admin.key_id)
+        again = await revoke_key(session, admin.key_id, actor=CLI)
     assert (again.key.revoked_at, again.with_it) == (revoked.key.revoked_at, 0)
 
 
@@ -58,9 +59,9 @@ async def test_what_had_ended_before_is_not_counted_and_keeps_its_end(
     gone = await make(sessions, holder, holder.key_id)
     await pool.execute("UPDATE api_keys SET expires_at = now() WHERE id = $1", expired.id)
     async with sessions.begin() as session:
-        await revoke_key(session, gone.id)
+        await revoke_key(session, gone.id, actor=CLI)
         before = [await get_key(session, key.id, None) for key in (expired, gone)]
-        assert (await revoke_key(session, holder.key_id)).with_it == 0
+        assert (await revoke_key(session, holder.key_id, actor=CLI)).with_it == 0
         assert [await get_key(session, key.id, None) for key in (expired, gone)] == before
 
 
@@ -73,13 +74,13 @@ async def test_all_keys_of_an_account_end_and_its_tokens_stay(
     grandchild = await make(sessions, holder, child.id)
     async with sessions.begin() as session:
         token, _ = await create_token(session, holder.account_id, HOUR)
-        assert await revoke_all_keys(session, holder.account_id) == 4
+        assert await revoke_all_keys(session, holder.account_id, actor=CLI) == 4
     assert await working(sessions, holder.key_id, child.id, grandchild.id) == [False] * 3
     assert await working(sessions, other.key_id) == [True]
     stays = "SELECT revoked_at IS NULL FROM api_keys WHERE id = $1"
     assert await pool.fetchval(stays, token.id)
     async with sessions.begin() as session:
-        assert await revoke_all_keys(session, holder.account_id) == 0
+        assert await revoke_all_keys(session, holder.account_id, actor=CLI) == 0
 
 
 async def test_it_is_shown_who_made_a_key_and_how_many_end_with_it(

@@ -10,7 +10,7 @@ from tests.support.books import create_holder, placed
 from tokenbalance.books.ledger.book import Book
 from tokenbalance.database.paging import InvalidCursor, cursor
 from tokenbalance.errors import InvalidApiKey
-from tokenbalance.model import Usage
+from tokenbalance.model import CLI, Usage
 from tokenbalance.people.callers import find_caller
 from tokenbalance.people.key_ends import revoke_key
 from tokenbalance.people.key_errors import InvalidExpiry, InvalidKeyName, KeyEnded, UnknownKey
@@ -46,7 +46,12 @@ async def test_limits_and_expiry_are_stored(sessions: Sessions, pool: Pool, hold
 
     async with sessions.begin() as session:
         key, secret = await create_key(
-            session, holder.account_id, name=" laptop ", expires_at=expires_at, limits=limits
+            session,
+            holder.account_id,
+            name=" laptop ",
+            expires_at=expires_at,
+            limits=limits,
+            actor=CLI,
         )
 
     assert (key.name, key.expires_at, key.limits) == ("laptop", expires_at, limits)
@@ -70,10 +75,10 @@ async def test_an_expiry_is_a_time_to_come(
 ) -> None:
     async with sessions.begin() as session:
         with pytest.raises(InvalidExpiry):
-            await create_key(session, holder.account_id, expires_at=expires_at)
+            await create_key(session, holder.account_id, expires_at=expires_at, actor=CLI)
         for name in ("a\0", "\udc80", "x" * 201):
             with pytest.raises(InvalidKeyName):
-                await create_key(session, holder.account_id, name=name)
+                await create_key(session, holder.account_id, name=name, actor=CLI)
     async with sessions.begin() as session:
         assert len(await list_keys(session, holder.account_id)) == 1
 
@@ -88,6 +93,7 @@ async def test_a_rotated_key_is_the_same_key_with_another_secret(
             name="laptop",
             expires_at=datetime.now(UTC) + HOUR,
             limits=KeyLimits(parallel_requests=2),
+            actor=CLI,
         )
     book = Book(pool)
     hold = await placed(book, holder, "tb_1", 80)
@@ -95,7 +101,7 @@ async def test_a_rotated_key_is_the_same_key_with_another_secret(
     before = {key.id, key.name, key.created_at, key.expires_at, str(key.limits)}
 
     async with sessions.begin() as session:
-        rotated, new = await rotate_key(session, key.id, holder.account_id)
+        rotated, new = await rotate_key(session, key.id, holder.account_id, actor=CLI)
 
     assert not await works(pool, old)
     assert (await find_caller(pool, new)).key_id == key.id
@@ -110,7 +116,7 @@ async def test_of_simultaneous_rotations_one_secret_works(
 ) -> None:
     async def rotate() -> str:
         async with sessions.begin() as session:
-            return (await rotate_key(session, holder.key_id, None))[1]
+            return (await rotate_key(session, holder.key_id, None, actor=CLI))[1]
 
     secrets = await asyncio.gather(*(rotate() for _ in range(5)))
 
@@ -125,7 +131,7 @@ async def test_what_has_ended_is_not_rotated(
     await pool.execute(f"UPDATE api_keys SET {ending}")  # noqa: S608 - a column of ours
     async with sessions.begin() as session:
         with pytest.raises(KeyEnded):
-            await rotate_key(session, holder.key_id, None)
+            await rotate_key(session, holder.key_id, None, actor=CLI)
     assert not await works(pool, holder.secret)
 
 
@@ -138,15 +144,15 @@ async def test_keys_of_others_and_sign_in_tokens_are_unknown(
     async with sessions.begin() as session:
         for key_id in (other.key_id, token.id, 0, -1, 2**63, 10**30):
             with pytest.raises(UnknownKey, match=f"no key has the id {key_id}"):
-                await rotate_key(session, key_id, holder.account_id)
+                await rotate_key(session, key_id, holder.account_id, actor=CLI)
             with pytest.raises(UnknownKey):
-                await revoke_key(session, key_id, holder.account_id)
+                await revoke_key(session, key_id, holder.account_id, actor=CLI)
         for operation in (rotate_key, revoke_key):
             with pytest.raises(UnknownKey):
-                await operation(session, token.id, None)
+                await operation(session, token.id, None, actor=CLI)
         assert [key.id for key in await list_keys(session, holder.account_id)] == [holder.key_id]
         # And the other way round.
-        await end_tokens(session, holder.account_id)
+        await end_tokens(session, holder.account_id, actor=CLI)
     assert [await works(pool, text) for text in (holder.secret, other.secret, secret)] == [
         True,
         True,
@@ -160,7 +166,7 @@ async def test_pages_of_keys_follow_each_other(
     other = await create_holder(pool)
     async with sessions.begin() as session:
         await create_token(session, holder.account_id, HOUR)
-        ids = [(await create_key(session, holder.account_id))[0].id for _ in range(2)]
+        ids = [(await create_key(session, holder.account_id, actor=CLI))[0].id for _ in range(2)]
 
         first = await keys_page(session, holder.account_id, None, 2)
         second = await keys_page(session, holder.account_id, first.next, 2)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.people.conftest import PASSWORD
+from tokenbalance.model import CLI
 from tokenbalance.people import known_browsers
 from tokenbalance.people.agents import describe_agent
 from tokenbalance.people.known_browsers import BROWSERS_MAX, find_browser
@@ -97,13 +98,13 @@ async def test_a_new_password_ends_every_browser_but_the_one_where_it_was_change
     here, there = [(await sign_in(sessions, ADA, BROWSER_SIGN_IN)).browser for _ in range(2)]
     new = Changes(password_hash=cheap_hash)
     async with sessions.begin() as session:
-        await update_user(session, ada.id, Changes(name="Ada"))
+        await update_user(session, ada.id, Changes(name="Ada"), actor=CLI)
     assert await is_known(sessions, ada, there)
     async with sessions.begin() as session:
-        await update_user(session, ada.id, new, Kept(browser=here))
+        await update_user(session, ada.id, new, Kept(browser=here), actor=CLI)
     assert [await is_known(sessions, ada, one) for one in (here, there)] == [True, False]
     async with sessions.begin() as session:
-        await update_user(session, ada.id, new)
+        await update_user(session, ada.id, new, actor=CLI)
     assert not await is_known(sessions, ada, here)
 
 

@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from tests.people.conftest import PASSWORD
 from tests.people.test_passwords import django_argon2, django_pbkdf2
 from tokenbalance.errors import InvalidApiKey
+from tokenbalance.model import CLI
 from tokenbalance.people import passwords, turns
 from tokenbalance.people import sign_in as signing_in
 from tokenbalance.people.callers import find_caller
@@ -82,7 +83,7 @@ async def test_signing_out_ends_this_token_and_nothing_else(
     second = await sign_in(sessions, ADA, API_SIGN_IN)
 
     async with sessions.begin() as session:
-        _, key_secret = await create_key(session, user.account.id)
+        _, key_secret = await create_key(session, user.account.id, actor=CLI)
         for secret in (first.secret, key_secret, "tb-unknown", "", "ü\udc80\0"):
             await sign_out(session, secret)
 
@@ -101,7 +102,7 @@ async def test_every_failure_is_the_same_in_words_and_work(
     await create("none@example.com")
     await create("django@example.com", password_hash="!unusable")
     async with sessions.begin() as session:
-        await set_active(session, "off@example.com", active=False)
+        await set_active(session, "off@example.com", active=False, actor=CLI)
     emails = [ADA.email, "off@example.com", "none@example.com", "django@example.com", "who@x.y", ""]
 
     responses = [await refused(sessions, attempt(ADA.email, "wrong"))]
@@ -199,7 +200,7 @@ async def test_what_changes_while_a_password_is_verified_counts(
     async def change_after(password: str, stored: str | None) -> Verdict:
         verdict = await verify(password, stored)
         async with sessions.begin() as session:
-            await update_user(session, user.id, changes)
+            await update_user(session, user.id, changes, actor=CLI)
         return verdict
 
     monkeypatch.setattr(signing_in, "verify_password", change_after)
@@ -327,8 +328,8 @@ async def test_whoever_is_disabled_or_has_a_new_password_signs_in_again(
     new = Changes(password_hash=django_pbkdf2("another"))
 
     async with sessions.begin() as session:
-        _, key_secret = await create_key(session, user.account.id)
-        await update_user(session, user.id, new, Kept(kept))
+        _, key_secret = await create_key(session, user.account.id, actor=CLI)
+        await update_user(session, user.id, new, Kept(kept), actor=CLI)
 
     for secret in (tokens[0].secret, tokens[1].secret):
         find = partial(find_caller, pool, secret)
@@ -339,8 +340,8 @@ async def test_whoever_is_disabled_or_has_a_new_password_signs_in_again(
                 await find()
     await refused(sessions, ADA)
     async with sessions.begin() as session:
-        await update_user(session, user.id, Changes(is_active=False))
-        await update_user(session, user.id, Changes(is_active=True))
+        await update_user(session, user.id, Changes(is_active=False), actor=CLI)
+        await update_user(session, user.id, Changes(is_active=True), actor=CLI)
     # Keys work again; what was given for a password has ended.
     assert await find_caller(pool, key_secret)
     with pytest.raises(InvalidApiKey):

@@ -14,7 +14,7 @@ from tests.support.books import create_holder, hold_states, placed
 from tests.support.locks import until_waiting
 from tokenbalance.books.ledger.book import Book
 from tokenbalance.database.paging import InvalidCursor, cursor
-from tokenbalance.model import Usage
+from tokenbalance.model import CLI, Usage
 from tokenbalance.people.users import (
     Changes,
     InvalidName,
@@ -95,18 +95,18 @@ async def test_pages_follow_each_other(sessions: Sessions, create: Create) -> No
 async def test_only_what_is_named_is_changed(sessions: Sessions, create: Create) -> None:
     user = await create("ada@example.com", name="Ada", password_hash="!")
     async with sessions.begin() as session:
-        await update_user(session, user.id, Changes())
-        await update_user(session, user.id, Changes(name=" Countess "))
-        await update_user(session, user.id, Changes(is_superuser=True))
+        await update_user(session, user.id, Changes(), actor=CLI)
+        await update_user(session, user.id, Changes(name=" Countess "), actor=CLI)
+        await update_user(session, user.id, Changes(is_superuser=True), actor=CLI)
     async with sessions.begin() as session:
         changed = await get_user(session, user.id)
         state = (changed.name, changed.is_active, changed.is_superuser, changed.has_password)
         assert state == ("Countess", True, True, True)
-        await update_user(session, user.id, Changes(name=""))
+        await update_user(session, user.id, Changes(name=""), actor=CLI)
         with pytest.raises(InvalidName):
-            await update_user(session, user.id, Changes(name="a\0b", is_active=False))
+            await update_user(session, user.id, Changes(name="a\0b", is_active=False), actor=CLI)
         with pytest.raises(UnknownUser):
-            await update_user(session, 10**30, Changes(name="x"))
+            await update_user(session, 10**30, Changes(name="x"), actor=CLI)
         # Even where the caller goes on and commits.
     async with sessions() as session:
         changed = await get_user(session, user.id)
@@ -122,17 +122,17 @@ async def test_the_last_active_superuser_stays(
     other = await create("off@example.com", is_superuser=True)
     user = await create("user@example.com")
     async with sessions.begin() as session:
-        await set_active(session, other.email, active=False)
+        await set_active(session, other.email, active=False, actor=CLI)
         with pytest.raises(LastSuperuser):
-            await update_user(session, last.id, change)
-        await update_user(session, user.id, change)
-        await update_user(session, other.id, change)
-        await update_user(session, last.id, Changes(name="Root"))
+            await update_user(session, last.id, change, actor=CLI)
+        await update_user(session, user.id, change, actor=CLI)
+        await update_user(session, other.id, change, actor=CLI)
+        await update_user(session, last.id, Changes(name="Root"), actor=CLI)
     async with sessions.begin() as session:
         found = await get_user(session, last.id)
         assert (found.is_active, found.is_superuser) == (True, True)
         # Whoever has the command line can make another.
-        await set_active(session, last.email, active=False)
+        await set_active(session, last.email, active=False, actor=CLI)
 
 
 async def test_superusers_who_demote_each_other_at_once_leave_one(
@@ -142,7 +142,7 @@ async def test_superusers_who_demote_each_other_at_once_leave_one(
 
     async def demote(user_id: int) -> None:
         async with sessions.begin() as session:
-            await update_user(session, user_id, Changes(is_superuser=False))
+            await update_user(session, user_id, Changes(is_superuser=False), actor=CLI)
 
     async with pool.acquire() as connection, connection.transaction():
         # Until all of them are at the first superuser's row, none gets past it.
@@ -164,7 +164,7 @@ async def test_what_a_disabled_user_has_in_progress_is_settled(
     hold = await placed(book, holder, "tb_1", 80)
 
     async with sessions.begin() as session:
-        await update_user(session, holder.user_id, Changes(is_active=False))
+        await update_user(session, holder.user_id, Changes(is_active=False), actor=CLI)
     charge = await book.settle(hold, Usage(input=30, total=30))
 
     assert charge
@@ -185,7 +185,7 @@ async def test_what_is_no_e_mail_or_name_is_refused_before_the_database_sees_it(
     async with sessions() as session:
         # Undone at the end.
         try:
-            user = await create_user(session, email=f"{local}@example.com", name=name)
+            user = await create_user(session, email=f"{local}@example.com", name=name, actor=CLI)
         except UserError:
             pass
         else:
@@ -200,7 +200,7 @@ async def test_a_megabyte_is_neither_an_e_mail_nor_a_name(sessions: Sessions) ->
     async with sessions.begin() as session:
         for email, name in (("a@" + "b" * 10**6, ""), ("a@b.c", "x" * 10**6)):
             with pytest.raises(UserError):
-                await create_user(session, email=email, name=name)
+                await create_user(session, email=email, name=name, actor=CLI)
         with pytest.raises(UnknownUser):
             await find_user(session, "a@" + "b" * 10**6)
         assert await list_users(session) == []

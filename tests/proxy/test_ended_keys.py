@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import logging
 from typing import TYPE_CHECKING
 
 import orjson
@@ -11,6 +12,7 @@ import pytest
 from tests.support.books import create_holder, hold_states, place, placed
 from tests.support.chat import CHAT
 from tests.support.raw_requests import connection_to
+from tests.support.security_log import lines
 from tests.support.waiting import (
     AT_ONCE_S,
     HOLD,
@@ -20,6 +22,9 @@ from tests.support.waiting import (
     until_waiting,
 )
 from tokenbalance.books.ledger.book import Book
+from tokenbalance.events import refusals
+from tokenbalance.events.security import NAME
+from tokenbalance.model import CLI
 from tokenbalance.people.key_ends import revoke_key
 from tokenbalance.people.keys import create_key
 from tokenbalance.people.secrets import new_secret, prefix, sha256
@@ -104,8 +109,14 @@ async def test_of_many_holds_in_one_statement_only_those_of_ended_keys_are_not_p
 
 @ENDS
 async def test_a_key_that_ends_in_the_queue_for_a_hold_is_refused_at_once(
-    dsn: str, pool: Pool, upstream: ScriptedUpstream, ended: str
+    dsn: str,
+    pool: Pool,
+    upstream: ScriptedUpstream,
+    ended: str,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
+    caplog.set_level(logging.INFO, logger=NAME)
+    refusals._windows.clear()
     holder = await create_holder(pool, HOLD)
     _ = await placed(Book(pool), holder, "a", HOLD)
     async with client_of(dsn, upstream) as client:
@@ -116,6 +127,13 @@ async def test_a_key_that_ends_in_the_queue_for_a_hold_is_refused_at_once(
             assert_ended(await waiting)
         await until_waiting(pool, 0)
     assert upstream.requests == []
+    (line,) = lines(caplog)
+    assert (line["event"], line["user"], line["key_id"]) == (
+        "key.refused",
+        holder.user_id,
+        holder.key_id,
+    )
+    assert line["reason"] in {"revoked", "expired", "user_disabled"}
 
 
 async def test_a_key_ends_with_its_maker_in_the_queue_and_between_head_and_body(
@@ -123,7 +141,9 @@ async def test_a_key_ends_with_its_maker_in_the_queue_and_between_head_and_body(
 ) -> None:
     maker, holder = await create_holder(pool), await create_holder(pool, HOLD)
     async with sessions.begin() as session:
-        key, secret = await create_key(session, holder.account_id, by_key_id=maker.key_id)
+        key, secret = await create_key(
+            session, holder.account_id, by_key_id=maker.key_id, actor=CLI
+        )
     made = type(holder)(holder.user_id, holder.account_id, key.id, secret)
     _ = await placed(Book(pool), holder, "a", HOLD - 1)
     async with client_of(dsn, upstream) as client, connection_to(product) as connection:
@@ -132,7 +152,7 @@ async def test_a_key_ends_with_its_maker_in_the_queue_and_between_head_and_body(
         connection.begin(made, len(BODY), more="Expect: 100-continue\r\n")
         assert (await connection.response()).status == 100
         async with sessions.begin() as session:
-            assert (await revoke_key(session, maker.key_id)).with_it == 1
+            assert (await revoke_key(session, maker.key_id, actor=CLI)).with_it == 1
         async with asyncio.timeout(AT_ONCE_S):
             assert_ended(await waiting)
         await connection.send(BODY)

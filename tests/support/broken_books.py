@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tokenbalance.books.ledger.book import Book
 from tokenbalance.books.ledger.credits import Cause
 from tokenbalance.books.ledger.refunds import refund
-from tokenbalance.model import Claim, Hold, Purpose, Usage
+from tokenbalance.model import CLI, Claim, Hold, Purpose, Usage
 
 if TYPE_CHECKING:
     from tests.support.books import Holder
@@ -33,7 +33,7 @@ async def expire(pool: Pool, hold: Hold, total: int) -> None:
 
 async def give_back(sessions: Sessions, request_id: str, amount: int | None) -> None:
     async with sessions.begin() as session:
-        _ = await refund(session, request_id, amount, Cause("cli"))
+        _ = await refund(session, request_id, amount, Cause(CLI))
 
 
 async def break_books(pool: Pool, *statements: str) -> None:

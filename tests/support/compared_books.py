@@ -17,7 +17,7 @@ from tests.support.book_model import Entry, ModelAccount, Record
 from tokenbalance.books.ledger import credits as credit
 from tokenbalance.books.ledger.book import Book, UnknownHold
 from tokenbalance.books.ledger.overdrafts import set_overdraft
-from tokenbalance.model import Claim, Hold, Purpose, Usage
+from tokenbalance.model import CLI, Actor, Claim, Hold, Purpose, Usage
 from tokenbalance.people.callers import authenticate
 from tokenbalance.people.key_ends import revoke_key
 from tokenbalance.people.keys import create_key
@@ -139,8 +139,8 @@ class ComparedBooks(RuleBasedStateMachine):
 
     async def exchange_key(self, holder: Holder) -> Holder:
         async with self.sessions.begin() as session:
-            _ = await revoke_key(session, holder.key_id)
-            key, secret = await create_key(session, holder.account_id)
+            _ = await revoke_key(session, holder.key_id, actor=CLI)
+            key, secret = await create_key(session, holder.account_id, actor=CLI)
         return replace(holder, key_id=key.id, secret=secret)
 
     def end_lease(self, request: Request) -> None:
@@ -159,13 +159,13 @@ class ComparedBooks(RuleBasedStateMachine):
     async def entering(self, account: int, kind: str, amount: int) -> int:
         """Add an entry; returns what was kept of it for holds."""
         entering = {"grant": credit.grant, "add": credit.add, "set": credit.set_balance}[kind]
-        cause = credit.Cause("root@example.com")
+        cause = credit.Cause(Actor("root@example.com"))
         async with self.sessions.begin() as session:
             entry = await entering(session, self.holders[account].account_id, amount, cause)
         return entry.kept_for_holds
 
     async def setting_overdraft(self, account: int, overdraft: int) -> None:
-        cause = credit.Cause("root@example.com")
+        cause = credit.Cause(Actor("root@example.com"))
         async with self.sessions.begin() as session:
             _ = await set_overdraft(session, self.holders[account].account_id, overdraft, cause)
 

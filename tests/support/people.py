@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 
+from tests.support.actors import NOBODY
 from tokenbalance.books.ledger.credits import Cause, grant
 from tokenbalance.people.passwords import hash_password
 from tokenbalance.people.users import create_user
@@ -83,9 +84,10 @@ class People:
                 name=name,
                 password_hash=_hashes[password],
                 is_superuser=is_superuser,
+                actor=NOBODY,
             )
             if balance:
-                await grant(session, user.account.id, balance, Cause("tests", "a first grant"))
+                await grant(session, user.account.id, balance, Cause(NOBODY, "a first grant"))
         return Somebody(user.id, user.account.id, email, password)
 
     def pages(self, **options: Any) -> Pages:

@@ -1,12 +1,15 @@
 """Arguments and options that several commands share."""
 
 import re
+from datetime import UTC, datetime
 from typing import Annotated, Final, TypeAlias
 
 import typer
 
-ACTOR: Final = "cli"
-"""The actor in ledger entries made by these commands."""
+from tokenbalance.model import CLI
+
+ACTOR: Final = CLI
+"""Who changes something with these commands, as it is written down."""
 
 Email: TypeAlias = Annotated[
     str, typer.Argument(metavar="EMAIL", help="The user's e-mail; case is ignored.")
@@ -37,3 +40,20 @@ def read_credits(text: str | int) -> int:
         msg = "this must be a whole number of credits, such as 1000"
         raise typer.BadParameter(msg)
     return int(re.sub("[,_]", "", text)[:_CHARS_READ])
+
+
+ISO: Final = "ISO 8601, a date or a time; UTC where it names no zone."
+
+
+def read_moment(text: str, option: str) -> datetime:
+    """Read the value of an option that is a time.
+
+    Raises:
+        typer.BadParameter: it is not one.
+
+    """
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!a} is not {ISO}", param_hint=option) from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment

@@ -5,6 +5,7 @@ from __future__ import annotations
 import typer
 
 from tokenbalance.cli.balance import app as balance
+from tokenbalance.cli.events import app as events
 from tokenbalance.cli.key import app as key
 from tokenbalance.cli.ledger import app as ledger
 from tokenbalance.cli.migrate import migrate_database
@@ -34,4 +35,5 @@ app.add_typer(balance)
 app.add_typer(ledger)
 app.add_typer(usage)
 app.add_typer(request)
+app.add_typer(events)
 app.add_typer(models)

@@ -7,7 +7,7 @@ from typing import Annotated, TypeAlias
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from tokenbalance.cli.arguments import AsJson, Email
+from tokenbalance.cli.arguments import ACTOR, AsJson, Email
 from tokenbalance.cli.database import transact
 from tokenbalance.cli.output import Fields, print_aside, print_json, print_line, print_table
 from tokenbalance.people import keys
@@ -92,6 +92,7 @@ def create_key(  # noqa: PLR0913 - the fields of a key, by name
             expires_at=None if expires_in_days is None else _in_days(expires_in_days),
             insufficient_status=int(insufficient_status) if insufficient_status else None,
             scopes=scope or NEW_KEY_SCOPES,
+            actor=ACTOR,
         )
 
     key, secret = transact(create)
@@ -151,7 +152,7 @@ def change_key(  # noqa: PLR0913 - the fields of a key, by name
     if not changes:
         msg = "nothing to change: see --help"
         raise typer.BadParameter(msg)
-    key = transact(lambda session: keys.change_key(session, key_id, None, **changes))
+    key = transact(lambda session: keys.change_key(session, key_id, None, actor=ACTOR, **changes))
     if as_json:
         print_json(key_fields(key))
     else:
@@ -164,14 +165,14 @@ def rotate_key(key_id: KeyId, *, as_json: AsJson = False) -> None:
 
     Keys that were made with it keep working: after a leak, revoke it instead.
     """
-    key, secret = transact(lambda session: keys.rotate_key(session, key_id, None))
+    key, secret = transact(lambda session: keys.rotate_key(session, key_id, None, actor=ACTOR))
     _print_secret(key, secret, "rotated", as_json=as_json)
 
 
 @app.command("revoke")
 def revoke_key(key_id: KeyId, *, as_json: AsJson = False) -> None:
     """Revoke a key and all keys that were made with it, at once and for good."""
-    revoked: Revoked = transact(lambda session: revoke(session, key_id))
+    revoked: Revoked = transact(lambda session: revoke(session, key_id, actor=ACTOR))
     key = revoked.key
     if as_json:
         print_json({**key_fields(key), "revoked_with_it": revoked.with_it})
@@ -195,8 +196,8 @@ def revoke_all(
     async def end(session: AsyncSession) -> int:
         account_id = (await find_user(session, email)).account.id
         if tokens:
-            await end_tokens(session, account_id)
-        return await revoke_all_keys(session, account_id)
+            await end_tokens(session, account_id, actor=ACTOR)
+        return await revoke_all_keys(session, account_id, actor=ACTOR)
 
     revoked = transact(end)
     if as_json:

@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from tokenbalance.cli.arguments import AsJson, Email  # noqa: TC001 - typer reads the annotations
+from tokenbalance.cli.arguments import ACTOR, AsJson, Email
 from tokenbalance.cli.database import transact
 from tokenbalance.cli.output import Fields, print_json, print_line, print_table
-from tokenbalance.people.attempts import forget_failures
+from tokenbalance.people import sign_in
 from tokenbalance.people.sign_in_tokens import end_token_by_id, list_tokens
 from tokenbalance.people.users import find_user
 
@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncSession
 
-    from tokenbalance.people.rows import UserRow
     from tokenbalance.people.sign_in_tokens import TokenRow
 
 app = typer.Typer(
@@ -49,7 +48,7 @@ def end_sign_in(
     as_json: AsJson = False,
 ) -> None:
     """End a sign-in token, at once and permanently."""
-    token = transact(lambda session: end_token_by_id(session, token_id))
+    token = transact(lambda session: end_token_by_id(session, token_id, actor=ACTOR))
     if as_json:
         print_json(_fields(token))
     else:
@@ -59,12 +58,7 @@ def end_sign_in(
 @app.command("unlock")
 def unlock(email: Email, *, as_json: AsJson = False) -> None:
     """Clear the failed sign-ins of an e-mail, so that its user need not wait."""
-
-    async def clear(session: AsyncSession) -> tuple[UserRow, int]:
-        user = await find_user(session, email)
-        return user, await forget_failures(session, user.email)
-
-    user, failures = transact(clear)
+    user, failures = transact(lambda session: sign_in.unlock(session, email, actor=ACTOR))
     if as_json:
         print_json({"id": user.id, "email": user.email, "failures": failures})
     else:

@@ -8,7 +8,6 @@ import sys
 from collections.abc import AsyncGenerator, AsyncIterable, Callable, Generator
 from contextlib import AbstractContextManager, aclosing, contextmanager
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, BinaryIO, Final, TypeAlias
@@ -27,7 +26,7 @@ from tokenbalance.books.reports import (
     refusals_page,
 )
 from tokenbalance.books.reports.export import Batch
-from tokenbalance.cli.arguments import AsJson, Email
+from tokenbalance.cli.arguments import ISO, AsJson, Email, read_moment
 from tokenbalance.cli.database import open_books, transact
 from tokenbalance.cli.output import Fields, print_aside, print_json, print_table
 from tokenbalance.database.connections import Session, Sessions, open_sessions
@@ -42,7 +41,6 @@ app = typer.Typer(name="usage", help="Export usage, show refusals.")
 
 _CANNOT_WRITE: Final = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
 _ROWS_A_LINE: Final = 100_000
-_ISO: Final = "ISO 8601, a date or a time; UTC where it names no zone."
 
 
 class Format(StrEnum):
@@ -65,16 +63,14 @@ class _Export:
 def refusals(
     email: Email,
     *,
-    since: Annotated[
-        str | None, typer.Option(metavar="D", help=f"From this day on. {_ISO}")
-    ] = None,
+    since: Annotated[str | None, typer.Option(metavar="D", help=f"From this day on. {ISO}")] = None,
     until: Annotated[str | None, typer.Option(metavar="D", help="Before this moment.")] = None,
     as_json: AsJson = False,
 ) -> None:
     """Count a user's refused requests by day (UTC), key and code, newest first."""
     period = Period(
-        None if since is None else _moment(since, "--since"),
-        None if until is None else _moment(until, "--until"),
+        None if since is None else read_moment(since, "--since"),
+        None if until is None else read_moment(until, "--until"),
     )
     rows = transact(lambda session: _refusals(session, email, period))
     if as_json:
@@ -107,7 +103,7 @@ async def _refusals(session: Session, email: str, period: Period) -> list[Fields
 @app.command("export")
 def export(  # noqa: PLR0913 - each is an option of its own
     *,
-    since: Annotated[str, typer.Option(metavar="D", help=f"From this moment on. {_ISO}")],
+    since: Annotated[str, typer.Option(metavar="D", help=f"From this moment on. {ISO}")],
     until: Annotated[str | None, typer.Option(metavar="D", help="Before this moment.")] = None,
     user: Annotated[str | None, typer.Option(metavar="EMAIL", help="Only this user.")] = None,
     format: Annotated[Format, typer.Option(help="Format of the file.")] = Format.CSV,  # noqa: A002 - the option's name
@@ -121,7 +117,8 @@ def export(  # noqa: PLR0913 - each is an option of its own
     as_json: Annotated[bool, typer.Option("--json", help="Same as --format jsonl.")] = False,
 ) -> None:
     """Write a row for each charged request, by account and time."""
-    period = Period(_moment(since, "--since"), None if until is None else _moment(until, "--until"))
+    end = None if until is None else read_moment(until, "--until")
+    period = Period(read_moment(since, "--since"), end)
     wanted = _Export(period, user, Format.JSONL if as_json else format)
     try:
         with open_books(load_settings()) as dsn, _opened(output) as file:
@@ -225,11 +222,3 @@ def _private_file(path: Path) -> BinaryIO:
     except OSError:
         os.close(descriptor)
         raise
-
-
-def _moment(text: str, option: str) -> datetime:
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise typer.BadParameter(f"{text!a} is not {_ISO}", param_hint=option) from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment

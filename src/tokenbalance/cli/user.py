@@ -85,7 +85,7 @@ def set_password(
 
     async def change(session: AsyncSession) -> UserRow:
         user = await users.find_user(session, email)
-        return await users.update_user(session, user.id, changes)
+        return await users.update_user(session, user.id, changes, actor=ACTOR)
 
     _report(transact(change), "Password set", as_json=as_json)
 
@@ -134,7 +134,12 @@ def _create(
 ) -> UserRow:
     async def create(session: AsyncSession) -> UserRow:
         user = await users.create_user(
-            session, email=email, name=name, password_hash=password_hash, is_superuser=superuser
+            session,
+            email=email,
+            name=name,
+            password_hash=password_hash,
+            is_superuser=superuser,
+            actor=ACTOR,
         )
         if balance:
             _ = await grant(session, user.account.id, balance, Cause(ACTOR))
@@ -144,7 +149,7 @@ def _create(
 
 
 def _set_active(email: str, *, active: bool, as_json: bool) -> None:
-    user = transact(lambda session: users.set_active(session, email, active=active))
+    user = transact(lambda session: users.set_active(session, email, active=active, actor=ACTOR))
     _report(user, "User enabled" if active else "User disabled", as_json=as_json)
 
 

@@ -35,6 +35,27 @@ _SECRET_CHARS_MAX: Final = 512
 _LAST_USE_RESOLUTION: Final = timedelta(minutes=1)
 
 
+class RefusedKey(InvalidApiKey):
+    """A key that is unknown, has ended, or whose user was disabled; the client learns no more."""
+
+    def __init__(self, secret_sha256: bytes) -> None:
+        super().__init__(
+            "Incorrect API key provided. It may be unknown, expired, revoked or disabled."
+        )
+        self.secret_sha256 = secret_sha256
+
+
+class EndedKey(InvalidApiKey):
+    """A key that has ended, or whose user was disabled, since it was accepted for a request."""
+
+    def __init__(self, key_id: int) -> None:
+        super().__init__(
+            "This API key was revoked or has expired, or its user was disabled."
+            " Nothing was sent or charged."
+        )
+        self.key_id = key_id
+
+
 class Callers:
     """Finds callers, many at once. Raises what asyncpg raises."""
 
@@ -51,12 +72,13 @@ class Callers:
             headers: the request's header list as received, names in lower case.
 
         Raises:
-            InvalidApiKey: no key, more than one, or one that is not valid.
+            InvalidApiKey: no key, more than one, or one that is not valid (`RefusedKey`).
 
         """
-        caller = await self._look_ups.submit(sha256(_bearer_secret(headers)))
+        secret_sha256 = sha256(_bearer_secret(headers))
+        caller = await self._look_ups.submit(secret_sha256)
         if caller is Left.LEFT:
-            raise _unknown_key()
+            raise RefusedKey(secret_sha256)
         return caller
 
     async def _look_up(self, batch: Batch[bytes, Caller]) -> None:
@@ -99,18 +121,12 @@ async def find_caller(pool: Pool, secret: str) -> Caller:
     """
     row = await pool.fetchrow(statements.FIND_CALLERS, [sha256(secret)])
     if row is None:
-        raise _unknown_key()
+        raise RefusedKey(sha256(secret))
     found = cast("_Found", tuple(row))
     caller = Caller(*found[:9], tuple(found[9]))
     if _is_due(found[10]):
         _ = await pool.execute(statements.TOUCH_KEYS, [caller.key_id])
     return caller
-
-
-def _unknown_key() -> InvalidApiKey:
-    return InvalidApiKey(
-        "Incorrect API key provided. It may be unknown, expired, revoked or disabled."
-    )
 
 
 def _is_due(last_used_at: datetime | None) -> bool:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import exists, select
 
 from tokenbalance.database.tables import User
+from tokenbalance.model import SERVER
 from tokenbalance.people.password_rules import DEFAULT_RULES, PasswordRules
 from tokenbalance.people.passwords import hash_password
 from tokenbalance.people.users import EmailTaken, create_user
@@ -37,7 +38,7 @@ async def create_first_superuser(
     try:
         async with sessions.begin() as session:
             _ = await create_user(
-                session, email=email, password_hash=password_hash, is_superuser=True
+                session, email=email, password_hash=password_hash, is_superuser=True, actor=SERVER
             )
     except EmailTaken:
         # Another server has been faster.

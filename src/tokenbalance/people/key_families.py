@@ -11,7 +11,7 @@ SQLAlchemy's rows are for `people` only.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from sqlalchemy import func, or_, select, update
@@ -20,6 +20,8 @@ from sqlalchemy.orm import aliased
 from tokenbalance.database.tables import Account, ApiKey, User
 from tokenbalance.people.key_errors import InvalidScopes
 from tokenbalance.people.key_terms import earlier
+from tokenbalance.people.rows import key_row
+from tokenbalance.people.traces import record_keys
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
@@ -27,7 +29,7 @@ if TYPE_CHECKING:
     from sqlalchemy import ColumnElement, Select
     from sqlalchemy.ext.asyncio import AsyncSession
 
-    from tokenbalance.model import Scope
+    from tokenbalance.model import Actor, Scope
     from tokenbalance.people.rows import KeyRow
 
 
@@ -65,10 +67,10 @@ async def lock_families(session: AsyncSession, keys: Select[int]) -> None:
     await session.execute(locking.with_for_update(key_share=True))
 
 
-async def end_families(session: AsyncSession, keys: Select[int]) -> int:
+async def end_families(session: AsyncSession, keys: Select[int], actor: Actor) -> int:
     """Revoke those keys that work, and all working keys that were made with them.
 
-    The keys must be locked. Returns how many were revoked.
+    The keys must be locked. Each end is recorded. Returns how many were revoked.
     """
     ending = (
         select(ApiKey.id)
@@ -80,16 +82,19 @@ async def end_families(session: AsyncSession, keys: Select[int]) -> int:
         update(ApiKey)
         .where(ApiKey.id.in_(ending))
         .values(revoked_at=func.clock_timestamp())
-        .returning(ApiKey.id)
+        .returning(ApiKey)
     )
-    ended = await session.scalars(revoked, execution_options={"synchronize_session": False})
-    return len(ended.all())
+    fresh = {"populate_existing": True, "synchronize_session": False}
+    keys_ended = await session.scalars(revoked, execution_options=fresh)
+    ended = sorted((key_row(key) for key in keys_ended), key=lambda key: key.id)
+    await record_keys(session, actor, [(replace(key, revoked_at=None), key) for key in ended])
+    return len(ended)
 
 
-async def pass_down(session: AsyncSession, maker: ApiKey) -> None:
+async def pass_down(session: AsyncSession, maker: ApiKey, actor: Actor) -> None:
     """Let the keys made with a key have no later end and no other scopes than it has now.
 
-    The key must be locked.
+    The key must be locked. Each change is recorded.
 
     Raises:
         InvalidScopes: one of them would have no scope left.
@@ -104,14 +109,18 @@ async def pass_down(session: AsyncSession, maker: ApiKey) -> None:
     keys = await session.scalars(
         locking.with_for_update(key_share=True), execution_options={"populate_existing": True}
     )
+    changes: list[tuple[KeyRow, KeyRow]] = []
     for key in keys.all():
+        before = key_row(key)
         scopes: list[Scope] = [scope for scope in key.scopes if scope in maker.scopes]
         if not scopes:
             msg = f"key {key.id}, made with this key, would have no scope left: revoke it first"
             raise InvalidScopes(msg)
         key.scopes = scopes
         key.expires_at = earlier(key.expires_at, maker.expires_at)
+        changes.append((before, key_row(key)))
     await session.flush()
+    await record_keys(session, actor, changes)
 
 
 async def families_of(session: AsyncSession, keys: Sequence[KeyRow]) -> Mapping[int, Family]:

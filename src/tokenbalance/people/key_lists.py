@@ -80,6 +80,13 @@ async def get_key(session: AsyncSession, key_id: int, account_id: int | None) ->
     return key_row(key)
 
 
+async def lock_key(session: AsyncSession, key_id: int, account_id: int | None) -> KeyRow | None:
+    """Read a key and keep it as it is until the transaction ends, for a change; None: none such."""
+    locked = select(ApiKey).where(*one_key(key_id, account_id)).with_for_update(key_share=True)
+    key = await session.scalar(locked, execution_options={"populate_existing": True})
+    return None if key is None else key_row(key)
+
+
 def one_key(key_id: int, account_id: int | None) -> list[ColumnElement[bool]]:
     """Build the conditions that find one key."""
     # The column cannot even be compared with a larger number.

@@ -26,7 +26,7 @@ from tokenbalance.people.key_errors import (
     ScopesMissing,
 )
 from tokenbalance.people.key_families import is_working, lock_line, pass_down
-from tokenbalance.people.key_lists import get_key, one_key
+from tokenbalance.people.key_lists import get_key, lock_key, one_key
 from tokenbalance.people.key_terms import (
     NEW_KEY_SCOPES,
     KeyTerms,
@@ -37,6 +37,7 @@ from tokenbalance.people.key_terms import (
 from tokenbalance.people.limits import KeyLimits
 from tokenbalance.people.rows import key_row
 from tokenbalance.people.secrets import new_secret, prefix, sha256
+from tokenbalance.people.traces import record_key, record_new_key
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -45,7 +46,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Update
     from sqlalchemy.ext.asyncio import AsyncSession
 
-    from tokenbalance.model import Scope
+    from tokenbalance.model import Actor, Scope
     from tokenbalance.people.rows import KeyRow
 
 KEY_NAME_CHARS_MAX: Final = 200
@@ -81,6 +82,7 @@ async def create_key(  # noqa: PLR0913 - the fields of a key, by name
     insufficient_status: int | None = None,
     scopes: Collection[str] | None = None,
     by_key_id: int | None = None,
+    actor: Actor,
 ) -> tuple[KeyRow, str]:
     """Create a key and its secret. The secret cannot be shown again: only its SHA-256 is stored.
 
@@ -94,6 +96,7 @@ async def create_key(  # noqa: PLR0913 - the fields of a key, by name
             None: the operator's choice.
         scopes: what it may be used for; None: for inference, or as the key that asks.
         by_key_id: the key that asks, with which it is made and ends; None: a person.
+        actor: who creates it, to be recorded.
 
     Raises:
         InvalidKeyName, InvalidExpiry, InvalidInsufficientStatus, InvalidScopes: the value is not
@@ -129,6 +132,7 @@ async def create_key(  # noqa: PLR0913 - the fields of a key, by name
     session.add(key)
     await session.flush()
     await session.refresh(key)
+    await record_new_key(session, actor, key_row(key))
     return key_row(key), secret
 
 
@@ -137,6 +141,8 @@ async def change_key(
     key_id: int,
     account_id: int | None,
     by_key_id: int | None = None,
+    *,
+    actor: Actor,
     **changes: Unpack[KeyChanges],
 ) -> KeyRow:
     """Change a key; its secret keeps working.
@@ -149,6 +155,7 @@ async def change_key(
         key_id: which key.
         account_id: the account that it must belong to; None: any.
         by_key_id: the key that asks; None: a person.
+        actor: who changes it, to be recorded.
         **changes: the new values.
 
     Raises:
@@ -167,16 +174,20 @@ async def change_key(
             _keep_within_asking(await get_key(session, by_key_id, None), key, values)
         if key.made_by_key_id is not None:
             await _keep_within_maker(session, key.made_by_key_id, values)
-    changed = await _change(
-        session, key_id, account_id, _working(key_id, account_id).values(**values)
-    )
+    new = _working(key_id, account_id).values(**values)
+    changed = await _change(session, key_id, account_id, new, actor)
     if passes_down:
-        await pass_down(session, changed)
+        await pass_down(session, changed, actor)
     return key_row(changed)
 
 
 async def rotate_key(
-    session: AsyncSession, key_id: int, account_id: int | None, by_key_id: int | None = None
+    session: AsyncSession,
+    key_id: int,
+    account_id: int | None,
+    by_key_id: int | None = None,
+    *,
+    actor: Actor,
 ) -> tuple[KeyRow, str]:
     """Give a key a new secret; the old secret stops working at once. All else stays as it is.
 
@@ -188,6 +199,7 @@ async def rotate_key(
         account_id: the account that it must belong to; None: any.
         by_key_id: the key that asks; None: a person. It gets no secret with a scope that it does
             not have; if it was made with a key, nor one that is valid for longer or less limited.
+        actor: who does it, to be recorded.
 
     Raises:
         UnknownKey: no key has this id, or it is another account's.
@@ -199,7 +211,7 @@ async def rotate_key(
         await _require_within(session, key_id, account_id, by_key_id)
     secret = new_secret()
     new = _working(key_id, account_id).values(secret_sha256=sha256(secret), prefix=prefix(secret))
-    return key_row(await _change(session, key_id, account_id, new)), secret
+    return key_row(await _change(session, key_id, account_id, new, actor)), secret
 
 
 def clean_key_name(name: str) -> str:
@@ -303,12 +315,18 @@ def _working(key_id: int, account_id: int | None) -> Update:
 
 
 async def _change(
-    session: AsyncSession, key_id: int, account_id: int | None, change: Update
+    session: AsyncSession,
+    key_id: int,
+    account_id: int | None,
+    change: Update,
+    actor: Actor,
 ) -> ApiKey:
+    before = await lock_key(session, key_id, account_id)
     changed = change.returning(ApiKey)
     key = await session.scalar(changed, execution_options={"populate_existing": True})
-    if key is None:
+    if key is None or before is None:
         ended = await get_key(session, key_id, account_id)
         msg = f"key {ended.id} was revoked or has expired: create a new one"
         raise KeyEnded(msg)
+    await record_key(session, actor, before, key_row(key))
     return key

@@ -23,6 +23,7 @@ from tokenbalance.people.attempts import (
     Origin,
     TooSoon,
     count_attempt,
+    forget_failures,
     forgive,
     take_back,
 )
@@ -30,7 +31,9 @@ from tokenbalance.people.emails import EMAIL_CHARS_MAX, normal_email
 from tokenbalance.people.known_browsers import find_browser, remember_browser
 from tokenbalance.people.passwords import Busy, Verdict, verify_password
 from tokenbalance.people.rows import user_row
+from tokenbalance.people.sign_in_lines import say_failed, say_locked_out, say_signed_in
 from tokenbalance.people.sign_in_tokens import Device, create_token, end_token
+from tokenbalance.people.traces import record_unlock
 from tokenbalance.people.turns import turn
 from tokenbalance.people.users import UnknownUser, find_record, lock_record
 
@@ -41,6 +44,7 @@ if TYPE_CHECKING:
 
     from tokenbalance.database.connections import Sessions
     from tokenbalance.database.tables import User
+    from tokenbalance.model import Actor
     from tokenbalance.people.rows import UserRow
 
 FAILURE_RESPONSE_AFTER_S: Final = 0.8
@@ -142,6 +146,7 @@ async def confirm(sessions: Sessions, attempt: Attempt) -> None:
     async with turn():
         begun = await _begin(sessions, attempt)
         if not (await _verify(sessions, begun, attempt.password)).ok:
+            _say_failed(begun, attempt)
             msg = "the current password is wrong"
             raise WrongPassword(msg)
         async with sessions.begin() as session:
@@ -151,6 +156,29 @@ async def confirm(sessions: Sessions, attempt: Attempt) -> None:
 async def sign_out(session: AsyncSession, secret: str) -> None:
     """End a token from `sign_in`; other secrets are ignored. Works in the caller's transaction."""
     await end_token(session, secret)
+
+
+async def unlock(session: AsyncSession, email: str, *, actor: Actor) -> tuple[UserRow, int]:
+    """Clear the failed sign-ins of an e-mail, so that its user need not wait.
+
+    Works in the caller's transaction.
+
+    Args:
+        session: the transaction.
+        email: the user's.
+        actor: who does it, to be recorded.
+
+    Returns:
+        The user, and how many failures were forgotten.
+
+    Raises:
+        UnknownUser: no user has this address.
+
+    """
+    user = user_row(await find_record(session, email))
+    failures = await forget_failures(session, user.email)
+    record_unlock(session, actor, user, failures)
+    return user, failures
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,11 +205,16 @@ async def _sign_in(sessions: Sessions, attempt: Attempt, way: Way) -> SignInResu
                 user.password_hash = verdict.new_hash or user.password_hash
                 return await _admit(session, user, attempt, way)
         begun = replace(begun, stored=_stored(user))
-    raise _wrong()
+    raise _wrong(begun, attempt)
 
 
-def _wrong() -> WrongCredentials:
+def _wrong(begun: _Begun, attempt: Attempt) -> WrongCredentials:
+    _say_failed(begun, attempt)
     return WrongCredentials("wrong e-mail or password")
+
+
+def _say_failed(begun: _Begun, attempt: Attempt) -> None:
+    say_failed(begun.user_id, attempt.address, has_hash=begun.stored is not None)
 
 
 def _wait_after(took_s: float) -> float:
@@ -203,6 +236,7 @@ async def _begin(sessions: Sessions, attempt: Attempt) -> _Begun:
     try:
         counted = await count_attempt(sessions, Origin(email, attempt.address, browser_id))
     except TooSoon as refusal:
+        say_locked_out(user_id, attempt.address)
         raise SlowDown(refusal.retry_after_s) from None
     return _Begun(counted, user_id, None if user is None else _stored(user))
 
@@ -242,4 +276,5 @@ async def _admit(session: AsyncSession, user: User, attempt: Attempt, way: Way) 
         browser = await remember_browser(session, user.id, attempt.browser)
     user.last_sign_in_at = token.created_at
     await session.flush()
+    say_signed_in(session, user_row(user), token.id, attempt.address)
     return SignInResult(user_row(user), secret, cast("datetime", token.expires_at), browser)

@@ -15,6 +15,7 @@ from tokenbalance.database.ids import ID_MAX
 from tokenbalance.database.paging import Page, page_of, read_cursor
 from tokenbalance.database.tables import ApiKey, SignIn
 from tokenbalance.people.secrets import SIGN_IN_MARK, new_secret, prefix, sha256
+from tokenbalance.people.traces import record_ended_tokens
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 
     from sqlalchemy import ColumnElement, Select, Update
     from sqlalchemy.ext.asyncio import AsyncSession
+
+    from tokenbalance.model import Actor
 
 
 class UnknownToken(Exception):
@@ -117,7 +120,7 @@ async def end_token(session: AsyncSession, secret: str) -> None:
 
 
 async def end_token_by_id(
-    session: AsyncSession, token_id: int, account_id: int | None = None
+    session: AsyncSession, token_id: int, account_id: int | None = None, *, actor: Actor
 ) -> TokenRow:
     """End a token at once, and return it.
 
@@ -125,6 +128,7 @@ async def end_token_by_id(
         session: the caller's transaction.
         token_id: which token.
         account_id: only if it is this account's; None: whosever it is.
+        actor: who ends it, to be recorded.
 
     Raises:
         UnknownToken: there is no such token, or it has ended already.
@@ -137,18 +141,32 @@ async def end_token_by_id(
     if not found:
         msg = f"no sign-in token that works has the id {token_id}"
         raise UnknownToken(msg)
-    await session.execute(_end().where(by_id))
+    owners = await session.scalars(_end().where(by_id).returning(ApiKey.account_id))
+    await record_ended_tokens(session, actor, owners.one(), [token_id])
     return found[0]
 
 
 async def end_tokens(
-    session: AsyncSession, account_id: int, keep_key_id: int | None = None
+    session: AsyncSession, account_id: int, keep_key_id: int | None = None, *, actor: Actor
 ) -> None:
-    """End every token of an account at once, except `keep_key_id`."""
-    ending = _end().where(ApiKey.account_id == account_id)
+    """End every token of an account at once, except `keep_key_id`; each end is recorded."""
+    ended = await invalidate_tokens(session, account_id, keep_key_id)
+    await record_ended_tokens(session, actor, account_id, ended)
+
+
+async def invalidate_tokens(
+    session: AsyncSession, account_id: int, keep_key_id: int | None
+) -> Sequence[int]:
+    """End tokens as `end_tokens` does, and record nothing; for `people` only.
+
+    Returns:
+        The ids of those that worked.
+
+    """
+    ending = _end().where(ApiKey.account_id == account_id, _works())
     if keep_key_id is not None:
         ending = ending.where(ApiKey.id != keep_key_id)
-    await session.execute(ending)
+    return sorted(await session.scalars(ending.returning(ApiKey.id)))
 
 
 async def _forget_devices(session: AsyncSession, account_id: int) -> None:

@@ -12,10 +12,12 @@ from typing import TYPE_CHECKING
 from tokenbalance.people.attempts import count_sign_up
 from tokenbalance.people.password_rules import DEFAULT_RULES, PasswordRules
 from tokenbalance.people.passwords import hash_password
-from tokenbalance.people.users import clean_email, clean_name, create_user
+from tokenbalance.people.traces import record_new_user, record_sign_up
+from tokenbalance.people.users import clean_email, clean_name, insert_user
 
 if TYPE_CHECKING:
     from tokenbalance.database.connections import Sessions
+    from tokenbalance.model import Actor
     from tokenbalance.people.rows import UserRow
 
 
@@ -28,10 +30,18 @@ class Wanted:
     password: str = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Stranger:
+    """Somebody who signs up, and whose attempts are limited."""
+
+    address: str
+    """The client's IP address."""
+
+
 async def sign_up(
     sessions: Sessions,
     wanted: Wanted,
-    stranger_at: str | None,
+    by: Actor | Stranger,
     rules: PasswordRules = DEFAULT_RULES,
 ) -> UserRow:
     """Create a user with an empty account.
@@ -39,8 +49,7 @@ async def sign_up(
     Args:
         sessions: the database.
         wanted: the user to create.
-        stranger_at: the IP address of a stranger, for whom attempts are limited; None: a superuser
-            creates the user.
+        by: who creates the user, to be recorded: a superuser, or the stranger who becomes one.
         rules: for the password.
 
     Raises:
@@ -52,9 +61,14 @@ async def sign_up(
     # Refused before the work of hashing, and not counted.
     email, name = clean_email(wanted.email), clean_name(wanted.name)
     rules.check(wanted.password, email)
-    if stranger_at is not None:
+    if isinstance(by, Stranger):
         async with sessions.begin() as session:
-            await count_sign_up(session, stranger_at)
+            await count_sign_up(session, by.address)
     password_hash = await hash_password(wanted.password, rules, email)
     async with sessions.begin() as session:
-        return await create_user(session, email=email, name=name, password_hash=password_hash)
+        user = await insert_user(session, email=email, name=name, password_hash=password_hash)
+        if isinstance(by, Stranger):
+            record_sign_up(session, user, by.address)
+        else:
+            record_new_user(session, by, user)
+        return user

@@ -28,7 +28,8 @@ from tokenbalance.database.tables import Account, User
 from tokenbalance.people.emails import EMAIL_CHARS_MAX, email_mistake, normal_email
 from tokenbalance.people.known_browsers import forget_browsers
 from tokenbalance.people.rows import user_row
-from tokenbalance.people.sign_in_tokens import end_tokens
+from tokenbalance.people.sign_in_tokens import invalidate_tokens
+from tokenbalance.people.traces import record_new_user, record_user
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from sqlalchemy import Select
     from sqlalchemy.ext.asyncio import AsyncSession
 
+    from tokenbalance.model import Actor
     from tokenbalance.people.rows import UserRow
 
 NAME_CHARS_MAX: Final = 200
@@ -100,13 +102,14 @@ class Changes:
         return self.is_active is False or self.is_superuser is False
 
 
-async def create_user(
+async def create_user(  # noqa: PLR0913 - the fields of a user, by name
     session: AsyncSession,
     *,
     email: str,
     name: str = "",
     password_hash: str | None = None,
     is_superuser: bool = False,
+    actor: Actor,
 ) -> UserRow:
     """Create a user and an empty account. Without a password hash the user cannot sign in.
 
@@ -115,6 +118,22 @@ async def create_user(
         EmailTaken: the address is in use; the caller's transaction can go on.
 
     """
+    user = await insert_user(
+        session, email=email, name=name, password_hash=password_hash, is_superuser=is_superuser
+    )
+    record_new_user(session, actor, user)
+    return user
+
+
+async def insert_user(
+    session: AsyncSession,
+    *,
+    email: str,
+    name: str,
+    password_hash: str | None,
+    is_superuser: bool = False,
+) -> UserRow:
+    """Create a user as `create_user` does, and record nothing; for `people` only."""
     user = User(
         email=clean_email(email),
         name=clean_name(name),
@@ -190,7 +209,12 @@ async def users_page(
 
 
 async def update_user(
-    session: AsyncSession, user_id: int, changes: Changes, kept: Kept = NOTHING_KEPT
+    session: AsyncSession,
+    user_id: int,
+    changes: Changes,
+    kept: Kept = NOTHING_KEPT,
+    *,
+    actor: Actor,
 ) -> UserRow:
     """Change a user. Disabling the user, or a new password, ends their sign-in tokens.
 
@@ -201,6 +225,7 @@ async def update_user(
         user_id: which user.
         changes: the new values.
         kept: the sign-in token and browser of the request that makes the change.
+        actor: who makes it, to be recorded.
 
     Raises:
         UnknownUser: no user has this id.
@@ -212,10 +237,10 @@ async def update_user(
     if changes.may_leave_no_superuser:
         await _keep_a_superuser(session, user_id)
     user = await lock_record(session, user_id)
-    return await _apply(session, user, replace(changes, name=name), kept)
+    return await _apply(session, user, replace(changes, name=name), kept, actor)
 
 
-async def set_active(session: AsyncSession, email: str, *, active: bool) -> UserRow:
+async def set_active(session: AsyncSession, email: str, *, active: bool, actor: Actor) -> UserRow:
     """Enable or disable a user; keys and tokens of a disabled user are refused at once.
 
     The last superuser may be disabled too: callers of this function can create another.
@@ -224,8 +249,8 @@ async def set_active(session: AsyncSession, email: str, *, active: bool) -> User
         UnknownUser: no user has this address.
 
     """
-    user = await find_record(session, email)
-    return await _apply(session, user, Changes(is_active=active), NOTHING_KEPT)
+    user = await lock_record(session, (await find_record(session, email)).id)
+    return await _apply(session, user, Changes(is_active=active), NOTHING_KEPT, actor)
 
 
 async def find_record(session: AsyncSession, email: str) -> User:
@@ -298,16 +323,22 @@ async def _keep_a_superuser(session: AsyncSession, user_id: int) -> None:
         raise LastSuperuser(msg)
 
 
-async def _apply(session: AsyncSession, user: User, changes: Changes, kept: Kept) -> UserRow:
+async def _apply(
+    session: AsyncSession, user: User, changes: Changes, kept: Kept, actor: Actor
+) -> UserRow:
+    before = user_row(user)
     for change in fields(changes):
         value = cast("str | bool | None", getattr(changes, change.name))
         if value is not None:
             setattr(user, change.name, value)
     await session.flush()
     if changes.end_sign_ins:
-        await end_tokens(session, user.account.id, kept.token_id)
+        # That they ended is told by the event of the change.
+        _ = await invalidate_tokens(session, user.account.id, kept.token_id)
         await forget_browsers(session, user.id, kept.browser)
-    return user_row(user)
+    after = user_row(user)
+    record_user(session, actor, before, after, new_password=changes.password_hash is not None)
+    return after
 
 
 async def _get(session: AsyncSession, query: Select[User], user_id: int) -> User:

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.pricing.rates import paid_for
-from tokenbalance.errors import BalanceHeld, InsufficientQuota, InvalidApiKey
+from tokenbalance.errors import BalanceHeld, InsufficientQuota
 from tokenbalance.model import Usage
+from tokenbalance.people.callers import EndedKey
 from tokenbalance.proxy.asked import Unaffordable
 
 if TYPE_CHECKING:
@@ -22,10 +23,6 @@ if TYPE_CHECKING:
 
 RETRY_AFTER_MAX_S: Final = 30
 """Above 60 s the SDKs ignore a `retry-after`."""
-_ENDED_KEY: Final = (
-    "This API key was revoked or has expired, or its user was disabled."
-    " Nothing was sent or charged."
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +103,7 @@ class Admissions:
         """Wait for other open holds of the account, where the request would fit without them.
 
         Raises:
-            InvalidApiKey: the key has ended since it was looked up, or its user was disabled.
+            EndedKey: the key has ended since it was looked up, or its user was disabled.
             InsufficientQuota: the balance does not cover the input and the smallest output.
             BalanceHeld: it does, but requests in progress held it for as long as one may wait.
 
@@ -132,7 +129,7 @@ class Admissions:
     async def _funds_of(self, caller: Caller) -> Funds:
         funds = await self.book.funds_of(caller)
         if funds is None:
-            raise InvalidApiKey(_ENDED_KEY)
+            raise EndedKey(caller.key_id)
         return funds
 
     def _insufficient(self, caller: Caller, needed: int | str, funds: Funds) -> InsufficientQuota:

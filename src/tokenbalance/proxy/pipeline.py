@@ -26,11 +26,12 @@ import os
 import time
 from dataclasses import dataclass, field
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from tokenbalance.books.holds.journal import JournalUnavailable
 from tokenbalance.database.connections import UNAVAILABLE
 from tokenbalance.errors import (
+    MissingScope,
     ProxyError,
     ServiceUnavailable,
     UpstreamLoop,
@@ -42,6 +43,8 @@ from tokenbalance.openai import SURFACE
 from tokenbalance.openai.editing import with_members
 from tokenbalance.openai.objects.models import without_fine_tunes
 from tokenbalance.people.access import require_inference
+from tokenbalance.people.callers import EndedKey, RefusedKey
+from tokenbalance.people.refused_keys import note_missing_scope, note_refused_key
 from tokenbalance.proxy.asked import READ_INLINE_BYTES_MAX, Asked, match, read
 from tokenbalance.proxy.ending import Ending
 from tokenbalance.proxy.exchange import Exchange
@@ -152,6 +155,7 @@ class Proxy:
             if response.started:
                 raise
             self.refused.count(caller, error)
+            await self._note(error, caller, scope)
             await response.error(error, error.status)
         except Exception:
             if response.started:
@@ -172,6 +176,13 @@ class Proxy:
                     "milliseconds": round(seconds * 1000, 1),
                 },
             )
+
+    async def _note(self, error: ProxyError, caller: Caller | None, scope: Scope) -> None:
+        """Write into the security log that a key was refused, or is not for this."""
+        if isinstance(error, (RefusedKey, EndedKey)):
+            await note_refused_key(self.pool, error, _address_of(scope))
+        elif isinstance(error, MissingScope):
+            note_missing_scope(caller, _address_of(scope))
 
     async def _serve(
         self,
@@ -302,6 +313,11 @@ def new_request_id() -> str:
     """A unique name, sorted by time so that new rows lie together in an index."""
     milliseconds = time.time_ns() // 1_000_000
     return f"tb_{milliseconds:012x}{os.urandom(10).hex()}"
+
+
+def _address_of(scope: Scope) -> str:
+    client = cast("tuple[str, int] | None", scope.get("client"))
+    return client[0] if client else ""
 
 
 def _no_database(error: Exception) -> ServiceUnavailable:

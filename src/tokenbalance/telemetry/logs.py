@@ -7,6 +7,7 @@ client cannot forge lines.
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 import sys
 from datetime import UTC, datetime
@@ -14,6 +15,8 @@ from typing import Final, Literal, TextIO
 
 import orjson
 from typing_extensions import override
+
+from tokenbalance.events.security import NAME as SECURITY
 
 _STANDARD: Final = frozenset(vars(logging.makeLogRecord({}))) | {
     "message",
@@ -27,7 +30,7 @@ def configure_logs(level: str, log_format: Literal["json", "console"] | None) ->
     """Send every log of the process to stderr.
 
     Args:
-        level: the least important level that is shown.
+        level: the least important level that is shown; the security log is shown at every level.
         log_format: None for `console` on a terminal and `json` elsewhere.
 
     """
@@ -37,6 +40,8 @@ def configure_logs(level: str, log_format: Literal["json", "console"] | None) ->
     handler = LineHandler()
     handler.setFormatter(ConsoleFormatter() if plain else JsonFormatter())
     logging.basicConfig(level=level.upper(), handlers=[handler], force=True)
+    # Who did what is not a matter of how much one wants to read.
+    logging.getLogger(SECURITY).setLevel(logging.INFO)
 
 
 class LineHandler(logging.StreamHandler[TextIO]):
@@ -99,7 +104,13 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             event["exception"] = self.formatException(record.exc_info)
-        return orjson.dumps(event, default=str).decode()
+        line = orjson.dumps(event, default=str).decode()
+        return line if line.isprintable() else "".join(map(_as_json, line))
+
+
+def _as_json(char: str) -> str:
+    """Escape what orjson leaves as it is, such as U+2028 and the controls of terminals."""
+    return char if char.isprintable() else json.dumps(char)[1:-1]
 
 
 class ConsoleFormatter(logging.Formatter):

@@ -12,6 +12,7 @@ import pytest
 from tests.support.books import placed
 from tests.support.waiters import PATIENCE_S, Process, nobody_stands, void
 from tokenbalance.books.ledger import credits as credit
+from tokenbalance.model import Actor
 
 if TYPE_CHECKING:
     from tests.support.books import Holder
@@ -45,7 +46,7 @@ async def test_a_top_up_lets_a_request_go_on(
     _ = await placed(here.book, holder, "a", 60)
     waiting = await here.begin(holder, "b", 50)
     async with sessions.begin() as session:
-        await credit.add(session, holder.account_id, 10, credit.Cause("tests"))
+        await credit.add(session, holder.account_id, 10, credit.Cause(Actor("tests")))
     async with asyncio.timeout(PATIENCE_S):
         assert await waiting is not None
 
@@ -57,7 +58,9 @@ async def test_everybody_far_back_is_served_after_one_top_up(
     _ = await placed(here.book, holder, "a", 100)
     waiting = [await here.begin(holder, f"r{number}", 5) for number in range(of_the_account)]
     async with sessions.begin() as session:
-        await credit.add(session, holder.account_id, 5 * of_the_account, credit.Cause("tests"))
+        await credit.add(
+            session, holder.account_id, 5 * of_the_account, credit.Cause(Actor("tests"))
+        )
     async with asyncio.timeout(PATIENCE_S):
         assert None not in await asyncio.gather(*waiting)
     # Where there is enough for several, they may overtake each other.

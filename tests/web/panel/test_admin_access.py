@@ -47,6 +47,8 @@ FIELDS = {
     "once": "only-once",
     "set-balance": "100",
     "set-note": "a present",
+    "overdraft": "5",
+    "overdraft-note": "a good customer",
     "password": "another password",
     "amount": "1",
     "note": "a present",
@@ -58,7 +60,7 @@ FIELDS = {
 
 def test_every_form_is_among_those_that_are_tried() -> None:
     assert len(FORMS) == 16
-    assert len(PAGES) == 13
+    assert len(PAGES) == 15
 
 
 @pytest.mark.parametrize("path", PAGES)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.books import create_holder
+from tokenbalance.model import CLI
 from tokenbalance.people.keys import create_key
 
 if TYPE_CHECKING:
@@ -27,7 +28,7 @@ async def make_key(
     scopes = None if by_key_id else ["inference", "manage"]
     async with sessions.begin() as session:
         key, _ = await create_key(
-            session, account_id, name=name, scopes=scopes, by_key_id=by_key_id
+            session, account_id, name=name, scopes=scopes, by_key_id=by_key_id, actor=CLI
         )
         return key.id
 

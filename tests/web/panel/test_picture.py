@@ -24,6 +24,7 @@ from tests.support.watched_browser import WatchedBrowser
 from tokenbalance.books.ledger.audit import audit
 from tokenbalance.books.reports.rollup import RollUp
 from tokenbalance.database.connections import open_pool
+from tokenbalance.model import CLI
 from tokenbalance.people.passwords import hash_password
 from tokenbalance.people.users import create_user
 from tokenbalance.sandbox.serving import serve_in_thread
@@ -82,7 +83,9 @@ async def superuser(sessions: Sessions) -> Somebody:
     email = "ada@example.com"
     async with sessions.begin() as session:
         hashed = await hash_password(PASSWORD)
-        user = await create_user(session, email=email, password_hash=hashed, is_superuser=True)
+        user = await create_user(
+            session, email=email, password_hash=hashed, is_superuser=True, actor=CLI
+        )
     return Somebody(user.id, user.account.id, email)
 
 

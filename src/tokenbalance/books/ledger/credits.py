@@ -34,6 +34,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import func, select
 
 from tokenbalance.books.ledger.entries import entry_of
+from tokenbalance.books.ledger.traces import record_entry
 from tokenbalance.database.tables import Account, LedgerEntry
 from tokenbalance.model import JSON_INTEGER_MAX
 
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from tokenbalance.books.ledger.entries import Entry
+    from tokenbalance.model import Actor
 
 CREDITS_MAX: Final = JSON_INTEGER_MAX
 """Largest amount and balance."""
@@ -109,8 +111,7 @@ class UnknownRequest(CreditError):
 class Cause:
     """Who made an entry, and why."""
 
-    actor: str
-    """`cli`, or a user's e-mail."""
+    actor: Actor
     note: str = ""
 
 
@@ -247,7 +248,14 @@ async def enter_once(
 
 
 async def enter(session: AsyncSession, account: Account, new: NewEntry) -> Entry:
-    """Make an entry; the account must be locked."""
+    """Make an entry, and record it; the account must be locked."""
+    made = await write_entry(session, account, new)
+    record_entry(session, new.cause.actor, account.user_id, made)
+    return made
+
+
+async def write_entry(session: AsyncSession, account: Account, new: NewEntry) -> Entry:
+    """Make an entry as `enter` does, and record nothing."""
     asked = account.balance + new.amount
     _check_balance(new.amount, asked)
     _check_note(new.cause.note)
@@ -264,7 +272,7 @@ async def enter(session: AsyncSession, account: Account, new: NewEntry) -> Entry
         asked=None if amount == new.amount else new.amount,
         balance_after=account.balance,
         request_id=new.request_id,
-        actor=new.cause.actor,
+        actor=new.cause.actor.name,
         note=": ".join(text for text in (new.said, new.cause.note) if text),
         idempotency_key=new.idempotency_key,
         # When it happened; the transaction may have begun earlier and waited for the lock.

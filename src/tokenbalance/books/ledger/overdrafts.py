@@ -13,10 +13,11 @@ from tokenbalance.books.ledger.credits import (
     NewEntry,
     OverdraftInUse,
     OverdraftOutOfRange,
-    enter,
     lock_account,
     set_balance,
+    write_entry,
 )
+from tokenbalance.books.ledger.traces import record_overdraft
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -42,9 +43,12 @@ async def set_overdraft(
     """
     account = await lock_account(session, account_id)
     _check(account, overdraft)
-    said = f"overdraft set from {account.overdraft:,} to {overdraft:,}"
-    account.overdraft = overdraft
-    return await enter(session, account, NewEntry(kind="set", amount=0, cause=cause, said=said))
+    before, account.overdraft = account.overdraft, overdraft
+    said = f"overdraft set from {before:,} to {overdraft:,}"
+    new = NewEntry(kind="set", amount=0, cause=cause, said=said)
+    entry = await write_entry(session, account, new)
+    record_overdraft(session, cause.actor, account, entry, before)
+    return entry
 
 
 async def set_balance_and_overdraft(

@@ -21,6 +21,7 @@ from tokenbalance.database.statements.callers import (
     ENDED_KEYS,
     FIND_CALLERS,
     FUNDS_OF_CALLER,
+    REFUSED_KEY,
     TOUCH_KEYS,
 )
 from tokenbalance.database.statements.charges import (
@@ -65,6 +66,7 @@ __all__ = [
     "PLACE_MANY",
     "PLACE_MANY_OF_ONE",
     "PROMISING",
+    "REFUSED_KEY",
     "RENEW",
     "RENEW_WAITERS",
     "SETTLE",

@@ -40,6 +40,20 @@ SELECT k.id
  WHERE k.revoked_at IS NOT NULL OR k.expires_at <= now() OR NOT u.is_active
 """
 
+REFUSED_KEY: Final = """
+-- $1 SHA-256 of the secret, or null; $2 key, or null
+-- Why it is refused; nothing if there is no such key.
+SELECT a.user_id, k.id,
+       CASE WHEN k.revoked_at IS NOT NULL THEN 'revoked'
+            WHEN k.expires_at <= now() THEN 'expired'
+            WHEN NOT u.is_active THEN 'user_disabled'
+            ELSE 'ended' END
+  FROM api_keys k
+  JOIN accounts a ON a.id = k.account_id
+  JOIN users u ON u.id = a.user_id
+ WHERE k.secret_sha256 = $1 OR k.id = $2
+"""
+
 TOUCH_KEYS: Final = """
 -- $1 keys
 -- Skips keys that are locked right now: their next request will update them.

@@ -5,6 +5,7 @@ the request path touches has `account_id` first in its key, so it can be distrib
 """
 
 from tokenbalance.database.tables.base import Base
+from tokenbalance.database.tables.events import EventRecord
 from tokenbalance.database.tables.ledger import ENTRY_KINDS, Books, LedgerEntry
 from tokenbalance.database.tables.people import (
     INSUFFICIENT_STATUSES,
@@ -38,6 +39,7 @@ __all__ = [
     "ApiKey",
     "Base",
     "Books",
+    "EventRecord",
     "HoldRecord",
     "KnownBrowser",
     "LedgerEntry",

@@ -16,10 +16,9 @@ from tokenbalance.books.ledger.entries import Entry
 from tokenbalance.books.ledger.overdrafts import set_balance_and_overdraft, set_overdraft
 from tokenbalance.database.connections import Session
 from tokenbalance.errors import MissingParameter
-from tokenbalance.model import Caller
 from tokenbalance.people.users import get_user
 from tokenbalance.web.api.bodies import Body, BodyReader
-from tokenbalance.web.api.callers import Authenticated, Superuser
+from tokenbalance.web.api.callers import Acting, Authenticated, Superuser
 from tokenbalance.web.api.domain import IDEMPOTENCY_HEADER
 from tokenbalance.web.api.fields import Amount, Balance, Number
 from tokenbalance.web.api.responses import (
@@ -100,7 +99,8 @@ async def balance_of(request: Request, _caller: Superuser, user_id: Number) -> B
 )
 async def set_balance_of(
     request: Request,
-    caller: Superuser,
+    _caller: Superuser,
+    actor: Acting,
     user_id: Number,
     body: Annotated[NewBalance, Depends(BodyReader(NewBalance))],
 ) -> ChangedBalanceResponse:
@@ -115,8 +115,7 @@ async def set_balance_of(
     """
     async with management_of(request).sessions.begin() as session:
         user = await get_user(session, user_id)
-        cause = Cause(await _email_of(session, caller), body.note)
-        entry = await _set(session, user.account.id, body, cause)
+        entry = await _set(session, user.account.id, body, Cause(actor, body.note))
         return changed_balance_response(await get_user(session, user_id), entry)
 
 
@@ -150,7 +149,8 @@ async def _set(session: Session, account_id: int, body: NewBalance, cause: Cause
 )
 async def add_credits(
     request: Request,
-    caller: Superuser,
+    _caller: Superuser,
+    actor: Acting,
     user_id: Number,
     key: IdempotencyKey,
     body: Annotated[Credits, Depends(BodyReader(Credits))],
@@ -163,15 +163,10 @@ async def add_credits(
     """
     async with management_of(request).sessions.begin() as session:
         user = await get_user(session, user_id)
-        cause = Cause(await _email_of(session, caller), body.note)
+        cause = Cause(actor, body.note)
         entry = await add_once(session, user.account.id, body.amount, cause, key)
     return CreditsResponse(
         entry=entry_response(entry),
         balance=entry.balance_after,
         kept_for_holds=entry.kept_for_holds,
     )
-
-
-async def _email_of(session: Session, caller: Caller) -> str:
-    """Return the e-mail of the caller, the actor of an entry."""
-    return (await get_user(session, caller.user_id)).email

@@ -1,4 +1,4 @@
-"""The caller of a management route: a stranger, a user, or a superuser.
+"""The caller of a management route: a stranger, a user, or a superuser; and who acts there.
 
 Only identifies the caller; `people.access` decides what a role may do.
 """
@@ -8,10 +8,12 @@ from typing import Annotated, TypeAlias, cast
 from fastapi import Depends, Request
 
 from tokenbalance.errors import InvalidApiKey, NotAllowed
-from tokenbalance.model import Caller
+from tokenbalance.model import Actor, Caller
 from tokenbalance.people.access import require_inference, require_manage, require_superuser
-from tokenbalance.people.callers import authenticate
-from tokenbalance.web.context import management_of
+from tokenbalance.people.callers import RefusedKey, authenticate
+from tokenbalance.people.refused_keys import note_refused_key
+from tokenbalance.web.actors import find_actor
+from tokenbalance.web.context import address_of, management_of
 
 
 async def signed_in(request: Request) -> Caller:
@@ -22,7 +24,19 @@ async def signed_in(request: Request) -> Caller:
 
     """
     headers = cast("list[tuple[bytes, bytes]]", request.scope["headers"])
-    return await authenticate(management_of(request).pool, headers)
+    pool = management_of(request).pool
+    try:
+        caller = await authenticate(pool, headers)
+    except RefusedKey as refused:
+        await note_refused_key(pool, refused, address_of(request))
+        raise
+    request.state.caller = caller
+    return caller
+
+
+def caller_of(request: Request) -> Caller | None:
+    """Return the caller that `signed_in` has found for this request; None if there is none."""
+    return cast("Caller | None", getattr(request.state, "caller", None))
 
 
 Authenticated: TypeAlias = Annotated[Caller, Depends(signed_in)]
@@ -74,20 +88,29 @@ async def superuser(caller: Authenticated) -> Caller:
 Superuser: TypeAlias = Annotated[Caller, Depends(superuser)]
 
 
-async def may_create_users(request: Request) -> bool:
+async def acting(request: Request, caller: Authenticated) -> Actor:
+    """Find the caller, as the one who is written down for a change."""
+    return await find_actor(request, caller)
+
+
+Acting: TypeAlias = Annotated[Actor, Depends(acting)]
+
+
+async def may_create_users(request: Request) -> Actor | None:
     """Admit every caller while sign-up is open, otherwise only superusers.
 
     Returns:
-        Whether the caller is a superuser.
+        The superuser; None for anybody else.
 
     Raises:
         InvalidApiKey, NotAllowed: sign-up is closed.
 
     """
     try:
-        require_superuser(await signed_in(request))
+        caller = await signed_in(request)
+        require_superuser(caller)
     except (InvalidApiKey, NotAllowed):
         if not management_of(request).signup_open:
             raise
-        return False
-    return True
+        return None
+    return await find_actor(request, caller)

@@ -11,9 +11,19 @@ from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse
 from starlette.routing import Match, Route
 
-from tokenbalance.errors import InvalidRequest, ProxyError, UnknownUrl, error_document, headers_of
+from tokenbalance.errors import (
+    InvalidRequest,
+    MissingScope,
+    ProxyError,
+    UnknownUrl,
+    error_document,
+    headers_of,
+)
 from tokenbalance.openai import meant_path
+from tokenbalance.people.refused_keys import note_missing_scope
+from tokenbalance.web.api.callers import caller_of
 from tokenbalance.web.api.refusals import refusal_at
+from tokenbalance.web.context import address_of
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -37,8 +47,10 @@ def _response(error: ProxyError) -> JSONResponse:
     return JSONResponse(error_document(error), error.status, {**_NO_STORE, **headers})
 
 
-def _on_proxy_error(_request: Request, error: Exception) -> JSONResponse:
+async def _on_proxy_error(request: Request, error: Exception) -> JSONResponse:
     assert isinstance(error, ProxyError)  # noqa: S101 - registered for nothing else
+    if isinstance(error, MissingScope):
+        note_missing_scope(caller_of(request), address_of(request))
     return _response(error)
 
 

@@ -11,7 +11,7 @@ from tokenbalance.people.key_lists import keys_page
 from tokenbalance.people.keys import change_key, create_key, rotate_key
 from tokenbalance.people.sign_in_tokens import end_tokens
 from tokenbalance.web.api.bodies import BodyReader
-from tokenbalance.web.api.callers import Authenticated, Managing
+from tokenbalance.web.api.callers import Acting, Authenticated, Managing
 from tokenbalance.web.api.fields import FIRST_PAGE, Cursor, Limit, Number, UserId
 from tokenbalance.web.api.key_bodies import (
     AllKeys,
@@ -52,7 +52,10 @@ async def list_keys(
 
 @keys_router.post("/keys", status_code=201, summary="Create a key", responses={403: {}})
 async def create(
-    request: Request, caller: Managing, body: Annotated[NewKey, Depends(BodyReader(NewKey))]
+    request: Request,
+    caller: Managing,
+    actor: Acting,
+    body: Annotated[NewKey, Depends(BodyReader(NewKey))],
 ) -> NewKeyResponse:
     """Create a key; the response is the only one with its secret.
 
@@ -77,13 +80,17 @@ async def create(
             insufficient_status=body.insufficient_status,
             scopes=default_scopes if body.scopes is None else body.scopes,
             by_key_id=by_key_id,
+            actor=actor,
         )
     return new_key_response(key, secret)
 
 
 @keys_router.post("/keys/all/revoke", summary="Revoke all keys", responses={403: {}})
 async def revoke_all(
-    request: Request, caller: Managing, body: Annotated[AllKeys, Depends(BodyReader(AllKeys))]
+    request: Request,
+    caller: Managing,
+    actor: Acting,
+    body: Annotated[AllKeys, Depends(BodyReader(AllKeys))],
 ) -> RevokedKeysResponse:
     """Revoke all your keys, and all keys that were made with them, at once and permanently.
 
@@ -92,9 +99,9 @@ async def revoke_all(
     """
     async with management_of(request).sessions.begin() as session:
         account_id = await account_of(session, caller, body.user_id)
-        revoked = await revoke_all_keys(session, account_id)
+        revoked = await revoke_all_keys(session, account_id, actor=actor)
         if body.tokens:
-            await end_tokens(session, account_id)
+            await end_tokens(session, account_id, actor=actor)
     return RevokedKeysResponse(revoked=revoked)
 
 
@@ -102,6 +109,7 @@ async def revoke_all(
 async def change(
     request: Request,
     caller: Managing,
+    actor: Acting,
     key_id: Number,
     body: Annotated[ChangedKey, Depends(BodyReader(ChangedKey))],
 ) -> KeyResponse:
@@ -114,23 +122,28 @@ async def change(
     """
     async with management_of(request).sessions.begin() as session:
         seen = account_seen_by(caller)
-        key = await change_key(session, key_id, seen, asking_key(caller), **body.changes())
+        by_key_id = asking_key(caller)
+        key = await change_key(session, key_id, seen, by_key_id, actor=actor, **body.changes())
     return key_response(key)
 
 
 @keys_router.delete("/keys/{key_id}", summary="Revoke a key", responses={403: {}})
-async def revoke(request: Request, caller: Managing, key_id: Number) -> RevokedKeyResponse:
+async def revoke(
+    request: Request, caller: Managing, actor: Acting, key_id: Number
+) -> RevokedKeyResponse:
     """Revoke a key, and all keys that were made with it, at once and permanently.
 
     Revoking it again changes nothing. Only superusers find keys of other users.
     """
     async with management_of(request).sessions.begin() as session:
-        revoked = await revoke_key(session, key_id, account_seen_by(caller))
+        revoked = await revoke_key(session, key_id, account_seen_by(caller), actor=actor)
     return revoked_key_response(revoked)
 
 
 @keys_router.post("/keys/{key_id}/rotate", summary="Rotate a key", responses={403: {}})
-async def rotate(request: Request, caller: Managing, key_id: Number) -> NewKeyResponse:
+async def rotate(
+    request: Request, caller: Managing, actor: Acting, key_id: Number
+) -> NewKeyResponse:
     """Give a key a new secret; the old one stops working at once.
 
     The response is the only one with the new secret. Id, name, limits and history stay, and keys
@@ -138,6 +151,6 @@ async def rotate(request: Request, caller: Managing, key_id: Number) -> NewKeyRe
     is refused (400). A key gets no secret of a key with scopes that it does not have (403).
     """
     async with management_of(request).sessions.begin() as session:
-        seen = account_seen_by(caller)
-        key, secret = await rotate_key(session, key_id, seen, asking_key(caller))
+        seen, by_key_id = account_seen_by(caller), asking_key(caller)
+        key, secret = await rotate_key(session, key_id, seen, by_key_id, actor=actor)
     return new_key_response(key, secret)

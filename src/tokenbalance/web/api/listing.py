@@ -18,15 +18,14 @@ _Until: TypeAlias = Annotated[
 
 
 @dataclass(frozen=True, slots=True)
-class _Query:
-    """The common parameters of lists.
+class _Rows:
+    """Which rows of a list, by time.
 
     Raises:
         InvalidValue: the period ends before it begins.
 
     """
 
-    user_id: UserId = None
     since: _Since = None
     until: _Until = None
     limit: Limit = FIRST_PAGE
@@ -43,4 +42,12 @@ class _Query:
         return Period(self.since, self.until)
 
 
+@dataclass(frozen=True, slots=True)
+class _Query(_Rows):
+    """Which rows of a user's list."""
+
+    user_id: UserId = None
+
+
+Rows: TypeAlias = Annotated[_Rows, Depends()]
 Listing: TypeAlias = Annotated[_Query, Depends()]

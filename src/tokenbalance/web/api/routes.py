@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.web.api.balances import balances_router
+from tokenbalance.web.api.events import events_router
 from tokenbalance.web.api.keys import keys_router
 from tokenbalance.web.api.ledger import ledger_router
 from tokenbalance.web.api.quote import quote_router
@@ -29,6 +30,7 @@ _ROUTERS: Final = (
     requests_router,
     refused_router,
     quote_router,
+    events_router,
 )
 
 

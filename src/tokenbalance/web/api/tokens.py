@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from tokenbalance.model import Caller
 from tokenbalance.people.access import require_sign_in
 from tokenbalance.people.sign_in_tokens import TokenRow, end_token_by_id, tokens_page
-from tokenbalance.web.api.callers import Authenticated
+from tokenbalance.web.api.callers import Acting, Authenticated
 from tokenbalance.web.api.fields import FIRST_PAGE, Cursor, Limit, Number, UserId
 from tokenbalance.web.api.responses import PageResponse, example, page_response
 from tokenbalance.web.api.routing import api_router
@@ -75,7 +75,11 @@ async def list_tokens(
 
 @tokens_router.delete("/tokens/{token_id}", summary="End a sign-in token", responses={403: {}})
 async def end(
-    request: Request, caller: _SignedIn, token_id: Number, user_id: UserId = None
+    request: Request,
+    caller: _SignedIn,
+    actor: Acting,
+    token_id: Number,
+    user_id: UserId = None,
 ) -> SignInTokenResponse:
     """End a sign-in token at once; a superuser may name another user, whose token it is.
 
@@ -83,7 +87,8 @@ async def end(
     """
     async with management_of(request).sessions.begin() as session:
         account_id = await account_of(session, caller, user_id)
-        return _response(await end_token_by_id(session, token_id, account_id), caller)
+        ended = await end_token_by_id(session, token_id, account_id, actor=actor)
+    return _response(ended, caller)
 
 
 def _response(token: TokenRow, caller: Caller) -> SignInTokenResponse:

@@ -6,14 +6,14 @@ from fastapi import Depends, Query, Request
 from pydantic import ConfigDict, Field, SecretStr
 
 from tokenbalance.errors import MissingParameter
-from tokenbalance.model import Caller
+from tokenbalance.model import Actor, Caller
 from tokenbalance.people.access import require_sign_in
 from tokenbalance.people.emails import EMAIL_CHARS_MAX
 from tokenbalance.people.password_rules import PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN
 from tokenbalance.people.passwords import hash_password
 from tokenbalance.people.rows import UserRow
 from tokenbalance.people.sign_in import Attempt, confirm
-from tokenbalance.people.sign_up import Wanted, sign_up
+from tokenbalance.people.sign_up import Stranger, Wanted, sign_up
 from tokenbalance.people.users import (
     NAME_CHARS_MAX,
     Changes,
@@ -24,7 +24,13 @@ from tokenbalance.people.users import (
     users_page,
 )
 from tokenbalance.web.api.bodies import Body, BodyReader, ChangesBody
-from tokenbalance.web.api.callers import Authenticated, Managing, Superuser, may_create_users
+from tokenbalance.web.api.callers import (
+    Acting,
+    Authenticated,
+    Managing,
+    Superuser,
+    may_create_users,
+)
 from tokenbalance.web.api.fields import FIRST_PAGE, Cursor, Limit, Number, Text
 from tokenbalance.web.api.responses import (
     CreatedUser,
@@ -94,7 +100,7 @@ class UserChanges(ChangesBody):
 @users_router.post("/user/create", status_code=201, summary="Create a user", responses={429: {}})
 async def create(
     request: Request,
-    by_superuser: Annotated[bool, Depends(may_create_users)],
+    by_superuser: Annotated[Actor | None, Depends(may_create_users)],
     body: Annotated[NewUser, Depends(BodyReader(NewUser))],
 ) -> CreatedUser:
     """Create a user with a balance of 0.
@@ -105,8 +111,8 @@ async def create(
     user = await sign_up(
         management_of(request).sessions,
         Wanted(body.email, body.name, body.password.get_secret_value()),
-        stranger_at=None if by_superuser else address_of(request),
-        rules=management_of(request).password_rules,
+        by_superuser or Stranger(address_of(request)),
+        management_of(request).password_rules,
     )
     return CreatedUser(id=user.id, email=user.email, name=user.name)
 
@@ -122,6 +128,7 @@ async def me(request: Request, caller: Authenticated) -> Me:
 async def change_me(
     request: Request,
     caller: Managing,
+    actor: Acting,
     body: Annotated[OwnChanges, Depends(BodyReader(OwnChanges))],
 ) -> Me:
     """Change your name, your password, or both.
@@ -134,7 +141,8 @@ async def change_me(
         password_hash=await _new_password_hash(request, caller, body),
     )
     async with management_of(request).sessions.begin() as session:
-        user = await update_user(session, caller.user_id, changes, Kept(caller.key_id))
+        kept = Kept(caller.key_id)
+        user = await update_user(session, caller.user_id, changes, kept, actor=actor)
     return _me(user)
 
 
@@ -155,6 +163,7 @@ async def list_users(
 async def change_user(
     request: Request,
     _caller: Superuser,
+    actor: Acting,
     user_id: Number,
     body: Annotated[UserChanges, Depends(BodyReader(UserChanges))],
 ) -> UserResponse:
@@ -170,7 +179,7 @@ async def change_user(
         is_superuser=body.is_superuser if "is_superuser" in given else None,
     )
     async with management_of(request).sessions.begin() as session:
-        return user_response(await update_user(session, user_id, changes))
+        return user_response(await update_user(session, user_id, changes, actor=actor))
 
 
 async def _new_password_hash(request: Request, caller: Caller, body: OwnChanges) -> str | None:

@@ -32,7 +32,8 @@ A page is a handler and a route:
 
     async def revoke(visit: Visit) -> Response:
         async with visit.management.sessions.begin() as session:
-            await revoke_key(session, visit.number("key_id"), visit.caller.account_id)
+            account_id = visit.caller.account_id
+            await revoke_key(session, visit.number("key_id"), account_id, actor=visit.actor)
         return go_to("/account/keys", visit, Notice.KEY_REVOKED)
 
     ROUTES = (

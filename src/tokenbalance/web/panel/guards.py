@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
 from urllib.parse import urlsplit
 
 from tokenbalance.errors import NotAllowed
@@ -19,11 +19,16 @@ if TYPE_CHECKING:
 
 TOKEN_FIELD: Final = "form-token"  # noqa: S105 - a field's name
 _USUAL_PORTS: Final = {"http": 80, "https": 443}
+FormRefusal: TypeAlias = Literal["wrong_token", "foreign_origin"]
 _PURPOSE: Final = b"tokenbalance: token of a form"
 
 
 class ForeignForm(NotAllowed):
     """The form was not issued to this browser in this session."""
+
+    def __init__(self, message: str, reason: FormRefusal) -> None:
+        super().__init__(message)
+        self.reason: FormRefusal = reason
 
 
 def form_token(secret: str) -> str:
@@ -43,7 +48,7 @@ def check_token(secret: str | None, token: str) -> None:
             "This form has expired: it was opened before you signed in or out, or your browser"
             " blocks cookies. Nothing was changed. Go back, reload the page, and try again."
         )
-        raise ForeignForm(msg)
+        raise ForeignForm(msg, "wrong_token")
 
 
 def check_origin(request: Request) -> None:
@@ -59,7 +64,7 @@ def check_origin(request: Request) -> None:
     origin = request.headers.get("origin")
     if site not in {"same-origin", "none"} or (origin is not None and not is_ours(request, origin)):
         msg = "This form was sent from another site. Nothing was changed."
-        raise ForeignForm(msg)
+        raise ForeignForm(msg, "foreign_origin")
 
 
 def is_ours(request: Request, url: str) -> bool:

@@ -12,7 +12,7 @@ from tokenbalance.people.limits import LIMIT_MAX, InvalidLimit, KeyLimits
 
 if TYPE_CHECKING:
     from tokenbalance.database.connections import Session
-    from tokenbalance.model import Scope
+    from tokenbalance.model import Actor, Scope
     from tokenbalance.people.rows import KeyRow
     from tokenbalance.web.panel.forms import Form
 
@@ -20,7 +20,7 @@ _STATUSES: Final = {str(status): str(status) for status in STATUS_CHOICES}
 
 
 async def create_from_form(
-    session: Session, account_id: int, form: Form
+    session: Session, account_id: int, form: Form, actor: Actor
 ) -> tuple[KeyRow, str] | None:
     """Create the key of a form, and its secret; None if errors were added to the form."""
     expires_at, limits = form.end_of_day("expires_on"), read_limits(form)
@@ -36,6 +36,7 @@ async def create_from_form(
             limits=limits,
             insufficient_status=insufficient_status,
             scopes=scopes,
+            actor=actor,
         )
     except InvalidKeyName as error:
         form.refuse("name", str(error))

@@ -27,7 +27,7 @@ async def revoke_and_tell(visit: Visit, back: str, account_id: int | None) -> Re
 
     """
     async with visit.management.sessions.begin() as session:
-        revoked = await revoke_key(session, visit.number("key_id"), account_id)
+        revoked = await revoke_key(session, visit.number("key_id"), account_id, actor=visit.actor)
     if revoked.with_it:
         return go_to(back, visit, Notice.FAMILY_REVOKED, revoked.with_it)
     return go_to(back, visit, Notice.KEY_REVOKED)

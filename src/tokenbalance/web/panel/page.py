@@ -14,15 +14,16 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from starlette.requests import Request
 
+from tokenbalance.events import Line, say_refusal
 from tokenbalance.people.access import require_superuser
-from tokenbalance.web.context import management_of
+from tokenbalance.web.context import address_of, management_of
 from tokenbalance.web.panel.failures import MethodNotAllowed, failure_page
 from tokenbalance.web.panel.forms import read_form
-from tokenbalance.web.panel.guards import TOKEN_FIELD, check_origin, check_token
+from tokenbalance.web.panel.guards import TOKEN_FIELD, ForeignForm, check_origin, check_token
 from tokenbalance.web.panel.rendering import secure
 from tokenbalance.web.panel.visit import Visit, open_visit
 
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
     from starlette.types import Receive, Scope, Send
 
+_PATH_CHARS_MAX: Final = 200
 Handler: TypeAlias = "Callable[[Visit], Awaitable[Response]]"
 
 
@@ -68,6 +70,8 @@ class Page:
                 visit = await _with_form(visit)
             response = await handler(visit)
         except Exception as error:  # noqa: BLE001 - that each becomes a page is the purpose
+            if isinstance(error, ForeignForm):
+                _note_refusal(visit, error)
             response = failure_page(visit, error)
         return secure(response)
 
@@ -83,6 +87,21 @@ class Page:
             require_superuser(visit.caller)
         elif self.audience is Audience.SIGNED_IN:
             _ = visit.signed_in
+
+
+def _note_refusal(visit: Visit, refused: ForeignForm) -> None:
+    person = visit.person
+    say_refusal(
+        Line(
+            event="form.refused",
+            outcome="refused",
+            reason=refused.reason,
+            user=person and person.caller.user_id,
+            actor=person and person.email,
+            address=address_of(visit.request),
+            path=visit.path[:_PATH_CHARS_MAX],
+        )
+    )
 
 
 async def _with_form(visit: Visit) -> Visit:

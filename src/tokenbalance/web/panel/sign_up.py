@@ -11,7 +11,7 @@ from tokenbalance.errors import NotFound
 from tokenbalance.people.attempts import TooSoon
 from tokenbalance.people.password_rules import PasswordError
 from tokenbalance.people.sign_in import BROWSER_SIGN_IN, sign_in
-from tokenbalance.people.sign_up import Wanted, sign_up
+from tokenbalance.people.sign_up import Stranger, Wanted, sign_up
 from tokenbalance.people.users import InvalidName, UserError
 from tokenbalance.web.context import address_of
 from tokenbalance.web.panel.forms import Form
@@ -35,7 +35,7 @@ async def show(visit: Visit) -> Response:
 async def enter(visit: Visit) -> Response:
     """Create the user, and sign them in."""
     _require_open(visit)
-    form, sessions, address = visit.form, visit.management.sessions, address_of(visit.request)
+    form, sessions = visit.form, visit.management.sessions
     email, password = form.text("email", required=True), form.secret("password")
     if password != form.secret("repeated"):
         form.refuse("repeated", "the passwords do not match")
@@ -43,7 +43,8 @@ async def enter(visit: Visit) -> Response:
         return _render(visit, form, HTTPStatus.BAD_REQUEST)
     try:
         wanted = Wanted(email, form.text("name"), password)
-        await sign_up(sessions, wanted, address, visit.management.password_rules)
+        stranger = Stranger(address_of(visit.request))
+        await sign_up(sessions, wanted, stranger, visit.management.password_rules)
     except PasswordError as error:
         form.refuse("password", str(error))
     except UserError as error:

@@ -17,6 +17,7 @@ from tokenbalance.database.ids import ID_MAX
 from tokenbalance.errors import InvalidApiKey, NotFound
 from tokenbalance.people.callers import find_caller
 from tokenbalance.people.users import get_user
+from tokenbalance.web.actors import actor_at
 from tokenbalance.web.context import Management, management_of
 from tokenbalance.web.panel.cookies import Cookie, read_cookie
 from tokenbalance.web.panel.forms import Form
@@ -26,7 +27,7 @@ from tokenbalance.web.panel.notices import Shown, notice_of
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-    from tokenbalance.model import Caller
+    from tokenbalance.model import Actor, Caller
 
 
 class SignedOut(Exception):
@@ -75,6 +76,16 @@ class Visit:
         if self.person is None:
             raise SignedOut
         return self.person
+
+    @property
+    def actor(self) -> Actor:
+        """The signed-in user, as the one who is written down for a change.
+
+        Raises:
+            SignedOut: nobody is signed in.
+
+        """
+        return actor_at(self.request, self.caller, self.signed_in.email)
 
     @cached_property
     def new_form_secret(self) -> str | None:

@@ -39,7 +39,7 @@ async def create(visit: Visit) -> Response:
     """Create a key, and redirect to its secret."""
     form = visit.form
     async with visit.management.sessions.begin() as session:
-        made = await create_from_form(session, visit.caller.account_id, form)
+        made = await create_from_form(session, visit.caller.account_id, form, visit.actor)
     if made is None:
         return await _render(visit, form, HTTPStatus.BAD_REQUEST)
     return lead_to_secret(visit, PATH, made, Notice.KEY_MADE)
@@ -48,7 +48,9 @@ async def create(visit: Visit) -> Response:
 async def rotate(visit: Visit) -> Response:
     """Give a key a new secret, and redirect to it."""
     async with visit.management.sessions.begin() as session:
-        made = await rotate_key(session, visit.number("key_id"), visit.caller.account_id)
+        made = await rotate_key(
+            session, visit.number("key_id"), visit.caller.account_id, actor=visit.actor
+        )
     return lead_to_secret(visit, PATH, made, Notice.KEY_RENEWED)
 
 
@@ -61,9 +63,9 @@ async def revoke_all(visit: Visit) -> Response:
     """Revoke all keys; if asked to, end all other sessions."""
     caller = visit.caller
     async with visit.management.sessions.begin() as session:
-        revoked = await revoke_all_keys(session, caller.account_id)
+        revoked = await revoke_all_keys(session, caller.account_id, actor=visit.actor)
         if visit.form.flag("tokens"):
-            await end_tokens(session, caller.account_id, caller.key_id)
+            await end_tokens(session, caller.account_id, caller.key_id, actor=visit.actor)
     return go_to(PATH, visit, Notice.KEYS_REVOKED, revoked)
 
 

@@ -34,7 +34,7 @@ async def end(visit: Visit) -> Response:
     """End one of them, which may be this browser's."""
     token_id = visit.number("token_id")
     async with visit.management.sessions.begin() as session:
-        await end_token_by_id(session, token_id, visit.caller.account_id)
+        await end_token_by_id(session, token_id, visit.caller.account_id, actor=visit.actor)
     if token_id == visit.caller.key_id:
         return go_to(SIGN_IN, visit, Notice.SIGNED_OUT)
     return go_to(PATH, visit, Notice.SIGN_IN_ENDED)
@@ -43,7 +43,8 @@ async def end(visit: Visit) -> Response:
 async def end_others(visit: Visit) -> Response:
     """End all but this browser's."""
     async with visit.management.sessions.begin() as session:
-        await end_tokens(session, visit.caller.account_id, visit.caller.key_id)
+        caller = visit.caller
+        await end_tokens(session, caller.account_id, caller.key_id, actor=visit.actor)
     return go_to(PATH, visit, Notice.OTHERS_ENDED)
 
 

@@ -6,6 +6,7 @@ user         one user; balance, standing and user_keys handle the forms of its p
 keys         the API keys of all users
 ledger       the entries of all users
 requests     the requests of all users; request explains one, and refunds it
+events       what superusers, commands and the server have changed
 rates        the rate card, and what a request would cost
 books        the health of the books, and their verification
 
@@ -21,6 +22,7 @@ from typing import TYPE_CHECKING
 from tokenbalance.web.panel.admin import (
     balance,
     books,
+    events,
     key_secret,
     keys,
     ledger,
@@ -52,6 +54,7 @@ ROUTES: tuple[Route, ...] = (
     *ledger.ROUTES,
     *requests.ROUTES,
     *request.ROUTES,
+    *events.ROUTES,
     *rates.ROUTES,
     *books.ROUTES,
 )

@@ -43,7 +43,7 @@ async def add_credits(visit: Visit) -> Response:
         form.refuse("add-amount", "enter an amount")
     if amount is None or form.errors:
         return await user_page(visit, form)
-    cause = Cause(visit.signed_in.email, note)
+    cause = Cause(visit.actor, note)
     try:
         async with visit.management.sessions.begin() as session:
             user = await user_of(session, visit)
@@ -66,7 +66,7 @@ async def change_balance(visit: Visit) -> Response:
         form.refuse("set-balance", "enter a balance")
     if target is None or form.errors:
         return await user_page(visit, form)
-    cause = Cause(visit.signed_in.email, note)
+    cause = Cause(visit.actor, note)
     try:
         async with visit.management.sessions.begin() as session:
             user = await user_of(session, visit)
@@ -86,7 +86,7 @@ async def change_overdraft(visit: Visit) -> Response:
         form.refuse("overdraft", "enter an overdraft")
     if overdraft is None or form.errors:
         return await user_page(visit, form)
-    cause = Cause(visit.signed_in.email, note)
+    cause = Cause(visit.actor, note)
     try:
         async with visit.management.sessions.begin() as session:
             user = await user_of(session, visit)

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from tokenbalance.web.panel.visit import Visit
 
 FILE_FIELDS: Final = ("user", "since", "until")
-"""The filters of every download."""
+"""The filters of a download, unless it has its own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +31,8 @@ class FilteredList:
     name: str
     fields: tuple[str, ...]
     """Its filters."""
+    file_fields: tuple[str, ...] = FILE_FIELDS
+    """Those of its download."""
 
     def form(self, visit: Visit, *more: str) -> Form:
         """Read the filters, and the cursor `after`, from the address; and fields beside them."""
@@ -52,6 +54,6 @@ class FilteredList:
             status=HTTPStatus.BAD_REQUEST if form.errors else status,
             form=form,
             links=pages(path, kept(form, self.fields), form.typed("after") or None, following),
-            download=address(f"{path}.csv", **kept(form, FILE_FIELDS)),
+            download=address(f"{path}.csv", **kept(form, self.file_fields)),
             **values,
         )

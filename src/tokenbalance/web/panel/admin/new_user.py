@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from tokenbalance.database.connections import Session
+    from tokenbalance.model import Actor
     from tokenbalance.people.password_rules import PasswordRules
     from tokenbalance.people.rows import KeyRow, UserRow
     from tokenbalance.web.panel.visit import Visit
@@ -62,7 +63,7 @@ async def create(visit: Visit) -> Response:
     if not form.errors:
         try:
             async with visit.management.sessions.begin() as session:
-                user, made = await _make(session, wanted, visit.signed_in.email)
+                user, made = await _make(session, wanted, visit.actor)
         except (UserError, CreditError, ApiKeyError) as error:
             form.refuse(_field_of(error), str(error))
         else:
@@ -116,7 +117,7 @@ def _check(form: Form, wanted: _Wanted, rules: PasswordRules) -> None:
 
 
 async def _make(
-    session: Session, wanted: _Wanted, actor: str
+    session: Session, wanted: _Wanted, actor: Actor
 ) -> tuple[UserRow, tuple[KeyRow, str] | None]:
     user = await create_user(
         session,
@@ -124,6 +125,7 @@ async def _make(
         name=wanted.name,
         password_hash=wanted.password_hash,
         is_superuser=wanted.is_superuser,
+        actor=actor,
     )
     account_id = user.account.id
     if wanted.balance:
@@ -131,7 +133,7 @@ async def _make(
     if wanted.key is None:
         return user, None
     key = await create_key(
-        session, account_id, name=wanted.key.name, expires_at=wanted.key.expires_at
+        session, account_id, name=wanted.key.name, expires_at=wanted.key.expires_at, actor=actor
     )
     return user, key
 

@@ -40,7 +40,7 @@ async def give_back(visit: Visit) -> Response:
     explanation = await _explain(visit)
     if form.errors:
         return _page(visit, explanation, form)
-    request_id, cause = explanation.request.request_id, Cause(visit.signed_in.email, note)
+    request_id, cause = explanation.request.request_id, Cause(visit.actor, note)
     try:
         async with visit.management.sessions.begin() as session:
             _ = await refund_once(session, request_id, amount, cause, form.typed("once"))

@@ -65,7 +65,8 @@ async def _change(visit: Visit, changes: Changes, notice: Notice) -> Response:
     try:
         async with visit.management.sessions.begin() as session:
             user = await user_of(session, visit)
-            _ = await update_user(session, user.id, changes, Kept(visit.caller.key_id))
+            kept = Kept(visit.caller.key_id)
+            _ = await update_user(session, user.id, changes, kept, actor=visit.actor)
     except LastSuperuser as error:
         visit.form.refuse(WHOLE, str(error))
         return await user_page(visit, visit.form)

@@ -27,7 +27,7 @@ async def create(visit: Visit) -> Response:
     form = visit.form
     async with visit.management.sessions.begin() as session:
         user = await user_of(session, visit)
-        made = await create_from_form(session, user.account.id, form)
+        made = await create_from_form(session, user.account.id, form, visit.actor)
     if made is None:
         return await user_page(visit, form)
     return lead_to_secret(visit, keys_of(user.id), made, Notice.KEY_MADE)
@@ -37,7 +37,7 @@ async def rotate(visit: Visit) -> Response:
     """Give a key a new secret, and redirect to it."""
     async with visit.management.sessions.begin() as session:
         user = await user_of(session, visit)
-        made = await rotate_key(session, visit.number("key_id"), user.account.id)
+        made = await rotate_key(session, visit.number("key_id"), user.account.id, actor=visit.actor)
     return lead_to_secret(visit, keys_of(user.id), made, Notice.KEY_RENEWED)
 
 
@@ -52,9 +52,9 @@ async def revoke_all(visit: Visit) -> Response:
     """Revoke all keys of the user; if asked to, end all their sessions but the visitor's own."""
     async with visit.management.sessions.begin() as session:
         account_id = (await user_of(session, visit)).account.id
-        revoked = await revoke_all_keys(session, account_id)
+        revoked = await revoke_all_keys(session, account_id, actor=visit.actor)
         if visit.form.flag("tokens"):
-            await end_tokens(session, account_id, visit.caller.key_id)
+            await end_tokens(session, account_id, visit.caller.key_id, actor=visit.actor)
     return go_to(path_of(visit), visit, Notice.KEYS_REVOKED, revoked)
 
 

@@ -1,0 +1,46 @@
+"""The events, by name: the thing and what happened to it."""
+
+from __future__ import annotations
+
+from typing import Final, Literal, TypeAlias, cast, get_args
+
+Change: TypeAlias = Literal[
+    "user.created",
+    "user.signed_up",
+    "user.renamed",
+    "user.disabled",
+    "user.enabled",
+    "user.promoted",
+    "user.demoted",
+    "user.password_set",
+    "user.unlocked",
+    "key.created",
+    "key.changed",
+    "key.rotated",
+    "key.revoked",
+    "token.ended",
+    "balance.granted",
+    "balance.added",
+    "balance.adjusted",
+    "balance.set",
+    "balance.refunded",
+    "balance.overdraft_set",
+]
+"""What somebody changed: a line for everybody, and a row if they are privileged."""
+
+Access: TypeAlias = Literal[
+    "user.signed_in",
+    "user.sign_in_failed",
+    "user.locked_out",
+    "key.refused",
+    "key.out_of_scope",
+    "form.refused",
+]
+"""Who came in, or did not: only lines."""
+
+EventName: TypeAlias = Change | Access
+
+RECORDED: Final[tuple[Change, ...]] = tuple(
+    name for name in cast("tuple[Change, ...]", get_args(Change)) if name != "user.signed_up"
+)
+"""Those of rows: strangers sign themselves up."""

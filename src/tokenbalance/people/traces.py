@@ -1,0 +1,155 @@
+"""Records what changed about users, keys and sign-in tokens, from the rows before and after.
+
+Nothing is recorded where nothing changed. Works in the caller's transaction; the rows before must
+have been locked in it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from sqlalchemy import select
+
+from tokenbalance.database.tables import Account
+from tokenbalance.events import Subject, changed, record
+from tokenbalance.model import Actor
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from datetime import datetime
+
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    from tokenbalance.events import Change
+    from tokenbalance.model import Json
+    from tokenbalance.people.rows import KeyRow, UserRow
+
+_ACTIVE: Final[dict[bool, Change]] = {True: "user.enabled", False: "user.disabled"}
+_SUPERUSER: Final[dict[bool, Change]] = {True: "user.promoted", False: "user.demoted"}
+
+
+def record_new_user(session: AsyncSession, actor: Actor, user: UserRow) -> None:
+    """Record that a user was created."""
+    record(
+        session,
+        actor,
+        "user.created",
+        _subject(user),
+        email=user.email,
+        name=user.name,
+        is_superuser=user.is_superuser,
+    )
+
+
+def record_sign_up(session: AsyncSession, user: UserRow, address: str) -> None:
+    """Record that a stranger at this address has become a user."""
+    record(session, Actor(user.email, user.id, address=address), "user.signed_up", _subject(user))
+
+
+def record_user(
+    session: AsyncSession,
+    actor: Actor,
+    before: UserRow,
+    after: UserRow,
+    *,
+    new_password: bool = False,
+) -> None:
+    """Record each change of a user."""
+    subject = _subject(after)
+    if after.name != before.name:
+        record(session, actor, "user.renamed", subject, name=changed(before.name, after.name))
+    if after.is_active != before.is_active:
+        change = changed(before.is_active, after.is_active)
+        record(session, actor, _ACTIVE[after.is_active], subject, is_active=change)
+    if after.is_superuser != before.is_superuser:
+        change = changed(before.is_superuser, after.is_superuser)
+        record(session, actor, _SUPERUSER[after.is_superuser], subject, is_superuser=change)
+    if new_password:
+        record(session, actor, "user.password_set", subject)
+
+
+def record_unlock(session: AsyncSession, actor: Actor, user: UserRow, failures: int) -> None:
+    """Record that failed sign-ins of a user were cleared."""
+    record(session, actor, "user.unlocked", _subject(user), failures=failures)
+
+
+async def record_new_key(session: AsyncSession, actor: Actor, key: KeyRow) -> None:
+    """Record that a key was created."""
+    (subject,) = await _subjects(session, [key])
+    record(session, actor, "key.created", subject, **_facts(key), limits=key.limits.as_document())
+
+
+async def record_key(session: AsyncSession, actor: Actor, before: KeyRow, after: KeyRow) -> None:
+    """Record the change of a key: revoked, given a new secret, or changed otherwise."""
+    await record_keys(session, actor, [(before, after)])
+
+
+async def record_keys(
+    session: AsyncSession, actor: Actor, keys: Sequence[tuple[KeyRow, KeyRow]]
+) -> None:
+    """Record the changes of keys, an event for each, from the rows before and after."""
+    subjects = await _subjects(session, [after for _, after in keys])
+    for subject, (before, after) in zip(subjects, keys, strict=True):
+        event, details = _change_of_key(before, after)
+        if details:
+            record(session, actor, event, subject, **details)
+
+
+async def record_ended_tokens(
+    session: AsyncSession, actor: Actor, account_id: int, token_ids: Sequence[int]
+) -> None:
+    """Record that sign-in tokens of an account were ended, an event for each."""
+    if not token_ids:
+        return
+    user_id = await session.scalar(select(Account.user_id).where(Account.id == account_id))
+    for token_id in token_ids:
+        subject = Subject(user_id=user_id, account_id=account_id, key_id=token_id)
+        record(session, actor, "token.ended", subject)
+
+
+def _change_of_key(before: KeyRow, after: KeyRow) -> tuple[Change, dict[str, Json]]:
+    old, new = _facts(before), _facts(after)
+    details: dict[str, Json] = {
+        name: changed(old[name], new[name]) for name in new if old[name] != new[name]
+    }
+    if after.revoked_at is not None:
+        event: Change = "key.revoked"
+        if before.revoked_at is None:
+            details["revoked_at"] = changed(None, _time(after.revoked_at))
+    elif after.secret_sha256 != before.secret_sha256:
+        event = "key.rotated"
+    else:
+        event = "key.changed"
+    return event, details
+
+
+def _facts(key: KeyRow) -> dict[str, Json]:
+    """What may change about a key; the secret only by the prefix that is shown everywhere."""
+    return {
+        "prefix": key.prefix,
+        "name": key.name,
+        "expires_at": _time(key.expires_at),
+        "insufficient_status": key.insufficient_status,
+        "scopes": list(key.scopes),
+        "made_by_key_id": key.made_by_key_id,
+    }
+
+
+def _time(moment: datetime | None) -> str | None:
+    return None if moment is None else moment.isoformat()
+
+
+def _subject(user: UserRow) -> Subject:
+    return Subject(user_id=user.id, account_id=user.account.id)
+
+
+async def _subjects(session: AsyncSession, keys: Sequence[KeyRow]) -> list[Subject]:
+    if not keys:
+        return []
+    accounts = {key.account_id for key in keys}
+    owners = select(Account.id, Account.user_id).where(Account.id.in_(accounts))
+    found = {row[0]: row[1] for row in (await session.execute(owners)).all()}
+    return [
+        Subject(user_id=found[key.account_id], account_id=key.account_id, key_id=key.id)
+        for key in keys
+    ]
