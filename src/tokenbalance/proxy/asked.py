@@ -6,6 +6,7 @@ places no hold and sends nothing.
 
 from __future__ import annotations
 
+from asyncio import wrap_future
 from bisect import bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -109,6 +110,9 @@ class Asked:
         """
         counting = self.operation, self.document, self.traits
         if self.is_quickly_counted:
+            loading = estimating.loading_for(*counting)
+            if loading is not None:
+                await wrap_future(loading)
             return estimating.count(*counting)
         most = None if limit is None else await self._most_tokens(limit)
         estimate = await self._counted_in_thread(most)
@@ -137,6 +141,10 @@ class Asked:
             raise Unaffordable(minimum - 1)
 
     async def _counted_in_thread(self, most: int | None) -> Estimate:
+        loading = estimating.loading_for(self.operation, self.document, self.traits)
+        if loading is not None:
+            # Before its turn, so that it takes nobody's place while it waits.
+            await wrap_future(loading)
         return await offload_fairly(
             self.caller.account_id,
             self.bound.input_tokens,
