@@ -27,6 +27,7 @@ from tokenbalance.books.ledger.audit import audit
 from tokenbalance.books.reports.rollup import RollUp
 from tokenbalance.database.connections import open_sessions
 from tokenbalance.database.migrate import migrate_in_thread
+from tokenbalance.model import SCOPES
 from tokenbalance.people.keys import create_key
 from tokenbalance.people.passwords import hash_password
 from tokenbalance.people.users import UnknownUser, create_user, find_user
@@ -234,7 +235,7 @@ async def create_superuser(dsn: str) -> str:
                 password_hash=await hash_password(PASSWORD),
                 is_superuser=True,
             )
-        _, secret = await create_key(session, user.account.id)
+        _, secret = await create_key(session, user.account.id, scopes=SCOPES)
     return secret
 
 

@@ -21,14 +21,14 @@ from typing import TYPE_CHECKING, Final
 
 import platformdirs
 
-from benchmarks.compare.builds import base_build, this_tree
+from benchmarks.compare.builds import base_build, this_tree, verify_books
 from benchmarks.compare.ratios import PAIRS_MIN, Pair, table
 from benchmarks.speed.cases import CASES
 from benchmarks.speed.loads import Loader, LoadFailed
 from benchmarks.speed.machine import cores_for, describe, free_port, raise_open_files
 from benchmarks.speed.measuring import Meter, Wrong
 from benchmarks.speed.product import serve_build
-from benchmarks.speed.programs import NotStarted, run_to_its_end
+from benchmarks.speed.programs import NotStarted
 from benchmarks.speed.subjects import Place, Unavailable
 from benchmarks.speed.tools import UpstreamSeat, compile_tools
 from benchmarks.verdict import conclude, say
@@ -51,7 +51,6 @@ STARTS: Final = 4
 """How often both are started anew: where memory lies makes a process faster or slower for life."""
 _QUIET_S: Final = 0.03
 """Work that follows the last response of a burst still counts for so long."""
-_VERIFY_S: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,14 +155,7 @@ async def _measure_once(
             share = -(-given.pairs // STARTS)
             await comparison.measure(case, started["base"], started["here"], share)
         for name, build in builds.items():
-            await _verify(build, folder / name)
-
-
-async def _verify(build: Build, folder: Path) -> None:
-    """Let a build check its own books: another one may not know their schema."""
-    command = (build.python, "-m", "tokenbalance.cli", "ledger", "verify")
-    variables = {"TOKENBALANCE_DATA_DIR": str(folder / "data")}
-    await run_to_its_end(command, folder, _VERIFY_S, variables)
+            await verify_books(build, folder / name)
 
 
 def _show(given: Given, comparison: Comparison) -> None:

@@ -19,6 +19,7 @@ from benchmarks.speed.programs import NotStarted, run_to_its_end
 ROOT: Final = Path(__file__).parents[2]
 _GIT_S: Final = 60.0
 _INSTALL_S: Final = 600.0
+_VERIFY_S: Final = 60.0
 # What follows is for installing and developing, not for serving.
 _AFTER_RUNNING: Final = re.compile(r"^# --- installer ---$", re.MULTILINE)
 
@@ -91,6 +92,18 @@ async def _install(checkout: Path, environment: Path, folder: Path) -> None:
         (*install, *own),
     ):
         await run_to_its_end(command, folder, _INSTALL_S)
+
+
+async def verify_books(build: Build, folder: Path) -> None:
+    """Let a build check its own books, in the folder of its run: another may not know their schema.
+
+    Raises:
+        NotStarted: they are wrong.
+
+    """
+    command = (build.python, "-m", "tokenbalance.cli", "ledger", "verify")
+    variables = {"TOKENBALANCE_DATA_DIR": str(folder / "data")}
+    await run_to_its_end(command, folder, _VERIFY_S, variables)
 
 
 async def _checked(build: Build, checkout: Path, folder: Path) -> Build:

@@ -12,6 +12,8 @@ import statistics
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from benchmarks.markdown import lay_out
+
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
@@ -75,14 +77,7 @@ _TEXT: Final = frozenset({"case", "verdict"})
 
 def table(results: Mapping[str, Sequence[Pair]]) -> list[str]:
     """Lay the results out as Markdown; `results` is by name of case."""
-    rows = [_HEAD, *_rows(results)]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    rule = [
-        "-" * width if name in _TEXT else "-" * (width - 1) + ":"
-        for name, width in zip(_HEAD, widths, strict=True)
-    ]
-    lines = [_line(row, widths) for row in rows]
-    return [lines[0], f"| {' | '.join(rule)} |", *lines[1:]]
+    return lay_out(_HEAD, _rows(results), _TEXT)
 
 
 def _rows(results: Mapping[str, Sequence[Pair]]) -> Iterator[tuple[str, ...]]:
@@ -105,11 +100,3 @@ def _rows(results: Mapping[str, Sequence[Pair]]) -> Iterator[tuple[str, ...]]:
 
 def _with_postgres(pair: Pair) -> float:
     return (pair.here.with_postgres_us or 0) / (pair.base.with_postgres_us or 1)
-
-
-def _line(row: Sequence[str], widths: Sequence[int]) -> str:
-    cells = [
-        cell.ljust(width) if name in _TEXT else cell.rjust(width)
-        for name, cell, width in zip(_HEAD, row, widths, strict=True)
-    ]
-    return f"| {' | '.join(cells)} |"

@@ -5,6 +5,7 @@
     hot        one, whose requests all want the same row
     edge       one that can pay for what a prompt is, but not for as many tokens as it has bytes
     empty      one with nothing
+    poor       one with next to nothing
     unknown    a key that nobody has
 
 What is proved is that every invariant holds, that no hold is left open, and that what was charged
@@ -36,6 +37,7 @@ _KINDS: Final[Mapping[str, tuple[int, int]]] = {
     "hot": (1, AMPLE),
     "edge": (1, AT_THE_EDGE),
     "empty": (1, 0),
+    "poor": (1, 68),
 }
 """How many accounts, and the balance of each."""
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from benchmarks.markdown import lay_out
 from benchmarks.speed.goals import judged
 from benchmarks.speed.product import NAME
 
@@ -36,14 +37,8 @@ _TEXT: Final = frozenset({"case", "subject", "goals"})
 
 def table(cases: Sequence[Case], results: Results) -> list[str]:
     """Lay everything out as Markdown that can be read as it is."""
-    rows = [_HEAD, *(row for case in cases for row in _rows(case, results))]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = [_line(row, widths) for row in rows]
-    rule = [
-        "-" * width if name in _TEXT else "-" * (width - 1) + ":"
-        for name, width in zip(_HEAD, widths, strict=True)
-    ]
-    return [lines[0], f"| {' | '.join(rule)} |", *lines[1:]]
+    rows = (row for case in cases for row in _rows(case, results))
+    return lay_out(_HEAD, rows, _TEXT)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,11 +100,3 @@ def _number(value: float | None) -> str:
     size = abs(value)
     places = 2 if size < 10 else 1 if size < 100 else 0  # noqa: PLR2004 - digits before the point
     return f"{value:,.{places}f}"
-
-
-def _line(row: tuple[str, ...], widths: list[int]) -> str:
-    cells = [
-        cell.ljust(width) if name in _TEXT else cell.rjust(width)
-        for name, cell, width in zip(_HEAD, row, widths, strict=True)
-    ]
-    return f"| {' | '.join(cells)} |"

@@ -29,8 +29,12 @@ from tokenbalance.database.connections import (
 from tokenbalance.openai import SURFACE
 from tokenbalance.openai.tokens import prepare, shipped_models
 from tokenbalance.people.callers import Callers
+from tokenbalance.people.password_rules import PasswordRules
+from tokenbalance.people.refusals import RefusalCounts
 from tokenbalance.proxy.admission import Admissions
 from tokenbalance.proxy.asked import PREFIXES
+from tokenbalance.proxy.free_rate import FreeRate
+from tokenbalance.proxy.model_lists import ModelLists
 from tokenbalance.proxy.pipeline import Proxy
 from tokenbalance.proxy.room import Room
 from tokenbalance.settings import Settings, SettingsError, load_settings
@@ -126,6 +130,7 @@ def create_app(settings: Settings, dsn: str, surface: Surface = SURFACE) -> Fast
                 sessions=await stack.enter_async_context(open_sessions(dsn, STATEMENT_TIMEOUT_S)),
                 pool=proxy.pool,
                 signup_open=settings.signup == "open",
+                password_rules=PasswordRules(settings.password_chars_min),
                 rate_card=settings.rates,
                 upstream=settings.upstream_traits,
                 surface=surface,
@@ -206,6 +211,9 @@ async def _open_proxy(
     metrics = await _open_metrics(watched, pool, surface, stack)
     sweep_book = Book(sweep_pool, settings.lease_s)
     book.on_charge = sweep_book.on_charge = metrics.charged
+    refused = RefusalCounts(pool)
+    stack.push_async_callback(refused.flush)
+    _ = await stack.enter_async_context(_running(refused.run()))
     sweep = Sweep(sweep_pool, sweep_book, leases, settings.sweep_s)
     _ = await stack.enter_async_context(_running(sweep.run()))
     return Proxy(
@@ -215,6 +223,7 @@ async def _open_proxy(
         admissions=Admissions(book, waiters, settings.hold_wait_s, settings.insufficient_status),
         settler=settler,
         metrics=metrics,
+        refused=refused,
         upstream=await _open_upstream(settings, hop, stack),
         traits=settings.upstream_traits,
         surface=surface,
@@ -225,6 +234,8 @@ async def _open_proxy(
         cross_origin=CrossOrigin(settings.cors_origins, passing.may_reach_upstream),
         body_bytes_max=body_bytes_max,
         room=Room(settings.parallel_max, body_bytes_max),
+        free_rate=FreeRate(settings.free_per_minute),
+        models=ModelLists(settings.models_copy_s),
         hop=hop,
     )
 

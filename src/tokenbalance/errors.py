@@ -22,6 +22,7 @@
     |-- InsufficientQuota                   402  insufficient_quota . insufficient_quota
     |-- BalanceHeld                         429  rate_limit_error . balance_held
     |-- NotAllowed                          403  . permission_denied
+    |   `-- MissingScope                    403  . missing_scope
     |-- EndpointNotAllowed                  403  . endpoint_not_allowed
     |-- ServiceTierNotAllowed               403  . service_tier_not_allowed
     |-- UnknownUrl                          404  . unknown_url
@@ -231,6 +232,21 @@ class NotAllowed(ProxyError):
     status = 403
     type = "invalid_request_error"
     code = "permission_denied"
+
+
+class MissingScope(NotAllowed):
+    """The key is not for this use. OpenAI's own wording, but 401 there: the key is valid."""
+
+    code = "missing_scope"
+
+    def __init__(
+        self, missing: Sequence[str], held: Sequence[str], *, param: str | None = None
+    ) -> None:
+        super().__init__(
+            "You have insufficient permissions for this operation."
+            f" Missing scopes: {', '.join(missing)}. The key has: {', '.join(held)}.",
+            param=param,
+        )
 
 
 class EndpointNotAllowed(ProxyError):

@@ -7,7 +7,7 @@ The words are those of `docs/words.md`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, get_args
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -18,6 +18,11 @@ JSON_INTEGER_MAX: Final = 2**53 - 1
 # A parsed JSON value. Recursive, so that a careless `document["x"]["y"]` does not type-check.
 Json: TypeAlias = "dict[str, Json] | list[Json] | str | int | float | bool | None"
 Document: TypeAlias = dict[str, Json]
+
+Scope: TypeAlias = Literal["inference", "read", "manage"]
+"""What an API key may be used for; `people.access` says what each allows."""
+SCOPES: Final[tuple[Scope, ...]] = get_args(Scope)
+"""All scopes, in the order in which they are shown."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +107,8 @@ class Caller:
     """The most credits that holds of the account could take in all at that moment."""
     balance: int = 0
     """The account's balance at that moment."""
+    scopes: tuple[Scope, ...] = ()
+    """What the key may be used for; means nothing where `signed_in`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +276,34 @@ class Usage:
     """The upstream's own `total_tokens`; input + output where it reports none."""
     estimated: bool = False
     """True when the upstream reported nothing usable and tokens were counted instead."""
+
+
+class Trace(NamedTuple):
+    """How a request went, as it is kept with its hold; None: not known, or there was none.
+
+    A tuple, since its members are parameters of the statements that end a hold, in this order.
+    """
+
+    upstream_status: int | None = None
+    """Of the upstream's response."""
+    error_code: str | None = None
+    """The upstream's `error.code`, or its type; without a status, our own code for what failed."""
+    upstream_request_id: str | None = None
+    """The upstream's `x-request-id`."""
+    first_byte_ms: int | None = None
+    """From the arrival of the request here to that of the head of the upstream's response."""
+    total_ms: int | None = None
+    """From the arrival of the request here to the end of its hold, right before its commit."""
+    streamed: bool | None = None
+    """Whether the client asked for a stream."""
+    output_cap: int | None = None
+    """The output limit that was sent upstream, in tokens of one choice."""
+    capped: bool | None = None
+    """Whether that limit is as low as it is because the balance did not cover more."""
+
+
+UNTRACED: Final = Trace()
+"""Of a request that another process ended: nobody knows how it went."""
 
 
 @dataclass(frozen=True, slots=True)

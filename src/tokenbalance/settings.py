@@ -88,6 +88,14 @@ class Settings(BaseSettings):
         default=1000, ge=1, le=1_000_000, validation_alias="TOKENBALANCE_PARALLEL_MAX"
     )
     """Most requests of one account that one worker serves at a time."""
+    free_per_minute: int = Field(
+        default=600, ge=0, le=1_000_000, validation_alias="TOKENBALANCE_FREE_PER_MINUTE"
+    )
+    """Most requests of one account and worker in a minute that cost nothing; 0: any number."""
+    models_copy_s: float = Field(
+        default=60, ge=0, le=3600, validation_alias="TOKENBALANCE_MODELS_COPY_S"
+    )
+    """How long the list of models is answered from a copy; 0: never."""
 
     database_url: SecretStr | None = None
     """`postgresql://...`; without it the embedded Postgres in `data_dir` is used."""
@@ -130,6 +138,10 @@ class Settings(BaseSettings):
         default="closed", validation_alias="TOKENBALANCE_SIGNUP"
     )
     """Who may create users: only superusers, or anybody."""
+    password_chars_min: int = Field(
+        default=8, ge=5, le=64, validation_alias="TOKENBALANCE_PASSWORD_CHARS_MIN"
+    )
+    """Fewest characters of a new password. Below 8, only the length is checked."""
     insufficient_status: Literal[402, 429] = Field(
         default=402, validation_alias="TOKENBALANCE_INSUFFICIENT_STATUS"
     )

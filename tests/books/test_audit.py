@@ -11,7 +11,6 @@ from tests.support.books import Holder, create_holder
 from tests.support.broken_books import BROKEN, break_books, entry, expire, give_back, place, settle
 from tokenbalance.books.ledger.audit import AuditReport, audit
 from tokenbalance.books.ledger.book import Book
-from tokenbalance.books.ledger.credits import Cause, set_balance
 from tokenbalance.database.connections import SWEEP_NAME, open_pool
 from tokenbalance.model import Purpose
 
@@ -76,7 +75,7 @@ async def test_what_is_broken_is_named(pool: Pool, name: str) -> None:
 
 @pytest.mark.usefixtures("books")
 async def test_what_overdraft_overruns_and_corrections_explain_is_allowed(pool: Pool) -> None:
-    await break_books(pool, entry("adjustment", -770 - 30 - 5))
+    await break_books(pool, entry("adjustment", -770 + 100 - 30 - 5))
     assert (await audit(pool)).violations == []
 
 
@@ -123,20 +122,35 @@ async def test_an_open_hold_outlives_its_lease_only_where_nobody_sweeps(
         assert (await audit(connection)).violations == []
 
 
-async def test_a_request_outlives_the_balance_that_was_taken_from_it(
-    pool: Pool, sessions: Sessions
-) -> None:
+async def test_what_an_earlier_version_took_from_running_requests_is_excused(pool: Pool) -> None:
     holder = await create_holder(pool, 100)
-    hold = await place(pool, holder, "tb_1", 80)
-    async with sessions.begin() as session:
-        _ = await set_balance(session, holder.account_id, 0, Cause("cli"))
-    await settle(pool, hold, 80)
+    running, ended = await place(pool, holder, "tb_1", 30), await place(pool, holder, "tb_2", 50)
+    await pool.execute(entry("set", -100))
+    await settle(pool, ended, 50)
+    assert (await audit(pool)).violations == [
+        "account 1: balance is -50, held is 30, the lowest balance allowed is 30"
+    ]
 
+    await pool.execute("UPDATE books SET holds_covered_after = 2")
+    assert (await audit(pool)).violations == []
+    await settle(pool, running, 30)
     assert (await audit(pool)).violations == []
     # Only by so much, and only for requests that were running at the time.
     await break_books(pool, entry("adjustment", -1))
     assert (await audit(pool)).violations == [
-        "account 1: balance is -81, the lowest allowed is -80"
+        "account 1: balance is -81, held is 0, the lowest balance allowed is -80"
+    ]
+
+
+async def test_a_request_that_began_after_an_excused_entry_is_no_excuse(pool: Pool) -> None:
+    holder = await create_holder(pool, 100)
+    await pool.execute(entry("set", -20))
+    await pool.execute("UPDATE books SET holds_covered_after = 2")
+    hold = await place(pool, holder, "tb_1", 80)
+    await pool.execute(entry("set", -80))
+    await settle(pool, hold, 80)
+    assert (await audit(pool)).violations == [
+        "account 1: balance is -80, held is 0, the lowest balance allowed is 0"
     ]
 
 

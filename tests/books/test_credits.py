@@ -8,7 +8,6 @@ import pytest
 from tests.support.books import account_of, create_holder
 from tests.support.locks import until_waiting
 from tokenbalance.books.ledger.audit import audit
-from tokenbalance.books.ledger.book import Book
 from tokenbalance.books.ledger.credits import (
     CREDITS_MAX,
     AmountNotPositive,
@@ -27,7 +26,6 @@ from tokenbalance.books.ledger.credits import (
     set_balance,
 )
 from tokenbalance.books.pricing.rates import AMOUNT_MAX
-from tokenbalance.model import Claim, Purpose
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -144,19 +142,6 @@ async def test_an_unknown_account_is_refused(sessions: Sessions) -> None:
     async with sessions.begin() as session:
         with pytest.raises(UnknownAccount):
             await grant(session, 4711, 1, CAUSE)
-
-
-async def test_what_running_requests_hold_may_be_taken_away(pool: Pool, sessions: Sessions) -> None:
-    holder = await create_holder(pool, 100)
-    hold = await Book(pool).place(holder.caller, Purpose("tb_1", "/models", None), Claim(80, 80))
-    assert hold
-
-    async with sessions.begin() as session:
-        await set_balance(session, holder.account_id, 0, CAUSE)
-
-    account = await account_of(pool, holder)
-    assert (account.balance, account.held) == (0, 80)
-    assert (await audit(pool)).violations == []
 
 
 async def test_simultaneous_entries_follow_each_other(pool: Pool, sessions: Sessions) -> None:

@@ -87,6 +87,7 @@ DECIDED: Final[dict[str, tuple[frozenset[str], ...]]] = {
     "PROMISING": (AN_ACCOUNT, A_WAITER),
     "FORGET_WAITERS": (ALL_WAITERS,),
     "OUTGROWN": (THE_CATALOG,),
+    "COUNT_REFUSALS": (),
 }
 
 ALONE = """
@@ -179,17 +180,15 @@ def _example(type_: str, number: int = 1) -> str:
     if type_.endswith("[]"):
         items = (_example(type_.removesuffix("[]"), n) for n in range(1, ITEMS + 1))
         return f"{{{','.join(items)}}}"
-    match type_:
-        case "text":
-            return f"ended{number}"
-        case "bytea":
-            return f"secret{number}"
-        case "jsonb":
-            return "{}"
-        case "boolean":
-            return "true"
-        case _:
-            return str(number)
+    examples = {
+        "text": f"ended{number}",
+        "bytea": f"secret{number}",
+        "jsonb": "{}",
+        "boolean": "true",
+        "date": "2030-01-01",
+        "timestamp with time zone": "2030-01-01 00:00Z",
+    }
+    return examples.get(type_, str(number))
 
 
 def _reads(node: dict[str, Any]) -> Iterator[str]:

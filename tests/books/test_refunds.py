@@ -22,9 +22,8 @@ from tokenbalance.books.ledger.credits import (
     RefundTooLarge,
     UnknownRequest,
     add_once,
-    refund,
-    refund_once,
 )
+from tokenbalance.books.ledger.refunds import refund, refund_once
 from tokenbalance.model import Usage
 
 if TYPE_CHECKING:

@@ -11,7 +11,8 @@ import pytest
 from tests.support.books import create_holder, placed
 from tests.support.usage import Used, request_id_of, use, void
 from tokenbalance.books.ledger.book import Book
-from tokenbalance.books.ledger.credits import Cause, refund
+from tokenbalance.books.ledger.credits import Cause
+from tokenbalance.books.ledger.refunds import refund
 from tokenbalance.books.reports import (
     ENTRY_COLUMNS,
     EVER,

@@ -8,7 +8,7 @@ import pytest
 from tests.cli.test_serve import serving
 from tokenbalance.database.connections import open_sessions
 from tokenbalance.people.first_superuser import create_first_superuser
-from tokenbalance.people.passwords import PasswordError
+from tokenbalance.people.password_rules import PasswordError
 from tokenbalance.people.users import EmailTaken, InvalidEmail
 
 if TYPE_CHECKING:

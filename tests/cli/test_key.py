@@ -39,14 +39,17 @@ def test_keys_are_listed_with_their_dates_and_stay_revoked(cli: Cli) -> None:
         "revoked_at": None,
         "last_used_at": None,
         "insufficient_status": None,
+        "scopes": ["inference"],
+        "made_by_key_id": None,
     }
     lifetime = datetime.fromisoformat(created["expires_at"]) - before
     assert timedelta(days=2) <= lifetime < timedelta(days=2, minutes=5)
 
     revoked = cli.json("key", "revoke", "1")
+    assert revoked.pop("revoked_with_it") == 0
 
     assert datetime.fromisoformat(revoked["revoked_at"]).utcoffset() == timedelta(0)
-    assert cli.json("key", "revoke", "1") == revoked
+    assert cli.json("key", "revoke", "1") == {**revoked, "revoked_with_it": 0}
     assert cli.json("key", "list", "a@b.c") == [revoked]
     assert "id 2" in cli.refused("key", "revoke", "2")
 
@@ -75,3 +78,65 @@ async def test_a_rotated_key_has_another_secret_and_the_same_id(cli: Cli, pool: 
     assert "id 2" in cli.refused("key", "rotate", "2")
     cli("key", "revoke", "1")
     assert "was revoked" in cli.refused("key", "rotate", "1")
+
+
+def test_a_key_has_the_scopes_that_are_asked_for(cli: Cli) -> None:
+    cli("user", "create", "a@b.c")
+    asked = ("--scope", "manage", "--scope", "read")
+    assert cli.json("key", "create", "a@b.c", *asked)["scopes"] == ["read", "manage"]
+    assert cli("key", "create", "a@b.c", "--scope", "write").code == 2
+    listed = cli("key", "list", "a@b.c").out
+    assert "read, manage" in listed
+
+
+def test_a_key_is_changed_in_what_is_said_and_in_nothing_else(cli: Cli) -> None:
+    cli("user", "create", "a@b.c")
+    created = cli.json("key", "create", "a@b.c", "--name", "laptop", "--expires-in-days", "2")
+    del created["key"]
+
+    changed = cli.json(
+        "key", "change", "1", "--insufficient-status", "429", "--scope", "read", "--name", "desk"
+    )
+    assert changed == {**created, "insufficient_status": 429, "scopes": ["read"], "name": "desk"}
+    changed = cli.json("key", "change", "1", "--insufficient-status", "default", "--never-expires")
+    assert (changed["insufficient_status"], changed["expires_at"]) == (None, None)
+    changed = cli.json("key", "change", "1", "--expires-in-days", "9", "--name", "")
+    assert changed["expires_at"] > created["expires_at"]
+    assert (changed["name"], changed["scopes"]) == ("", ["read"])
+
+    response = cli("key", "change", "1", "--name", "x")
+    assert response.out == f"Key changed: 1 {created['prefix']}…\n"
+    assert cli("key", "change", "1").code == 2
+    assert cli("key", "change", "1", "--never-expires", "--expires-in-days", "1").code == 2
+    assert cli("key", "change", "1", "--insufficient-status", "403").code == 2
+    assert "id 2" in cli.refused("key", "change", "2", "--name", "x")
+    cli("key", "revoke", "1")
+    assert "was revoked" in cli.refused("key", "change", "1", "--name", "x")
+
+
+async def test_a_revoked_key_takes_along_what_was_made_with_it(cli: Cli, pool: Pool) -> None:
+    cli("user", "create", "a@b.c")
+    for _ in range(3):
+        cli("key", "create", "a@b.c")
+    await pool.execute("UPDATE api_keys SET made_by_key_id = id - 1 WHERE id > 1")
+    assert [key["made_by_key_id"] for key in cli.json("key", "list", "a@b.c")] == [None, 1, 2]
+    assert cli.json("key", "revoke", "3")["revoked_with_it"] == 0
+    lines = cli("key", "revoke", "1").out.splitlines()
+    assert lines[0].startswith("Key revoked: 1 sk-tb-")
+    assert lines[1:] == ["Keys made with it, revoked as well: 1"]
+
+
+async def test_all_keys_of_a_user_are_revoked_and_tokens_only_if_asked(
+    cli: Cli, pool: Pool
+) -> None:
+    working = "SELECT count(*) FROM api_keys WHERE revoked_at IS NULL AND kind = $1"
+    for email in ("a@b.c", "b@b.c"):
+        cli("user", "create", email)
+        cli("key", "create", email)
+        cli("key", "create", email)
+    await pool.execute("UPDATE api_keys SET kind = 'sign-in' WHERE id = 2")
+    assert cli("key", "revoke-all", "A@b.c").out == "Keys revoked: 1\n"
+    assert [await pool.fetchval(working, kind) for kind in ("key", "sign-in")] == [2, 1]
+    assert cli.json("key", "revoke-all", "a@b.c", "--tokens") == {"revoked": 0}
+    assert [await pool.fetchval(working, kind) for kind in ("key", "sign-in")] == [2, 0]
+    assert "x@b.c" in cli.refused("key", "revoke-all", "x@b.c")

@@ -17,7 +17,7 @@ async def test_sound_books_are_one_line_and_exit_0(cli: Cli, pool: Pool) -> None
     _ = await create_holder(pool, 1000)
     response = cli("ledger", "verify")
     assert response.code == 0
-    assert response.out == "ok: 1 accounts, 1 entries, 0 open holds\n"
+    assert response.out == "ok: 1 account, 1 entry, 0 open holds\n"
     assert cli.json("ledger", "verify") == {
         "ok": True,
         "accounts": 1,

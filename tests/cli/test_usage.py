@@ -15,6 +15,7 @@ import pytest
 
 from tests.cli.conftest import COMMAND, TIMEOUT_S
 from tests.support.books import create_holder
+from tests.support.refused import TODAY, refuse
 from tests.support.usage import Used, use
 from tokenbalance.books.reports import USAGE_COLUMNS
 
@@ -42,6 +43,27 @@ async def test_usage_is_written_as_csv_and_as_json_lines(cli: Cli, pool: Pool) -
     assert datetime.fromisoformat(row["created_at"]) == YESTERDAY
     assert as_json.out == same.out
     assert orjson.loads(as_json.out)["charge"] == 12
+
+
+async def test_refusals_of_a_user_are_counted_by_day_key_and_code(cli: Cli, pool: Pool) -> None:
+    holder = await create_holder(pool)
+    email = await pool.fetchval("SELECT email FROM users WHERE id = $1", holder.user_id)
+    await refuse(pool, holder.account_id, holder.key_id, "insufficient_quota", 1200)
+    await refuse(pool, holder.account_id, holder.key_id, "balance_held", 3, YESTERDAY.date())
+    shown = cli("usage", "refusals", email)
+    as_json = cli("usage", "refusals", email, "--since", str(MIDNIGHT.date()), "--json")
+    lines = [line.split()[:4] for line in shown.out.splitlines()]
+    assert [line[0:1] + line[2:] for line in lines] == [
+        ["day", "code", "count"],
+        [str(TODAY), "insufficient_quota", "1,200"],
+        [str(YESTERDAY.date()), "balance_held", "3"],
+    ]
+    (row,) = orjson.loads(as_json.out)
+    assert (row["key_id"], row["code"], row["count"]) == (
+        holder.key_id,
+        "insufficient_quota",
+        1200,
+    )
 
 
 @pytest.mark.parametrize("before", [None, 0o644])

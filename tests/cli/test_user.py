@@ -70,7 +70,7 @@ async def test_a_short_password_creates_nobody(cli: Cli, pool: Pool) -> None:
     response = cli("user", "create", "a@b.c", "--password-stdin", stdin="abcd\n")
 
     assert response.code == 1
-    assert response.err == "error: the password must have at least 5 characters\n"
+    assert response.err == "error: the password must have at least 8 characters\n"
     assert await pool.fetchval("SELECT count(*) FROM users") == 0
 
 
@@ -105,7 +105,7 @@ async def test_a_new_password_ends_what_was_given_for_the_old_one(cli: Cli, pool
 def test_a_password_that_cannot_be_had_is_refused(cli: Cli) -> None:
     cli("user", "create", "a@b.c")
     for email, stdin, code, line in (
-        ("a@b.c", "abcd\n", 1, "the password must have at least 5 characters"),
+        ("a@b.c", "abcd\n", 1, "the password must have at least 8 characters"),
         ("x@y.z", "long enough\n", 1, "no user has the e-mail 'x@y.z'"),
     ):
         response = cli("user", "password", email, "--password-stdin", stdin=stdin)

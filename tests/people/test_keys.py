@@ -12,17 +12,10 @@ from tokenbalance.database.paging import InvalidCursor, cursor
 from tokenbalance.errors import InvalidApiKey
 from tokenbalance.model import Usage
 from tokenbalance.people.callers import find_caller
-from tokenbalance.people.keys import (
-    InvalidExpiry,
-    InvalidKeyName,
-    KeyEnded,
-    UnknownKey,
-    create_key,
-    keys_page,
-    list_keys,
-    revoke_key,
-    rotate_key,
-)
+from tokenbalance.people.key_ends import revoke_key
+from tokenbalance.people.key_errors import InvalidExpiry, InvalidKeyName, KeyEnded, UnknownKey
+from tokenbalance.people.key_lists import keys_page, list_keys
+from tokenbalance.people.keys import create_key, rotate_key
 from tokenbalance.people.limits import KeyLimits
 from tokenbalance.people.sign_in_tokens import create_token, end_tokens
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from tests.people.conftest import PASSWORD
 from tests.people.test_passwords import django_argon2, django_pbkdf2
 from tokenbalance.errors import InvalidApiKey
-from tokenbalance.people import passwords
+from tokenbalance.people import passwords, turns
 from tokenbalance.people import sign_in as signing_in
 from tokenbalance.people.callers import find_caller
 from tokenbalance.people.keys import create_key
@@ -25,7 +25,7 @@ from tokenbalance.people.sign_in import (
     sign_in,
     sign_out,
 )
-from tokenbalance.people.users import Changes, set_active, update_user
+from tokenbalance.people.users import Changes, Kept, set_active, update_user
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
@@ -112,7 +112,8 @@ async def test_every_failure_is_the_same_in_words_and_work(
     nobody = passwords._NOBODYS_HASH
     assert looks == [stored, nobody, nobody, "!unusable", nobody, nobody, nobody]
     counts = await pool.fetch("SELECT failures FROM sign_in_failures ORDER BY failures")
-    assert [row["failures"] for row in counts] == [1] * len(emails) + [len(emails)]
+    # Each e-mail from here, each from everywhere, and the address.
+    assert [row["failures"] for row in counts] == [1] * 2 * len(emails) + [len(emails)]
     assert tuple(await pool.fetchrow(TRACES) or ()) == (0, 0)
 
 
@@ -224,6 +225,35 @@ async def test_an_attempt_that_was_not_looked_at_does_not_count(
     await refused(sessions, ADA)
 
 
+async def test_few_sign_in_at_once_and_few_wait(
+    sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(turns, "WAITING_MAX", 3)
+    inside, most, go_on = 0, 0, asyncio.Event()
+
+    async def count(*_: object) -> Verdict:
+        nonlocal inside, most
+        inside += 1
+        most = max(most, inside)
+        await go_on.wait()
+        inside -= 1
+        return Verdict(ok=False)
+
+    monkeypatch.setattr(signing_in, "verify_password", count)
+    tasks = [asyncio.create_task(sign_in(sessions, ADA, API_SIGN_IN)) for _ in range(6)]
+    # The sixth: two are inside, and three wait.
+    with pytest.raises(Busy):
+        await tasks[5]
+    tasks[2].cancel()
+    async with asyncio.timeout(30):
+        while inside < 2:
+            await asyncio.sleep(0.01)
+    go_on.set()
+    ended = await asyncio.gather(*tasks[:5], return_exceptions=True)
+    assert [type(one) for one in ended].count(WrongCredentials) == 4
+    assert most == 2
+
+
 async def test_no_transaction_is_open_while_a_password_is_verified(
     sessions: Sessions, pool: Pool, create: Create, cheap_hash: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -260,7 +290,7 @@ async def test_when_the_database_refuses_nothing_half_done_is_left(
 
     assert tuple(await pool.fetchrow(TRACES) or ()) == (0, 0)
     assert await pool.fetchval("SELECT password_hash FROM users") == stored
-    assert await pool.fetchval("SELECT sum(failures) FROM sign_in_failures") == 2
+    assert await pool.fetchval("SELECT sum(failures) FROM sign_in_failures") == 3
 
 
 @settings(
@@ -298,7 +328,7 @@ async def test_whoever_is_disabled_or_has_a_new_password_signs_in_again(
 
     async with sessions.begin() as session:
         _, key_secret = await create_key(session, user.account.id)
-        await update_user(session, user.id, new, keep_key_id=kept)
+        await update_user(session, user.id, new, Kept(kept))
 
     for secret in (tokens[0].secret, tokens[1].secret):
         find = partial(find_caller, pool, secret)

@@ -20,6 +20,8 @@ from tests.support.waiting import (
     until_waiting,
 )
 from tokenbalance.books.ledger.book import Book
+from tokenbalance.people.key_ends import revoke_key
+from tokenbalance.people.keys import create_key
 from tokenbalance.people.secrets import new_secret, prefix, sha256
 from tokenbalance.proxy import pipeline
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
     from tests.support.books import Holder
     from tests.support.upstream import ScriptedUpstream
-    from tokenbalance.database.connections import Pool
+    from tokenbalance.database.connections import Pool, Sessions
 
 BODY = orjson.dumps(CHAT)
 REVOKED = "UPDATE api_keys SET revoked_at = now() WHERE id = $1"
@@ -113,6 +115,29 @@ async def test_a_key_that_ends_in_the_queue_for_a_hold_is_refused_at_once(
         async with asyncio.timeout(AT_ONCE_S):
             assert_ended(await waiting)
         await until_waiting(pool, 0)
+    assert upstream.requests == []
+
+
+async def test_a_key_ends_with_its_maker_in_the_queue_and_between_head_and_body(
+    dsn: str, product: str, pool: Pool, sessions: Sessions, upstream: ScriptedUpstream
+) -> None:
+    maker, holder = await create_holder(pool), await create_holder(pool, HOLD)
+    async with sessions.begin() as session:
+        key, secret = await create_key(session, holder.account_id, by_key_id=maker.key_id)
+    made = type(holder)(holder.user_id, holder.account_id, key.id, secret)
+    _ = await placed(Book(pool), holder, "a", HOLD - 1)
+    async with client_of(dsn, upstream) as client, connection_to(product) as connection:
+        waiting = client.begin(made)
+        await until_waiting(pool, 1)
+        connection.begin(made, len(BODY), more="Expect: 100-continue\r\n")
+        assert (await connection.response()).status == 100
+        async with sessions.begin() as session:
+            assert (await revoke_key(session, maker.key_id)).with_it == 1
+        async with asyncio.timeout(AT_ONCE_S):
+            assert_ended(await waiting)
+        await connection.send(BODY)
+        response = await connection.response()
+    assert (response.status, response.error["code"]) == (401, "invalid_api_key")
     assert upstream.requests == []
 
 

@@ -46,6 +46,7 @@ class Seen:
     failed: bool = False
     has_output: bool = True
     has_response: bool = True
+    error_code: str = "server_error"
     text: str = "one two three"
 
     def relayed_texts(self) -> list[str]:
@@ -293,6 +294,21 @@ async def test_a_request_that_was_sent_is_settled_unless_nothing_was_used(
     await ENDS[end](ending)
     assert ending.stage is stage
     assert await requests.until_over() == [hold]
+
+
+@pytest.mark.parametrize("end", ["void", "cut"])
+async def test_a_request_that_was_refused_is_voided_whatever_ends_it(
+    requests: Requests, end: str
+) -> None:
+    ending = await requests.at(Stage.DISPATCHED)
+    (lease,) = requests.leases._leases.values()
+    ending.refuse()
+    assert (ending.stage, ending.charged, lease.slot.state) == (Stage.REFUSED, False, State.VOID)
+    with pytest.raises(ValueError, match="dispatched"):
+        await ending.settle()
+    await ENDS[end](ending)
+    ending.refuse()
+    assert await requests.until_over() == ["voided"]
 
 
 @pytest.mark.parametrize("first", ENDS)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from tests.support.books import Holder
     from tests.support.chat import Sdk
     from tokenbalance.database.connections import Pool
-    from tokenbalance.model import Charge, Hold, Json, Usage
+    from tokenbalance.model import Charge, Hold, Json, Trace, Usage
 
 
 async def until_ended(pool: Pool, holder: Holder) -> list[str]:
@@ -298,10 +298,10 @@ async def test_a_settlement_is_tried_until_it_is_committed(
     commit = Book.settle
     faults = [fault, fault]
 
-    async def settle(book: Book, hold: Hold, usage: Usage) -> Charge | None:
+    async def settle(book: Book, hold: Hold, usage: Usage, trace: Trace) -> Charge | None:
         if faults:
             raise faults.pop()
-        return await commit(book, hold, usage)
+        return await commit(book, hold, usage, trace)
 
     monkeypatch.setattr(Book, "settle", settle)
     response = await post(http, holder, CHAT)

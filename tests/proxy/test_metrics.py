@@ -53,6 +53,17 @@ async def chat(url: str, holder: Holder) -> None:
         assert response.is_success
 
 
+async def test_the_time_to_the_first_byte_is_counted_of_streams(
+    http: httpx2.AsyncClient, holder: Holder
+) -> None:
+    _ = await http.post("/v1/chat/completions", headers=holder.headers, json=STREAM)
+    values = await metrics_of(http)
+    first_byte = "tokenbalance_upstream_first_byte_seconds"
+    assert values[f'{first_byte}_count{{endpoint="/chat/completions"}}'] == 1
+    total = values['tokenbalance_request_duration_seconds_sum{endpoint="/chat/completions"}']
+    assert 0 < values[f'{first_byte}_sum{{endpoint="/chat/completions"}}'] < total
+
+
 @pytest.mark.usefixtures("always_looks")
 async def test_requests_and_credits_are_counted_as_they_are_in_the_books(
     http: httpx2.AsyncClient, pool: Pool, holder: Holder
@@ -61,6 +72,7 @@ async def test_requests_and_credits_are_counted_as_they_are_in_the_books(
     _ = await http.post("/v1/chat/completions", json=CHAT)
     _ = await http.get("/v1/of/no/use", headers=holder.headers)
     values = await metrics_of(http)
+    assert not any(name.startswith("tokenbalance_upstream_first_byte") for name in values)
     charged = response.json()["usage"]["total_tokens"]
     assert values[CHAT_200] == 1
     assert values[CHAT_200.replace("200", "401")] == 1

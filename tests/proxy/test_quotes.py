@@ -24,6 +24,7 @@ from tokenbalance.errors import (
     ServiceTierNotAllowed,
     UnknownUrl,
 )
+from tokenbalance.proxy import asked
 from tokenbalance.proxy.quote import Quotes
 
 if TYPE_CHECKING:
@@ -284,3 +285,22 @@ async def test_a_long_text_is_quoted_like_a_short_one(pool: Pool, quotes: Quotes
     quoted = await ask(quotes, holder, messages=[{**MESSAGES[0], "content": "word " * 2000}])
     assert quoted.input_tokens == 2008
     assert quoted.admitted
+
+
+async def test_a_text_that_no_model_reads_is_counted_only_as_far_as_the_account_affords(
+    pool: Pool, http: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asked, "QUOTED_TOKENS_MAX", 20_000)
+    words = "All work and no play makes Jack a dull boy. " * 8_000
+    body = {**CHAT, "messages": [{"role": "user", "content": words}]}
+    quoted: list[Any] = []
+    for balance in (10, 200_000):
+        holder = await create_holder(pool, balance)
+        request = {"path": "/v1/chat/completions", "body": body}
+        response = await http.post("/api/quote", json=request, headers=holder.headers)
+        quoted.append(response.json())
+    poor, rich = quoted
+    assert (poor["admitted"], rich["admitted"]) == (False, True)
+    assert 80_000 < rich["input_tokens"] < 100_000
+    assert len(words) < poor["input_tokens"] < len(words) + 100
+    assert poor["minimum"] > rich["minimum"]

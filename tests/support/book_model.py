@@ -66,8 +66,8 @@ class ModelAccount:
     entries: list[Entry] = field(default_factory=list)
     holds: dict[str, ModelHold] = field(default_factory=dict)
     may_be_overdrawn: bool = False
-    """Set by what may lower a balance below the overdraft: an overrun, a balance that is lowered
-    while requests run, a correction that comes late."""
+    """Set by what may lower a balance below the overdraft: an overrun, or a correction that comes
+    late."""
 
     @property
     def balance(self) -> int:
@@ -85,6 +85,12 @@ class ModelAccount:
         self, kind: str, amount: int, request_id: str | None = None, *, estimated: bool = False
     ) -> None:
         self.entries.append(Entry(kind, amount, self.balance + amount, request_id, estimated))
+
+    def enter_by_hand(self, kind: str, amount: int) -> int:
+        """Add an entry that takes nothing of what is held; returns what was kept of it."""
+        entered = max(amount, min(self.held - self.limit, 0))
+        self.enter(kind, entered)
+        return entered - amount
 
     def place(self, request_id: str, claim: Claim) -> int | None:
         amount = min(claim.wanted, self.limit)

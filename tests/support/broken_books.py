@@ -5,7 +5,8 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tokenbalance.books.ledger.book import Book
-from tokenbalance.books.ledger.credits import Cause, refund
+from tokenbalance.books.ledger.credits import Cause
+from tokenbalance.books.ledger.refunds import refund
 from tokenbalance.model import Claim, Hold, Purpose, Usage
 
 if TYPE_CHECKING:
@@ -325,7 +326,7 @@ BROKEN = {
         ["request tb_1 of account 1: is named by 1 entries that are not of requests"],
     ),
     "a balance below what overdraft, overruns and corrections explain": (
-        [entry("adjustment", -770 - 30 - 5 - 1)],
-        ["account 1: balance is -36, the lowest allowed is -35"],
+        [entry("adjustment", -770 + 100 - 30 - 5 - 1)],
+        ["account 1: balance is 64, held is 100, the lowest balance allowed is 65"],
     ),
 }

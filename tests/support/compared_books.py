@@ -16,9 +16,11 @@ from hypothesis.stateful import (
 from tests.support.book_model import Entry, ModelAccount, Record
 from tokenbalance.books.ledger import credits as credit
 from tokenbalance.books.ledger.book import Book, UnknownHold
+from tokenbalance.books.ledger.overdrafts import set_overdraft
 from tokenbalance.model import Claim, Hold, Purpose, Usage
 from tokenbalance.people.callers import authenticate
-from tokenbalance.people.keys import create_key, revoke_key
+from tokenbalance.people.key_ends import revoke_key
+from tokenbalance.people.keys import create_key
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
@@ -154,11 +156,18 @@ class ComparedBooks(RuleBasedStateMachine):
         )
         _ = self.run(move)
 
-    async def entering(self, account: int, kind: str, amount: int) -> None:
+    async def entering(self, account: int, kind: str, amount: int) -> int:
+        """Add an entry; returns what was kept of it for holds."""
         entering = {"grant": credit.grant, "add": credit.add, "set": credit.set_balance}[kind]
         cause = credit.Cause("root@example.com")
         async with self.sessions.begin() as session:
-            _ = await entering(session, self.holders[account].account_id, amount, cause)
+            entry = await entering(session, self.holders[account].account_id, amount, cause)
+        return entry.kept_for_holds
+
+    async def setting_overdraft(self, account: int, overdraft: int) -> None:
+        cause = credit.Cause("root@example.com")
+        async with self.sessions.begin() as session:
+            _ = await set_overdraft(session, self.holders[account].account_id, overdraft, cause)
 
     async def tables_of(self, holder: Holder) -> tuple[object, ...]:
         account = await self.pool.fetchrow(

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 PASSWORD = "correct horse battery"
 _TOKEN = re.compile(r'name="form-token" value="([0-9a-f]{64})"')
+NEW_KEY = {"scope-inference": "yes"}
+"""The form of a new key as it comes, with nothing typed."""
 _hashes: dict[str, str] = {}
 
 

@@ -31,6 +31,8 @@ def product_app(
         "openai_api_key": UPSTREAM_KEY if upstream_url else None,
         # The scripted upstream stands in for OpenAI, whatever its address.
         "upstream_kind": "openai",
+        # Every request is to reach the upstream, where a test looks at it.
+        "models_copy_s": 0,
         **settings,
     }
     if upstream_url:

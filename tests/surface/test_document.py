@@ -17,7 +17,6 @@ from tokenbalance.errors import (
     UnknownParameter,
 )
 from tokenbalance.openai.documents import (
-    MAXIMUM_DEPTH,
     MAXIMUM_VALUES,
     optional_boolean,
     optional_integer,
@@ -26,6 +25,7 @@ from tokenbalance.openai.documents import (
     require_list,
     require_string,
 )
+from tokenbalance.openai.json_text import MAXIMUM_DEPTH
 
 if TYPE_CHECKING:
     from tokenbalance.model import Json

@@ -91,7 +91,7 @@ def is_accepted(source: bytes) -> bool:
 def test_a_body_is_accepted_exactly_if_no_object_has_a_key_twice(
     source: str, slice_bytes: int
 ) -> None:
-    with mock.patch.object(documents, "_SLICE_BYTES", slice_bytes):
+    with mock.patch.object(documents, "PIECE_BYTES", slice_bytes):
         assert is_accepted(source.encode()) is not has_twice(source)
 
 
@@ -117,7 +117,7 @@ def test_only_separators_outside_of_strings_count_as_values(
     body = f'{{"a":[{",".join(commas)}]}}'.encode()
     values = len(commas) + 1
     with (
-        mock.patch.object(documents, "_SLICE_BYTES", slice_bytes),
+        mock.patch.object(documents, "PIECE_BYTES", slice_bytes),
         mock.patch.object(documents, "_DENSEST", 0),
         mock.patch.object(documents, "MAXIMUM_VALUES", values + spare),
     ):

@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tokenbalance.openai.documents import MAXIMUM_DEPTH, MAXIMUM_VALUES, parse_document
+from tokenbalance.openai.documents import MAXIMUM_VALUES, parse_document
 from tokenbalance.openai.editing import with_members
+from tokenbalance.openai.json_text import MAXIMUM_DEPTH
 
 if TYPE_CHECKING:
     from tokenbalance.model import Document

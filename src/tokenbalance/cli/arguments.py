@@ -1,5 +1,6 @@
 """Arguments and options that several commands share."""
 
+import re
 from typing import Annotated, Final, TypeAlias
 
 import typer
@@ -13,5 +14,26 @@ Email: TypeAlias = Annotated[
 Note: TypeAlias = Annotated[str, typer.Option("--note", help="Reason, kept in the ledger.")]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print only JSON.")]
 
+_NUMBER: Final = re.compile(r"[+-]?[0-9][0-9,_]*")
+_CHARS_READ: Final = 40
+"""Whatever is longer is larger than any amount, also without its end."""
+
 AMOUNTS_MAY_BE_NEGATIVE: Final = {"ignore_unknown_options": True}
 """Lets `-5` be an argument rather than the option 5."""
+
+
+def read_credits(text: str | int) -> int:
+    """Read a number of credits, as people and tables write them: 1000 or 1,000.
+
+    An option's default, which typer passes here as well, may be a number.
+
+    Raises:
+        typer.BadParameter: it is not a whole number.
+
+    """
+    if isinstance(text, int):
+        return text
+    if not _NUMBER.fullmatch(text):
+        msg = "this must be a whole number of credits, such as 1000"
+        raise typer.BadParameter(msg)
+    return int(re.sub("[,_]", "", text)[:_CHARS_READ])

@@ -45,10 +45,14 @@ _PLACES: Final = {
         "Serve a small fake OpenAI on 127.0.0.1, for clients and tests.",
     ),
     "user": _Place("user", "app", "Create, list, disable and enable users; set passwords."),
-    "key": _Place("key", "app", "Create, list, rotate and revoke API keys."),
-    "balance": _Place("balance", "app", "Show and change balances, in credits."),
+    "sign-in": _Place(
+        "sign_in", "app", "List and end sign-in tokens; let a user sign in without waiting."
+    ),
+    "key": _Place("key", "app", "Create, list, change, rotate and revoke API keys."),
+    "balance": _Place("balance", "app", "Show and change balances and overdrafts, in credits."),
     "ledger": _Place("ledger", "app", "List entries, refund requests, verify the books."),
-    "usage": _Place("usage", "app", "Export usage."),
+    "usage": _Place("usage", "app", "Export usage, show refusals."),
+    "request": _Place("request", "app", "Show requests."),
     "models": _Place("models", "app", "Show the facts about models that bound their requests."),
 }
 

@@ -6,14 +6,25 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError
 
 from tokenbalance.books.ledger.credits import CreditError
+from tokenbalance.books.reports import UnknownRequest
 from tokenbalance.cli.database import DatabaseError
 from tokenbalance.database.connections import UNAVAILABLE
-from tokenbalance.people.keys import ApiKeyError
-from tokenbalance.people.passwords import PasswordError
+from tokenbalance.people.key_errors import ApiKeyError
+from tokenbalance.people.password_rules import PasswordError
+from tokenbalance.people.sign_in_tokens import UnknownToken
 from tokenbalance.people.users import UserError
 from tokenbalance.settings import SettingsError
 
-_COMPLETE = (ApiKeyError, CreditError, DatabaseError, PasswordError, SettingsError, UserError)
+_COMPLETE = (
+    ApiKeyError,
+    CreditError,
+    DatabaseError,
+    PasswordError,
+    SettingsError,
+    UnknownRequest,
+    UnknownToken,
+    UserError,
+)
 """Errors whose message is the whole line."""
 _OUTDATED = (asyncpg.UndefinedTableError, asyncpg.UndefinedColumnError)
 _REFUSED = (asyncpg.InsufficientPrivilegeError,)

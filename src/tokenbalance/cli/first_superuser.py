@@ -23,20 +23,23 @@ def create_superuser_of(settings: Settings, dsn: str) -> None:
     email, password = settings.admin_email, settings.admin_password
     if email is None or password is None:
         return
-    if asyncio.run(_create(dsn, email, password.get_secret_value())):
+    if asyncio.run(_create(dsn, email, password.get_secret_value(), settings.password_chars_min)):
         print_aside(f"Superuser created: {email}")
 
 
-async def _create(dsn: str, email: str, password: str) -> bool:
+async def _create(dsn: str, email: str, password: str, chars_min: int) -> bool:
     from tokenbalance.people.first_superuser import (  # noqa: PLC0415 - slow to import
         create_first_superuser,
     )
-    from tokenbalance.people.passwords import PasswordError  # noqa: PLC0415 - as above
+    from tokenbalance.people.password_rules import (  # noqa: PLC0415 - as above
+        PasswordError,
+        PasswordRules,
+    )
     from tokenbalance.people.users import UserError  # noqa: PLC0415 - as above
 
     try:
         async with open_sessions(dsn) as sessions:
-            return await create_first_superuser(sessions, email, password)
+            return await create_first_superuser(sessions, email, password, PasswordRules(chars_min))
     except UserError as error:
         msg = f"TOKENBALANCE_ADMIN_EMAIL: {error}"
         raise SettingsError(msg) from None

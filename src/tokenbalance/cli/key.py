@@ -11,10 +11,15 @@ from tokenbalance.cli.arguments import AsJson, Email
 from tokenbalance.cli.database import transact
 from tokenbalance.cli.output import Fields, print_aside, print_json, print_line, print_table
 from tokenbalance.people import keys
+from tokenbalance.people.key_ends import Revoked, revoke_all_keys
+from tokenbalance.people.key_ends import revoke_key as revoke
+from tokenbalance.people.key_lists import list_keys as keys_of
+from tokenbalance.people.key_terms import NEW_KEY_SCOPES
 from tokenbalance.people.rows import KeyRow
+from tokenbalance.people.sign_in_tokens import end_tokens
 from tokenbalance.people.users import find_user
 
-app = typer.Typer(name="key", help="Create, list, rotate and revoke API keys.")
+app = typer.Typer(name="key", help="Create, list, change, rotate and revoke API keys.")
 
 KeyId: TypeAlias = Annotated[int, typer.Argument(metavar="ID", min=1, max=2**63 - 1)]
 
@@ -26,17 +31,44 @@ class InsufficientStatus(StrEnum):
     TOO_MANY_REQUESTS = "429"
 
 
+class ScopeName(StrEnum):
+    """What a key may be used for: `model.SCOPES`, as the command line takes them."""
+
+    INFERENCE = "inference"
+    READ = "read"
+    MANAGE = "manage"
+
+
+class ChangedStatus(StrEnum):
+    """The same, and the server's choice."""
+
+    PAYMENT_REQUIRED = "402"
+    TOO_MANY_REQUESTS = "429"
+    DEFAULT = "default"
+
+
+KeyName: TypeAlias = Annotated[str | None, typer.Option("--name", help="What the key is for.")]
+Days: TypeAlias = Annotated[
+    int | None,
+    typer.Option("--expires-in-days", min=1, max=36_500, help="Days until it expires."),
+]
+Scopes: TypeAlias = Annotated[
+    list[ScopeName] | None,
+    typer.Option(
+        "--scope",
+        help="What it may be used for: inference (requests to models), read (reading its own"
+        " account only), manage (all that its owner may do by API). Repeat for several.",
+    ),
+]
+
+
 @app.command("create")
-def create_key(
+def create_key(  # noqa: PLR0913 - the fields of a key, by name
     email: Email,
     *,
-    name: Annotated[str, typer.Option("--name", help="What the key is for.")] = "",
-    expires_in_days: Annotated[
-        int | None,
-        typer.Option(
-            "--expires-in-days", min=1, max=36_500, help="Days until it expires; default: never."
-        ),
-    ] = None,
+    name: KeyName = None,
+    expires_in_days: Days = None,
+    scope: Scopes = None,
     insufficient_status: Annotated[
         InsufficientStatus | None,
         typer.Option(
@@ -46,18 +78,20 @@ def create_key(
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Create a key; only its secret goes to stdout: KEY=$(tokenbalance key create EMAIL)."""
-    lifetime = None if expires_in_days is None else timedelta(days=expires_in_days)
-    expires_at = None if lifetime is None else datetime.now(UTC) + lifetime
+    """Create a key; only its secret goes to stdout: KEY=$(tokenbalance key create EMAIL).
+
+    By default it is for inference only, and never expires.
+    """
 
     async def create(session: AsyncSession) -> tuple[KeyRow, str]:
         user = await find_user(session, email)
         return await keys.create_key(
             session,
             user.account.id,
-            name=name,
-            expires_at=expires_at,
+            name=name or "",
+            expires_at=None if expires_in_days is None else _in_days(expires_in_days),
             insufficient_status=int(insufficient_status) if insufficient_status else None,
+            scopes=scope or NEW_KEY_SCOPES,
         )
 
     key, secret = transact(create)
@@ -70,31 +104,105 @@ def list_keys(email: Email, *, as_json: AsJson = False) -> None:
 
     async def find(session: AsyncSession) -> list[KeyRow]:
         user = await find_user(session, email)
-        return list(await keys.list_keys(session, user.account.id))
+        return list(await keys_of(session, user.account.id))
 
     found = [key_fields(key) for key in transact(find)]
     if as_json:
         print_json(found)
     else:
-        columns = "id prefix name created_at expires_at revoked_at last_used_at"
+        columns = (
+            "id prefix name scopes made_by_key_id created_at expires_at revoked_at last_used_at"
+        )
         print_table(columns.split(), found)
+
+
+@app.command("change")
+def change_key(  # noqa: PLR0913 - the fields of a key, by name
+    key_id: KeyId,
+    *,
+    name: KeyName = None,
+    expires_in_days: Days = None,
+    never_expires: Annotated[
+        bool, typer.Option("--never-expires", help="Let it be valid until it is revoked.")
+    ] = False,
+    insufficient_status: Annotated[
+        ChangedStatus | None,
+        typer.Option(
+            "--insufficient-status", help="Status of requests that the balance does not cover."
+        ),
+    ] = None,
+    scope: Scopes = None,
+    as_json: AsJson = False,
+) -> None:
+    """Change a key; its secret keeps working. Scopes replace those that it has."""
+    changes = keys.KeyChanges()
+    if name is not None:
+        changes["name"] = name
+    if never_expires and expires_in_days is not None:
+        msg = "--expires-in-days and --never-expires exclude each other"
+        raise typer.BadParameter(msg)
+    if never_expires or expires_in_days is not None:
+        changes["expires_at"] = None if expires_in_days is None else _in_days(expires_in_days)
+    if insufficient_status is not None:
+        is_default = insufficient_status is ChangedStatus.DEFAULT
+        changes["insufficient_status"] = None if is_default else int(insufficient_status)
+    if scope:
+        changes["scopes"] = scope
+    if not changes:
+        msg = "nothing to change: see --help"
+        raise typer.BadParameter(msg)
+    key = transact(lambda session: keys.change_key(session, key_id, None, **changes))
+    if as_json:
+        print_json(key_fields(key))
+    else:
+        print_line(f"Key changed: {key.id} {key.prefix}…")
 
 
 @app.command("rotate")
 def rotate_key(key_id: KeyId, *, as_json: AsJson = False) -> None:
-    """Give a key a new secret, printed as by `create`; the old one stops working at once."""
+    """Give a key a new secret, printed as by `create`; the old one stops working at once.
+
+    Keys that were made with it keep working: after a leak, revoke it instead.
+    """
     key, secret = transact(lambda session: keys.rotate_key(session, key_id, None))
     _print_secret(key, secret, "rotated", as_json=as_json)
 
 
 @app.command("revoke")
 def revoke_key(key_id: KeyId, *, as_json: AsJson = False) -> None:
-    """Revoke a key, at once and for good."""
-    key = transact(lambda session: keys.revoke_key(session, key_id))
+    """Revoke a key and all keys that were made with it, at once and for good."""
+    revoked: Revoked = transact(lambda session: revoke(session, key_id))
+    key = revoked.key
     if as_json:
-        print_json(key_fields(key))
+        print_json({**key_fields(key), "revoked_with_it": revoked.with_it})
     else:
         print_line(f"Key revoked: {key.id} {key.prefix}…")
+        if revoked.with_it:
+            print_line(f"Keys made with it, revoked as well: {revoked.with_it:,}")
+
+
+@app.command("revoke-all")
+def revoke_all(
+    email: Email,
+    *,
+    tokens: Annotated[
+        bool, typer.Option("--tokens", help="End all sessions and sign-in tokens as well.")
+    ] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Revoke all keys of a user and all keys that were made with them, at once and for good."""
+
+    async def end(session: AsyncSession) -> int:
+        account_id = (await find_user(session, email)).account.id
+        if tokens:
+            await end_tokens(session, account_id)
+        return await revoke_all_keys(session, account_id)
+
+    revoked = transact(end)
+    if as_json:
+        print_json({"revoked": revoked})
+    else:
+        print_line(f"Keys revoked: {revoked:,}")
 
 
 def key_fields(key: KeyRow) -> Fields:
@@ -108,7 +216,13 @@ def key_fields(key: KeyRow) -> Fields:
         "revoked_at": key.revoked_at,
         "last_used_at": key.last_used_at,
         "insufficient_status": key.insufficient_status,
+        "scopes": key.scopes,
+        "made_by_key_id": key.made_by_key_id,
     }
+
+
+def _in_days(days: int) -> datetime:
+    return datetime.now(UTC) + timedelta(days=days)
 
 
 def _print_secret(key: KeyRow, secret: str, done: str, *, as_json: bool) -> None:

@@ -10,11 +10,12 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from tokenbalance.books import reports as report
 from tokenbalance.books.ledger.audit import AuditReport, audit
-from tokenbalance.books.ledger.credits import Cause, refund
+from tokenbalance.books.ledger.credits import Cause
 from tokenbalance.books.ledger.entries import Entry
-from tokenbalance.cli.arguments import ACTOR, AsJson, Email, Note
+from tokenbalance.books.ledger.refunds import refund
+from tokenbalance.cli.arguments import ACTOR, AsJson, Email, Note, read_credits
 from tokenbalance.cli.database import open_books, transact
-from tokenbalance.cli.output import Fields, print_json, print_line, print_table
+from tokenbalance.cli.output import Fields, counted, print_json, print_line, print_table
 from tokenbalance.people.users import find_user
 from tokenbalance.settings import load_settings
 
@@ -49,7 +50,9 @@ def refund_request(
     *,
     amount: Annotated[
         int | None,
-        typer.Option(metavar="N", help="Credits.", show_default="the whole charge"),
+        typer.Option(
+            metavar="N", parser=read_credits, help="Credits.", show_default="the whole charge"
+        ),
     ] = None,
     note: Note = "",
     as_json: AsJson = False,
@@ -94,8 +97,9 @@ def _print(verdict: AuditReport) -> None:
         print_line(violation)
     if verdict.ok:
         print_line(
-            f"ok: {verdict.accounts:,} accounts, {verdict.entries:,} entries,"
-            f" {verdict.open_holds:,} open holds"
+            f"ok: {counted(verdict.accounts, 'account')},"
+            f" {counted(verdict.entries, 'entry', 'entries')},"
+            f" {counted(verdict.open_holds, 'open hold')}"
         )
 
 

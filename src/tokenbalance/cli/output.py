@@ -38,6 +38,11 @@ def print_aside(line: str) -> None:
     _ = sys.stderr.write(f"{line}\n")
 
 
+def counted(number: int, one: str, many: str = "") -> str:
+    """Return a number with its noun; `many` where an `s` does not make the plural."""
+    return f"{number:,} {one if number == 1 else many or one + 's'}"
+
+
 def print_table(columns: Sequence[str], rows: Iterable[Fields]) -> None:
     """Print the named fields of each row; numbers right-aligned with thousands separators."""
     from rich.console import Console  # noqa: PLC0415 - slow to import, and only tables need it

@@ -1,4 +1,4 @@
-"""`tokenbalance usage ...`: export usage to a file."""
+"""`tokenbalance usage ...`: export usage to a file, show what was refused."""
 
 import asyncio
 import errno
@@ -24,18 +24,21 @@ from tokenbalance.books.reports import (
     csv_lines,
     export_usage,
     json_lines,
+    refusals_page,
 )
 from tokenbalance.books.reports.export import Batch
-from tokenbalance.cli.database import open_books
-from tokenbalance.cli.output import print_aside
-from tokenbalance.database.connections import Sessions, open_sessions
+from tokenbalance.cli.arguments import AsJson, Email
+from tokenbalance.cli.database import open_books, transact
+from tokenbalance.cli.output import Fields, print_aside, print_json, print_table
+from tokenbalance.database.connections import Session, Sessions, open_sessions
+from tokenbalance.database.paging import PAGE_ROWS_MAX
 from tokenbalance.people.users import find_user
 from tokenbalance.settings import load_settings
 
 Report: TypeAlias = Callable[[int], None]
 """Called with the number of rows written so far."""
 
-app = typer.Typer(name="usage", help="Export usage.")
+app = typer.Typer(name="usage", help="Export usage, show refusals.")
 
 _CANNOT_WRITE: Final = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EFBIG}
 _ROWS_A_LINE: Final = 100_000
@@ -58,9 +61,47 @@ class _Export:
     format: Format
 
 
-@app.callback()
-def _group() -> None:
-    """Make `export` a subcommand, although it is the only one."""
+@app.command("refusals")
+def refusals(
+    email: Email,
+    *,
+    since: Annotated[
+        str | None, typer.Option(metavar="D", help=f"From this day on. {_ISO}")
+    ] = None,
+    until: Annotated[str | None, typer.Option(metavar="D", help="Before this moment.")] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Count a user's refused requests by day (UTC), key and code, newest first."""
+    period = Period(
+        None if since is None else _moment(since, "--since"),
+        None if until is None else _moment(until, "--until"),
+    )
+    rows = transact(lambda session: _refusals(session, email, period))
+    if as_json:
+        print_json(rows)
+    else:
+        print_table(("day", "key", "code", "count", "last_at"), rows)
+
+
+async def _refusals(session: Session, email: str, period: Period) -> list[Fields]:
+    account_id = (await find_user(session, email)).account.id
+    rows: list[Fields] = []
+    after: str | None = None
+    while True:
+        page = await refusals_page(session, account_id, period, after, PAGE_ROWS_MAX)
+        rows += (
+            {
+                "day": row.day.isoformat(),
+                "key_id": row.key.id,
+                "key": row.key.name or row.key.prefix,
+                "code": row.code,
+                "count": row.count,
+                "last_at": row.last_at,
+            }
+            for row in page.data
+        )
+        if (after := page.next) is None:
+            return rows
 
 
 @app.command("export")

@@ -8,11 +8,13 @@ import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tokenbalance.books.ledger.credits import Cause, grant
-from tokenbalance.cli.arguments import ACTOR, AsJson, Email
+from tokenbalance.cli.arguments import ACTOR, AsJson, Email, read_credits
 from tokenbalance.cli.database import transact
-from tokenbalance.cli.output import Fields, print_json, print_line, print_table
+from tokenbalance.cli.output import Fields, print_aside, print_json, print_line, print_table
 from tokenbalance.people import users
+from tokenbalance.people.password_rules import PasswordRules
 from tokenbalance.people.rows import UserRow
+from tokenbalance.settings import load_settings
 
 app = typer.Typer(name="user", help="Create, list, disable and enable users; set passwords.")
 
@@ -25,7 +27,10 @@ PasswordStdin: TypeAlias = Annotated[
     ),
 ]
 Balance: TypeAlias = Annotated[
-    int, typer.Option("--balance", min=0, help="Initial credits, as a grant.")
+    int,
+    typer.Option(
+        "--balance", metavar="N", parser=read_credits, help="Initial credits, as a grant."
+    ),
 ]
 
 
@@ -40,7 +45,7 @@ def create_user(  # noqa: PLR0913 - one for each option
     as_json: AsJson = False,
 ) -> None:
     """Create a user with an account."""
-    password_hash = _hash(_read_password()) if password_stdin else None
+    password_hash = _hash(_read_password(), email) if password_stdin else None
     user = _create(
         email, name=name, superuser=superuser, password_hash=password_hash, balance=balance
     )
@@ -59,7 +64,7 @@ def create_superuser(
     password = _read_password() if password_stdin else ""
     if not password_stdin and sys.stdin.isatty():
         password = _ask_password("Password (empty for none)", default="")
-    password_hash = _hash(password) if password or password_stdin else None
+    password_hash = _hash(password, email) if password or password_stdin else None
     user = _create(email, name=name, superuser=True, password_hash=password_hash, balance=balance)
     _report(user, "User created", as_json=as_json)
 
@@ -76,7 +81,7 @@ def set_password(
     else:
         msg = "Use --password-stdin: there is no terminal to ask for the password"
         raise typer.BadParameter(msg)
-    changes = users.Changes(password_hash=_hash(password))
+    changes = users.Changes(password_hash=_hash(password, email))
 
     async def change(session: AsyncSession) -> UserRow:
         user = await users.find_user(session, email)
@@ -171,7 +176,8 @@ def _read_password() -> str:
 
 
 def _ask_password(question: str, default: str | None) -> str:
-    """Ask twice on stderr, without echo."""
+    """Ask twice on stderr, without echo, and tell the rules first."""
+    print_aside(_rules().hint)
     response = cast(
         "object",
         typer.prompt(
@@ -186,7 +192,11 @@ def _ask_password(question: str, default: str | None) -> str:
     return str(response)
 
 
-def _hash(password: str) -> str:
+def _hash(password: str, email: str) -> str:
     from tokenbalance.people.passwords import hash_password  # noqa: PLC0415 - slow to import
 
-    return asyncio.run(hash_password(password))
+    return asyncio.run(hash_password(password, _rules(), email))
+
+
+def _rules() -> PasswordRules:
+    return PasswordRules(load_settings().password_chars_min)

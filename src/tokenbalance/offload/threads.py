@@ -1,8 +1,10 @@
-"""CPU-bound work in threads of lower priority.
+"""CPU-bound work in threads, so that the event loop goes on.
 
-Counting a long prompt takes tens of milliseconds. On few cores the scheduler would share a core
-between that and the event loop, and every response would wait for its turn. So these threads get
-about a tenth of a core that is fully used. This file owns the threads, not the work.
+Counting a long prompt takes tens of milliseconds, nearly all of them without the interpreter's
+lock. On few cores the scheduler would share a core between that and the event loop, and every
+response would wait for its turn. So threads that count get about a tenth of a core that is fully
+used. Reading a body needs that lock, which the loop waits for: a thread that reads is not slowed
+down while it has it. This file owns the threads, not the work.
 """
 
 from __future__ import annotations
@@ -34,18 +36,16 @@ def _give_way() -> None:
         os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICE)
 
 
-def _threads(number: int, name: str) -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(number, thread_name_prefix=name, initializer=_give_way)
-
-
 _FAIR_PLACES: Final = max(os.cpu_count() or 1, 2)
-_THREADS: Final = _threads(os.cpu_count() or 1, "offload")
-_FAIR_THREADS: Final = _threads(_FAIR_PLACES, "offload-fair")
+_THREADS: Final = ThreadPoolExecutor(os.cpu_count() or 1, thread_name_prefix="offload")
+_FAIR_THREADS: Final = ThreadPoolExecutor(
+    _FAIR_PLACES, thread_name_prefix="offload-fair", initializer=_give_way
+)
 _QUEUES: Final = WeakKeyDictionary[asyncio.AbstractEventLoop, FairQueue[object]]()
 
 
 async def offload(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-    """Run CPU-bound work in a thread; returns or raises what it does."""
+    """Run work that is CPU-bound in Python in a thread; returns or raises what it does."""
     loop = asyncio.get_running_loop()
     return await loop.run_in_executor(_THREADS, lambda: work(*args, **kwargs))
 
@@ -53,7 +53,7 @@ async def offload(work: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 async def offload_fairly(
     account_id: int, size: int, work: Callable[P, T], *args: P.args, **kwargs: P.kwargs
 ) -> T:
-    """Run CPU-bound work in a thread when it is the account's turn; returns or raises what it does.
+    """Count in a thread of low priority, when it is the account's turn; returns what `work` does.
 
     An account's own work never runs twice at once, and small work of others does not wait for it.
 

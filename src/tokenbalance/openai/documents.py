@@ -8,9 +8,7 @@ decide a request's cost. An error never contains text of the body.
 from __future__ import annotations
 
 import gc
-from typing import TYPE_CHECKING, Final, cast
-
-import orjson
+from typing import TYPE_CHECKING, Final
 
 from tokenbalance.errors import (
     EmptyArray,
@@ -21,13 +19,19 @@ from tokenbalance.errors import (
     MissingParameter,
     UnknownParameter,
 )
+from tokenbalance.openai.json_text import (
+    MAXIMUM_DEPTH,
+    PIECE_BYTES,
+    NotJsonError,
+    TooDeepError,
+    loaded,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from tokenbalance.model import Document, Json
 
-MAXIMUM_DEPTH: Final = 64
 MAXIMUM_VALUES: Final = 400_000
 """Values in one body: as many as the largest request for embeddings of token lists has, and few
 enough to be read within tens of milliseconds."""
@@ -68,9 +72,6 @@ _TWICE: Final = "it has a key twice in one object"
 _ESCAPED_COLONS: Final = (b"\\u003a", b"\\u003A")
 """Every spelling of a colon other than itself."""
 _ESCAPE_BYTES_MAX: Final = len(b"\\u003a")
-_SLICE_BYTES: Final = 256 * 1024
-"""Bytes looked at in one call of C code, which keeps every other thread waiting: a few
-milliseconds."""
 _DENSEST: Final = MAXIMUM_VALUES * 3 // 2
 """No shorter body has more values: not even `[],[],` has more than two separators in three bytes.
 """
@@ -121,10 +122,10 @@ def _separators(body: bytes) -> int:
 
 
 def _count(body: bytes, byte: bytes) -> int:
-    if len(body) <= _SLICE_BYTES:
+    if len(body) <= PIECE_BYTES:
         return body.count(byte)
-    slices = range(0, len(body), _SLICE_BYTES)
-    return sum(body.count(byte, start, start + _SLICE_BYTES) for start in slices)
+    slices = range(0, len(body), PIECE_BYTES)
+    return sum(body.count(byte, start, start + PIECE_BYTES) for start in slices)
 
 
 def _pieces(body: bytes) -> Iterator[bytes]:
@@ -133,8 +134,8 @@ def _pieces(body: bytes) -> Iterator[bytes]:
     So a backslash that is left begins an escape sequence.
     """
     rest = b""
-    for start in range(0, len(body), _SLICE_BYTES):
-        piece = (rest + body[start : start + _SLICE_BYTES]).replace(b"\\\\", b"--")
+    for start in range(0, len(body), PIECE_BYTES):
+        piece = (rest + body[start : start + PIECE_BYTES]).replace(b"\\\\", b"--")
         cut = piece.rfind(b"\\", -_ESCAPE_BYTES_MAX + 1)
         rest = b"" if cut < 0 else piece[cut:]
         yield piece if cut < 0 else piece[:cut]
@@ -143,19 +144,19 @@ def _pieces(body: bytes) -> Iterator[bytes]:
 
 def _loaded(body: bytes) -> Document:
     # The collector would look at all objects again and again while they become more.
-    pauses = len(body) > _SLICE_BYTES and gc.isenabled()
+    pauses = len(body) > PIECE_BYTES and gc.isenabled()
     if pauses:
         gc.disable()
     try:
-        parsed: object = orjson.loads(body)  # pyright: ignore[reportAny] - what orjson returns, before it is checked
-    except orjson.JSONDecodeError:
-        raise InvalidJson(_message("it is not valid JSON in UTF-8")) from None
+        parsed = loaded(body)
+    except NotJsonError as error:
+        raise InvalidJson(_message(error.reason)) from None
     finally:
         if pauses:
             gc.enable()
     if not isinstance(parsed, dict):
         raise InvalidJson(_message("it is not a JSON object"))
-    return cast("Document", parsed)
+    return parsed
 
 
 def _colons(body: bytes) -> int:
@@ -177,8 +178,8 @@ def _has_escaped_colon(body: bytes) -> bool:
     """Whether one may be there: the backslash may be escaped itself."""
     overlap = _ESCAPE_BYTES_MAX - 1
     return any(
-        body.find(spelling, start, start + _SLICE_BYTES + overlap) >= 0
-        for start in range(0, len(body), _SLICE_BYTES)
+        body.find(spelling, start, start + PIECE_BYTES + overlap) >= 0
+        for start in range(0, len(body), PIECE_BYTES)
         for spelling in _ESCAPED_COLONS
     )
 
@@ -190,7 +191,7 @@ def _survey(document: Document) -> int:
     while level:
         depth += 1
         if depth > MAXIMUM_DEPTH:
-            raise InvalidJson(_message(f"it is nested deeper than {MAXIMUM_DEPTH} levels"))
+            raise InvalidJson(_message(TooDeepError.reason))
         below: list[dict[str, Json] | list[Json]] = []
         for node in level:
             values: Iterable[Json] = node
@@ -201,11 +202,18 @@ def _survey(document: Document) -> int:
                 continue
             for value in values:
                 if isinstance(value, str):
-                    colons += value.count(":")
+                    colons += _colons_of_text(value)
                 elif isinstance(value, (dict, list)):
                     below.append(value)
         level = below
     return colons
+
+
+def _colons_of_text(text: str) -> int:
+    if len(text) <= PIECE_BYTES:
+        return text.count(":")
+    pieces = range(0, len(text), PIECE_BYTES)
+    return sum(text.count(":", start, start + PIECE_BYTES) for start in pieces)
 
 
 def _refuse_lookalikes(document: Document) -> None:

@@ -13,24 +13,31 @@ from typing import TYPE_CHECKING, Final
 
 import orjson
 
-from tokenbalance.openai.documents import MAXIMUM_DEPTH
+from tokenbalance.openai.json_text import (
+    COLON,
+    COMMA,
+    PIECE_BYTES,
+    SPACE,
+    STRING,
+    VALUE,
+    after_space,
+    after_text,
+    after_value,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tokenbalance.model import Json
 
-# All of it is possessive: a valid document is matched in one pass, whatever it contains.
-_SPACE: Final = rb"[ \t\r\n]*+"
-_STRING: Final = rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"'
-_SCALAR: Final = rb"[-+.0-9A-Za-z]++"
-_OPENING: Final = re.compile(_SPACE + rb"\{" + _SPACE)
+_OPENING: Final = re.compile(SPACE + rb"\{" + SPACE)
 
 
 def with_members(source: bytes, document: Mapping[str, Json], members: Mapping[str, Json]) -> bytes:
     """Return the `source` of `document` with these `members` set; an object is merged into one.
 
-    The same bytes if there is nothing to set. Linear in the length of the source.
+    The same bytes if there is nothing to set. Linear in the length of the source: one that is
+    longer than PIECE_BYTES belongs in a thread.
     """
     if not members:
         return source
@@ -66,31 +73,45 @@ def _spliced(source: bytes, splices: list[tuple[int, int, bytes]]) -> bytes:
     pieces: list[bytes] = []
     position = 0
     for start, end, text in splices:
-        pieces += (source[position:start], text)
+        pieces += (*_cut(source, position, start), text)
         position = end
-    return b"".join([*pieces, source[position:]])
+    return b"".join([*pieces, *_cut(source, position, len(source))])
+
+
+def _cut(source: bytes, start: int, end: int) -> list[bytes]:
+    """Copy a part of the source in pieces, which are joined without keeping the loop waiting."""
+    return [source[at : min(at + PIECE_BYTES, end)] for at in range(start, end, PIECE_BYTES)]
 
 
 def _value_span(source: bytes, name: str) -> tuple[int, int]:
     """Return start and end of the value of the member `name`, which the outermost object has."""
-    found = _member(name).match(source)
-    if found is None:
-        message = "the source is not that of the document"
-        raise ValueError(message)
-    return found.span(1)
+    opening = _OPENING.match(source)
+    at = 0 if opening is None else opening.end()
+    key = _key(name)
+    while at < len(source):
+        found = _others(name).match(source, at, at + PIECE_BYTES)
+        at = after_space(source, at if found is None else found.end())
+        end_of_key = after_text(source, at)
+        is_it = key.fullmatch(source, at, end_of_key)
+        start = after_space(source, after_space(source, end_of_key) + 1)
+        end = after_value(source, start)
+        if is_it:
+            return start, end
+        at = after_space(source, after_space(source, end) + 1)
+    message = "the source is not that of the document"
+    raise ValueError(message)
 
 
 @cache
-def _member(name: str) -> re.Pattern[bytes]:
-    """Match the source of an object up to the value of its member `name`, which is the group."""
-    key = rb'"' + b"".join(_spellings(character) for character in name) + rb'"'
-    value = rb"(?:" + _STRING + rb"|" + _SCALAR + rb"|" + _container() + rb")"
-    colon = _SPACE + rb":" + _SPACE
-    other = rb"(?!" + key + rb")" + _STRING + colon + value + _SPACE + rb"," + _SPACE
-    return re.compile(
-        _OPENING.pattern + rb"(?:" + other + rb")*+" + key + colon + rb"(" + value + rb")",
-        re.DOTALL,
-    )
+def _others(name: str) -> re.Pattern[bytes]:
+    """Match members of an object as far as one called `name`, with the commas after them."""
+    other = rb"(?!" + _key(name).pattern + rb")" + STRING + COLON + VALUE + COMMA
+    return re.compile(rb"(?:" + other + rb")*+", re.DOTALL)
+
+
+@cache
+def _key(name: str) -> re.Pattern[bytes]:
+    return re.compile(rb'"' + b"".join(_spellings(character) for character in name) + rb'"')
 
 
 def _spellings(character: str) -> bytes:
@@ -100,12 +121,3 @@ def _spellings(character: str) -> bytes:
         for digit in f"{ord(character):04x}"
     )
     return rb"(?:" + re.escape(character).encode() + rb"|\\u" + code.encode() + rb")"
-
-
-def _container() -> bytes:
-    """Match an object or an array, as deep as a document may be, by its brackets alone."""
-    pattern = b""
-    for _ in range(MAXIMUM_DEPTH):
-        within = rb'[^"\[\]{}]++|' + _STRING + (rb"|" + pattern if pattern else b"")
-        pattern = rb"[\[{](?:" + within + rb")*+[\]}]"
-    return pattern

@@ -7,6 +7,7 @@ which of two measures it is given, and what holds for every rule. It knows no ba
 
 from __future__ import annotations
 
+import math
 import threading
 from dataclasses import replace
 from functools import cached_property, partial
@@ -30,6 +31,7 @@ from tokenbalance.openai.tokens.models import (
 from tokenbalance.openai.tokens.vocabularies import loading
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from concurrent.futures import Future
 
     from tokenbalance.model import Document, UpstreamTraits
@@ -97,7 +99,8 @@ def count(
     operation: Operation,
     document: Document,
     upstream: UpstreamTraits = OPENAI,
-    most: int | None = None,
+    most: float = math.inf,
+    is_given_up: Callable[[], bool] | None = None,
 ) -> Estimate:
     """Return the ceiling with the request's text counted: near the truth, but CPU-bound.
 
@@ -109,6 +112,7 @@ def count(
         upstream: the properties of the upstream.
         most: tokens of text after which counting stops. If there are more, the estimate is not
             marked as counted and may be too low: it says only that the request needs at least that.
+        is_given_up: whether nobody wants the count any more, so that it may stop as well.
 
     Raises:
         InvalidRequest: a field that decides the cost is missing or wrong.
@@ -118,10 +122,10 @@ def count(
     if ceiling is None:
         return NO_COST
     model = _model(document, upstream)
-    if model.is_foreign or most is None:
+    if model.is_foreign or (is_given_up is None and most == math.inf):
         measure = byte_bound if model.is_foreign else _counting(model)
         return replace(_estimate(ceiling, document, model, measure, upstream), counted=True)
-    limited = LimitedCount(encoding_of(model), most)
+    limited = LimitedCount(encoding_of(model), most, is_given_up)
     estimate = _estimate(ceiling, document, model, limited, upstream)
     return replace(estimate, counted=not limited.stopped)
 

@@ -23,10 +23,11 @@ if TYPE_CHECKING:
 
     from tokenbalance.database.batches import Batch
     from tokenbalance.database.connections import Pool
+    from tokenbalance.model import Scope
 
-_Found: TypeAlias = (
-    "tuple[int, int, int, int, bool, bool, int | None, int, int, datetime | None, bytes]"
-)
+    _Found: TypeAlias = tuple[
+        int, int, int, int, bool, bool, int | None, int, int, list[Scope], datetime | None, bytes
+    ]
 
 # `Token` is what the clients of the original project send.
 _SCHEMES: Final = frozenset({b"bearer", b"token"})
@@ -62,9 +63,9 @@ class Callers:
         rows = await self._pool.fetch(statements.FIND_CALLERS, [pending.item for pending in batch])
         found: dict[bytes, Caller] = {}
         for row in cast("list[_Found]", rows):
-            caller = Caller(*row[:9])
-            found[row[10]] = caller
-            if _is_due(row[9]):
+            caller = Caller(*row[:9], tuple(row[9]))
+            found[row[11]] = caller
+            if _is_due(row[10]):
                 # Nobody waits for it: if it is lost, the next request notes it.
                 _ = self._uses.submit(caller.key_id)
         for pending in batch:
@@ -100,8 +101,8 @@ async def find_caller(pool: Pool, secret: str) -> Caller:
     if row is None:
         raise _unknown_key()
     found = cast("_Found", tuple(row))
-    caller = Caller(*found[:9])
-    if _is_due(found[9]):
+    caller = Caller(*found[:9], tuple(found[9]))
+    if _is_due(found[10]):
         _ = await pool.execute(statements.TOUCH_KEYS, [caller.key_id])
     return caller
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from sqlalchemy import exists, select
 
 from tokenbalance.database.tables import User
+from tokenbalance.people.password_rules import DEFAULT_RULES, PasswordRules
 from tokenbalance.people.passwords import hash_password
 from tokenbalance.people.users import EmailTaken, create_user
 
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from tokenbalance.database.connections import Sessions
 
 
-async def create_first_superuser(sessions: Sessions, email: str, password: str) -> bool:
+async def create_first_superuser(
+    sessions: Sessions, email: str, password: str, rules: PasswordRules = DEFAULT_RULES
+) -> bool:
     """Create a superuser if there is none, active or disabled; returns whether one was created.
 
     Several servers may do this at once.
@@ -30,7 +33,7 @@ async def create_first_superuser(sessions: Sessions, email: str, password: str) 
     """
     if await _has_superuser(sessions):
         return False
-    password_hash = await hash_password(password)
+    password_hash = await hash_password(password, rules, email)
     try:
         async with sessions.begin() as session:
             _ = await create_user(

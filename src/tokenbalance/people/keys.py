@@ -1,14 +1,10 @@
-"""API keys of an account: create, list, change, rotate, revoke.
+"""API keys of an account: create, change, rotate.
 
 A secret is returned once and never stored. Works in the caller's transaction and never commits.
 Returns frozen rows. Sign-in tokens, which are in the same table, are invisible here.
 
-    ApiKeyError
-    |-- InvalidExpiry
-    |-- InvalidInsufficientStatus
-    |-- InvalidKeyName
-    |-- KeyEnded
-    `-- UnknownKey
+Who asks is a person, who may give everything, or a key, which gives nothing that it does not have:
+`by_key_id` says which.
 """
 
 from __future__ import annotations
@@ -16,51 +12,45 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TypedDict
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import update
 
-from tokenbalance.database.ids import ID_MAX
-from tokenbalance.database.paging import Page, page_of, read_cursor
 from tokenbalance.database.tables import INSUFFICIENT_STATUSES, ApiKey
+from tokenbalance.people.key_errors import (
+    InvalidExpiry,
+    InvalidInsufficientStatus,
+    InvalidKeyName,
+    InvalidScopes,
+    KeyEnded,
+    KeyExceeds,
+    MakerEnded,
+    ScopesMissing,
+)
+from tokenbalance.people.key_families import is_working, lock_line, pass_down
+from tokenbalance.people.key_lists import get_key, one_key
+from tokenbalance.people.key_terms import (
+    NEW_KEY_SCOPES,
+    KeyTerms,
+    clean_scopes,
+    earlier,
+    require_scopes,
+)
 from tokenbalance.people.limits import KeyLimits
 from tokenbalance.people.rows import key_row
 from tokenbalance.people.secrets import new_secret, prefix, sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Collection
     from typing import Unpack
 
-    from sqlalchemy import ColumnElement, Select, Update
+    from sqlalchemy import Update
     from sqlalchemy.ext.asyncio import AsyncSession
 
+    from tokenbalance.model import Scope
     from tokenbalance.people.rows import KeyRow
 
 KEY_NAME_CHARS_MAX: Final = 200
 STATUS_CHOICES: Final = INSUFFICIENT_STATUSES
 """For a request that the balance does not cover."""
-
-
-class ApiKeyError(Exception):
-    """The change of a key is refused; the message is one line for people."""
-
-
-class InvalidExpiry(ApiKeyError):
-    """The expiry is in the past, has no time zone, or is out of range."""
-
-
-class InvalidInsufficientStatus(ApiKeyError):
-    """The status is neither 402 nor 429."""
-
-
-class InvalidKeyName(ApiKeyError):
-    """The name is too long or has control characters."""
-
-
-class KeyEnded(ApiKeyError):
-    """The key was revoked or has expired, and cannot be changed any more."""
-
-
-class UnknownKey(ApiKeyError):
-    """No key has this id, or it is another account's."""
 
 
 class KeyChanges(TypedDict, total=False):
@@ -69,6 +59,16 @@ class KeyChanges(TypedDict, total=False):
     name: str
     expires_at: datetime | None
     insufficient_status: int | None
+    scopes: Collection[str]
+
+
+class _Values(TypedDict, total=False):
+    """The same as columns."""
+
+    name: str
+    expires_at: datetime | None
+    insufficient_status: int | None
+    scopes: list[Scope]
 
 
 async def create_key(  # noqa: PLR0913 - the fields of a key, by name
@@ -79,6 +79,8 @@ async def create_key(  # noqa: PLR0913 - the fields of a key, by name
     expires_at: datetime | None = None,
     limits: KeyLimits | None = None,
     insufficient_status: int | None = None,
+    scopes: Collection[str] | None = None,
+    by_key_id: int | None = None,
 ) -> tuple[KeyRow, str]:
     """Create a key and its secret. The secret cannot be shown again: only its SHA-256 is stored.
 
@@ -90,11 +92,27 @@ async def create_key(  # noqa: PLR0913 - the fields of a key, by name
         limits: None: no limits.
         insufficient_status: 402 or 429, the status of a request that the balance does not cover;
             None: the operator's choice.
+        scopes: what it may be used for; None: for inference, or as the key that asks.
+        by_key_id: the key that asks, with which it is made and ends; None: a person.
 
     Raises:
-        InvalidKeyName, InvalidExpiry, InvalidInsufficientStatus: the value is not acceptable.
+        InvalidKeyName, InvalidExpiry, InvalidInsufficientStatus, InvalidScopes: the value is not
+            acceptable.
+        ScopesMissing, InvalidLimit: the key that asks does not have what it would give.
+        MakerEnded: the key that asks was revoked or has expired.
 
     """
+    # Locked until the end: it is not revoked without this one.
+    maker = None if by_key_id is None else (await _lock_maker(session, by_key_id)).terms
+    default_scopes = NEW_KEY_SCOPES if maker is None else maker.scopes
+    terms = KeyTerms(
+        scopes=default_scopes if scopes is None else clean_scopes(scopes),
+        expires_at=None if expires_at is None else _clean_expiry(expires_at),
+        limits=limits or KeyLimits(),
+        insufficient_status=_known_status(insufficient_status),
+    )
+    if maker is not None:
+        terms = terms.within(maker)
     secret = new_secret()
     key = ApiKey(
         account_id=account_id,
@@ -102,9 +120,11 @@ async def create_key(  # noqa: PLR0913 - the fields of a key, by name
         name=clean_key_name(name),
         prefix=prefix(secret),
         secret_sha256=sha256(secret),
-        expires_at=None if expires_at is None else _clean_expiry(expires_at),
-        limits=(limits or KeyLimits()).as_document(),
-        insufficient_status=_known_status(insufficient_status),
+        expires_at=terms.expires_at,
+        limits=terms.limits.as_document(),
+        insufficient_status=terms.insufficient_status,
+        scopes=list(terms.scopes),
+        made_by_key_id=by_key_id,
     )
     session.add(key)
     await session.flush()
@@ -112,132 +132,74 @@ async def create_key(  # noqa: PLR0913 - the fields of a key, by name
     return key_row(key), secret
 
 
-async def list_keys(session: AsyncSession, account_id: int) -> Sequence[KeyRow]:
-    """Return every key of an account in the order of creation, revoked and expired keys too."""
-    query = _keys().where(ApiKey.account_id == account_id)
-    return [key_row(key) for key in await session.scalars(query)]
-
-
-async def newest_keys(session: AsyncSession, account_id: int, limit: int) -> Sequence[KeyRow]:
-    """Return the newest keys of an account, newest first."""
-    query = select(ApiKey).where(ApiKey.kind == "key", ApiKey.account_id == account_id)
-    newest = query.order_by(ApiKey.id.desc()).limit(limit)
-    return [key_row(key) for key in await session.scalars(newest)]
-
-
-async def keys_page(
-    session: AsyncSession, account_id: int | None, after: str | None, limit: int
-) -> Page[KeyRow]:
-    """Return a page of keys in the order of creation.
-
-    Args:
-        session: the caller's transaction.
-        account_id: which account; None: every account.
-        after: the `next` of the previous page; None for the first page.
-        limit: rows at most.
-
-    Raises:
-        InvalidCursor: `after` is not a cursor of this list.
-
-    """
-    query = _keys().limit(limit + 1)
-    if account_id is not None:
-        query = query.where(ApiKey.account_id == account_id)
-    if after is not None:
-        (last_id,) = read_cursor(after, (int,))
-        query = query.where(ApiKey.id > last_id)
-    rows = [key_row(key) for key in await session.scalars(query)]
-    return page_of(rows, limit, lambda key: (key.id,))
-
-
-async def get_key(session: AsyncSession, key_id: int, account_id: int | None) -> KeyRow:
-    """Return one key, even if it has ended.
-
-    Args:
-        session: the caller's.
-        key_id: which key.
-        account_id: the account that it must belong to; None: any.
-
-    Raises:
-        UnknownKey: no key has this id, or it is another account's.
-
-    """
-    key = await session.scalar(select(ApiKey).where(*_one(key_id, account_id)))
-    if key is None:
-        msg = f"no key has the id {key_id}"
-        raise UnknownKey(msg)
-    return key_row(key)
-
-
 async def change_key(
-    session: AsyncSession, key_id: int, account_id: int | None, **changes: Unpack[KeyChanges]
+    session: AsyncSession,
+    key_id: int,
+    account_id: int | None,
+    by_key_id: int | None = None,
+    **changes: Unpack[KeyChanges],
 ) -> KeyRow:
     """Change a key; its secret keeps working.
 
+    An end or scopes beyond those of its maker are cut to the maker's end, or refused. Keys made
+    with it follow where it ends earlier or has fewer scopes than before.
+
     Args:
         session: the caller's transaction.
         key_id: which key.
         account_id: the account that it must belong to; None: any.
+        by_key_id: the key that asks; None: a person.
         **changes: the new values.
 
     Raises:
-        InvalidKeyName, InvalidExpiry, InvalidInsufficientStatus: the value is not acceptable.
+        InvalidKeyName, InvalidExpiry, InvalidInsufficientStatus, InvalidScopes: the value is not
+            acceptable, or a key that was made with a key gives a later end than its own.
+        ScopesMissing: the key that asks does not have a scope that it would give.
         UnknownKey: no key has this id, or it is another account's.
         KeyEnded: it was revoked or has expired.
 
     """
-    values: dict[str, str | int | datetime | None] = {}
-    if "name" in changes:
-        values["name"] = clean_key_name(changes["name"])
-    if "expires_at" in changes:
-        expires_at = changes["expires_at"]
-        values["expires_at"] = None if expires_at is None else _clean_expiry(expires_at)
-    if "insufficient_status" in changes:
-        values["insufficient_status"] = _known_status(changes["insufficient_status"])
-    return await _change(session, key_id, account_id, _working(key_id, account_id).values(**values))
+    values = _clean(changes)
+    passes_down = "expires_at" in values or "scopes" in values
+    if passes_down:
+        key = await get_key(session, key_id, account_id)
+        if by_key_id is not None:
+            _keep_within_asking(await get_key(session, by_key_id, None), key, values)
+        if key.made_by_key_id is not None:
+            await _keep_within_maker(session, key.made_by_key_id, values)
+    changed = await _change(
+        session, key_id, account_id, _working(key_id, account_id).values(**values)
+    )
+    if passes_down:
+        await pass_down(session, changed)
+    return key_row(changed)
 
 
 async def rotate_key(
-    session: AsyncSession, key_id: int, account_id: int | None
+    session: AsyncSession, key_id: int, account_id: int | None, by_key_id: int | None = None
 ) -> tuple[KeyRow, str]:
     """Give a key a new secret; the old secret stops working at once. All else stays as it is.
+
+    Keys made with it stay as well: after a leak, revoke a key rather than rotate it.
 
     Args:
         session: the caller's transaction.
         key_id: which key.
         account_id: the account that it must belong to; None: any.
+        by_key_id: the key that asks; None: a person. It gets no secret with a scope that it does
+            not have; if it was made with a key, nor one that is valid for longer or less limited.
 
     Raises:
         UnknownKey: no key has this id, or it is another account's.
         KeyEnded: it was revoked or has expired.
+        ScopesMissing, KeyExceeds: the key that asks does not have what it would get.
 
     """
+    if by_key_id is not None and by_key_id != key_id:
+        await _require_within(session, key_id, account_id, by_key_id)
     secret = new_secret()
     new = _working(key_id, account_id).values(secret_sha256=sha256(secret), prefix=prefix(secret))
-    return await _change(session, key_id, account_id, new), secret
-
-
-async def revoke_key(session: AsyncSession, key_id: int, account_id: int | None = None) -> KeyRow:
-    """Revoke a key, at once and permanently. Revoking it again changes nothing.
-
-    Args:
-        session: the caller's transaction.
-        key_id: which key.
-        account_id: the account that it must belong to; None: any.
-
-    Raises:
-        UnknownKey: no key has this id, or it is another account's.
-
-    """
-    # The time of the first revocation stays.
-    revoked = (
-        update(ApiKey)
-        .where(*_one(key_id, account_id))
-        .values(revoked_at=func.coalesce(ApiKey.revoked_at, func.clock_timestamp()))
-        .returning(ApiKey)
-    )
-    key = await session.scalar(revoked, execution_options={"populate_existing": True})
-    return key_row(key) if key else await get_key(session, key_id, account_id)
+    return key_row(await _change(session, key_id, account_id, new)), secret
 
 
 def clean_key_name(name: str) -> str:
@@ -275,34 +237,78 @@ def _known_status(status: int | None) -> int | None:
     return status
 
 
+def _clean(changes: KeyChanges) -> _Values:
+    values = _Values()
+    if "name" in changes:
+        values["name"] = clean_key_name(changes["name"])
+    if "expires_at" in changes:
+        expires_at = changes["expires_at"]
+        values["expires_at"] = None if expires_at is None else _clean_expiry(expires_at)
+    if "insufficient_status" in changes:
+        values["insufficient_status"] = _known_status(changes["insufficient_status"])
+    if "scopes" in changes:
+        values["scopes"] = list(clean_scopes(changes["scopes"]))
+    return values
+
+
+async def _lock_maker(session: AsyncSession, key_id: int) -> KeyRow:
+    maker = await lock_line(session, key_id)
+    if maker is None or key_row(maker).has_ended(datetime.now(UTC)):
+        msg = f"key {key_id} was revoked or has expired"
+        raise MakerEnded(msg)
+    return key_row(maker)
+
+
+def _keep_within_asking(asking: KeyRow, key: KeyRow, values: _Values) -> None:
+    """Refuse what the key that asks does not have, unless the changed key has it already."""
+    require_scopes(set(values.get("scopes", ())) - set(key.scopes), asking.scopes)
+    if asking.made_by_key_id is None or asking.expires_at is None or "expires_at" not in values:
+        return
+    end = values["expires_at"]
+    if earlier(end, asking.expires_at) != end and earlier(end, key.expires_at) != end:
+        msg = "a key that was made with a key cannot set an expiry later than its own"
+        raise InvalidExpiry(msg)
+
+
+async def _keep_within_maker(session: AsyncSession, maker_id: int, values: _Values) -> None:
+    maker = await lock_line(session, maker_id)
+    assert maker is not None  # noqa: S101 - a foreign key, and keys are never deleted
+    if "expires_at" in values:
+        values["expires_at"] = earlier(values["expires_at"], maker.expires_at)
+    try:
+        require_scopes(values.get("scopes", ()), maker.scopes)
+    except ScopesMissing as error:
+        missing = ", ".join(error.missing)
+        msg = f"key {maker_id}, with which this key was made, does not have the scopes {missing}"
+        raise InvalidScopes(msg) from error
+
+
+async def _require_within(
+    session: AsyncSession, key_id: int, account_id: int | None, by_key_id: int
+) -> None:
+    key = await get_key(session, key_id, account_id)
+    asking = await get_key(session, by_key_id, None)
+    require_scopes(key.scopes, asking.scopes)
+    if asking.made_by_key_id is not None and not key.terms.is_within(asking.terms):
+        msg = (
+            f"key {key_id} is valid for longer, or has looser limits, than the key that asks, which"
+            " was made with a key: sign in to rotate it"
+        )
+        raise KeyExceeds(msg)
+
+
 def _working(key_id: int, account_id: int | None) -> Update:
     """Build the change of one key that has not ended."""
-    return (
-        update(ApiKey)
-        .where(*_one(key_id, account_id), ApiKey.revoked_at.is_(None))
-        .where(or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.clock_timestamp()))
-    )
+    return update(ApiKey).where(*one_key(key_id, account_id), is_working())
 
 
 async def _change(
     session: AsyncSession, key_id: int, account_id: int | None, change: Update
-) -> KeyRow:
+) -> ApiKey:
     changed = change.returning(ApiKey)
     key = await session.scalar(changed, execution_options={"populate_existing": True})
     if key is None:
         ended = await get_key(session, key_id, account_id)
         msg = f"key {ended.id} was revoked or has expired: create a new one"
         raise KeyEnded(msg)
-    return key_row(key)
-
-
-def _keys() -> Select[ApiKey]:
-    return select(ApiKey).where(ApiKey.kind == "key").order_by(ApiKey.id)
-
-
-def _one(key_id: int, account_id: int | None) -> list[ColumnElement[bool]]:
-    """Build the conditions that find one key."""
-    # The column cannot even be compared with a larger number.
-    key_id = key_id if 0 < key_id <= ID_MAX else 0
-    found = [ApiKey.id == key_id, ApiKey.kind == "key"]
-    return found if account_id is None else [*found, ApiKey.account_id == account_id]
+    return key

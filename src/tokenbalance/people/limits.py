@@ -1,11 +1,14 @@
 """Limits that the owner of a key has set; stored with the key and shown.
 
-Defines the limits and their valid values. Nothing is counted or refused here.
+Defines the limits, their valid values, and what they become in a key that is made with another.
+Nothing is counted or refused here.
 """
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, fields
+from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final, cast
 
 from tokenbalance.model import JSON_INTEGER_MAX
@@ -18,6 +21,7 @@ if TYPE_CHECKING:
 LIMIT_MAX: Final = JSON_INTEGER_MAX
 MODEL_PATTERNS_MAX: Final = 100
 MODEL_PATTERN_CHARS_MAX: Final = 200
+_WILDCARD: Final = re.compile(r"\[!?\]?[^\]]*\]|[*?]")
 
 
 class InvalidLimit(ValueError):
@@ -79,6 +83,51 @@ class KeyLimits:
             for name, value in document.items()
         }
         return cls(**values)  # pyright: ignore[reportArgumentType] - checked in __post_init__
+
+
+def tighter(wanted: KeyLimits, maker: KeyLimits) -> KeyLimits:
+    """Return the limits of a key that is made with another: of each, the tighter of both.
+
+    Raises:
+        InvalidLimit: `models` has a pattern for names that none of the maker's patterns match.
+
+    """
+    return KeyLimits(
+        requests_per_minute=_lower(wanted.requests_per_minute, maker.requests_per_minute),
+        tokens_per_minute=_lower(wanted.tokens_per_minute, maker.tokens_per_minute),
+        parallel_requests=_lower(wanted.parallel_requests, maker.parallel_requests),
+        credits_total=_lower(wanted.credits_total, maker.credits_total),
+        models=_covered(wanted.models, maker.models),
+    )
+
+
+def _lower(one: int | None, other: int | None) -> int | None:
+    return min((limit for limit in (one, other) if limit is not None), default=None)
+
+
+def _covered(
+    wanted: tuple[str, ...] | None, maker: tuple[str, ...] | None
+) -> tuple[str, ...] | None:
+    """Return the wanted patterns, if the maker's match every name that they match."""
+    if wanted is None or maker is None:
+        return wanted or maker
+    for pattern in wanted:
+        if not any(_covers(wider, pattern) for wider in maker):
+            raise InvalidLimit(
+                "models", f"{pattern!r} is not among the models of the key that it is made with"
+            )
+    return wanted
+
+
+def _covers(wider: str, pattern: str) -> bool:
+    """Whether `wider` matches every name that `pattern` does; False if that is not obvious."""
+    if wider == pattern:
+        return True
+    literal, wildcards = _WILDCARD.subn("\0", pattern)
+    if wildcards and _WILDCARD.search(wider.replace("*", "")):
+        return False
+    # A placeholder for a wildcard is matched only by a star, which matches all that it may be.
+    return fnmatchcase(literal, wider)
 
 
 def _check_number(field: str, value: object) -> None:

@@ -9,8 +9,8 @@ from sqlalchemy import func, or_, select
 from tokenbalance.database.paging import Page, page_of, read_cursor
 from tokenbalance.database.search import has_text
 from tokenbalance.database.tables import Account, ApiKey, User
+from tokenbalance.people.emails import EMAIL_CHARS_MAX
 from tokenbalance.people.rows import OwnedKey, key_row
-from tokenbalance.people.users import EMAIL_CHARS_MAX
 
 if TYPE_CHECKING:
     from sqlalchemy import ColumnElement

@@ -1,11 +1,7 @@
-"""Passwords: which are accepted, how they are hashed and verified. Never logged or stored in clear.
+"""Passwords: how they are hashed and verified. Never logged or stored in clear.
 
-Knows nothing of users. Attempts are limited elsewhere.
-
-    PasswordError
-    |-- PasswordTooShort
-    `-- PasswordTooLong
-    Busy
+Knows nothing of users. Attempts are limited elsewhere; which new ones are accepted, is in
+`password_rules`.
 """
 
 from __future__ import annotations
@@ -15,46 +11,28 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeVar
 
-from passlib.context import CryptContext
+from tokenbalance.people.hashing import UnknownHash, hash_secret, verify_secret
+from tokenbalance.people.password_rules import DEFAULT_RULES, PASSWORD_CHARS_MAX, PasswordRules
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
 T = TypeVar("T")
 
-PASSWORD_CHARS_MIN: Final = 5  # the rule of the original project
-PASSWORD_CHARS_MAX: Final = 1024
 WAITING_MAX: Final = 64
 """Queued passwords, at most."""
 
-# New hashes are argon2; users of the original project have Django's.
-_CONTEXT: Final = CryptContext(
-    schemes=["argon2", "django_argon2", "django_pbkdf2_sha256"], deprecated="auto"
-)
 _NOBODYS_HASH: Final = (
-    "$argon2id$v=19$m=65536,t=3,p=4$"
+    "$argon2id$v=19$m=19456,t=2,p=1$"
     "7P2fM8YYQ6hV6v3/vxeilA$6vFPtEAAcy3CI+duEz97SQQQves5A+eRHE21cJx2+hI"
 )
 """As costly to verify as a new hash. Its password is unknown, and is refused anyway."""
-# A hash takes 64 MiB and a core for 0.2 s: more at once would only slow down the requests that are
-# being relayed.
-_THREADS: Final = 2
+# Each waits for the process that hashes one password at a time.
+_THREADS: Final = 1
 _HASHING: Final = ThreadPoolExecutor(max_workers=_THREADS, thread_name_prefix="password")
 _PLACES: Final = threading.BoundedSemaphore(_THREADS + WAITING_MAX)
-
-
-class PasswordError(ValueError):
-    """The password is not accepted; the message never repeats it."""
-
-
-class PasswordTooShort(PasswordError):
-    """Fewer characters than the minimum."""
-
-
-class PasswordTooLong(PasswordError):
-    """More characters than the maximum."""
 
 
 class Busy(Exception):
@@ -70,30 +48,22 @@ class Verdict:
     """Replaces the stored hash if that is weaker than new ones; None: it does not."""
 
 
-def check_password(password: str) -> None:
-    """Check that a password is accepted, without hashing it.
+async def hash_password(
+    password: str, rules: PasswordRules = DEFAULT_RULES, email: str = ""
+) -> str:
+    """Hash a new password for storing, in a thread.
+
+    Args:
+        password: any text.
+        rules: which passwords are accepted.
+        email: the user's.
 
     Raises:
-        PasswordTooShort, PasswordTooLong: it is not accepted.
-
-    """
-    if len(password) < PASSWORD_CHARS_MIN:
-        msg = f"the password must have at least {PASSWORD_CHARS_MIN} characters"
-        raise PasswordTooShort(msg)
-    if len(password) > PASSWORD_CHARS_MAX:
-        msg = f"the password must have at most {PASSWORD_CHARS_MAX} characters"
-        raise PasswordTooLong(msg)
-
-
-async def hash_password(password: str) -> str:
-    """Hash a password for storing, in a thread.
-
-    Raises:
-        PasswordTooShort, PasswordTooLong: it is not accepted.
+        PasswordError: it is not accepted.
         Busy: it was not hashed.
 
     """
-    check_password(password)
+    rules.check(password, email)
     return await _in_thread(lambda: _hash(_as_bytes(password)))
 
 
@@ -130,22 +100,16 @@ def _as_bytes(password: str) -> bytes:
 
 
 def _hash(password: bytes) -> str:
-    hashed = cast("object", _CONTEXT.hash(password))  # pyright: ignore[reportUnknownMemberType] - without types
-    return str(hashed)
+    return hash_secret(password)
 
 
 def _verify(password: bytes, stored: str | None) -> Verdict:
     if stored is not None:
-        # A hash of an unknown kind, such as Django's `!...` for users without a password.
-        with suppress(ValueError):
+        with suppress(UnknownHash):
             return _look(password, stored)
     _ = _look(password, _NOBODYS_HASH)
     return Verdict(ok=False)
 
 
 def _look(password: bytes, stored: str) -> Verdict:
-    ok, new_hash = cast(
-        "tuple[bool, str | None]",
-        _CONTEXT.verify_and_update(password, stored),  # pyright: ignore[reportUnknownMemberType] - without types
-    )
-    return Verdict(ok, new_hash)
+    return Verdict(*verify_secret(password, stored))

@@ -10,6 +10,8 @@ from dataclasses import dataclass, field
 from hmac import compare_digest
 from typing import TYPE_CHECKING
 
+from tokenbalance.model import SCOPES
+from tokenbalance.people.key_terms import KeyTerms
 from tokenbalance.people.limits import KeyLimits
 from tokenbalance.people.secrets import sha256
 
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from tokenbalance.database.tables import ApiKey, User
+    from tokenbalance.model import Scope
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +33,8 @@ class AccountRow:
 
     @property
     def available(self) -> int:
-        """Credits that no open hold reserves."""
-        return self.balance - self.held
+        """What a new hold may take, in credits."""
+        return self.balance + self.overdraft - self.held
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,7 +70,21 @@ class KeyRow:
     insufficient_status: int | None
     """The status of a request that the balance does not cover; None: the operator's choice."""
     limits: KeyLimits
+    scopes: tuple[Scope, ...]
+    """What it may be used for."""
+    made_by_key_id: int | None
+    """The key with which it was made, with which it ends; None if a person made it."""
     secret_sha256: bytes = field(repr=False)
+
+    @property
+    def terms(self) -> KeyTerms:
+        """What it may do, and until when."""
+        return KeyTerms(
+            scopes=self.scopes,
+            expires_at=self.expires_at,
+            limits=self.limits,
+            insufficient_status=self.insufficient_status,
+        )
 
     def has_ended(self, now: datetime) -> bool:
         """Whether the key was revoked or has expired."""
@@ -118,5 +135,7 @@ def key_row(key: ApiKey) -> KeyRow:
         last_used_at=key.last_used_at,
         insufficient_status=key.insufficient_status,
         limits=KeyLimits.from_document(key.limits),
+        scopes=tuple(scope for scope in SCOPES if scope in key.scopes),
+        made_by_key_id=key.made_by_key_id,
         secret_sha256=key.secret_sha256,
     )

@@ -6,6 +6,7 @@ taken back when the password was right. No transaction is open while a password 
 
     SignInError
     |-- WrongCredentials
+    |   `-- WrongPassword
     `-- SlowDown
 """
 
@@ -16,11 +17,22 @@ from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, cast
 
-from tokenbalance.people.attempts import Counted, TooSoon, count_attempt, forgive, take_back
+from tokenbalance.people.agents import describe_agent
+from tokenbalance.people.attempts import (
+    Counted,
+    Origin,
+    TooSoon,
+    count_attempt,
+    forgive,
+    take_back,
+)
+from tokenbalance.people.emails import EMAIL_CHARS_MAX, normal_email
+from tokenbalance.people.known_browsers import find_browser, remember_browser
 from tokenbalance.people.passwords import Busy, Verdict, verify_password
 from tokenbalance.people.rows import user_row
-from tokenbalance.people.sign_in_tokens import create_token, end_token
-from tokenbalance.people.users import EMAIL_CHARS_MAX, UnknownUser, find_record, lock_record
+from tokenbalance.people.sign_in_tokens import Device, create_token, end_token
+from tokenbalance.people.turns import turn
+from tokenbalance.people.users import UnknownUser, find_record, lock_record
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -31,10 +43,6 @@ if TYPE_CHECKING:
     from tokenbalance.database.tables import User
     from tokenbalance.people.rows import UserRow
 
-API_SIGN_IN: Final = timedelta(days=30)
-"""Lifetime of a sign-in token from the API."""
-BROWSER_SIGN_IN: Final = timedelta(hours=12)
-"""Lifetime of a browser's session."""
 FAILURE_RESPONSE_AFTER_S: Final = 0.8
 """A failure is returned after this time, which is longer than any stored hash takes to verify. If
 it was queued behind others, after a multiple of it, so that the work it took never shows."""
@@ -50,12 +58,28 @@ class WrongCredentials(SignInError):
     """The e-mail or the password is wrong, or the user is disabled."""
 
 
+class WrongPassword(WrongCredentials):
+    """The user is signed in, and their current password is another one."""
+
+
 class SlowDown(SignInError):
     """Too many recent failures; the password of this attempt was not verified."""
 
     def __init__(self, retry_after_s: int) -> None:
         super().__init__(f"too many failed sign-in attempts: try again in {retry_after_s} s")
         self.retry_after_s = retry_after_s
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """How a user signs in, and for how long."""
+
+    via: str
+    lifetime: timedelta
+
+
+API_SIGN_IN: Final = Way("api", timedelta(days=30))
+BROWSER_SIGN_IN: Final = Way("browser", timedelta(hours=12))
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +90,10 @@ class Attempt:
     password: str = field(repr=False)
     address: str
     """The client's IP address; anything else counts as one address."""
+    user_agent: str = ""
+    """The header, by which the user recognises the sign-in."""
+    browser: str | None = field(default=None, repr=False)
+    """The secret of the browser, if it shows one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +104,17 @@ class SignInResult:
     secret: str = field(repr=False)
     """The token, which is not stored."""
     expires_at: datetime
+    browser: str | None = field(default=None, repr=False)
+    """The browser's new secret, for a cookie; None: not a browser."""
 
 
-async def sign_in(sessions: Sessions, attempt: Attempt, lifetime: timedelta) -> SignInResult:
+async def sign_in(sessions: Sessions, attempt: Attempt, way: Way) -> SignInResult:
     """Sign a user in.
 
     Args:
         sessions: the database; transactions are opened and committed here.
-        attempt: e-mail, password and address.
-        lifetime: of the token; one of the constants above.
+        attempt: e-mail, password, and where they come from.
+        way: one of the constants above.
 
     Raises:
         WrongCredentials: after a fixed time, or a multiple of it.
@@ -95,7 +125,8 @@ async def sign_in(sessions: Sessions, attempt: Attempt, lifetime: timedelta) -> 
     clock = asyncio.get_running_loop()
     begun_at = clock.time()
     try:
-        return await _sign_in(sessions, attempt, lifetime)
+        async with turn():
+            return await _sign_in(sessions, attempt, way)
     except WrongCredentials:
         await asyncio.sleep(_wait_after(clock.time() - begun_at))
         raise
@@ -105,14 +136,16 @@ async def confirm(sessions: Sessions, attempt: Attempt) -> None:
     """Verify the password of a user who is signed in; counted like a sign-in, creates no token.
 
     Raises:
-        WrongCredentials, SlowDown, Busy: as `sign_in`, but at once.
+        WrongPassword, SlowDown, Busy: as `sign_in`, but at once.
 
     """
-    begun = await _begin(sessions, attempt)
-    if not (await _verify(sessions, begun, attempt.password)).ok:
-        raise _wrong()
-    async with sessions.begin() as session:
-        await forgive(session, begun.counted)
+    async with turn():
+        begun = await _begin(sessions, attempt)
+        if not (await _verify(sessions, begun, attempt.password)).ok:
+            msg = "the current password is wrong"
+            raise WrongPassword(msg)
+        async with sessions.begin() as session:
+            await forgive(session, begun.counted)
 
 
 async def sign_out(session: AsyncSession, secret: str) -> None:
@@ -130,7 +163,7 @@ class _Begun:
     """The hash to verify the password against; None if no password is right."""
 
 
-async def _sign_in(sessions: Sessions, attempt: Attempt, lifetime: timedelta) -> SignInResult:
+async def _sign_in(sessions: Sessions, attempt: Attempt, way: Way) -> SignInResult:
     begun = await _begin(sessions, attempt)
     for _ in range(_VERIFICATIONS_MAX):
         verdict = await _verify(sessions, begun, attempt.password)
@@ -141,7 +174,8 @@ async def _sign_in(sessions: Sessions, attempt: Attempt, lifetime: timedelta) ->
             # The hash may have changed in the meantime, when another sign-in upgraded it.
             if _stored(user) == begun.stored:
                 await forgive(session, begun.counted)
-                return await _admit(session, user, verdict, lifetime)
+                user.password_hash = verdict.new_hash or user.password_hash
+                return await _admit(session, user, attempt, way)
         begun = replace(begun, stored=_stored(user))
     raise _wrong()
 
@@ -157,19 +191,27 @@ def _wait_after(took_s: float) -> float:
 
 async def _begin(sessions: Sessions, attempt: Attempt) -> _Begun:
     """Count the attempt, and find the hash to verify its password against."""
-    email = attempt.email.strip()
+    email = normal_email(attempt.email)
     if not email.isprintable() or len(email) > EMAIL_CHARS_MAX:
         # No user's, as the empty one; the database could not even search for it.
         email = ""
+    # Before it is counted: as much work for an unknown e-mail as for a known one.
+    async with sessions() as session:
+        user = await _find(session, attempt.email if email else "")
+        user_id = 0 if user is None else user.id
+        browser_id = await _find_browser(session, user_id, attempt.browser)
     try:
-        async with sessions.begin() as session:
-            counted = await count_attempt(session, email, attempt.address)
-            user = await _find(session, email)
+        counted = await count_attempt(sessions, Origin(email, attempt.address, browser_id))
     except TooSoon as refusal:
         raise SlowDown(refusal.retry_after_s) from None
-    if user is None:
-        return _Begun(counted, user_id=0, stored=None)
-    return _Begun(counted, user.id, _stored(user))
+    return _Begun(counted, user_id, None if user is None else _stored(user))
+
+
+async def _find_browser(session: AsyncSession, user_id: int, secret: str | None) -> int | None:
+    # Ours are ASCII; not all other text could be encoded for hashing.
+    if secret is None or not secret.isascii():
+        return None
+    return await find_browser(session, user_id, secret)
 
 
 async def _find(session: AsyncSession, email: str) -> User | None:
@@ -192,11 +234,12 @@ async def _verify(sessions: Sessions, begun: _Begun, password: str) -> Verdict:
         raise
 
 
-async def _admit(
-    session: AsyncSession, user: User, verdict: Verdict, lifetime: timedelta
-) -> SignInResult:
-    token, secret = await create_token(session, user.account.id, lifetime)
+async def _admit(session: AsyncSession, user: User, attempt: Attempt, way: Way) -> SignInResult:
+    device = Device(way.via, describe_agent(attempt.user_agent), attempt.address)
+    token, secret = await create_token(session, user.account.id, way.lifetime, device)
+    browser = None
+    if way is BROWSER_SIGN_IN:
+        browser = await remember_browser(session, user.id, attempt.browser)
     user.last_sign_in_at = token.created_at
-    user.password_hash = verdict.new_hash or user.password_hash
     await session.flush()
-    return SignInResult(user_row(user), secret, cast("datetime", token.expires_at))
+    return SignInResult(user_row(user), secret, cast("datetime", token.expires_at), browser)

@@ -25,6 +25,8 @@ from tokenbalance.database.ids import ID_MAX
 from tokenbalance.database.paging import Page, page_of, read_cursor
 from tokenbalance.database.search import has_text
 from tokenbalance.database.tables import Account, User
+from tokenbalance.people.emails import EMAIL_CHARS_MAX, email_mistake, normal_email
+from tokenbalance.people.known_browsers import forget_browsers
 from tokenbalance.people.rows import user_row
 from tokenbalance.people.sign_in_tokens import end_tokens
 
@@ -36,7 +38,6 @@ if TYPE_CHECKING:
 
     from tokenbalance.people.rows import UserRow
 
-EMAIL_CHARS_MAX: Final = 254  # RFC 5321, section 4.5.3.1.3, without the angle brackets
 NAME_CHARS_MAX: Final = 200
 
 
@@ -64,6 +65,18 @@ class UnknownUser(UserError):
     """No user has this id or e-mail address."""
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What does not end when a change ends sign-ins: where the change was made."""
+
+    token_id: int | None = None
+    browser: str | None = field(default=None, repr=False)
+    """The browser's secret."""
+
+
+NOTHING_KEPT: Final = Kept()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
     """Changes of a user; None leaves a field as it is."""
@@ -75,7 +88,10 @@ class Changes:
 
     @property
     def end_sign_ins(self) -> bool:
-        """Whether the user's sign-in tokens end: on a new password, or when disabled."""
+        """Whether the user's sign-in tokens end: on a new password, or when disabled.
+
+        Their browsers are then no longer known, either.
+        """
         return self.is_active is False or self.password_hash is not None
 
     @property
@@ -174,7 +190,7 @@ async def users_page(
 
 
 async def update_user(
-    session: AsyncSession, user_id: int, changes: Changes, keep_key_id: int | None = None
+    session: AsyncSession, user_id: int, changes: Changes, kept: Kept = NOTHING_KEPT
 ) -> UserRow:
     """Change a user. Disabling the user, or a new password, ends their sign-in tokens.
 
@@ -184,7 +200,7 @@ async def update_user(
         session: the caller's transaction.
         user_id: which user.
         changes: the new values.
-        keep_key_id: the sign-in token of the request that makes the change, which does not end.
+        kept: the sign-in token and browser of the request that makes the change.
 
     Raises:
         UnknownUser: no user has this id.
@@ -196,7 +212,7 @@ async def update_user(
     if changes.may_leave_no_superuser:
         await _keep_a_superuser(session, user_id)
     user = await lock_record(session, user_id)
-    return await _apply(session, user, replace(changes, name=name), keep_key_id)
+    return await _apply(session, user, replace(changes, name=name), kept)
 
 
 async def set_active(session: AsyncSession, email: str, *, active: bool) -> UserRow:
@@ -209,20 +225,26 @@ async def set_active(session: AsyncSession, email: str, *, active: bool) -> User
 
     """
     user = await find_record(session, email)
-    return await _apply(session, user, Changes(is_active=active), None)
+    return await _apply(session, user, Changes(is_active=active), NOTHING_KEPT)
 
 
 async def find_record(session: AsyncSession, email: str) -> User:
-    """Find a user with the account by e-mail, ignoring case; for `people` only.
+    """Find a user with the account by e-mail, ignoring case and form; for `people` only.
 
     Raises:
         UnknownUser: no user has this address.
 
     """
     email = email.strip()
-    by_email = func.lower(User.email) == func.lower(email)
+    normal = normal_email(email)
+    user = None
     # Text that Postgres cannot hold is no user's address, and not worth a query.
-    user = await session.scalar(_with_account().where(by_email)) if email.isprintable() else None
+    if email.isprintable() and len(email) <= EMAIL_CHARS_MAX:
+        spellings = (func.lower(email), func.lower(normal))
+        # One that was stored before e-mails were normalised is found as it was typed.
+        as_typed = (func.lower(User.email) == func.lower(email)).desc()
+        query = _with_account().where(func.lower(User.email).in_(spellings)).order_by(as_typed)
+        user = await session.scalar(query.limit(1))
     if user is None:
         msg = f"no user has the e-mail {email!a}"
         raise UnknownUser(msg)
@@ -240,25 +262,17 @@ async def lock_record(session: AsyncSession, user_id: int) -> User:
 
 
 def clean_email(email: str) -> str:
-    """Return the address without surrounding space, otherwise as typed.
-
-    Only what cannot be an address is refused; nothing checks that mail is delivered.
+    """Return the address as it is stored: normalised, in the case that was typed.
 
     Raises:
         InvalidEmail: too long, not exactly one `@` between two parts, spaces or control characters.
 
     """
-    email = email.strip()
-    local, _, domain = email.partition("@")
-    if len(email) > EMAIL_CHARS_MAX:
-        msg = f"the e-mail must have at most {EMAIL_CHARS_MAX} characters"
-    elif not email.isprintable() or " " in email:
-        msg = "the e-mail must not contain spaces or control characters"
-    elif not local or not domain or "@" in domain:
-        msg = "the e-mail must have exactly one '@', with text before and after it"
-    else:
-        return email
-    raise InvalidEmail(msg)
+    email = normal_email(email)
+    mistake = email_mistake(email)
+    if mistake is not None:
+        raise InvalidEmail(mistake)
+    return email
 
 
 def clean_name(name: str) -> str:
@@ -284,16 +298,15 @@ async def _keep_a_superuser(session: AsyncSession, user_id: int) -> None:
         raise LastSuperuser(msg)
 
 
-async def _apply(
-    session: AsyncSession, user: User, changes: Changes, keep_key_id: int | None
-) -> UserRow:
+async def _apply(session: AsyncSession, user: User, changes: Changes, kept: Kept) -> UserRow:
     for change in fields(changes):
         value = cast("str | bool | None", getattr(changes, change.name))
         if value is not None:
             setattr(user, change.name, value)
     await session.flush()
     if changes.end_sign_ins:
-        await end_tokens(session, user.account.id, keep_key_id)
+        await end_tokens(session, user.account.id, kept.token_id)
+        await forget_browsers(session, user.id, kept.browser)
     return user_row(user)
 
 

@@ -41,6 +41,8 @@ class Admission:
     """Tokens of each choice, where that limit was lowered or set."""
     calls_cap: int | None
     """Calls of hosted tools, where the client has not set a lower limit itself."""
+    sent_cap: int | None
+    """Tokens of each choice, whoever has set that limit; None: the request has none."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +100,7 @@ class Admissions:
             funds = await self.book.funds(asked.caller.account_id)
             claim = asked.claim(estimate, funds.limit)
         hold = await ending.place(self.book, claim)
-        return None if hold is None else _admission(estimate, hold)
+        return None if hold is None else _admission(asked, estimate, hold)
 
     async def wait_for_hold(self, ending: Ending, estimate: Estimate) -> Admission:
         """Wait for other open holds of the account, where the request would fit without them.
@@ -121,7 +123,7 @@ class Admissions:
                 self.wait_s,
             )
             if hold is not None:
-                return _admission(estimate, hold)
+                return _admission(asked, estimate, hold)
             funds = await self._funds_of(caller)
         if funds.limit < claim.minimum:
             raise self._insufficient(caller, claim.minimum, funds)
@@ -161,7 +163,7 @@ def _compared(needed: int | str, funds: Funds) -> str:
     )
 
 
-def _admission(estimate: Estimate, hold: Hold) -> Admission:
+def _admission(asked: Asked, estimate: Estimate, hold: Hold) -> Admission:
     paid = paid_for(estimate, hold.amount, hold.rates)
     inputs, outputs = paid.input_tokens, paid.choices * paid.output_cap
     output_cap = paid.output_cap if paid.output_cap < estimate.output_cap else None
@@ -172,7 +174,12 @@ def _admission(estimate: Estimate, hold: Hold) -> Admission:
     if calls_cap is not None:
         edits["max_tool_calls"] = calls_cap
     ceiling = Usage(input=inputs, output=outputs, total=inputs + outputs, estimated=True)
-    return Admission(hold, ceiling, edits, output_cap, calls_cap)
+    limits = edits if estimate.tells_cap or output_cap is not None else asked.document
+    sent_cap = None
+    for field in estimate.cap_fields:
+        if limits.get(field) is not None:
+            sent_cap = paid.output_cap
+    return Admission(hold, ceiling, edits, output_cap, calls_cap, sent_cap)
 
 
 def _calls_cap(paid: Estimate) -> int | None:

@@ -6,6 +6,8 @@ places no hold and sends nothing.
 
 from __future__ import annotations
 
+import math
+import threading
 from asyncio import wrap_future
 from bisect import bisect_right
 from dataclasses import dataclass
@@ -43,6 +45,8 @@ tokenizing. Nearer to its limit every hold is counted, so that none is larger th
 PRICED_TIERS: Final = frozenset({"auto", "default", "standard", "flex"})
 """Service tiers that cost what a rate card says, or less: it has no factors for the others."""
 
+QUOTED_TOKENS_MAX: Final = 2 * 1024 * 1024
+"""More than any model reads: nobody needs the exact price of a longer text."""
 COUNTED_INLINE_BYTES_MAX: Final = 4096
 """Texts up to this bound are counted on the event loop (well below a millisecond), longer ones in a
 thread."""
@@ -114,12 +118,33 @@ class Asked:
             if loading is not None:
                 await wrap_future(loading)
             return estimating.count(*counting)
-        most = None if limit is None else await self._most_tokens(limit)
-        estimate = await self._counted_in_thread(most)
-        if estimate.counted or limit is None:
+        if limit is None:
+            return await self._counted_in_thread()
+        estimate = await self._counted_in_thread(await self._most_tokens(limit))
+        if estimate.counted:
             return estimate
         self._require_affordable(estimate, limit)
-        return await self._counted_in_thread(None)
+        return await self._counted_in_thread()
+
+    async def quoted(self, limit: int) -> Estimate:
+        """The ceiling for a quote: counted, unless it is both very long and beyond the account.
+
+        Args:
+            limit: credits at most that holds of the account may take.
+
+        Returns:
+            The bound by bytes, where it has more than QUOTED_TOKENS_MAX and costs more than that.
+
+        """
+        if self.is_quickly_counted:
+            return await self.counted()
+        estimate = await self._counted_in_thread(QUOTED_TOKENS_MAX)
+        if estimate.counted:
+            return estimate
+        try:
+            return await self.counted(max(limit, 0))
+        except Unaffordable:
+            return self.bound
 
     async def _most_tokens(self, limit: int) -> int:
         """Tokens of text that `limit` credits can pay for at most.
@@ -140,20 +165,26 @@ class Asked:
         if minimum > limit:
             raise Unaffordable(minimum - 1)
 
-    async def _counted_in_thread(self, most: int | None) -> Estimate:
+    async def _counted_in_thread(self, most: float = math.inf) -> Estimate:
         loading = estimating.loading_for(self.operation, self.document, self.traits)
         if loading is not None:
             # Before its turn, so that it takes nobody's place while it waits.
             await wrap_future(loading)
-        return await offload_fairly(
-            self.caller.account_id,
-            self.bound.input_tokens,
-            estimating.count,
-            self.operation,
-            self.document,
-            self.traits,
-            most,
-        )
+        given_up = threading.Event()
+        try:
+            return await offload_fairly(
+                self.caller.account_id,
+                self.bound.input_tokens,
+                estimating.count,
+                self.operation,
+                self.document,
+                self.traits,
+                most,
+                given_up.is_set,
+            )
+        finally:
+            # It may still run, when this is cancelled.
+            given_up.set()
 
     def claim(self, estimate: Estimate, limit: int | None = None) -> Claim:
         """What it asks of its account.

@@ -7,6 +7,7 @@
       '---not placed----'
 
     each of these --void--> voided; dispatched --settle--> voided, where nothing was used
+    dispatched --refuse--> refused, which can only be voided: the upstream did not accept it
 
     stage        journal slot        books                          ended by `cut` as
     begun        placing             nothing                        voided: the slot is freed
@@ -14,6 +15,7 @@
                                                                     background
     held         placing             an open hold                   voided
     dispatched   dispatched, used    an open hold                   settled with what was seen
+    refused      void                an open hold                   voided
     settled      used, then free     a charge                       nothing is left to do
     voided       void, then free     a voided hold, or none         nothing is left to do
 
@@ -34,6 +36,7 @@ through a meter.
 from __future__ import annotations
 
 import enum
+import time
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
@@ -42,6 +45,7 @@ from tokenbalance.books.holds.journal import JournalUnavailable, State
 from tokenbalance.model import Purpose, Usage
 from tokenbalance.openai.metering.doubt import is_doubtful, reckoned
 from tokenbalance.openai.metering.outcome import Metered, used_nothing
+from tokenbalance.proxy.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Sequence
@@ -54,6 +58,7 @@ if TYPE_CHECKING:
     from tokenbalance.proxy.asked import Asked
 
 _NOTHING: Final = Usage()
+_CHARGED: Final = frozenset({State.DISPATCHED, State.USED})
 
 
 class Stage(enum.Enum):
@@ -64,6 +69,7 @@ class Stage(enum.Enum):
     PLACING = "perhaps placed"
     HELD = "placed, not dispatched"
     DISPATCHED = "sent upstream, or about to be"
+    REFUSED = "refused by the upstream, not voided yet"
     SETTLED = "charged, or to be charged by the settler"
     VOIDED = "nothing was used"
 
@@ -83,6 +89,8 @@ class Ending:
     asked: Asked
     _leases: Leases
     _settler: Settler
+    progress: Progress
+    """What is kept of how it went."""
     ceiling: Usage = _NOTHING
     """What the request may use at most: charged where nobody can tell what it has used."""
     meter: Meter | None = None
@@ -97,14 +105,30 @@ class Ending:
     """Made when something has to be counted, which is seldom."""
 
     @classmethod
-    def begin(cls, asked: Asked, request_id: str, leases: Leases, settler: Settler) -> Ending:
+    def begin(
+        cls,
+        asked: Asked,
+        request_id: str,
+        leases: Leases,
+        settler: Settler,
+        arrived: float | None = None,
+    ) -> Ending:
         """Write the request down, before its hold is placed; free where it is not charged.
+
+        Args:
+            asked: the request.
+            request_id: its name.
+            leases: where its lease begins.
+            settler: ends its hold.
+            arrived: when its head had arrived, by `time.perf_counter`; None: now.
 
         Raises:
             JournalUnavailable: it cannot be written down, so it must not go on.
 
         """
-        ending = cls(asked, leases, settler)
+        if arrived is None:
+            arrived = time.perf_counter()
+        ending = cls(asked, leases, settler, Progress(arrived, asked.streams))
         if asked.operation.charged:
             purpose = Purpose(request_id, asked.operation.path, asked.model, asked.rates)
             ending._lease = leases.begin(asked.caller, purpose)
@@ -117,7 +141,7 @@ class Ending:
         if lease is None:
             return self._last
         if lease.slot.state is not State.PLACING:
-            return Stage.DISPATCHED
+            return Stage.REFUSED if lease.slot.state is State.VOID else Stage.DISPATCHED
         if lease.placing:
             return Stage.PLACING
         return Stage.BEGUN if lease.hold is None else Stage.HELD
@@ -132,7 +156,7 @@ class Ending:
         """Whether the request is charged, or will be as far as is known."""
         if self._lease is None:
             return self._last is Stage.SETTLED
-        return self._lease.slot.state is not State.PLACING
+        return self._lease.slot.state in _CHARGED
 
     def place(
         self, book: Book, claim: Claim, position: int | None = None
@@ -163,6 +187,13 @@ class Ending:
         lease.slot.dispatch()
         lease.look = self._look
 
+    def refuse(self) -> None:
+        """Write down that the upstream has refused the request: whatever follows, it is voided."""
+        if self._lease is not None:
+            # The books get it at the end anyway.
+            with suppress(JournalUnavailable):
+                self._lease.slot.void()
+
     def note(self, usage: Usage | None) -> None:
         """Write usage down that is not settled yet, so that it outlives this process."""
         if self._lease is not None and usage is not None:
@@ -187,7 +218,7 @@ class Ending:
         lease = self._lease
         if lease is None:
             return None
-        if lease.hold is None or lease.slot.state is State.PLACING:
+        if lease.hold is None or not self.charged:
             raise ValueError("Only a request that was dispatched is settled.")
         usage = None
         if self.meter is not None:
@@ -198,7 +229,7 @@ class Ending:
         if usage is not None and is_doubtful(usage, self.asked.operation, self.asked.document):
             self.note(usage)
             usage = None
-        self._close(Stage.SETTLED)
+        self._close(lease, Stage.SETTLED)
         return await self._settler.settle(lease, lease.hold, usage, self._reckoned, self.ceiling)
 
     async def void(self) -> None:
@@ -206,7 +237,7 @@ class Ending:
         lease = self._lease
         if lease is None:
             return
-        self._close(Stage.VOIDED)
+        self._close(lease, Stage.VOIDED)
         if lease.placing:
             # It may have been committed although the response was lost, or may be yet.
             self._settler.leave_tombstone_later(lease)
@@ -222,7 +253,11 @@ class Ending:
         else:
             await self.void()
 
-    def _close(self, last: Stage) -> None:
+    def _close(self, lease: Lease, last: Stage) -> None:
+        meter, progress = self.meter, self.progress
+        if meter is not None and meter.failed:
+            progress.error_code = meter.error_code
+        lease.trace = progress.trace()
         self._lease, self._last = None, last
 
     def _reckoned(self) -> Usage:

@@ -31,7 +31,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tokenbalance.books.holds.journal import JournalUnavailable
-from tokenbalance.errors import ProxyError, ServiceUnavailable
+from tokenbalance.errors import ProxyError, ServiceUnavailable, UpstreamIncomplete
 from tokenbalance.openai.metering.stream import StreamMeter
 from tokenbalance.proxy.departure import Departure
 from tokenbalance.proxy.documents import relay_document
@@ -99,15 +99,20 @@ class Exchange:
         except JournalUnavailable as error:
             raise ServiceUnavailable from error
         try:
-            return await send()
+            upstream = await send()
         except UpstreamBroke as error:
+            ending.progress.error_code = UpstreamIncomplete.code
             raise self.relay.broke_off() from error
-        except Exception:
+        except Exception as error:
+            if isinstance(error, ProxyError):
+                ending.progress.error_code = error.code
             await ending.void()
             raise
         except asyncio.CancelledError:
             # The upstream may be working on it already.
             raise self.relay.cut_off() from None
+        ending.progress.responded(upstream)
+        return upstream
 
     async def _cut_off(self) -> None:
         """Tell the client that the response ends here."""
@@ -121,7 +126,7 @@ class Exchange:
         relay = self.relay
         ending = relay.ending
         if not 200 <= upstream.status < 300:  # noqa: PLR2004 - the class of status codes
-            await ending.void()
+            ending.refuse()
             await relay_refusal(relay, upstream)
             return
         ending.readable = upstream.readable

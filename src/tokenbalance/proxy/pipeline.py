@@ -1,9 +1,10 @@
 """THE request: its stages, in their order.
 
     preflight      a browser asks what it may send                         204
-    authenticate   bearer key -> caller                                    401
+    authenticate   bearer key -> caller, who may send requests             401 / 403
     match          method + raw path -> operation                          404 / 403
     afford         not a credit left: refused before the body is read      402
+                   what costs nothing has a rate instead                   429
     enter          how many requests of the account are in progress        429
     read           body -> document, and the ceiling of what it may cost   400
                    a body that is too slow, or that there is no room for   408 / 429 / 503
@@ -40,9 +41,12 @@ from tokenbalance.offload import offload
 from tokenbalance.openai import SURFACE
 from tokenbalance.openai.editing import with_members
 from tokenbalance.openai.objects.models import without_fine_tunes
+from tokenbalance.people.access import require_inference
 from tokenbalance.proxy.asked import READ_INLINE_BYTES_MAX, Asked, match, read
 from tokenbalance.proxy.ending import Ending
 from tokenbalance.proxy.exchange import Exchange
+from tokenbalance.proxy.free_rate import FreeRate
+from tokenbalance.proxy.model_lists import ModelLists
 from tokenbalance.proxy.relay import Relay
 from tokenbalance.proxy.room import Room
 from tokenbalance.proxy.wording import Wording
@@ -70,6 +74,7 @@ if TYPE_CHECKING:
     from tokenbalance.openai import Surface
     from tokenbalance.openai.operation import Operation
     from tokenbalance.people.callers import Callers
+    from tokenbalance.people.refusals import RefusalCounts
     from tokenbalance.proxy.admission import Admission, Admissions
     from tokenbalance.proxy.room import Place
     from tokenbalance.telemetry.metrics import Metrics
@@ -108,6 +113,12 @@ class Proxy:
     body_bytes_max: int = BODY_BYTES_MAX
     room: Room = field(default_factory=Room)
     """What requests may occupy in this process."""
+    refused: RefusalCounts
+    """Where requests are counted that were refused."""
+    free_rate: FreeRate = field(default_factory=FreeRate)
+    """How often an account may ask for what costs nothing."""
+    models: ModelLists = field(default_factory=ModelLists)
+    """Copies of the list of models."""
     hop: bytes = b""
     """What requests that are sent upstream are marked with; empty: nothing."""
 
@@ -116,6 +127,7 @@ class Proxy:
         request = ClientRequest(scope, receive)
         request_id = new_request_id()
         began = time.perf_counter()
+        caller: Caller | None = None
         response = ClientResponse(
             send, [*self.own_headers, (b"x-tokenbalance-request-id", request_id.encode())]
         )
@@ -126,7 +138,9 @@ class Proxy:
                 headers = self.cross_origin.preflight(request.headers)
                 await response.whole(HTTPStatus.NO_CONTENT, headers, b"")
             else:
-                await self._serve(request, response, request_id)
+                self._refuse_own(request)
+                caller = await self._authenticate(request)
+                await self._serve(request, response, caller, request_id, began)
         except asyncio.CancelledError:
             # Before the dispatch; the exchange cuts off its own response.
             if not response.started:
@@ -137,6 +151,7 @@ class Proxy:
         except ProxyError as error:
             if response.started:
                 raise
+            self.refused.count(caller, error)
             await response.error(error, error.status)
         except Exception:
             if response.started:
@@ -159,13 +174,14 @@ class Proxy:
             )
 
     async def _serve(
-        self, request: ClientRequest, response: ClientResponse, request_id: str
+        self,
+        request: ClientRequest,
+        response: ClientResponse,
+        caller: Caller,
+        request_id: str,
+        began: float,
     ) -> None:
-        self._refuse_own(request)
-        try:
-            caller = await self.callers.authenticate(request.headers)
-        except UNAVAILABLE as error:
-            raise _no_database(error) from error
+        require_inference(caller)
         path, operation = match(
             self.surface,
             request.method,
@@ -176,35 +192,45 @@ class Proxy:
         upstream = self._configured_upstream()
         if operation.charged:
             self.admissions.refuse_empty(caller)
+        else:
+            self.free_rate.take(caller.account_id)
         with self.room.enter(caller.account_id) as place:
             asked = await self._read(request, caller, operation, place)
-            ending = self._begin(asked, request_id)
+            ending = self._begin(asked, request_id, began)
             try:
                 edits = operation.usage_request(asked.document)
                 relay = Relay(asked, ending, response, self.passing, self.wording, bool(edits))
                 if ending.is_open:
                     edits |= relay.admitted(await self._hold(request, ending))
                     place.pay()
+                body = asked.body
+                if edits and len(body) > READ_INLINE_BYTES_MAX:
+                    body = await offload(with_members, body, asked.document, edits)
+                elif edits:
+                    body = with_members(body, asked.document, edits)
+
+                target = operation.target(path)
+                headers = self.passing.for_upstream(request.headers, operation.content_type)
 
                 def send() -> Awaitable[UpstreamResponse]:
-                    return upstream.send(
-                        operation.method,
-                        operation.target(path),
-                        self.passing.for_upstream(request.headers, operation.content_type),
-                        with_members(asked.body, asked.document, edits),
-                        caller.account_id,
-                    )
+                    return upstream.send(operation.method, target, headers, body, caller.account_id)
 
                 exchange = Exchange(request, relay, self.cancel_on_disconnect)
-                await exchange.run(_cutting_fine_tunes(send) if operation.of_models else send)
+                if operation.of_models:
+                    cutting = _cutting_fine_tunes(send)
+                    await exchange.run(self.models.sending(target, headers, cutting, response))
+                else:
+                    await exchange.run(send)
             finally:
                 if ending.is_open:
                     await ending.cut()
+                progress = ending.progress
+                if progress.streams and progress.first_byte_s is not None:
+                    self.metrics.answered(operation.path, progress.first_byte_s)
 
-    async def _look_again(self, request: ClientRequest) -> None:
-        """Refuse a request without a hold whose key has ended; a hold's statement does the same."""
+    async def _authenticate(self, request: ClientRequest) -> Caller:
         try:
-            _ = await self.callers.authenticate(request.headers)
+            return await self.callers.authenticate(request.headers)
         except UNAVAILABLE as error:
             raise _no_database(error) from error
 
@@ -225,7 +251,8 @@ class Proxy:
         began = time.monotonic()
         body = await request.read_body(self.body_bytes_max, keep=place.keep)
         if not operation.charged and time.monotonic() - began > RECHECK_AFTER_S:
-            await self._look_again(request)
+            # Its key may have ended meanwhile; the statement of a hold looks for that itself.
+            _ = await self._authenticate(request)
         if codings and body:
             body = await decoded(body, codings, self.body_bytes_max)
             place.keep(len(body))
@@ -236,9 +263,9 @@ class Proxy:
             return read(caller, operation, body, self.traits, self.rate_card)
         return await offload(read, caller, operation, body, self.traits, self.rate_card)
 
-    def _begin(self, asked: Asked, request_id: str) -> Ending:
+    def _begin(self, asked: Asked, request_id: str, began: float) -> Ending:
         try:
-            return Ending.begin(asked, request_id, self.leases, self.settler)
+            return Ending.begin(asked, request_id, self.leases, self.settler, began)
         except JournalUnavailable as error:
             raise ServiceUnavailable from error
 
@@ -251,7 +278,11 @@ class Proxy:
                 admission = await self.admissions.try_hold(ending, asked.bound)
                 if admission is not None:
                     return admission
-            estimate = await self.admissions.counted(asked)
+            if asked.is_quickly_counted:
+                estimate = await self.admissions.counted(asked)
+            else:
+                async with request.cancelling_when_gone():
+                    estimate = await self.admissions.counted(asked)
             admission = await self.admissions.try_hold(ending, estimate)
             if admission is not None:
                 return admission

@@ -78,6 +78,7 @@ class Quotes:
 
         Nothing is held, and nothing is dispatched. As in the proxy, the input is counted where the
         account could hardly pay for it, and bounded by its bytes where it could many times over.
+        The bound is also returned where the account cannot pay for it and no model reads so much.
 
         Raises:
             UnknownUrl, EndpointNotAllowed: as the proxy does for that path.
@@ -95,7 +96,8 @@ class Quotes:
         funds = await book.funds(caller.account_id)
         if not operation.charged:
             return _free(asked, funds)
-        estimate = asked.bound if asked.is_ample(funds.available) else await asked.counted()
+        is_ample = asked.is_ample(funds.available)
+        estimate = asked.bound if is_ample else await asked.quoted(funds.limit)
         return _quoted(asked, estimate, funds, await book.waited_for(caller.account_id))
 
 

@@ -38,7 +38,10 @@ class Relay:
 
     def admitted(self, admission: Admission) -> Document:
         """Tell the client what is held; returns the edits that limit the upstream to it."""
-        self.ending.ceiling = admission.ceiling
+        ending = self.ending
+        ending.ceiling = admission.ceiling
+        ending.progress.output_cap = admission.sent_cap
+        ending.progress.capped = admission.output_cap is not None
         self.response.add_header(b"x-tokenbalance-hold", admission.hold.amount)
         if admission.output_cap is not None:
             self.response.add_header(b"x-tokenbalance-output-cap", admission.output_cap)

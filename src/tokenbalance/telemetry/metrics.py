@@ -4,7 +4,8 @@ The label values are bounded: endpoints by the table, statuses by what HTTP defi
 model or path of a request may become one. The ledger is the truth about credits; counters begin at
 zero with the server.
 
-    on the request path    a look-up in a dict and three additions a request
+    on the request path    a look-up in a dict and three additions a request; of a stream, one
+                           look-up and two additions more
     every PUBLISH_S        gauges are written, for the worker that serves the next `/metrics`
     on `/metrics`          the files of all workers are added up; the books are queried, rarely
 """
@@ -98,6 +99,14 @@ class Metrics:
             registry=registry,
             buckets=DURATIONS_S,
         )
+        self._first_bytes = Histogram(
+            "tokenbalance_upstream_first_byte_seconds",
+            "From the head of a request for a stream to the head of the upstream's response.",
+            ["endpoint"],
+            registry=registry,
+            buckets=DURATIONS_S,
+        )
+        self._answers: dict[str, Histogram] = {}
         self._credits = _Credits(registry)
         self._gauges = _Gauges(registry)
         self._series: dict[tuple[str, int], _Series] = {}
@@ -116,6 +125,21 @@ class Metrics:
         series = self._series.get((endpoint, status)) or self._begin(endpoint, status)
         series.requests.inc()
         series.durations.observe(seconds)
+
+    def answered(self, endpoint: str, seconds: float) -> None:
+        """Count a response of the upstream to a request for a stream.
+
+        Other responses begin when their output is complete: their duration says as much.
+
+        Args:
+            endpoint: the path of its operation.
+            seconds: from the head of the request to the head of the upstream's response.
+
+        """
+        series = self._answers.get(endpoint)
+        if series is None:
+            series = self._answers[endpoint] = self._first_bytes.labels(endpoint)
+        series.observe(seconds)
 
     def charged(self, hold: Hold, usage: Usage, charge: Charge, expired: bool) -> None:  # noqa: FBT001 - the signature of `Book.on_charge`
         """Count a charge that was committed.

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from tokenbalance.model import OPENAI
 from tokenbalance.openai import SURFACE
+from tokenbalance.people.password_rules import DEFAULT_RULES
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from tokenbalance.database.connections import Pool, Sessions
     from tokenbalance.model import UpstreamTraits
     from tokenbalance.openai import Surface
+    from tokenbalance.people.password_rules import PasswordRules
 
 
 STATEMENT_TIMEOUT_S: Final = 5.0
@@ -35,6 +37,8 @@ class Management:
     """The request path's, to find callers."""
     signup_open: bool
     """Whether strangers may create users."""
+    password_rules: PasswordRules = DEFAULT_RULES
+    """Which new passwords are accepted."""
     rate_card: RateCard | None = None
     """The rates of tokens; None: one credit each."""
     upstream: UpstreamTraits = OPENAI
@@ -46,6 +50,11 @@ class Management:
 def address_of(request: Request) -> str:
     """Return the client's IP address; empty if unknown."""
     return request.client.host if request.client else ""
+
+
+def user_agent_of(request: Request) -> str:
+    """Return the name of the client's program, as it says itself; empty if it does not."""
+    return request.headers.get("user-agent", "")
 
 
 def management_of(request: Request) -> Management:

@@ -7,7 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from tests.support.books import entries_of
+from tests.support.books import entries_of, placed
+from tokenbalance.books.ledger.book import Book
+from tokenbalance.books.ledger.credits import TOO_LARGE
+from tokenbalance.model import Usage
 
 if TYPE_CHECKING:
     import httpx2
@@ -55,6 +58,11 @@ async def test_setting_a_balance_leaves_an_entry_with_who_and_why(
         ('{"balance": 9007199254740992}', "balance", "integer_above_max_value"),
         ('{"balance": 99999999999999999999}', "balance", "integer_above_max_value"),
         ("{}", "balance", "missing_required_parameter"),
+        ('{"note": "nothing"}', "balance", "missing_required_parameter"),
+        ('{"overdraft": null}', "overdraft", "invalid_type"),
+        ('{"overdraft": -1}', "overdraft", "integer_below_min_value"),
+        ('{"overdraft": 9007199254740992}', "overdraft", "integer_above_max_value"),
+        ('{"balance": 30, "overdraft": "1"}', "overdraft", "invalid_type"),
         ('{"balance": 30, "user": 1}', "user", "unknown_parameter"),
         ('{"balance": 30, "note": "a\\u0000b"}', "note", "invalid_value"),
         ('{"balance": 30, "balance": 31}', None, "invalid_json"),
@@ -179,3 +187,59 @@ async def test_what_cannot_be_added_is_refused_and_named(
     response = await add(http, people, body, key)
     assert (response.status_code, response.json()["error"]["param"]) == (400, param)
     assert await entries_of(pool, people.user) == [("grant", 100, 100)]
+
+
+async def test_what_requests_in_flight_hold_stays_and_the_answer_says_so(
+    http: httpx2.AsyncClient, people: People, pool: Pool
+) -> None:
+    user, path = people.user, f"/api/balance/{people.user.user_id}"
+    hold = await placed(Book(pool), user, f"tb_{user.account_id}", 70)
+    taken = await add(http, people, {"amount": -90}, "take")
+    was_set = await http.put(path, json={"balance": 0}, headers=people.superuser.headers)
+    assert await Book(pool).settle(hold, Usage(total=70))
+    again = await add(http, people, {"amount": -90}, "take")
+    other = await add(http, people, {"amount": -30}, "take")
+
+    assert (taken.status_code, taken.json()["kept_for_holds"]) == (201, 60)
+    assert (taken.json()["balance"], taken.json()["entry"]["amount"]) == (70, -30)
+    funds = {"balance": 70, "held": 70, "available": 0}
+    assert was_set.json() == {"user": user.user_id, **funds, "kept_for_holds": 70}
+    assert again.json() == taken.json()
+    assert other.status_code == 409
+    assert [amount for _, amount, _ in await entries_of(pool, user)] == [100, -30, 0, -70]
+
+
+async def test_an_overdraft_is_set_shown_and_available(
+    http: httpx2.AsyncClient, people: People, pool: Pool
+) -> None:
+    user, path = people.user, f"/api/balance/{people.user.user_id}"
+    headers = people.superuser.headers
+    alone = await http.patch(path, json={"overdraft": 50, "note": "May"}, headers=headers)
+    funds = {"user": user.user_id, "balance": 100, "held": 0, "available": 150, "overdraft": 50}
+    assert alone.json() == funds
+    assert (await http.get(path, headers=headers)).json() == funds
+    assert (await http.get("/api/balance", headers=user.headers)).json() == funds
+    assert await placed(Book(pool), user, f"tb_{user.account_id}", 130)
+
+    refused = await http.put(path, json={"overdraft": 29}, headers=headers)
+    error = refused.json()["error"]
+    assert (refused.status_code, error["param"]) == (400, "overdraft")
+    assert error["code"] == "integer_below_min_value"
+    assert "at least 30 credits" in error["message"]
+
+    both = await http.put(path, json={"balance": 300, "overdraft": 0}, headers=headers)
+    assert both.json() == {"user": user.user_id, "balance": 300, "held": 130, "available": 170}
+    own = await http.put(path, json={"overdraft": 1}, headers=user.headers)
+    assert own.status_code == 403
+
+
+async def test_the_largest_amount_is_told_in_the_same_words_everywhere(
+    http: httpx2.AsyncClient, people: People
+) -> None:
+    path = f"/api/balance/{people.user.user_id}"
+    for number in (2**53, 10**30):
+        added = await add(http, people, {"amount": number}, "k")
+        was_set = await http.put(path, json={"balance": number}, headers=people.superuser.headers)
+        for response in (added, was_set):
+            message = response.json()["error"]["message"]
+            assert TOO_LARGE in message.replace("An amount", "an amount")

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 FIELDS = {
     *("id", "prefix", "name", "created_at", "expires_at", "revoked_at", "last_used_at"),
-    "insufficient_status",
+    *("insufficient_status", "scopes", "made_by_key_id"),
     *("requests_per_minute", "tokens_per_minute", "parallel_requests", "credits_total", "models"),
 }
 

@@ -225,6 +225,12 @@ async def test_a_charge_is_explained(
     assert listed == {name: found[name] for name in listed}
     (line,) = await rows_of(http, "/api/requests", people.user)
     assert (line["request_id"], line["charge"]) == (request_id, "12")
+    assert (found["upstream_status"], found["streamed"], found["output_cap"]) == (200, False, 50)
+    assert (found["error_code"], found["capped"], found["notes"]) == (None, False, [])
+    assert line["first_byte_ms"] == str(found["first_byte_ms"])
+    assert line["total_ms"] == str(found["total_ms"])
+    assert (line["upstream_status"], line["streamed"]) == ("200", "false")
+    assert found["first_byte_ms"] <= found["total_ms"]
 
 
 @pytest.mark.parametrize("request_id", ["tb_nothing", "%00", "a%0Ab", "x" * 5000, "é"])

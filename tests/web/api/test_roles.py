@@ -54,6 +54,7 @@ ALL_WRONG = (400, 400, 400, 400, 400)
 SIGNED_IN = (401, 401, 200, 200, 200)
 SUPERUSERS = (401, 401, 403, 403, 200)
 CREATED_BY_SUPERUSERS = (401, 401, 403, 403, 201)
+SIGN_INS = (401, 401, 403, 403, 403)
 OF_THE_USER = (401, 401, 403, 200, 200)
 """Somebody else's is forbidden where it is named by its user's id."""
 THE_USERS = (401, 401, 404, 200, 200)
@@ -65,7 +66,7 @@ TABLE = [
     Row(
         "POST /api/user/create",
         CREATED_BY_SUPERUSERS,
-        body={"email": "new{spelling}@example.com", "password": "password", "name": "New"},
+        body={"email": "new{spelling}@example.com", "password": "a password", "name": "New"},
     ),
     Row("GET /api/user/me", SIGNED_IN),
     Row("PATCH /api/user/me", SIGNED_IN, body={"name": "Me"}),
@@ -84,9 +85,15 @@ TABLE = [
     Row("GET /api/keys", SIGNED_IN),
     Row("GET /api/keys", OF_THE_USER, query="user_id={user_id}"),
     Row("POST /api/keys", (401, 401, 201, 201, 201), body={"name": "mine"}),
+    # It would end the very key: 400 says who may.
+    Row("POST /api/keys/all/revoke", (401, 401, 400, 400, 400), body={"tokens": "all"}),
     Row("PATCH /api/keys/{key_id}", THE_USERS, body={"name": "theirs"}),
     Row("POST /api/keys/{key_id}/rotate", THE_USERS),
     Row("DELETE /api/keys/{key_id}", THE_USERS),
+    # With a key, which all of them have.
+    Row("GET /api/tokens", SIGN_INS),
+    Row("GET /api/tokens", SIGN_INS, query="user_id={user_id}"),
+    Row("DELETE /api/tokens/{token_id}", SIGN_INS),
     Row("GET /api/ledger", SIGNED_IN),
     Row("GET /api/ledger", OF_THE_USER, query="user_id={user_id}"),
     Row("GET /api/usage", SIGNED_IN),
@@ -95,6 +102,8 @@ TABLE = [
     Row("GET /api/requests", SIGNED_IN),
     Row("GET /api/requests", OF_THE_USER, query="user_id={user_id}"),
     Row("GET /api/requests/{request_id}", THE_USERS),
+    Row("GET /api/refusals", SIGNED_IN),
+    Row("GET /api/refusals", OF_THE_USER, query="user_id={user_id}"),
     Row("POST /api/quote", SIGNED_IN, body={"path": "/v1/chat/completions", "body": CHAT}),
     Row("GET /api/docs", ALL),
     Row("GET /api/schema", ALL),
@@ -129,6 +138,7 @@ async def belongings(pool: Pool, people: People) -> dict[str, str]:
     return {
         "user_id": str(people.user.user_id),
         "key_id": str(key_id),
+        "token_id": str(key_id),
         "request_id": request_id,
     }
 

@@ -19,12 +19,12 @@ async def test_the_story_of_the_original_works_by_its_own_addresses(
     http: httpx2.AsyncClient, people: People, upstream: ScriptedUpstream, email: str
 ) -> None:
     admin = {"Authorization": f"Token {people.superuser.secret}"}
-    person = {"email": email, "password": "secret", "name": "Ada"}
+    person = {"email": email, "password": "a secret", "name": "Ada"}
     created = await http.post("/api/user/create/", json=person, headers=admin)
     assert created.status_code == 201
     user_id = created.json()["id"]
 
-    signed_in = await http.post("/api/user/auth/", json={"email": email, "password": "secret"})
+    signed_in = await http.post("/api/user/auth/", json={"email": email, "password": "a secret"})
     assert signed_in.status_code == 200
     assert set(signed_in.json()) == {"token", "expires_at"}
     ada = {"Authorization": f"Token {signed_in.json()['token']}"}
@@ -32,7 +32,8 @@ async def test_the_story_of_the_original_works_by_its_own_addresses(
     assert mine.json() == {"id": user_id, "email": email, "name": "Ada", "is_superuser": False}
 
     def funds(balance: int) -> dict[str, int]:
-        return {"user": user_id, "balance": balance, "held": 0, "available": balance}
+        credits_left = {"balance": balance, "held": 0, "available": balance}
+        return {"user": user_id, **credits_left}
 
     assert (await http.get("/api/balance/", headers=ada)).json() == funds(0)
     refused = await http.post("/api/openai/chat/completions/", json=CHAT, headers=ada)

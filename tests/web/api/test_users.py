@@ -33,7 +33,8 @@ async def test_a_superuser_creates_a_user_with_a_balance_of_0(
     assert set(created) == {"id", "email", "name"}
     assert (created["email"], created["name"]) == (email, "Ada")
     balance = await http.get(f"/api/balance/{created['id']}", headers=people.superuser.headers)
-    assert balance.json() == {"user": created["id"], "balance": 0, "held": 0, "available": 0}
+    funds = {"balance": 0, "held": 0, "available": 0, "overdraft": 0}
+    assert balance.json() == {"user": created["id"], **funds}
 
 
 @pytest.mark.parametrize(
@@ -45,6 +46,7 @@ async def test_a_superuser_creates_a_user_with_a_balance_of_0(
         ({"email": 5}, "email", "invalid_type"),
         ({"password": "1234"}, "password", "invalid_value"),
         ({"password": ""}, "password", "invalid_value"),
+        ({"password": "Sunshine1"}, "password", "invalid_value"),
         ({"password": None}, "password", "invalid_type"),
         ({"password": "p" * 1025}, "password", "invalid_value"),
         ({"name": "n" * 201}, "name", "invalid_value"),
@@ -98,13 +100,66 @@ async def test_people_change_their_own_name_and_password(
     ]
     used, unused = [{"Authorization": f"Bearer {token}"} for token in tokens]
     response = await http.patch(
-        "/api/user/me", json={"name": "Countess", "password": "difference"}, headers=used
+        "/api/user/me",
+        json={"name": "Countess", "password": "difference", "current_password": PASSWORD},
+        headers=used,
     )
     assert response.status_code == 200
     assert response.json()["name"] == "Countess"
     assert (await http.get("/api/user/me", headers=used)).json() == response.json()
     assert (await http.get("/api/user/me", headers=unused)).status_code == 401
     assert (await http.post("/api/user/auth", json=credentials)).status_code == 400
+
+
+@pytest.mark.parametrize(
+    ("current", "param", "code"),
+    [
+        ({}, "current_password", "missing_required_parameter"),
+        ({"current_password": "wrong"}, "current_password", "invalid_credentials"),
+        ({"current_password": ""}, "current_password", "invalid_credentials"),
+        ({"current_password": None}, "current_password", "invalid_type"),
+    ],
+)
+async def test_a_new_password_requires_the_one_until_now(
+    http: httpx2.AsyncClient,
+    people: People,
+    pool: Pool,
+    email: str,
+    current: dict[str, Any],
+    param: str,
+    code: str,
+) -> None:
+    await http.post("/api/user/create", json=ada(email), headers=people.superuser.headers)
+    credentials = {"email": email, "password": PASSWORD}
+    token = (await http.post("/api/user/auth", json=credentials)).json()["token"]
+    response = await http.patch(
+        "/api/user/me",
+        json={"name": "Mallory", "password": "difference", **current},
+        headers={"Authorization": f"Bearer {token}"},
+    )
+    error = response.json()["error"]
+    assert (response.status_code, error["param"], error["code"]) == (400, param, code)
+    assert "difference" not in response.text
+    assert await pool.fetchval("SELECT name FROM users WHERE email = $1", email) == "Ada"
+    assert (await http.post("/api/user/auth", json=credentials)).status_code == 200
+
+
+async def test_guesses_of_the_current_password_count_like_sign_ins(
+    http: httpx2.AsyncClient, people: People, email: str
+) -> None:
+    await http.post("/api/user/create", json=ada(email), headers=people.superuser.headers)
+    credentials = {"email": email, "password": PASSWORD}
+    token = (await http.post("/api/user/auth", json=credentials)).json()["token"]
+    headers = {"Authorization": f"Bearer {token}"}
+    change = {"password": "difference", "current_password": "a guess"}
+    for _ in range(10):
+        await http.patch("/api/user/me", json=change, headers=headers)
+    response = await http.patch("/api/user/me", json=change, headers=headers)
+    assert (response.status_code, "retry-after" in response.headers) == (429, True)
+    # It is refused whatever the current one is, and so is no guess.
+    change["password"] = "short"
+    response = await http.patch("/api/user/me", json=change, headers=headers)
+    assert response.json()["error"]["param"] == "password"
 
 
 async def test_a_key_that_a_program_was_given_does_not_change_its_owner_s_password(

@@ -78,15 +78,15 @@ def test_each_refusal_is_shown_by_errors_with_all_four_keys(
 ) -> None:
     responses = operation_of(document, endpoint)["responses"]
     own = {status: resolved(document, response) for status, response in responses.items()}
-    assert {"401", "404", "502", "503", "504", "default"} <= set(own)
-    assert ({"402", "424", "429"} <= set(own)) is endpoint.charged
+    assert {"401", "404", "429", "502", "503", "504", "default"} <= set(own)
+    assert ({"402", "424"} <= set(own)) is endpoint.charged
     assert ({"400", "408", "413", "415"} <= set(own)) is (endpoint.method == "POST")
     for status in set(own) - {"200", "default"}:
         examples = own[status]["content"]["application/json"]["examples"]
-        for code, example in examples.items():
+        for name, example in examples.items():
             error = example["value"]["error"]
             assert set(error) == {"message", "type", "param", "code"}
-            assert error["code"] == code
+            assert error["code"] == name.partition(" ")[0]
 
 
 def test_every_reference_leads_somewhere(document: Any) -> None:

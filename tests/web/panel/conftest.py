@@ -21,7 +21,7 @@ from tests.support.product import serving
 from tests.support.upstream import ScriptedUpstream
 from tests.support.watched_browser import WatchedBrowser
 from tokenbalance.database.connections import open_sessions
-from tokenbalance.people import passwords
+from tokenbalance.people import hashing, passwords
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterator
@@ -48,10 +48,12 @@ NEVER_S = 3600.0
 @pytest.fixture(autouse=True)
 def _cheap_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hash in a millisecond: nearly every test signs somebody in."""
-    cheap = passwords._CONTEXT.copy(  # pyright: ignore[reportUnknownMemberType] - without types
+    cheap = hashing._context().copy(  # pyright: ignore[reportUnknownMemberType] - without types
         argon2__time_cost=1, argon2__memory_cost=64
     )
-    monkeypatch.setattr(passwords, "_CONTEXT", cheap)
+    monkeypatch.setattr(hashing, "_context", lambda: cheap)
+    monkeypatch.setattr(passwords, "hash_secret", hashing.hash_here)
+    monkeypatch.setattr(passwords, "verify_secret", hashing.verify_here)
 
 
 @pytest.fixture(scope="session")

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.chat import CHAT
-from tests.support.people import PASSWORD
+from tests.support.people import NEW_KEY, PASSWORD
 from tests.support.upstream import Response
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ HOSTILE = "<script>alert('1')</script>\" onload=x &amp; \u05e9\u05dc\u05d5\u05dd
 
 async def make_key(pages: Pages, **fields: str) -> str:
     """Create a key by its form; gives the secret."""
-    return secret_on(await pages.see(await led_to(pages, "/account/keys", **fields)))
+    return secret_on(await pages.see(await led_to(pages, "/account/keys", **NEW_KEY, **fields)))
 
 
 async def led_to(pages: Pages, path: str, **fields: str) -> str:
@@ -95,7 +95,7 @@ async def test_reloading_a_secret_shows_it_no_more_and_makes_nothing(
     async with people.signed_in(await people.create(balance=10_000)) as pages:
         path = "/account/keys"
         for said in ("Key created.", "New secret created."):
-            shown_at = await led_to(pages, path, name="mine")
+            shown_at = await led_to(pages, path, name="mine", **NEW_KEY)
             before = await keys_of(pool)
             page = await pages.see(shown_at)
             secret = secret_on(page)
@@ -122,7 +122,7 @@ async def test_a_secret_is_kept_by_the_browser_alone_until_it_is_shown(
 ) -> None:
     caplog.set_level("DEBUG")
     async with people.signed_in(await people.create()) as pages:
-        made = await pages.submit("/account/keys")
+        made = await pages.submit("/account/keys", **NEW_KEY)
         assert made.headers["cache-control"] == "no-store"
         shown_at = made.headers["location"]
         assert re.fullmatch(r"/account/keys/\d+/secret", shown_at)
@@ -155,10 +155,10 @@ def cookies_of(response: httpx2.Response, name: str) -> list[str]:
 
 async def test_a_secret_is_shown_with_its_own_key_alone(people: People, pool: Pool) -> None:
     async with people.signed_in(await people.create()) as pages:
-        first = await led_to(pages, "/account/keys")
+        first = await led_to(pages, "/account/keys", **NEW_KEY)
         cookie = pages.cookies["tokenbalance-new-key"]
         key_id, _, secret = cookie.partition(":")
-        second = await led_to(pages, "/account/keys")
+        second = await led_to(pages, "/account/keys", **NEW_KEY)
         # The browser has kept the second's by now, and goes on keeping it for its own page.
         assert "was shown once" in (await pages.see(first)).text
         forged = f"{key_id}:sk-tb-{'x' * 43}"
@@ -185,7 +185,7 @@ async def test_snippets_name_this_server_as_its_visitors_do(people: People) -> N
         cookie = f"__Host-tokenbalance={pages.cookies['tokenbalance']}"
         made = await pages.post(
             "/account/keys",
-            data={"form-token": pages.token},
+            data={"form-token": pages.token, **NEW_KEY},
             headers={**headers, "cookie": cookie},
         )
         assert made.status_code == 303
@@ -242,13 +242,15 @@ async def test_a_key_has_the_limits_and_the_last_day_that_were_typed(
         ("models", "x" * 201, "patterns"),
         ("models", "a\x00b", "control characters"),
         ("insufficient_status", "403", "not one of the choices"),
+        ("scopes", "", "at least one"),
     ],
 )
 async def test_what_is_wrong_is_told_at_its_field_and_nothing_is_lost(
     people: People, pool: Pool, field: str, value: str, words: str
 ) -> None:
     async with people.signed_in(await people.create()) as pages:
-        typed = {"name": "kept", "credits_total": "12", field: value}
+        scopes = NEW_KEY if field != "scopes" else {}
+        typed = {**scopes, "name": "kept", "credits_total": "12", field: value}
         response = await pages.submit("/account/keys", **typed)
         assert response.status_code == 400
         told = re.search(rf'<p class="error" id="e-{field}">([^<]*)</p>', response.text)

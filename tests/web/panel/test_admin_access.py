@@ -51,12 +51,13 @@ FIELDS = {
     "amount": "1",
     "note": "a present",
     "key": "yes",
+    "scope-inference": "yes",
 }
 """With which every form would do something."""
 
 
 def test_every_form_is_among_those_that_are_tried() -> None:
-    assert len(FORMS) == 14
+    assert len(FORMS) == 15
     assert len(PAGES) == 13
 
 

@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.admin import charge, entries_of, hidden
+from tests.support.books import placed
+from tokenbalance.books.ledger.book import Book
+from tokenbalance.books.ledger.credits import TOO_LARGE
 from tokenbalance.model import Usage
 
 if TYPE_CHECKING:
@@ -62,7 +65,8 @@ async def test_credits_are_added_once_however_often_the_form_is_sent(
         ({"add-amount": "0"}, "must not be 0"),
         ({"add-amount": "1e3"}, "whole number"),
         ({"add-amount": "-1001"}, "the lowest allowed is 0"),
-        ({"add-amount": str(2**53)}, "at most"),
+        ({"add-amount": str(2**53)}, TOO_LARGE.replace("an", "An", 1)),
+        ({"add-amount": "9" * 30}, TOO_LARGE.replace("an", "An", 1)),
         ({"add-note": ""}, "field is required"),
         ({"add-note": "a\0b"}, "control characters"),
         ({"add-note": "x" * 501}, "at most 500 characters"),
@@ -90,6 +94,58 @@ async def test_a_balance_is_set_by_the_difference(admin: Admin, pool: Pool, hold
     for wrong in ({"set-balance": "-1"}, {"set-balance": ""}, {"set-note": ""}):
         response = await admin.pages.submit(f"{here}/balance", **{**fields, **wrong})
         assert response.status_code == 400
+    assert len(await entries_of(pool, holder.account_id)) == 2
+
+
+async def test_what_requests_in_flight_hold_stays_and_the_page_says_so(
+    admin: Admin, pool: Pool, holder: Holder
+) -> None:
+    here = f"/admin/users/{holder.user_id}"
+    _ = await placed(Book(pool), holder, "tb_held", 800)
+    fields = {"set-balance": "0", "set-note": "the end"}
+    assert (await admin.pages.submit(f"{here}/balance", **fields)).status_code == 303
+    page = await admin.pages.see(here)
+    assert (
+        "Some credits stayed: requests in flight hold them, see the ledger. Set it again later."
+        in page.text
+    )
+    assert "800 credits stayed, held by requests in flight" in page.text
+    fields = {"once": hidden(page, "once"), "add-amount": "-1", "add-note": "more"}
+    assert (await admin.pages.submit(f"{here}/credits", **fields)).status_code == 303
+    page = await admin.pages.see(here)
+    assert (
+        "Some credits stayed: requests in flight hold them, see the ledger. Take them later."
+        in page.text
+    )
+    assert "1 credit stayed" in (await admin.pages.see("/admin/ledger")).text
+    assert [entry[:2] for entry in await entries_of(pool, holder.account_id)] == [
+        *(("grant", 1000), ("set", -200), ("adjustment", 0))
+    ]
+
+
+async def test_an_overdraft_is_set_with_a_reason(admin: Admin, pool: Pool, holder: Holder) -> None:
+    here = f"/admin/users/{holder.user_id}"
+    _ = await placed(Book(pool), holder, "tb_held", 800)
+    fields = {"overdraft": "5,000", "overdraft-note": "a good customer"}
+    assert (await admin.pages.submit(f"{here}/overdraft", **fields)).status_code == 303
+    page = await admin.pages.see(here)
+    assert "Overdraft set. The change is in the ledger." in page.text
+    assert "and an overdraft of 5,000 credits" in page.text
+    assert '<span class="value">5,200</span>' in page.text
+    note = "overdraft set from 0 to 5,000: a good customer"
+    assert (await entries_of(pool, holder.account_id))[-1][4] == note
+
+    _ = await placed(Book(pool), holder, "tb_more", 4000)
+    for wrong, words in (
+        ({"overdraft": "3,799"}, "The overdraft must be at least 3,800 credits"),
+        ({"overdraft": "-1"}, "An overdraft must be 0 to"),
+        ({"overdraft": ""}, "Enter an overdraft."),
+        ({"overdraft-note": ""}, "This field is required."),
+        ({"overdraft-note": "a\0b"}, "control characters"),
+        ({"overdraft-note": "x" * 501}, "at most 500 characters"),
+    ):
+        response = await admin.pages.submit(f"{here}/overdraft", **{**fields, **wrong})
+        assert (response.status_code, words in response.text) == (400, True)
     assert len(await entries_of(pool, holder.account_id)) == 2
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from tests.support.admin import SECRET, shown
 from tests.support.books import create_holder
+from tests.support.people import NEW_KEY
 
 if TYPE_CHECKING:
     import httpx2
@@ -26,7 +27,7 @@ async def test_keys_are_made_given_a_new_secret_and_revoked(
         return (await http.get("/api/balance", headers=headers)).status_code
 
     made = await admin.pages.submit(
-        here, name="robot", requests_per_minute="5", insufficient_status="402"
+        here, name="robot", requests_per_minute="5", insufficient_status="402", **NEW_KEY
     )
     _, first = await shown(admin.pages, made)
     key_id = made.headers["location"].split("/")[-2]
@@ -48,7 +49,7 @@ async def test_reloading_a_secret_shows_it_no_more_and_makes_nothing(
     keys = f"/admin/users/{holder.user_id}/keys"
     new_user = {"email": "new@example.com", "key": "yes"}
     for path, fields in (
-        (keys, {}),
+        (keys, NEW_KEY),
         (f"{keys}/{holder.key_id}/rotate", {}),
         ("/admin/users/new", new_user),
     ):

@@ -64,7 +64,7 @@ async def test_a_user_is_made_without_anything_but_an_e_mail(admin: Admin, pool:
         ({"email": "PERSON1@example.com"}, "already exists"),
         ({"name": "x" * 201}, "at most 200 characters"),
         ({"name": "a\0b"}, "control characters"),
-        ({"password": "four"}, "at least 5 characters"),
+        ({"password": "four"}, "at least 8 characters"),
         ({"balance": "-1"}, "at least 0"),
         ({"balance": "1.5"}, "whole number"),
         ({"balance": str(2**53)}, "at most"),
@@ -149,14 +149,18 @@ async def test_a_new_password_ends_the_sign_ins_of_before(admin: Admin, people: 
         assert (old.status_code, new.status_code) == (400, 303)
 
 
-async def test_ones_own_new_password_leaves_one_signed_in_here(
+async def test_ones_own_password_is_only_changed_with_the_one_until_now(
     admin: Admin, people: People
 ) -> None:
+    here = f"/admin/users/{admin.somebody.user_id}"
+    page = (await admin.pages.see(here)).text
+    assert "/account/profile" in page
+    assert f'action="{here}/password"' not in page
+    response = await admin.pages.submit(f"{here}/password", password="another password")
+    assert response.status_code == 400
+    assert "on the page Profile" in response.text
     async with people.signed_in(admin.somebody) as elsewhere:
-        here = f"/admin/users/{admin.somebody.user_id}/password"
-        await admin.pages.submit(here, password="another password")
-        assert (await admin.pages.get("/admin")).status_code == 200
-        assert (await elsewhere.get("/admin")).status_code == 303
+        assert (await elsewhere.get("/admin")).status_code == 200
 
 
 async def test_a_user_is_renamed(admin: Admin, people: People) -> None:

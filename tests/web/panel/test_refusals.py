@@ -74,7 +74,7 @@ async def test_all_that_is_wrong_with_a_new_user_is_told_at_once(people: People)
         response = await pages.submit("/admin/users/new", **wrong, **{"key-expires": "2020-01-01"})
         for name in ("email", "name", "password", "balance", "key-expires"):
             assert f'id="e-{name}"' in response.text
-        assert "at least 5 characters" in response.text
+        assert "at least 8 characters" in response.text
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ async def test_a_stranger_signs_up_and_is_signed_in_with_nothing_to_spend(
     [
         ({"email": "kim"}, "the e-mail must have exactly one"),
         ({"email": ""}, "E-mail"),
-        ({"password": "abcd", "repeated": "abcd"}, "at least 5 characters"),
+        ({"password": "abcd", "repeated": "abcd"}, "at least 8 characters"),
         ({"repeated": "another"}, "passwords do not match"),
         ({"email": "PERSON1@example.com"}, "already exists"),
         ({"name": "N" * 201}, "at most 200 characters"),

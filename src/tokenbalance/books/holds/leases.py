@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.holds.journal import Entry, Journal, JournalUnavailable
+from tokenbalance.model import UNTRACED
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
     from tokenbalance.books.holds.journal import Slot
     from tokenbalance.books.ledger.book import Book
-    from tokenbalance.model import Caller, Claim, Hold, Purpose, Usage
+    from tokenbalance.model import Caller, Claim, Hold, Purpose, Trace, Usage
 
 logger = logging.getLogger(__name__)
 
@@ -46,6 +47,8 @@ class Lease:
     """True while this process does not know whether the hold is placed."""
     look: Callable[[], Callable[[], Usage]] | None = None
     """Takes what was seen so far, and returns a function that counts it, called in a thread."""
+    trace: Trace = UNTRACED
+    """How the request went; known when its end begins."""
 
     async def place(self, book: Book, claim: Claim, position: int | None = None) -> Hold | None:
         """Place the hold, if it fits at this moment.

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from tokenbalance.books.holds.journal import JournalUnavailable
 from tokenbalance.books.ledger.book import UnknownHold
 from tokenbalance.database.connections import UNAVAILABLE
-from tokenbalance.offload import offload
+from tokenbalance.offload import offload_fairly
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Coroutine
@@ -87,7 +87,7 @@ class Settler:
         """Release the whole hold; returns when that is committed or safe in the journal."""
         self._begin(lease)
         _record(lease, lease.slot.void)
-        _ = await self._end(lease, partial(self._book.void, hold))
+        _ = await self._end(lease, partial(self._book.void, hold, lease.trace))
 
     def leave_tombstone_later(self, lease: Lease) -> None:
         """Void a hold that may or may not have been placed, in the background.
@@ -97,7 +97,9 @@ class Settler:
         """
         self._begin(lease)
         _record(lease, lease.slot.void)
-        leave_tombstone = partial(self._book.leave_tombstone, lease.caller, lease.purpose)
+        leave_tombstone = partial(
+            self._book.leave_tombstone, lease.caller, lease.purpose, lease.trace
+        )
         self._start(self._repeat(lease, leave_tombstone, _new_outcome()))
 
     async def drain(self, timeout_s: float) -> int:
@@ -129,7 +131,7 @@ class Settler:
     def _settling(self, lease: Lease, hold: Hold, usage: Usage) -> End:
         if lease.slot.usage != usage:
             _record(lease, lambda: lease.slot.use(usage))
-        return partial(self._book.settle, hold, usage)
+        return partial(self._book.settle, hold, usage, lease.trace)
 
     async def _count_and_settle(
         self,
@@ -138,7 +140,7 @@ class Settler:
         counting: tuple[Callable[[], Usage], Usage],
         outcome: Outcome,
     ) -> None:
-        usage = await _counted(hold, *counting)
+        usage = await _counted(lease.caller.account_id, hold, *counting)
         await self._repeat(lease, self._settling(lease, hold, usage), outcome)
 
     async def _end(self, lease: Lease, end: End) -> Charge | None:
@@ -238,9 +240,11 @@ def _record(lease: Lease, write: Callable[[], None]) -> None:
         )
 
 
-async def _counted(hold: Hold, count: Callable[[], Usage], ceiling: Usage) -> Usage:
+async def _counted(
+    account_id: int, hold: Hold, count: Callable[[], Usage], ceiling: Usage
+) -> Usage:
     try:
-        return await offload(count)
+        return await offload_fairly(account_id, ceiling.input, count)
     except Exception:
         # No credit may be lost: usage that cannot be counted costs its whole hold.
         logger.exception(

@@ -26,7 +26,7 @@ from tokenbalance.books.ledger.settlements import Settlement, Settlements
 from tokenbalance.books.pricing.rates import stored_rates
 from tokenbalance.database import statements
 from tokenbalance.database.batches import BATCH_MAX
-from tokenbalance.model import Charge, Hold, Usage
+from tokenbalance.model import UNTRACED, Charge, Hold, Trace, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -153,8 +153,13 @@ class Book:
         """Read how many requests wait for an account; to be shown, never to decide by."""
         return cast("int", await self._pool.fetchval(statements.WAITING, account_id))
 
-    async def settle(self, hold: Hold, usage: Usage) -> Charge | None:
+    async def settle(self, hold: Hold, usage: Usage, trace: Trace = UNTRACED) -> Charge | None:
         """End a hold with the charge for what was used, or correct that of an expired one.
+
+        Args:
+            hold: the hold.
+            usage: what was used.
+            trace: how the request went, as far as it is known.
 
         Returns:
             The charge, with the balance right after it; None if the hold was already voided, and
@@ -164,27 +169,28 @@ class Book:
             UnknownHold: it was never placed.
 
         """
-        charge = await self._settlements.settle(Settlement.of(hold, usage))
+        charge = await self._settlements.settle(Settlement.of(hold, usage, trace))
         if charge is not None:
             self._released(hold.account_id)
             self._charged(hold, usage, charge, expired=False)
             return charge
         # It was settled before and the result was lost, or it has expired.
-        corrected = await self.correct(hold, usage)
+        corrected = await self.correct(hold, usage, trace)
         charge = await self._ended(hold)
         if charge is not None and not corrected:
             # Not reported yet: the call that settled it did not get the result.
             self._charged(hold, usage, charge, expired=False)
         return charge
 
-    async def correct(self, hold: Hold, usage: Usage) -> bool:
+    async def correct(self, hold: Hold, usage: Usage, trace: Trace = UNTRACED) -> bool:
         """Enter the true usage of an expired hold, once; in any other state nothing changes.
 
         Returns:
             Whether this call entered it.
 
         """
-        return await self._charge(statements.CORRECT, hold, usage) is not None
+        settlement = Settlement.of(hold, usage, trace)
+        return await self._settlements.charge(statements.CORRECT, settlement, *trace) is not None
 
     async def expire(self, hold: Hold, usage: Usage, *, orphaned: bool = False) -> bool:
         """End a hold whose process is gone, and charge the known usage.
@@ -198,23 +204,26 @@ class Book:
             Whether this call ended it.
 
         """
-        charge = await self._charge(statements.EXPIRE, hold, usage, orphaned)
+        settlement = Settlement.of(hold, usage)
+        charge = await self._settlements.charge(statements.EXPIRE, settlement, orphaned)
         if charge is not None:
             self._released(hold.account_id)
             self._charged(hold, usage, charge, expired=True)
         return charge is not None
 
-    async def void(self, hold: Hold) -> None:
+    async def void(self, hold: Hold, trace: Trace = UNTRACED) -> None:
         """End a hold without a charge, or take back the charge of an expired one.
 
         If it has ended in another way, nothing changes.
         """
-        done = await self._pool.execute(statements.VOID, hold.account_id, hold.request_id)
+        done = await self._pool.execute(statements.VOID, hold.account_id, hold.request_id, *trace)
         if done == _NOTHING_DONE:
-            _ = await self.correct(hold, Usage())
+            _ = await self.correct(hold, Usage(), trace)
         self._released(hold.account_id)
 
-    async def leave_tombstone(self, caller: Caller, purpose: Purpose) -> None:
+    async def leave_tombstone(
+        self, caller: Caller, purpose: Purpose, trace: Trace = UNTRACED
+    ) -> None:
         """Void a hold that may have been placed, or may still be placed by a late statement.
 
         Raises:
@@ -231,7 +240,7 @@ class Book:
             )
         except asyncpg.ForeignKeyViolationError:
             raise UnknownHold(purpose.request_id) from None
-        await self.void(Hold(purpose.request_id, caller.account_id, 0))
+        await self.void(Hold(purpose.request_id, caller.account_id, 0), trace)
 
     async def renew(self, holds: Sequence[tuple[Hold, Usage | None]]) -> None:
         """Renew the leases of open holds and note the known usage, in one statement.
@@ -274,11 +283,6 @@ class Book:
         )
         hold = Hold(request_id, account_id, amount, stored_rates(rates))
         return _known(hold, known_input, known_output)
-
-    async def _charge(
-        self, statement: str, hold: Hold, usage: Usage, *more: object
-    ) -> Charge | None:
-        return await self._settlements.charge(statement, Settlement.of(hold, usage), *more)
 
     async def _ended(self, hold: Hold) -> Charge | None:
         row = await self._pool.fetchrow(statements.ENDED, hold.account_id, hold.request_id)

@@ -1,11 +1,14 @@
-"""Entries that people make: grants, top-ups, adjustments, refunds, and setting a balance.
+"""Entries that people make: grants, top-ups, adjustments, and setting a balance.
 
 Each locks the account's row, so that the balance it writes follows from the previous one, and adds
-one ledger entry, in the caller's transaction. Never commits, never touches holds.
+one ledger entry, in the caller's transaction. Never commits, never touches holds. `refunds` and
+`overdrafts` build on what is here.
 
-The rules of "once" are here and nowhere else. A request is never refunded more than it cost, and an
-idempotency key makes one entry, however many callers use it at the same time: each looks only after
-it has the lock.
+What open holds reserve stays covered: an entry that would take some of it takes the rest and keeps
+what was asked for, so the requests in flight cannot bring the balance below the overdraft.
+
+The rules of "once" are here and nowhere else. An idempotency key makes one entry, however many
+callers use it at the same time: each looks only after it has the lock.
 
     CreditError
     |-- AmountNotPositive
@@ -16,6 +19,8 @@ it has the lock.
     |-- InvalidNote
     |-- KeyReused
     |-- NothingToRefund
+    |-- OverdraftInUse
+    |-- OverdraftOutOfRange
     |-- RefundTooLarge
     |-- UnknownAccount
     `-- UnknownRequest
@@ -29,8 +34,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import func, select
 
 from tokenbalance.books.ledger.entries import entry_of
-from tokenbalance.books.reports.entries import entries_of_request
-from tokenbalance.database.tables import Account, HoldRecord, LedgerEntry
+from tokenbalance.database.tables import Account, LedgerEntry
 from tokenbalance.model import JSON_INTEGER_MAX
 
 if TYPE_CHECKING:
@@ -42,7 +46,7 @@ CREDITS_MAX: Final = JSON_INTEGER_MAX
 """Largest amount and balance."""
 NOTE_CHARS_MAX: Final = 500
 IDEMPOTENCY_KEY_CHARS_MAX: Final = 255
-_TOO_LARGE: Final = f"an amount or a balance must be at most {CREDITS_MAX:,} credits"
+TOO_LARGE: Final = f"an amount or a balance must be at most {CREDITS_MAX:,} credits"
 
 
 class CreditError(Exception):
@@ -81,6 +85,14 @@ class NothingToRefund(CreditError):
     """The request was never charged, or was refunded completely."""
 
 
+class OverdraftInUse(CreditError):
+    """The overdraft would no longer cover what is overdrawn or held."""
+
+
+class OverdraftOutOfRange(CreditError):
+    """The overdraft is negative or beyond `CREDITS_MAX`."""
+
+
 class RefundTooLarge(CreditError):
     """The refund is more than what is left of the charge."""
 
@@ -103,12 +115,15 @@ class Cause:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _New:
+class NewEntry:
     """An entry to be made, apart from the balance that it leads to."""
 
     kind: str
     amount: int
+    """What is asked for; what open holds reserve is not taken."""
     cause: Cause
+    said: str = ""
+    """What the entry is for, in front of the note."""
     request_id: str | None = None
     idempotency_key: str | None = None
 
@@ -124,12 +139,14 @@ async def grant(session: AsyncSession, account_id: int, amount: int, cause: Caus
         msg = "a grant must be at least 1 credit"
         raise AmountNotPositive(msg)
     _check_amount(amount)
-    account = await _lock(session, account_id)
-    return await _enter(session, account, _New(kind="grant", amount=amount, cause=cause))
+    account = await lock_account(session, account_id)
+    return await enter(session, account, NewEntry(kind="grant", amount=amount, cause=cause))
 
 
 async def add(session: AsyncSession, account_id: int, amount: int, cause: Cause) -> Entry:
     """Add credits (a top-up), or take credits away with a negative amount (an adjustment).
+
+    Credits that open holds reserve are not taken: see `Entry.kept_for_holds`.
 
     Raises:
         CreditError: as drawn above.
@@ -137,8 +154,10 @@ async def add(session: AsyncSession, account_id: int, amount: int, cause: Cause)
     """
     _check_not_zero(amount)
     _check_amount(amount)
-    account = await _lock(session, account_id)
-    return await _enter(session, account, _New(kind=_kind_of(amount), amount=amount, cause=cause))
+    account = await lock_account(session, account_id)
+    return await enter(
+        session, account, NewEntry(kind=_kind_of(amount), amount=amount, cause=cause)
+    )
 
 
 async def add_once(
@@ -159,119 +178,35 @@ async def add_once(
         CreditError: as drawn above.
 
     """
-    _check_idempotency_key(idempotency_key)
+    check_idempotency_key(idempotency_key)
     _check_not_zero(amount)
     # The lock first, so that the second of two callers sees the entry of the first.
-    account = await _lock(session, account_id)
-    new = _New(kind=_kind_of(amount), amount=amount, cause=cause, idempotency_key=idempotency_key)
-    before = await _entry_of_key(session, account_id, idempotency_key)
+    account = await lock_account(session, account_id)
+    new = NewEntry(
+        kind=_kind_of(amount), amount=amount, cause=cause, idempotency_key=idempotency_key
+    )
+    before = await entry_of_key(session, account_id, idempotency_key)
     if before is None:
         _check_amount(amount)
-    return await _enter_once(session, account, new, before)
+    return await enter_once(session, account, new, before)
 
 
 async def set_balance(session: AsyncSession, account_id: int, target: int, cause: Cause) -> Entry:
     """Set the balance with an entry of the difference.
 
-    If nothing changes, an entry of 0 credits is made: it says who confirmed the balance, and when.
+    Credits that open holds reserve are not taken: see `Entry.kept_for_holds`. If nothing changes,
+    an entry of 0 credits is made: it says who confirmed the balance, and when.
 
     Raises:
         CreditError: as drawn above.
 
     """
-    account = await _lock(session, account_id)
+    account = await lock_account(session, account_id)
     difference = target - account.balance
-    return await _enter(session, account, _New(kind="set", amount=difference, cause=cause))
+    return await enter(session, account, NewEntry(kind="set", amount=difference, cause=cause))
 
 
-async def refund(session: AsyncSession, request_id: str, amount: int | None, cause: Cause) -> Entry:
-    """Refund what a request was charged, or a part of it; never more than it cost.
-
-    Args:
-        session: the caller's transaction.
-        request_id: which request.
-        amount: credits; None: all that is left of the charge after its correction and earlier
-            refunds.
-        cause: who and why.
-
-    Raises:
-        CreditError: as drawn above.
-
-    """
-    _check_refund(amount)
-    # The lock first, so that the second of two refunds sees what the first has left.
-    account = await _lock(session, await _account_of(session, request_id))
-    credits_back = await _refundable(session, account.id, request_id, amount)
-    new = _New(kind="refund", amount=credits_back, cause=cause, request_id=request_id)
-    return await _enter(session, account, new)
-
-
-async def refund_once(
-    session: AsyncSession, request_id: str, amount: int | None, cause: Cause, idempotency_key: str
-) -> Entry:
-    """Refund as `refund` does, but only once for each idempotency key.
-
-    Args:
-        session: the caller's transaction.
-        request_id: which request.
-        amount: credits; None: all that is left.
-        cause: who and why.
-        idempotency_key: chosen by the client; using it again returns the entry of the first time.
-
-    Raises:
-        InvalidIdempotencyKey: it is not 1 to 255 printable ASCII characters.
-        KeyReused: it was used before for another entry.
-        CreditError: as drawn above.
-
-    """
-    _check_idempotency_key(idempotency_key)
-    _check_refund(amount)
-    account = await _lock(session, await _account_of(session, request_id))
-    before = await _entry_of_key(session, account.id, idempotency_key)
-    if before is not None:
-        # Without an amount, the entry of the first time was all that was left.
-        credits_back = before.amount if amount is None else amount
-    else:
-        credits_back = await _refundable(session, account.id, request_id, amount)
-    new = _New(
-        kind="refund",
-        amount=credits_back,
-        cause=cause,
-        request_id=request_id,
-        idempotency_key=idempotency_key,
-    )
-    return await _enter_once(session, account, new, before)
-
-
-async def _account_of(session: AsyncSession, request_id: str) -> int:
-    query = select(HoldRecord.account_id).where(HoldRecord.request_id == request_id)
-    # Text that Postgres cannot hold is no request's id, and not worth a query.
-    account_id = await session.scalar(query) if request_id.isprintable() else None
-    if account_id is None:
-        msg = f"no request has the id {request_id!a}"
-        raise UnknownRequest(msg)
-    return account_id
-
-
-async def _refundable(
-    session: AsyncSession, account_id: int, request_id: str, amount: int | None
-) -> int:
-    """Credits to refund: the amount, or all that is left of charge and correction after refunds."""
-    entries = await entries_of_request(session, account_id, request_id)
-    left = -sum(entry.amount for entry in entries)
-    if not entries:
-        msg = f"request {request_id} was never charged"
-        raise NothingToRefund(msg)
-    if left <= 0:
-        msg = f"nothing is left to refund of request {request_id}"
-        raise NothingToRefund(msg)
-    if amount is not None and amount > left:
-        msg = f"only {left:,} credits are left to refund of request {request_id}"
-        raise RefundTooLarge(msg)
-    return amount or left
-
-
-async def _lock(session: AsyncSession, account_id: int) -> Account:
+async def lock_account(session: AsyncSession, account_id: int) -> Account:
     """Read and lock the account; holds and settlements wait until the commit."""
     account = await session.get(
         Account,
@@ -286,7 +221,7 @@ async def _lock(session: AsyncSession, account_id: int) -> Account:
     return account
 
 
-async def _entry_of_key(
+async def entry_of_key(
     session: AsyncSession, account_id: int, idempotency_key: str
 ) -> LedgerEntry | None:
     """Find the entry that a key has made; the account must be locked."""
@@ -297,37 +232,40 @@ async def _entry_of_key(
     )
 
 
-async def _enter_once(
-    session: AsyncSession, account: Account, new: _New, before: LedgerEntry | None
+async def enter_once(
+    session: AsyncSession, account: Account, new: NewEntry, before: LedgerEntry | None
 ) -> Entry:
     """Make an entry, or return the one that its key has made."""
     if before is None:
-        return await _enter(session, account, new)
-    made = (before.kind, before.amount, before.note, before.request_id)
+        return await enter(session, account, new)
+    amount = before.amount if before.asked is None else before.asked
+    made = (before.kind, amount, before.note, before.request_id)
     if made != (new.kind, new.amount, new.cause.note, new.request_id):
         msg = "this idempotency key was used before, with another amount or note"
         raise KeyReused(msg)
     return entry_of(before)
 
 
-async def _enter(session: AsyncSession, account: Account, new: _New) -> Entry:
-    balance = account.balance + new.amount
-    _check_balance(new.amount, balance)
+async def enter(session: AsyncSession, account: Account, new: NewEntry) -> Entry:
+    """Make an entry; the account must be locked."""
+    asked = account.balance + new.amount
+    _check_balance(new.amount, asked)
     _check_note(new.cause.note)
-    # Open holds do not count: taking away what they reserve makes `available` negative, and the
-    # requests in flight are still charged. A balance that is already too low may be raised.
-    if new.amount < 0 and balance < -account.overdraft:
-        msg = f"the balance would be {balance:,}; the lowest allowed is {-account.overdraft:,}"
+    # A balance that is already too low may be raised.
+    if new.amount < 0 and asked < -account.overdraft:
+        msg = f"the balance would be {asked:,}; the lowest allowed is {-account.overdraft:,}"
         raise BalanceTooLow(msg)
-    account.balance = balance
+    amount = max(new.amount, _lowest_amount(account))
+    account.balance += amount
     entry = LedgerEntry(
         account_id=account.id,
         kind=new.kind,
-        amount=new.amount,
-        balance_after=balance,
+        amount=amount,
+        asked=None if amount == new.amount else new.amount,
+        balance_after=account.balance,
         request_id=new.request_id,
         actor=new.cause.actor,
-        note=new.cause.note,
+        note=": ".join(text for text in (new.said, new.cause.note) if text),
         idempotency_key=new.idempotency_key,
         # When it happened; the transaction may have begun earlier and waited for the lock.
         created_at=func.clock_timestamp(),
@@ -335,6 +273,11 @@ async def _enter(session: AsyncSession, account: Account, new: _New) -> Entry:
     session.add(entry)
     await session.flush()
     return entry_of(entry)
+
+
+def _lowest_amount(account: Account) -> int:
+    """Return the amount that takes everything except what open holds reserve; 0 or negative."""
+    return min(account.held - account.overdraft - account.balance, 0)
 
 
 def _kind_of(amount: int) -> str:
@@ -347,13 +290,8 @@ def _check_not_zero(amount: int) -> None:
         raise AmountZero(msg)
 
 
-def _check_refund(amount: int | None) -> None:
-    if amount is not None and amount <= 0:
-        msg = "a refund must be at least 1 credit"
-        raise AmountNotPositive(msg)
-
-
-def _check_idempotency_key(key: str) -> None:
+def check_idempotency_key(key: str) -> None:
+    """Refuse a key that is not 1 to 255 printable ASCII characters."""
     if not 1 <= len(key) <= IDEMPOTENCY_KEY_CHARS_MAX or not (key.isascii() and key.isprintable()):
         msg = (
             f"an idempotency key must have 1 to {IDEMPOTENCY_KEY_CHARS_MAX} printable ASCII"
@@ -364,13 +302,13 @@ def _check_idempotency_key(key: str) -> None:
 
 def _check_amount(amount: int) -> None:
     if abs(amount) > CREDITS_MAX:
-        raise AmountTooLarge(_TOO_LARGE)
+        raise AmountTooLarge(TOO_LARGE)
 
 
 def _check_balance(amount: int, balance: int) -> None:
     """Refuse to move a balance out of its bounds; moving it back towards them is allowed."""
     if (amount > 0 and balance > CREDITS_MAX) or (amount < 0 and balance < -CREDITS_MAX):
-        raise AmountTooLarge(_TOO_LARGE)
+        raise AmountTooLarge(TOO_LARGE)
 
 
 def _check_note(note: str) -> None:

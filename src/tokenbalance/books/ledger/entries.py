@@ -21,6 +21,8 @@ class Entry:
     """One of `ENTRY_KINDS`."""
     amount: int
     """Negative when it takes credits away."""
+    asked: int | None
+    """The amount that was asked for, if open holds kept a part of it; None: the amount itself."""
     balance_after: int
     request_id: str | None
     """The request that it is about, if any."""
@@ -31,6 +33,11 @@ class Entry:
     """The charge is an estimate."""
     created_at: datetime
 
+    @property
+    def kept_for_holds(self) -> int:
+        """Credits that were to be taken, but stayed because requests in flight hold them."""
+        return 0 if self.asked is None else self.amount - self.asked
+
 
 def entry_of(record: LedgerEntry) -> Entry:
     """Copy an entry."""
@@ -39,6 +46,7 @@ def entry_of(record: LedgerEntry) -> Entry:
         account_id=record.account_id,
         kind=record.kind,
         amount=record.amount,
+        asked=record.asked,
         balance_after=record.balance_after,
         request_id=record.request_id,
         actor=record.actor,

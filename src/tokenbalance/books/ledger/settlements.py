@@ -15,7 +15,7 @@ from tokenbalance.books.ledger.fallback import each_alone, left_on_item_error
 from tokenbalance.books.pricing.rates import charge_for
 from tokenbalance.database import statements
 from tokenbalance.database.batches import Left
-from tokenbalance.model import Charge
+from tokenbalance.model import UNTRACED, Charge, Trace
 
 if TYPE_CHECKING:
     from tokenbalance.database.batches import Batch
@@ -31,11 +31,12 @@ class Settlement:
     usage: Usage
     amount: int
     """The charge."""
+    trace: Trace = UNTRACED
 
     @classmethod
-    def of(cls, hold: Hold, usage: Usage) -> Settlement:
+    def of(cls, hold: Hold, usage: Usage, trace: Trace = UNTRACED) -> Settlement:
         """Charge a usage at the rates of its hold."""
-        return cls(hold, usage, charge_for(usage, hold.rates))
+        return cls(hold, usage, charge_for(usage, hold.rates), trace)
 
     @property
     def account_id(self) -> int:
@@ -43,7 +44,7 @@ class Settlement:
         return self.hold.account_id
 
     def arguments(self) -> tuple[object, ...]:
-        """The first parameters of every statement that charges."""
+        """The first parameters of every statement that charges; its trace follows."""
         usage = self.usage
         return (
             self.hold.account_id,
@@ -90,7 +91,7 @@ class Settlements:
 
     async def settle_alone(self, settlement: Settlement) -> Charge | None:
         """Settle a hold with a statement of its own; None if it is not open."""
-        return await self.charge(statements.SETTLE, settlement)
+        return await self.charge(statements.SETTLE, settlement, *settlement.trace)
 
     async def charge(self, statement: str, settlement: Settlement, *more: object) -> Charge | None:
         """Run a statement that charges one hold; None if it changed nothing."""
@@ -109,7 +110,9 @@ class Settlements:
         await each_alone(batch, self.settle_alone)
 
     async def _settle_many(self, statement: str, batch: Batch[Settlement, Charge | None]) -> None:
-        columns = zip(*(pending.item.arguments() for pending in batch), strict=True)
+        columns = zip(
+            *((*pending.item.arguments(), *pending.item.trace) for pending in batch), strict=True
+        )
         with left_on_item_error():
             rows = await self._pool.fetch(statement, *columns)
             for number, balance, held in cast("list[tuple[int, int, int]]", rows):

@@ -3,6 +3,8 @@
     entries       what changed balances
     requests      requests with their hold, usage and charge; newest first
     explanation   everything that made one charge what it is
+    finding       a request by its id, or the beginning of it
+    refusals      how often requests were refused, by day, key and code
     grouped       usage by day, user, key and model
     overview      the state of everything, for operators
     open_holds    the holds of requests in flight, and who looks after them
@@ -23,12 +25,23 @@ from tokenbalance.books.reports.export import (
     export_entries,
     export_usage,
 )
+from tokenbalance.books.reports.finding import (
+    AmbiguousRequestId,
+    InvalidRequestId,
+    find_request,
+)
 from tokenbalance.books.reports.grouped import UsageQuery, UsageRow, all_usage_by, usage_by
 from tokenbalance.books.reports.groups import Group
 from tokenbalance.books.reports.lines import csv_lines, json_lines
 from tokenbalance.books.reports.open_holds import OpenHolds, open_holds
 from tokenbalance.books.reports.overview import DayTotals, Overview, TopModel, TopUser, overview
 from tokenbalance.books.reports.period import EVER, Period
+from tokenbalance.books.reports.refusals import (
+    RefusalRow,
+    RefusedToday,
+    refusals_page,
+    refused_today,
+)
 from tokenbalance.books.reports.requests import KeyRef, RequestQuery, RequestRow, requests_page
 from tokenbalance.books.reports.sums import Sums
 from tokenbalance.database.tables import ENTRY_KINDS, HOLD_STATES
@@ -39,15 +52,19 @@ __all__ = [
     "EVER",
     "HOLD_STATES",
     "USAGE_COLUMNS",
+    "AmbiguousRequestId",
     "DayTotals",
     "EntryQuery",
     "EntryRow",
     "Explanation",
     "Group",
+    "InvalidRequestId",
     "KeyRef",
     "OpenHolds",
     "Overview",
     "Period",
+    "RefusalRow",
+    "RefusedToday",
     "RequestQuery",
     "RequestRow",
     "Sums",
@@ -64,9 +81,12 @@ __all__ = [
     "explain",
     "export_entries",
     "export_usage",
+    "find_request",
     "json_lines",
     "open_holds",
     "overview",
+    "refusals_page",
+    "refused_today",
     "requests_page",
     "usage_by",
 ]

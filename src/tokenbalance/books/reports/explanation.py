@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from sqlalchemy import select
 
@@ -25,7 +25,10 @@ if TYPE_CHECKING:
     from tokenbalance.books.pricing.bill import Bill
     from tokenbalance.books.reports.entries import EntryRow
     from tokenbalance.books.reports.requests import RequestRow
-    from tokenbalance.model import Rates
+    from tokenbalance.model import Rates, Trace
+
+
+_SUCCESSES: Final = range(200, 300)
 
 
 class UnknownRequest(LookupError):
@@ -47,9 +50,38 @@ class Explanation:
     """The charge, its correction and refunds, oldest first."""
 
     @property
+    def notes(self) -> Sequence[str]:
+        """What is to be known of its course, in sentences: why it cost nothing, what capped it."""
+        notes = (_why_free(self.request), _what_capped(self.request.trace))
+        return [note for note in notes if note]
+
+    @property
     def cost(self) -> int:
         """Credits that it cost after corrections and refunds."""
         return -sum(entry.amount for entry in self.entries)
+
+
+def _why_free(request: RequestRow) -> str:
+    trace = request.trace
+    if request.state != "voided" or trace.total_ms is None:
+        return ""
+    code = f" ({trace.error_code})" if trace.error_code else ""
+    if trace.upstream_status is None:
+        if not code:
+            return "It was never sent to the upstream, so nothing was charged."
+        return f"The upstream did not respond{code}, so nothing was charged."
+    if trace.upstream_status in _SUCCESSES:
+        what = "was an error" if code else "had nothing in it"
+        return f"The response of the upstream {what}{code}, so nothing was charged."
+    status = trace.upstream_status
+    return f"The upstream responded with status {status}{code}, so nothing was charged."
+
+
+def _what_capped(trace: Trace) -> str:
+    if not trace.capped or trace.output_cap is None:
+        return ""
+    limit = f"{trace.output_cap:,} token{'' if trace.output_cap == 1 else 's'}"
+    return f"The output was capped at {limit}: the balance did not cover more."
 
 
 async def explain(

@@ -37,6 +37,7 @@ USAGE_COLUMNS: Final = (
     *("input", "cached_input", "output", "reasoning"),
     *("audio_input", "audio_output", "image_input", "image_output"),
     *("total", "charge", "overrun", "estimated"),
+    *("upstream_status", "first_byte_ms", "total_ms", "streamed"),
 )
 ENTRY_COLUMNS: Final = (
     *("id", "created_at", "user", "kind", "amount", "balance_after"),
@@ -118,7 +119,8 @@ def _usage(records: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
         .limit(1)
         .lateral("hold"),
     )
-    amounts = USAGE_COLUMNS[USAGE_COLUMNS.index("input") :]
+    trace = USAGE_COLUMNS.index("upstream_status")
+    amounts = USAGE_COLUMNS[USAGE_COLUMNS.index("input") : trace]
     return (
         select(
             used.created_at,
@@ -129,6 +131,7 @@ def _usage(records: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
             hold.endpoint,
             hold.model,
             *(getattr(used, name) for name in amounts),
+            *(getattr(hold, name) for name in USAGE_COLUMNS[trace:]),
             used.account_id,
         )
         .select_from(used)

@@ -15,7 +15,7 @@ from tokenbalance.books.pricing.rates import rates_document, rates_from
 from tokenbalance.books.reports.period import EVER, Period, request_id_at
 from tokenbalance.database.paging import PAGE_ROWS, Page, cursor, page_of, read_cursor
 from tokenbalance.database.tables import Account, ApiKey, HoldRecord, UsageRecord, User
-from tokenbalance.model import Usage
+from tokenbalance.model import Trace, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -84,6 +84,8 @@ class RequestRow:
     """When the true usage replaced an estimate."""
     rates: Mapping[str, str] | None
     """Credits for one unit of each kind, as exact decimals; None: a credit a token."""
+    trace: Trace
+    """How it went; nothing of it is known while it is open, or if its process is gone."""
 
     @property
     def estimated(self) -> bool:
@@ -204,6 +206,20 @@ def _row_of(
         overrun=0 if usage is None else usage.overrun,
         corrected_at=None if usage is None else usage.corrected_at,
         rates=None if hold.rates is None else rates_document(rates_from(hold.rates)),
+        trace=_trace_of(hold),
+    )
+
+
+def _trace_of(hold: HoldRecord) -> Trace:
+    return Trace(
+        hold.upstream_status,
+        hold.error_code,
+        hold.upstream_request_id,
+        hold.first_byte_ms,
+        hold.total_ms,
+        hold.streamed,
+        hold.output_cap,
+        hold.capped,
     )
 
 

@@ -33,6 +33,7 @@ from tokenbalance.database.statements.charges import (
 )
 from tokenbalance.database.statements.leases import KNOWN, LAPSED, RENEW
 from tokenbalance.database.statements.placements import PLACE, PLACE_MANY, PLACE_MANY_OF_ONE
+from tokenbalance.database.statements.refusals import COUNT_REFUSALS
 from tokenbalance.database.statements.voids import LEAVE_TOMBSTONE, VOID
 from tokenbalance.database.statements.waiters import (
     ENTER,
@@ -46,6 +47,7 @@ from tokenbalance.database.statements.waiters import (
 
 __all__ = [
     "CORRECT",
+    "COUNT_REFUSALS",
     "ENDED",
     "ENDED_KEYS",
     "ENTER",

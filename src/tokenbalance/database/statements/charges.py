@@ -1,6 +1,7 @@
 """Ends of holds that charge: settle, expire, and the correction of an estimated charge.
 
-They all start with the same parameters, those of `Settlement.arguments` in `books.ledger`.
+They all start with the same parameters, those of `Settlement.arguments` in `books.ledger`. Those
+of a living process go on with a `Trace`.
 """
 
 from typing import Final
@@ -13,7 +14,7 @@ _CHARGE: Final = """
 -- image output, total
 WITH hold AS (
     UPDATE holds
-       SET state = '{state}', ended_at = now()
+       SET state = '{state}', ended_at = now(){trace}
      WHERE account_id = $1 AND request_id = $2 AND state = 'open'{only_if}
     RETURNING amount
 ), account AS (
@@ -37,12 +38,18 @@ WITH hold AS (
 SELECT balance, held FROM account
 """
 
-SETTLE: Final = _CHARGE.format(state="settled", only_if="", actor="proxy", note="")
+_TRACE: Final = """,
+           -- $14..$21 a trace
+           upstream_status = $14, error_code = $15, upstream_request_id = $16,
+           first_byte_ms = $17, total_ms = $18, streamed = $19, output_cap = $20, capped = $21"""
+
+SETTLE: Final = _CHARGE.format(state="settled", trace=_TRACE, only_if="", actor="proxy", note="")
 
 _SETTLE_MANY: Final = """
 -- $1 accounts, $2 requests, $3 charges, $4 estimated,
 -- $5..$13 input, cached input, output, reasoning, audio input, audio output, image input,
--- image output, total
+-- image output, total, $14..$21 upstream status, error code, upstream request id,
+-- milliseconds to the first byte and in all, streamed, output cap, capped
 -- SETTLE for many: the compare-and-set of each hold, then each account's row once, then the entries
 -- in order. Holds that are locked, not open or listed twice are left to SETTLE. So is a hold that
 -- a heartbeat renews at this very moment: this snapshot does not see its new row version.
@@ -50,10 +57,13 @@ WITH item AS (
     SELECT *
       FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::boolean[], $5::bigint[], $6::bigint[],
                   $7::bigint[], $8::bigint[], $9::bigint[], $10::bigint[], $11::bigint[],
-                  $12::bigint[], $13::bigint[])
+                  $12::bigint[], $13::bigint[], $14::smallint[], $15::text[], $16::text[],
+                  $17::integer[], $18::integer[], $19::boolean[], $20::bigint[], $21::boolean[])
            WITH ORDINALITY AS item (account_id, request_id, charge, estimated, input, cached_input,
                                     output, reasoning, audio_input, audio_output, image_input,
-                                    image_output, total, number)
+                                    image_output, total, upstream_status, error_code,
+                                    upstream_request_id, first_byte_ms, total_ms, streamed,
+                                    output_cap, capped, number)
      LIMIT (SELECT cardinality($1))
 ), hold AS (
     SELECT item.*, h.place, a.balance, a.held
@@ -67,7 +77,11 @@ WITH item AS (
        FOR NO KEY UPDATE OF a{or_skip}
 ), ended AS (
     UPDATE holds h
-       SET state = 'settled', ended_at = now()
+       SET state = 'settled', ended_at = now(),
+           upstream_status = hold.upstream_status, error_code = hold.error_code,
+           upstream_request_id = hold.upstream_request_id, first_byte_ms = hold.first_byte_ms,
+           total_ms = hold.total_ms, streamed = hold.streamed, output_cap = hold.output_cap,
+           capped = hold.capped
       FROM hold
      WHERE h.ctid = hold.place
     RETURNING hold.*, h.amount
@@ -107,6 +121,7 @@ SETTLE_MANY_OF_ONE: Final = _SETTLE_MANY.format(or_skip="")
 
 EXPIRE: Final = _CHARGE.format(
     state="expired",
+    trace="",
     # $14: the process is known to be gone. Otherwise the lease must have ended by this clock.
     only_if=" AND ($14 OR lease_until < now())",
     actor="sweep",
@@ -114,7 +129,7 @@ EXPIRE: Final = _CHARGE.format(
 )
 
 CORRECT: Final = """
--- Parameters as those of a charge.
+-- Parameters as those of a settlement.
 -- The true usage of a request whose hold had already expired: the difference goes to the ledger,
 -- and the usage record is overwritten. Happens once, by compare-and-set on corrected_at.
 WITH before AS (
@@ -134,8 +149,15 @@ WITH before AS (
      WHERE u.account_id = $1 AND u.request_id = $2
        AND h.account_id = $1 AND h.request_id = $2
     RETURNING before.charge AS charged
+), traced AS (
+    UPDATE holds
+       SET upstream_status = $14, error_code = $15, upstream_request_id = $16,
+           first_byte_ms = $17, total_ms = $18, streamed = $19, output_cap = $20, capped = $21
+      FROM record
+     WHERE account_id = $1 AND request_id = $2
+    RETURNING charged
 ), account AS (
-    UPDATE accounts SET balance = balance + charged - $3 FROM record WHERE id = $1
+    UPDATE accounts SET balance = balance + charged - $3 FROM traced WHERE id = $1
     RETURNING balance, held, charged
 ), entry AS (
     INSERT INTO ledger_entries

@@ -3,10 +3,13 @@
 from typing import Final
 
 VOID: Final = """
--- $1 account, $2 request
+-- $1 account, $2 request, $3..$10 a trace: upstream status, error code, upstream request id,
+-- milliseconds to the first byte and in all, streamed, output cap, capped
 WITH hold AS (
     UPDATE holds
-       SET state = 'voided', ended_at = now()
+       SET state = 'voided', ended_at = now(),
+           upstream_status = $3, error_code = $4, upstream_request_id = $5, first_byte_ms = $6,
+           total_ms = $7, streamed = $8, output_cap = $9, capped = $10
      WHERE account_id = $1 AND request_id = $2 AND state = 'open'
     RETURNING amount
 )

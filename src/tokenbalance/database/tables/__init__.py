@@ -9,11 +9,15 @@ from tokenbalance.database.tables.ledger import ENTRY_KINDS, Books, LedgerEntry
 from tokenbalance.database.tables.people import (
     INSUFFICIENT_STATUSES,
     KEY_KINDS,
+    SIGN_IN_WAYS,
     Account,
     ApiKey,
+    KnownBrowser,
+    SignIn,
     SignInFailures,
     User,
 )
+from tokenbalance.database.tables.refusals import RefusalCount
 from tokenbalance.database.tables.requests import HOLD_STATES, HoldRecord, UsageRecord, Waiter
 from tokenbalance.database.tables.sums import (
     TopAccount,
@@ -29,12 +33,16 @@ __all__ = [
     "HOLD_STATES",
     "INSUFFICIENT_STATUSES",
     "KEY_KINDS",
+    "SIGN_IN_WAYS",
     "Account",
     "ApiKey",
     "Base",
     "Books",
     "HoldRecord",
+    "KnownBrowser",
     "LedgerEntry",
+    "RefusalCount",
+    "SignIn",
     "SignInFailures",
     "TopAccount",
     "UsageChange",

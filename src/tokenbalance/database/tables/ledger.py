@@ -29,6 +29,9 @@ class Books(Base):
 
     id: Mapped[UUID] = mapped_column(primary_key=True, server_default=func.gen_random_uuid())
     single: Mapped[bool] = mapped_column(unique=True, server_default=text("true"))
+    holds_covered_after: Mapped[int] = mapped_column(server_default=text("0"))
+    """No ledger entry after this one takes credits that open holds reserve: earlier versions did.
+    0 in books that were created later."""
 
 
 class LedgerEntry(Base):
@@ -40,7 +43,10 @@ class LedgerEntry(Base):
             ["account_id", "request_id"], ["holds.account_id", "holds.request_id"]
         ),
         CheckConstraint(one_of("kind", ENTRY_KINDS), "kind_known"),
-        CheckConstraint("amount <> 0 OR kind IN ('set', 'charge')", "amount_not_zero"),
+        CheckConstraint(
+            "amount <> 0 OR kind IN ('set', 'charge') OR asked IS NOT NULL", "amount_not_zero"
+        ),
+        CheckConstraint("asked IS NULL OR asked < amount AND amount <= 0", "asked_takes_more"),
         CheckConstraint(
             "kind <> 'charge' OR (amount <= 0 AND request_id IS NOT NULL)",
             "charge_takes_for_a_request",
@@ -88,3 +94,5 @@ class LedgerEntry(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     idempotency_key: Mapped[str | None]
     """Chosen by the caller: a second entry with the same key is not made."""
+    asked: Mapped[int | None]
+    """The amount that was asked for, where open holds kept a part of it."""

@@ -1,4 +1,4 @@
-"""Users, their accounts and keys, and failed attempts to sign in."""
+"""Users, their accounts and keys, and where and how they signed in or failed to."""
 
 from __future__ import annotations
 
@@ -10,15 +10,19 @@ from sqlalchemy import (
     ForeignKey,
     Identity,
     Index,
+    Text,
+    UniqueConstraint,
     func,
     text,
 )
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column, relationship
 
 from tokenbalance.database.tables.base import Base, TableArgs, one_of
+from tokenbalance.model import SCOPES, Scope
 
 KEY_KINDS = ("key", "sign-in")
+SIGN_IN_WAYS = ("browser", "api")
 INSUFFICIENT_STATUSES = (402, 429)
 
 
@@ -57,14 +61,10 @@ class Account(Base):
     balance: Mapped[int] = mapped_column(server_default=text("0"))
     held: Mapped[int] = mapped_column(server_default=text("0"))
     overdraft: Mapped[int] = mapped_column(server_default=text("0"))
+    """How far below zero holds may take the balance."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     user: Mapped[User] = relationship(back_populates="account", lazy="raise")
-
-    @property
-    def available(self) -> int:
-        """Credits that no open hold reserves."""
-        return self.balance - self.held
 
 
 class ApiKey(Base):
@@ -81,7 +81,15 @@ class ApiKey(Base):
         CheckConstraint(
             one_of("insufficient_status", INSUFFICIENT_STATUSES), "insufficient_status_known"
         ),
+        CheckConstraint(
+            f"cardinality(scopes) > 0 AND scopes <@ '{{{','.join(SCOPES)}}}'", "scopes_known"
+        ),
         Index("ix_api_keys_account_id", "account_id"),
+        Index(
+            "ix_api_keys_made_by_key_id",
+            "made_by_key_id",
+            postgresql_where=text("made_by_key_id IS NOT NULL"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
@@ -100,10 +108,57 @@ class ApiKey(Base):
     """Set by its owner; an absent limit means unlimited."""
     insufficient_status: Mapped[int | None]
     """The status of a request that the balance does not cover; null for the operator's setting."""
+    scopes: Mapped[list[Scope]] = mapped_column(
+        ARRAY(Text), server_default=text(f"'{{{','.join(SCOPES)}}}'")
+    )
+    """What it may be used for; all of it where nothing is said, as before there were scopes."""
+    made_by_key_id: Mapped[int | None] = mapped_column(ForeignKey("api_keys.id"))
+    """The key with which it was made, with which it ends; null if a person made it. Never changes,
+    and is always smaller than its own id."""
+
+
+class SignIn(Base):
+    """How a sign-in token came about, by which its owner recognises it.
+
+    Only for tokens that still work: rows of others are removed at the next sign-in.
+    """
+
+    __tablename__ = "sign_ins"
+    __table_args__: TableArgs = (
+        CheckConstraint(one_of("via", SIGN_IN_WAYS), "via_known"),
+        Index("ix_sign_ins_account_id", "account_id"),
+    )
+
+    token_id: Mapped[int] = mapped_column(ForeignKey("api_keys.id"), primary_key=True)
+    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
+    via: Mapped[str]
+    agent: Mapped[str]
+    """Program and system, such as `Firefox on Linux`; empty if unknown."""
+    address: Mapped[str]
+
+
+class KnownBrowser(Base):
+    """A browser in which a user has signed in: others' failures do not slow it down.
+
+    It has a random secret in a cookie, which is no proof of who uses it.
+    """
+
+    __tablename__ = "known_browsers"
+    __table_args__: TableArgs = (
+        CheckConstraint("octet_length(secret_sha256) = 32", "secret_is_sha256"),
+        UniqueConstraint("user_id", "secret_sha256"),
+        Index("ix_known_browsers_secret_sha256", "secret_sha256"),
+    )
+
+    id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
+    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"))
+    secret_sha256: Mapped[bytes]
+    """One browser has the same for every user who has signed in there."""
+    last_sign_in_at: Mapped[datetime]
 
 
 class SignInFailures(Base):
-    """Recent failed sign-ins, by e-mail and by address; they slow down the next attempt.
+    """Recent failed sign-ins, of an e-mail, an address, both, or a browser; they slow the next one.
 
     Unlogged: a crash of the database resets the counts.
     """
@@ -112,11 +167,14 @@ class SignInFailures(Base):
     __table_args__: TableArgs = (
         CheckConstraint("octet_length(subject_sha256) = 32", "subject_is_sha256"),
         CheckConstraint("failures >= 0", "failures_not_negative"),
+        Index("ix_sign_in_failures_email_sha256", "email_sha256"),
         {"prefixes": ["UNLOGGED"]},
     )
 
     subject_sha256: Mapped[bytes] = mapped_column(primary_key=True)
-    """Hash of the e-mail in lower case, or of the address, so neither can be read here."""
+    """Hash of what is counted, so that neither e-mails nor addresses can be read here."""
+    email_sha256: Mapped[bytes | None]
+    """Hash of the e-mail in lower case, to end its counts; null for an address alone."""
     failures: Mapped[int]
     last_at: Mapped[datetime]
     next_at: Mapped[datetime]

@@ -10,6 +10,8 @@ from sqlalchemy import (
     ForeignKeyConstraint,
     Identity,
     Index,
+    Integer,
+    SmallInteger,
     func,
     text,
 )
@@ -60,6 +62,17 @@ class HoldRecord(Base):
     """Tokens: the most that all choices together may have."""
     rates: Mapped[dict[str, str] | None] = mapped_column(JSONB)
     """Credits for one unit of each kind, as exact decimals; null means one credit per token."""
+
+    # The trace: written with the end of the hold, null until then and where another process ended
+    # it. What each of them says is told by `model.Trace`.
+    upstream_status: Mapped[int | None] = mapped_column(SmallInteger)
+    error_code: Mapped[str | None]
+    upstream_request_id: Mapped[str | None]
+    first_byte_ms: Mapped[int | None] = mapped_column(Integer)
+    total_ms: Mapped[int | None] = mapped_column(Integer)
+    streamed: Mapped[bool | None]
+    output_cap: Mapped[int | None]
+    capped: Mapped[bool | None]
 
 
 class Waiter(Base):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tokenbalance.openai.metering.outcome import has_failed, may_be_free
+from tokenbalance.openai.metering.outcome import error_code, has_failed, may_be_free
 from tokenbalance.openai.metering.output_text import RelayedText, output_texts
 from tokenbalance.openai.metering.sse import BOM, document_of
 from tokenbalance.openai.metering.usage import read_usage, trailing_usage
@@ -29,13 +29,15 @@ class JsonMeter:
     Up to DOCUMENT_MAX bytes are kept; of a longer document only the end, which has the usage.
     """
 
-    __slots__ = ("_body", "_text", "failed", "has_output", "has_response", "usage")
+    __slots__ = ("_body", "_text", "error_code", "failed", "has_output", "has_response", "usage")
 
     def __init__(self) -> None:
         self.usage: Usage | None = None
         """What the document reports; None before `finish`, or if it reports nothing valid."""
         self.failed = False
         """Without usage: it is an error, or a response that failed or was cancelled."""
+        self.error_code = ""
+        """The code of that error; empty if it has none."""
         self.has_output = False
         """Without usage: it contains output of the model."""
         self.has_response = False
@@ -83,6 +85,7 @@ class JsonMeter:
             self.usage = usage
         made = any(document.get(name) for name in ("output", "data"))
         self.failed = has_failed(document)
+        self.error_code = error_code(document) if self.failed else ""
         self.has_output = made or any(self.relayed_texts())
         self.has_response = (
             self.has_output

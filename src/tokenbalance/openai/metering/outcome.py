@@ -12,12 +12,15 @@ inside an item is not a failure of the response.
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
     from tokenbalance.model import Document, Json, Usage
 
 _FAILED: Final = frozenset({"failed", "cancelled"})
+_CODE: Final = re.compile(r"[A-Za-z_]{1,64}|[0-9]{1,9}")
+"""Codes are words or numbers. No secret has only letters, and no text of a request is one word."""
 
 
 class Metered(Protocol):
@@ -31,6 +34,11 @@ class Metered(Protocol):
     @property
     def failed(self) -> bool:
         """It was an error, or a response that failed or was cancelled."""
+        ...
+
+    @property
+    def error_code(self) -> str:
+        """The code of that error; empty if it has none."""
         ...
 
     @property
@@ -66,6 +74,30 @@ def is_error(document: Document) -> bool:
 def has_failed(document: Document) -> bool:
     """Whether a whole document is an error, or a response that failed or was cancelled."""
     return is_error(document) or document.get("status") in _FAILED
+
+
+def error_code(document: Document) -> str:
+    """Return the code of the error that a document or an event reports, else its type.
+
+    Empty if there is no error, or if neither looks like a code.
+    """
+    error = _error_in(document)
+    if not isinstance(error, dict):
+        return ""
+    names = (error.get(name) for name in ("code", "type"))
+    shown = (str(name) for name in names if isinstance(name, str | int))
+    return next((name for name in shown if _CODE.fullmatch(name)), "")
+
+
+def _error_in(document: Document) -> Json:
+    response, choices = document.get("response"), document.get("choices")
+    if document.get("error"):
+        return document["error"]
+    if isinstance(response, dict):
+        return response.get("error")
+    if isinstance(choices, list) and choices and isinstance(choices[0], dict):
+        return choices[0].get("error")
+    return document
 
 
 def may_be_free(document: Document) -> bool:

@@ -143,6 +143,11 @@ class StreamMeter:
         return self._report.failed
 
     @property
+    def error_code(self) -> str:
+        """The code of that error; empty if it has none."""
+        return self._report.error_code
+
+    @property
     def has_output(self) -> bool:
         """The stream contains output of the model."""
         return self._report.has_output

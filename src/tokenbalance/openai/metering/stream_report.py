@@ -22,7 +22,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
-from tokenbalance.openai.metering.outcome import has_failed, is_error, may_be_free
+from tokenbalance.openai.metering.outcome import error_code, has_failed, is_error, may_be_free
 from tokenbalance.openai.metering.output_text import RelayedText, TextsOfChoices
 from tokenbalance.openai.metering.sse import (
     data_lines,
@@ -53,6 +53,7 @@ class StreamReport:
         "_has_items",
         "_hide_usage",
         "ended",
+        "error_code",
         "failed",
         "settled",
         "text",
@@ -67,6 +68,8 @@ class StreamReport:
         """The terminal event was read."""
         self.failed = False
         """An error was read, or that the response failed."""
+        self.error_code = ""
+        """The code of that error; empty if it has none."""
         self.settled = False
         """The charge is committed: nothing has to be withheld any longer."""
         self.withholding = False
@@ -122,6 +125,7 @@ class StreamReport:
     def _note(self, document: Document, name: str) -> None:
         self._note_usage(document.get("usage"))
         kind = document.get("type")
+        failed_before = self.failed
         if is_error(document) or name == "error":
             self._end(failed=True)
         elif document.get("choices") and not is_usage_only(document):
@@ -129,6 +133,8 @@ class StreamReport:
         elif isinstance(document.get("usage"), dict):
             self.withholding = not self.settled
         self._note_response(document.get("response"), kind if isinstance(kind, str) else name)
+        if self.failed and not failed_before:
+            self.error_code = error_code(document)
 
     def _note_response(self, value: Json, kind: str) -> None:
         response = value if isinstance(value, dict) else {}

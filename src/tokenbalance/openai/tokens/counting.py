@@ -31,7 +31,12 @@ _SEPARATE: Final = frozenset("PSZ")
 
 def byte_bound(text: str) -> int:
     """The UTF-8 bytes of `text`: at least as many as its tokens in any byte vocabulary."""
-    return len(text) if text.isascii() else len(text.encode())
+    if text.isascii():
+        return len(text)
+    if len(text) <= PIECE_CHARACTERS:
+        return len(text.encode())
+    pieces = range(0, len(text), PIECE_CHARACTERS)
+    return sum(len(text[start : start + PIECE_CHARACTERS].encode()) for start in pieces)
 
 
 def count_tokens(encoding: tiktoken.Encoding, text: str) -> int:
@@ -58,17 +63,23 @@ class LimitedCount:
     """A `Measure` of several texts that stops counting when they have more than `most` tokens.
 
     From there on it returns the fewest tokens that a text can have, so that a rule still returns a
-    number, which is not too high.
+    number, which is not too high. It also stops when nobody wants the count any more.
     """
 
-    def __init__(self, encoding: tiktoken.Encoding, most: int) -> None:
+    def __init__(
+        self,
+        encoding: tiktoken.Encoding,
+        most: float,
+        is_given_up: Callable[[], bool] | None = None,
+    ) -> None:
         self._encoding = encoding
         self._left = most
+        self._is_given_up = is_given_up
 
     @property
     def stopped(self) -> bool:
-        """Whether the texts had more tokens, so that what was returned may be too low."""
-        return self._left < 0
+        """Whether it has stopped, so that what was returned may be too low."""
+        return self._left < 0 or (self._is_given_up is not None and self._is_given_up())
 
     def __call__(self, text: str) -> int:
         """The tokens of `text`, or fewer once it has stopped."""

@@ -9,7 +9,7 @@ from fastapi import Depends, Request
 
 from tokenbalance.errors import InvalidApiKey, NotAllowed
 from tokenbalance.model import Caller
-from tokenbalance.people.access import require_superuser
+from tokenbalance.people.access import require_inference, require_manage, require_superuser
 from tokenbalance.people.callers import authenticate
 from tokenbalance.web.context import management_of
 
@@ -28,12 +28,43 @@ async def signed_in(request: Request) -> Caller:
 Authenticated: TypeAlias = Annotated[Caller, Depends(signed_in)]
 
 
+async def inferring(caller: Authenticated) -> Caller:
+    """Find the caller, who must be allowed to send requests to models.
+
+    Raises:
+        InvalidApiKey: there is no valid key or token.
+        MissingScope: the key is not for that.
+
+    """
+    require_inference(caller)
+    return caller
+
+
+Inferring: TypeAlias = Annotated[Caller, Depends(inferring)]
+
+
+async def managing(caller: Authenticated) -> Caller:
+    """Find the caller, who must be allowed to change something of their own.
+
+    Raises:
+        InvalidApiKey: there is no valid key or token.
+        MissingScope: the key is not for that.
+
+    """
+    require_manage(caller)
+    return caller
+
+
+Managing: TypeAlias = Annotated[Caller, Depends(managing)]
+
+
 async def superuser(caller: Authenticated) -> Caller:
     """Find the caller, who must be a superuser.
 
     Raises:
         InvalidApiKey: there is no valid key or token.
         NotAllowed: the caller is an ordinary user.
+        MissingScope: the superuser's key is an ordinary user's.
 
     """
     require_superuser(caller)

@@ -11,6 +11,8 @@ from tokenbalance.books.ledger.credits import (
     InvalidIdempotencyKey,
     InvalidNote,
     KeyReused,
+    OverdraftInUse,
+    OverdraftOutOfRange,
     UnknownAccount,
     UnknownRequest,
 )
@@ -20,25 +22,34 @@ from tokenbalance.errors import (
     IdempotencyKeyReused,
     IntegerAboveMaximum,
     IntegerBelowMinimum,
+    InvalidApiKey,
     InvalidCredentials,
     InvalidRequest,
     InvalidValue,
+    MissingScope,
+    NotAllowed,
     NotFound,
     ProxyError,
     ServiceUnavailable,
     TooManyAttempts,
 )
 from tokenbalance.people.attempts import TooSoon
-from tokenbalance.people.keys import (
+from tokenbalance.people.key_errors import (
     ApiKeyError,
     InvalidExpiry,
     InvalidInsufficientStatus,
     InvalidKeyName,
+    InvalidScopes,
+    KeyExceeds,
+    MakerEnded,
+    ScopesMissing,
     UnknownKey,
 )
 from tokenbalance.people.limits import InvalidLimit
-from tokenbalance.people.passwords import Busy, PasswordError
-from tokenbalance.people.sign_in import SlowDown, WrongCredentials
+from tokenbalance.people.password_rules import PasswordError
+from tokenbalance.people.passwords import Busy
+from tokenbalance.people.sign_in import SlowDown, WrongCredentials, WrongPassword
+from tokenbalance.people.sign_in_tokens import UnknownToken
 from tokenbalance.people.users import (
     EmailTaken,
     InvalidEmail,
@@ -72,6 +83,11 @@ def _limit(error: Exception) -> ProxyError:
     return InvalidValue(_sentence(str(error)), param=cast("InvalidLimit", error).field)
 
 
+def _scopes_missing(error: Exception) -> ProxyError:
+    refused = cast("ScopesMissing", error)
+    return MissingScope(refused.missing, refused.held, param="scopes")
+
+
 # The nearest class of an error that is in the table counts.
 _RESPONSES: Final[Mapping[type[BaseException], Response]] = {
     UserError: _as(InvalidRequest),
@@ -82,6 +98,7 @@ _RESPONSES: Final[Mapping[type[BaseException], Response]] = {
     PasswordError: _as(InvalidValue, "password"),
     Busy: lambda _: ServiceUnavailable("Too many passwords are being checked"),
     WrongCredentials: _as(InvalidCredentials),
+    WrongPassword: _as(InvalidCredentials, "current_password"),
     SlowDown: lambda error: TooManyAttempts(cast("SlowDown", error).retry_after_s),
     TooSoon: lambda error: TooManyAttempts(
         cast("TooSoon", error).retry_after_s, "Too many users were created from your address"
@@ -90,14 +107,21 @@ _RESPONSES: Final[Mapping[type[BaseException], Response]] = {
     InvalidKeyName: _as(InvalidValue, "name"),
     InvalidExpiry: _as(InvalidValue, "expires_at"),
     InvalidInsufficientStatus: _as(InvalidValue, "insufficient_status"),
+    InvalidScopes: _as(InvalidValue, "scopes"),
     InvalidLimit: _limit,
+    ScopesMissing: _scopes_missing,
+    KeyExceeds: _as(NotAllowed),
+    MakerEnded: _as(InvalidApiKey),
     UnknownKey: _as(NotFound),
+    UnknownToken: _as(NotFound),
     CreditError: _as(InvalidValue, "amount"),
     AmountTooLarge: _as(IntegerAboveMaximum, "amount"),
     BalanceTooLow: _as(IntegerBelowMinimum, "amount"),
     InvalidNote: _as(InvalidValue, "note"),
     InvalidIdempotencyKey: _as(InvalidValue, IDEMPOTENCY_HEADER),
     KeyReused: _as(IdempotencyKeyReused, IDEMPOTENCY_HEADER),
+    OverdraftInUse: _as(IntegerBelowMinimum, "overdraft"),
+    OverdraftOutOfRange: _as(InvalidValue, "overdraft"),
     UnknownAccount: _as(NotFound),
     UnknownRequest: _as(NotFound),
     UnexplainedRequest: _as(NotFound),

@@ -12,12 +12,13 @@ from fastapi import Query
 from pydantic import AfterValidator, BeforeValidator, Field
 from pydantic_core import PydanticCustomError
 
-from tokenbalance.books.ledger.credits import CREDITS_MAX
+from tokenbalance.books.ledger.credits import CREDITS_MAX, TOO_LARGE
 from tokenbalance.database.ids import ID_MAX
 from tokenbalance.database.paging import PAGE_ROWS, PAGE_ROWS_MAX
 
 CURSOR_CHARS_MAX: Final = 1000
 TEXT_CHARS_MAX: Final = 1000
+_TOO_LARGE: Final = f"{TOO_LARGE[:1].upper()}{TOO_LARGE[1:]}"
 _DIGITS: Final = re.compile(r"[0-9]{1,19}")
 
 
@@ -55,6 +56,14 @@ def _writable(value: str) -> str:
     return value
 
 
+def _bounded(value: object) -> object:
+    """Refuse what is beyond every amount as the books do."""
+    if isinstance(value, int) and value > CREDITS_MAX:
+        kind = "less_than_equal"
+        raise PydanticCustomError(kind, "{reason}", {"reason": _TOO_LARGE})
+    return value
+
+
 Number: TypeAlias = Annotated[int, BeforeValidator(_number), Field(ge=1, le=ID_MAX)]
 """An id, in a path or a query."""
 Limit: TypeAlias = Annotated[
@@ -73,8 +82,10 @@ Moment: TypeAlias = Annotated[
 """A time with a time zone."""
 Id: TypeAlias = Annotated[int, Field(ge=1, le=ID_MAX)]
 """An id in a body."""
-Balance: TypeAlias = Annotated[int, Field(ge=0, le=CREDITS_MAX)]
-Amount: TypeAlias = Annotated[int, Field(ge=-CREDITS_MAX, le=CREDITS_MAX)]
+Balance: TypeAlias = Annotated[int, BeforeValidator(_bounded), Field(ge=0, le=CREDITS_MAX)]
+Amount: TypeAlias = Annotated[
+    int, BeforeValidator(_bounded), Field(ge=-CREDITS_MAX, le=CREDITS_MAX)
+]
 UserId: TypeAlias = Annotated[
     Number | None, Query(description="The user; defaults to you. Other users: superusers only.")
 ]

@@ -7,7 +7,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tokenbalance.proxy.quote import Quotes
 from tokenbalance.web.api.bodies import Body, BodyReader
-from tokenbalance.web.api.callers import Authenticated
+from tokenbalance.web.api.callers import Inferring
 from tokenbalance.web.api.routing import api_router
 from tokenbalance.web.context import management_of
 from tokenbalance.wire.client.request import BODY_BYTES_MAX
@@ -99,7 +99,7 @@ class QuoteResponse(BaseModel):
 @quote_router.post("/quote", summary="Quote a request", responses={403: {}, 404: {}})
 async def quote_request(
     request: Request,
-    caller: Authenticated,
+    caller: Inferring,
     body: Annotated[Asked, Depends(BodyReader(Asked, BODY_BYTES_MAX))],
 ) -> QuoteResponse:
     """Return what a request would hold, and whether it would be admitted now.

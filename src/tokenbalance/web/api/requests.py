@@ -65,6 +65,14 @@ _REQUEST_EXAMPLE: Final[dict[str, Json]] = {
     "estimated": False,
     "corrected_at": None,
     "rates": None,
+    "upstream_status": 200,
+    "error_code": None,
+    "upstream_request_id": "req_0123456789abcdef0123456789abcdef",
+    "first_byte_ms": 812,
+    "total_ms": 1290,
+    "streamed": False,
+    "output_cap": 50,
+    "capped": False,
 }
 _CHARGE_EXAMPLE: Final[dict[str, Json]] = {
     **ENTRY_EXAMPLE,
@@ -139,6 +147,24 @@ class RequestDetails(BaseModel):
     """When the true usage replaced an estimate."""
     rates: dict[str, str] | None
     """Credits per token by kind, as exact decimals; null: every token is one credit."""
+    upstream_status: int | None
+    """Of the upstream's response; null while the hold is open, and if there was none."""
+    error_code: str | None
+    """The upstream's `error.code`, or its type; this server's own where the upstream did not
+    respond."""
+    upstream_request_id: str | None
+    """The upstream's `x-request-id`."""
+    first_byte_ms: int | None
+    """From the arrival of the request at this server to that of the head of the upstream's
+    response."""
+    total_ms: int | None
+    """From the arrival of the request at this server to its charge, or to its end without one."""
+    streamed: bool | None
+    """A stream was asked for."""
+    output_cap: int | None
+    """Output tokens of each choice, the limit that was sent to the upstream; null: none was."""
+    capped: bool | None
+    """That limit is as low as it is because the balance did not cover more."""
 
 
 class EstimateResponse(BaseModel):
@@ -172,6 +198,7 @@ class ExplanationResponse(RequestDetails):
         rounding="0",
         entries=[_CHARGE_EXAMPLE],
         cost=12,
+        notes=[],
     )
 
     estimate: EstimateResponse
@@ -185,6 +212,8 @@ class ExplanationResponse(RequestDetails):
     """The charge, its correction and refunds, oldest first."""
     cost: int
     """Credits that it cost after corrections and refunds."""
+    notes: list[str]
+    """Sentences for people: why it cost nothing, that the balance capped its output."""
 
 
 @requests_router.get(
@@ -231,6 +260,7 @@ async def explain_request(
 
 
 def _respond(row: RequestRow) -> RequestDetails:
+    trace = row.trace
     return RequestDetails(
         request_id=row.request_id,
         user=row.user_id,
@@ -247,6 +277,14 @@ def _respond(row: RequestRow) -> RequestDetails:
         estimated=row.estimated,
         corrected_at=row.corrected_at,
         rates=None if row.rates is None else dict(row.rates),
+        upstream_status=trace.upstream_status,
+        error_code=trace.error_code,
+        upstream_request_id=trace.upstream_request_id,
+        first_byte_ms=trace.first_byte_ms,
+        total_ms=trace.total_ms,
+        streamed=trace.streamed,
+        output_cap=trace.output_cap,
+        capped=trace.capped,
     )
 
 
@@ -274,5 +312,6 @@ def _explanation(found: Explanation) -> ExplanationResponse:
         "rounding": bill.rounding if bill else "0",
         "entries": [entry_response(entry) for entry in found.entries],
         "cost": found.cost,
+        "notes": found.notes,
     }
     return ExplanationResponse.model_validate(document)

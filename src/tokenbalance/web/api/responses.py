@@ -106,6 +106,18 @@ class BalanceResponse(BaseModel):
     balance: int
     held: int
     available: int
+    """For new requests: `balance` - `held` + `overdraft`."""
+    overdraft: int = 0
+    """How far below zero requests may take the balance; left out if 0."""
+
+
+class ChangedBalanceResponse(BalanceResponse):
+    """A user's balance after it was set."""
+
+    model_config: ClassVar[ConfigDict] = example(user=7, **FUNDS_EXAMPLE)
+
+    kept_for_holds: int = 0
+    """Credits that were not taken because requests in flight hold them; left out if 0."""
 
 
 class EntryResponse(BaseModel):
@@ -132,6 +144,8 @@ class CreditsResponse(BaseModel):
     entry: EntryResponse
     balance: int
     """Right after the entry, also in the response to a retry."""
+    kept_for_holds: int = 0
+    """Credits that were not taken because requests in flight hold them; left out if 0."""
 
 
 class TokenResponse(BaseModel):
@@ -176,10 +190,23 @@ def user_response(user: UserRow) -> UserResponse:
 
 def balance_response(user: UserRow) -> BalanceResponse:
     """Build the response for a balance."""
+    return BalanceResponse(**_funds(user))
+
+
+def changed_balance_response(user: UserRow, entry: Entry) -> ChangedBalanceResponse:
+    """Build the response for a balance that an entry has changed."""
+    return ChangedBalanceResponse(**_funds(user), kept_for_holds=entry.kept_for_holds)
+
+
+def _funds(user: UserRow) -> dict[str, int]:
     account = user.account
-    return BalanceResponse(
-        user=user.id, balance=account.balance, held=account.held, available=account.available
-    )
+    return {
+        "user": user.id,
+        "balance": account.balance,
+        "held": account.held,
+        "available": account.available,
+        "overdraft": account.overdraft,
+    }
 
 
 def key_ref_response(key: KeyRef | None) -> KeyRefResponse | None:

@@ -8,8 +8,10 @@ from tokenbalance.web.api.balances import balances_router
 from tokenbalance.web.api.keys import keys_router
 from tokenbalance.web.api.ledger import ledger_router
 from tokenbalance.web.api.quote import quote_router
+from tokenbalance.web.api.refused import refused_router
 from tokenbalance.web.api.requests import requests_router
 from tokenbalance.web.api.sign_in import sign_in_router
+from tokenbalance.web.api.tokens import tokens_router
 from tokenbalance.web.api.usage import usage_router
 from tokenbalance.web.api.users import users_router
 
@@ -18,12 +20,14 @@ if TYPE_CHECKING:
 
 _ROUTERS: Final = (
     sign_in_router,
+    tokens_router,
     users_router,
     balances_router,
     keys_router,
     ledger_router,
     usage_router,
     requests_router,
+    refused_router,
     quote_router,
 )
 

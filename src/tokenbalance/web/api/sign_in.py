@@ -9,7 +9,7 @@ from tokenbalance.people.sign_in import API_SIGN_IN, Attempt, sign_in
 from tokenbalance.web.api.bodies import Body, BodyReader
 from tokenbalance.web.api.responses import TokenResponse
 from tokenbalance.web.api.routing import api_router
-from tokenbalance.web.context import address_of, management_of
+from tokenbalance.web.context import address_of, management_of, user_agent_of
 
 sign_in_router = api_router("Users")
 
@@ -37,6 +37,7 @@ async def authenticate(
         email=body.email,
         password=body.password.get_secret_value(),
         address=address_of(request),
+        user_agent=user_agent_of(request),
     )
     signed_in = await sign_in(management_of(request).sessions, attempt, API_SIGN_IN)
     return TokenResponse(token=signed_in.secret, expires_at=signed_in.expires_at)

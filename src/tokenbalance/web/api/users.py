@@ -5,24 +5,26 @@ from typing import Annotated, ClassVar
 from fastapi import Depends, Query, Request
 from pydantic import ConfigDict, Field, SecretStr
 
+from tokenbalance.errors import MissingParameter
+from tokenbalance.model import Caller
 from tokenbalance.people.access import require_sign_in
-from tokenbalance.people.passwords import (
-    PASSWORD_CHARS_MAX,
-    PASSWORD_CHARS_MIN,
-    hash_password,
-)
+from tokenbalance.people.emails import EMAIL_CHARS_MAX
+from tokenbalance.people.password_rules import PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN
+from tokenbalance.people.passwords import hash_password
 from tokenbalance.people.rows import UserRow
+from tokenbalance.people.sign_in import Attempt, confirm
 from tokenbalance.people.sign_up import Wanted, sign_up
 from tokenbalance.people.users import (
-    EMAIL_CHARS_MAX,
     NAME_CHARS_MAX,
     Changes,
+    Kept,
+    clean_name,
     get_user,
     update_user,
     users_page,
 )
 from tokenbalance.web.api.bodies import Body, BodyReader, ChangesBody
-from tokenbalance.web.api.callers import Authenticated, Superuser, may_create_users
+from tokenbalance.web.api.callers import Authenticated, Managing, Superuser, may_create_users
 from tokenbalance.web.api.fields import FIRST_PAGE, Cursor, Limit, Number, Text
 from tokenbalance.web.api.responses import (
     CreatedUser,
@@ -38,7 +40,10 @@ from tokenbalance.web.context import address_of, management_of
 users_router = api_router("Users")
 
 _NAME = f"At most {NAME_CHARS_MAX} characters."
-_PASSWORD = f"{PASSWORD_CHARS_MIN} to {PASSWORD_CHARS_MAX} characters"
+_PASSWORD = (
+    f"{PASSWORD_CHARS_MIN} to {PASSWORD_CHARS_MAX} characters, not a common password, and neither"
+    " the e-mail nor the part of it before the `@`; the operator may have chosen another minimum"
+)
 
 
 class NewUser(Body):
@@ -59,13 +64,18 @@ class OwnChanges(ChangesBody):
     """Changes of one's own user."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
-        json_schema_extra={"examples": [{"name": "Ada Lovelace"}]}
+        json_schema_extra={
+            "examples": [{"current_password": "a long one", "password": "a longer one"}]
+        }
     )
 
     name: str = Field(default="", description=_NAME)
     password: SecretStr = Field(
         default=SecretStr(""),
-        description=f"{_PASSWORD}; ends every other sign-in token.",
+        description=f"{_PASSWORD}. Ends every other sign-in token.",
+    )
+    current_password: SecretStr = Field(
+        default=SecretStr(""), description="Required with `password`: the one until now."
     )
 
 
@@ -96,6 +106,7 @@ async def create(
         management_of(request).sessions,
         Wanted(body.email, body.name, body.password.get_secret_value()),
         stranger_at=None if by_superuser else address_of(request),
+        rules=management_of(request).password_rules,
     )
     return CreatedUser(id=user.id, email=user.email, name=user.name)
 
@@ -110,24 +121,20 @@ async def me(request: Request, caller: Authenticated) -> Me:
 @users_router.patch("/user/me", summary="Change my name or password", responses={403: {}})
 async def change_me(
     request: Request,
-    caller: Authenticated,
+    caller: Managing,
     body: Annotated[OwnChanges, Depends(BodyReader(OwnChanges))],
 ) -> Me:
     """Change your name, your password, or both.
 
-    A new password requires a sign-in token, and ends all your other ones. Keys keep working.
+    A new password requires a sign-in token and the current password, whose failures count like
+    those of signing in. It ends all your other sign-in tokens. Keys keep working.
     """
-    given = body.model_fields_set
-    if "password" in given:
-        require_sign_in(caller)
     changes = Changes(
-        name=body.name if "name" in given else None,
-        password_hash=(
-            await hash_password(body.password.get_secret_value()) if "password" in given else None
-        ),
+        name=clean_name(body.name) if "name" in body.model_fields_set else None,
+        password_hash=await _new_password_hash(request, caller, body),
     )
     async with management_of(request).sessions.begin() as session:
-        user = await update_user(session, caller.user_id, changes, keep_key_id=caller.key_id)
+        user = await update_user(session, caller.user_id, changes, Kept(caller.key_id))
     return _me(user)
 
 
@@ -164,6 +171,25 @@ async def change_user(
     )
     async with management_of(request).sessions.begin() as session:
         return user_response(await update_user(session, user_id, changes))
+
+
+async def _new_password_hash(request: Request, caller: Caller, body: OwnChanges) -> str | None:
+    """Hash a new password, if one is given, once the current one has been confirmed."""
+    given = body.model_fields_set
+    if "password" not in given:
+        return None
+    require_sign_in(caller)
+    if "current_password" not in given:
+        msg = "Missing required parameter: 'current_password'. A new password requires the old one."
+        raise MissingParameter(msg, param="current_password")
+    management, password = management_of(request), body.password.get_secret_value()
+    async with management.sessions() as session:
+        email = (await get_user(session, caller.user_id)).email
+    # Before the work of verifying: it is refused whatever the current one is.
+    management.password_rules.check(password, email)
+    current = body.current_password.get_secret_value()
+    await confirm(management.sessions, Attempt(email, current, address_of(request)))
+    return await hash_password(password, management.password_rules, email)
 
 
 def _me(user: UserRow) -> Me:

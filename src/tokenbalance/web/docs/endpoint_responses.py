@@ -24,6 +24,7 @@ from tokenbalance.errors import (
     RequestTooLarge,
     ServiceTierNotAllowed,
     ServiceUnavailable,
+    TooManyRequests,
     UnknownUrl,
     UnsupportedMediaType,
     UnsupportedParameter,
@@ -167,15 +168,18 @@ _REFUSED: Final = (
     _Refused(
         429,
         "The balance covers the request, but other requests in progress held it for the whole time"
-        " that a request may wait. Nothing was sent upstream.",
+        " that a request may wait. Or the account has too many requests in progress, too many bytes"
+        " of bodies that are not paid for yet, or has made too many requests that cost nothing."
+        " Nothing was sent upstream; retry after the time in `retry-after`.",
         (
             BalanceHeld(
                 "Requests in progress hold the balance: this request needs 113 credits, 18 are"
                 " available (balance 130, held by requests in progress 112).",
                 2,
             ),
+            TooManyRequests("This account already has 1000 requests in progress", 1),
+            TooManyRequests("This account may make 600 requests a minute that cost nothing", 1),
         ),
-        charged=True,
     ),
     _Refused(
         502,
@@ -190,11 +194,13 @@ _REFUSED: Final = (
     ),
     _Refused(
         503,
-        "The database cannot be reached, the journal cannot be written, or the server is shutting"
-        " down: retry. Or the operator's account at the upstream is used up, or no upstream key is"
-        " configured: a retry does not help. Nothing was charged.",
+        "The database cannot be reached, the journal cannot be written, the server is shutting down"
+        " or has no room for another large body: retry. Or the operator's account at the upstream"
+        " is used up, or no upstream key is configured: a retry does not help. Nothing was"
+        " charged.",
         (
             ServiceUnavailable(),
+            ServiceUnavailable("The server has no room for another large request body"),
             UpstreamQuota(
                 "This server's own account at the upstream has no money left or is not active."
                 " This is not your balance, and only the operator can fix it."
@@ -278,9 +284,11 @@ def _described(refused: _Refused) -> Document:
     headers: Document = dict(_OUR_ID)
     examples: Document = {}
     for error in refused.errors:
-        examples[error.code] = {"value": _envelope(error)}
-        for name, _ in headers_of(error):
-            known = name.decode()
+        same = sum(name.partition(" ")[0] == error.code for name in examples)
+        name = f"{error.code} {same + 1}" if same else error.code
+        examples[name] = {"value": _envelope(error)}
+        for header, _ in headers_of(error):
+            known = header.decode()
             headers[known] = {"description": _OF_ERRORS[known], "schema": _TEXT}
     return {
         "description": refused.text,

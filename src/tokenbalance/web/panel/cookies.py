@@ -4,6 +4,8 @@
     form     a random secret for the sign-in form, before there is a session
     notice   which notice the next page shows, once
     new key  its secret, from the form that created it to the page that shows it, once
+    browser  a random secret by which a browser is known that users have signed in with before; it
+             opens nothing, outlives signing out, and is replaced at every sign-in
 
 The API never reads any of them. SameSite is Lax rather than Strict, so that a link in an e-mail
 does not lead a signed-in user to the sign-in page. Lax lets GETs of other sites through, which
@@ -14,6 +16,8 @@ from __future__ import annotations
 
 import enum
 from typing import TYPE_CHECKING, Final
+
+from tokenbalance.people.known_browsers import FORGOTTEN_AFTER
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -31,10 +35,15 @@ class Cookie(enum.Enum):
     FORM = "tokenbalance-form"
     NOTICE = "tokenbalance-notice"
     NEW_KEY = "tokenbalance-new-key"
+    BROWSER = "tokenbalance-browser"
 
 
-_AGES_MAX_S: Final = {Cookie.NEW_KEY: 120}
-"""Lifetime of cookies that are not kept until the browser is closed: time for a slow page."""
+_AGES_MAX_S: Final = {
+    Cookie.NEW_KEY: 120,
+    Cookie.BROWSER: int(FORGOTTEN_AFTER.total_seconds()),
+}
+"""Lifetime of cookies that are not kept until the browser is closed: time for a slow page, or as
+long as the browser is known."""
 
 
 def read_cookie(request: Request, cookie: Cookie) -> str | None:
@@ -44,7 +53,7 @@ def read_cookie(request: Request, cookie: Cookie) -> str | None:
 
 
 def set_cookie(request: Request, response: Response, cookie: Cookie, value: str) -> None:
-    """Set a cookie until the browser is closed; that of a key's secret for two minutes.
+    """Set a cookie until the browser is closed, or for a time of its own.
 
     The session's token expires in the database, long before some browsers are closed.
     """

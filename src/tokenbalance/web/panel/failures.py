@@ -19,8 +19,9 @@ from tokenbalance.books.reports import UnknownRequest
 from tokenbalance.database.connections import is_unavailable
 from tokenbalance.database.paging import InvalidCursor
 from tokenbalance.errors import NotFound, ProxyError
-from tokenbalance.people.keys import KeyEnded, UnknownKey
+from tokenbalance.people.key_errors import KeyEnded, UnknownKey
 from tokenbalance.people.passwords import Busy
+from tokenbalance.people.sign_in_tokens import UnknownToken
 from tokenbalance.people.users import UnknownUser
 from tokenbalance.web.panel.links import path_here, sign_in_for
 from tokenbalance.web.panel.notices import Notice
@@ -47,7 +48,7 @@ _HEADINGS: Final = {
     503: "Temporarily unavailable",
 }
 
-_NOT_THERE: Final = (UnknownKey, UnknownUser, UnknownRequest, InvalidCursor)
+_NOT_THERE: Final = (UnknownKey, UnknownToken, UnknownUser, UnknownRequest, InvalidCursor)
 """Handlers need not catch these: the page about them needs no details."""
 
 

@@ -25,6 +25,8 @@ BODY_BYTES_MAX: Final = 64 * 1024
 BODY_WITHIN_S: Final = 30.0
 FIELDS_MAX: Final = 100
 _DIGITS_MAX: Final = 19
+_BEYOND: Final = 2 * ID_MAX
+"""In place of a number with more digits."""
 _TYPE: Final = "application/x-www-form-urlencoded"
 _NAME_CHARS_MAX: Final = 40
 WHOLE: Final = ""
@@ -87,7 +89,7 @@ class Form:
         if not (figures.isascii() and figures.isdecimal()):
             self.refuse(name, "this must be a whole number")
             return None
-        value = sign * int(figures) if len(figures) <= _DIGITS_MAX else sign * 2 * ID_MAX
+        value = sign * int(figures) if len(figures) <= _DIGITS_MAX else sign * _BEYOND
         if value < minimum:
             self.refuse(name, f"this must be at least {minimum:,}")
         elif value > maximum:
@@ -95,6 +97,10 @@ class Form:
         else:
             return value
         return None
+
+    def credits(self, name: str, *, minimum: int = -_BEYOND) -> int | None:
+        """Return an amount; the books refuse what is too large. None if empty or invalid."""
+        return self.integer(name, minimum=minimum, maximum=_BEYOND)
 
     def day(self, name: str) -> date | None:
         """Return a date; None if empty or invalid."""

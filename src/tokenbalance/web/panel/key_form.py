@@ -5,16 +5,14 @@ from __future__ import annotations
 from dataclasses import fields
 from typing import TYPE_CHECKING, Final
 
-from tokenbalance.people.keys import (
-    STATUS_CHOICES,
-    InvalidExpiry,
-    InvalidKeyName,
-    create_key,
-)
+from tokenbalance.model import SCOPES
+from tokenbalance.people.key_errors import InvalidExpiry, InvalidKeyName
+from tokenbalance.people.keys import STATUS_CHOICES, create_key
 from tokenbalance.people.limits import LIMIT_MAX, InvalidLimit, KeyLimits
 
 if TYPE_CHECKING:
     from tokenbalance.database.connections import Session
+    from tokenbalance.model import Scope
     from tokenbalance.people.rows import KeyRow
     from tokenbalance.web.panel.forms import Form
 
@@ -26,7 +24,7 @@ async def create_from_form(
 ) -> tuple[KeyRow, str] | None:
     """Create the key of a form, and its secret; None if errors were added to the form."""
     expires_at, limits = form.end_of_day("expires_on"), read_limits(form)
-    insufficient_status = read_insufficient_status(form)
+    insufficient_status, scopes = read_insufficient_status(form), read_scopes(form)
     if form.errors:
         return None
     try:
@@ -37,6 +35,7 @@ async def create_from_form(
             expires_at=expires_at,
             limits=limits,
             insufficient_status=insufficient_status,
+            scopes=scopes,
         )
     except InvalidKeyName as error:
         form.refuse("name", str(error))
@@ -59,6 +58,14 @@ def read_limits(form: Form) -> KeyLimits:
         except InvalidLimit as error:
             form.refuse(error.field, str(error).partition(": ")[2])
     return KeyLimits()
+
+
+def read_scopes(form: Form) -> tuple[Scope, ...]:
+    """Read what the key may be used for. An error is added to the form."""
+    scopes: tuple[Scope, ...] = tuple(scope for scope in SCOPES if form.flag(f"scope-{scope}"))
+    if not scopes:
+        form.refuse("scopes", "choose at least one")
+    return scopes
 
 
 def read_insufficient_status(form: Form) -> int | None:

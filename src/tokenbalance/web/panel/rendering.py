@@ -18,12 +18,13 @@ from starlette.responses import HTMLResponse, RedirectResponse
 
 from tokenbalance.books.ledger.credits import NOTE_CHARS_MAX
 from tokenbalance.people.access import sees_everything
+from tokenbalance.people.emails import EMAIL_CHARS_MAX
 from tokenbalance.people.keys import KEY_NAME_CHARS_MAX
-from tokenbalance.people.passwords import PASSWORD_CHARS_MIN
-from tokenbalance.people.users import EMAIL_CHARS_MAX, NAME_CHARS_MAX
+from tokenbalance.people.users import NAME_CHARS_MAX
 from tokenbalance.web.panel.assets import asset
 from tokenbalance.web.panel.cookies import Cookie, clear_cookie, set_cookie
 from tokenbalance.web.panel.links import address
+from tokenbalance.web.panel.notices import kept_notice
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -48,12 +49,12 @@ _HEADERS: Final = {
 }
 
 
+_SECOND_MS: Final = 1000
 _LENGTHS: Final = {
     "email": EMAIL_CHARS_MAX,
     "name": NAME_CHARS_MAX,
     "key_name": KEY_NAME_CHARS_MAX,
     "note": NOTE_CHARS_MAX,
-    "password_min": PASSWORD_CHARS_MIN,
 }
 """Lengths in characters, for the fields of forms."""
 
@@ -71,11 +72,21 @@ def render(
     return response
 
 
-def go_to(path: str, visit: Visit, notice: Notice | None = None) -> RedirectResponse:
-    """Redirect, so that reloading does not submit a form again; show the notice once."""
+def go_to(
+    path: str, visit: Visit, notice: Notice | None = None, keys: int | None = None
+) -> RedirectResponse:
+    """Redirect, so that reloading does not submit a form again; show the notice once.
+
+    Args:
+        path: where to.
+        visit: the one that sent the form.
+        notice: what was done.
+        keys: how many keys the notice is about, if it says so.
+
+    """
     response = RedirectResponse(path, HTTPStatus.SEE_OTHER)
     if notice is not None:
-        set_cookie(visit.request, response, Cookie.NOTICE, notice.code)
+        set_cookie(visit.request, response, Cookie.NOTICE, kept_notice(notice, keys))
     return response
 
 
@@ -103,6 +114,11 @@ def _decimal(value: str) -> str:
     """An exact decimal with thousands separators."""
     whole, point, rest = value.partition(".")
     return f"{_number(int(whole))}{point}{rest}"
+
+
+def _milliseconds(value: int) -> str:
+    """A duration, in seconds from one second on."""
+    return f"{value} ms" if value < _SECOND_MS else f"{value / _SECOND_MS:,.1f} s"
 
 
 def _time(value: datetime | None, otherwise: str = "never") -> Markup | str:
@@ -147,6 +163,7 @@ def _templates() -> Environment:
         "signed": _signed,
         "counted": _counted,
         "decimal": _decimal,
+        "milliseconds": _milliseconds,
         "time": _time,
         "minute": _minute,
         "day": _day,

@@ -19,8 +19,8 @@ from tokenbalance.people.sign_in import (
     sign_in,
     sign_out,
 )
-from tokenbalance.web.context import address_of
-from tokenbalance.web.panel.cookies import Cookie, clear_cookie, set_cookie
+from tokenbalance.web.context import address_of, user_agent_of
+from tokenbalance.web.panel.cookies import Cookie, clear_cookie, read_cookie, set_cookie
 from tokenbalance.web.panel.forms import Form, query_form
 from tokenbalance.web.panel.links import SIGN_IN, home_of, path_here
 from tokenbalance.web.panel.notices import Notice
@@ -50,7 +50,7 @@ async def show(visit: Visit) -> Response:
 async def enter(visit: Visit) -> Response:
     """Sign a user in, and redirect to the page they wanted."""
     form = visit.form
-    attempt = Attempt(form.typed("email"), form.secret("password"), address_of(visit.request))
+    attempt = attempt_of(visit, form.typed("email"), form.secret("password"))
     try:
         signed_in = await sign_in(visit.management.sessions, attempt, BROWSER_SIGN_IN)
     except WrongCredentials:
@@ -64,11 +64,20 @@ async def enter(visit: Visit) -> Response:
     return await begin_session(visit, signed_in, path_here(form.typed("next")) or "/")
 
 
+def attempt_of(visit: Visit, email: str, password: str) -> Attempt:
+    """Make an attempt to sign in from what the browser shows."""
+    request = visit.request
+    browser = read_cookie(request, Cookie.BROWSER)
+    return Attempt(email, password, address_of(request), user_agent_of(request), browser)
+
+
 async def begin_session(visit: Visit, signed_in: SignInResult, path: str) -> Response:
     """Start a session and redirect; an earlier session ends."""
     await _end_session(visit)
     response = go_to(path, visit)
     set_cookie(visit.request, response, Cookie.SESSION, signed_in.secret)
+    if signed_in.browser is not None:
+        set_cookie(visit.request, response, Cookie.BROWSER, signed_in.browser)
     clear_cookie(visit.request, response, Cookie.FORM)
     return response
 

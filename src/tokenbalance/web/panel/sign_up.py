@@ -9,8 +9,8 @@ from starlette.routing import Route
 
 from tokenbalance.errors import NotFound
 from tokenbalance.people.attempts import TooSoon
-from tokenbalance.people.passwords import PasswordError
-from tokenbalance.people.sign_in import BROWSER_SIGN_IN, Attempt, sign_in
+from tokenbalance.people.password_rules import PasswordError
+from tokenbalance.people.sign_in import BROWSER_SIGN_IN, sign_in
 from tokenbalance.people.sign_up import Wanted, sign_up
 from tokenbalance.people.users import InvalidName, UserError
 from tokenbalance.web.context import address_of
@@ -18,7 +18,7 @@ from tokenbalance.web.panel.forms import Form
 from tokenbalance.web.panel.links import SIGN_UP
 from tokenbalance.web.panel.page import Audience, Page
 from tokenbalance.web.panel.rendering import render
-from tokenbalance.web.panel.sign_in import begin_session
+from tokenbalance.web.panel.sign_in import attempt_of, begin_session
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -42,7 +42,8 @@ async def enter(visit: Visit) -> Response:
     if form.errors:
         return _render(visit, form, HTTPStatus.BAD_REQUEST)
     try:
-        await sign_up(sessions, Wanted(email, form.text("name"), password), address)
+        wanted = Wanted(email, form.text("name"), password)
+        await sign_up(sessions, wanted, address, visit.management.password_rules)
     except PasswordError as error:
         form.refuse("password", str(error))
     except UserError as error:
@@ -53,7 +54,7 @@ async def enter(visit: Visit) -> Response:
         return response
     if form.errors:
         return _render(visit, form, HTTPStatus.BAD_REQUEST)
-    signed_in = await sign_in(sessions, Attempt(email, password, address), BROWSER_SIGN_IN)
+    signed_in = await sign_in(sessions, attempt_of(visit, email, password), BROWSER_SIGN_IN)
     return await begin_session(visit, signed_in, "/account")
 
 

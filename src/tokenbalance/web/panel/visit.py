@@ -21,7 +21,7 @@ from tokenbalance.web.context import Management, management_of
 from tokenbalance.web.panel.cookies import Cookie, read_cookie
 from tokenbalance.web.panel.forms import Form
 from tokenbalance.web.panel.guards import TOKEN_FIELD, form_token
-from tokenbalance.web.panel.notices import Notice, notice_of
+from tokenbalance.web.panel.notices import Shown, notice_of
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -98,7 +98,7 @@ class Visit:
         return markup.format(TOKEN_FIELD, form_token(secret))
 
     @property
-    def notice(self) -> Notice | None:
+    def notice(self) -> Shown | None:
         """What the previous form did."""
         return notice_of(read_cookie(self.request, Cookie.NOTICE))
 

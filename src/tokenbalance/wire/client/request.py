@@ -37,6 +37,8 @@ BODY_BYTES_MAX: Final = 64 * 1024 * 1024
 INLINE_DECODED_BYTES_MAX: Final = 128 * 1024
 """Compressed bodies up to this size are decoded on the event loop (half a millisecond), longer ones
 in a thread."""
+INLINE_JOINED_BYTES_MAX: Final = 1024 * 1024
+"""The pieces of longer bodies are joined in a thread, where that keeps nobody waiting."""
 _WITHOUT_BODY: Final = frozenset({204, 304})
 SHOWN_PATH_CHARS: Final = 200
 BODY_SILENCE_MAX_S: Final = 20.0
@@ -132,7 +134,11 @@ class ClientRequest:
             pieces.append(piece)
             if more:
                 wait_on(size)
-        return pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if len(pieces) == 1:
+            return pieces[0]
+        if size <= INLINE_JOINED_BYTES_MAX:
+            return b"".join(pieces)
+        return await offload(b"".join, pieces)
 
     def codings(self) -> tuple[bytes, ...]:
         """The content codings of the body, in the order in which they were applied.

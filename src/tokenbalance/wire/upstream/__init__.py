@@ -6,6 +6,7 @@ from tokenbalance.wire.upstream.seam import (
     Upstream,
     UpstreamAddress,
     UpstreamResponse,
+    in_memory,
     open_upstream,
 )
 
@@ -15,5 +16,6 @@ __all__ = [
     "UpstreamAddress",
     "UpstreamBroke",
     "UpstreamResponse",
+    "in_memory",
     "open_upstream",
 ]

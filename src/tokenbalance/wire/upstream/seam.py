@@ -102,6 +102,11 @@ class _WholeBody:
         """Do nothing: no connection is held."""
 
 
+def in_memory(status: int, headers: Headers, body: bytes) -> UpstreamResponse:
+    """A response that has arrived whole before."""
+    return UpstreamResponse(status, headers, True, _WholeBody(body))  # noqa: FBT003 - a field
+
+
 class Upstream:
     """One upstream with the operator's credentials."""
 

@@ -59,14 +59,16 @@ SELECT format('entry %s of account %s: balance_after is %s, %s before it and its
 """,  # noqa: S608 - made of constants
 )
 
-# Three things may take a balance lower, and each is on record: usage beyond a hold, usage that was
-# found after its hold had expired, and charges of requests in flight when somebody lowered the
-# balance below what they held. A correction may be an overrun at the same time.
-_NO_BALANCE_IS_BELOW_ITS_OVERDRAFT: Final = Invariant(
-    "coalesce(bool_or(a.balance < -a.overdraft), false)",
+# What is held is covered by balance and overdraft, so no balance can fall below the overdraft. Two
+# things may take it lower, and each is on record: usage beyond a hold, and usage that was found
+# after its hold had expired; a correction may be an overrun at the same time. Earlier versions let
+# people take what requests in flight held. Those requests are excused, if the entry that lowered
+# the balance is not later than the last one of such a version.
+_WHAT_IS_HELD_IS_COVERED: Final = Invariant(
+    "coalesce(bool_or(a.balance - a.held < -a.overdraft), false)",
     """
 WITH low AS (
-    SELECT id, balance, overdraft FROM accounts WHERE balance < -overdraft
+    SELECT id, balance, held, overdraft FROM accounts WHERE balance - held < -overdraft
 ), corrections AS (
     SELECT e.account_id, e.request_id, -sum(e.amount) AS credits
       FROM low
@@ -81,26 +83,30 @@ WITH low AS (
     SELECT account_id, sum(greatest(c.credits, o.credits)) AS credits
       FROM corrections c FULL JOIN overruns o USING (account_id, request_id)
      GROUP BY account_id
-), undercut AS (
-    SELECT e.account_id, -sum(e.amount) AS credits
+), lowering AS (
+    SELECT e.account_id, e.id, e.created_at
       FROM low
-      JOIN ledger_entries e ON e.account_id = low.id AND e.kind = 'charge'
-      JOIN holds h ON h.account_id = e.account_id AND h.request_id = e.request_id
-     WHERE EXISTS (SELECT FROM ledger_entries lowering
-                    WHERE lowering.account_id = e.account_id
-                      AND lowering.kind IN ('set', 'adjustment')
-                      AND lowering.request_id IS NULL
-                      AND lowering.amount < 0
-                      AND lowering.id < e.id
+      JOIN ledger_entries e ON e.account_id = low.id
+       AND e.kind IN ('set', 'adjustment') AND e.request_id IS NULL AND e.amount < 0
+       AND e.id <= (SELECT holds_covered_after FROM books)
+), undercut AS (
+    SELECT h.account_id, sum(CASE h.state WHEN 'open' THEN h.amount ELSE -e.amount END) AS credits
+      FROM (SELECT DISTINCT account_id FROM lowering) lowered
+      JOIN holds h ON h.account_id = lowered.account_id
+      LEFT JOIN ledger_entries e ON e.account_id = h.account_id AND e.request_id = h.request_id
+       AND e.kind = 'charge'
+     WHERE EXISTS (SELECT FROM lowering
+                    WHERE lowering.account_id = h.account_id
+                      AND (e.id IS NULL OR lowering.id < e.id)
                       AND lowering.created_at >= h.created_at)
-     GROUP BY e.account_id
+     GROUP BY h.account_id
 )
-SELECT format('account %s: balance is %s, the lowest allowed is %s',
-              low.id, low.balance, lowest.balance)
+SELECT format('account %s: balance is %s, held is %s, the lowest balance allowed is %s',
+              low.id, low.balance, low.held, lowest.balance)
   FROM low
   LEFT JOIN late ON late.account_id = low.id
   LEFT JOIN undercut ON undercut.account_id = low.id
- CROSS JOIN LATERAL (SELECT -low.overdraft - coalesce(late.credits, 0)
+ CROSS JOIN LATERAL (SELECT low.held - low.overdraft - coalesce(late.credits, 0)
                             - coalesce(undercut.credits, 0) AS balance) lowest
  WHERE low.balance < lowest.balance
  ORDER BY low.id
@@ -135,7 +141,7 @@ LEDGER: Final = Proof(
         _BALANCE_IS_THE_SUM_OF_THE_ENTRIES,
         _HELD_IS_THE_SUM_OF_THE_OPEN_HOLDS,
         _EACH_ENTRY_FOLLOWS_FROM_THE_ONE_BEFORE,
-        _NO_BALANCE_IS_BELOW_ITS_OVERDRAFT,
+        _WHAT_IS_HELD_IS_COVERED,
         _NO_OPEN_HOLD_OUTLIVES_ITS_LEASE,
     ),
 )

@@ -1,10 +1,17 @@
-"""A user's own page: balance and usage, keys, requests, ledger, profile."""
+"""A user's own page: balance and usage, keys, requests, ledger, sign-ins, profile."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tokenbalance.web.panel.account import keys, ledger, overview, profile, requests
+from tokenbalance.web.panel.account import (
+    keys,
+    ledger,
+    overview,
+    profile,
+    requests,
+    sign_ins,
+)
 
 if TYPE_CHECKING:
     from starlette.routing import Route
@@ -14,5 +21,6 @@ ROUTES: tuple[Route, ...] = (
     *keys.ROUTES,
     *requests.ROUTES,
     *ledger.ROUTES,
+    *sign_ins.ROUTES,
     *profile.ROUTES,
 )

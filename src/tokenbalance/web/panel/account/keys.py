@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.routing import Route
 
-from tokenbalance.people.keys import (
-    get_key,
-    keys_page,
-    revoke_key,
-    rotate_key,
-)
+from tokenbalance.people.key_ends import revoke_all_keys
+from tokenbalance.people.key_families import families_of
+from tokenbalance.people.key_lists import get_key, keys_page
+from tokenbalance.people.keys import rotate_key
+from tokenbalance.people.sign_in_tokens import end_tokens
 from tokenbalance.web.panel.forms import Form, query_form
 from tokenbalance.web.panel.key_form import create_from_form
+from tokenbalance.web.panel.key_revoking import revoke_and_tell
 from tokenbalance.web.panel.key_secret import lead_to_secret, secret_page
 from tokenbalance.web.panel.listing import ROWS
 from tokenbalance.web.panel.notices import Notice
@@ -53,10 +53,18 @@ async def rotate(visit: Visit) -> Response:
 
 
 async def revoke(visit: Visit) -> Response:
-    """Revoke a key."""
+    """Revoke a key, and the keys made with it."""
+    return await revoke_and_tell(visit, PATH, visit.caller.account_id)
+
+
+async def revoke_all(visit: Visit) -> Response:
+    """Revoke all keys; if asked to, end all other sessions."""
+    caller = visit.caller
     async with visit.management.sessions.begin() as session:
-        await revoke_key(session, visit.number("key_id"), visit.caller.account_id)
-    return go_to(PATH, visit, Notice.KEY_REVOKED)
+        revoked = await revoke_all_keys(session, caller.account_id)
+        if visit.form.flag("tokens"):
+            await end_tokens(session, caller.account_id, caller.key_id)
+    return go_to(PATH, visit, Notice.KEYS_REVOKED, revoked)
 
 
 async def show_secret(visit: Visit) -> Response:
@@ -70,12 +78,14 @@ async def _render(visit: Visit, form: Form, status: int = HTTPStatus.OK) -> Resp
     after = query_form(visit.request).typed("after") or None
     async with visit.management.sessions() as session:
         page = await keys_page(session, visit.caller.account_id, after, ROWS)
+        families = await families_of(session, page.data)
     now = datetime.now(UTC)
     return render(
         visit,
         "account/keys.html",
         status=status,
         page=page,
+        families=families,
         after=after,
         form=form,
         now=now,
@@ -85,6 +95,7 @@ async def _render(visit: Visit, form: Form, status: int = HTTPStatus.OK) -> Resp
 
 ROUTES: Final = (
     Route(PATH, Page(get=show, post=create), include_in_schema=False),
+    Route(f"{PATH}/revoke-all", Page(post=revoke_all), include_in_schema=False),
     Route(f"{PATH}/{{key_id}}/secret", Page(get=show_secret), include_in_schema=False),
     Route(f"{PATH}/{{key_id}}/rotate", Page(post=rotate), include_in_schema=False),
     Route(f"{PATH}/{{key_id}}/revoke", Page(post=revoke), include_in_schema=False),

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.routing import Route
 
-from tokenbalance.books.reports import Group, Period, UsageQuery, all_usage_by
+from tokenbalance.books.reports import Group, Period, UsageQuery, all_usage_by, refused_today
 from tokenbalance.books.reports.period import midnight
 from tokenbalance.people.users import get_user
 from tokenbalance.web.panel.charts import NO_MODEL, chart_by_day, last_days
@@ -39,6 +39,7 @@ async def show(visit: Visit) -> Response:
         daily = await all_usage_by(session, by(Group.DAY, Group.MODEL))
         models = await all_usage_by(session, by(Group.MODEL))
         keys = await all_usage_by(session, by(Group.KEY))
+        refused = await refused_today(session, account_id)
     numbers = ((row.day, row.model or NO_MODEL, row.sums.charge) for row in daily if row.day)
     return render(
         visit,
@@ -47,6 +48,7 @@ async def show(visit: Visit) -> Response:
         chart=chart_by_day(f"Credits used in the last {DAYS} days", "credits", days, numbers),
         models=_most_first(models),
         keys=_most_first(keys),
+        refused=refused,
         days=DAYS,
         no_model=NO_MODEL,
     )

@@ -7,14 +7,16 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.routing import Route
 
-from tokenbalance.people.passwords import PasswordError, hash_password
-from tokenbalance.people.sign_in import Attempt, SlowDown, WrongCredentials, confirm
-from tokenbalance.people.users import Changes, InvalidName, update_user
-from tokenbalance.web.context import address_of
+from tokenbalance.people.password_rules import PasswordError
+from tokenbalance.people.passwords import hash_password
+from tokenbalance.people.sign_in import SlowDown, WrongCredentials, confirm
+from tokenbalance.people.users import Changes, InvalidName, Kept, update_user
+from tokenbalance.web.panel.cookies import Cookie, read_cookie
 from tokenbalance.web.panel.forms import Form
 from tokenbalance.web.panel.notices import Notice
 from tokenbalance.web.panel.page import Page
 from tokenbalance.web.panel.rendering import go_to, render
+from tokenbalance.web.panel.sign_in import attempt_of
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -49,19 +51,21 @@ async def change_password(visit: Visit) -> Response:
         form.refuse("repeated", "the passwords do not match")
     else:
         await _confirm(visit)
-    password_hash = None if form.errors else await _hash(form)
+    password_hash = None if form.errors else await _hash(visit)
     if password_hash is None:
         return _render(visit, form, HTTPStatus.BAD_REQUEST)
     async with visit.management.sessions.begin() as session:
         changes = Changes(password_hash=password_hash)
-        await update_user(session, visit.caller.user_id, changes, visit.caller.key_id)
+        kept = Kept(visit.caller.key_id, read_cookie(visit.request, Cookie.BROWSER))
+        await update_user(session, visit.caller.user_id, changes, kept)
     return go_to(PATH, visit, Notice.PASSWORD_CHANGED)
 
 
-async def _hash(form: Form) -> str | None:
+async def _hash(visit: Visit) -> str | None:
     """Hash the new password; None, and an error in the form, if it is not accepted."""
+    form, rules = visit.form, visit.management.password_rules
     try:
-        return await hash_password(form.secret("password"))
+        return await hash_password(form.secret("password"), rules, visit.signed_in.email)
     except PasswordError as error:
         form.refuse("password", str(error))
         return None
@@ -70,7 +74,7 @@ async def _hash(form: Form) -> str | None:
 async def _confirm(visit: Visit) -> None:
     """Verify the current password; adds an error to the form if it is wrong."""
     form = visit.form
-    attempt = Attempt(visit.signed_in.email, form.secret("current"), address_of(visit.request))
+    attempt = attempt_of(visit, visit.signed_in.email, form.secret("current"))
     try:
         await confirm(visit.management.sessions, attempt)
     except WrongCredentials:

@@ -17,10 +17,11 @@ from tokenbalance.books.reports import (
     requests_page,
 )
 from tokenbalance.database.paging import Page as Rows
+from tokenbalance.web.panel.finding import FIELD, look_up
 from tokenbalance.web.panel.forms import query_form
 from tokenbalance.web.panel.listing import ROWS
 from tokenbalance.web.panel.page import Page
-from tokenbalance.web.panel.rendering import render
+from tokenbalance.web.panel.rendering import go_to, render
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -36,8 +37,11 @@ DAYS: Final = {"1": "Last 24 hours", "7": "Last 7 days", "30": "Last 30 days", "
 
 
 async def show(visit: Visit) -> Response:
-    """List the requests that match the filter."""
-    form = query_form(visit.request, (*FIELDS, "after"))
+    """List the requests that match the filter, or lead to the one whose id was typed."""
+    form = query_form(visit.request, (*FIELDS, FIELD, "after"))
+    found, search = await look_up(visit, form, visit.caller.account_id)
+    if found is not None:
+        return go_to(f"{PATH}/{found}", visit)
     query = read_filter(form, visit.caller.account_id)
     after = form.typed("after") or None
     page: Rows[RequestRow] = Rows((), None)
@@ -47,14 +51,21 @@ async def show(visit: Visit) -> Response:
     return render(
         visit,
         "account/requests.html",
-        status=HTTPStatus.BAD_REQUEST if form.errors else HTTPStatus.OK,
+        status=_status(form, search),
         form=form,
+        search=search,
         page=page,
         after=after,
-        filters={name: form.typed(name) for name in FIELDS},
+        chosen={name: form.typed(name) for name in FIELDS},
         states=STATES,
         days=DAYS,
     )
+
+
+def _status(form: Form, search: Form) -> HTTPStatus:
+    if form.errors:
+        return HTTPStatus.BAD_REQUEST
+    return HTTPStatus.NOT_FOUND if search.errors else HTTPStatus.OK
 
 
 async def show_one(visit: Visit) -> Response:

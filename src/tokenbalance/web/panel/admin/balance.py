@@ -1,4 +1,7 @@
-"""Forms that change a user's balance: add credits, or set the balance, each with a reason."""
+"""Forms that change a user's balance: add credits, set the balance or the overdraft; with a reason.
+
+What requests in flight hold is not taken. The page then says so, and its ledger how much stayed.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ from tokenbalance.books.ledger.credits import (
     add_once,
     set_balance,
 )
+from tokenbalance.books.ledger.overdrafts import set_overdraft
 from tokenbalance.web.panel.admin.routing import route
 from tokenbalance.web.panel.admin.user import path_of, user_of, user_page
 from tokenbalance.web.panel.notices import Notice
@@ -20,6 +24,7 @@ from tokenbalance.web.panel.rendering import go_to
 if TYPE_CHECKING:
     from starlette.responses import Response
 
+    from tokenbalance.books.ledger.entries import Entry
     from tokenbalance.web.panel.visit import Visit
 
 
@@ -32,7 +37,7 @@ SENT_BEFORE: Final = (
 async def add_credits(visit: Visit) -> Response:
     """Add credits, or take credits away; a form that is submitted twice counts once."""
     form = visit.form
-    amount = form.integer("add-amount")
+    amount = form.credits("add-amount")
     note = form.text("add-note", required=True)
     if amount is None:
         form.refuse("add-amount", "enter an amount")
@@ -42,20 +47,20 @@ async def add_credits(visit: Visit) -> Response:
     try:
         async with visit.management.sessions.begin() as session:
             user = await user_of(session, visit)
-            _ = await add_once(session, user.account.id, amount, cause, form.typed("once"))
+            entry = await add_once(session, user.account.id, amount, cause, form.typed("once"))
     except KeyReused:
         form.refuse("add-amount", SENT_BEFORE)
     except CreditError as error:
         form.refuse("add-note" if isinstance(error, InvalidNote) else "add-amount", str(error))
     else:
-        return go_to(path_of(visit), visit, Notice.CREDITS_ADDED)
+        return _done(visit, entry, Notice.CREDITS_ADDED, Notice.CREDITS_KEPT)
     return await user_page(visit, form)
 
 
 async def change_balance(visit: Visit) -> Response:
     """Set the balance."""
     form = visit.form
-    target = form.integer("set-balance")
+    target = form.credits("set-balance")
     note = form.text("set-note", required=True)
     if target is None:
         form.refuse("set-balance", "enter a balance")
@@ -65,14 +70,40 @@ async def change_balance(visit: Visit) -> Response:
     try:
         async with visit.management.sessions.begin() as session:
             user = await user_of(session, visit)
-            _ = await set_balance(session, user.account.id, target, cause)
+            entry = await set_balance(session, user.account.id, target, cause)
     except CreditError as error:
         form.refuse("set-note" if isinstance(error, InvalidNote) else "set-balance", str(error))
         return await user_page(visit, form)
-    return go_to(path_of(visit), visit, Notice.BALANCE_SET)
+    return _done(visit, entry, Notice.BALANCE_SET, Notice.BALANCE_KEPT)
+
+
+async def change_overdraft(visit: Visit) -> Response:
+    """Set the overdraft."""
+    form = visit.form
+    overdraft = form.credits("overdraft")
+    note = form.text("overdraft-note", required=True)
+    if overdraft is None:
+        form.refuse("overdraft", "enter an overdraft")
+    if overdraft is None or form.errors:
+        return await user_page(visit, form)
+    cause = Cause(visit.signed_in.email, note)
+    try:
+        async with visit.management.sessions.begin() as session:
+            user = await user_of(session, visit)
+            _ = await set_overdraft(session, user.account.id, overdraft, cause)
+    except CreditError as error:
+        form.refuse("overdraft-note" if isinstance(error, InvalidNote) else "overdraft", str(error))
+        return await user_page(visit, form)
+    return go_to(path_of(visit), visit, Notice.OVERDRAFT_SET)
+
+
+def _done(visit: Visit, entry: Entry, done: Notice, kept: Notice) -> Response:
+    """Lead to the user's page, which says whether all was taken."""
+    return go_to(path_of(visit), visit, kept if entry.kept_for_holds else done)
 
 
 ROUTES: Final = (
     route("/users/{user_id}/credits", post=add_credits),
     route("/users/{user_id}/balance", post=change_balance),
+    route("/users/{user_id}/overdraft", post=change_overdraft),
 )

@@ -32,17 +32,24 @@ class FilteredList:
     fields: tuple[str, ...]
     """Its filters."""
 
-    def form(self, visit: Visit) -> Form:
-        """Read the filters, and the cursor `after`, from the address."""
-        return query_form(visit.request, (*self.fields, "after"))
+    def form(self, visit: Visit, *more: str) -> Form:
+        """Read the filters, and the cursor `after`, from the address; and fields beside them."""
+        return query_form(visit.request, (*self.fields, *more, "after"))
 
-    def render(self, visit: Visit, form: Form, following: str | None, **values: object) -> Response:
+    def render(
+        self,
+        visit: Visit,
+        form: Form,
+        following: str | None,
+        status: HTTPStatus = HTTPStatus.OK,
+        **values: object,
+    ) -> Response:
         """Render a page of the list; `following` is the cursor of the next one, None if last."""
         path = f"/admin/{self.name}"
         return render(
             visit,
             f"admin/{self.name}.html",
-            status=HTTPStatus.BAD_REQUEST if form.errors else HTTPStatus.OK,
+            status=HTTPStatus.BAD_REQUEST if form.errors else status,
             form=form,
             links=pages(path, kept(form, self.fields), form.typed("after") or None, following),
             download=address(f"{path}.csv", **kept(form, FILE_FIELDS)),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tokenbalance.people.keys import get_key
+from tokenbalance.people.key_lists import get_key
 from tokenbalance.web.panel.admin.routing import route
 from tokenbalance.web.panel.admin.user import user_of
 from tokenbalance.web.panel.key_secret import secret_page

@@ -6,9 +6,11 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-from tokenbalance.books.ledger.credits import CREDITS_MAX, Cause, CreditError, grant
-from tokenbalance.people.keys import ApiKeyError, InvalidExpiry, create_key
-from tokenbalance.people.passwords import PasswordError, check_password, hash_password
+from tokenbalance.books.ledger.credits import Cause, CreditError, grant
+from tokenbalance.people.key_errors import ApiKeyError, InvalidExpiry
+from tokenbalance.people.keys import create_key
+from tokenbalance.people.password_rules import PasswordError
+from tokenbalance.people.passwords import hash_password
 from tokenbalance.people.users import InvalidName, UserError, clean_email, clean_name, create_user
 from tokenbalance.web.panel.admin.key_secret import keys_of
 from tokenbalance.web.panel.admin.routing import route
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from tokenbalance.database.connections import Session
+    from tokenbalance.people.password_rules import PasswordRules
     from tokenbalance.people.rows import KeyRow, UserRow
     from tokenbalance.web.panel.visit import Visit
 
@@ -55,7 +58,7 @@ async def show(visit: Visit) -> Response:
 async def create(visit: Visit) -> Response:
     """Create the user, and redirect to the key's secret if one was requested."""
     form = visit.form
-    wanted = await _read(form)
+    wanted = await _read(form, visit.management.password_rules)
     if not form.errors:
         try:
             async with visit.management.sessions.begin() as session:
@@ -72,25 +75,30 @@ async def create(visit: Visit) -> Response:
     return render(visit, "admin/new-user.html", status=HTTPStatus.BAD_REQUEST, form=form)
 
 
-async def _read(form: Form) -> _Wanted:
+async def _read(form: Form, rules: PasswordRules) -> _Wanted:
     key = _WantedKey(form.text("key-name"), form.end_of_day("key-expires"))
     wanted = _Wanted(
         email=form.text("email", required=True),
         name=form.text("name"),
         password_hash=None,
         is_superuser=form.flag("superuser"),
-        balance=form.integer("balance", minimum=0, maximum=CREDITS_MAX) or 0,
+        balance=form.credits("balance", minimum=0) or 0,
         key=key if form.flag("key") else None,
     )
-    _check(form, wanted)
+    _check(form, wanted, rules)
     if form.errors or not form.secret("password"):
         return wanted
     # Last: a form with errors is not worth the work.
-    return replace(wanted, password_hash=await hash_password(form.secret("password")))
+    password_hash = await hash_password(form.secret("password"), rules, wanted.email)
+    return replace(wanted, password_hash=password_hash)
 
 
-def _check(form: Form, wanted: _Wanted) -> None:
+def _check(form: Form, wanted: _Wanted, rules: PasswordRules) -> None:
     """Add all errors at once, except those that only the database finds."""
+
+    def check_password(password: str) -> None:
+        rules.check(password, wanted.email)
+
     for name, check, value in (
         ("email", clean_email, wanted.email),
         ("name", clean_name, wanted.name),

@@ -9,6 +9,7 @@ from tokenbalance.books.reports import overview
 from tokenbalance.model import Usage
 from tokenbalance.web.panel.admin.routing import route
 from tokenbalance.web.panel.charts import chart_by_day
+from tokenbalance.web.panel.forms import Form
 from tokenbalance.web.panel.rendering import render
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ async def show(visit: Visit) -> Response:
     return render(
         visit,
         "admin/overview.html",
+        search=Form(),
         books=books,
         tokens=_tokens_chart(books),
         requests=_requests_chart(books),

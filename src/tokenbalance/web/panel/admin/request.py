@@ -11,8 +11,8 @@ from tokenbalance.books.ledger.credits import (
     CreditError,
     InvalidNote,
     KeyReused,
-    refund_once,
 )
+from tokenbalance.books.ledger.refunds import refund_once
 from tokenbalance.books.reports import explain
 from tokenbalance.web.panel.admin.balance import SENT_BEFORE
 from tokenbalance.web.panel.admin.routing import route
@@ -35,7 +35,7 @@ async def show(visit: Visit) -> Response:
 async def give_back(visit: Visit) -> Response:
     """Refund a charge or a part of it; a form that is submitted twice counts once."""
     form = visit.form
-    amount = form.integer("amount", minimum=1)
+    amount = form.credits("amount")
     note = form.text("note", required=True)
     explanation = await _explain(visit)
     if form.errors:

@@ -1,7 +1,8 @@
-"""The requests of all users, newest first, with filters, and as CSV."""
+"""The requests of all users, newest first, with filters, found by id, and as CSV."""
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.reports import (
@@ -16,8 +17,10 @@ from tokenbalance.web.panel.admin.filtered_list import FILE_FIELDS, FilteredList
 from tokenbalance.web.panel.admin.filters import read_whose
 from tokenbalance.web.panel.admin.routing import route
 from tokenbalance.web.panel.download import csv_download
+from tokenbalance.web.panel.finding import FIELD, look_up
 from tokenbalance.web.panel.forms import query_form, refuse_wrong
 from tokenbalance.web.panel.listing import ROWS
+from tokenbalance.web.panel.rendering import go_to
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -30,8 +33,11 @@ _ONLY: Final = {"estimated": "estimated charges", "overrun": "overruns"}
 
 
 async def show(visit: Visit) -> Response:
-    """List requests."""
-    form = _LIST.form(visit)
+    """List requests, or lead to the one whose id was typed."""
+    form = _LIST.form(visit, FIELD)
+    found, search = await look_up(visit, form, None)
+    if found is not None:
+        return go_to(f"/admin/requests/{found}", visit)
     whose = await read_whose(visit, form)
     query = RequestQuery(
         account_id=whose.account_id,
@@ -50,6 +56,8 @@ async def show(visit: Visit) -> Response:
         visit,
         form,
         page and page.next,
+        HTTPStatus.NOT_FOUND if search.errors else HTTPStatus.OK,
+        search=search,
         requests=page.data if page else (),
         states=_STATES,
         only=_ONLY,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tokenbalance.people.passwords import PasswordError, hash_password
-from tokenbalance.people.users import Changes, InvalidName, LastSuperuser, update_user
+from tokenbalance.people.password_rules import PasswordError
+from tokenbalance.people.passwords import hash_password
+from tokenbalance.people.users import Changes, InvalidName, Kept, LastSuperuser, update_user
 from tokenbalance.web.panel.admin.routing import route
 from tokenbalance.web.panel.admin.user import path_of, user_of, user_page
 from tokenbalance.web.panel.forms import WHOLE
@@ -44,9 +45,16 @@ async def rename(visit: Visit) -> Response:
 
 
 async def set_password(visit: Visit) -> Response:
-    """Set a user's password, which signs them out everywhere."""
+    """Set another user's password, which signs them out everywhere."""
+    async with visit.management.sessions() as session:
+        user = await user_of(session, visit)
+    if user.id == visit.caller.user_id:
+        # Whoever only found this browser open must not get to keep the user.
+        visit.form.refuse(WHOLE, "change your own password on the page Profile of your account")
+        return await user_page(visit, visit.form)
     try:
-        password_hash = await hash_password(visit.form.secret("password"))
+        rules = visit.management.password_rules
+        password_hash = await hash_password(visit.form.secret("password"), rules, user.email)
     except PasswordError as error:
         visit.form.refuse("password", str(error))
         return await user_page(visit, visit.form)
@@ -57,8 +65,7 @@ async def _change(visit: Visit, changes: Changes, notice: Notice) -> Response:
     try:
         async with visit.management.sessions.begin() as session:
             user = await user_of(session, visit)
-            # A superuser who sets their own password stays signed in here.
-            _ = await update_user(session, user.id, changes, visit.caller.key_id)
+            _ = await update_user(session, user.id, changes, Kept(visit.caller.key_id))
     except LastSuperuser as error:
         visit.form.refuse(WHOLE, str(error))
         return await user_page(visit, visit.form)

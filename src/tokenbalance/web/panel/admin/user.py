@@ -20,10 +20,12 @@ from tokenbalance.books.reports import (
     UsageQuery,
     all_usage_by,
     entries_page,
+    refused_today,
     requests_page,
 )
 from tokenbalance.books.reports.period import midnight
-from tokenbalance.people.keys import newest_keys
+from tokenbalance.people.key_families import families_of
+from tokenbalance.people.key_lists import newest_keys
 from tokenbalance.people.users import get_user
 from tokenbalance.web.panel.admin.routing import route
 from tokenbalance.web.panel.charts import NO_MODEL, chart_by_day, last_days
@@ -31,12 +33,13 @@ from tokenbalance.web.panel.forms import Form
 from tokenbalance.web.panel.rendering import render
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from starlette.responses import Response
 
-    from tokenbalance.books.reports import EntryRow, RequestRow
+    from tokenbalance.books.reports import EntryRow, RefusedToday, RequestRow
     from tokenbalance.database.connections import Session
+    from tokenbalance.people.key_families import Family
     from tokenbalance.people.rows import KeyRow, UserRow
     from tokenbalance.web.panel.charts import Chart
     from tokenbalance.web.panel.visit import Visit
@@ -54,8 +57,11 @@ class _Looked:
 
     user: UserRow
     keys: Sequence[KeyRow]
+    families: Mapping[int, Family]
+    """Of the keys."""
     entries: Sequence[EntryRow]
     requests: Sequence[RequestRow]
+    refused: Sequence[RefusedToday]
     chart: Chart
 
 
@@ -108,11 +114,14 @@ def path_of(visit: Visit) -> str:
 async def _look(session: Session, user: UserRow) -> _Looked:
     account_id = user.account.id
     newest = EntryQuery(account_id, newest_first=True)
+    keys = await newest_keys(session, account_id, _KEYS)
     return _Looked(
         user=user,
-        keys=await newest_keys(session, account_id, _KEYS),
+        keys=keys,
+        families=await families_of(session, keys),
         entries=(await entries_page(session, newest, limit=_ROWS)).data,
         requests=(await requests_page(session, RequestQuery(account_id), limit=_ROWS)).data,
+        refused=await refused_today(session, account_id),
         chart=await _usage_chart(session, account_id),
     )
 

@@ -1,0 +1,69 @@
+"""`tokenbalance request ...`: one request, found by its id."""
+
+from typing import Annotated, Final
+
+import typer
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from tokenbalance.books.reports import Explanation, explain, find_request
+from tokenbalance.cli.arguments import AsJson
+from tokenbalance.cli.database import transact
+from tokenbalance.cli.output import Fields, print_json, print_table
+
+app = typer.Typer(name="request", help="Show requests.")
+
+_COLUMNS: Final = (
+    *("request_id", "user", "created_at", "state", "endpoint", "model", "key"),
+    *("hold", "total", "charge", "cost", "estimated"),
+)
+
+
+@app.callback()
+def _group() -> None:
+    """Make `show` a subcommand, although it is the only one."""
+
+
+@app.command("show")
+def show(
+    request_id: Annotated[
+        str,
+        typer.Argument(
+            metavar="REQUEST_ID",
+            help="From the header x-tokenbalance-request-id; its beginning is enough.",
+        ),
+    ],
+    *,
+    as_json: AsJson = False,
+) -> None:
+    """Show a request, what it held, used and cost."""
+
+    async def find(session: AsyncSession) -> Explanation:
+        return await explain(session, await find_request(session, request_id))
+
+    found = _fields(transact(find))
+    if as_json:
+        print_json(found)
+    else:
+        print_table(_COLUMNS, [found])
+
+
+def _fields(found: Explanation) -> Fields:
+    request, usage = found.request, found.request.usage
+    return {
+        "request_id": request.request_id,
+        "user": request.email,
+        "created_at": request.created_at,
+        "ended_at": request.ended_at,
+        "state": request.state,
+        "endpoint": request.endpoint,
+        "model": request.model,
+        "key": request.key.prefix,
+        "hold": request.hold,
+        "input": usage and usage.input,
+        "output": usage and usage.output,
+        "total": usage and usage.total,
+        "charge": request.charge,
+        "overrun": request.overrun,
+        "cost": found.cost,
+        "estimated": request.estimated,
+    }

@@ -1,0 +1,174 @@
+"""Keys and the keys made with them: who is above a key, who is below, and what passes down.
+
+    line     a key and its makers, up to the one that a person made; it never changes
+    family   a key and all keys made with it, directly or with one of those; it only grows
+
+A family grows only while its whole line is locked (`FOR SHARE`), so whoever has locked one key for
+a change knows everything below it from the next statement on. All rows are locked in the order of
+their ids, makers first: a key's id is larger than its maker's. Works in the caller's transaction.
+SQLAlchemy's rows are for `people` only.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from sqlalchemy import func, or_, select, update
+from sqlalchemy.orm import aliased
+
+from tokenbalance.database.tables import Account, ApiKey, User
+from tokenbalance.people.key_errors import InvalidScopes
+from tokenbalance.people.key_terms import earlier
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping, Sequence
+
+    from sqlalchemy import ColumnElement, Select
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+    from tokenbalance.model import Scope
+    from tokenbalance.people.rows import KeyRow
+
+
+@dataclass(frozen=True, slots=True)
+class Family:
+    """What is shown of a key's family."""
+
+    maker: str | None
+    """The name of the key that it was made with, else the beginning of its secret."""
+    maker_email: str | None
+    """The owner of that key."""
+    made: int
+    """How many other working keys end with it."""
+
+
+async def lock_line(session: AsyncSession, key_id: int) -> ApiKey | None:
+    """Keep a key and its makers as they are until the transaction ends; return the key."""
+    line = (
+        select(ApiKey.id, ApiKey.made_by_key_id)
+        .where(ApiKey.id == key_id)
+        .cte("line", recursive=True)
+    )
+    makers = select(ApiKey.id, ApiKey.made_by_key_id).join(line, ApiKey.id == line.c.made_by_key_id)
+    line = line.union_all(makers)
+    locking = select(ApiKey).where(ApiKey.id.in_(select(line.c.id))).order_by(ApiKey.id)
+    keys = await session.scalars(
+        locking.with_for_update(read=True), execution_options={"populate_existing": True}
+    )
+    return next((key for key in keys if key.id == key_id), None)
+
+
+async def lock_families(session: AsyncSession, keys: Select[int]) -> None:
+    """Lock keys and all that were made with them, for a change."""
+    locking = select(ApiKey.id).where(ApiKey.id.in_(_families(keys))).order_by(ApiKey.id)
+    await session.execute(locking.with_for_update(key_share=True))
+
+
+async def end_families(session: AsyncSession, keys: Select[int]) -> int:
+    """Revoke those keys that work, and all working keys that were made with them.
+
+    The keys must be locked. Returns how many were revoked.
+    """
+    ending = (
+        select(ApiKey.id)
+        .where(ApiKey.id.in_(_families(keys)), is_working())
+        .order_by(ApiKey.id)
+        .with_for_update(key_share=True)
+    )
+    revoked = (
+        update(ApiKey)
+        .where(ApiKey.id.in_(ending))
+        .values(revoked_at=func.clock_timestamp())
+        .returning(ApiKey.id)
+    )
+    ended = await session.scalars(revoked, execution_options={"synchronize_session": False})
+    return len(ended.all())
+
+
+async def pass_down(session: AsyncSession, maker: ApiKey) -> None:
+    """Let the keys made with a key have no later end and no other scopes than it has now.
+
+    The key must be locked.
+
+    Raises:
+        InvalidScopes: one of them would have no scope left.
+
+    """
+    made = _families(select(ApiKey.id).where(ApiKey.id == maker.id))
+    locking = (
+        select(ApiKey)
+        .where(ApiKey.id.in_(made), ApiKey.id != maker.id, is_working())
+        .order_by(ApiKey.id)
+    )
+    keys = await session.scalars(
+        locking.with_for_update(key_share=True), execution_options={"populate_existing": True}
+    )
+    for key in keys.all():
+        scopes: list[Scope] = [scope for scope in key.scopes if scope in maker.scopes]
+        if not scopes:
+            msg = f"key {key.id}, made with this key, would have no scope left: revoke it first"
+            raise InvalidScopes(msg)
+        key.scopes = scopes
+        key.expires_at = earlier(key.expires_at, maker.expires_at)
+    await session.flush()
+
+
+async def families_of(session: AsyncSession, keys: Sequence[KeyRow]) -> Mapping[int, Family]:
+    """Return what is shown of the families of keys, by their ids."""
+    ids = [key.id for key in keys]
+    made = await _working_made_with(session, ids)
+    makers = await _makers(session, {key.made_by_key_id for key in keys} - {None})
+    none = (None, None)
+    return {
+        key.id: Family(*makers.get(key.made_by_key_id or 0, none), made.get(key.id, 0))
+        for key in keys
+    }
+
+
+async def _working_made_with(session: AsyncSession, ids: Sequence[int]) -> Mapping[int, int]:
+    below = select(ApiKey.made_by_key_id.label("top"), ApiKey.id).where(
+        ApiKey.made_by_key_id.in_(ids)
+    )
+    family = below.cte("family", recursive=True)
+    family = family.union_all(
+        select(family.c.top, ApiKey.id).join(family, ApiKey.made_by_key_id == family.c.id)
+    )
+    counting = (
+        select(family.c.top, func.count())
+        .join(ApiKey, ApiKey.id == family.c.id)
+        .where(is_working())
+        .group_by(family.c.top)
+    )
+    rows = (await session.execute(counting)).all()
+    return {row[0]: row[1] for row in rows}
+
+
+async def _makers(
+    session: AsyncSession, ids: Collection[int | None]
+) -> Mapping[int, tuple[str, str]]:
+    if not ids:
+        return {}
+    query = (
+        select(ApiKey.id, ApiKey.name, ApiKey.prefix, User.email)
+        .join(Account, Account.id == ApiKey.account_id)
+        .join(User, User.id == Account.user_id)
+        .where(ApiKey.id.in_(ids))
+    )
+    found = await session.execute(query)
+    return {key_id: (name or f"{prefix}…", email) for key_id, name, prefix, email in found}
+
+
+def is_working() -> ColumnElement[bool]:
+    """Build the condition that a key was not revoked and has not expired."""
+    ends_later = or_(ApiKey.expires_at.is_(None), ApiKey.expires_at > func.clock_timestamp())
+    return ApiKey.revoked_at.is_(None) & ends_later
+
+
+def _families(keys: Select[int]) -> Select[int]:
+    """Select the ids of keys and of all keys made with them."""
+    family = keys.cte("family", recursive=True)
+    made = aliased(ApiKey)
+    # A key may be named itself, and be made with another that is: each is met once.
+    family = family.union(select(made.id).join(family, made.made_by_key_id == family.c.id))
+    return select(family.c.id)

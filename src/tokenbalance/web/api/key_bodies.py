@@ -1,0 +1,229 @@
+"""Bodies of the requests and responses about API keys."""
+
+from datetime import datetime
+from typing import Annotated, ClassVar, Final, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from tokenbalance.model import Json, Scope
+from tokenbalance.people.key_ends import Revoked
+from tokenbalance.people.keys import KEY_NAME_CHARS_MAX, KeyChanges
+from tokenbalance.people.limits import LIMIT_MAX, KeyLimits
+from tokenbalance.people.rows import KeyRow
+from tokenbalance.web.api.bodies import Body, ChangesBody
+from tokenbalance.web.api.fields import Id, Moment
+from tokenbalance.web.api.responses import example
+
+_Limit = Annotated[int | None, Field(ge=1, le=LIMIT_MAX)]
+StatusChoice: TypeAlias = Literal[402, 429]
+"""`people.keys.STATUS_CHOICES`, as a type."""
+_Status: TypeAlias = StatusChoice | None
+_NAME: Final = f"At most {KEY_NAME_CHARS_MAX} characters."
+_STATUS: Final = (
+    "The status of a request that the balance does not cover, for programs that support only one"
+    " of them; null: the server's default."
+)
+_SCOPES: Final = (
+    "What the key may be used for: `inference` (requests to models), `read` (reading your own"
+    " account only) and `manage` (changing what you may change). A key cannot give what it does not"
+    " have."
+)
+_LIMITS_EXAMPLE: Final[dict[str, Json]] = {
+    "requests_per_minute": 60,
+    "tokens_per_minute": None,
+    "parallel_requests": None,
+    "credits_total": 100_000,
+    "models": ["gpt-4o-*"],
+}
+_KEY_EXAMPLE: Final[dict[str, Json]] = {
+    "id": 3,
+    "prefix": "sk-tb-Ab12Cd",
+    "name": "laptop",
+    "created_at": "2030-01-31T12:00:00Z",
+    "expires_at": "2031-01-31T00:00:00Z",
+    "revoked_at": None,
+    "last_used_at": None,
+    "insufficient_status": 429,
+    "scopes": ["inference"],
+    "made_by_key_id": None,
+    **_LIMITS_EXAMPLE,
+}
+
+
+class NewKey(Body):
+    """A key to create. A missing limit is no limit.
+
+    If the caller is a key, each limit is the tighter of both, and the expiry the earlier.
+    """
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "laptop",
+                    "scopes": ["inference"],
+                    "expires_at": "2031-01-31",
+                    "credits_total": 100_000,
+                }
+            ]
+        }
+    )
+
+    name: str = Field(default="", description=_NAME)
+    expires_at: Moment | None = Field(default=None, description="A time in the future, ISO 8601.")
+    user_id: Id | None = Field(
+        default=None, description="The owner; defaults to you. Other users: superusers only."
+    )
+    scopes: list[Scope] | None = Field(
+        default=None,
+        description=f"{_SCOPES} Defaults to those of the calling key, and to all with a sign-in"
+        " token.",
+    )
+    insufficient_status: _Status = Field(default=None, description=_STATUS)
+    requests_per_minute: _Limit = None
+    tokens_per_minute: _Limit = None
+    parallel_requests: _Limit = None
+    credits_total: _Limit = Field(default=None, description="Over the lifetime of the key.")
+    models: list[str] | None = Field(
+        default=None, description="Patterns; the name of the model must match one of them."
+    )
+
+    def limits(self) -> KeyLimits:
+        """Return the limits.
+
+        Raises:
+            InvalidLimit: one of them is not valid.
+
+        """
+        return KeyLimits(
+            requests_per_minute=self.requests_per_minute,
+            tokens_per_minute=self.tokens_per_minute,
+            parallel_requests=self.parallel_requests,
+            credits_total=self.credits_total,
+            models=None if self.models is None else tuple(self.models),
+        )
+
+
+class ChangedKey(ChangesBody):
+    """Changes of a key. A missing field stays as it is."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        json_schema_extra={"examples": [{"insufficient_status": 429}]}
+    )
+
+    name: str = Field(default="", description=_NAME)
+    expires_at: Moment | None = Field(
+        default=None, description="A time in the future, ISO 8601; null: never."
+    )
+    insufficient_status: _Status = Field(default=None, description=_STATUS)
+    scopes: list[Scope] = Field(default=[], description=_SCOPES)
+
+    def changes(self) -> KeyChanges:
+        """Return the given fields only."""
+        changes = KeyChanges()
+        if "name" in self.model_fields_set:
+            changes["name"] = self.name
+        if "expires_at" in self.model_fields_set:
+            changes["expires_at"] = self.expires_at
+        if "insufficient_status" in self.model_fields_set:
+            changes["insufficient_status"] = self.insufficient_status
+        if "scopes" in self.model_fields_set:
+            changes["scopes"] = self.scopes
+        return changes
+
+
+class AllKeys(Body):
+    """Whose keys end."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        json_schema_extra={"examples": [{"tokens": False}]}
+    )
+
+    user_id: Id | None = Field(
+        default=None, description="The owner; defaults to you. Other users: superusers only."
+    )
+    tokens: bool = Field(default=False, description="End all sign-in tokens as well.")
+
+
+class KeyResponse(BaseModel):
+    """A key without its secret."""
+
+    model_config: ClassVar[ConfigDict] = example(**_KEY_EXAMPLE)
+
+    id: int
+    prefix: str
+    """The beginning of the secret, to tell keys apart."""
+    name: str
+    created_at: datetime
+    expires_at: datetime | None
+    revoked_at: datetime | None
+    last_used_at: datetime | None
+    insufficient_status: int | None
+    """Of requests that the balance does not cover, 402 or 429; null: the server's default."""
+    scopes: list[Scope]
+    """What it may be used for."""
+    made_by_key_id: int | None
+    """The key with which it was made, with which it ends; null if a person made it."""
+    requests_per_minute: int | None = None
+    tokens_per_minute: int | None = None
+    parallel_requests: int | None = None
+    credits_total: int | None = None
+    models: list[str] | None = None
+
+
+class NewKeyResponse(KeyResponse):
+    """A key with its secret, which cannot be shown again."""
+
+    model_config: ClassVar[ConfigDict] = example(**_KEY_EXAMPLE, key="sk-tb-Ab12Cd...")
+
+    key: str
+
+
+class RevokedKeyResponse(KeyResponse):
+    """A key that was revoked."""
+
+    model_config: ClassVar[ConfigDict] = example(
+        **{**_KEY_EXAMPLE, "revoked_at": "2030-02-01T12:00:00Z"}, revoked_with_it=0
+    )
+
+    revoked_with_it: int
+    """How many working keys that were made with it were revoked with it."""
+
+
+class RevokedKeysResponse(BaseModel):
+    """How many keys were revoked."""
+
+    model_config: ClassVar[ConfigDict] = example(revoked=3)
+
+    revoked: int
+    """Of those that worked: the user's, and keys of others that were made with them."""
+
+
+def key_response(key: KeyRow) -> KeyResponse:
+    """Build the response about a key."""
+    return KeyResponse.model_validate(
+        {
+            "id": key.id,
+            "prefix": key.prefix,
+            "name": key.name,
+            "created_at": key.created_at,
+            "expires_at": key.expires_at,
+            "revoked_at": key.revoked_at,
+            "last_used_at": key.last_used_at,
+            "insufficient_status": key.insufficient_status,
+            "scopes": list(key.scopes),
+            "made_by_key_id": key.made_by_key_id,
+            **key.limits.as_document(),
+        }
+    )
+
+
+def new_key_response(key: KeyRow, secret: str) -> NewKeyResponse:
+    """Build the response about a key with its secret."""
+    return NewKeyResponse.model_validate({**key_response(key).model_dump(), "key": secret})
+
+
+def revoked_key_response(revoked: Revoked) -> RevokedKeyResponse:
+    """Build the response about a revoked key."""
+    fields = key_response(revoked.key).model_dump()
+    return RevokedKeyResponse.model_validate({**fields, "revoked_with_it": revoked.with_it})

@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from tests.support.books import create_holder, placed
+from tokenbalance.books.ledger.book import Book
+from tokenbalance.model import Usage
+
+if TYPE_CHECKING:
+    from tests.cli.conftest import Cli
+    from tokenbalance.database.connections import Pool
+
+REQUEST = "tb_019ab3f0c2d1" + "a" * 20
+
+
+async def test_a_request_is_shown_by_the_beginning_of_its_id(cli: Cli, pool: Pool) -> None:
+    holder = await create_holder(pool, 1000)
+    hold = await placed(Book(pool), holder, REQUEST, 600)
+    assert await Book(pool).settle(hold, Usage(input=500, output=12, total=512))
+    _ = cli("ledger", "refund", REQUEST, "--amount", "100")
+
+    found = cli.json("request", "show", REQUEST[:12])
+    shown = cli("request", "show", REQUEST).out.splitlines()
+
+    assert found.pop("created_at")
+    assert found.pop("ended_at")
+    assert found.pop("user").startswith("holder")
+    assert found.pop("key").startswith("sk-tb-")
+    assert found == {
+        "request_id": REQUEST,
+        "state": "settled",
+        "endpoint": "/chat/completions",
+        "model": "gpt-4o-mini",
+        "hold": 600,
+        "input": 500,
+        "output": 12,
+        "total": 512,
+        "charge": 512,
+        "overrun": 0,
+        "cost": 412,
+        "estimated": False,
+    }
+    assert len(shown) == 2
+    assert shown[1].startswith(REQUEST)
+
+
+def test_what_is_no_request_is_told_in_one_line(cli: Cli) -> None:
+    assert "no request has the id 'tb_0'" in cli.refused("request", "show", "tb_0")
+    assert "a request id is tb_ and" in cli.refused("request", "show", "x")
