@@ -96,7 +96,11 @@ class Replica:
 
     def worker_pids(self) -> list[int]:
         """List the workers that run now."""
-        return [pid for pid in self.processes()[1:] if "spawn_main" in command_of(pid)]
+        supervisor, *others = self.processes() or [0]
+        # A copy of the supervisor, or, where that cannot be copied, a process of its own.
+        own = command_of(supervisor)
+        commands = {pid: command_of(pid) for pid in others}
+        return [pid for pid, its in commands.items() if its == own or "spawn_main" in its]
 
     async def _started(self) -> bool:
         with self.log.open("ab") as log:

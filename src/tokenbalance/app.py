@@ -27,7 +27,7 @@ from tokenbalance.database.connections import (
     open_sessions,
 )
 from tokenbalance.openai import SURFACE
-from tokenbalance.openai.tokens import load
+from tokenbalance.openai.tokens import prepare, shipped_models
 from tokenbalance.people.callers import Callers
 from tokenbalance.people.password_rules import PasswordRules
 from tokenbalance.people.refusals import RefusalCounts
@@ -122,7 +122,8 @@ def create_app(settings: Settings, dsn: str, surface: Surface = SURFACE) -> Fast
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[dict[str, object]]:
-        load()
+        prepare()
+        _ = shipped_models()
         async with AsyncExitStack() as stack:
             mounted.proxy = proxy = await _open_proxy(settings, dsn, surface, stack)
             management = Management(

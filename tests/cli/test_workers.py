@@ -7,6 +7,7 @@ import socket
 import sys
 import time
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import httpx2
@@ -102,6 +103,29 @@ async def test_each_worker_responds_alone_and_is_replaced_when_it_is_killed(
         server.send_signal(signal.SIGTERM)
         assert await server.ended() == 0
         assert await server.all_ended() == ""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere workers start empty")
+async def test_workers_share_the_memory_of_what_the_supervisor_has_loaded(
+    cli: Cli, upstream: ScriptedUpstream
+) -> None:
+    async with two_workers(cli, upstream_settings(upstream)) as server:
+        # Their own application, their own connections; both vocabularies alone have 70 MB.
+        assert all(own_bytes(worker) < 50_000_000 < all_bytes(worker) for worker in server.workers)
+
+
+def own_bytes(pid: int) -> int:
+    """The memory that a process shares with no other."""
+    return sum(memory_of(pid, field) for field in ("Private_Dirty", "Private_Clean"))
+
+
+def all_bytes(pid: int) -> int:
+    return memory_of(pid, "Rss")
+
+
+def memory_of(pid: int, field: str) -> int:
+    lines = Path(f"/proc/{pid}/smaps_rollup").read_text("ascii").splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith(f"{field}:")) * 1024
 
 
 async def test_a_worker_that_cannot_be_replaced_now_is_replaced_later(

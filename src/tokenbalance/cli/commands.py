@@ -1,39 +1,94 @@
-"""All commands, by name. Each group has its own file; this one only collects them."""
+"""All commands, by name: what `--help` says of each, and where to find it.
+
+Each has its own file, imported when it is called: `--help` and a misspelled name import none.
+"""
 
 from __future__ import annotations
 
+from importlib import import_module
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
+
 import typer
+from typer.core import TyperCommand, TyperGroup
+from typer.main import get_command
+from typing_extensions import override
 
-from tokenbalance.cli.balance import app as balance
-from tokenbalance.cli.events import app as events
-from tokenbalance.cli.key import app as key
-from tokenbalance.cli.ledger import app as ledger
-from tokenbalance.cli.migrate import migrate_database
-from tokenbalance.cli.models import app as models
-from tokenbalance.cli.request import app as request
-from tokenbalance.cli.sandbox import serve_sandbox
-from tokenbalance.cli.serve import serve
-from tokenbalance.cli.sign_in import app as sign_in
-from tokenbalance.cli.usage import app as usage
-from tokenbalance.cli.user import app as user
-from tokenbalance.cli.user import create_superuser
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
-app = typer.Typer(
+    from typer._click import Command, Context
+
+
+class _Place(NamedTuple):
+    file: str
+    attribute: str
+    help: str
+
+
+_PLACES: Final = {
+    "serve": _Place(
+        "serve", "serve", "Serve the proxy, with DATABASE_URL or an embedded Postgres."
+    ),
+    "migrate": _Place(
+        "migrate",
+        "migrate_database",
+        "Migrate the database to the newest schema. Safe to repeat.",
+    ),
+    "createsuperuser": _Place(
+        "user",
+        "create_superuser",
+        "Create a user who may manage others; asks for a password on a terminal.",
+    ),
+    "sandbox": _Place(
+        "sandbox",
+        "serve_sandbox",
+        "Serve a small fake OpenAI on 127.0.0.1, for clients and tests.",
+    ),
+    "user": _Place("user", "app", "Create, list, disable and enable users; set passwords."),
+    "sign-in": _Place(
+        "sign_in", "app", "List and end sign-in tokens; let a user sign in without waiting."
+    ),
+    "key": _Place("key", "app", "Create, list, change, rotate and revoke API keys."),
+    "balance": _Place("balance", "app", "Show and change balances and overdrafts, in credits."),
+    "ledger": _Place("ledger", "app", "List entries, refund requests, verify the books."),
+    "usage": _Place("usage", "app", "Export usage, show refusals."),
+    "request": _Place("request", "app", "Show requests."),
+    "events": _Place("events", "app", "List what superusers, commands and the server changed."),
+    "models": _Place("models", "app", "Show the facts about models that bound their requests."),
+}
+
+
+def imported(name: str) -> TyperCommand | TyperGroup:
+    """Import a command, or a group of them."""
+    place = _PLACES[name]
+    file = import_module(f"tokenbalance.cli.{place.file}")
+    found = cast("typer.Typer | Callable[..., None]", getattr(file, place.attribute))
+    holder = typer.Typer(callback=_make_group, add_completion=False)
+    if isinstance(found, typer.Typer):
+        holder.add_typer(found)
+    else:
+        _ = holder.command(name)(found)
+    group = cast("TyperGroup", get_command(holder))
+    return cast("TyperCommand | TyperGroup", group.commands[name])
+
+
+def _make_group() -> None:
+    """Make a group of one command, which would be taken for the command itself."""
+
+
+class _Commands(TyperGroup):
+    """Lists commands by what is said of them here, and imports the one that is called."""
+
+    @override
+    def resolve_command(
+        self, ctx: Context, args: list[str]
+    ) -> tuple[str | None, Command | None, list[str]]:
+        name, _, rest = super().resolve_command(ctx, args)
+        return name, None if name is None else imported(name), rest
+
+
+app: Final = _Commands(
     name="tokenbalance",
     help="OpenAI access handed out by prepaid balance.",
-    add_completion=False,
-    pretty_exceptions_enable=False,
+    commands={name: TyperCommand(name, help=place.help) for name, place in _PLACES.items()},
 )
-_ = app.command("serve")(serve)
-_ = app.command("migrate")(migrate_database)
-_ = app.command("createsuperuser")(create_superuser)
-_ = app.command("sandbox")(serve_sandbox)
-app.add_typer(user)
-app.add_typer(sign_in)
-app.add_typer(key)
-app.add_typer(balance)
-app.add_typer(ledger)
-app.add_typer(usage)
-app.add_typer(request)
-app.add_typer(events)
-app.add_typer(models)

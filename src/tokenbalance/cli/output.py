@@ -11,8 +11,6 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 import orjson
-from rich.console import Console
-from rich.table import Table
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -47,6 +45,9 @@ def counted(number: int, one: str, many: str = "") -> str:
 
 def print_table(columns: Sequence[str], rows: Iterable[Fields]) -> None:
     """Print the named fields of each row; numbers right-aligned with thousands separators."""
+    from rich.console import Console  # noqa: PLC0415 - slow to import, and only tables need it
+    from rich.table import Table  # noqa: PLC0415 - as above
+
     rows = list(rows)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in columns:

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from functools import partial
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated
 from urllib.parse import urlsplit
@@ -126,7 +127,17 @@ def _run(settings: Settings, *, sandbox: bool) -> int:
         shutdown_s=settings.shutdown_s,
         on_ready=partial(_print_next_steps, keyless=keyless),
         files=WorkerFiles(shared_files, give_place),
+        load=_load_for_workers,
     )
+
+
+def _load_for_workers() -> None:
+    """Load what every worker needs, so that they share its memory."""
+    from tokenbalance.openai.tokens import load  # noqa: PLC0415 - only for several workers
+    from tokenbalance.wire.server.run import APPLICATION  # noqa: PLC0415 - as above
+
+    _ = import_module(APPLICATION.partition(":")[0])
+    load()
 
 
 def _print_next_steps(url: str, *, keyless: bool) -> None:

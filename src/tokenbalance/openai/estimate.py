@@ -22,10 +22,17 @@ from tokenbalance.openai.tokens.counting import (
     count_tokens,
     least_tokens,
 )
-from tokenbalance.openai.tokens.models import check_model_name, encoding_of, model_for
+from tokenbalance.openai.tokens.models import (
+    check_model_name,
+    encoding_of,
+    model_for,
+    vocabulary_of,
+)
+from tokenbalance.openai.tokens.vocabularies import loading
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from concurrent.futures import Future
 
     from tokenbalance.model import Document, UpstreamTraits
     from tokenbalance.openai.operation import Ceiling, Operation
@@ -69,8 +76,23 @@ def least(operation: Operation, document: Document, upstream: UpstreamTraits = O
     if ceiling is None:
         return NO_COST
     model = _model(document, upstream)
-    measure = byte_bound if model.is_foreign else partial(least_tokens, encoding_of(model))
+    measure = byte_bound if model.is_foreign else partial(least_tokens, vocabulary_of(model))
     return _estimate(ceiling, document, model, measure, upstream)
+
+
+def loading_for(
+    operation: Operation, document: Document, upstream: UpstreamTraits = OPENAI
+) -> Future[object] | None:
+    """What to wait for before `count` does nothing but count; None if it needs no wait.
+
+    Raises:
+        InvalidRequest: the model is missing or wrong.
+        ModelNotFound: this caller may not use a model of that name.
+    """
+    if operation.ceiling is None:
+        return None
+    model = _model(document, upstream)
+    return None if model.is_foreign else loading(vocabulary_of(model))
 
 
 def count(

@@ -16,7 +16,9 @@ import enum
 import fcntl
 import json
 import os
+import weakref
 from dataclasses import asdict, dataclass
+from functools import partial
 from typing import TYPE_CHECKING, cast
 
 from tokenbalance.postgres.account import open_file
@@ -55,6 +57,7 @@ class Ownership:
         except BaseException:
             os.close(self._owner)
             raise
+        os.register_at_fork(after_in_child=partial(_leave_to_parent, weakref.ref(self)))
 
     def acquire(self) -> bool:
         """Become the owner; False if another process is."""
@@ -96,9 +99,18 @@ class Ownership:
                 return None
 
     def close(self) -> None:
-        """Release both locks."""
-        os.close(self._owner)
-        os.close(self._users)
+        """Release both locks; harmless if they are released."""
+        owner, users, self._owner, self._users = self._owner, self._users, -1, -1
+        if owner >= 0:
+            os.close(owner)
+            os.close(users)
+
+
+def _leave_to_parent(ownership: weakref.ref[Ownership]) -> None:
+    """In a copy of the process: the locks are not its own, and must not outlive their owner."""
+    locks = ownership()
+    if locks is not None:
+        locks.close()
 
 
 def _open_lock(path: Path) -> int:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 import threading
+from asyncio import wrap_future
 from bisect import bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -113,6 +114,9 @@ class Asked:
         """
         counting = self.operation, self.document, self.traits
         if self.is_quickly_counted:
+            loading = estimating.loading_for(*counting)
+            if loading is not None:
+                await wrap_future(loading)
             return estimating.count(*counting)
         if limit is None:
             return await self._counted_in_thread()
@@ -162,6 +166,10 @@ class Asked:
             raise Unaffordable(minimum - 1)
 
     async def _counted_in_thread(self, most: float = math.inf) -> Estimate:
+        loading = estimating.loading_for(self.operation, self.document, self.traits)
+        if loading is not None:
+            # Before its turn, so that it takes nobody's place while it waits.
+            await wrap_future(loading)
         given_up = threading.Event()
         try:
             return await offload_fairly(

@@ -1,20 +1,10 @@
 """Tokens of texts: vocabularies, counting, and facts about models.
 
-Nothing here does I/O once the vocabularies and the model facts are loaded.
+The I/O here is reading package data: the model facts, and each vocabulary when it is first needed.
 """
 
-from tokenbalance.openai.tokens import vocabularies
 from tokenbalance.openai.tokens.counting import count_tokens
 from tokenbalance.openai.tokens.models import encoding_for, shipped_models
+from tokenbalance.openai.tokens.vocabularies import load, loading, prepare
 
-__all__ = ["count_tokens", "encoding_for", "load"]
-
-
-def load() -> None:
-    """Read everything that is package data, so that no request has to wait for it.
-
-    Raises:
-        CorruptVocabularyError: a vocabulary does not have its checksum.
-    """
-    vocabularies.load()
-    _ = shipped_models()
+__all__ = ["count_tokens", "encoding_for", "load", "loading", "prepare", "shipped_models"]

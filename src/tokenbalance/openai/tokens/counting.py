@@ -51,12 +51,12 @@ def count_tokens(encoding: tiktoken.Encoding, text: str) -> int:
     return sum(tokens for tokens, _ in _counted_pieces(encoding, text))
 
 
-def least_tokens(encoding: tiktoken.Encoding, text: str) -> int:
-    """The fewest tokens that so many bytes can be: cheap, never above `count_tokens`.
+def least_tokens(vocabulary: str, text: str) -> int:
+    """The fewest tokens of the named vocabulary that so many bytes can be: cheap, never too many.
 
     The tokens of a text are its bytes, cut; none has more bytes than the longest.
     """
-    return -(-byte_bound(text) // LONGEST_TOKEN_BYTES[encoding.name])
+    return -(-byte_bound(text) // LONGEST_TOKEN_BYTES[vocabulary])
 
 
 class LimitedCount:
@@ -84,13 +84,13 @@ class LimitedCount:
     def __call__(self, text: str) -> int:
         """The tokens of `text`, or fewer once it has stopped."""
         if self.stopped:
-            return least_tokens(self._encoding, text)
+            return least_tokens(self._encoding.name, text)
         total = 0
         for tokens, end in _counted_pieces(self._encoding, text):
             total += tokens
             self._left -= tokens
             if self.stopped:
-                return total + least_tokens(self._encoding, text[end:])
+                return total + least_tokens(self._encoding.name, text[end:])
         return total
 
 

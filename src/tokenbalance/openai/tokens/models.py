@@ -32,6 +32,7 @@ __all__ = [
     "encoding_of",
     "model_for",
     "shipped_models",
+    "vocabulary_of",
 ]
 
 _UNKNOWN: Final = replace(LARGEST, encoding=O200K)
@@ -111,7 +112,12 @@ def encoding_for(model: str) -> tiktoken.Encoding:
 
 def encoding_of(model: Model) -> tiktoken.Encoding:
     """The encoding of a model; that of OpenAI's current models where its own is not known."""
-    return vocabulary(model.encoding or O200K)
+    return vocabulary(vocabulary_of(model))
+
+
+def vocabulary_of(model: Model) -> str:
+    """The name of what `encoding_of` returns, which need not be loaded to know it."""
+    return model.encoding or O200K
 
 
 @lru_cache(maxsize=1024)

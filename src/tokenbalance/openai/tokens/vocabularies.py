@@ -1,18 +1,23 @@
-"""The two vocabularies that ship with the package, verified and loaded once.
+"""The two vocabularies that ship with the package, verified and loaded once, when first needed.
+
+Whoever needs one that is not loaded waits for the one thread that loads them. That thread must have
+the priority of the process, so `prepare` starts it: a thread inherits the priority of the thread
+that starts it, and a slow load by one that gives way would keep the interpreter from all others.
 
 It must never use tiktoken's own loader, which downloads without a timeout.
 """
 
 from __future__ import annotations
 
-import threading
 from base64 import b64decode
-from functools import cache
+from concurrent.futures import ThreadPoolExecutor
 from hashlib import sha256
 from importlib.resources import files
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
     import tiktoken
 
 O200K: Final = "o200k_base"
@@ -43,7 +48,8 @@ _PATTERN: Final = {
         r" ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s"
     ),
 }  # fmt: skip
-_LOADING: Final = threading.Lock()
+_LOADED: Final[dict[str, tiktoken.Encoding]] = {}
+_LOADER: Final = ThreadPoolExecutor(1, thread_name_prefix="vocabularies")
 
 
 class CorruptVocabularyError(RuntimeError):
@@ -51,35 +57,69 @@ class CorruptVocabularyError(RuntimeError):
 
 
 def load() -> None:
-    """Read both vocabularies, so that no request has to wait (about a second, 150 MB).
+    """Read both vocabularies in this thread, so that nobody waits later (about a second, 70 MB).
+
+    For a process that is about to fork: its children share what it has loaded.
 
     Raises:
         CorruptVocabularyError: a file does not have its checksum.
     """
     for name in _SHA256:
-        vocabulary(name)
+        _ = _load(name)
+
+
+def prepare() -> None:
+    """Check the files, and start the thread that loads them; for a thread of usual priority.
+
+    Raises:
+        CorruptVocabularyError: a file does not have its checksum.
+    """
+    for name in _SHA256.keys() - _LOADED.keys():
+        _ = _contents(name)
+    _ = _LOADER.submit(_SHA256.keys)
+
+
+def loading(name: str) -> Future[object] | None:
+    """What to wait for before `vocabulary(name)` returns at once; None if it does so already."""
+    return None if name in _LOADED else _LOADER.submit(_load, name)
 
 
 def vocabulary(name: str) -> tiktoken.Encoding:
-    """The encoding `O200K` or `CL100K`, loaded on first use.
+    """The encoding `O200K` or `CL100K`; blocks while it is loaded.
 
     Raises:
         CorruptVocabularyError: its file does not have its checksum.
     """
-    with _LOADING:
-        return _read(name)
+    loaded = _LOADED.get(name)
+    return _LOADER.submit(_load, name).result() if loaded is None else loaded
 
 
-@cache
+def _load(name: str) -> tiktoken.Encoding:
+    loaded = _LOADED.get(name)
+    if loaded is None:
+        loaded = _LOADED[name] = _read(name)
+    return loaded
+
+
 def _read(name: str) -> tiktoken.Encoding:
-    import tiktoken  # noqa: PLC0415 - slow to import, and commands need only the names above
+    import tiktoken  # noqa: PLC0415 - slow to import, and needed only to count
 
+    # Not tiktoken.load: it keeps a second copy in a temporary folder that others may write to.
+    lines = (line.split() for line in _contents(name).splitlines())
+    ranks = {b64decode(token): int(rank) for token, rank in lines}
+    encoding = tiktoken.Encoding(
+        name, pat_str=_PATTERN[name], mergeable_ranks=ranks, special_tokens={}
+    )
+    # The encoding counts with a copy of its own and keeps this one, which is a third of its memory,
+    # only to be pickled.
+    ranks.clear()
+    return encoding
+
+
+def _contents(name: str) -> bytes:
     resource = files("tokenbalance.openai.tokens").joinpath("vocabularies", f"{name}.tiktoken")
     contents = resource.read_bytes()
     if sha256(contents).hexdigest() != _SHA256[name]:
         message = f"The vocabulary {name} of this installation is damaged; install it again."
         raise CorruptVocabularyError(message)
-    # Not tiktoken.load: it keeps a second copy in a temporary folder that others may write to.
-    lines = (line.split() for line in contents.splitlines())
-    ranks = {b64decode(token): int(rank) for token, rank in lines}
-    return tiktoken.Encoding(name, pat_str=_PATTERN[name], mergeable_ranks=ranks, special_tokens={})
+    return contents

@@ -75,8 +75,8 @@ STOPPING: Final = "stopping"
 """The key, in the lifespan's state and so in the state of every request's scope, of an
 `asyncio.Event` that is set when the server begins to shut down."""
 WORKER_SILENCE_S: Final = 15
-"""After which a worker counts as hanging. Generous: importing the application and loading
-vocabularies may take long on a busy machine."""
+"""After which a worker counts as hanging. Generous: one that starts empty imports the application,
+which may take long on a busy machine."""
 WORKER_GRACE_S: Final = 1.0
 """From the end of the time that a worker may take to shut down until it is killed."""
 

@@ -1,7 +1,7 @@
 """Serves until a signal: opens the socket, then runs one server here or several workers.
 
-It must never know what is served: an import string names the application, because every worker
-imports it anew. Whatever needs an owner (pools, the sweeper) is opened by the application's
+It must never know what is served: an import string names the application, because a worker may have
+to import it anew. Whatever needs an owner (pools, the sweeper) is opened by the application's
 lifespan.
 """
 
@@ -37,6 +37,7 @@ def run(  # noqa: PLR0913 - one parameter for each option of `serve`
     shutdown_s: float = SHUTDOWN_S,
     on_ready: Callable[[str], None] | None = None,
     files: WorkerFiles | None = None,
+    load: Callable[[], None] | None = None,
 ) -> int:
     """Serve until SIGTERM or SIGINT and return the exit code, so that the caller can clean up.
 
@@ -56,6 +57,8 @@ def run(  # noqa: PLR0913 - one parameter for each option of `serve`
         shutdown_s: seconds for requests in flight after a signal.
         on_ready: called with the URL, once.
         files: where several workers keep what they count together.
+        load: loads what several workers may share, before the first of them starts. It must start
+            no thread. Not called where workers cannot share memory.
 
     """
     raise_limit()
@@ -84,5 +87,5 @@ def run(  # noqa: PLR0913 - one parameter for each option of `serve`
                 on_ready(url)
 
         if workers > 1:
-            return serve_from_workers(config, listener, announce, files)
+            return serve_from_workers(config, listener, announce, files, load)
         return serve_here(config, listener, announce)

@@ -1,7 +1,8 @@
 """Several workers: a supervisor that starts, watches, replaces and ends processes that serve.
 
-Owns what happens between processes; `lifecycle` owns what happens inside one. It must never serve
-a request itself, and never knows what the workers' files hold.
+Owns what happens between processes; `lifecycle` owns what happens inside one. Where it can, workers
+are copies of this process with all that it has loaded (`copies`); else each starts empty. It must
+never serve a request itself, and never knows what is loaded or what the workers' files hold.
 """
 
 from __future__ import annotations
@@ -14,20 +15,24 @@ import signal
 import threading
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final, cast
 
 from typing_extensions import override
+from uvicorn._subprocess import subprocess_started
 from uvicorn.config import STARTUP_FAILURE
 from uvicorn.server import HANDLED_SIGNALS
 from uvicorn.supervisors.multiprocess import SIGNALS, Multiprocess, Process
 
 from tokenbalance.wire.server import console
+from tokenbalance.wire.server.copies import Copies, can_copy
 from tokenbalance.wire.server.lifecycle import Config, Server
 
 if TYPE_CHECKING:
     import socket
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping, Sequence
     from contextlib import AbstractContextManager
+    from multiprocessing.context import SpawnProcess
 
     import uvicorn
 
@@ -51,12 +56,16 @@ def serve_from_workers(
     listener: socket.socket,
     announce: Callable[[], None],
     files: WorkerFiles | None,
+    load: Callable[[], None] | None = None,
 ) -> int:
     """Serve from `config.workers` processes until SIGTERM or SIGINT; returns the exit code.
 
-    Calls `announce` when all of them answer requests.
+    Calls `announce` when all of them answer requests. What `load` loads, they share.
     """
-    before = {number: signal.getsignal(number) for number in cast("dict[int, str]", SIGNALS)}
+    before = {
+        number: cast("signal.Handlers", signal.getsignal(number))
+        for number in cast("dict[int, str]", SIGNALS)
+    }
     with contextlib.ExitStack() as stack:
         try:
             if files is not None:
@@ -66,16 +75,53 @@ def serve_from_workers(
             console.report_failure(f"cannot create the workers' shared folder: {reason}")
             return 1
         supervisor = _Supervisor(config, listener, announce, files)
-        try:
-            supervisor.run()
-        finally:
-            for number, handler in before.items():
-                signal.signal(number, handler)
+        stack.callback(_handle_signals, before)
+        if load is not None and can_copy():
+            try:
+                load()
+            except Exception as error:  # noqa: BLE001 - whatever it is, nothing can be served
+                console.report_failure(console.one_line(error))
+                return 1
+            supervisor.copies = stack.enter_context(Copies(before))
+        supervisor.run()
         return 1 if supervisor.failed else 0
+
+
+def _handle_signals(handlers: Mapping[int, signal.Handlers]) -> None:
+    for number, handler in handlers.items():
+        signal.signal(number, handler)
 
 
 class _Worker(Process):
     """A server in a process of its own."""
+
+    def __init__(
+        self,
+        config: uvicorn.Config,
+        sockets: list[socket.socket],
+        copies: Copies | None,
+        others: Sequence[Process],
+    ) -> None:
+        super().__init__(config, sockets)
+        self._copies = copies
+        if copies is not None:
+            # uvicorn's attribute names the kind of process that it would have started.
+            begin = partial(self._begin, sockets, others)
+            self.process = cast("SpawnProcess", copies.process(begin))
+
+    @override
+    def start(self) -> None:
+        if self._copies is None:
+            super().start()
+        else:
+            self._copies.start(self.process)
+
+    def _begin(self, sockets: list[socket.socket], others: Sequence[Process]) -> None:
+        """In a copy: serve, as a process that starts empty does."""
+        for other in others:
+            other.parent_conn.close()
+            other.child_conn.close()
+        subprocess_started(self.config, self.target, sockets, stdin_fileno=None)
 
     @property
     @override
@@ -86,7 +132,11 @@ class _Worker(Process):
 
     @override
     def target(self, sockets: list[socket.socket] | None = None) -> None:
-        _end_with_parent(cast("Config", self.config).kill_after_s)
+        kill_after_s = cast("Config", self.config).kill_after_s
+        if self._copies is not None:
+            _end_after(self._copies.wait_for_end, kill_after_s)
+        elif parent := multiprocessing.parent_process():
+            _end_after(parent.join, kill_after_s)
         super().target(sockets)
 
 
@@ -104,6 +154,8 @@ class _Supervisor(Multiprocess):
         self._files = files
         self._announce = announce
         self._kill_after_s = config.kill_after_s
+        self.copies: Copies | None = None
+        """Starts workers with what is loaded here; None: they start empty."""
         self.failed = False
         """It ends because the application does not start."""
 
@@ -123,7 +175,7 @@ class _Supervisor(Multiprocess):
     def _start_worker(self, place: int) -> _Worker:
         if self._files is not None:
             self._files.give_place(place)
-        worker = _Worker(self.config, self.sockets)
+        worker = _Worker(self.config, self.sockets, self.copies, self.processes)
         worker.start()
         return worker
 
@@ -202,14 +254,11 @@ class _Supervisor(Multiprocess):
                 os.kill(worker.pid, signal.SIGINT)
 
 
-def _end_with_parent(kill_after_s: float) -> None:
+def _end_after(end_of_parent: Callable[[], None], kill_after_s: float) -> None:
     """In a worker: shut down gracefully when the supervisor has died, for whatever reason."""
-    parent = multiprocessing.parent_process()
-    if parent is None:
-        return
 
     def wait_for_its_end() -> None:
-        parent.join()
+        end_of_parent()
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(kill_after_s)
         os._exit(1)

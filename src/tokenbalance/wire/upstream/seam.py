@@ -16,7 +16,6 @@ from tokenbalance.wire.codings import codings_of
 from tokenbalance.wire.passing_headers import HOP_HEADER
 from tokenbalance.wire.upstream.connections import Connections
 from tokenbalance.wire.upstream.decoding import DecodedBody
-from tokenbalance.wire.upstream.egress import ProxiedClient
 from tokenbalance.wire.upstream.faults import UpstreamBroke
 
 if TYPE_CHECKING:
@@ -189,6 +188,10 @@ async def open_upstream(address: UpstreamAddress) -> AsyncGenerator[Upstream]:
     if address.proxy_url is None:
         client = Connections(urlsplit(address.base_url), address.own_headers)
     else:
+        from tokenbalance.wire.upstream.egress import (  # noqa: PLC0415 - few need its HTTP client
+            ProxiedClient,
+        )
+
         client = ProxiedClient(address.base_url, address.own_headers, address.proxy_url)
     try:
         yield Upstream(client)
