@@ -54,6 +54,7 @@ from tokenbalance.proxy.relay import Relay
 from tokenbalance.proxy.room import Room
 from tokenbalance.proxy.wording import Wording
 from tokenbalance.telemetry.alarms import Alarms
+from tokenbalance.telemetry.request_log import RequestLog
 from tokenbalance.wire.client.cors import CrossOrigin, is_preflight
 from tokenbalance.wire.client.request import (
     BODY_BYTES_MAX,
@@ -84,6 +85,7 @@ if TYPE_CHECKING:
     from tokenbalance.wire.upstream import Upstream, UpstreamResponse
 
 logger = logging.getLogger(__name__)
+request_log = RequestLog(logger)
 
 RECHECK_AFTER_S: Final = 1.0
 """After a body that took longer, the key of a request without a hold is looked up again."""
@@ -166,15 +168,8 @@ class Proxy:
         finally:
             seconds = time.perf_counter() - began
             self.metrics.responded(request.method, request.raw_path, response.status, seconds)
-            logger.info(
-                "%s %s %d",
-                request.method,
-                request.shown_path,
-                response.status,
-                extra={
-                    "request_id": request_id,
-                    "milliseconds": round(seconds * 1000, 1),
-                },
+            request_log.responded(
+                request.method, request.shown_path, response.status, request_id, seconds
             )
 
     async def _note(self, error: ProxyError, caller: Caller | None, scope: Scope) -> None:

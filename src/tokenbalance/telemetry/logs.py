@@ -57,11 +57,15 @@ class LineHandler(logging.StreamHandler[TextIO]):
     @override
     def emit(self, record: logging.LogRecord) -> None:
         try:
-            self._lines.append(f"{self.format(record)}\n")
-            if record.levelno >= logging.WARNING or not self._will_be_flushed():
-                self.flush()
+            self.write(self.format(record), at_once=record.levelno >= logging.WARNING)
         except Exception:  # noqa: BLE001 - a handler reports its own faults and never raises
             self.handleError(record)
+
+    def write(self, line: str, *, at_once: bool = False) -> None:
+        """Write a line that is formatted already; `at_once` does not wait for the event loop."""
+        self._lines.append(f"{line}\n")
+        if at_once or not self._will_be_flushed():
+            self.flush()
 
     @override
     def flush(self) -> None:
@@ -104,8 +108,13 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             event["exception"] = self.formatException(record.exc_info)
-        line = orjson.dumps(event, default=str).decode()
-        return line if line.isprintable() else "".join(map(_as_json, line))
+        return json_line(event)
+
+
+def json_line(event: dict[str, object]) -> str:
+    """Write an event as one line that is printable whatever it contains."""
+    line = orjson.dumps(event, default=str).decode()
+    return line if line.isprintable() else "".join(map(_as_json, line))
 
 
 def _as_json(char: str) -> str:
