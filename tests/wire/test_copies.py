@@ -38,9 +38,9 @@ import os
 from tokenbalance.wire.server.copies import Copies
 
 def work():
-    print("started", flush=True)
+    os.write(1, b"started\n")
     copies.wait_for_end()
-    print("noticed", flush=True)
+    os.write(1, b"noticed\n")
 
 copies = Copies({})
 for _ in range(2):
