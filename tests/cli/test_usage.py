@@ -36,7 +36,7 @@ async def test_usage_is_written_as_csv_and_as_json_lines(cli: Cli, pool: Pool) -
     as_json = cli("usage", "export", "--since", SINCE, "--json")
     same = cli("usage", "export", "--since", SINCE, "--format", "jsonl")
 
-    assert (response.code, response.err) == (0, "1 rows, done\n")
+    assert (response.code, response.err) == (0, "1 row written\n")
     (row,) = csv.DictReader(io.StringIO(response.out))
     assert tuple(row) == USAGE_COLUMNS
     assert (row["request_id"], row["total"], row["estimated"]) == (request_id, "12", "false")

@@ -173,10 +173,11 @@ async def test_on_a_terminal_createsuperuser_asks_twice_and_shows_nothing(
         *(cli, "createsuperuser", "root@b.c"),
         responses=[(questions[0], b"pass word"), (questions[1], b"pass word")],
     )
-    on_a_terminal(
+    without = on_a_terminal(
         *(cli, "createsuperuser", "none@b.c"),
         responses=[(questions[0], b""), (questions[1], b"")],
     )
+    assert b"none@b.c cannot sign in until" in without
     on_a_terminal(
         *(cli, "user", "password", "root@b.c"),
         responses=[
@@ -196,5 +197,6 @@ async def test_on_a_terminal_createsuperuser_asks_twice_and_shows_nothing(
 
 async def test_without_a_terminal_createsuperuser_asks_nothing(cli: Cli, pool: Pool) -> None:
     response = cli("createsuperuser", "root@b.c", stdin="not a password\n")
-    assert (response.code, response.err) == (0, "")
+    assert (response.code, response.out) == (0, "User created: 1 root@b.c\n")
+    assert "root@b.c cannot sign in until" in response.err
     assert await pool.fetchval("SELECT password_hash FROM users") is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from contextlib import closing
 from typing import Any
 
@@ -156,12 +157,16 @@ def test_responses_have_headers_that_a_proxy_must_not_pass_on(http: httpx2.Clien
 
 
 @pytest.mark.parametrize("stream", [False, True])
-def test_a_cut_response_breaks_off_in_the_middle(http: httpx2.Client, *, stream: bool) -> None:
+def test_a_cut_response_breaks_off_in_the_middle_and_is_no_error_in_the_log(
+    http: httpx2.Client, caplog: pytest.LogCaptureFixture, *, stream: bool
+) -> None:
+    caplog.set_level(logging.ERROR, "uvicorn.error")
     received = bytearray()
     with pytest.raises(httpx2.RemoteProtocolError):
         read_into(received, http, "cut", stream=stream)
     assert received
     assert b"[DONE]" not in received
+    assert not caplog.records
 
 
 def test_a_stalled_response_stops_half_way(http: httpx2.Client) -> None:

@@ -38,9 +38,9 @@ import os
 from tokenbalance.wire.server.copies import Copies
 
 def work():
-    os.write(1, b"started\n")
+    os.write(1, b"started\\n")
     copies.wait_for_end()
-    os.write(1, b"noticed\n")
+    os.write(1, b"noticed\\n")
 
 copies = Copies({})
 for _ in range(2):

@@ -28,7 +28,7 @@ from tokenbalance.books.reports import (
 from tokenbalance.books.reports.export import Batch
 from tokenbalance.cli.arguments import ISO, AsJson, Email, read_moment
 from tokenbalance.cli.database import open_books, transact
-from tokenbalance.cli.output import Fields, print_aside, print_json, print_table
+from tokenbalance.cli.output import Fields, counted, print_aside, print_json, print_table
 from tokenbalance.database.connections import Session, Sessions, open_sessions
 from tokenbalance.database.paging import PAGE_ROWS_MAX
 from tokenbalance.people.users import find_user
@@ -194,7 +194,7 @@ def _log_lines() -> Generator[Report]:
             print_aside(f"{rows:,} rows")
 
     yield report
-    print_aside(f"{written:,} rows, done")
+    print_aside(f"{counted(written, 'row')} written")
 
 
 @contextmanager

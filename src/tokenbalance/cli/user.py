@@ -67,6 +67,8 @@ def create_superuser(
     password_hash = _hash(password, email) if password or password_stdin else None
     user = _create(email, name=name, superuser=True, password_hash=password_hash, balance=balance)
     _report(user, "User created", as_json=as_json)
+    if password_hash is None:
+        print_aside(f"No password: {user.email} cannot sign in until `user password` sets one")
 
 
 @app.command("password")

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from tokenbalance.model import Document, Json
 
 MODELS = (
+    "gpt-6-luna",
+    "gpt-6.2-sol",
     "gpt-5.4",
     "gpt-5.4-mini",
     "gpt-4.1",

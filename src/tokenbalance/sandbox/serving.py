@@ -5,6 +5,7 @@ The thread has its own event loop, so that a busy proxy and its upstream do not 
 
 from __future__ import annotations
 
+import logging
 import socket
 import threading
 from typing import Self
@@ -17,6 +18,8 @@ from tokenbalance.sandbox.app import create_sandbox
 START_TIMEOUT_S = 30.0
 STOP_TIMEOUT_S = 5.0
 LOCALHOST = "127.0.0.1"
+_CUT = "ASGI callable returned without completing response."
+"""What uvicorn logs as an error where the sandbox cuts a response, which it was asked to do."""
 
 
 class Sandbox:
@@ -98,7 +101,14 @@ def _listen(host: str, port: int) -> socket.socket:
     return socket.create_server((host, port), backlog=2048)
 
 
+def _is_no_cut(record: logging.LogRecord) -> bool:
+    """Whether a line of uvicorn's is about anything but a response that was cut on demand."""
+    return record.msg != _CUT
+
+
 def _config(log_level: str) -> uvicorn.Config:
+    # Adding it again changes nothing.
+    logging.getLogger("uvicorn.error").addFilter(_is_no_cut)
     return uvicorn.Config(
         create_sandbox(),
         lifespan="off",
