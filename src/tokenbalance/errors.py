@@ -41,6 +41,7 @@
     |-- UpstreamTimeout                     504  upstream_error . upstream_timeout
     |-- UpstreamNotConfigured               503  server_error . upstream_not_configured
     `-- ServiceUnavailable                  503  server_error . service_unavailable
+        `-- TooManySigningIn                503  . service_unavailable
 
 The codes are OpenAI's own where OpenAI has one (its recorded errors), so that SDKs raise the
 exception class their users expect. A message never carries a secret or text of the request.
@@ -408,6 +409,13 @@ class ServiceUnavailable(ProxyError):
 
     def __init__(self, reason: str = "The service is temporarily unavailable") -> None:
         super().__init__(f"{reason}; nothing was sent or charged. Try again.")
+
+
+class TooManySigningIn(ServiceUnavailable):
+    """The password was neither verified nor changed; the attempt does not count."""
+
+    def __init__(self, message: str) -> None:
+        ProxyError.__init__(self, message)
 
 
 def error_document(error: ProxyError) -> dict[str, dict[str, str | None]]:

@@ -8,6 +8,7 @@ from tokenbalance.people.password_rules import (
     DEFAULT_RULES,
     PASSWORD_CHARS_MAX,
     PasswordError,
+    PasswordIsBlank,
     PasswordIsEmail,
     PasswordRules,
     PasswordTooCommon,
@@ -30,6 +31,7 @@ EMAIL = "Ada.Lovelace@Example.com"
         ("#1stunna", PasswordTooCommon),
         ("ada.lovelace@example.com", PasswordIsEmail),
         ("ADA.LOVELACE", PasswordIsEmail),
+        ("\uff41da.l\u00f3velace", PasswordIsEmail),
     ],
 )
 def test_what_is_guessed_first_is_refused_and_not_repeated(
@@ -38,6 +40,32 @@ def test_what_is_guessed_first_is_refused_and_not_repeated(
     with pytest.raises(error) as refusal:
         DEFAULT_RULES.check(password, EMAIL)
     assert password in {"", "password"} or password not in str(refusal.value)
+
+
+@pytest.mark.parametrize(
+    "password",
+    [
+        "\uff50\uff41\uff53\uff53\uff57\uff4f\uff52\uff44\uff11",
+        "\uff30assword1",
+        "pass\u200bword1",
+        "password1\0",
+        "p\u00e1ssword",
+        "pa\u0301ssword",
+        "passwordpassword",
+        "a" * 16,
+        "tokenbalance",
+        "TokenBalance",
+    ],
+)
+def test_a_common_password_is_refused_however_it_is_written(password: str) -> None:
+    with pytest.raises(PasswordTooCommon):
+        DEFAULT_RULES.check(password, EMAIL)
+
+
+@pytest.mark.parametrize("char", [" ", "\u00a0", "\u200b", "\0", "\u0301"])
+def test_a_password_of_which_nothing_is_seen_is_refused(char: str) -> None:
+    with pytest.raises(PasswordIsBlank):
+        DEFAULT_RULES.check(char * 8, EMAIL)
 
 
 @pytest.mark.parametrize(

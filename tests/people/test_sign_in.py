@@ -229,7 +229,7 @@ async def test_an_attempt_that_was_not_looked_at_does_not_count(
 async def test_few_sign_in_at_once_and_few_wait(
     sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(turns, "WAITING_MAX", 3)
+    monkeypatch.setattr(turns, "_OF_A_NETWORK", 3)
     inside, most, go_on = 0, 0, asyncio.Event()
 
     async def count(*_: object) -> Verdict:

@@ -25,6 +25,8 @@ from tokenbalance.errors import (
     UpstreamUnavailable,
     headers_of,
 )
+from tokenbalance.people.passwords import Busy
+from tokenbalance.web.api.domain import response_to
 
 
 @pytest.mark.parametrize(
@@ -83,3 +85,11 @@ def test_headers_of_an_error_keep_their_own() -> None:
         (b"www-authenticate", b"Bearer"),
         (b"x-should-retry", b"false"),
     )
+
+
+def test_a_sign_in_that_finds_no_place_says_nothing_of_charges() -> None:
+    error = response_to(Busy("too many people are signing in at the moment; try again"))
+    assert error is not None
+    assert (error.status, error.code) == (503, "service_unavailable")
+    assert error.message == "Too many people are signing in at the moment; try again."
+    assert (b"retry-after", b"1") in headers_of(error)

@@ -334,7 +334,7 @@ def _email_subject(email: str) -> ColumnElement[bytes]:
 
 
 def _pair_subject(origin: Origin) -> ColumnElement[bytes]:
-    return _email_hash(f"pair {_network(origin.address)} ", origin.email)
+    return _email_hash(f"pair {network_of(origin.address)} ", origin.email)
 
 
 def _email_hash(kind: str, email: str) -> ColumnElement[bytes]:
@@ -343,14 +343,15 @@ def _email_hash(kind: str, email: str) -> ColumnElement[bytes]:
 
 
 def _address_subject(address: str, kind: str = "address") -> bytes:
-    return _subject(f"{kind} {_network(address)}")
+    return _subject(f"{kind} {network_of(address)}")
 
 
 def _subject(text: str) -> bytes:
     return sha256(text.encode()).digest()
 
 
-def _network(address: str) -> str:
+def network_of(address: str) -> str:
+    """Return the smallest network that a client's address is known to share, as a word."""
     try:
         ip = ip_address(address)
     except ValueError:

@@ -6,6 +6,7 @@ and opens nothing. Works in the caller's transaction and never commits.
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from secrets import token_urlsafe
 from typing import TYPE_CHECKING, Final
@@ -24,6 +25,14 @@ FORGOTTEN_AFTER: Final = timedelta(days=90)
 """Since the user last signed in there."""
 BROWSERS_MAX: Final = 20
 """Of one user; the one that was used least recently is forgotten."""
+_SECRET_BYTES: Final = 32
+_SECRET: Final = re.compile(r"[A-Za-z0-9_-]{43}")
+"""How `token_urlsafe` writes that many bytes."""
+
+
+def looks_like_secret(text: str) -> bool:
+    """Whether this may be the secret of a browser; no statement is needed to tell."""
+    return _SECRET.fullmatch(text) is not None
 
 
 async def find_browser(session: AsyncSession, user_id: int, secret: str) -> int | None:
@@ -50,7 +59,7 @@ async def remember_browser(session: AsyncSession, user_id: int, secret: str | No
         secret: what the browser showed, if anything.
 
     """
-    new = token_urlsafe(32)
+    new = token_urlsafe(_SECRET_BYTES)
     if secret is not None and secret.isascii():
         await _exchange(session, secret, new)
     now = func.clock_timestamp()

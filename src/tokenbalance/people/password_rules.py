@@ -3,11 +3,13 @@
     PasswordError
     |-- PasswordTooShort
     |-- PasswordTooLong
+    |-- PasswordIsBlank
     |-- PasswordIsEmail
     `-- PasswordTooCommon
 
 A list of common passwords rather than an estimate of strength: it can be told beforehand, gives the
-same verdict everywhere, and needs no package.
+same verdict everywhere, and needs no package. Passwords are looked up as they are read by people:
+without case, width, accents and what cannot be seen. They are stored as they were typed.
 """
 
 from __future__ import annotations
@@ -15,14 +17,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
-from typing import Final
+from typing import TYPE_CHECKING, Final
+from unicodedata import category, normalize
 
 from tokenbalance.people.emails import normal_email
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 PASSWORD_CHARS_MIN: Final = 8
 """Unless the operator chooses another minimum."""
 PASSWORD_CHARS_MAX: Final = 1024
 _COMMON: Final = "common-passwords.txt"
+_OURS: Final = frozenset({"tokenbalance"})
+"""Common here: the name of the product."""
 
 
 class PasswordError(ValueError):
@@ -35,6 +43,10 @@ class PasswordTooShort(PasswordError):
 
 class PasswordTooLong(PasswordError):
     """More characters than the maximum."""
+
+
+class PasswordIsBlank(PasswordError):
+    """Nothing in it can be seen."""
 
 
 class PasswordIsEmail(PasswordError):
@@ -63,7 +75,8 @@ class PasswordRules:
         """Check that a new password is accepted.
 
         Raises:
-            PasswordTooShort, PasswordTooLong, PasswordIsEmail, PasswordTooCommon: it is not.
+            PasswordTooShort, PasswordTooLong, PasswordIsBlank, PasswordIsEmail, PasswordTooCommon:
+                it is not.
 
         """
         if len(password) < self.chars_min:
@@ -74,11 +87,14 @@ class PasswordRules:
             raise PasswordTooLong(msg)
         if self._only_length:
             return
-        lowered = password.strip().lower()
-        if lowered in _names_of(email):
+        plain = _plain(password)
+        if not plain:
+            msg = "the password must not be blank"
+            raise PasswordIsBlank(msg)
+        if plain in _names_of(email):
             msg = "the password must not be the e-mail or the part of it before the '@'"
             raise PasswordIsEmail(msg)
-        if lowered in _common_passwords():
+        if any(unit in _common_passwords() for unit in _units(plain)):
             msg = "the password is too common: choose one that others are unlikely to use"
             raise PasswordTooCommon(msg)
 
@@ -90,13 +106,29 @@ class PasswordRules:
 DEFAULT_RULES: Final = PasswordRules()
 
 
+def _plain(text: str) -> str:
+    """Return the text as people read it: without case, width, accents and what cannot be seen."""
+    folded = normalize("NFKD", normalize("NFKD", text).casefold())
+    return "".join(
+        char for char in folded if char.isprintable() and category(char)[0] != "M"
+    ).strip()
+
+
+def _units(text: str) -> Iterator[str]:
+    """Yield each text that this one repeats, and itself."""
+    for length in range(1, len(text) + 1):
+        times, rest = divmod(len(text), length)
+        if not rest and text == text[:length] * times:
+            yield text[:length]
+
+
 def _names_of(email: str) -> set[str]:
-    lowered = normal_email(email).lower()
-    return {lowered, lowered.partition("@")[0]} - {""}
+    plain = _plain(normal_email(email))
+    return {plain, plain.partition("@")[0]} - {""}
 
 
 @cache
 def _common_passwords() -> frozenset[str]:
     text = (files("tokenbalance.people") / _COMMON).read_text("utf-8")
     # The header's lines begin with "#", and so does one of the passwords.
-    return frozenset(line for line in text.splitlines() if line != "#" and line[:2] != "# ")
+    return _OURS.union(line for line in text.splitlines() if line != "#" and line[:2] != "# ")

@@ -86,7 +86,7 @@ async def verify_password(password: str, stored: str | None) -> Verdict:
 
 async def _in_thread(work: Callable[[], T]) -> T:
     if not _PLACES.acquire(blocking=False):
-        msg = "too many passwords are being checked: try again in a moment"
+        msg = "too many passwords are being checked at the moment; try again"
         raise Busy(msg)
     future = _HASHING.submit(work)
     # Not when the caller is cancelled: the thread goes on.

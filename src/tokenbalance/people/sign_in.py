@@ -4,6 +4,9 @@ A failure reveals nothing: content, work and time are the same whether the e-mai
 user disabled, or the password wrong. Each attempt is counted before its password is verified and
 taken back when the password was right. No transaction is open while a password is verified.
 
+Who shows a browser's secret waits in a line of their own until it is found. If the user has not
+signed in there, they wait again, with the strangers: a made-up secret costs little of a turn.
+
     SignInError
     |-- WrongCredentials
     |   `-- WrongPassword
@@ -15,7 +18,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, cast
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 from tokenbalance.people.agents import describe_agent
 from tokenbalance.people.attempts import (
@@ -28,16 +32,21 @@ from tokenbalance.people.attempts import (
     take_back,
 )
 from tokenbalance.people.emails import EMAIL_CHARS_MAX, normal_email
-from tokenbalance.people.known_browsers import find_browser, remember_browser
+from tokenbalance.people.known_browsers import (
+    find_browser,
+    looks_like_secret,
+    remember_browser,
+)
 from tokenbalance.people.passwords import Busy, Verdict, verify_password
 from tokenbalance.people.rows import user_row
 from tokenbalance.people.sign_in_lines import say_failed, say_locked_out, say_signed_in
 from tokenbalance.people.sign_in_tokens import Device, create_token, end_token
 from tokenbalance.people.traces import record_unlock
-from tokenbalance.people.turns import turn
+from tokenbalance.people.turns import Line, turn
 from tokenbalance.people.users import UnknownUser, find_record, lock_record
 
 if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
     from datetime import datetime
 
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -46,6 +55,8 @@ if TYPE_CHECKING:
     from tokenbalance.database.tables import User
     from tokenbalance.model import Actor
     from tokenbalance.people.rows import UserRow
+
+T = TypeVar("T")
 
 FAILURE_RESPONSE_AFTER_S: Final = 0.8
 """A failure is returned after this time, which is longer than any stored hash takes to verify. If
@@ -123,14 +134,13 @@ async def sign_in(sessions: Sessions, attempt: Attempt, way: Way) -> SignInResul
     Raises:
         WrongCredentials: after a fixed time, or a multiple of it.
         SlowDown: at once.
-        Busy: too many passwords are queued; the attempt does not count.
+        Busy: too many wait, in all or at this address; the attempt does not count.
 
     """
     clock = asyncio.get_running_loop()
     begun_at = clock.time()
     try:
-        async with turn():
-            return await _sign_in(sessions, attempt, way)
+        return await _in_turn(sessions, attempt, partial(_sign_in, sessions, attempt, way))
     except WrongCredentials:
         await asyncio.sleep(_wait_after(clock.time() - begun_at))
         raise
@@ -143,14 +153,7 @@ async def confirm(sessions: Sessions, attempt: Attempt) -> None:
         WrongPassword, SlowDown, Busy: as `sign_in`, but at once.
 
     """
-    async with turn():
-        begun = await _begin(sessions, attempt)
-        if not (await _verify(sessions, begun, attempt.password)).ok:
-            _say_failed(begun, attempt)
-            msg = "the current password is wrong"
-            raise WrongPassword(msg)
-        async with sessions.begin() as session:
-            await forgive(session, begun.counted)
+    await _in_turn(sessions, attempt, partial(_confirm, sessions, attempt))
 
 
 async def sign_out(session: AsyncSession, secret: str) -> None:
@@ -191,8 +194,35 @@ class _Begun:
     """The hash to verify the password against; None if no password is right."""
 
 
-async def _sign_in(sessions: Sessions, attempt: Attempt, way: Way) -> SignInResult:
-    begun = await _begin(sessions, attempt)
+@dataclass(frozen=True, slots=True)
+class _Found:
+    """What the database knows of an attempt before it is counted."""
+
+    email: str
+    """Normalised; empty if it cannot be a user's."""
+    user_id: int = 0
+    """0 if the e-mail is unknown."""
+    stored: str | None = None
+    """As in `_Begun`."""
+    browser_id: int | None = None
+    """The browser, if the user has signed in there before."""
+
+
+async def _in_turn(
+    sessions: Sessions, attempt: Attempt, work: Callable[[_Found], Awaitable[T]]
+) -> T:
+    """Do the work when it is this attempt's turn."""
+    if attempt.browser is not None and looks_like_secret(attempt.browser):
+        async with turn(attempt.address, Line.BROWSERS):
+            found = await _find(sessions, attempt)
+            if found.browser_id is not None:
+                return await work(found)
+    async with turn(attempt.address):
+        return await work(await _find(sessions, attempt))
+
+
+async def _sign_in(sessions: Sessions, attempt: Attempt, way: Way, found: _Found) -> SignInResult:
+    begun = await _begin(sessions, attempt, found)
     for _ in range(_VERIFICATIONS_MAX):
         verdict = await _verify(sessions, begun, attempt.password)
         if not verdict.ok:
@@ -222,23 +252,39 @@ def _wait_after(took_s: float) -> float:
     return -took_s % FAILURE_RESPONSE_AFTER_S
 
 
-async def _begin(sessions: Sessions, attempt: Attempt) -> _Begun:
-    """Count the attempt, and find the hash to verify its password against."""
+async def _confirm(sessions: Sessions, attempt: Attempt, found: _Found) -> None:
+    begun = await _begin(sessions, attempt, found)
+    if not (await _verify(sessions, begun, attempt.password)).ok:
+        _say_failed(begun, attempt)
+        msg = "the current password is wrong"
+        raise WrongPassword(msg)
+    async with sessions.begin() as session:
+        await forgive(session, begun.counted)
+
+
+async def _find(sessions: Sessions, attempt: Attempt) -> _Found:
+    """Find the user and the browser: as much work for an unknown e-mail as for a known one."""
     email = normal_email(attempt.email)
     if not email.isprintable() or len(email) > EMAIL_CHARS_MAX:
         # No user's, as the empty one; the database could not even search for it.
         email = ""
-    # Before it is counted: as much work for an unknown e-mail as for a known one.
     async with sessions() as session:
-        user = await _find(session, attempt.email if email else "")
+        user = await _find_user(session, attempt.email if email else "")
         user_id = 0 if user is None else user.id
+        stored = None if user is None else _stored(user)
         browser_id = await _find_browser(session, user_id, attempt.browser)
+    return _Found(email, user_id, stored, browser_id)
+
+
+async def _begin(sessions: Sessions, attempt: Attempt, found: _Found) -> _Begun:
+    """Count the attempt."""
+    origin = Origin(found.email, attempt.address, found.browser_id)
     try:
-        counted = await count_attempt(sessions, Origin(email, attempt.address, browser_id))
+        counted = await count_attempt(sessions, origin)
     except TooSoon as refusal:
-        say_locked_out(user_id, attempt.address)
+        say_locked_out(found.user_id, attempt.address)
         raise SlowDown(refusal.retry_after_s) from None
-    return _Begun(counted, user_id, None if user is None else _stored(user))
+    return _Begun(counted, found.user_id, found.stored)
 
 
 async def _find_browser(session: AsyncSession, user_id: int, secret: str | None) -> int | None:
@@ -248,7 +294,7 @@ async def _find_browser(session: AsyncSession, user_id: int, secret: str | None)
     return await find_browser(session, user_id, secret)
 
 
-async def _find(session: AsyncSession, email: str) -> User | None:
+async def _find_user(session: AsyncSession, email: str) -> User | None:
     try:
         return await find_record(session, email)
     except UnknownUser:

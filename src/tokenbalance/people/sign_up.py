@@ -7,12 +7,14 @@ the password is hashed.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING
 
 from tokenbalance.people.attempts import count_sign_up
 from tokenbalance.people.password_rules import DEFAULT_RULES, PasswordRules
 from tokenbalance.people.passwords import hash_password
 from tokenbalance.people.traces import record_new_user, record_sign_up
+from tokenbalance.people.turns import turn
 from tokenbalance.people.users import clean_email, clean_name, insert_user
 
 if TYPE_CHECKING:
@@ -55,16 +57,21 @@ async def sign_up(
     Raises:
         UserError, PasswordError: a field is not acceptable.
         TooSoon: too many users were created from this address.
-        Busy: too many passwords are queued for hashing.
+        Busy: too many sign in or up, in all or at this address.
 
     """
     # Refused before the work of hashing, and not counted.
     email, name = clean_email(wanted.email), clean_name(wanted.name)
     rules.check(wanted.password, email)
+    hashing = partial(hash_password, wanted.password, rules, email)
     if isinstance(by, Stranger):
-        async with sessions.begin() as session:
-            await count_sign_up(session, by.address)
-    password_hash = await hash_password(wanted.password, rules, email)
+        # In turn with those who sign in, so that no flood fills the queue of passwords.
+        async with turn(by.address):
+            async with sessions.begin() as session:
+                await count_sign_up(session, by.address)
+            password_hash = await hashing()
+    else:
+        password_hash = await hashing()
     async with sessions.begin() as session:
         user = await insert_user(session, email=email, name=name, password_hash=password_hash)
         if isinstance(by, Stranger):

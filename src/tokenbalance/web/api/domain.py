@@ -30,8 +30,8 @@ from tokenbalance.errors import (
     NotAllowed,
     NotFound,
     ProxyError,
-    ServiceUnavailable,
     TooManyAttempts,
+    TooManySigningIn,
 )
 from tokenbalance.people.attempts import TooSoon
 from tokenbalance.people.key_errors import (
@@ -96,7 +96,7 @@ _RESPONSES: Final[Mapping[type[BaseException], Response]] = {
     EmailTaken: _as(InvalidValue, "email"),
     UnknownUser: _as(NotFound),
     PasswordError: _as(InvalidValue, "password"),
-    Busy: lambda _: ServiceUnavailable("Too many passwords are being checked"),
+    Busy: lambda error: TooManySigningIn(_sentence(str(error))),
     WrongCredentials: _as(InvalidCredentials),
     WrongPassword: _as(InvalidCredentials, "current_password"),
     SlowDown: lambda error: TooManyAttempts(cast("SlowDown", error).retry_after_s),
