@@ -109,6 +109,8 @@ class Caller:
     """The account's balance at that moment."""
     scopes: tuple[Scope, ...] = ()
     """What the key may be used for; means nothing where `signed_in`."""
+    secret_sha256: bytes = field(default=b"", repr=False)
+    """Of the secret that was shown: after a rotation it finds the key no more."""
 
 
 @dataclass(frozen=True, slots=True)

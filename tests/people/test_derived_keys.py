@@ -181,8 +181,93 @@ async def test_a_made_key_does_not_get_around_its_end_by_its_maker(
         with pytest.raises(KeyExceeds):
             await rotate_key(session, maker.id, None, child.id, actor=CLI)
         await rotate_key(session, child.id, None, child.id, actor=CLI)
-        # Its maker may, as before there were scopes.
-        await change_key(session, maker.id, None, maker.id, expires_at=None, actor=CLI)
+
+
+async def test_a_key_lifts_no_end_beyond_its_own(make: Make, sessions: Sessions) -> None:
+    asking = await make(scopes=ALL, expires_at=NOW + 3 * DAY)
+    other = await make(expires_at=NOW + DAY)
+    longer = await make(expires_at=NOW + 9 * DAY)
+    child = await make(asking.id, expires_at=NOW + DAY)
+
+    async def let_end(key: KeyRow, end: datetime | None) -> datetime | None:
+        async with sessions.begin() as session:
+            changed = await change_key(session, key.id, None, asking.id, expires_at=end, actor=CLI)
+            return changed.expires_at
+
+    for key in (asking, other):
+        for end in (None, NOW + 4 * DAY):
+            with pytest.raises(InvalidExpiry, match="later than its own"):
+                await let_end(key, end)
+    assert await let_end(other, NOW + 2 * DAY) == NOW + 2 * DAY
+    assert await let_end(longer, NOW + 8 * DAY) == NOW + 8 * DAY
+    assert await let_end(child, None) == NOW + 3 * DAY
+    assert await let_end(asking, NOW + 2 * DAY) == NOW + 2 * DAY
+
+
+@pytest.mark.parametrize(
+    "terms", [{"expires_at": NOW + DAY}, {"limits": KeyLimits(credits_total=5)}]
+)
+async def test_a_key_gives_nothing_to_a_key_that_exceeds_it_and_gets_no_secret_of_it(
+    make: Make, sessions: Sessions, terms: dict[str, object]
+) -> None:
+    asking = await make(scopes=["read", "manage"], **terms)
+    exceeding = await make(scopes=["read"], expires_at=NOW + 2 * DAY)
+    within = await make(scopes=["read"], **terms)
+    for key, by_key_id in ((within, asking.id), (exceeding, None)):
+        async with sessions.begin() as session:
+            await change_key(session, key.id, None, by_key_id, scopes=["manage"], actor=CLI)
+            # What a key has already, it keeps.
+            await change_key(session, key.id, None, asking.id, scopes=["manage"], actor=CLI)
+            await change_key(session, key.id, None, by_key_id, scopes=["read"], actor=CLI)
+    async with sessions.begin() as session:
+        with pytest.raises(KeyExceeds, match=f"key {exceeding.id} is valid for longer, or has"):
+            await change_key(session, exceeding.id, None, asking.id, scopes=["manage"], actor=CLI)
+        with pytest.raises(KeyExceeds):
+            await rotate_key(session, exceeding.id, None, asking.id, actor=CLI)
+        await rotate_key(session, within.id, None, asking.id, actor=CLI)
+        await rotate_key(session, asking.id, None, asking.id, actor=CLI)
+
+
+async def test_a_limited_key_lets_no_key_with_looser_limits_end_later(
+    make: Make, sessions: Sessions
+) -> None:
+    asking = await make(scopes=ALL, limits=KeyLimits(credits_total=5))
+    looser = await make(expires_at=NOW + DAY)
+    async with sessions.begin() as session:
+        with pytest.raises(KeyExceeds):
+            await change_key(
+                session, looser.id, None, asking.id, expires_at=NOW + 2 * DAY, actor=CLI
+            )
+
+
+async def test_nothing_is_changed_or_rotated_with_a_key_that_has_ended(
+    make: Make, sessions: Sessions, holder: Holder
+) -> None:
+    key = await make()
+    async with sessions.begin() as session:
+        await revoke_key(session, holder.key_id, actor=CLI)
+    async with sessions.begin() as session:
+        with pytest.raises(MakerEnded):
+            await change_key(session, key.id, None, holder.key_id, scopes=["read"], actor=CLI)
+        with pytest.raises(MakerEnded):
+            await change_key(session, key.id, None, holder.key_id, name="new", actor=CLI)
+        with pytest.raises(MakerEnded):
+            await rotate_key(session, key.id, None, holder.key_id, actor=CLI)
+
+
+async def test_what_was_taken_from_a_key_at_that_moment_is_not_given_back(
+    make: Make, sessions: Sessions, pool: Pool
+) -> None:
+    asking, key = await make(scopes=["manage"]), await make(scopes=["inference", "read"])
+    async with sessions.begin() as taking, sessions.begin() as changing:
+        await change_key(taking, key.id, None, scopes=["read"], actor=CLI)
+        keeping = asyncio.ensure_future(
+            change_key(changing, key.id, None, asking.id, scopes=["inference"], actor=CLI)
+        )
+        await until_blocked(pool, 1)
+        await taking.commit()
+        with pytest.raises(ScopesMissing):
+            await keeping
 
 
 async def test_a_key_gets_no_secret_with_a_scope_that_it_does_not_have(

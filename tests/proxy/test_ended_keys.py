@@ -44,13 +44,15 @@ ENDS = pytest.mark.parametrize(
     [
         REVOKED,
         "UPDATE api_keys SET expires_at = now() WHERE id = $1",
+        "UPDATE api_keys SET scopes = '{read,manage}' WHERE id = $1",
+        "UPDATE api_keys SET secret_sha256 = sha256('new') WHERE id = $1",
         """
         UPDATE users u SET is_active = false
           FROM accounts a JOIN api_keys k ON k.account_id = a.id
          WHERE a.user_id = u.id AND k.id = $1
         """,
     ],
-    ids=["revoked", "expired", "disabled"],
+    ids=["revoked", "expired", "out of scope", "rotated", "disabled"],
 )
 
 
@@ -133,7 +135,7 @@ async def test_a_key_that_ends_in_the_queue_for_a_hold_is_refused_at_once(
         holder.user_id,
         holder.key_id,
     )
-    assert line["reason"] in {"revoked", "expired", "user_disabled"}
+    assert line["reason"] in {"revoked", "expired", "user_disabled", "ended"}
 
 
 async def test_a_key_ends_with_its_maker_in_the_queue_and_between_head_and_body(

@@ -30,7 +30,14 @@ class Holder:
     @property
     def caller(self) -> Caller:
         """The caller that the key stands for."""
-        return Caller(self.user_id, self.account_id, self.key_id, available=0, scopes=SCOPES)
+        return Caller(
+            self.user_id,
+            self.account_id,
+            self.key_id,
+            available=0,
+            scopes=SCOPES,
+            secret_sha256=sha256(self.secret),
+        )
 
     @property
     def headers(self) -> dict[str, str]:

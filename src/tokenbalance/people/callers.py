@@ -46,12 +46,12 @@ class RefusedKey(InvalidApiKey):
 
 
 class EndedKey(InvalidApiKey):
-    """A key that has ended, or whose user was disabled, since it was accepted for a request."""
+    """A key with which a request was accepted, and now may not be sent any more."""
 
     def __init__(self, key_id: int) -> None:
         super().__init__(
-            "This API key was revoked or has expired, or its user was disabled."
-            " Nothing was sent or charged."
+            "This API key was revoked or rotated, has expired or lost its scope, or its user was"
+            " disabled. Nothing was sent or charged."
         )
         self.key_id = key_id
 
@@ -85,7 +85,7 @@ class Callers:
         rows = await self._pool.fetch(statements.FIND_CALLERS, [pending.item for pending in batch])
         found: dict[bytes, Caller] = {}
         for row in cast("list[_Found]", rows):
-            caller = Caller(*row[:9], tuple(row[9]))
+            caller = Caller(*row[:9], tuple(row[9]), row[11])
             found[row[11]] = caller
             if _is_due(row[10]):
                 # Nobody waits for it: if it is lost, the next request notes it.
@@ -123,7 +123,7 @@ async def find_caller(pool: Pool, secret: str) -> Caller:
     if row is None:
         raise RefusedKey(sha256(secret))
     found = cast("_Found", tuple(row))
-    caller = Caller(*found[:9], tuple(found[9]))
+    caller = Caller(*found[:9], tuple(found[9]), found[11])
     if _is_due(found[10]):
         _ = await pool.execute(statements.TOUCH_KEYS, [caller.key_id])
     return caller

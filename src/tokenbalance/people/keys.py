@@ -9,6 +9,7 @@ Who asks is a person, who may give everything, or a key, which gives nothing tha
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, TypedDict
 
@@ -24,6 +25,7 @@ from tokenbalance.people.key_errors import (
     KeyExceeds,
     MakerEnded,
     ScopesMissing,
+    UnknownKey,
 )
 from tokenbalance.people.key_families import is_working, lock_line, pass_down
 from tokenbalance.people.key_lists import get_key, lock_key, one_key
@@ -148,7 +150,8 @@ async def change_key(
     """Change a key; its secret keeps working.
 
     An end or scopes beyond those of its maker are cut to the maker's end, or refused. Keys made
-    with it follow where it ends earlier or has fewer scopes than before.
+    with it follow where it ends earlier or has fewer scopes than before. A key that asks gives
+    nothing, to itself neither, that it does not have.
 
     Args:
         session: the caller's transaction.
@@ -160,20 +163,18 @@ async def change_key(
 
     Raises:
         InvalidKeyName, InvalidExpiry, InvalidInsufficientStatus, InvalidScopes: the value is not
-            acceptable, or a key that was made with a key gives a later end than its own.
+            acceptable, or the key that asks would give a later end than its own.
         ScopesMissing: the key that asks does not have a scope that it would give.
+        KeyExceeds: it would give something to a key that is valid for longer or less limited.
+        MakerEnded: the key that asks was revoked or has expired.
         UnknownKey: no key has this id, or it is another account's.
         KeyEnded: it was revoked or has expired.
 
     """
     values = _clean(changes)
     passes_down = "expires_at" in values or "scopes" in values
-    if passes_down:
-        key = await get_key(session, key_id, account_id)
-        if by_key_id is not None:
-            _keep_within_asking(await get_key(session, by_key_id, None), key, values)
-        if key.made_by_key_id is not None:
-            await _keep_within_maker(session, key.made_by_key_id, values)
+    if passes_down or by_key_id is not None:
+        await _keep_within(session, await get_key(session, key_id, account_id), by_key_id, values)
     new = _working(key_id, account_id).values(**values)
     changed = await _change(session, key_id, account_id, new, actor)
     if passes_down:
@@ -198,17 +199,19 @@ async def rotate_key(
         key_id: which key.
         account_id: the account that it must belong to; None: any.
         by_key_id: the key that asks; None: a person. It gets no secret with a scope that it does
-            not have; if it was made with a key, nor one that is valid for longer or less limited.
+            not have, nor one that is valid for longer or less limited.
         actor: who does it, to be recorded.
 
     Raises:
         UnknownKey: no key has this id, or it is another account's.
         KeyEnded: it was revoked or has expired.
         ScopesMissing, KeyExceeds: the key that asks does not have what it would get.
+        MakerEnded: the key that asks was revoked or has expired.
 
     """
-    if by_key_id is not None and by_key_id != key_id:
-        await _require_within(session, key_id, account_id, by_key_id)
+    if by_key_id is not None:
+        key = await _locked(session, key_id, account_id)
+        _require_within(key.terms, await _asking(session, by_key_id), key_id)
     secret = new_secret()
     new = _working(key_id, account_id).values(secret_sha256=sha256(secret), prefix=prefix(secret))
     return key_row(await _change(session, key_id, account_id, new, actor)), secret
@@ -266,47 +269,75 @@ def _clean(changes: KeyChanges) -> _Values:
 async def _lock_maker(session: AsyncSession, key_id: int) -> KeyRow:
     maker = await lock_line(session, key_id)
     if maker is None or key_row(maker).has_ended(datetime.now(UTC)):
-        msg = f"key {key_id} was revoked or has expired"
-        raise MakerEnded(msg)
+        raise MakerEnded(_ended(key_id))
     return key_row(maker)
 
 
-def _keep_within_asking(asking: KeyRow, key: KeyRow, values: _Values) -> None:
-    """Refuse what the key that asks does not have, unless the changed key has it already."""
-    require_scopes(set(values.get("scopes", ())) - set(key.scopes), asking.scopes)
-    if asking.made_by_key_id is None or asking.expires_at is None or "expires_at" not in values:
-        return
-    end = values["expires_at"]
-    if earlier(end, asking.expires_at) != end and earlier(end, key.expires_at) != end:
-        msg = "a key that was made with a key cannot set an expiry later than its own"
-        raise InvalidExpiry(msg)
-
-
-async def _keep_within_maker(session: AsyncSession, maker_id: int, values: _Values) -> None:
-    maker = await lock_line(session, maker_id)
-    assert maker is not None  # noqa: S101 - a foreign key, and keys are never deleted
-    if "expires_at" in values:
+async def _keep_within(
+    session: AsyncSession, key: KeyRow, by_key_id: int | None, values: _Values
+) -> None:
+    """Keep a change within what the maker of the key has, and the key that asks."""
+    maker = None if key.made_by_key_id is None else await lock_line(session, key.made_by_key_id)
+    if maker is not None and "expires_at" in values:
         values["expires_at"] = earlier(values["expires_at"], maker.expires_at)
+    if by_key_id is not None:
+        # Read again: until it is locked, somebody may take from it what this change would restore.
+        key = await _locked(session, key.id, key.account_id)
+        _keep_within_asking(await _asking(session, by_key_id), key, values)
+    if maker is not None:
+        _require_scopes_of_maker(maker, values)
+
+
+async def _locked(session: AsyncSession, key_id: int, account_id: int | None) -> KeyRow:
+    key = await lock_key(session, key_id, account_id)
+    if key is None:
+        raise UnknownKey(key_id)
+    return key
+
+
+async def _asking(session: AsyncSession, key_id: int) -> KeyRow:
+    asking = await get_key(session, key_id, None)
+    if asking.has_ended(datetime.now(UTC)):
+        raise MakerEnded(_ended(key_id))
+    return asking
+
+
+def _keep_within_asking(asking: KeyRow, key: KeyRow, values: _Values) -> None:
+    """Refuse to give what the key that asks does not have; what a key has already it keeps."""
+    end = values.get("expires_at", key.expires_at)
+    gained = set(values.get("scopes", ())) - set(key.scopes)
+    is_later = earlier(end, key.expires_at) != end
+    require_scopes(gained, asking.scopes)
+    if is_later and earlier(end, asking.expires_at) != end:
+        msg = "a key cannot set an expiry later than its own"
+        raise InvalidExpiry(msg)
+    if gained or is_later:
+        given = replace(key.terms, scopes=tuple(gained), expires_at=end)
+        _require_within(given, asking, key.id)
+
+
+def _require_within(given: KeyTerms, asking: KeyRow, key_id: int) -> None:
+    """Require that the key that asks has all that it would give, or get."""
+    require_scopes(given.scopes, asking.scopes)
+    if not given.is_within(asking.terms):
+        msg = (
+            f"key {key_id} is valid for longer, or has looser limits, than the key that asks:"
+            " sign in to change or rotate it"
+        )
+        raise KeyExceeds(msg)
+
+
+def _require_scopes_of_maker(maker: ApiKey, values: _Values) -> None:
     try:
         require_scopes(values.get("scopes", ()), maker.scopes)
     except ScopesMissing as error:
         missing = ", ".join(error.missing)
-        msg = f"key {maker_id}, with which this key was made, does not have the scopes {missing}"
+        msg = f"key {maker.id}, with which this key was made, does not have the scopes {missing}"
         raise InvalidScopes(msg) from error
 
 
-async def _require_within(
-    session: AsyncSession, key_id: int, account_id: int | None, by_key_id: int
-) -> None:
-    key = await get_key(session, key_id, account_id)
-    asking = await get_key(session, by_key_id, None)
-    require_scopes(key.scopes, asking.scopes)
-    if asking.made_by_key_id is not None and not key.terms.is_within(asking.terms):
-        msg = (
-            f"key {key_id} is valid for longer, or has looser limits, than the key that asks, which"
-            " was made with a key: sign in to rotate it"
-        )
-        raise KeyExceeds(msg)
+def _ended(key_id: int) -> str:
+    return f"key {key_id} was revoked or has expired"
 
 
 def _working(key_id: int, account_id: int | None) -> Update:

@@ -33,9 +33,8 @@ if TYPE_CHECKING:
 
 LOCKS = {
     "the account": "SELECT FROM accounts WHERE id = $1 FOR UPDATE",
-    "the secret of its key": (
-        "UPDATE api_keys SET secret_sha256 = sha256(secret_sha256) WHERE account_id = $1"
-    ),
+    # As whoever is about to change its secret does.
+    "its key": "SELECT FROM api_keys WHERE account_id = $1 FOR UPDATE",
 }
 
 

@@ -69,6 +69,7 @@ async def test_a_tombstone_waits_for_a_place_that_is_not_committed_yet(
             statements.PLACE,
             *(holder.account_id, "a", holder.key_id, 60, 60),
             *("/chat/completions", None, 0, book.lease_s, None, 0, None),
+            holder.caller.secret_sha256,
         )
         leaving = asyncio.create_task(leave_tombstone(book, holder, "a"))
         await until_blocked(pool, 1)

@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.web.api.test_key_ends import token_of
+
 if TYPE_CHECKING:
     import httpx2
 
@@ -106,7 +108,7 @@ async def test_what_is_wrong_with_a_new_key_is_named(
 
 
 async def test_a_key_is_changed_in_what_is_said_and_in_nothing_else(
-    http: httpx2.AsyncClient, people: People
+    http: httpx2.AsyncClient, people: People, pool: Pool
 ) -> None:
     path, headers = f"/api/keys/{people.user.key_id}", people.user.headers
     body: dict[str, Any] = {
@@ -126,7 +128,10 @@ async def test_a_key_is_changed_in_what_is_said_and_in_nothing_else(
         "insufficient_status": None,
         "last_used_at": again.json()["last_used_at"],
     }
-    again = await http.patch(path, json={"expires_at": None}, headers=headers)
+    lifted = await http.patch(path, json={"expires_at": None}, headers=headers)
+    assert (lifted.status_code, lifted.json()["error"]["param"]) == (400, "expires_at")
+    token = await token_of(pool, people.user)
+    again = await http.patch(path, json={"expires_at": None}, headers=token)
     assert (again.json()["expires_at"], again.json()["name"]) == (None, "desk")
     listed = await http.get("/api/keys", headers=headers)
     assert [key["name"] for key in listed.json()["data"]] == ["desk"]

@@ -72,6 +72,7 @@ TABLE = [
     Row("PATCH /api/user/me", SIGNED_IN, body={"name": "Me"}),
     Row("GET /api/users", SUPERUSERS),
     Row("PATCH /api/users/{user_id}", SUPERUSERS, body={"name": "Them"}),
+    Row("PATCH /api/users/{user_id}", SIGN_INS, body={"is_superuser": True}),
     Row("GET /api/balance", SIGNED_IN),
     Row("GET /api/balance/{user_id}", SUPERUSERS),
     Row("PUT /api/balance/{user_id}", SUPERUSERS, body={"balance": 30}),

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.product import serving
+from tests.web.api.test_key_ends import token_of
 
 if TYPE_CHECKING:
     import httpx2
@@ -232,11 +233,54 @@ async def test_the_last_superuser_stays_one(
     alone = "UPDATE users SET is_superuser = false WHERE id <> $1"
     await pool.execute(alone, people.superuser.user_id)
     path = f"/api/users/{people.superuser.user_id}"
+    token = await token_of(pool, people.superuser)
     for change in ({"is_superuser": False}, {"is_active": False}):
-        response = await http.patch(path, json=change, headers=people.superuser.headers)
+        response = await http.patch(path, json=change, headers=token)
         assert response.status_code == 400
     listed = await http.get("/api/users", headers=people.superuser.headers)
     assert listed.status_code == 200
+
+
+async def test_a_key_changes_no_role_and_disables_no_superuser(
+    http: httpx2.AsyncClient, people: People, pool: Pool
+) -> None:
+    admin, user, other = people.superuser, people.user, people.other
+    change = "UPDATE users SET is_superuser = true WHERE id = $1"
+    await pool.execute(change, other.user_id)
+    token = await token_of(pool, admin)
+    for user_id, body in (
+        (user.user_id, {"is_superuser": True}),
+        (other.user_id, {"is_active": False}),
+        (other.user_id, {"name": "Taken back", "is_active": True}),
+        (other.user_id, {"is_superuser": False}),
+    ):
+        path = f"/api/users/{user_id}"
+        refused = await http.patch(path, json=body, headers=admin.headers)
+        error = refused.json()["error"]
+        assert (refused.status_code, error["code"]) == (403, "permission_denied")
+        assert "sign-in token" in error["message"]
+        allowed = await http.patch(path, json=body, headers=token)
+        assert allowed.status_code == 200
+        assert {**allowed.json(), **body} == allowed.json()
+    renamed = await http.patch(
+        f"/api/users/{admin.user_id}", json={"name": "Root"}, headers=admin.headers
+    )
+    assert renamed.status_code == 200
+
+
+async def test_a_refused_change_of_a_superuser_changes_nothing(
+    http: httpx2.AsyncClient, people: People, pool: Pool
+) -> None:
+    admin = people.superuser
+    path = f"/api/users/{people.other.user_id}"
+    await pool.execute("UPDATE users SET is_superuser = true WHERE id = $1", people.other.user_id)
+    events = "SELECT count(*) FROM events"
+    before = await pool.fetchval(events)
+    refused = await http.patch(path, json={"is_active": False}, headers=admin.headers)
+    assert refused.status_code == 403
+    assert await pool.fetchval(events) == before
+    response = await http.get("/api/balance", headers=people.other.headers)
+    assert response.status_code == 200
 
 
 async def test_neither_a_hash_nor_a_secret_is_in_any_list(

@@ -204,12 +204,12 @@ class Waiters:
 
     async def _wake_ended(self) -> None:
         """Let waiters whose key has ended find that out, however far back they are."""
-        keys = {waiter.caller.key_id for waiter in self._all()}
-        rows = await self._pool.fetch(statements.ENDED_KEYS, list(keys))
-        ended = {cast("int", row[0]) for row in rows}
+        secrets = {waiter.caller.secret_sha256 for waiter in self._all()}
+        rows = await self._pool.fetch(statements.ENDED_KEYS, list(secrets))
+        ended = {cast("bytes", row[0]) for row in rows}
         if ended:
             for waiter in self._all():
-                if waiter.caller.key_id in ended:
+                if waiter.caller.secret_sha256 in ended:
                     waiter.woken.set()
 
     def _start(self, work: Coroutine[object, object, None]) -> asyncio.Task[None]:

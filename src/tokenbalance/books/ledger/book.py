@@ -137,11 +137,12 @@ class Book:
         """Read what a caller's account has; to be shown, never to decide by.
 
         Returns:
-            None if the key was revoked or has expired, or the user was disabled.
+            None if the key was revoked or rotated, has expired or lost its scope, or the user was
+            disabled.
 
         """
         row = await self._pool.fetchrow(
-            statements.FUNDS_OF_CALLER, caller.account_id, caller.key_id
+            statements.FUNDS_OF_CALLER, caller.account_id, caller.secret_sha256
         )
         return None if row is None else Funds(*cast("tuple[int, int, int]", tuple(row)))
 

@@ -93,6 +93,7 @@ class Placements:
             position,
             claim.estimated_output,
             None if purpose.rates is None else purpose.rates.text,
+            placement.caller.secret_sha256,
         )
         return None if row is None else placement.placed(cast("int", row[0]))
 
@@ -125,7 +126,7 @@ def _columns(placements: Sequence[Placement]) -> list[list[object]]:
         (
             placement.caller.account_id,
             placement.purpose.request_id,
-            placement.caller.key_id,
+            placement.caller.secret_sha256,
             placement.claim.wanted,
             placement.claim.minimum,
             placement.purpose.endpoint,

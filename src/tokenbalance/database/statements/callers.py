@@ -19,25 +19,27 @@ SELECT a.user_id, k.account_id, k.id AS key_id,
 """
 
 FUNDS_OF_CALLER: Final = """
--- $1 account, $2 key
--- What the account has; nothing if the key has ended or the user was disabled.
+-- $1 account, $2 SHA-256 of the secret
+-- What the account has; nothing if no request may be sent with the secret any more.
 SELECT a.balance, a.held, a.overdraft
   FROM accounts a
   JOIN users u ON u.id = a.user_id
-  JOIN api_keys k ON k.id = $2
+  JOIN api_keys k ON k.secret_sha256 = $2
  WHERE a.id = $1 AND k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())
+   AND ('inference' = ANY (k.scopes) OR k.kind = 'sign-in')
    AND u.is_active
 """
 
 ENDED_KEYS: Final = """
--- $1 keys
--- Those that were revoked or have expired, or whose user was disabled.
-SELECT k.id
-  FROM (SELECT * FROM unnest($1::bigint[]) LIMIT (SELECT cardinality($1))) asked (id)
-  JOIN api_keys k ON k.id = asked.id
-  JOIN accounts a ON a.id = k.account_id
-  JOIN users u ON u.id = a.user_id
- WHERE k.revoked_at IS NOT NULL OR k.expires_at <= now() OR NOT u.is_active
+-- $1 SHA-256 of the secrets
+-- Those with which no request may be sent any more.
+SELECT asked.secret
+  FROM (SELECT * FROM unnest($1::bytea[]) LIMIT (SELECT cardinality($1))) asked (secret)
+  LEFT JOIN api_keys k ON k.secret_sha256 = asked.secret
+  LEFT JOIN accounts a ON a.id = k.account_id
+  LEFT JOIN users u ON u.id = a.user_id
+ WHERE k.id IS NULL OR k.revoked_at IS NOT NULL OR k.expires_at <= now() OR NOT u.is_active
+    OR NOT ('inference' = ANY (k.scopes) OR k.kind = 'sign-in')
 """
 
 REFUSED_KEY: Final = """

@@ -5,11 +5,11 @@ from typing import Final
 PLACE: Final = """
 -- $1 account, $2 request, $3 key, $4 wanted, $5 minimum, $6 endpoint, $7 model, $8 known input,
 -- $9 lease in seconds, $10 position among the waiters or null, $11 estimated output,
--- $12 rates or null
+-- $12 rates or null, $13 SHA-256 of the key's secret
 -- Reserves what is wanted, or what the balance affords if that is less but at least the minimum.
 -- Leaves enough for the waiters ahead of this request. It is one conditional UPDATE, so nothing can
--- happen between the check and the reservation. Nothing is reserved with a key that has ended since
--- it was looked up, or for a user who was disabled.
+-- happen between the check and the reservation. Nothing is reserved with a key that has ended, was
+-- rotated, or lost its scope since it was looked up, or for a user who was disabled.
 WITH account AS (
     UPDATE accounts
        SET held = held + least($4, balance + overdraft)
@@ -17,8 +17,9 @@ WITH account AS (
        AND (SELECT u.is_active FROM users u WHERE u.id = accounts.user_id)
        AND EXISTS (SELECT
                      FROM api_keys k
-                    WHERE k.id = $3 AND k.revoked_at IS NULL
-                      AND (k.expires_at IS NULL OR k.expires_at > now()))
+                    WHERE k.secret_sha256 = $13 AND k.revoked_at IS NULL
+                      AND (k.expires_at IS NULL OR k.expires_at > now())
+                      AND ('inference' = ANY (k.scopes) OR k.kind = 'sign-in'))
        AND least($4, balance + overdraft) >= $5
        AND least($4, balance + overdraft) <= balance - held + overdraft - (
                SELECT coalesce(sum(wanted), 0)
@@ -36,25 +37,26 @@ RETURNING amount
 """
 
 _PLACE_MANY: Final = """
--- $1 accounts, $2 requests, $3 keys, $4 wanted, $5 minima, $6 endpoints, $7 models,
--- $8 known inputs, $9 estimated outputs, $10 rates or nulls, $11 lease in seconds
+-- $1 accounts, $2 requests, $3 SHA-256 of the keys' secrets, $4 wanted, $5 minima, $6 endpoints,
+-- $7 models, $8 known inputs, $9 estimated outputs, $10 rates or nulls, $11 lease in seconds
 -- PLACE for requests that are not waiting: for each account, in order, as many as fit in full. None
 -- of them is capped, and each account's row is written once. Whatever is left out, for any reason,
 -- is left to PLACE.
 WITH item AS (
     SELECT *
-      FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[], $5::bigint[], $6::text[],
+      FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::bigint[], $5::bigint[], $6::text[],
                   $7::text[], $8::bigint[], $9::bigint[], $10::text[])
-           WITH ORDINALITY AS item (account_id, request_id, key_id, wanted, minimum, endpoint,
+           WITH ORDINALITY AS item (account_id, request_id, secret, wanted, minimum, endpoint,
                                     model, known_input, estimated_output, rates, number)
      LIMIT (SELECT cardinality($1))
 ), account AS (
-    SELECT item.*, a.balance + a.overdraft - a.held AS available
+    SELECT item.*, k.id AS key_id, a.balance + a.overdraft - a.held AS available
       FROM item
       JOIN accounts a ON a.id = item.account_id
-      JOIN api_keys k ON k.id = item.key_id
+      JOIN api_keys k ON k.secret_sha256 = item.secret
       JOIN users u ON u.id = a.user_id
      WHERE k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()) AND u.is_active
+       AND ('inference' = ANY (k.scopes) OR k.kind = 'sign-in')
        FOR NO KEY UPDATE OF a{or_skip}
        -- The foreign key check would wait for a key whose secret is being changed.
        FOR KEY SHARE OF k SKIP LOCKED

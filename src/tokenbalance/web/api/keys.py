@@ -117,8 +117,9 @@ async def change(
 
     Its secret keeps working. Keys that were made with it follow where it ends earlier or has fewer
     scopes; such a key itself stays within the end and the scopes of its maker. A key cannot give
-    scopes that it does not have (403). A revoked or expired key is refused (400). Only superusers
-    find keys of other users.
+    scopes that it does not have, nor anything to a key that is valid for longer or has looser
+    limits (403), nor a later end than its own (400). A revoked or expired key is refused (400).
+    Only superusers find keys of other users.
     """
     async with management_of(request).sessions.begin() as session:
         seen = account_seen_by(caller)
@@ -148,7 +149,8 @@ async def rotate(
 
     The response is the only one with the new secret. Id, name, limits and history stay, and keys
     that were made with it keep working: after a leak, revoke it instead. A revoked or expired key
-    is refused (400). A key gets no secret of a key with scopes that it does not have (403).
+    is refused (400). A key gets no secret of a key with scopes that it does not have, or that is
+    valid for longer or has looser limits (403).
     """
     async with management_of(request).sessions.begin() as session:
         seen, by_key_id = account_seen_by(caller), asking_key(caller)

@@ -162,7 +162,7 @@ async def list_users(
 @users_router.patch("/users/{user_id}", summary="Change a user")
 async def change_user(
     request: Request,
-    _caller: Superuser,
+    caller: Superuser,
     actor: Acting,
     user_id: Number,
     body: Annotated[UserChanges, Depends(BodyReader(UserChanges))],
@@ -170,16 +170,24 @@ async def change_user(
     """Change a user's name, disable or enable the user, or change their role.
 
     The keys of a disabled user stop working at once, and their sign-in tokens end. The last active
-    superuser can neither be disabled nor become an ordinary user (400).
+    superuser can neither be disabled nor become an ordinary user (400). Changing a role, and
+    disabling or enabling a superuser, requires a sign-in token (403): a key makes nobody a
+    superuser who could outlive it.
     """
     given = body.model_fields_set
+    if "is_superuser" in given:
+        require_sign_in(caller)
     changes = Changes(
         name=body.name if "name" in given else None,
         is_active=body.is_active if "is_active" in given else None,
         is_superuser=body.is_superuser if "is_superuser" in given else None,
     )
     async with management_of(request).sessions.begin() as session:
-        return user_response(await update_user(session, user_id, changes, actor=actor))
+        user = await update_user(session, user_id, changes, actor=actor)
+        # Now the row is locked. A refusal takes the change back.
+        if user.is_superuser and "is_active" in given:
+            require_sign_in(caller)
+    return user_response(user)
 
 
 async def _new_password_hash(request: Request, caller: Caller, body: OwnChanges) -> str | None:
