@@ -23,6 +23,7 @@ from tokenbalance.openai.json_text import (
     after_space,
     after_text,
     after_value,
+    compiled,
 )
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
 
     from tokenbalance.model import Json
 
-_OPENING: Final = re.compile(SPACE + rb"\{" + SPACE)
+_OPENING: Final = compiled(SPACE + rb"\{" + SPACE)
 
 
 def with_members(source: bytes, document: Mapping[str, Json], members: Mapping[str, Json]) -> bytes:
@@ -106,12 +107,12 @@ def _value_span(source: bytes, name: str) -> tuple[int, int]:
 def _others(name: str) -> re.Pattern[bytes]:
     """Match members of an object as far as one called `name`, with the commas after them."""
     other = rb"(?!" + _key(name).pattern + rb")" + STRING + COLON + VALUE + COMMA
-    return re.compile(rb"(?:" + other + rb")*+", re.DOTALL)
+    return compiled(rb"(?:" + other + rb")*+")
 
 
 @cache
 def _key(name: str) -> re.Pattern[bytes]:
-    return re.compile(rb'"' + b"".join(_spellings(character) for character in name) + rb'"')
+    return compiled(rb'"' + b"".join(_spellings(character) for character in name) + rb'"')
 
 
 def _spellings(character: str) -> bytes:

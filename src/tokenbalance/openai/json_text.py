@@ -9,11 +9,15 @@ of the body.
 from __future__ import annotations
 
 import re
+import sys
+from importlib import import_module
 from typing import TYPE_CHECKING, ClassVar, Final, cast
 
 import orjson
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tokenbalance.model import Json
 
 MAXIMUM_DEPTH: Final = 64
@@ -25,6 +29,19 @@ makes all before it wider in memory, which is one call: 25 ms for so many."""
 _GROWTH_CHARACTERS: Final = 1024 * 1024
 _FIRST_BYTES: Final = 8 * 1024
 """The first piece of a list or object: so little is in vain if its first value is longer."""
+
+
+def compiled(pattern: bytes) -> re.Pattern[bytes]:
+    """Compile a pattern in which `.` is any byte.
+
+    Before Python 3.11.5, `re` loses its place where a possessive repeat ends within what it repeats
+    (cpython#106052). There the package `regex`, which tiktoken needs anyway, takes its place.
+    """
+    if sys.version_info >= (3, 11, 5):
+        return re.compile(pattern, re.DOTALL)
+    compiling = cast("Callable[[bytes, int], re.Pattern[bytes]]", import_module("regex").compile)
+    return compiling(pattern, int(re.DOTALL))
+
 
 # All of it is possessive: a valid document is matched in one pass, whatever it contains.
 SPACE: Final = rb"[ \t\r\n]*+"
@@ -44,16 +61,14 @@ def _container() -> bytes:
 VALUE: Final = rb"(?:" + STRING + rb"|" + _SCALAR + rb"|" + _container() + rb")"
 COLON: Final = SPACE + rb":" + SPACE
 COMMA: Final = SPACE + rb"," + SPACE
-_SPACES: Final = re.compile(SPACE)
-_A_VALUE: Final = re.compile(VALUE, re.DOTALL)
-_ITEMS: Final = re.compile(rb"(?:" + VALUE + COMMA + rb")*+", re.DOTALL)
-_MEMBERS: Final = re.compile(rb"(?:" + STRING + COLON + VALUE + COMMA + rb")*+", re.DOTALL)
-_CONTENTS: Final = re.compile(
-    rb'(?:[^"\[\]{}]++|' + STRING + rb"|" + _container() + rb")*+", re.DOTALL
-)
+_SPACES: Final = compiled(SPACE)
+_A_VALUE: Final = compiled(VALUE)
+_ITEMS: Final = compiled(rb"(?:" + VALUE + COMMA + rb")*+")
+_MEMBERS: Final = compiled(rb"(?:" + STRING + COLON + VALUE + COMMA + rb")*+")
+_CONTENTS: Final = compiled(rb'(?:[^"\[\]{}]++|' + STRING + rb"|" + _container() + rb")*+")
 _HIGH: Final = rb"\\u[dD][89abAB]"
-_CHARACTERS: Final = re.compile(
-    rb'(?:[^"\\]++|' + _HIGH + rb"..\\u....|(?!" + _HIGH + rb")\\u....|\\[^u])*+", re.DOTALL
+_CHARACTERS: Final = compiled(
+    rb'(?:[^"\\]++|' + _HIGH + rb"..\\u....|(?!" + _HIGH + rb")\\u....|\\[^u])*+"
 )
 """Whole escape sequences only, and both of a pair of them."""
 
