@@ -31,13 +31,17 @@ _FIRST_BYTES: Final = 8 * 1024
 """The first piece of a list or object: so little is in vain if its first value is longer."""
 
 
+_POSSESSIVE_SINCE: Final = 0x030B05F0
+"""Python 3.11.5, the first in which possessive repeats are right."""
+
+
 def compiled(pattern: bytes) -> re.Pattern[bytes]:
     """Compile a pattern in which `.` is any byte.
 
     Before Python 3.11.5, `re` loses its place where a possessive repeat ends within what it repeats
     (cpython#106052). There the package `regex`, which tiktoken needs anyway, takes its place.
     """
-    if sys.version_info >= (3, 11, 5):
+    if sys.hexversion >= _POSSESSIVE_SINCE:
         return re.compile(pattern, re.DOTALL)
     compiling = cast("Callable[[bytes, int], re.Pattern[bytes]]", import_module("regex").compile)
     return compiling(pattern, int(re.DOTALL))
