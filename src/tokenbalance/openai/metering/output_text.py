@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, cast
 import orjson
 from typing_extensions import override
 
+from tokenbalance.openai.json_text import compiled
 from tokenbalance.openai.metering.sse import document_of
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ _DELTA = b"delta"
 _TEXT_KEYS = (b"content", b"reasoning_content", b"refusal", b"text", b"arguments")
 _QUOTED = {key: b'"' + key + b'"' for key in (_DELTA, *_TEXT_KEYS)}
 _BODIES = {
-    key: re.compile(quoted + rb'(?::"|[ \t]*+:[ \t]*+")(' + STRING_BODY + rb")")
+    key: compiled(quoted + rb'(?::"|[ \t]*+:[ \t]*+")(' + STRING_BODY + rb")")
     for key, quoted in _QUOTED.items()
 }
 
