@@ -10,8 +10,6 @@ exits with 1 if a response was wrong or the books are wrong; a ratio does not ch
 from __future__ import annotations
 
 import argparse
-import asyncio
-import signal
 import sys
 import tempfile
 from contextlib import AsyncExitStack
@@ -31,7 +29,7 @@ from benchmarks.speed.product import serve_build
 from benchmarks.speed.programs import NotStarted
 from benchmarks.speed.subjects import Place, Unavailable
 from benchmarks.speed.tools import UpstreamSeat, compile_tools
-from benchmarks.verdict import conclude, say
+from benchmarks.verdict import breaches_of, conclude, say
 
 if TYPE_CHECKING:
     from benchmarks.compare.builds import Build
@@ -166,29 +164,14 @@ def _show(given: Given, comparison: Comparison) -> None:
     say(f"{describe()}: medians of {measured} pairs of bursts of {given.seconds:g} s")
 
 
-async def _compare_until_stopped(given: Given, folder: Path, cache: Path) -> list[str]:
-    """Let SIGTERM end everything that was started, as Ctrl-C does."""
-    task = asyncio.current_task()
-    assert task
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    async with asyncio.timeout(LIMIT_S):
-        return await compare(given, folder, cache)
-
-
 def main() -> int:
     """Run the command; returns its exit code."""
     given = read_arguments()
     cache = platformdirs.user_cache_path("tokenbalance-benchmarks", ensure_exists=True)
     raise_open_files()
     folder = Path(tempfile.mkdtemp(prefix="tokenbalance-compare-"))
-    try:
-        breaches = asyncio.run(_compare_until_stopped(given, folder, cache))
-    except (LoadFailed, NotStarted, Unavailable, Wrong) as error:
-        breaches = [str(error)]
-    except TimeoutError:
-        breaches = [f"not done after {LIMIT_S:.0f} s"]
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        breaches = ["interrupted"]
+    faults = (LoadFailed, NotStarted, Unavailable, Wrong)
+    breaches = breaches_of(lambda: compare(given, folder, cache), faults, LIMIT_S)
     return conclude(breaches, folder)
 
 

@@ -14,7 +14,6 @@ import argparse
 import asyncio
 import json
 import os
-import signal
 import sys
 import tempfile
 from collections import Counter
@@ -41,7 +40,7 @@ from benchmarks.speed.product import serve_build
 from benchmarks.speed.programs import NotStarted, end
 from benchmarks.speed.subjects import Place, Unavailable
 from benchmarks.speed.tools import UpstreamSeat, compile_tools
-from benchmarks.verdict import conclude, say
+from benchmarks.verdict import breaches_of, conclude, say
 
 if TYPE_CHECKING:
     from asyncio.subprocess import Process
@@ -261,29 +260,14 @@ def _wrong(seen: Mapping[tuple[str, str], Seen]) -> Sequence[str]:
     return found
 
 
-async def _flood_until_stopped(given: Given, folder: Path, cache: Path) -> list[str]:
-    """Let SIGTERM end everything that was started, as Ctrl-C does."""
-    task = asyncio.current_task()
-    assert task
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    async with asyncio.timeout(LIMIT_S):
-        return await flood(given, folder, cache)
-
-
 def main() -> int:
     """Run the command; returns its exit code."""
     given = read_arguments()
     cache = platformdirs.user_cache_path("tokenbalance-benchmarks", ensure_exists=True)
     raise_open_files()
     folder = Path(tempfile.mkdtemp(prefix="tokenbalance-floods-"))
-    try:
-        breaches = asyncio.run(_flood_until_stopped(given, folder, cache))
-    except (NotStarted, Unavailable) as error:
-        breaches = [str(error)]
-    except TimeoutError:
-        breaches = [f"not done after {LIMIT_S:.0f} s"]
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        breaches = ["interrupted"]
+    faults = (NotStarted, Unavailable)
+    breaches = breaches_of(lambda: flood(given, folder, cache), faults, LIMIT_S)
     return conclude(breaches, folder)
 
 

@@ -11,8 +11,6 @@ is said in the table.
 from __future__ import annotations
 
 import argparse
-import asyncio
-import signal
 import sys
 import tempfile
 import time
@@ -34,7 +32,7 @@ from benchmarks.speed.soak import duration_s, soak
 from benchmarks.speed.subjects import Unavailable
 from benchmarks.speed.table import table
 from benchmarks.speed.tools import UpstreamSeat, compile_tools
-from benchmarks.verdict import conclude, say
+from benchmarks.verdict import breaches_of, conclude, say
 
 ROUNDS: Final = 5
 ROUND_S: Final = 3.0
@@ -136,26 +134,14 @@ def _show(given: Given, run: Run) -> None:
         say(f"goals missed: {goals}")
 
 
-async def _measure_until_stopped(given: Given, folder: Path) -> list[str]:
-    """Let SIGTERM end everything that was started, as Ctrl-C does."""
-    task = asyncio.current_task()
-    assert task
-    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
-    return await measure(given, folder)
-
-
 def main() -> int:
     """Run the command; returns its exit code."""
     given = read_arguments()
     given.cache.mkdir(parents=True, exist_ok=True)
     raise_open_files()
     folder = Path(tempfile.mkdtemp(prefix="tokenbalance-speed-"))
-    try:
-        breaches = asyncio.run(_measure_until_stopped(given, folder))
-    except (LoadFailed, NotStarted, Unavailable, Wrong) as error:
-        breaches = [str(error)]
-    except (KeyboardInterrupt, asyncio.CancelledError):
-        breaches = ["interrupted"]
+    faults = (LoadFailed, NotStarted, Unavailable, Wrong)
+    breaches = breaches_of(lambda: measure(given, folder), faults)
     return conclude(breaches, folder)
 
 

@@ -16,7 +16,7 @@ from tokenbalance.errors import InvalidJson
 from tokenbalance.openai import documents, editing, json_text
 from tokenbalance.openai.documents import parse_document
 from tokenbalance.openai.editing import with_members
-from tokenbalance.openai.json_text import MAXIMUM_DEPTH, NotJsonError, after_value, loaded
+from tokenbalance.openai.json_text import MAXIMUM_DEPTH, NotJsonError, after_value, compiled, loaded
 
 if TYPE_CHECKING:
     from collections.abc import Generator
@@ -173,3 +173,10 @@ def test_a_text_that_is_not_ascii_has_a_limit_of_characters() -> None:
         for text in ("a" * 100 + "\u00e9", "\u4e2d" + "a" * 100):
             with pytest.raises(InvalidJson, match="not all of which are ASCII"):
                 parse_document(with_text(text))
+
+
+def test_a_possessive_repeat_ends_before_what_it_repeats_in_part() -> None:
+    """Python before 3.11.5 does not by itself."""
+    found = compiled(rb"(?:a[^;]*+;)*+").match(b"a1;a2;a3")
+    assert found is not None
+    assert found.group() == b"a1;a2;"

@@ -39,7 +39,7 @@ def compiled(pattern: bytes) -> re.Pattern[bytes]:
     """Compile a pattern in which `.` is any byte.
 
     Before Python 3.11.5, `re` loses its place where a possessive repeat ends within what it repeats
-    (cpython#106052). There the package `regex`, which tiktoken needs anyway, takes its place.
+    (cpython#106052), so there `regex` takes its place. tiktoken needs that package anyway.
     """
     if sys.hexversion >= _POSSESSIVE_SINCE:
         return re.compile(pattern, re.DOTALL)

@@ -60,6 +60,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from tokenbalance.openai.json_text import compiled
 from tokenbalance.openai.metering.document import DOCUMENT_MAX, TAIL
 from tokenbalance.openai.metering.output_text import STRING_BODY
 from tokenbalance.openai.metering.stream_report import StreamReport, lacks_only_its_end
@@ -79,7 +80,7 @@ _EVENT_END = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _BETWEEN_EVENTS = re.compile(rb"(?:(?::[^\r\n]*)?(?:\r\n|\n|\r))+")
 
 _PLAIN_MEMBER = rb'"[^"\\\x00-\x1f]*": ?(?:"' + STRING_BODY + rb'"|[-+.0-9eE]+|null|true|false), ?'
-_NOT_THE_END = re.compile(
+_NOT_THE_END = compiled(
     rb"(?:\xef\xbb\xbf)?(?:(?!data)[^\r\n]+(?>\r\n|\n|\r))*data: ?\{ ?(?:" + _PLAIN_MEMBER + rb")*?"
     rb'(?:"choices": ?\[ ?\{'
     rb'|"type": ?"(?!response\.(?:completed|incomplete|failed)"|error")[^"\\]*")'

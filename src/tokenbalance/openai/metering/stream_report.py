@@ -22,6 +22,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING
 
+from tokenbalance.openai.json_text import compiled
 from tokenbalance.openai.metering.outcome import error_code, has_failed, is_error, may_be_free
 from tokenbalance.openai.metering.output_text import RelayedText, TextsOfChoices
 from tokenbalance.openai.metering.sse import (
@@ -43,7 +44,7 @@ _NULL_USAGE = b',"usage":null'
 _LAST_NULL_USAGE = re.compile(
     _NULL_USAGE + rb'(?<=[\]"]' + _NULL_USAGE + rb')(?=\}\n|,"obfuscation":"[^"\\\x00-\x1f]*+"\}\n)'
 )
-_LINES_OF_DATA = re.compile(rb"(?:data: \{.*+\n\n)*+")
+_LINES_OF_DATA = compiled(rb"(?:data: \{[^\n]*+\n\n)*+")
 
 
 class StreamReport:
