@@ -5,19 +5,17 @@ from __future__ import annotations
 from typing import Final
 
 from tokenbalance.books.ledger.invariants.proof import Invariant
-from tokenbalance.books.pricing.rates import AMOUNT_MAX, DEFAULTS
+from tokenbalance.books.pricing.rates import AMOUNT_MAX
+from tokenbalance.books.pricing.units import UNITS
 
 # The computation of `rates.py` once more, in another language. Few different rates are ever in
 # use, so each is read only once.
 _RATES: Final = ", ".join(
-    f"coalesce((rates->>'{kind}')::numeric, (rates->>'{other}')::numeric, 0) AS {kind}"
-    for kind, other in DEFAULTS.items()
+    "coalesce(" + "".join(f"(rates->>'{name}')::numeric, " for name in ancestry) + f"0) AS {kind}"
+    for kind, ancestry in UNITS.ancestry.items()
 )
 _PRICED: Final = f"""
-  FROM (SELECT rates, (rates->>'request')::numeric AS request,
-               coalesce((rates->>'input')::numeric, 0) AS input,
-               coalesce((rates->>'output')::numeric, 0) AS output,
-               {_RATES}
+  FROM (SELECT rates, {_RATES}
           FROM (SELECT DISTINCT rates FROM holds WHERE rates IS NOT NULL) used) r
   JOIN holds h ON h.rates = r.rates
   JOIN usage u ON u.account_id = h.account_id AND u.request_id = h.request_id
@@ -32,7 +30,7 @@ _PRICED: Final = f"""
                             least(u.reasoning, text.output) AS reasoning) part
  CROSS JOIN LATERAL (SELECT CASE WHEN greatest(u.input, u.output, u.total) > 0 THEN
            least({AMOUNT_MAX}, ceil(
-               coalesce(r.request, 0)
+               r.request
                + audio.audio_input * r.audio_input + image.image_input * r.image_input
                + part.cached_input * r.cached_input
                + (text.input - part.cached_input) * r.input
