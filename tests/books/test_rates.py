@@ -69,20 +69,12 @@ def usages_within(draw: st.DrawFn, estimate: Estimate, cap: int) -> Usage:
     inputs = draw(up_to(estimate.input_tokens - predicted))
     outputs = draw(up_to(estimate.choices * cap + predicted))
     written = draw(up_to(outputs))
-    media = estimate.has_media
-    return Usage(
-        {
-            "input": inputs,
-            "cached_input": draw(up_to(inputs)),
-            "output": written,
-            "reasoning": draw(up_to(written)),
-            "audio_input": draw(up_to(inputs * media)),
-            "audio_output": draw(up_to(written * media)),
-            "image_input": draw(up_to(inputs * media)),
-            "image_output": draw(up_to(written * media)),
-        },
-        total=inputs + outputs,
-    )
+    parts = {
+        kind: draw(up_to(whole))
+        for side, whole in (("input", inputs), ("output", written))
+        for kind in UNITS.of(side, media=estimate.has_media)
+    }
+    return Usage({**parts, "input": inputs, "output": written}, total=inputs + outputs)
 
 
 @st.composite
@@ -91,13 +83,11 @@ def largest_usages(draw: st.DrawFn, estimate: Estimate, cap: int) -> Usage:
     media = estimate.has_media
     predicted = draw(st.sampled_from([0, estimate.predicted]))
     inputs, outputs = estimate.input_tokens - predicted, estimate.choices * cap + predicted
-    kinds_of_input = ["input", "cached_input", *["audio_input", "image_input"] * media]
-    kinds_of_output = ["output", "reasoning", *["audio_output", "image_output"] * media]
     quantities = {
         "input": inputs,
         "output": outputs,
-        draw(st.sampled_from(kinds_of_input)): inputs,
-        draw(st.sampled_from(kinds_of_output)): outputs,
+        draw(st.sampled_from(UNITS.of("input", media=media))): inputs,
+        draw(st.sampled_from(UNITS.of("output", media=media))): outputs,
     }
     return Usage(quantities, total=inputs + outputs)
 
