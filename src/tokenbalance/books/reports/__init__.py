@@ -2,6 +2,7 @@
 
     entries       what changed balances
     requests      requests with their hold, usage and charge; newest first
+    request_rows  one of them, from an open hold or from the ledger
     explanation   everything that made one charge what it is
     finding       a request by its id, or the beginning of it
     refusals      how often requests were refused, by day, key and code
@@ -42,7 +43,8 @@ from tokenbalance.books.reports.refusals import (
     refusals_page,
     refused_today,
 )
-from tokenbalance.books.reports.requests import KeyRef, RequestQuery, RequestRow, requests_page
+from tokenbalance.books.reports.request_rows import KeyRef, RequestRow
+from tokenbalance.books.reports.requests import RequestQuery, requests_page
 from tokenbalance.books.reports.sums import Sums
 from tokenbalance.database.tables import ENTRY_KINDS, HOLD_STATES
 
