@@ -55,7 +55,9 @@ class ModelHold:
     def known(self) -> Usage:
         """What it is charged if its process is gone."""
         total = self.known_input + self.known_output
-        return Usage(input=self.known_input, output=self.known_output, total=total, estimated=True)
+        return Usage(
+            {"input": self.known_input, "output": self.known_output}, total=total, estimated=True
+        )
 
 
 @dataclass(slots=True)

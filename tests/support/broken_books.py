@@ -23,11 +23,11 @@ async def place(pool: Pool, holder: Holder, request_id: str, amount: int) -> Hol
 
 
 async def settle(pool: Pool, hold: Hold, total: int) -> None:
-    assert await Book(pool).settle(hold, Usage(input=total, total=total))
+    assert await Book(pool).settle(hold, Usage({"input": total}, total=total))
 
 
 async def expire(pool: Pool, hold: Hold, total: int) -> None:
-    usage = Usage(input=total, total=total, estimated=True)
+    usage = Usage({"input": total}, total=total, estimated=True)
     assert await Book(pool).expire(hold, usage, orphaned=True)
 
 
