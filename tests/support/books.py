@@ -65,7 +65,7 @@ async def create_holder(pool: Pool, balance: int = 0, *, overdraft: int = 0) -> 
     )
     if balance:
         await pool.execute(
-            "INSERT INTO ledger_entries (account_id, kind, amount, balance_after, actor)"
+            "INSERT INTO ledger (account_id, kind, amount, balance_after, actor)"
             " VALUES ($1, 'grant', $2, $2, 'tests')",
             account_id,
             balance,

@@ -112,9 +112,7 @@ async def export_entries(
         last = batch[-1][0]
 
 
-def _charged(
-    period: Period, account_id: int | None, ids: Ids
-) -> Select[tuple[LedgerEntry]]:
+def _charged(period: Period, account_id: int | None, ids: Ids) -> Select[tuple[LedgerEntry]]:
     conditions: list[ColumnElement[bool]] = [
         LedgerEntry.state.in_(("settled", "expired")),
         LedgerEntry.created_at >= period.start,

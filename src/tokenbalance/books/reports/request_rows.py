@@ -125,9 +125,7 @@ def ended_rows(end: type[LedgerEntry], correction: type[LedgerEntry]) -> Select[
     )
 
 
-async def read_open(
-    session: AsyncSession, statement: Select[*tuple[Any, ...]]
-) -> list[RequestRow]:
+async def read_open(session: AsyncSession, statement: Select[*tuple[Any, ...]]) -> list[RequestRow]:
     """Run a statement from `open_rows`."""
     return [_open(*row) for row in await session.execute(statement)]
 

@@ -207,7 +207,7 @@ def _all(found: list[RequestRow]) -> _Seen:
 
 
 def _asked(
-    query: RequestQuery, row: type[OpenHold] | type[LedgerEntry]
+    query: RequestQuery, row: type[OpenHold | LedgerEntry]
 ) -> list[ColumnElement[bool]]:
     filters: list[ColumnElement[bool]] = []
     if query.model is not None:
@@ -217,9 +217,7 @@ def _asked(
     return filters
 
 
-def _during(
-    period: Period, row: type[OpenHold] | type[LedgerEntry]
-) -> list[ColumnElement[bool]]:
+def _during(period: Period, row: type[OpenHold | LedgerEntry]) -> list[ColumnElement[bool]]:
     filters: list[ColumnElement[bool]] = []
     if period.since is not None:
         filters.append(row.created_at >= period.start)

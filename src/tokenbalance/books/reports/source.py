@@ -33,7 +33,6 @@ from sqlalchemy import (
     case,
     column,
     func,
-    literal,
     literal_column,
     select,
     text,

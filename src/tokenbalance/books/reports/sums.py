@@ -120,9 +120,7 @@ def summed(amounts: Sequence[ColumnElement[int]]) -> list[ColumnElement[int]]:
 
 def read_sums(row: RowMapping) -> Sums:
     """Read the sums of a row, by their names."""
-    return Sums(
-        quantities=row["quantities"] or {}, **{name: int(row[name]) for name in SUM_NAMES}
-    )
+    return Sums(quantities=row["quantities"] or {}, **{name: int(row[name]) for name in SUM_NAMES})
 
 
 def add_up(sums: Sequence[Sums]) -> Sums:
