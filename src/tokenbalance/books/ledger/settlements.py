@@ -6,6 +6,7 @@ the hold, so it makes no difference which statement settles it, or how often it 
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, cast
@@ -51,16 +52,14 @@ class Settlement:
             self.hold.request_id,
             self.amount,
             usage.estimated,
-            usage.input,
-            usage.of("cached_input"),
-            usage.output,
-            usage.of("reasoning"),
-            usage.of("audio_input"),
-            usage.of("audio_output"),
-            usage.of("image_input"),
-            usage.of("image_output"),
+            _stored(usage),
             usage.total,
         )
+
+
+def _stored(usage: Usage) -> str | None:
+    """Write the quantities of a usage as they are stored; None if it has none."""
+    return json.dumps(dict(usage.quantities)) if usage.quantities else None
 
 
 class Settlements:
