@@ -5,9 +5,8 @@ from __future__ import annotations
 import json
 import os
 from collections import Counter
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from tokenbalance.books.reports import Group, Sums, UsageQuery, usage_by
@@ -45,7 +44,7 @@ class Used:
     model: str | None = "gpt-4o-mini"
     at: datetime | None = None
     """None for now."""
-    more: Mapping[str, int] = MappingProxyType({})
+    more: Mapping[str, int] = field(default_factory=dict)
     """Of the tokens, all of them input: how many are of which other kind."""
     estimated: bool = False
 
@@ -155,7 +154,7 @@ def _added(sums: list[Sums]) -> Sums:
     quantities: Counter[str] = Counter()
     for each in sums:
         quantities.update(each.quantities)
-    names = [field.name for field in fields(Sums) if field.name != "quantities"]
+    names = [each.name for each in fields(Sums) if each.name != "quantities"]
     return Sums(
         quantities={kind: number for kind, number in quantities.items() if number},
         **{name: sum(getattr(each, name) for each in sums) for name in names},

@@ -206,9 +206,7 @@ def _all(found: list[RequestRow]) -> _Seen:
     return _Seen(found, len(found), _key(found[-1]) if found else ())
 
 
-def _asked(
-    query: RequestQuery, row: type[OpenHold | LedgerEntry]
-) -> list[ColumnElement[bool]]:
+def _asked(query: RequestQuery, row: type[OpenHold | LedgerEntry]) -> list[ColumnElement[bool]]:
     filters: list[ColumnElement[bool]] = []
     if query.model is not None:
         filters.append(row.model == query.model)
