@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tokenbalance.books.pricing.rates import TOKEN_KINDS, split
+from tokenbalance.books.pricing.rates import split
+from tokenbalance.books.pricing.units import UNITS
 from tokenbalance.books.reports import overview
 from tokenbalance.model import Usage
 from tokenbalance.web.panel.admin.routing import route
@@ -58,9 +59,10 @@ def _by_kind(sums: Sums) -> Iterator[tuple[str, int]]:
         "image_output": sums.image_output,
     }
     usage = Usage(quantities, sums.total)
-    for kind, tokens in zip(TOKEN_KINDS, split(usage), strict=True):
-        if tokens:
-            yield kind.replace("_", " "), tokens
+    tokens = split(usage)
+    for kind in UNITS.tokens:
+        if kind in tokens:
+            yield kind.replace("_", " "), tokens[kind]
 
 
 def _requests_chart(books: Overview) -> Chart:
