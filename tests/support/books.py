@@ -107,12 +107,12 @@ async def account_of(pool: Pool, holder: Holder) -> Account:
 async def charges_of(pool: Pool, holder: Holder) -> list[asyncpg.Record]:
     """Read the charges with the usage behind them, oldest first."""
     return await pool.fetch(
-        "SELECT e.amount, e.balance_after, e.estimated, r.input, r.output, r.total, r.overrun,"
+        "SELECT e.amount, e.balance_after, e.estimated, r.input, r.output, r.total, r.overrun,"  # noqa: S608 - a constant
         " coalesce((e.quantities->'cached_input')::bigint, 0) AS cached_input,"
         " coalesce((e.quantities->'reasoning')::bigint, 0) AS reasoning,"
         f" e.hold AS held, e.model, e.endpoint FROM ledger e JOIN {REQUESTS} r"
         " USING (account_id, request_id)"
-        " WHERE e.account_id = $1 AND e.kind = 'charge' ORDER BY e.id",  # noqa: S608 - a constant
+        " WHERE e.account_id = $1 AND e.kind = 'charge' ORDER BY e.id",
         holder.account_id,
     )
 

@@ -6,10 +6,11 @@ the hold, so it makes no difference which statement settles it, or how often it 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, cast
+
+import orjson
 
 from tokenbalance.books.ledger.account_queues import AccountQueues
 from tokenbalance.books.ledger.fallback import each_alone, left_on_item_error
@@ -59,7 +60,7 @@ class Settlement:
 
 def _stored(usage: Usage) -> str | None:
     """Write the quantities of a usage as they are stored; None if it has none."""
-    return json.dumps(dict(usage.quantities)) if usage.quantities else None
+    return orjson.dumps(dict(usage.quantities)).decode() if usage.quantities else None
 
 
 class Settlements:
