@@ -30,7 +30,7 @@ async def test_the_overview_adds_everything_up(admin: Admin, pool: Pool, holder:
         assert f'<span class="value">{figure}</span>' in page
     assert "50 credits beyond their holds" in page
     assert first_holder(page) == f"/admin/users/{holder.user_id}"
-    for name in ("input", "cached input", "output"):
+    for name in ("Input tokens", "Cached input tokens", "Output tokens"):
         assert f"<bdi>{name}</bdi>" in page
 
 

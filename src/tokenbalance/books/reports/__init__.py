@@ -21,6 +21,8 @@ from tokenbalance.books.reports.entries import EntryQuery, EntryRow, entries, en
 from tokenbalance.books.reports.explanation import Explanation, UnknownRequest, explain
 from tokenbalance.books.reports.export import (
     ENTRY_COLUMNS,
+    FIRST_KINDS,
+    LATER_KINDS,
     USAGE_COLUMNS,
     count_usage,
     export_entries,
@@ -52,7 +54,9 @@ __all__ = [
     "ENTRY_COLUMNS",
     "ENTRY_KINDS",
     "EVER",
+    "FIRST_KINDS",
     "HOLD_STATES",
+    "LATER_KINDS",
     "USAGE_COLUMNS",
     "AmbiguousRequestId",
     "DayTotals",

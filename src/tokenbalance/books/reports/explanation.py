@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.pricing.bill import explain_charge
 from tokenbalance.books.pricing.rates import rates_from
+from tokenbalance.books.pricing.units import UNITS
 from tokenbalance.books.reports.entries import entries_of_request
 from tokenbalance.books.reports.request_rows import (
     correction_of,
@@ -50,6 +51,14 @@ class Explanation:
         """What is to be known of its course, in sentences: why it cost nothing, what capped it."""
         notes = (_why_free(self.request), _what_capped(self.request.trace))
         return [note for note in notes if note]
+
+    @property
+    def quantities(self) -> Sequence[tuple[str, int]]:
+        """What was used, by the label of its kind, as reported: a side includes its parts."""
+        used = self.request.usage.quantities if self.request.usage else {}
+        labels = {unit.name: unit.label for unit in UNITS.rows}
+        order = [*labels, *sorted(used.keys() - labels.keys())]
+        return [(labels.get(kind, kind), used[kind]) for kind in order if kind in used]
 
     @property
     def cost(self) -> int:

@@ -10,6 +10,7 @@ that a batch reads what it returns and no more. Writes nothing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
@@ -17,16 +18,16 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 from sqlalchemy import func, select, true
 from sqlalchemy.orm import aliased
 
-from tokenbalance.books.pricing.rates import TOKEN_KINDS
+from tokenbalance.books.pricing.units import UNITS
 from tokenbalance.books.reports.entries import EntryQuery, entry_rows
 from tokenbalance.books.reports.ids import ids_of
 from tokenbalance.books.reports.request_rows import correction_of
 from tokenbalance.database.tables import Account, ApiKey, LedgerEntry, User
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Mapping
+    from collections.abc import AsyncGenerator
 
-    from sqlalchemy import ColumnElement, Select
+    from sqlalchemy import ColumnElement, Row, Select
 
     from tokenbalance.books.reports.ids import Ids
     from tokenbalance.books.reports.period import Period
@@ -36,17 +37,19 @@ Cell: TypeAlias = str | int | bool | datetime | None
 Batch: TypeAlias = Sequence[Sequence[Cell]]
 """Rows of a file, as many as one statement reads."""
 
-_FIRST_KINDS: Final = 8
-"""Kinds with a column before `total`. Columns of later kinds come last, so that none moves."""
+FIRST_KINDS: Final = UNITS.tokens[:8]
+"""Kinds with a column of their own before `total`."""
+LATER_KINDS: Final = UNITS.tokens[len(FIRST_KINDS) :]
+"""Kinds that came later: their columns are the last ones, so that no other column moves."""
 _WHOSE: Final = ("created_at", "request_id", "user", "key_id", "key_name", "endpoint", "model")
 _NUMBERS: Final = ("total", "charge", "overrun", "estimated")
 _TRACE: Final = ("upstream_status", "first_byte_ms", "total_ms", "streamed")
 USAGE_COLUMNS: Final = (
     *_WHOSE,
-    *TOKEN_KINDS[:_FIRST_KINDS],
+    *FIRST_KINDS,
     *_NUMBERS,
     *_TRACE,
-    *TOKEN_KINDS[_FIRST_KINDS:],
+    *LATER_KINDS,
 )
 ENTRY_COLUMNS: Final = (
     *("id", "created_at", "user", "kind", "amount", "balance_after"),
@@ -159,15 +162,17 @@ def _usage(ends: Select[tuple[LedgerEntry]]) -> Select[*tuple[Any, ...]]:
     )
 
 
-def _cells(row: Any) -> list[Cell]:
+def _cells(row: Row[*tuple[Any, ...]]) -> list[Cell]:
     *cells, quantities, corrected, _ = row
-    used = _numbers(quantities or {}, corrected or {})
+    used = Counter[str](quantities or {})
+    used.update(corrected or {})
     whose, others = cells[: len(_WHOSE)], cells[len(_WHOSE) :]
-    return [*whose, *used[:_FIRST_KINDS], *others, *used[_FIRST_KINDS:]]
-
-
-def _numbers(quantities: Mapping[str, int], corrected: Mapping[str, int]) -> list[int]:
-    return [quantities.get(kind, 0) + corrected.get(kind, 0) for kind in TOKEN_KINDS]
+    return [
+        *whose,
+        *(used[kind] for kind in FIRST_KINDS),
+        *others,
+        *(used[kind] for kind in LATER_KINDS),
+    ]
 
 
 async def _fetch(sessions: Sessions, statement: Select[*tuple[Any, ...]]) -> Sequence[Any]:

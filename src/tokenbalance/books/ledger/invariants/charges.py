@@ -8,7 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from tokenbalance.books.pricing.rates import AMOUNT_MAX, SIDES
+from tokenbalance.books.pricing.rates import AMOUNT_MAX
+from tokenbalance.books.pricing.units import UNITS
+
+SIDES: Final = dict(UNITS.sides)
 
 KINDS: Final = tuple(kind for side, parts in SIDES.items() for kind in (side, *parts))
 
