@@ -277,9 +277,10 @@ async def test_the_overview_counts_what_is_summed_and_what_is_not(
 ) -> None:
     one, other = await create_holder(pool, 1000), await create_holder(pool, 500)
     yesterday = TODAY - timedelta(hours=5)
-    for holder, tokens, at in ((one, 30, yesterday), (other, 70, yesterday), (one, 50, None)):
-        await use(pool, holder, Used(tokens=tokens, at=at))
+    for holder, tokens in ((one, 30), (other, 70)):
+        await use(pool, holder, Used(tokens=tokens, at=yesterday))
     await void(pool, one, yesterday)
+    await use(pool, one, Used(tokens=50))
     await void(pool, one, datetime.now(UTC))
     hold = await placed(Book(pool), other, "tb_open", 40)
     # As far as it can go, past what is of yesterday.
