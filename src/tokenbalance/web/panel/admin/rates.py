@@ -52,8 +52,7 @@ async def show(visit: Visit) -> Response:
         has_card=card is not None,
         rows=[] if card is None else _rows(card),
         refuses=card is not None and card.default is None,
-        kinds=UNITS.names,
-        token_kinds=UNITS.tokens,
+        units=UNITS.rows,
         bill=bill,
     )
 
