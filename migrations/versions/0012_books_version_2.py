@@ -77,6 +77,7 @@ def _create_open_holds() -> None:
             "autovacuum_vacuum_scale_factor": 0,
             "autovacuum_vacuum_threshold": 2000,
             "autovacuum_vacuum_insert_threshold": -1,
+            "vacuum_truncate": False,
         },
     )
 
