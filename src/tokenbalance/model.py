@@ -285,6 +285,18 @@ class Claim:
     """Most tokens of all its choices together, as requested."""
 
 
+class Terms(NamedTuple):
+    """What else a hold was placed with; with these it can be placed again as it was."""
+
+    key_id: int
+    endpoint: str
+    model: str | None
+    known_input: int = 0
+    """As that of the claim."""
+    estimated_output: int = 0
+    """As that of the claim."""
+
+
 @dataclass(frozen=True, slots=True)
 class Hold:
     """Credits reserved for one request."""
@@ -294,6 +306,8 @@ class Hold:
     amount: int
     rates: Rates | None = None
     """The rates of its purpose."""
+    terms: Terms | None = field(default=None, compare=False)
+    """None: it was read from the books, so these have it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -235,3 +235,29 @@ async def test_a_running_sweep_ends_what_a_process_that_dies_beside_it_leaves(
         await until_states(pool, holder, ["settled", "expired", "voided", "open"])
     assert mine.hold
     await here.book.void(mine.hold)
+
+
+async def test_usage_of_a_hold_that_the_database_forgot_is_settled_from_the_journal(
+    pool: Pool, here: Process, beside: Process, holder: Holder
+) -> None:
+    lease = await beside.hold(holder, "a")
+    lease.slot.dispatch()
+    lease.slot.use(USED)
+    beside.die()
+    await pool.execute("DELETE FROM open_holds")
+    await pool.execute("UPDATE accounts SET held = 0")
+    await here.sweep._sweep()
+    assert (await account_of(pool, holder)).balance == 975
+    assert await hold_states(pool, holder) == ["settled"]
+
+
+async def test_a_heartbeat_restores_what_the_database_forgot(
+    pool: Pool, here: Process, holder: Holder
+) -> None:
+    lease = await here.hold(holder, "a")
+    assert lease.hold
+    await pool.execute("DELETE FROM open_holds")
+    await pool.execute("UPDATE accounts SET held = 0")
+    await here.sweep._send_heartbeat()
+    assert (await account_of(pool, holder)).held == lease.hold.amount
+    assert await hold_states(pool, holder) == ["open"]

@@ -16,7 +16,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from tokenbalance.books.holds.journal import Entry, Journal, JournalUnavailable
+from tokenbalance.books.holds.journal import Entry, Journal, JournalUnavailable, PlacedWith
 from tokenbalance.model import UNTRACED
 
 if TYPE_CHECKING:
@@ -118,7 +118,9 @@ class Leases:
             JournalUnavailable: the journal could not record it.
 
         """
-        entry = Entry(purpose.request_id, caller.account_id, caller.key_id, purpose.endpoint)
+        rates = purpose.rates
+        terms = PlacedWith(purpose.model, None if rates is None else rates.text)
+        entry = Entry(purpose.request_id, caller.account_id, caller.key_id, purpose.endpoint, terms)
         lease = Lease(caller, purpose, self.journal.begin(entry))
         self._leases[purpose.request_id] = lease
         return lease
@@ -129,7 +131,7 @@ class Leases:
         del self._leases[lease.purpose.request_id]
 
     async def send_heartbeat(self, book: Book) -> None:
-        """Renew every lease and note the usage seen so far.
+        """Renew every lease, note the usage seen so far, and restore holds that are forgotten.
 
         Without leases it still sends a statement, which shows whether the database answers.
 
@@ -142,7 +144,16 @@ class Leases:
         ]
         seen = await asyncio.to_thread(_count, looks) if looks else []
         for batch in _batches(seen):
-            await book.renew(batch)
+            if await book.renew(batch) < len(batch):
+                await self._restore(book, [hold for hold, _ in batch])
+
+    async def _restore(self, book: Book, holds: list[Hold]) -> None:
+        restored = await book.restore([hold for hold in holds if hold.request_id in self._leases])
+        if restored:
+            logger.warning(
+                "%d holds were lost in a crash or failover of the database, and placed again",
+                restored,
+            )
 
 
 def _looked_at(lease: Lease, hold: Hold) -> Callable[[], Usage] | None:

@@ -25,18 +25,19 @@ from typing import TYPE_CHECKING, Final, cast
 from tokenbalance.books.holds.journal import JournalUnavailable, State
 from tokenbalance.books.holds.leases import HEARTBEATS_PER_LEASE
 from tokenbalance.books.ledger.book import UnknownHold
+from tokenbalance.books.pricing.rates import charge_for, stored_rates
 from tokenbalance.database import statements
 from tokenbalance.database.connections import UNAVAILABLE
-from tokenbalance.model import Caller, Purpose, Usage
+from tokenbalance.model import Caller, Hold, Purpose, Terms, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from tokenbalance.books.holds.journal import Abandoned, Unfinished
+    from tokenbalance.books.holds.journal import Abandoned, Entry, Unfinished
     from tokenbalance.books.holds.leases import Leases
     from tokenbalance.books.ledger.book import Book
     from tokenbalance.database.connections import Pool
-    from tokenbalance.model import Hold
+
 
 logger = logging.getLogger(__name__)
 
@@ -134,8 +135,8 @@ class Sweep:
         try:
             match left.state:
                 case State.USED:
-                    known = await self._book.known(entry.account_id, entry.request_id)
-                    _ = await self._book.settle(known.hold, left.usage or Usage())
+                    usage = left.usage or Usage()
+                    _ = await self._book.settle(await self._hold_of(entry, usage), usage)
                     logger.warning(
                         "request %s settled from the journal of a dead process", entry.request_id
                     )
@@ -153,6 +154,22 @@ class Sweep:
         except UnknownHold:
             return False
         return True
+
+    async def _hold_of(self, entry: Entry, usage: Usage) -> Hold:
+        try:
+            return (await self._book.known(entry.account_id, entry.request_id)).hold
+        except UnknownHold:
+            if entry.terms is None:
+                raise
+        # The database has forgotten it. Nobody knows its amount, so it is that of the charge.
+        model, rates = entry.terms.model, stored_rates(entry.terms.rates)
+        return Hold(
+            entry.request_id,
+            entry.account_id,
+            charge_for(usage, rates),
+            rates,
+            Terms(entry.key_id, entry.endpoint, model),
+        )
 
     async def _void(self, left: Unfinished) -> None:
         entry = left.entry

@@ -17,15 +17,16 @@ of HTTP, and never check before it acts.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, cast
 
+from tokenbalance.books.ledger.forgotten import Forgotten
 from tokenbalance.books.ledger.placements import Placement, Placements
 from tokenbalance.books.ledger.settlements import Settlement, Settlements
 from tokenbalance.books.pricing.rates import stored_rates
 from tokenbalance.database import statements
 from tokenbalance.database.batches import BATCH_MAX
-from tokenbalance.model import UNTRACED, Charge, Hold, Trace, Usage
+from tokenbalance.model import UNTRACED, Charge, Hold, Terms, Trace, Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -91,6 +92,7 @@ class Book:
         self._pool = pool
         self._placements = Placements(pool, lease_s, batch_max)
         self._settlements = Settlements(pool, batch_max)
+        self._forgotten = Forgotten(pool, lease_s)
         self.lease_s = lease_s
         """How long a hold outlives the last heartbeat of its process."""
         self.on_release: Callable[[int], None] | None = None
@@ -169,14 +171,18 @@ class Book:
             UnknownHold: it was never placed.
 
         """
-        charge = await self._settlements.settle(Settlement.of(hold, usage, trace))
+        settlement = Settlement.of(hold, usage, trace)
+        charge = await self._settlements.settle(settlement)
         if charge is not None:
             self._released(hold.account_id)
             self._charged(hold, usage, charge, expired=False)
             return charge
         # It was settled before and the result was lost, or it has expired.
         corrected = await self.correct(hold, usage, trace)
-        charge = await self._ended(hold)
+        try:
+            charge = await self._ended(hold)
+        except UnknownHold:
+            charge = await self._settle_forgotten(settlement)
         if charge is not None and not corrected:
             # Not reported yet: the call that settled it did not get the result.
             self._charged(hold, usage, charge, expired=False)
@@ -217,8 +223,8 @@ class Book:
         If it has ended in another way, nothing changes.
         """
         done = await self._pool.execute(statements.VOID, hold.account_id, hold.request_id, *trace)
-        if done == _NOTHING_ENTERED:
-            _ = await self.correct(hold, Usage(), trace)
+        if done == _NOTHING_ENTERED and not await self.correct(hold, Usage(), trace):
+            await self._bury(hold, trace)
         self._released(hold.account_id)
 
     async def leave_tombstone(
@@ -230,28 +236,23 @@ class Book:
             UnknownHold: these books do not have its account or key.
 
         """
-        are_known = cast(
-            "bool",
-            await self._pool.fetchval(
-                statements.LEAVE_TOMBSTONE,
-                caller.account_id,
-                purpose.request_id,
-                caller.key_id,
-                purpose.endpoint,
-            ),
-        )
-        if not are_known:
+        terms = Terms(caller.key_id, purpose.endpoint, purpose.model)
+        hold = Hold(purpose.request_id, caller.account_id, 0, terms=terms)
+        if not await self._leave_tombstone(hold, terms):
             raise UnknownHold(purpose.request_id)
-        await self.void(Hold(purpose.request_id, caller.account_id, 0), trace)
+        await self.void(replace(hold, terms=None), trace)
 
-    async def renew(self, holds: Sequence[tuple[Hold, Usage | None]]) -> None:
+    async def renew(self, holds: Sequence[tuple[Hold, Usage | None]]) -> int:
         """Renew the leases of open holds and note the known usage, in one statement.
 
         Args:
             holds: each with the usage seen so far, None to keep what was noted before.
 
+        Returns:
+            How many were renewed. The others are being ended, have ended, or were forgotten.
+
         """
-        await self._pool.execute(
+        done = await self._pool.execute(
             statements.RENEW,
             [hold.account_id for hold, _ in holds],
             [hold.request_id for hold, _ in holds],
@@ -259,6 +260,7 @@ class Book:
             [None if seen is None else seen.output for _, seen in holds],
             self.lease_s,
         )
+        return int(done.removeprefix("UPDATE "))
 
     async def lapsed(self, limit: int) -> list[Known]:
         """Find open holds whose lease has ended, by the database's clock."""
@@ -285,6 +287,50 @@ class Book:
         )
         hold = Hold(request_id, account_id, amount, stored_rates(rates))
         return _known(hold, known_input, known_output)
+
+    async def restore(self, holds: Sequence[Hold]) -> int:
+        """Restore those of these holds that a crash of the database forgot.
+
+        Args:
+            holds: as they were placed, with their terms.
+
+        Returns:
+            How many were restored.
+
+        """
+        return await self._forgotten.restore(holds)
+
+    async def _settle_forgotten(self, settlement: Settlement) -> Charge | None:
+        """Settle what the database forgot.
+
+        Raises:
+            UnknownHold: it was never placed here.
+
+        """
+        ended = await self._forgotten.settle(settlement)
+        if ended is not None:
+            return Charge(settlement.amount, *ended)
+        # A heartbeat has restored it just now, or somebody has ended it, or it was never here.
+        charge = await self._settlements.settle_alone(settlement)
+        return await self._ended(settlement.hold) if charge is None else charge
+
+    async def _bury(self, hold: Hold, trace: Trace) -> None:
+        """End a hold that the database forgot, so that no heartbeat restores it any more."""
+        if hold.terms is not None and await self._leave_tombstone(hold, hold.terms):
+            # Unless one has done so just now.
+            await self.void(replace(hold, terms=None), trace)
+
+    async def _leave_tombstone(self, hold: Hold, terms: Terms) -> bool:
+        return cast(
+            "bool",
+            await self._pool.fetchval(
+                statements.LEAVE_TOMBSTONE,
+                hold.account_id,
+                hold.request_id,
+                terms.key_id,
+                terms.endpoint,
+            ),
+        )
 
     async def _ended(self, hold: Hold) -> Charge | None:
         row = await self._pool.fetchrow(statements.ENDED, hold.account_id, hold.request_id)

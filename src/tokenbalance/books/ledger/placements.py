@@ -14,7 +14,7 @@ from tokenbalance.books.ledger.account_queues import AccountQueues
 from tokenbalance.books.ledger.fallback import each_alone, left_on_item_error
 from tokenbalance.database import statements
 from tokenbalance.database.batches import Left
-from tokenbalance.model import Hold
+from tokenbalance.model import Hold, Terms
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,8 +44,15 @@ class Placement:
 
     def placed(self, amount: int) -> Hold:
         """The hold, placed with this many credits."""
-        purpose = self.purpose
-        return Hold(purpose.request_id, self.caller.account_id, amount, purpose.rates)
+        purpose, claim = self.purpose, self.claim
+        terms = Terms(
+            self.caller.key_id,
+            purpose.endpoint,
+            purpose.model,
+            claim.known_input,
+            claim.estimated_output,
+        )
+        return Hold(purpose.request_id, self.caller.account_id, amount, purpose.rates, terms)
 
 
 class Placements:

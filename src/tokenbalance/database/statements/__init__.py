@@ -35,7 +35,9 @@ from tokenbalance.database.statements.charges import (
     SETTLE,
     SETTLE_MANY,
     SETTLE_MANY_OF_ONE,
+    SETTLE_RESTORED,
 )
+from tokenbalance.database.statements.forgotten import FORGOTTEN, LOCK_ACCOUNT, RESTORE
 from tokenbalance.database.statements.leases import KNOWN, LAPSED, RENEW
 from tokenbalance.database.statements.placements import PLACE, PLACE_MANY, PLACE_MANY_OF_ONE
 from tokenbalance.database.statements.refusals import COUNT_REFUSALS
@@ -60,12 +62,14 @@ __all__ = [
     "FIND_CALLERS",
     "FORGET_TOMBSTONES",
     "FORGET_WAITERS",
+    "FORGOTTEN",
     "FUNDS",
     "FUNDS_OF_CALLER",
     "KNOWN",
     "LAPSED",
     "LEAVE",
     "LEAVE_TOMBSTONE",
+    "LOCK_ACCOUNT",
     "OUTGROWN",
     "PLACE",
     "PLACE_MANY",
@@ -74,9 +78,11 @@ __all__ = [
     "REFUSED_KEY",
     "RENEW",
     "RENEW_WAITERS",
+    "RESTORE",
     "SETTLE",
     "SETTLE_MANY",
     "SETTLE_MANY_OF_ONE",
+    "SETTLE_RESTORED",
     "TOUCH_KEYS",
     "VOID",
     "WAITED_FOR",

@@ -12,7 +12,7 @@ _CHARGE: Final = """
 -- $1 account, $2 request, $3 charge, $4 estimated, $5 quantities by kind or null, $6 total{trace}
 WITH hold AS (
     DELETE FROM open_holds
-     WHERE request_id = $2 AND account_id = $1 AND amount > 0{only_if}
+     WHERE request_id = $2 AND account_id = $1{only_if}
     RETURNING *
 ), account AS (
     UPDATE accounts
@@ -49,9 +49,20 @@ SETTLE: Final = _CHARGE.format(
     trace=_TRACE,
     columns=_TRACE_COLUMNS,
     values=_TRACE_VALUES,
-    only_if="",
+    only_if=" AND amount > 0",
     actor="proxy",
     note="",
+)
+
+SETTLE_RESTORED: Final = _CHARGE.format(
+    state="settled",
+    trace=_TRACE,
+    columns=_TRACE_COLUMNS,
+    values=_TRACE_VALUES,
+    # Restored in this transaction, perhaps with no credits; so it is no tombstone.
+    only_if="",
+    actor="proxy",
+    note="its hold was lost in a crash or failover of the database",
 )
 
 _SETTLE_MANY: Final = """
@@ -126,7 +137,7 @@ EXPIRE: Final = _CHARGE.format(
     columns="",
     values="",
     # Otherwise the lease must have ended by this clock.
-    only_if=" AND ($7 OR lease_until < now())",
+    only_if=" AND amount > 0 AND ($7 OR lease_until < now())",
     actor="sweep",
     note="its process was gone",
 )

@@ -1,4 +1,8 @@
-"""Placing holds: one, or those of many requests in one statement."""
+"""Placing holds: one, or those of many requests in one statement.
+
+Their commit does not wait for the disk: if the database crashes and loses it, the process that has
+the request puts the hold back (`forgotten`).
+"""
 
 from typing import Final
 
@@ -32,7 +36,7 @@ INSERT INTO open_holds
        (account_id, request_id, key_id, amount, endpoint, model, known_input, lease_until,
         estimated_input, estimated_output, rates)
 SELECT $1, $2, $3, amount, $6, $7, $8, now() + make_interval(secs => $9), $8, $11, $12
-  FROM account
+  FROM account, (SELECT set_config('synchronous_commit', 'off', true)) relaxed
 RETURNING amount
 """
 
@@ -74,7 +78,7 @@ WITH item AS (
             estimated_input, estimated_output, rates)
     SELECT account_id, request_id, key_id, wanted, endpoint, model, known_input,
            now() + make_interval(secs => $11), known_input, estimated_output, rates::jsonb
-      FROM claim
+      FROM claim, (SELECT set_config('synchronous_commit', 'off', true)) relaxed
      WHERE up_to <= available AND wanted >= minimum
      ORDER BY number
     ON CONFLICT (request_id, account_id) DO NOTHING

@@ -48,7 +48,13 @@ file system.
 
 from tokenbalance.books.holds.journal.adoption import Abandoned, Unfinished
 from tokenbalance.books.holds.journal.journal import Journal
-from tokenbalance.books.holds.journal.lines import SLOT_BYTES, SLOTS_MAX, Entry, State
+from tokenbalance.books.holds.journal.lines import (
+    SLOT_BYTES,
+    SLOTS_MAX,
+    Entry,
+    PlacedWith,
+    State,
+)
 from tokenbalance.books.holds.journal.slots import JournalUnavailable, Slot
 
 __all__ = [
@@ -58,6 +64,7 @@ __all__ = [
     "Entry",
     "Journal",
     "JournalUnavailable",
+    "PlacedWith",
     "Slot",
     "State",
     "Unfinished",

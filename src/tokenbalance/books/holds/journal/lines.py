@@ -51,6 +51,15 @@ class State(enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class PlacedWith:
+    """What a hold is charged by, in case the database has forgotten it as well."""
+
+    model: str | None
+    rates: str | None
+    """As these are stored with the hold."""
+
+
+@dataclass(frozen=True, slots=True)
 class Entry:
     """The identity of a request, by which its hold can be found and ended."""
 
@@ -58,6 +67,8 @@ class Entry:
     account_id: int
     key_id: int
     endpoint: str
+    terms: PlacedWith | None = None
+    """None in lines of earlier versions, and where the slot has no room for it."""
 
 
 Known: TypeAlias = "tuple[State, Usage | None]"
@@ -103,6 +114,8 @@ def slot_line(entry: Entry, known: Known) -> bytes:
     if usage is not None and len(payload) > _PAYLOAD_BYTES:
         payload = _payload(entry, _undivided(usage))
     room = _PAYLOAD_BYTES if usage is not None else _PAYLOAD_BYTES - USAGE_BYTES_MAX
+    if len(payload) > room and entry.terms is not None:
+        return slot_line(replace(entry, terms=None), known)
     if len(payload) > room:
         raise ValueError("The entry does not fit in a slot.")
     return _sealed(state.value, payload)
@@ -128,10 +141,18 @@ def read_slot(line: bytes) -> tuple[Entry, State, Usage | None] | None:
 
 
 def _payload(entry: Entry, usage: Usage | None) -> bytes:
+    named: dict[str, object] = {
+        "request_id": entry.request_id,
+        "account_id": entry.account_id,
+        "key_id": entry.key_id,
+        "endpoint": entry.endpoint,
+    }
+    if entry.terms is not None:
+        named["terms"] = entry.terms
     if usage is None:
-        return orjson.dumps({"entry": entry, "usage": None})
+        return orjson.dumps({"entry": named, "usage": None})
     used = {**usage.quantities, "total": usage.total, "estimated": usage.estimated}
-    return orjson.dumps({"entry": entry, "usage": used})
+    return orjson.dumps({"entry": named, "usage": used})
 
 
 def _undivided(usage: Usage) -> Usage:

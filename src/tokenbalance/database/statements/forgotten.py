@@ -1,0 +1,50 @@
+"""Holds that a crash of the database forgot, since their commit had not reached the disk."""
+
+from typing import Final
+
+FORGOTTEN: Final = """
+-- $1 accounts, $2 requests
+-- The requests among these that these books know nothing of.
+SELECT item.request_id
+  FROM (SELECT *
+          FROM unnest($1::bigint[], $2::text[])
+         LIMIT (SELECT cardinality($1))) item (account_id, request_id)
+ WHERE NOT EXISTS (SELECT
+                     FROM open_holds h
+                    WHERE h.request_id = item.request_id AND h.account_id = item.account_id)
+   AND NOT EXISTS (SELECT
+                     FROM ledger e
+                    WHERE e.request_id = item.request_id AND e.account_id + 0 = item.account_id
+                      AND e.state IS NOT NULL)
+"""
+
+LOCK_ACCOUNT: Final = """
+-- $1 account
+-- A statement of its own, so that the next one sees whatever was committed while this one waited.
+SELECT FROM accounts WHERE id = $1 FOR NO KEY UPDATE
+"""
+
+RESTORE: Final = """
+-- $1 account, $2 request, $3 key, $4 amount, $5 endpoint, $6 model, $7 known input,
+-- $8 lease in seconds, $9 estimated output, $10 rates or null, $11 even if nothing is left
+-- Only while the account is locked. Places a hold again that was placed before, unless its request
+-- has ended. Others may have got its credits meanwhile: it takes what is left of them.
+WITH account AS (
+    SELECT greatest(least($4, balance - held + overdraft), 0) AS amount
+      FROM accounts
+     WHERE id = $1
+), restored AS (
+    INSERT INTO open_holds
+           (account_id, request_id, key_id, amount, endpoint, model, known_input, lease_until,
+            estimated_input, estimated_output, rates)
+    SELECT $1, $2, $3, amount, $5, $6, $7, now() + make_interval(secs => $8), $7, $9, $10
+      FROM account
+     WHERE (amount > 0 OR $11)
+       AND NOT EXISTS (SELECT
+                         FROM ledger
+                        WHERE request_id = $2 AND account_id + 0 = $1 AND state IS NOT NULL)
+    ON CONFLICT (request_id, account_id) DO NOTHING
+    RETURNING amount
+)
+UPDATE accounts SET held = held + amount FROM restored WHERE id = $1 RETURNING amount
+"""
