@@ -140,7 +140,7 @@ def migrate_to_head(dsn: str) -> None:
     from tokenbalance.database.migrate import migrate  # noqa: PLC0415 - Alembic is slow to import
 
     _ = asyncio.run(_has_schema(dsn))
-    migrate(dsn)
+    migrate(dsn, print_aside)
 
 
 async def _transact(dsn: str, work: Callable[[AsyncSession], Awaitable[T]]) -> T:
@@ -152,7 +152,7 @@ async def _has_schema(dsn: str) -> bool:
     try:
         connection = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_S)
         try:
-            found = await connection.fetch("SELECT WHERE to_regclass('ledger_entries') IS NOT NULL")
+            found = await connection.fetch("SELECT WHERE to_regclass('accounts') IS NOT NULL")
         finally:
             await connection.close()
     except (OSError, ValueError, asyncpg.PostgresError, asyncpg.InterfaceError) as error:
