@@ -277,14 +277,14 @@ async def test_the_usage_so_far_of_a_stream_grows_with_every_heartbeat(
         ) as response,
     ):
         for number, gate in enumerate(gates, start=1):
-            while (output := await pool.fetchval("SELECT known_output FROM holds")) < number:
+            while (output := await pool.fetchval("SELECT known_output FROM open_holds")) < number:
                 await asyncio.sleep(0.01)
             outputs.append(output)
-            assert await pool.fetchval("SELECT lease_until > now() FROM holds")
+            assert await pool.fetchval("SELECT lease_until > now() FROM open_holds")
+            assert await pool.fetchval("SELECT known_input FROM open_holds") == 9
             gate.open()
         _ = await response.aread()
     assert outputs == [1, 2, 3]
-    assert await pool.fetchval("SELECT known_input FROM holds") == 9
     assert await hold_states(pool, holder) == ["settled"]
 
 

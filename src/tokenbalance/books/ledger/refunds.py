@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import select, union_all
 
 from tokenbalance.books.ledger.credits import (
     AmountNotPositive,
@@ -22,7 +22,7 @@ from tokenbalance.books.ledger.credits import (
     lock_account,
 )
 from tokenbalance.books.reports.entries import entries_of_request
-from tokenbalance.database.tables import HoldRecord
+from tokenbalance.database.tables import LedgerEntry, OpenHold
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -91,7 +91,12 @@ async def refund_once(
 
 
 async def _account_of(session: AsyncSession, request_id: str) -> int:
-    query = select(HoldRecord.account_id).where(HoldRecord.request_id == request_id)
+    query = union_all(
+        select(OpenHold.account_id).where(OpenHold.request_id == request_id, OpenHold.amount > 0),
+        select(LedgerEntry.account_id).where(
+            LedgerEntry.request_id == request_id, LedgerEntry.state.is_not(None)
+        ),
+    )
     # Text that Postgres cannot hold is no request's id, and not worth a query.
     account_id = await session.scalar(query) if request_id.isprintable() else None
     if account_id is None:
