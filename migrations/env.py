@@ -68,10 +68,10 @@ async def _turn(engine: AsyncEngine) -> AsyncGenerator[None]:
                     " ('idle_in_transaction_session_timeout', 'transaction_timeout')"
                 )
             )
-            taken = await connection.scalar(
-                text("SELECT pg_try_advisory_xact_lock(:key)"), {"key": TURN_LOCK}
+            taken = await connection.execute(
+                text("SELECT WHERE pg_try_advisory_xact_lock(:key)"), {"key": TURN_LOCK}
             )
-            if taken:
+            if taken.all():
                 break
             await connection.rollback()
             await asyncio.sleep(_TRY_AGAIN_S)

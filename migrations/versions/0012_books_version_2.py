@@ -40,5 +40,4 @@ def downgrade() -> None:
 
 
 def _progress() -> Progress:
-    report = context.config.attributes.get("report", say_nothing)
-    return Progress(cast("Report", report))
+    return Progress(cast("Report", context.config.attributes.get("report", say_nothing)))

@@ -16,7 +16,7 @@ from __future__ import annotations
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from tokenbalance.database.moving import copies, new_tables
 from tokenbalance.database.moving.locks import (
@@ -34,12 +34,13 @@ if TYPE_CHECKING:
 
     from tokenbalance.database.moving.progress import Progress
 
-T = TypeVar("T")
-
 BATCH_ROWS: Final = 20_000
 FEW: Final = 200
 """What is left to the switch, during which requests wait: rows."""
 _CATCH_UP_MAX: Final = 20
+_POSITION: Final = (
+    "SELECT entries_until, holds_until, ids_made, all_holds FROM books_move FOR UPDATE"
+)
 
 
 class BooksNotMoved(RuntimeError):
@@ -93,8 +94,9 @@ class Move:
         after = 0
         while True:
             with self._begin() as connection:
-                until, rows = _row(
-                    connection, copies.BATCH_OF_DAYS, after, BATCH_ROWS, of=tuple[int | None, int]
+                until, rows = cast(
+                    "tuple[int | None, int]",
+                    _row(connection, copies.BATCH_OF_DAYS, after, BATCH_ROWS),
                 )
                 if until is None:
                     break
@@ -122,8 +124,8 @@ class Move:
         with self._engine.begin() as connection:
             connection.exec_driver_sql(UNLIMITED)
             until = _position(connection).entries_until
-            differ, old, new = _row(
-                connection, copies.ENTRIES_DIFFER, until, of=tuple[bool, int, int]
+            differ, old, new = cast(
+                "tuple[bool, int, int]", _row(connection, copies.ENTRIES_DIFFER, until)
             )
             voids = cast("int", connection.exec_driver_sql(copies.VOIDS_MISSING).scalar_one())
         if differ or voids:
@@ -168,8 +170,8 @@ class Move:
         if position.all_holds:
             return 0
         after = position.holds_until
-        until, rows = _row(
-            connection, copies.BATCH_OF_HOLDS, after, BATCH_ROWS, of=tuple[str | None, int]
+        until, rows = cast(
+            "tuple[str | None, int]", _row(connection, copies.BATCH_OF_HOLDS, after, BATCH_ROWS)
         )
         if until is None:
             connection.exec_driver_sql("UPDATE books_move SET all_holds = true")
@@ -210,8 +212,9 @@ def copy_entries(connection: Connection, until: int) -> int:
     """
     position = _position(connection)
     after = position.entries_until
-    last, rows = _row(
-        connection, copies.BATCH_OF_ENTRIES, after, until, BATCH_ROWS, of=tuple[int | None, int]
+    last, rows = cast(
+        "tuple[int | None, int]",
+        _row(connection, copies.BATCH_OF_ENTRIES, after, until, BATCH_ROWS),
     )
     if last is None:
         return 0
@@ -234,7 +237,7 @@ def copy_entries(connection: Connection, until: int) -> int:
 def copy_changes(connection: Connection) -> int:
     """Copy requests that were voided or corrected during the move; returns how many."""
     last_id = _position(connection).last_id
-    rows, last = _row(connection, copies.CHANGES, last_id, BATCH_ROWS, of=tuple[int, int])
+    rows, last = cast("tuple[int, int]", _row(connection, copies.CHANGES, last_id, BATCH_ROWS))
     connection.exec_driver_sql(
         "UPDATE books_move SET ids_made = $1", (last - copies.FIRST_MADE_ID,)
     )
@@ -267,14 +270,12 @@ def _create_tables(connection: Connection) -> None:
 
 
 def _position(connection: Connection) -> _Position:
-    entries_until, holds_until, ids_made, all_holds = _row(
-        connection,
-        "SELECT entries_until, holds_until, ids_made, all_holds FROM books_move FOR UPDATE",
-        of=tuple[int, str, int, bool],
+    entries_until, holds_until, ids_made, all_holds = cast(
+        "tuple[int, str, int, bool]", _row(connection, _POSITION)
     )
     return _Position(entries_until, holds_until, copies.FIRST_MADE_ID + ids_made, all_holds)
 
 
-def _row(connection: Connection, statement: str, *arguments: object, of: type[T]) -> T:  # noqa: ARG001 - the type of the row
+def _row(connection: Connection, statement: str, *arguments: object) -> tuple[object, ...]:
     """Run a statement that returns one row."""
-    return cast("T", tuple(connection.exec_driver_sql(statement, arguments).one()))
+    return tuple(connection.exec_driver_sql(statement, arguments).one())
