@@ -75,7 +75,9 @@ async def test_one_request_has_one_hold(pool: Pool, book: Book) -> None:
 async def test_settling_charges_the_usage_and_releases_the_rest(pool: Pool, book: Book) -> None:
     holder = await create_holder(pool, 100)
     hold = await placed(book, holder, "a", 60)
-    charge = await book.settle(hold, Usage(input=10, output=15, cached_input=4, total=25))
+    charge = await book.settle(
+        hold, Usage({"input": 10, "output": 15, "cached_input": 4}, total=25)
+    )
     assert charge is not None
     assert (charge.amount, charge.balance, charge.held) == (25, 75, 0)
     (entry,) = await charges_of(pool, holder)

@@ -156,7 +156,7 @@ class BookMachine(ComparedBooks):
 
     @rule(request=requests, other=requests, output=st.integers(0, 8) | st.none())
     def renew(self, request: Request, other: Request, output: int | None) -> None:
-        seen = None if output is None else Usage(input=3, output=output, total=3 + output)
+        seen = None if output is None else Usage({"input": 3, "output": output}, total=3 + output)
         batch = {request: seen, other: seen}
         for each in batch:
             self.models[each.account].renew(each.request_id, seen)
@@ -176,7 +176,7 @@ class BookMachine(ComparedBooks):
             self.end_lease(request)
         is_orphaned = reason == "orphaned"
         model, hold = self.models[request.account], self.hold_of(request)
-        usage = Usage(input=2, output=1, total=3, estimated=True)
+        usage = Usage({"input": 2, "output": 1}, total=3, estimated=True)
         expected = model.expire(request.request_id, usage, orphaned=is_orphaned)
         ended = self.several(
             *(self.book.expire(hold, usage, orphaned=is_orphaned) for _ in range(times))

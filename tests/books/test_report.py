@@ -51,7 +51,7 @@ NOW = datetime.now(UTC)
 async def settled(pool: Pool, holder: Holder, tokens: int = 10, held: int = 20) -> str:
     """Let a request be charged as the product does it; gives its id."""
     hold = await placed(Book(pool), holder, request_id_of(datetime.now(UTC)), held)
-    assert await Book(pool).settle(hold, Usage(input=tokens, total=tokens))
+    assert await Book(pool).settle(hold, Usage({"input": tokens}, total=tokens))
     return hold.request_id
 
 
@@ -150,7 +150,7 @@ async def test_requests_come_newest_first_with_usage_and_charge(
 
     assert [row.request_id for row in rows] == [voided, charged]
     assert (rows[0].state, rows[0].usage, rows[0].charge) == ("voided", None, None)
-    assert rows[1].usage == Usage(input=30, total=30)
+    assert rows[1].usage == Usage({"input": 30}, total=30)
     assert (rows[1].hold, rows[1].charge, rows[1].overrun) == (20, 30, 10)
     assert (rows[1].key.id, rows[1].key.kind, rows[1].rates) == (one.key_id, "key", None)
     assert len(everybody) == 3

@@ -81,13 +81,13 @@ class Steps:
             case "expire", who, _:
                 request_id = request_id_of(datetime.now(UTC))
                 hold = await placed(self.book, self.holders[who], request_id, 50)
-                usage = Usage(input=20, total=20, estimated=True)
+                usage = Usage({"input": 20}, total=20, estimated=True)
                 assert await self.book.expire(hold, usage, orphaned=True)
                 self.expired.append((self.holders[who], request_id))
             case "correct", which, _ if which < len(self.expired):
                 holder, request_id = self.expired[which]
                 hold = Hold(request_id, holder.account_id, 50)
-                await self.book.correct(hold, Usage(input=20, output=40, total=60))
+                await self.book.correct(hold, Usage({"input": 20, "output": 40}, total=60))
             case "sum up", _, _:
                 _ = await self.roll_up.step()
             case _:

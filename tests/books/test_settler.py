@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 20.0
 FIRST_ACCOUNT = "SELECT FROM accounts ORDER BY id LIMIT 1 FOR UPDATE"
-USED = Usage(input=3, output=4, total=7)
+USED = Usage({"input": 3, "output": 4}, total=7)
 
 
 @pytest.fixture

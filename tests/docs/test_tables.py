@@ -175,7 +175,7 @@ def test_the_card_on_the_page_is_one_and_its_example_is_computed_by_it() -> None
     rates = read_rate_card(card).rates_for("gpt-4o-mini")
     charge = RATE_CARDS.rows("How a charge is computed")[-1]
     assert charge[0] == "charge"
-    usage = Usage(input=1000, cached_input=600, output=200, total=1200)
+    usage = Usage({"input": 1000, "cached_input": 600, "output": 200}, total=1200)
     assert charge_for(usage, rates) == int(charge[-1])
 
 

@@ -63,7 +63,9 @@ class ModelHold:
         if self.state != "open":
             return Usage(estimated=True)
         total = self.known_input + self.known_output
-        return Usage(input=self.known_input, output=self.known_output, total=total, estimated=True)
+        return Usage(
+            {"input": self.known_input, "output": self.known_output}, total=total, estimated=True
+        )
 
 
 @dataclass(slots=True)

@@ -81,7 +81,9 @@ class ComparedBooks(RuleBasedStateMachine):
 
     def settle_and_compare(self, hold: Hold, offset: int, times: int, *, estimated: bool) -> None:
         used = max(hold.amount + offset, 0)
-        usage = Usage(input=used // 3, output=used - used // 3, total=used, estimated=estimated)
+        usage = Usage(
+            {"input": used // 3, "output": used - used // 3}, total=used, estimated=estimated
+        )
         model = self.model_of(hold)
         try:
             expected = model.settle(hold.request_id, usage)
@@ -93,7 +95,7 @@ class ComparedBooks(RuleBasedStateMachine):
         assert charges == [expected] * times
         if times > 1:
             # Whoever comes later with another count is told what was charged.
-            other = replace(usage, input=usage.input + 1, total=used + 1)
+            other = Usage({**usage.quantities, "input": usage.input + 1}, used + 1, estimated)
             assert self.run(self.book.settle(hold, other)) == expected
 
     def leave_tombstone(self, request: Request, times: int) -> None:

@@ -124,7 +124,7 @@ async def test_what_becomes_of_holds_while_a_batch_begins_to_settle_them_is_heed
             for hold in (renewed, voided, left)
         ]
         await until_blocked(pool, 1)
-        await book.renew([(renewed, Usage(input=3, output=1, total=4))])
+        await book.renew([(renewed, Usage({"input": 3, "output": 1}, total=4))])
         await book.void(voided)
     charges = await soon(asyncio.gather(*settling))
     assert [charge and charge.balance for charge in charges] == [993, None, 993]

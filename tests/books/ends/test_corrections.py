@@ -34,7 +34,7 @@ async def test_of_an_expiry_and_a_settlement_at_once_the_first_wins_and_the_true
     hold = await placed(book, holder, "a", 60)
     await end_leases(pool)
     ends = {
-        "settle": lambda: book.settle(hold, Usage(input=5, output=20, total=25)),
+        "settle": lambda: book.settle(hold, Usage({"input": 5, "output": 20}, total=25)),
         "expire": lambda: book.expire(hold, KNOWN),
     }
     second = "expire" if first == "settle" else "settle"
@@ -66,7 +66,7 @@ async def test_holds_that_are_expired_and_settled_at_random_all_cost_what_they_u
 
     async def end(hold: Hold) -> bool:
         charge, was_expired = await asyncio.gather(
-            book.settle(hold, Usage(output=13, total=13)), book.expire(hold, KNOWN)
+            book.settle(hold, Usage({"output": 13}, total=13)), book.expire(hold, KNOWN)
         )
         assert charge is not None
         assert charge.amount == 13
@@ -94,7 +94,7 @@ async def test_true_usage_after_an_expiry_is_entered_as_one_adjustment(
     pool: Pool, book: Book, holder: Holder, used: int
 ) -> None:
     hold = await expired(pool, book, holder)
-    usage = Usage(input=1, cached_input=1, output=used - 1, reasoning=2, total=used)
+    usage = Usage({"input": 1, "cached_input": 1, "output": used - 1, "reasoning": 2}, total=used)
     charges = [await book.settle(hold, usage) for _ in range(2)]
     charges += await asyncio.gather(*(book.settle(hold, usage) for _ in range(4)))
     assert set(charges) == {Charge(used, 100 - used, 0)}
@@ -133,7 +133,7 @@ async def test_true_usage_that_costs_the_same_as_the_estimate_changes_no_balance
     pool: Pool, book: Book, holder: Holder
 ) -> None:
     hold = await expired(pool, book, holder)
-    assert await book.settle(hold, Usage(input=2, output=8, total=10)) == Charge(10, 90, 0)
+    assert await book.settle(hold, Usage({"input": 2, "output": 8}, total=10)) == Charge(10, 90, 0)
     assert await entries_of(pool, holder) == [("grant", 100, 100), ("charge", -10, 90)]
     (record,) = await charges_of(pool, holder)
     assert (record["input"], record["output"]) == (2, 8)

@@ -77,7 +77,7 @@ async def test_a_lapsed_hold_comes_with_the_input_that_was_estimated_when_it_was
     hold = await book.place(holder.caller, purpose("a"), Claim(60, 60, known_input=12))
     assert hold is not None
     await end_leases(pool)
-    usage = Usage(input=12, total=12, estimated=True)
+    usage = Usage({"input": 12}, total=12, estimated=True)
     assert await book.lapsed(10) == [Known(hold, usage)]
     assert await book.known(holder.account_id, "a") == Known(hold, usage)
 
@@ -123,10 +123,10 @@ async def test_renewing_extends_the_lease_and_stores_what_is_known(
 ) -> None:
     hold = await placed(book, holder, "a", 60)
     await end_leases(pool)
-    await book.renew([(hold, Usage(input=4, output=9, total=13))])
+    await book.renew([(hold, Usage({"input": 4, "output": 9}, total=13))])
     assert await book.lapsed(10) == []
     known = await book.known(holder.account_id, "a")
-    assert known.usage == Usage(input=4, output=9, total=13, estimated=True)
+    assert known.usage == Usage({"input": 4, "output": 9}, total=13, estimated=True)
 
 
 async def test_renewing_with_nothing_new_leaves_what_is_known(
@@ -135,7 +135,7 @@ async def test_renewing_with_nothing_new_leaves_what_is_known(
     first, second = await placed(book, holder, "a", 20), await placed(book, holder, "b", 20)
     await book.renew([(first, KNOWN), (second, KNOWN)])
     await end_leases(pool)
-    await book.renew([(first, None), (second, Usage(input=8, output=5))])
+    await book.renew([(first, None), (second, Usage({"input": 8, "output": 5}))])
     assert await book.lapsed(10) == []
     assert (await book.known(holder.account_id, "a")).usage == KNOWN
     assert (await book.known(holder.account_id, "b")).usage.total == 13
@@ -184,7 +184,7 @@ async def test_an_expiry_that_waits_for_a_renewal_finds_it(
 
 async def test_an_ended_hold_is_not_renewed(pool: Pool, book: Book, holder: Holder) -> None:
     hold = await expired(pool, book, holder)
-    await book.renew([(hold, Usage(input=1, output=1))])
+    await book.renew([(hold, Usage({"input": 1, "output": 1}))])
     assert await hold_states(pool, holder) == ["expired"]
     assert await pool.fetchval("SELECT count(*) FROM open_holds") == 0
     assert (await book.known(holder.account_id, "a")).usage.total == 0

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from tokenbalance.database.connections import Pool
 
 TRACE = Trace(200, "server_error", "req_1", 12, 34, streamed=True, output_cap=512, capped=True)
-USED = Usage(input=3, output=4, total=7)
+USED = Usage({"input": 3, "output": 4}, total=7)
 
 
 async def traces(pool: Pool, holder: Holder) -> dict[str, Trace]:

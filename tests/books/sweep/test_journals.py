@@ -95,7 +95,7 @@ async def test_what_a_dead_process_had_dispatched_is_charged_what_is_known(
 ) -> None:
     lease = await beside.hold(holder, "a")
     lease.slot.dispatch()
-    lease.look = lambda: lambda: Usage(input=7, output=3, total=10)
+    lease.look = lambda: lambda: Usage({"input": 7, "output": 3}, total=10)
     await beside.leases.send_heartbeat(beside.book)
     beside.die()
     # Its lease has not ended: its journal tells that it is gone.

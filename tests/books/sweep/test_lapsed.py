@@ -31,7 +31,7 @@ async def test_the_lapsed_hold_of_a_dead_process_is_charged_what_its_last_heartb
     pool: Pool, here: Process, elsewhere: Process, holder: Holder
 ) -> None:
     lease = await elsewhere.hold(holder, "a")
-    lease.look = lambda: lambda: Usage(input=7, output=3, total=10)
+    lease.look = lambda: lambda: Usage({"input": 7, "output": 3}, total=10)
     await elsewhere.leases.send_heartbeat(elsewhere.book)
     await end_leases(pool)
     await here.connect()
@@ -65,7 +65,7 @@ async def test_of_several_sweeps_one_expires_a_hold(
 ) -> None:
     for number in range(20):
         lease = await elsewhere.hold(holder, f"r{number}", 10)
-        lease.look = lambda: lambda: Usage(input=2, output=1, total=3)
+        lease.look = lambda: lambda: Usage({"input": 2, "output": 1}, total=3)
     await elsewhere.leases.send_heartbeat(elsewhere.book)
     await end_leases(pool)
     async with open_pool(dsn, 4) as other_pool:

@@ -42,7 +42,7 @@ SCANS = "SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relname = 'holds'"
 async def scans_of_a_settlement(pool: Pool, holder: Holder, request_id: str) -> int:
     """How often settling a hold reads all holds, for the checks of foreign keys as well."""
     hold = await placed(Book(pool), holder, request_id, 1)
-    settlement = Settlement.of(hold, Usage(input=1, total=1))
+    settlement = Settlement.of(hold, Usage({"input": 1}, total=1))
     async with pool.acquire() as session, session.transaction():
         before = await session.fetchval(SCANS)
         await session.fetch(statements.SETTLE, *settlement.arguments(), *settlement.trace)

@@ -20,8 +20,10 @@ HOSTILE = "<script>alert('1')</script> \" ' & {{ 7 * 7 }} \u202e"
 
 
 async def test_the_overview_adds_everything_up(admin: Admin, pool: Pool, holder: Holder) -> None:
-    await charge(pool, holder, "tb_1", Usage(input=60, cached_input=20, output=90, total=150))
-    await charge(pool, holder, "tb_2", Usage(input=10, output=5, total=15, estimated=True))
+    await charge(
+        pool, holder, "tb_1", Usage({"input": 60, "cached_input": 20, "output": 90}, total=150)
+    )
+    await charge(pool, holder, "tb_2", Usage({"input": 10, "output": 5}, total=15, estimated=True))
     await placed(Book(pool, 60), holder, "tb_3", 35)
     page = (await admin.pages.see("/admin")).text
     for figure in (835, 800, 35, 165):
@@ -140,7 +142,7 @@ async def test_entries_are_filtered_and_downloaded(
     admin: Admin, pool: Pool, holder: Holder, people: People
 ) -> None:
     other = await people.create(balance=77)
-    await charge(pool, holder, "tb_1", Usage(input=60, output=40, total=100))
+    await charge(pool, holder, "tb_1", Usage({"input": 60, "output": 40}, total=100))
     email = await pool.fetchval("SELECT email FROM users WHERE id = $1", holder.user_id)
 
     async def amounts(query: str) -> list[str]:
@@ -163,9 +165,9 @@ async def test_entries_are_filtered_and_downloaded(
 async def test_requests_are_filtered_and_downloaded(
     admin: Admin, pool: Pool, holder: Holder
 ) -> None:
-    await charge(pool, holder, "tb_1", Usage(input=60, output=40, total=100))
-    await charge(pool, holder, "tb_2", Usage(input=60, output=90, total=150))
-    await charge(pool, holder, "tb_3", Usage(input=1, output=1, total=2, estimated=True))
+    await charge(pool, holder, "tb_1", Usage({"input": 60, "output": 40}, total=100))
+    await charge(pool, holder, "tb_2", Usage({"input": 60, "output": 90}, total=150))
+    await charge(pool, holder, "tb_3", Usage({"input": 1, "output": 1}, total=2, estimated=True))
     await placed(Book(pool, 60), holder, "tb_4", 10)
 
     async def found(query: str) -> list[str]:

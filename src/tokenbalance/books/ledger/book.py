@@ -300,6 +300,4 @@ class Book:
 
 
 def _known(hold: Hold, known_input: int, known_output: int) -> Known:
-    total = known_input + known_output
-    usage = Usage(input=known_input, output=known_output, total=total, estimated=True)
-    return Known(hold, usage)
+    return Known(hold, Usage.counted(known_input, known_output))

@@ -21,7 +21,6 @@ from tokenbalance.books.ledger.credits import (
     entry_of_key,
     lock_account,
 )
-from tokenbalance.books.reports.entries import entries_of_request
 from tokenbalance.database.tables import LedgerEntry, OpenHold
 
 if TYPE_CHECKING:
@@ -109,9 +108,8 @@ async def _refundable(
     session: AsyncSession, account_id: int, request_id: str, amount: int | None
 ) -> int:
     """Credits to refund: the amount, or all that is left of charge and correction after refunds."""
-    entries = await entries_of_request(session, account_id, request_id)
-    left = -sum(entry.amount for entry in entries)
-    if not entries:
+    left = await _left_of_charge(session, account_id, request_id)
+    if left is None:
         msg = f"request {request_id} was never charged"
         raise NothingToRefund(msg)
     if left <= 0:
@@ -121,6 +119,20 @@ async def _refundable(
         msg = f"only {left:,} credits are left to refund of request {request_id}"
         raise RefundTooLarge(msg)
     return amount or left
+
+
+async def _left_of_charge(session: AsyncSession, account_id: int, request_id: str) -> int | None:
+    """Credits of a charge that are left after its correction and its refunds; None: no charge."""
+    of_request = select(LedgerEntry.amount).where(
+        LedgerEntry.request_id == request_id, LedgerEntry.account_id == account_id
+    )
+    charge = await session.scalar(
+        of_request.where(LedgerEntry.state.is_not(None), LedgerEntry.kind == "charge")
+    )
+    if charge is None:
+        return None
+    later = await session.scalars(of_request.where(LedgerEntry.state.is_(None)))
+    return -charge - sum(later)
 
 
 def _check_refund(amount: int | None) -> None:

@@ -6,14 +6,15 @@ the hold, so it makes no difference which statement settles it, or how often it 
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, cast
 
+import orjson
+
 from tokenbalance.books.ledger.account_queues import AccountQueues
 from tokenbalance.books.ledger.fallback import each_alone, left_on_item_error
-from tokenbalance.books.pricing.rates import TOKEN_KINDS, charge_for
+from tokenbalance.books.pricing.rates import charge_for
 from tokenbalance.database import statements
 from tokenbalance.database.batches import Left
 from tokenbalance.model import UNTRACED, Charge, Trace
@@ -59,8 +60,7 @@ class Settlement:
 
 def _stored(usage: Usage) -> str | None:
     """Write the quantities of a usage as they are stored; None if it has none."""
-    used = {kind: tokens for kind in TOKEN_KINDS if (tokens := cast("int", getattr(usage, kind)))}
-    return json.dumps(used) if used else None
+    return orjson.dumps(dict(usage.quantities)).decode() if usage.quantities else None
 
 
 class Settlements:

@@ -48,6 +48,10 @@ TOKEN_KINDS: Final = (
 )
 KINDS: Final = (*TOKEN_KINDS, "request")
 
+SIDES: Final = {
+    "input": ("audio_input", "image_input", "cached_input"),
+    "output": ("audio_output", "image_output", "reasoning"),
+}
 DEFAULTS: Final = {
     "cached_input": "input",
     "audio_input": "input",
@@ -139,18 +143,18 @@ def _cap_within(estimate: Estimate, amount: int, rates: Rates | None) -> int:
 
 def split(usage: Usage) -> tuple[int, int, int, int, int, int, int, int]:
     """The tokens of each kind, in the order of `TOKEN_KINDS`; none is counted twice."""
-    audio_input = min(usage.audio_input, usage.input)
+    audio_input = min(usage.of("audio_input"), usage.input)
     left = usage.input - audio_input
-    image_input = min(usage.image_input, left)
+    image_input = min(usage.of("image_input"), left)
     left -= image_input
-    cached = min(usage.cached_input, left)
+    cached = min(usage.of("cached_input"), left)
     plain_input = left - cached
 
-    audio_output = min(usage.audio_output, usage.output)
+    audio_output = min(usage.of("audio_output"), usage.output)
     left = usage.output - audio_output
-    image_output = min(usage.image_output, left)
+    image_output = min(usage.of("image_output"), left)
     left -= image_output
-    reasoning = min(usage.reasoning, left)
+    reasoning = min(usage.of("reasoning"), left)
     plain_output = left - reasoning + max(usage.total - usage.input - usage.output, 0)
     return (
         plain_input,

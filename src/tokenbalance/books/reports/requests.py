@@ -224,15 +224,14 @@ def _trace_of(hold: HoldRecord) -> Trace:
 
 
 def _usage_of(record: UsageRecord) -> Usage:
-    return Usage(
-        input=record.input,
-        cached_input=record.cached_input,
-        output=record.output,
-        reasoning=record.reasoning,
-        audio_input=record.audio_input,
-        audio_output=record.audio_output,
-        image_input=record.image_input,
-        image_output=record.image_output,
-        total=record.total,
-        estimated=record.estimated,
-    )
+    quantities = {
+        "input": record.input,
+        "cached_input": record.cached_input,
+        "output": record.output,
+        "reasoning": record.reasoning,
+        "audio_input": record.audio_input,
+        "audio_output": record.audio_output,
+        "image_input": record.image_input,
+        "image_output": record.image_output,
+    }
+    return Usage(quantities, record.total, record.estimated)

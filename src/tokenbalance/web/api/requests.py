@@ -291,13 +291,13 @@ def _respond(row: RequestRow) -> RequestDetails:
 def _tokens(usage: Usage) -> TokensResponse:
     return TokensResponse(
         input=usage.input,
-        cached_input=usage.cached_input,
+        cached_input=usage.of("cached_input"),
         output=usage.output,
-        reasoning=usage.reasoning,
-        audio_input=usage.audio_input,
-        audio_output=usage.audio_output,
-        image_input=usage.image_input,
-        image_output=usage.image_output,
+        reasoning=usage.of("reasoning"),
+        audio_input=usage.of("audio_input"),
+        audio_output=usage.of("audio_output"),
+        image_input=usage.of("image_input"),
+        image_output=usage.of("image_output"),
         total=usage.total,
     )
 

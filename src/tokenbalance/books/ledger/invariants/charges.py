@@ -8,13 +8,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from tokenbalance.books.pricing.rates import AMOUNT_MAX
+from tokenbalance.books.pricing.rates import AMOUNT_MAX, SIDES
 
-SIDES: Final = {
-    "input": ("audio_input", "image_input", "cached_input"),
-    "output": ("audio_output", "image_output", "reasoning"),
-}
-"""The kinds that are parts of each side, in the order in which they take from it."""
 KINDS: Final = tuple(kind for side, parts in SIDES.items() for kind in (side, *parts))
 
 QUANTITIES: Final = ", ".join(

@@ -47,17 +47,17 @@ def _tokens_chart(books: Overview) -> Chart:
 
 def _by_kind(sums: Sums) -> Iterator[tuple[str, int]]:
     """Tokens by kind, each counted once: `input` and `output` without the other kinds."""
-    usage = Usage(
-        input=sums.input,
-        cached_input=sums.cached_input,
-        output=sums.output,
-        reasoning=sums.reasoning,
-        audio_input=sums.audio_input,
-        audio_output=sums.audio_output,
-        image_input=sums.image_input,
-        image_output=sums.image_output,
-        total=sums.total,
-    )
+    quantities = {
+        "input": sums.input,
+        "cached_input": sums.cached_input,
+        "output": sums.output,
+        "reasoning": sums.reasoning,
+        "audio_input": sums.audio_input,
+        "audio_output": sums.audio_output,
+        "image_input": sums.image_input,
+        "image_output": sums.image_output,
+    }
+    usage = Usage(quantities, sums.total)
     for kind, tokens in zip(TOKEN_KINDS, split(usage), strict=True):
         if tokens:
             yield kind.replace("_", " "), tokens
