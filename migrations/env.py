@@ -69,7 +69,7 @@ async def _turn(engine: AsyncEngine) -> AsyncGenerator[None]:
                 )
             )
             taken = await connection.execute(
-                text("SELECT WHERE pg_try_advisory_xact_lock(:key)"), {"key": TURN_LOCK}
+                text("SELECT 1 WHERE pg_try_advisory_xact_lock(:key)"), {"key": TURN_LOCK}
             )
             if taken.all():
                 break

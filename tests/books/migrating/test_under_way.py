@@ -10,6 +10,7 @@ import asyncpg
 import pytest
 
 from tests.support import version_1
+from tokenbalance.books.ledger.audit import audit
 from tokenbalance.database.migrate import migrate
 from tokenbalance.database.moving import contract, upgrade
 from tokenbalance.database.moving.upgrade import Move
@@ -129,5 +130,6 @@ async def test_requests_of_the_release_before_are_placed_and_end_during_the_move
     await asyncio.to_thread(migrate, old_dsn)
     assert len(served) > 40
     assert await version_1.said(connection, version_1.WHAT_VERSION_2_SAYS) == said
+    assert (await audit(connection)).violations == []
     with pytest.raises(asyncpg.UndefinedTableError):
         await old.place(1, "tb_after")

@@ -10,6 +10,7 @@ import pytest
 
 from tests.books.migrating.conftest import downgrade
 from tests.support import version_1
+from tokenbalance.books.ledger.audit import audit
 from tokenbalance.database.migrate import migrate
 from tokenbalance.database.moving.downgrade import KindsUnknown
 from tokenbalance.database.moving.upgrade import BooksNotMoved
@@ -27,6 +28,9 @@ async def test_books_of_version_1_say_the_same_in_version_2_and_back_again(
 
     await asyncio.to_thread(migrate, old_dsn)
     assert await version_1.said(connection, version_1.WHAT_VERSION_2_SAYS) == before
+    report = await audit(connection)
+    assert report.violations == []
+    assert (report.accounts, report.entries, report.open_holds) == (3, len(before["entries"]), 2)
     moved = await _rows_of_version_2(connection)
 
     await downgrade(old_dsn)

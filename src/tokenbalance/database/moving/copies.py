@@ -86,7 +86,7 @@ INSERT INTO ledger
 OVERRIDING SYSTEM VALUE
 SELECT e.id, e.account_id, e.created_at, e.kind, h.state, e.amount, e.balance_after, e.request_id,
        h.key_id, h.endpoint, h.model, {_FROM_THE_HOLD},
-       u.overrun, u.total, {_QUANTITIES}, e.estimated, e.actor, e.note, e.idempotency_key, e.asked
+       greatest(-e.amount - h.amount, 0), u.total, {_QUANTITIES}, e.estimated, e.actor, e.note, e.idempotency_key, e.asked
   FROM ledger_entries e
   JOIN holds h ON h.account_id = e.account_id AND h.request_id = e.request_id
   JOIN usage u ON u.account_id = e.account_id AND u.request_id = e.request_id
@@ -94,17 +94,21 @@ SELECT e.id, e.account_id, e.created_at, e.kind, h.state, e.amount, e.balance_af
  ORDER BY e.id
 """
 
+# The usage says what a correction has made of the charge.
 OTHERS: Final = """
 -- $1 after, $2 until
 INSERT INTO ledger
        (id, account_id, created_at, kind, amount, balance_after, request_id, key_id, endpoint,
-        model, estimated, actor, note, idempotency_key, asked)
+        model, overrun, estimated, actor, note, idempotency_key, asked)
 OVERRIDING SYSTEM VALUE
 SELECT e.id, e.account_id, e.created_at, e.kind, e.amount, e.balance_after, e.request_id,
-       h.key_id, h.endpoint, h.model, e.estimated, e.actor, e.note, e.idempotency_key, e.asked
+       h.key_id, h.endpoint, h.model,
+       coalesce(u.overrun - greatest(u.charge + e.amount - h.amount, 0), 0),
+       e.estimated, e.actor, e.note, e.idempotency_key, e.asked
   FROM ledger_entries e
   LEFT JOIN holds h ON e.kind = 'adjustment'
    AND h.account_id = e.account_id AND h.request_id = e.request_id
+  LEFT JOIN usage u ON u.account_id = h.account_id AND u.request_id = h.request_id
  WHERE e.id > $1 AND e.id <= $2 AND e.kind <> 'charge'
  ORDER BY e.id
 """
@@ -185,7 +189,7 @@ WITH noted AS (
     ON CONFLICT (request_id, account_id) WHERE state IS NOT NULL DO NOTHING
 ), corrected AS (
     UPDATE ledger l
-       SET overrun = u.overrun, total = u.total, quantities = {_QUANTITIES},
+       SET total = u.total, quantities = {_QUANTITIES},
            ({", ".join(TRACE)}) = ROW ({", ".join(f"h.{name}" for name in TRACE)})
       FROM request r
       JOIN usage u ON u.account_id = r.account_id AND u.request_id = r.request_id
