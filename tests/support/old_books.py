@@ -145,3 +145,40 @@ async def _spread_over_days(connection: Connection) -> None:
         days = "day < $1" in statement
         until = now - timedelta(days=1)
         await connection.execute(statement, until.date() if days else until)
+
+
+class OldServer:
+    """Requests that end in every way, a few at a time, while something else happens."""
+
+    _AT_MOST = 80
+
+    def __init__(self, books: OldBooks) -> None:
+        self._books = books
+        self.served = 0
+
+    async def place(self) -> None:
+        """Place the holds that are open at the start."""
+        for number in range(self._AT_MOST):
+            await self._books.place(1, f"tc_{number:02}_early")
+
+    async def serve(self) -> None:
+        """End a request of the start, one of the books, and some that begin now."""
+        books, number = self._books, self.served
+        self.served += 1
+        await books.void(1, f"tc_{number:02}_early")
+        name = f"td_{number:02}"
+        await books.leave_tombstone(2, f"{name}_tomb")
+        for ending in ("settled", "less", "same"):
+            await books.place(2, f"{name}_{ending}")
+        await books.settle(2, f"{name}_settled")
+        for ending in ("less", "same"):
+            await books.expire(2, f"{name}_{ending}")
+        if number:
+            # Perhaps they were copied meanwhile.
+            await books.correct(2, f"td_{number - 1:02}_less", 5)
+            await books.correct(2, f"td_{number - 1:02}_same", 60)
+        if number < 12:
+            await books.correct(number % ACCOUNTS + 1, f"tb_{number:02}_expired", 60 - number)
+        await books.enter(3, "top-up", 1, key=f"meanwhile-{number}")
+        if number % 10 == 0:
+            assert await books.violations() == []

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 
-import asyncpg
 import pytest
 
 from tests.support import version_1
+from tests.support.old_books import OldBooks, OldServer
 from tokenbalance.books.ledger.audit import audit
 from tokenbalance.database.migrate import migrate
 from tokenbalance.database.moving import contract, upgrade
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
     from sqlalchemy import Connection as AlchemyConnection
 
     from tests.books.migrating.conftest import Connection
-    from tests.support.old_books import OldBooks
 
 _begin: Final = Move._begin
 
@@ -72,8 +71,11 @@ async def test_a_switch_that_fails_at_its_end_leaves_the_old_tables_in_use(
 
     with monkeypatch.context() as patch:
         patch.setattr(contract, "take_over_ids", fail)
-        with pytest.raises(Cut):
-            await asyncio.to_thread(migrate, old_dsn)
+        for number in range(2):
+            with pytest.raises(Cut):
+                await asyncio.to_thread(migrate, old_dsn)
+            await old.place(3, f"tf_{number}")
+            await old.void(3, f"tf_{number}")
     await old.settle(3, "tb_open_1")
     assert await old.violations() == []
     before = await version_1.said(connection, version_1.WHAT_IT_SAYS)
@@ -84,39 +86,29 @@ async def test_a_switch_that_fails_at_its_end_leaves_the_old_tables_in_use(
 async def test_requests_of_the_release_before_are_placed_and_end_during_the_move(
     old_dsn: str, connection: Connection, old: OldBooks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for number in range(100):
-        await old.place(1, f"tb_{number:02}_before")
+    server = OldServer(old)
+    await server.place()
     loop = asyncio.get_running_loop()
-    served: list[int] = []
 
-    async def serve() -> None:
-        number = len(served)
-        served.append(number)
-        name = f"td_{number:02}"
-        await old.void(1, f"tb_{number:02}_before")
-        await old.leave_tombstone(2, f"{name}_late")
-        for ending in ("now", "less", "same"):
-            await old.place(2, f"{name}_{ending}")
-        await old.settle(2, f"{name}_now")
-        for ending in ("less", "same"):
-            await old.expire(2, f"{name}_{ending}")
-        if number:
-            # Perhaps it was copied meanwhile.
-            await old.correct(2, f"td_{number - 1:02}_less", 5)
-            await old.correct(2, f"td_{number - 1:02}_same", 60)
-        if number < 12:
-            await old.correct(number % 3 + 1, f"tb_{number:02}_expired", 60 - number)
-        await old.enter(3, "top-up", 1, key=f"during-{number}")
-        if number % 10 == 0:
-            assert await old.violations() == []
+    def serve() -> None:
+        asyncio.run_coroutine_threadsafe(server.serve(), loop).result()
+
+    def serve_and_lock(*arguments: Any) -> bool:
+        serve()
+        return with_locks(*arguments)
 
     monkeypatch.setattr(upgrade, "FEW", 10)
-    before_each_batch(
-        monkeypatch,
-        lambda: (
-            asyncio.run_coroutine_threadsafe(serve(), loop).result() if len(served) < 60 else None
-        ),
-    )
+    before_each_batch(monkeypatch, lambda: serve() if server.served < 60 else None)
+    with_locks = contract.with_locks
+    monkeypatch.setattr(contract, "with_locks", serve_and_lock)
+    said = look_while_the_old_tables_are_locked(monkeypatch)
+    await asyncio.to_thread(migrate, old_dsn)
+    assert server.served > 40
+    assert await version_1.said(connection, version_1.WHAT_VERSION_2_SAYS) == said
+    assert (await audit(connection)).violations == []
+
+
+def look_while_the_old_tables_are_locked(monkeypatch: pytest.MonkeyPatch) -> dict[str, list[str]]:
     said: dict[str, list[str]] = {}
     copy_the_rest = contract._copy_the_rest
 
@@ -127,9 +119,4 @@ async def test_requests_of_the_release_before_are_placed_and_end_during_the_move
         copy_the_rest(final, days_until)
 
     monkeypatch.setattr(contract, "_copy_the_rest", look_before_the_rest)
-    await asyncio.to_thread(migrate, old_dsn)
-    assert len(served) > 40
-    assert await version_1.said(connection, version_1.WHAT_VERSION_2_SAYS) == said
-    assert (await audit(connection)).violations == []
-    with pytest.raises(asyncpg.UndefinedTableError):
-        await old.place(1, "tb_after")
+    return said
