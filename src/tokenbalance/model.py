@@ -139,6 +139,15 @@ CLI: Final = Actor("cli")
 SERVER: Final = Actor("server")
 
 
+class Peak(NamedTuple):
+    """The highest rate that tokens of one side of a request may have, in nano-credits."""
+
+    text: int
+    """Where everything is text."""
+    media: int
+    """Where audio and images are possible too."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rates:
     """What one unit of each kind costs for one model, in nano-credits (10**-9): exact integers.
@@ -147,18 +156,14 @@ class Rates:
     rates, every token is one credit.
     """
 
-    input: int
-    cached_input: int
-    output: int
-    reasoning: int
-    audio_input: int
-    audio_output: int
-    image_input: int
-    image_output: int
-    request: int
-    """Once, for a request that used anything."""
-    text: str = field(compare=False, repr=False)
+    nano: Mapping[str, int] = field(hash=False)
+    """By kind, for every kind. That of `request` is for once, if anything was used."""
+    text: str = field(repr=False)
     """What is stored with a hold: JSON, credits as exact decimals by kind."""
+    sides: tuple[tuple[str, tuple[str, ...]], ...] = field(compare=False, repr=False)
+    """Input and output, each with the kinds that it divides into, in the order of division."""
+    input_peak: Peak = field(compare=False, repr=False)
+    output_peak: Peak = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,13 +13,8 @@ from tests.support.books import account_of, create_holder, end_leases, entries_o
 from tests.support.sweeping import new_process, until_states
 from tokenbalance.books.ledger.audit import audit
 from tokenbalance.books.ledger.book import Book
-from tokenbalance.books.pricing.rates import (
-    KINDS,
-    TOKEN_KINDS,
-    build_rates,
-    charge_for,
-    rates_from,
-)
+from tokenbalance.books.pricing.rates import build_rates, charge_for, rates_from
+from tokenbalance.books.pricing.units import UNITS
 from tokenbalance.model import Charge, Claim, Hold, Purpose, Rates, Usage
 
 if TYPE_CHECKING:
@@ -207,8 +202,8 @@ counts = st.one_of(st.integers(0, 9), st.integers(0, 2**53))
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
-    nano=st.dictionaries(st.sampled_from(KINDS), nano),
-    usage=st.builds(Usage, st.dictionaries(st.sampled_from(TOKEN_KINDS), counts), counts),
+    nano=st.dictionaries(st.sampled_from(UNITS.names), nano),
+    usage=st.builds(Usage, st.dictionaries(st.sampled_from(UNITS.tokens), counts), counts),
 )
 async def test_the_proof_computes_every_charge_as_the_book_does(
     pool: Pool, nano: dict[str, int], usage: Usage

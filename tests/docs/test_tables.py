@@ -13,7 +13,8 @@ from pydantic import AliasChoices
 from tests.docs.pages import ROOT, codes, page
 from tests.support.product import product_app
 from tokenbalance.books.pricing.rate_card import read_rate_card
-from tokenbalance.books.pricing.rates import KINDS, charge_for
+from tokenbalance.books.pricing.rates import charge_for
+from tokenbalance.books.pricing.units import UNITS
 from tokenbalance.cli import commands
 from tokenbalance.database.tables import ENTRY_KINDS
 from tokenbalance.errors import ProxyError
@@ -181,7 +182,7 @@ def test_the_card_on_the_page_is_one_and_its_example_is_computed_by_it() -> None
 
 def test_every_key_of_a_card_is_explained() -> None:
     told = {code for row in RATE_CARDS.rows("Rate cards") for code in codes(row[0])}
-    assert {*KINDS, "match", "unpriced", "per"} <= told
+    assert {*UNITS.names, "match", "unpriced", "per"} <= told
 
 
 # --- clients ---

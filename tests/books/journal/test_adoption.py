@@ -177,6 +177,16 @@ class TestAdopting:
                 b'{"entry":{"request_id":"a","account_id":1,"key_id":2,"endpoint":"/"},'
                 b'"usage":{"total":"5"}}',
             ),
+            sealed(
+                b"u",
+                b'{"entry":{"request_id":"a","account_id":1,"key_id":2,"endpoint":"/e"},'
+                b'"usage":{"input":true,"total":5}}',
+            ),
+            sealed(
+                b"u",
+                b'{"entry":{"request_id":"a","account_id":1,"key_id":2,"endpoint":"/e"},'
+                b'"usage":{"input":5,"total":5,"estimated":1}}',
+            ),
             b"\0" * 512,
             b"d",
         ],

@@ -47,7 +47,7 @@ async def refund(session: AsyncSession, request_id: str, amount: int | None, cau
     _check_refund(amount)
     # The lock first, so that the second of two refunds sees what the first has left.
     account = await lock_account(session, await _account_of(session, request_id))
-    credits_back = await _refundable(session, account.id, request_id, amount)
+    credits_back = await _refundable(session, request_id, amount)
     new = NewEntry(kind="refund", amount=credits_back, cause=cause, request_id=request_id)
     return await enter(session, account, new)
 
@@ -78,7 +78,7 @@ async def refund_once(
         # Without an amount, the entry of the first time was all that was left.
         credits_back = before.amount if amount is None else amount
     else:
-        credits_back = await _refundable(session, account.id, request_id, amount)
+        credits_back = await _refundable(session, request_id, amount)
     new = NewEntry(
         kind="refund",
         amount=credits_back,
@@ -104,11 +104,9 @@ async def _account_of(session: AsyncSession, request_id: str) -> int:
     return account_id
 
 
-async def _refundable(
-    session: AsyncSession, account_id: int, request_id: str, amount: int | None
-) -> int:
+async def _refundable(session: AsyncSession, request_id: str, amount: int | None) -> int:
     """Credits to refund: the amount, or all that is left of charge and correction after refunds."""
-    left = await _left_of_charge(session, account_id, request_id)
+    left = await _left_of_charge(session, request_id)
     if left is None:
         msg = f"request {request_id} was never charged"
         raise NothingToRefund(msg)
@@ -121,11 +119,9 @@ async def _refundable(
     return amount or left
 
 
-async def _left_of_charge(session: AsyncSession, account_id: int, request_id: str) -> int | None:
+async def _left_of_charge(session: AsyncSession, request_id: str) -> int | None:
     """Credits of a charge that are left after its correction and its refunds; None: no charge."""
-    of_request = select(LedgerEntry.amount).where(
-        LedgerEntry.request_id == request_id, LedgerEntry.account_id == account_id
-    )
+    of_request = select(LedgerEntry.amount).where(LedgerEntry.request_id == request_id)
     charge = await session.scalar(
         of_request.where(LedgerEntry.state.is_not(None), LedgerEntry.kind == "charge")
     )

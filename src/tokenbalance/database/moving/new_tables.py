@@ -36,7 +36,8 @@ TABLES: Final = (
         CONSTRAINT ck_open_holds_nothing_is_negative
             CHECK (least(amount, known_input, known_output) >= 0)
     ) WITH (fillfactor = 70, autovacuum_vacuum_scale_factor = 0,
-            autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_insert_threshold = -1)
+            autovacuum_vacuum_threshold = 2000, autovacuum_vacuum_insert_threshold = -1,
+            vacuum_truncate = false)
     """,
     # Wide columns first, so that nothing is padded.
     """

@@ -14,6 +14,10 @@ A statement for many locks each hold in a LATERAL of its own that can only use t
 then changes the row by its `ctid`, which cannot change while the row is locked. In a plain join the
 planner may start from the table of open holds: if the last ANALYZE saw no open hold, reading that
 whole table looks cheaper than looking up one key, and every item then reads every open hold.
+
+An end in the ledger is found by its request alone, and its account is compared as `account_id + 0`,
+which no index serves. While most accounts have a single row, the index of accounts looks as cheap,
+and an account with a million rows would have them all read.
 """
 
 from tokenbalance.database.statements.books import FUNDS, OUTGROWN, WHICH_BOOKS

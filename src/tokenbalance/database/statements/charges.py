@@ -140,7 +140,7 @@ WITH expired AS (
     SELECT -amount AS charge, hold, overrun, total, key_id, endpoint, model,
            coalesce(quantities, '{}') AS quantities
       FROM ledger
-     WHERE request_id = $2 AND account_id = $1 AND state IS NOT NULL AND state = 'expired'
+     WHERE request_id = $2 AND account_id + 0 = $1 AND state IS NOT NULL AND state = 'expired'
 ), account AS (
     SELECT a.balance, expired.*
       FROM expired, accounts a
@@ -180,8 +180,8 @@ ENDED: Final = """
 -- The charge of a hold that has ended, null of a voided one, and the account as it is now.
 SELECT CASE WHEN e.state <> 'voided' THEN -e.amount - coalesce(c.amount, 0) END, a.balance, a.held
   FROM ledger e
-  JOIN accounts a ON a.id = e.account_id
-  LEFT JOIN ledger c ON c.request_id = $2 AND c.account_id = $1
+  JOIN accounts a ON a.id = $1
+  LEFT JOIN ledger c ON c.request_id = $2 AND c.account_id + 0 = $1
    AND c.kind = 'adjustment' AND c.request_id IS NOT NULL
- WHERE e.request_id = $2 AND e.account_id = $1 AND e.state IS NOT NULL
+ WHERE e.request_id = $2 AND e.account_id + 0 = $1 AND e.state IS NOT NULL
 """

@@ -48,5 +48,5 @@ SELECT amount, rates::text, known_input, known_output
  UNION ALL
 SELECT hold, rates::text, 0, 0
   FROM ledger
- WHERE request_id = $2 AND account_id = $1 AND state IS NOT NULL
+ WHERE request_id = $2 AND account_id + 0 = $1 AND state IS NOT NULL
 """

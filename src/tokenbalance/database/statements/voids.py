@@ -42,7 +42,7 @@ WITH known AS (
      WHERE are_known
        AND NOT EXISTS (SELECT
                          FROM ledger
-                        WHERE request_id = $2 AND account_id = $1 AND state IS NOT NULL)
+                        WHERE request_id = $2 AND account_id + 0 = $1 AND state IS NOT NULL)
     ON CONFLICT (request_id, account_id) DO NOTHING
     RETURNING *
 ), entry AS (

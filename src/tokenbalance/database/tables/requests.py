@@ -25,13 +25,15 @@ class OpenHold(Base):
     __table_args__: TableArgs = (
         CheckConstraint("least(amount, known_input, known_output) >= 0", "nothing_is_negative"),
         # Rows live for seconds: room in each page for heartbeats, and a vacuum after every few
-        # thousand requests, however many rows there are.
+        # thousand requests, however many rows there are. Pages once used stay: cutting them off
+        # would lock the table, and plans made for a few pages read all of it.
         {
             "postgresql_with": {
                 "fillfactor": 70,
                 "autovacuum_vacuum_scale_factor": 0,
                 "autovacuum_vacuum_threshold": 2000,
                 "autovacuum_vacuum_insert_threshold": -1,
+                "vacuum_truncate": False,
             }
         },
     )

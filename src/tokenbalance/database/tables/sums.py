@@ -47,7 +47,7 @@ class UsageTotal(UsageSums, Base):
     day: Mapped[date] = mapped_column(primary_key=True)
     model: Mapped[str] = mapped_column(primary_key=True)
     voided: Mapped[int] = mapped_column(server_default=text("0"))
-    """Requests that arrived on this day and cost nothing."""
+    """Requests that ended on this day and cost nothing."""
 
 
 class UsageDayKind(Base):

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 import orjson
@@ -23,7 +23,7 @@ SLOTS_MAX: Final = 65_536
 
 USAGE_BYTES_MAX: Final = 280
 """Room kept in every slot for the usage to come. Nine counts of the largest size that an upstream
-may report (16 digits) need less; usage that is counted here is smaller."""
+may report (16 digits) need less; usage that is counted here is smaller, and so is any true one."""
 
 VERSION: Final = 3
 """Must be raised with any change to a line; the header has the same form in all versions."""
@@ -99,8 +99,9 @@ def slot_line(entry: Entry, known: Known) -> bytes:
     state, usage = known
     if state is State.FREE:
         return b" " * (SLOT_BYTES - 1) + b"\n"
-    written = None if usage is None else _members_of(usage)
-    payload = orjson.dumps({"entry": entry, "usage": written})
+    payload = _payload(entry, usage)
+    if usage is not None and len(payload) > _PAYLOAD_BYTES:
+        payload = _payload(entry, _undivided(usage))
     room = _PAYLOAD_BYTES if usage is not None else _PAYLOAD_BYTES - USAGE_BYTES_MAX
     if len(payload) > room:
         raise ValueError("The entry does not fit in a slot.")
@@ -126,8 +127,16 @@ def read_slot(line: bytes) -> tuple[Entry, State, Usage | None] | None:
     return read.entry, state, usage
 
 
-def _members_of(usage: Usage) -> dict[str, int | bool]:
-    return {**usage.quantities, "total": usage.total, "estimated": usage.estimated}
+def _payload(entry: Entry, usage: Usage | None) -> bytes:
+    if usage is None:
+        return orjson.dumps({"entry": entry, "usage": None})
+    used = {**usage.quantities, "total": usage.total, "estimated": usage.estimated}
+    return orjson.dumps({"entry": entry, "usage": used})
+
+
+def _undivided(usage: Usage) -> Usage:
+    """A usage that always fits: only counts that cannot be true, of many kinds, do not."""
+    return replace(usage, quantities={"input": usage.input, "output": usage.output})
 
 
 def _usage_of(members: dict[str, int | bool]) -> Usage:

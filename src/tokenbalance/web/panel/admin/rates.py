@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.pricing.bill import explain_charge
 from tokenbalance.books.pricing.rate_card import UnpricedModel
-from tokenbalance.books.pricing.rates import KINDS, SIDES, TOKEN_KINDS, rates_document
+from tokenbalance.books.pricing.rates import rates_document
+from tokenbalance.books.pricing.units import UNITS
 from tokenbalance.model import Usage
 from tokenbalance.web.panel.admin.routing import route
 from tokenbalance.web.panel.forms import query_form
@@ -51,8 +52,7 @@ async def show(visit: Visit) -> Response:
         has_card=card is not None,
         rows=[] if card is None else _rows(card),
         refuses=card is not None and card.default is None,
-        kinds=KINDS,
-        token_kinds=TOKEN_KINDS,
+        units=UNITS.rows,
         bill=bill,
     )
 
@@ -82,10 +82,9 @@ def _usage(form: Form) -> Usage:
     def tokens(kind: str) -> int:
         return form.integer(kind, minimum=0, maximum=_TOKENS_MAX) or 0
 
-    once = {kind: tokens(kind) for kind in TOKEN_KINDS}
-    inputs = sum(once[kind] for kind in ("input", *SIDES["input"]))
-    outputs = sum(once[kind] for kind in ("output", *SIDES["output"]))
-    return Usage({**once, "input": inputs, "output": outputs}, inputs + outputs)
+    once = {kind: tokens(kind) for kind in UNITS.tokens}
+    sides = {side: sum(once[kind] for kind in (side, *parts)) for side, parts in UNITS.sides}
+    return Usage({**once, **sides}, sum(once.values()))
 
 
 ROUTES: Final = (route("/rates", get=show),)
