@@ -60,9 +60,11 @@ async def test_entries_that_are_not_committed_yet_are_waited_for(
     await OldBooks(other).enter(2, "top-up", 6, key="its id is larger")
     await other.close()
     move = Watched(old_dsn)
-    await move.until_it_says("Waiting for 1 transactions that write to ledger_entries")
-    await late.commit()
-    await move.task
+    try:
+        await move.until_it_says("Waiting for 1 transactions that write to ledger_entries")
+    finally:
+        await late.commit()
+        await move.task
     rows = await connection.fetch("SELECT idempotency_key FROM ledger ORDER BY id DESC LIMIT 2")
     assert [row[0] for row in rows] == ["its id is larger", "late"]
 
@@ -76,14 +78,16 @@ async def test_requests_go_on_while_the_switch_waits_for_a_reader(
     await reading.start()
     await reader.fetch("SELECT FROM holds")
     move = Watched(old_dsn)
-    await move.until_it_says("Waiting for others to end their transactions on the books")
-    for number in range(3):
-        await old.place(1, f"te_{number}")
-        await old.settle(1, f"te_{number}")
-    before = await version_1.said(connection, version_1.WHAT_IT_SAYS)
-    await reading.rollback()
-    await reader.close()
-    await move.task
+    try:
+        await move.until_it_says("Waiting for others to end their transactions on the books")
+        for number in range(3):
+            await old.place(1, f"te_{number}")
+            await old.settle(1, f"te_{number}")
+        before = await version_1.said(connection, version_1.WHAT_IT_SAYS)
+    finally:
+        await reading.rollback()
+        await reader.close()
+        await move.task
     assert await version_1.said(connection, version_1.WHAT_VERSION_2_SAYS) == before
 
 

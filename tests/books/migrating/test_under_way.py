@@ -66,16 +66,25 @@ async def test_a_move_that_ends_at_any_batch_goes_on_there(
 async def test_a_switch_that_fails_at_its_end_leaves_the_old_tables_in_use(
     old_dsn: str, connection: Connection, old: OldBooks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    loop = asyncio.get_running_loop()
+    copy_days = Move.copy_days
+    late = "tf_0"
+
     def fail(*_arguments: object) -> None:
         raise Cut
 
+    def void_one_before(move: Move) -> None:
+        asyncio.run_coroutine_threadsafe(old.void(3, late), loop).result()
+        copy_days(move)
+
     with monkeypatch.context() as patch:
         patch.setattr(contract, "take_over_ids", fail)
-        for number in range(2):
+        # When voids have been moved, and what came meanwhile has not.
+        patch.setattr(Move, "copy_days", void_one_before)
+        for late in ("tf_0", "tf_1"):
+            await old.place(3, late)
             with pytest.raises(Cut):
                 await asyncio.to_thread(migrate, old_dsn)
-            await old.place(3, f"tf_{number}")
-            await old.void(3, f"tf_{number}")
     await old.settle(3, "tb_open_1")
     assert await old.violations() == []
     before = await version_1.said(connection, version_1.WHAT_IT_SAYS)
