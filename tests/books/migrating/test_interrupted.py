@@ -126,12 +126,26 @@ async def test_a_second_process_waits_and_goes_on_where_the_first_was_killed(
     )
     await until(lambda: _entries_moved(connection, 10), "some entries are moved")
     second = asyncio.create_task(asyncio.to_thread(migrate, old_dsn))
-    await until(lambda: _entries_moved(connection, 20), "more entries are moved")
-    assert await connection.fetchval("SELECT count(*) FROM ledger") <= 100
+    await until(lambda: _is_connected(connection, sessions=4), "the second one is connected")
+    moved = await connection.fetchval("SELECT entries_until FROM books_move")
+    await until(lambda: _entries_moved(connection, moved + 3), "more entries are moved")
+    # Three of the first one, and the one in which the second one waits.
+    assert await connection.fetchval(_SESSIONS) == 4
     process.send_signal(signal.SIGKILL)
     assert await process.wait() == -signal.SIGKILL
     await second
     assert await version_1.said(connection, version_1.WHAT_VERSION_2_SAYS) == before
+
+
+_SESSIONS: Final = """
+SELECT count(*) FROM pg_stat_activity
+ WHERE datname = current_database() AND backend_type = 'client backend'
+   AND pid <> pg_backend_pid()
+"""
+
+
+async def _is_connected(connection: Connection, sessions: int) -> bool:
+    return await connection.fetchval(_SESSIONS) >= sessions
 
 
 async def _entries_moved(connection: Connection, entries: int) -> bool:

@@ -68,21 +68,24 @@ async def test_a_switch_that_fails_at_its_end_leaves_the_old_tables_in_use(
 ) -> None:
     loop = asyncio.get_running_loop()
     copy_days = Move.copy_days
-    late = "tf_0"
+    number = 0
 
     def fail(*_arguments: object) -> None:
         raise Cut
 
     def void_one_before(move: Move) -> None:
-        asyncio.run_coroutine_threadsafe(old.void(3, late), loop).result()
+        asyncio.run_coroutine_threadsafe(void_one(), loop).result()
         copy_days(move)
+
+    async def void_one() -> None:
+        await old.place(3, f"tf_{number}")
+        await old.void(3, f"tf_{number}")
 
     with monkeypatch.context() as patch:
         patch.setattr(contract, "take_over_ids", fail)
         # When voids have been moved, and what came meanwhile has not.
         patch.setattr(Move, "copy_days", void_one_before)
-        for late in ("tf_0", "tf_1"):
-            await old.place(3, late)
+        for number in range(2):
             with pytest.raises(Cut):
                 await asyncio.to_thread(migrate, old_dsn)
     await old.settle(3, "tb_open_1")
