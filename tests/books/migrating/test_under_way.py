@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager
+from itertools import count
 from typing import TYPE_CHECKING, Any, Final
 
 import pytest
@@ -68,7 +69,7 @@ async def test_a_switch_that_fails_at_its_end_leaves_the_old_tables_in_use(
 ) -> None:
     loop = asyncio.get_running_loop()
     copy_days = Move.copy_days
-    number = 0
+    numbers = count()
 
     def fail(*_arguments: object) -> None:
         raise Cut
@@ -78,14 +79,15 @@ async def test_a_switch_that_fails_at_its_end_leaves_the_old_tables_in_use(
         copy_days(move)
 
     async def void_one() -> None:
-        await old.place(3, f"tf_{number}")
-        await old.void(3, f"tf_{number}")
+        late = f"tf_{next(numbers)}"
+        await old.place(3, late)
+        await old.void(3, late)
 
     with monkeypatch.context() as patch:
         patch.setattr(contract, "take_over_ids", fail)
         # When voids have been moved, and what came meanwhile has not.
         patch.setattr(Move, "copy_days", void_one_before)
-        for number in range(2):
+        for _ in range(2):
             with pytest.raises(Cut):
                 await asyncio.to_thread(migrate, old_dsn)
     await old.settle(3, "tb_open_1")
