@@ -54,11 +54,11 @@ WITH given AS (
     SELECT opened.id, prefix, secret_sha256
       FROM opened JOIN made ON made.id = user_id JOIN given USING (email)
 )
-INSERT INTO ledger_entries (account_id, kind, amount, balance_after, actor)
+INSERT INTO ledger (account_id, kind, amount, balance_after, actor)
 SELECT id, 'grant', $4, $4, 'benchmarks' FROM opened WHERE $4 > 0
 """
 _CHARGED: Final = """
-SELECT coalesce(-sum(amount), 0)::bigint FROM ledger_entries WHERE kind = 'charge'
+SELECT coalesce(-sum(amount), 0)::bigint FROM ledger WHERE kind = 'charge'
 """
 
 
@@ -71,7 +71,7 @@ async def create_accounts(dsn: str, folder: Path) -> dict[str, Path]:
             emails = [f"{name}{number}@benchmarks.example" for number in range(len(keys))]
             hashes = [*map(sha256, keys)]
             await connection.execute(_CREATE, emails, [*map(prefix, keys)], hashes, _KINDS[name][1])
-        await connection.execute("VACUUM ANALYZE users, accounts, api_keys, ledger_entries")
+        await connection.execute("VACUUM ANALYZE users, accounts, api_keys, ledger")
     finally:
         await connection.close()
     return {

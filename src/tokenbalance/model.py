@@ -139,6 +139,10 @@ CLI: Final = Actor("cli")
 SERVER: Final = Actor("server")
 
 
+Sides: TypeAlias = "tuple[tuple[str, tuple[str, ...]], ...]"
+"""Input and output, each with the kinds that it divides into, in the order of division."""
+
+
 class Peak(NamedTuple):
     """The highest rate that tokens of one side of a request may have, in nano-credits."""
 
@@ -160,8 +164,7 @@ class Rates:
     """By kind, for every kind. That of `request` is for once, if anything was used."""
     text: str = field(repr=False)
     """What is stored with a hold: JSON, credits as exact decimals by kind."""
-    sides: tuple[tuple[str, tuple[str, ...]], ...] = field(compare=False, repr=False)
-    """Input and output, each with the kinds that it divides into, in the order of division."""
+    sides: Sides = field(compare=False, repr=False)
     input_peak: Peak = field(compare=False, repr=False)
     output_peak: Peak = field(compare=False, repr=False)
 

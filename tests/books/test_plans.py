@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import asyncpg
 import pytest
-from sqlalchemy import inspect
+from sqlalchemy import Table, inspect
 
 from tests.support import postgres
 from tokenbalance.database import statements
@@ -242,5 +242,7 @@ async def test_the_table_of_open_holds_is_kept_as_it_says(pool: Pool) -> None:
     options = await pool.fetchval(
         "SELECT reloptions FROM pg_class WHERE oid = 'open_holds'::regclass"
     )
-    wanted = inspect(OpenHold).local_table.dialect_options["postgresql"]["with"]
+    table = inspect(OpenHold).local_table
+    assert isinstance(table, Table)
+    wanted: dict[str, float] = table.dialect_options["postgresql"]["with"]
     assert {*options} == {f"{name}={value}".lower() for name, value in wanted.items()}

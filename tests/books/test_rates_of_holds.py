@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -61,7 +62,9 @@ async def test_a_hold_stores_its_rates_and_what_was_estimated(
     pool: Pool, book: Book, holder: Holder
 ) -> None:
     await place(book, holder, "a", known_input=12)
-    row = await pool.fetchrow("SELECT rates::text, estimated_input, estimated_output FROM holds")
+    row = await pool.fetchrow(
+        "SELECT rates::text, estimated_input, estimated_output FROM open_holds"
+    )
     assert row is not None
     expected = '{"input": "0.5", "output": "3", "request": "2", "cached_input": "0.25"}'
     assert tuple(row) == (expected, 12, 50)
@@ -69,7 +72,7 @@ async def test_a_hold_stores_its_rates_and_what_was_estimated(
 
 async def test_a_hold_without_rates_stores_none(pool: Pool, book: Book, holder: Holder) -> None:
     _ = await book.place(holder.caller, purpose("a", None), Claim(10, 10))
-    assert await pool.fetchval("SELECT rates IS NULL FROM holds")
+    assert await pool.fetchval("SELECT rates IS NULL FROM open_holds")
     assert (await book.known(holder.account_id, "a")).hold.rates is None
 
 
@@ -81,7 +84,8 @@ async def test_images_are_stored_and_charged_at_their_own_rates(
     assert hold is not None
     usage = Usage({"input": 9, "image_input": 8, "output": 4, "image_output": 3}, total=13)
     assert await book.settle(hold, usage) == Charge(31, 969, 0)
-    assert await pool.fetchval("SELECT (image_input, image_output) FROM usage") == (8, 3)
+    stored = await pool.fetchval("SELECT quantities FROM ledger WHERE kind = 'charge'")
+    assert json.loads(stored) == {"input": 9, "image_input": 8, "output": 4, "image_output": 3}
     assert (await audit(pool)).violations == []
 
 
@@ -148,13 +152,13 @@ async def break_books(pool: Pool, statement: str) -> None:
 @pytest.mark.parametrize(
     ("statement", "due"),
     [
-        ("UPDATE usage SET output = 8", 30),
-        ("UPDATE usage SET cached_input = 0", 28),
-        ("UPDATE usage SET total = 18", 30),
-        ("UPDATE usage SET input = 0, output = 0, total = 0", 0),
-        ("""UPDATE holds SET rates = rates || '{"reasoning": "3.000000001"}'""", 28),
-        ("""UPDATE holds SET rates = rates - 'request'""", 25),
-        ("""UPDATE holds SET rates = rates || '{"output": "1000000000000000000"}'""", 10**18),
+        ("""UPDATE ledger SET quantities = quantities || '{"output": 8}'""", 30),
+        ("UPDATE ledger SET quantities = quantities - 'cached_input'", 28),
+        ("UPDATE ledger SET total = 18 WHERE state IS NOT NULL", 30),
+        ("UPDATE ledger SET quantities = NULL, total = 0", 0),
+        ("""UPDATE ledger SET rates = rates || '{"reasoning": "3.000000001"}'""", 28),
+        ("""UPDATE ledger SET rates = rates - 'request'""", 25),
+        ("""UPDATE ledger SET rates = rates || '{"output": "1000000000000000000"}'""", 10**18),
     ],
 )
 async def test_a_charge_that_is_not_rates_times_usage_is_found(
@@ -174,10 +178,9 @@ async def test_a_charge_that_was_changed_wherever_it_stands_is_still_found(
     pool: Pool, book: Book, holder: Holder
 ) -> None:
     _ = await book.settle(await place(book, holder, "a"), USED)
-    await break_books(pool, "UPDATE usage SET charge = charge - 1")
     await break_books(
         pool,
-        "UPDATE ledger_entries SET amount = amount + 1, balance_after = balance_after + 1"
+        "UPDATE ledger SET amount = amount + 1, balance_after = balance_after + 1"
         " WHERE kind = 'charge'",
     )
     await break_books(pool, "UPDATE accounts SET balance = balance + 1")
@@ -189,9 +192,9 @@ async def test_rates_that_were_taken_from_a_hold_are_missed(
     pool: Pool, book: Book, holder: Holder
 ) -> None:
     _ = await book.settle(await place(book, holder, "a"), USED)
-    await break_books(pool, "UPDATE holds SET rates = NULL")
+    await break_books(pool, "UPDATE ledger SET rates = NULL")
     (violation,) = (await audit(pool)).violations
-    assert "its usage says charge 27, total 17" in violation
+    assert "took 27 credits, used 17 tokens" in violation
 
 
 nano = st.one_of(st.integers(0, 4), st.integers(0, 5 * 10**9), st.integers(0, 10**15))

@@ -175,7 +175,7 @@ def _request(person: Person, chance: random.Random, at: datetime) -> _Request:
 def _ledger(account: _Account, requests: Sequence[_Request]) -> tuple[list[Row], int]:
     """Each balance follows from the one before; what the month costs is granted first."""
     ended = sorted(requests, key=lambda each: each.ended_at)
-    balance = round(1.35 * sum(each.tokens for each in ended), -5) + 100_000
+    balance = int(round(1.35 * sum(each.tokens for each in ended), -5)) + 100_000
     nothing = (None,) * 3
     rows: list[Row] = [
         (

@@ -44,7 +44,7 @@ class Used:
     model: str | None = "gpt-4o-mini"
     at: datetime | None = None
     """None for now."""
-    more: Mapping[str, int] = field(default_factory=dict)
+    more: Mapping[str, int] = field(default_factory=dict[str, int])
     """Of the tokens, all of them input: how many are of which other kind."""
     estimated: bool = False
 

@@ -94,7 +94,7 @@ async def test_holds_that_were_being_placed_together_are_all_given_back(
     pool: Pool, everybody: list[Installation], *, commits: bool
 ) -> None:
     server = await everybody[0].serve()
-    async with kept_waiting(pool, "holds", commits=commits):
+    async with kept_waiting(pool, "open_holds", commits=commits):
         asking = [asyncio.create_task(one.ask(server, CHAT)) for one in everybody]
         await until(lambda: in_the_journal(everybody[0], b"p ") == ACCOUNTS)
         await until_waiting(pool, "unnest")
@@ -119,7 +119,7 @@ async def test_what_was_being_settled_together_is_charged_once(
     server = await everybody[0].serve()
     asking = [asyncio.create_task(one.ask(server, CHAT)) for one in everybody]
     await asyncio.gather(*(gate.reached.wait() for gate in gates))
-    async with kept_waiting(pool, "usage", commits=commits):
+    async with kept_waiting(pool, "ledger", commits=commits):
         for gate in gates:
             gate.open()
         await until(lambda: in_the_journal(everybody[0], b"u ") == ACCOUNTS)

@@ -230,12 +230,15 @@ class Book:
             UnknownHold: these books do not have its account or key.
 
         """
-        are_known = await self._pool.fetchval(
-            statements.LEAVE_TOMBSTONE,
-            caller.account_id,
-            purpose.request_id,
-            caller.key_id,
-            purpose.endpoint,
+        are_known = cast(
+            "bool",
+            await self._pool.fetchval(
+                statements.LEAVE_TOMBSTONE,
+                caller.account_id,
+                purpose.request_id,
+                caller.key_id,
+                purpose.endpoint,
+            ),
         )
         if not are_known:
             raise UnknownHold(purpose.request_id)

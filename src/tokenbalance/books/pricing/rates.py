@@ -16,7 +16,7 @@ from dataclasses import replace
 from decimal import Decimal
 from functools import lru_cache
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from tokenbalance.books.pricing.units import INPUT, OUTPUT, REQUEST, UNITS
 from tokenbalance.model import Peak, Rates
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tokenbalance.books.pricing.units import Units
-    from tokenbalance.model import Estimate, Usage
+    from tokenbalance.model import Estimate, Sides, Usage
 
 NANO: Final = 10**9
 """Nano-credits in one credit."""
@@ -33,9 +33,6 @@ NANO: Final = 10**9
 AMOUNT_MAX: Final = 10**18
 """The most credits of a hold or a charge with rates: more than any balance, yet the books can still
 add them up. No request comes near it, but a nonsensical usage report may."""
-
-Sides: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
-"""As `Units.sides`."""
 
 RESPONSE_AFTER_CALLS: Final = 1024
 """Output tokens that the calls of hosted tools must leave: they are useless without a response."""

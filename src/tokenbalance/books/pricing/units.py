@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tokenbalance.model import Sides
+
 INPUT: Final = "input"
 OUTPUT: Final = "output"
 REQUEST: Final = "request"
@@ -57,7 +59,7 @@ class Units:
         return tuple(unit.name for unit in self.rows if unit.side is not None)
 
     @cached_property
-    def sides(self) -> tuple[tuple[str, tuple[str, ...]], ...]:
+    def sides(self) -> Sides:
         """Both sides, each with its parts in the order in which they are taken from it."""
         return tuple((side, tuple(self._parts(side))) for side in (INPUT, OUTPUT))
 

@@ -11,12 +11,13 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import select
+from sqlalchemy import func, select
+from sqlalchemy.orm import aliased
 
 from tokenbalance.books.ledger.entries import Entry, entry_of
 from tokenbalance.books.reports.ids import ids_of
 from tokenbalance.books.reports.period import EVER, Period
-from tokenbalance.database.paging import PAGE_ROWS, Page, page_of, read_cursor
+from tokenbalance.database.paging import PAGE_ROWS, Page, cursor, page_of, read_cursor
 from tokenbalance.database.tables import Account, LedgerEntry, User
 
 if TYPE_CHECKING:
@@ -26,6 +27,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
 _ROWS_AT_ONCE: Final = 1000
+_LOOKED_AT: Final = 5000
+"""Rows that one page examines, at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,21 +56,42 @@ async def entries_page(
 ) -> Page[EntryRow]:
     """Read a page of entries, by id.
 
+    A page may be shorter than its limit, even empty, without being the last: only so many rows are
+    examined for one page, and many requests may have cost nothing.
+
     Raises:
         InvalidCursor: `after` is not a cursor of this list.
 
     """
     (ids,) = await ids_of(session, query.period)
-    statement = entry_rows(query).where(LedgerEntry.id > ids.after)
+    rows = _among(query).where(LedgerEntry.id > ids.after)
     if ids.upto is not None:
-        statement = statement.where(LedgerEntry.id <= ids.upto)
+        rows = rows.where(LedgerEntry.id <= ids.upto)
     if after is not None:
         (last,) = read_cursor(after, (int,))
-        beyond = LedgerEntry.id < last if query.newest_first else LedgerEntry.id > last
-        statement = statement.where(beyond)
+        rows = rows.where(LedgerEntry.id < last if query.newest_first else LedgerEntry.id > last)
     order = LedgerEntry.id.desc() if query.newest_first else LedgerEntry.id
-    rows = await _read(session, statement.order_by(order).limit(limit + 1))
-    return page_of(rows, limit, lambda row: (row.id,))
+    looked_at = rows.order_by(order).limit(_LOOKED_AT).subquery("looked_at")
+    entry = aliased(LedgerEntry, looked_at)
+    statement = entry_rows(query, entry).order_by(
+        entry.id.desc() if query.newest_first else entry.id
+    )
+    found = await _read(session, statement.limit(limit + 1))
+    if len(found) > limit:
+        return page_of(found, limit, lambda row: (row.id,))
+    furthest = func.min(looked_at.c.id) if query.newest_first else func.max(looked_at.c.id)
+    number, end = (await session.execute(select(func.count(), furthest))).one()
+    return Page(found, cursor((end,)) if number == _LOOKED_AT else None)
+
+
+def _among(query: EntryQuery) -> Select[LedgerEntry]:
+    """Build the rows among which the entries are, as far as an index finds them."""
+    rows = select(LedgerEntry)
+    if query.account_id is not None:
+        rows = rows.where(LedgerEntry.account_id == query.account_id)
+    if query.kinds and "charge" not in query.kinds:
+        rows = rows.where(LedgerEntry.state.is_(None), LedgerEntry.kind.in_(query.kinds))
+    return rows
 
 
 async def entries_of_request(
@@ -81,26 +105,31 @@ async def entries_of_request(
     return sorted(rows, key=lambda row: row.id)
 
 
-def entry_rows(query: EntryQuery) -> Select[*tuple[Any, ...]]:
-    """Build the statement that reads entries under the names of `EntryRow`."""
+def entry_rows(
+    query: EntryQuery, entry: type[LedgerEntry] = LedgerEntry
+) -> Select[*tuple[Any, ...]]:
+    """Build the statement that reads entries under the names of `EntryRow`.
+
+    Args:
+        query: which entries.
+        entry: the rows among which they are.
+
+    """
     names = (field.name for field in fields(Entry))
     statement = (
-        select(User.id.label("user_id"), User.email, *(getattr(LedgerEntry, n) for n in names))
-        .join(Account, Account.id == LedgerEntry.account_id)
+        select(User.id.label("user_id"), User.email, *(getattr(entry, name) for name in names))
+        .join(Account, Account.id == entry.account_id)
         .join(User, User.id == Account.user_id)
-        .where(LedgerEntry.balance_after.is_not(None))
+        .where(entry.balance_after.is_not(None))
     )
     if query.account_id is not None:
-        statement = statement.where(LedgerEntry.account_id == query.account_id)
+        statement = statement.where(entry.account_id == query.account_id)
     if query.kinds:
-        statement = statement.where(LedgerEntry.kind.in_(query.kinds))
-        if "charge" not in query.kinds:
-            # In the words of the partial index.
-            statement = statement.where(LedgerEntry.state.is_(None))
+        statement = statement.where(entry.kind.in_(query.kinds))
     if query.period.since is not None:
-        statement = statement.where(LedgerEntry.created_at >= query.period.start)
+        statement = statement.where(entry.created_at >= query.period.start)
     if query.period.until is not None:
-        statement = statement.where(LedgerEntry.created_at < query.period.end)
+        statement = statement.where(entry.created_at < query.period.end)
     return statement
 
 

@@ -17,6 +17,7 @@ from tokenbalance.books.reports.request_rows import (
     read_open,
 )
 from tokenbalance.database.tables import LedgerEntry, OpenHold
+from tokenbalance.model import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,7 +56,8 @@ class Explanation:
     @property
     def quantities(self) -> Sequence[tuple[str, int]]:
         """What was used, by the label of its kind, as reported: a side includes its parts."""
-        used = self.request.usage.quantities if self.request.usage else {}
+        usage = self.request.usage or Usage()
+        used = usage.quantities
         labels = {unit.name: unit.label for unit in UNITS.rows}
         order = [*labels, *sorted(used.keys() - labels.keys())]
         return [(labels.get(kind, kind), used[kind]) for kind in order if kind in used]

@@ -115,7 +115,7 @@ async def export_entries(
         last = batch[-1][0]
 
 
-def _charged(period: Period, account_id: int | None, ids: Ids) -> Select[tuple[LedgerEntry]]:
+def _charged(period: Period, account_id: int | None, ids: Ids) -> Select[LedgerEntry]:
     conditions: list[ColumnElement[bool]] = [
         LedgerEntry.state.in_(("settled", "expired")),
         LedgerEntry.created_at >= period.start,
@@ -128,7 +128,7 @@ def _charged(period: Period, account_id: int | None, ids: Ids) -> Select[tuple[L
     return select(LedgerEntry).where(*conditions)
 
 
-def _usage(ends: Select[tuple[LedgerEntry]]) -> Select[*tuple[Any, ...]]:
+def _usage(ends: Select[LedgerEntry]) -> Select[*tuple[Any, ...]]:
     """Build what reads the rows of some charges, with their corrections, and whose they are."""
     end = aliased(LedgerEntry, ends.subquery("charged"))
     correction = correction_of(end)

@@ -6,7 +6,7 @@ Text that is no id never reaches the database.
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from sqlalchemy import select, union
 
@@ -14,6 +14,8 @@ from tokenbalance.books.reports.explanation import UnknownRequest
 from tokenbalance.database.tables import LedgerEntry, OpenHold
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from sqlalchemy import Select
     from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -54,7 +56,8 @@ async def find_request(session: AsyncSession, typed: str, account_id: int | None
         msg = "a request id is tb_ and up to 32 of the characters 0 to 9 and a to f"
         raise InvalidRequestId(msg)
     ids = union(*(rows.subquery().select() for rows in _begin_with(text, account_id)))
-    found = (await session.scalars(ids.order_by("request_id").limit(_ENOUGH))).all()
+    named = await session.scalars(ids.order_by("request_id").limit(_ENOUGH))
+    found = cast("Sequence[str]", named.all())
     if not found:
         msg = f"no request has the id {text!a}"
         raise UnknownRequest(msg)
@@ -64,7 +67,7 @@ async def find_request(session: AsyncSession, typed: str, account_id: int | None
     return found[0]
 
 
-def _begin_with(text: str, account_id: int | None) -> list[Select[str]]:
+def _begin_with(text: str, account_id: int | None) -> list[Select[str | None] | Select[str]]:
     """Build the first open and the first ended requests whose ids begin with a text."""
     is_open = select(OpenHold.request_id).where(OpenHold.amount > 0)
     ended = select(LedgerEntry.request_id).where(LedgerEntry.state.is_not(None))

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 class Sums:
     """Sums over requests that were charged."""
 
-    quantities: Mapping[str, int] = field(default_factory=dict)
+    quantities: Mapping[str, int] = field(default_factory=dict[str, int])
     """By kind, without zeros."""
     requests: int = 0
     total: int = 0

@@ -4,6 +4,9 @@ A kind that the table does not have, since a later version wrote it, has a field
 models say so by `extra="allow"`.
 """
 
+# `create_model` takes fields of any type; each of these is an integer.
+# pyright: reportAny=false, reportExplicitAny=false
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, TypeVar
@@ -16,7 +19,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tokenbalance.books.pricing.units import Unit
-    from tokenbalance.model import Json
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -27,7 +29,7 @@ def _field(unit: Unit) -> Any:  # noqa: ANN401 - as Field has it
     return Field(description=f"{unit.label}, included in the {unit.side}.")
 
 
-_FIELDS: Final[dict[str, Any]] = {  # pyright: ignore[reportExplicitAny] - as create_model has it
+_FIELDS: Final[dict[str, Any]] = {
     unit.name: (int, _field(unit)) for unit in UNITS.rows if unit.side is not None
 }
 
@@ -37,6 +39,6 @@ def with_quantities(base: type[Model]) -> type[Model]:
     return create_model(base.__name__, __base__=base, **_FIELDS)
 
 
-def quantities_of(quantities: Mapping[str, int]) -> dict[str, Json]:
+def quantities_of(quantities: Mapping[str, int]) -> dict[str, int]:
     """Build the fields."""
     return {**dict.fromkeys(UNITS.tokens, 0), **quantities}

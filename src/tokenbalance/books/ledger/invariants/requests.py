@@ -5,12 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from tokenbalance.books.ledger.invariants.charges import (
-    CORRECTED_QUANTITIES,
-    DUE,
-    QUANTITIES,
-    RATES,
-)
+from tokenbalance.books.ledger.invariants.charges import corrections, due, quantities, rates
 from tokenbalance.books.ledger.invariants.proof import Invariant, Proof
 
 if TYPE_CHECKING:
@@ -28,7 +23,7 @@ class _Rule:
 _LATER_ROWS: Final = "state IS NULL AND request_id IS NOT NULL"
 _ENTRIES: Final = f"""
        (SELECT id, account_id, request_id, key_id, kind, state, amount, balance_after, hold,
-               overrun, total, estimated, rates, {QUANTITIES}
+               overrun, total, estimated, rates, {quantities()}
           FROM ledger OFFSET 0)
 """  # noqa: S608 - made of constants
 # Refunds made before the correction of a charge may exceed what the correction left of it.
@@ -41,12 +36,17 @@ _LATER: Final = f"""
                coalesce(sum(amount) FILTER (WHERE kind = 'refund'), 0)::bigint AS refunded,
                coalesce(sum(amount) FILTER (WHERE kind = 'refund' AND id < adjustment_id),
                         0)::bigint AS refunded_before,
-               sum(total) AS total, sum(overrun) AS overrun, {CORRECTED_QUANTITIES}
+               sum(total) AS total, sum(overrun) AS overrun, {corrections()}
           FROM (SELECT *, max(id) FILTER (WHERE kind = 'adjustment')
                               OVER (PARTITION BY account_id, request_id) AS adjustment_id
                   FROM {_ENTRIES} entries
                  WHERE {_LATER_ROWS}) entries
          GROUP BY 1, 2)
+"""  # noqa: S608 - made of constants
+# Few different rates are ever in use, so each is read only once.
+_RATES: Final = f"""
+       (SELECT rates, {rates()}
+          FROM (SELECT DISTINCT rates FROM ledger WHERE rates IS NOT NULL) used)
 """  # noqa: S608 - made of constants
 # Only a few rows are later ones, or at rates that differ, so these joins are cheap.
 _ROWS: Final = f"""
@@ -54,7 +54,7 @@ _ROWS: Final = f"""
   LEFT JOIN {_LATER} l
     ON l.request_id = e.request_id AND l.account_id = e.account_id AND e.state IS NOT NULL
   LEFT JOIN api_keys k ON k.id = e.key_id
-  LEFT JOIN {RATES} r ON r.rates = e.rates
+  LEFT JOIN {_RATES} r ON r.rates = e.rates
 """
 
 _CHARGE: Final = "(coalesce(l.adjusted, 0) - e.amount)"
@@ -86,9 +86,9 @@ _EACH_CHARGE_IS_WHAT_WAS_USED: Final = _Rule(
     f" e.request_id, e.account_id, {_CHARGE}, {_TOTAL}, {_OVERRUN}, e.hold",
 )
 _EACH_CHARGE_IS_RATES_TIMES_USAGE: Final = _Rule(
-    f"(e.state <> 'voided' AND r.rates IS NOT NULL AND {_CHARGE} <> {DUE})",
+    f"(e.state <> 'voided' AND r.rates IS NOT NULL AND {_CHARGE} <> {due()})",
     "'request %s of account %s: was charged %s credits, its rates and usage make %s',"
-    f" e.request_id, e.account_id, {_CHARGE}, {DUE}",
+    f" e.request_id, e.account_id, {_CHARGE}, {due()}",
 )
 _ONLY_EXPIRED_HOLDS_ARE_CORRECTED: Final = _Rule(
     "l.adjustments > (e.state = 'expired')::int",
