@@ -14,6 +14,7 @@ from tests.support.old_books import OldBooks, OldServer
 from tokenbalance.books.ledger.audit import audit
 from tokenbalance.database.migrate import migrate
 from tokenbalance.database.moving import contract, upgrade
+from tokenbalance.database.moving.locks import with_locks
 from tokenbalance.database.moving.upgrade import Move
 
 if TYPE_CHECKING:
@@ -113,8 +114,7 @@ async def test_requests_of_the_release_before_are_placed_and_end_during_the_move
 
     monkeypatch.setattr(upgrade, "FEW", 10)
     before_each_batch(monkeypatch, lambda: serve() if server.served < 60 else None)
-    with_locks = contract.with_locks
-    monkeypatch.setattr(contract, "with_locks", serve_and_lock)
+    monkeypatch.setattr("tokenbalance.database.moving.contract.with_locks", serve_and_lock)
     said = look_while_the_old_tables_are_locked(monkeypatch)
     await asyncio.to_thread(migrate, old_dsn)
     assert server.served > 40

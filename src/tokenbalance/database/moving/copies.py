@@ -86,7 +86,8 @@ INSERT INTO ledger
 OVERRIDING SYSTEM VALUE
 SELECT e.id, e.account_id, e.created_at, e.kind, h.state, e.amount, e.balance_after, e.request_id,
        h.key_id, h.endpoint, h.model, {_FROM_THE_HOLD},
-       greatest(-e.amount - h.amount, 0), u.total, {_QUANTITIES}, e.estimated, e.actor, e.note, e.idempotency_key, e.asked
+       greatest(-e.amount - h.amount, 0), u.total, {_QUANTITIES},
+       e.estimated, e.actor, e.note, e.idempotency_key, e.asked
   FROM ledger_entries e
   JOIN holds h ON h.account_id = e.account_id AND h.request_id = e.request_id
   JOIN usage u ON u.account_id = e.account_id AND u.request_id = e.request_id
