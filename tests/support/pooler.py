@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from tokenbalance.postgres.socket_folder import PORT
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator
 
     from tokenbalance.postgres import EmbeddedPostgres
 
@@ -31,7 +31,7 @@ def find_pooler() -> str | None:
 
 
 @contextmanager
-def pooling(program: str, cluster: EmbeddedPostgres) -> Iterator[Callable[[str], str]]:
+def pooling(program: str, cluster: EmbeddedPostgres) -> Generator[Callable[[str], str]]:
     """Run PgBouncer; yields what turns the DSN of a database into one that leads through it."""
     owner = cluster.socket_folder.stat().st_uid
     with socket.socket() as probe:
