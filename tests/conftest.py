@@ -9,6 +9,7 @@ import openai
 import pytest
 
 from tests.support import postgres
+from tests.support.pooler import pooling
 from tests.support.product import serving
 from tests.support.tracing import trace_outside_of_greenlets
 from tests.support.upstream import ScriptedUpstream
@@ -71,11 +72,36 @@ async def template(cluster: EmbeddedPostgres) -> str:
     return await postgres.make_template(cluster, migrate)
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--pooler", help="put this PgBouncer between the product and Postgres")
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """Leave out, behind a pooler, what is about sessions with the server itself."""
+    if item.config.getoption("--pooler") and item.get_closest_marker("direct_sessions"):
+        pytest.skip("its subject is a session with the server itself")
+
+
+@pytest.fixture(scope="session")
+def through(
+    cluster: EmbeddedPostgres, request: pytest.FixtureRequest
+) -> Iterator[Callable[[str], str]]:
+    """What the DSN of a test becomes: with `--pooler`, one that leads through it."""
+    program = request.config.getoption("--pooler")
+    if program is None:
+        yield lambda dsn: dsn
+        return
+    with pooling(program, cluster) as through:
+        yield through
+
+
 @pytest.fixture
-async def dsn(cluster: EmbeddedPostgres, template: str) -> AsyncIterator[str]:
+async def dsn(
+    cluster: EmbeddedPostgres, template: str, through: Callable[[str], str]
+) -> AsyncIterator[str]:
     """A migrated database of the test's own."""
     dsn = await postgres.clone(cluster, template)
-    yield dsn
+    yield through(dsn)
     await postgres.drop(cluster, dsn)
 
 

@@ -100,7 +100,7 @@ class Settings(BaseSettings):
     database_url: SecretStr | None = None
     """`postgresql://...`; without it the embedded Postgres in `data_dir` is used."""
     database_direct_url: SecretStr | None = None
-    """For migrations, when `database_url` is a pooler."""
+    """For migrations, which do not work through a pooler."""
     database_password_file: Path | None = None
     """A file that contains the password of both URLs, where they have none of their own."""
     database_pool_size: int = Field(default=10, ge=1, le=1000)

@@ -6,6 +6,7 @@ running `serve` owns, or one that is started for as long as the command takes.
     DatabaseError
     |-- DatabaseMissing
     |-- DatabaseUnavailable
+    |-- PoolerInTheWay
     `-- SchemaMissing
 """
 
@@ -13,13 +14,18 @@ from __future__ import annotations
 
 import asyncio
 from contextlib import contextmanager
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import asyncpg
 
 from tokenbalance.cli.output import print_aside
 from tokenbalance.cli.unknown_settings import warn_of_unknown_settings
-from tokenbalance.database.connections import CONNECT_TIMEOUT_S, open_sessions
+from tokenbalance.database.connections import (
+    CONNECT_TIMEOUT_S,
+    connect,
+    open_sessions,
+    route_to,
+)
 from tokenbalance.settings import load_settings
 
 if TYPE_CHECKING:
@@ -30,6 +36,10 @@ if TYPE_CHECKING:
     from tokenbalance.settings import Settings
 
 T = TypeVar("T")
+
+_POOLER: Final = (
+    "The database is behind a connection pooler: set DATABASE_DIRECT_URL to the server itself"
+)
 
 
 class DatabaseError(Exception):
@@ -42,6 +52,10 @@ class DatabaseMissing(DatabaseError):
 
 class DatabaseUnavailable(DatabaseError):
     """No connection can be made."""
+
+
+class PoolerInTheWay(DatabaseError):
+    """What must be done with the server itself would be done through a pooler."""
 
 
 class SchemaMissing(DatabaseError):
@@ -135,11 +149,14 @@ def migrate_to_head(dsn: str) -> None:
 
     Raises:
         DatabaseUnavailable: it cannot be reached; the direct URL may differ from DATABASE_URL.
+        PoolerInTheWay: the DSN leads to a pooler. Migrations take locks that belong to a session.
 
     """
     from tokenbalance.database.migrate import migrate  # noqa: PLC0415 - Alembic is slow to import
 
     _ = asyncio.run(_has_schema(dsn))
+    if asyncio.run(route_to(dsn, CONNECT_TIMEOUT_S)).is_pooled:
+        raise PoolerInTheWay(_POOLER)
     migrate(dsn, print_aside)
 
 
@@ -150,7 +167,7 @@ async def _transact(dsn: str, work: Callable[[AsyncSession], Awaitable[T]]) -> T
 
 async def _has_schema(dsn: str) -> bool:
     try:
-        connection = await asyncpg.connect(dsn, timeout=CONNECT_TIMEOUT_S)
+        connection = await connect(dsn, timeout_s=CONNECT_TIMEOUT_S)
         try:
             found = await connection.fetch("SELECT WHERE to_regclass('accounts') IS NOT NULL")
         finally:

@@ -4,7 +4,6 @@ import asyncio
 from dataclasses import asdict
 from typing import Annotated, Final
 
-import asyncpg
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -16,6 +15,7 @@ from tokenbalance.books.ledger.refunds import refund
 from tokenbalance.cli.arguments import ACTOR, AsJson, Email, Note, read_credits
 from tokenbalance.cli.database import open_books, transact
 from tokenbalance.cli.output import Fields, counted, print_json, print_line, print_table
+from tokenbalance.database.connections import CONNECT_TIMEOUT_S, connect
 from tokenbalance.people.users import find_user
 from tokenbalance.settings import load_settings
 
@@ -84,12 +84,12 @@ def verify_ledger(*, as_json: AsJson = False) -> None:
 
 async def _audit(dsn: str) -> AuditReport:
     # Two connections, each for half of the work.
-    async with (
-        asyncpg.create_pool(dsn, min_size=2, max_size=2) as pool,
-        pool.acquire() as connection,
-        pool.acquire() as second,
-    ):
-        return await audit(connection, second)
+    connections = [await connect(dsn, timeout_s=CONNECT_TIMEOUT_S) for _ in range(2)]
+    try:
+        return await audit(*connections)
+    finally:
+        for connection in connections:
+            connection.terminate()
 
 
 def _print(verdict: AuditReport) -> None:

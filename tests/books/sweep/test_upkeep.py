@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
 from tests.support.books import (
     placed,
 )
@@ -49,6 +51,7 @@ async def scans_of_a_settlement(pool: Pool, holder: Holder, request_id: str) -> 
         return int(await session.fetchval(SCANS)) - int(before)
 
 
+@pytest.mark.direct_sessions
 async def test_plans_that_small_books_have_outgrown_are_made_anew(
     dsn: str, here: Process, holder: Holder
 ) -> None:

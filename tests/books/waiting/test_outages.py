@@ -6,6 +6,7 @@ import asyncio
 from typing import TYPE_CHECKING
 
 import asyncpg
+import pytest
 
 from tests.support.books import account_of, placed
 from tests.support.waiters import PATIENCE_S, Process, nobody_stands, until, void
@@ -14,8 +15,6 @@ from tokenbalance.database import statements
 from tokenbalance.database.connections import UNAVAILABLE
 
 if TYPE_CHECKING:
-    import pytest
-
     from tests.support.books import Holder
     from tokenbalance.books.ledger.book import Book, Funds
     from tokenbalance.database.connections import Pool
@@ -89,6 +88,7 @@ def tries_of(process: Process, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return tries
 
 
+@pytest.mark.direct_sessions
 async def test_a_cut_of_every_connection_loses_no_waiter_and_admits_nobody_too_many(
     dsn: str, here: Process, there: Process, holder: Holder, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -6,6 +6,8 @@ import asyncio
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Any
 
+import pytest
+
 from tests.support.chat import CHAT
 from tests.support.crashing import KILLED, Point, Server
 from tests.support.fault_proxy import FaultProxy, database_target, dsn_through
@@ -76,6 +78,7 @@ async def test_who_was_answered_without_a_database_is_charged_after_the_death(
     await installation.check([EXACT, EXACT])
 
 
+@pytest.mark.direct_sessions
 @BOTH_KINDS
 async def test_a_settlement_whose_acknowledgement_was_lost_is_not_repeated(
     installation: Installation, document: dict[str, Any]

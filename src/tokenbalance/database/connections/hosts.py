@@ -11,6 +11,8 @@ from typing import Final
 
 import asyncpg
 
+from tokenbalance.database.connections.routes import connect
+
 _NEXT_HOST: Final = (
     OSError,
     asyncpg.CannotConnectNowError,
@@ -45,12 +47,8 @@ class Hosts:
         return await self._connect(last)
 
     async def _connect(self, dsn: str) -> asyncpg.Connection[asyncpg.Record]:
-        connection = await asyncpg.connect(
-            dsn,
-            timeout=self._timeout_s,
-            connection_class=Connection,
-            # Poolers accept no other setting at the start of a session.
-            server_settings={"application_name": self._name},
+        connection = await connect(
+            dsn, timeout_s=self._timeout_s, name=self._name, connection_class=Connection
         )
         self._dsns = [dsn, *(other for other in self._dsns if other != dsn)]
         return connection

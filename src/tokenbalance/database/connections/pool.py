@@ -24,6 +24,7 @@ import asyncpg
 from tokenbalance.database.batches import Turns
 from tokenbalance.database.connections.failures import SESSION_OVER
 from tokenbalance.database.connections.hosts import Connection, Hosts
+from tokenbalance.database.connections.routes import NAME
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -34,8 +35,6 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 
-NAME: Final = "tokenbalance"
-"""The `application_name` of our connections."""
 SWEEP_NAME: Final = "tokenbalance sweep"
 """That of the connection that sweeps. The audit and the panel look for it: does anybody sweep?"""
 STATEMENT_TIMEOUT_S: Final = 2.5

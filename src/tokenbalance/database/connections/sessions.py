@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from contextlib import asynccontextmanager
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, Protocol, TypeAlias, cast
 
-import asyncpg
 from sqlalchemy.ext.asyncio import (
     AsyncEngine,
     AsyncSession,
     async_sessionmaker,
     create_async_engine,
 )
+from sqlalchemy.util import await_only
 
-from tokenbalance.database.connections.pool import NAME
+from tokenbalance.database.connections.routes import connect, route_to
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Mapping
+
+    import asyncpg
+    from sqlalchemy.engine.interfaces import DBAPIConnection
 
 
 Session: TypeAlias = AsyncSession
@@ -28,6 +31,18 @@ CONNECT_TIMEOUT_S: Final = 3.0
 MANAGEMENT_TIMEOUT_S: Final = 60.0
 """Of a statement, for commands and background work."""
 
+_ANONYMOUS: Final[Mapping[str, object]] = {
+    "prepared_statement_cache_size": 0,
+    "prepared_statement_name_func": str,
+}
+"""SQLAlchemy's adapter prepares every statement; with an empty name, asyncpg does it again."""
+
+
+class _Adapter(Protocol):
+    """The part of SQLAlchemy's adapter for asyncpg that opens connections."""
+
+    def connect(self, **options: object) -> DBAPIConnection: ...
+
 
 def create_engine(dsn: str, timeout_s: float | None = MANAGEMENT_TIMEOUT_S) -> AsyncEngine:
     """Create the engine of everything that is not the request path.
@@ -38,21 +53,25 @@ def create_engine(dsn: str, timeout_s: float | None = MANAGEMENT_TIMEOUT_S) -> A
 
     """
 
-    async def connect() -> asyncpg.Connection:
-        return await asyncpg.connect(
-            dsn,
-            timeout=CONNECT_TIMEOUT_S,
-            command_timeout=timeout_s,
-            server_settings={"application_name": NAME},
+    async def open_session() -> asyncpg.Connection[asyncpg.Record]:
+        return await connect(dsn, timeout_s=CONNECT_TIMEOUT_S, statement_timeout_s=timeout_s)
+
+    def create() -> DBAPIConnection:
+        # What `async_creator` does, but it leaves no room for these arguments.
+        route = await_only(route_to(dsn, CONNECT_TIMEOUT_S))
+        adapter = cast("_Adapter", cast("object", engine.sync_engine.dialect.dbapi))
+        return adapter.connect(
+            async_creator_fn=open_session, **({} if route.keeps_statements else _ANONYMOUS)
         )
 
-    return create_async_engine(
+    engine = create_async_engine(
         "postgresql+asyncpg://",
-        async_creator=connect,
+        creator=create,
         pool_pre_ping=True,
         # Errors are logged, and a parameter may be the hash of a password.
         hide_parameters=True,
     )
+    return engine
 
 
 @asynccontextmanager
