@@ -37,31 +37,10 @@ MAXIMUM_VALUES: Final = 400_000
 enough to be read within tens of milliseconds."""
 
 COST_FIELDS: Final = frozenset({
-    "background",
-    "best_of",
-    "conversation",
-    "functions",
-    "input",
-    "instructions",
-    "max_completion_tokens",
-    "max_output_tokens",
-    "max_tokens",
-    "max_tool_calls",
-    "messages",
-    "modalities",
-    "model",
-    "n",
-    "prediction",
-    "previous_response_id",
-    "prompt",
-    "response_format",
-    "service_tier",
-    "stream",
-    "stream_options",
-    "suffix",
-    "text",
-    "tool_choice",
-    "tools",
+    "background", "best_of", "conversation", "functions", "input", "instructions",
+    "max_completion_tokens", "max_output_tokens", "max_tokens", "max_tool_calls", "messages",
+    "modalities", "model", "n", "prediction", "previous_response_id", "prompt", "response_format",
+    "service_tier", "stream", "stream_options", "suffix", "text", "tool_choice", "tools",
     "web_search_options",
 })  # fmt: skip
 """Top-level fields that another parser must not find under another spelling."""
@@ -162,9 +141,9 @@ def _loaded(body: bytes) -> Document:
 def _has_only(strings: int, body: bytes) -> bool:
     """Whether a valid body has as many strings as the document that was parsed from it.
 
-    It has more exactly if a key is twice in one object: orjson drops the first of them, with its
-    value. So two counts take the place of a second parse. Most bodies have no other quotes than
-    those around strings.
+    It has more exactly if a key is twice in one object: the document has only the last of them. So
+    two counts take the place of a second parse. Most bodies have no quotes but those around
+    strings.
     """
     quotes = 2 * strings
     if quotes * _SPARSE_BYTES < len(body):
