@@ -1,6 +1,8 @@
 # The image of the proxy: its runtime packages, its own code, nothing that builds.
 # The Postgres is another container's; see compose.yaml.
-ARG PYTHON_IMAGE=python:3.11-slim-bookworm
+# The newest Python for which every package of requirements.lock has wheels, on x86-64 and ARM:
+# nothing is compiled here. A newer one needs a look at the wheels first.
+ARG PYTHON_IMAGE=python:3.14-slim-bookworm
 
 FROM ${PYTHON_IMAGE} AS builder
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 \

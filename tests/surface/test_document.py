@@ -129,6 +129,10 @@ def test_depth_is_limited_and_never_a_recursion_error() -> None:
     for body in (nested(MAXIMUM_DEPTH + 1), nested(1000), b"[" * 100_000, b'{"a":' * 100_000):
         with pytest.raises(InvalidJson):
             parse_document(body)
+    for before in ("1", "1.5", "null", '"a"'):
+        lists = f"[{before}," * MAXIMUM_DEPTH + "1" + "]" * MAXIMUM_DEPTH
+        with pytest.raises(InvalidJson):
+            parse_document(f'{{"a":{lists}}}'.encode())
     # What a duplicate key hides from the parsed document is as deep as it was.
     with pytest.raises(InvalidJson):
         parse_document(b'{"a":' + b"[" * 999 + b"]" * 999 + b',"a":"\\u003a"}')

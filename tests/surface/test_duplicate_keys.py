@@ -15,7 +15,7 @@ from tokenbalance.openai import documents
 from tokenbalance.openai.documents import MAXIMUM_VALUES, parse_document
 
 SHORT = {'"': '\\"', "\\": "\\\\", "/": "\\/", "\n": "\\n", "\t": "\\t"}
-CHARACTERS = st.sampled_from('ab::::\\\\\\"/\n\tu03é😀')
+CHARACTERS = st.sampled_from('ab::\\\\\\"""/\n\tu02é😀')
 LITERALS = st.sampled_from(["null", "true", "0", "-1.5e3", "9" * 30, "[]", "{}", '""'])
 
 
@@ -84,14 +84,24 @@ def is_accepted(source: bytes) -> bool:
     return True
 
 
-@given(source=SOURCES, slice_bytes=st.integers(1, 16))
-@example(source='{"a":"\\u003a","a":1}', slice_bytes=16)
-@example(source='{"\\\\u003a":1,"\\\\\\u003a":":"}', slice_bytes=7)
-@example(source='{"\\u0061":[{":":1,"\\u003A":2}]}', slice_bytes=3)
+@given(
+    source=SOURCES,
+    slice_bytes=st.integers(1, 16),
+    # As if quotes were always, sometimes and never far from each other.
+    sparse_bytes=st.sampled_from([0, 6, 10**6]),
+)
+@example(source='{"a":"\\"\\"","a":1}', slice_bytes=16, sparse_bytes=0)
+@example(source='{"a":"\\\\","a":"\\\\\\""}', slice_bytes=7, sparse_bytes=0)
+@example(source='{"\\u0022":[{"\\"":1,"\\\\":2}]}', slice_bytes=3, sparse_bytes=10**6)
+@example(source='{"a":[0,{"a":1,"a":1}]}', slice_bytes=16, sparse_bytes=10**6)
+@example(source='{"a":[-1.5,null,"a",[{"a":1,"a":1}]]}', slice_bytes=16, sparse_bytes=0)
 def test_a_body_is_accepted_exactly_if_no_object_has_a_key_twice(
-    source: str, slice_bytes: int
+    source: str, slice_bytes: int, sparse_bytes: int
 ) -> None:
-    with mock.patch.object(documents, "PIECE_BYTES", slice_bytes):
+    with (
+        mock.patch.object(documents, "PIECE_BYTES", slice_bytes),
+        mock.patch.object(documents, "_SPARSE_BYTES", sparse_bytes),
+    ):
         assert is_accepted(source.encode()) is not has_twice(source)
 
 
@@ -131,8 +141,15 @@ def test_a_body_too_short_for_too_many_values_needs_no_count(dense: str) -> None
     assert sum(map(body.count, (b",", b"[", b"{"))) <= MAXIMUM_VALUES
 
 
-def test_colons_are_found_across_the_slices_of_a_long_body() -> None:
+def test_quotes_are_told_apart_across_the_slices_of_a_long_body() -> None:
     for shift in range(8):
-        text = "x" * shift + "\\u003a\\\\\\u003A" * 40_000
+        text = "x" * shift + '\\"\\\\\\u0022' * 60_000
         assert is_accepted(f'{{"a":"{text}"}}'.encode())
         assert not is_accepted(f'{{"a":"{text}","a":1}}'.encode())
+
+
+@pytest.mark.parametrize("between", ["", "x" * 10_000, "\\n" * 200, '\\"' * 10_000])
+def test_a_key_that_comes_twice_is_found_at_any_distance(between: str) -> None:
+    for members in (f'"a":1,"b":"{between}","a":1', f'"a":"{between}","a":"{between}"'):
+        assert not is_accepted(f"{{{members}}}".encode())
+        assert is_accepted(f"{{{members.replace('a', 'c', 1)}}}".encode())

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import time
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from tokenbalance.openai import editing
 from tokenbalance.openai.documents import MAXIMUM_VALUES, parse_document
 from tokenbalance.openai.editing import with_members
 from tokenbalance.openai.json_text import MAXIMUM_DEPTH
@@ -51,7 +53,9 @@ SCALARS = literals(TEXTS) | NUMBERS | st.sampled_from(["true", "false", "null"])
 
 @st.composite
 def objects(draw: st.DrawFn, values: st.SearchStrategy[str]) -> str:
-    names = draw(st.lists(st.sampled_from([*NAMES, "b", 'q"', ""]), unique=True, max_size=5))
+    names = draw(
+        st.lists(st.sampled_from([*NAMES, 'q"max_tokens', 'q"', ""]), unique=True, max_size=5)
+    )
     members = [
         f"{draw(SPACE)}{draw(literals(st.just(name)))}{draw(SPACE)}:{draw(SPACE)}"
         f"{draw(values)}{draw(SPACE)}"
@@ -117,6 +121,16 @@ def test_all_else_stays_byte_for_byte(source: bytes, name: str, value: int) -> N
         assert ends
 
 
+@settings(max_examples=60, deadline=None)
+@given(SOURCES, st.sampled_from(NAMES), st.integers(1, 99))
+def test_a_plain_key_is_found_where_the_walk_from_member_to_member_finds_it(
+    source: bytes, name: str, value: int
+) -> None:
+    result = edited(source, {name: value})
+    with mock.patch.object(editing, "_after_plain_key", return_value=None):
+        assert edited(source, {name: value}) == result
+
+
 def test_nothing_to_set_leaves_the_very_same_bytes() -> None:
     source = b' {"a":1, "b":12345678901234567890123}'
     assert edited(source, {}) is source
@@ -131,6 +145,13 @@ def test_nothing_to_set_leaves_the_very_same_bytes() -> None:
          b'{"a":"{\\"max_tokens\\":1", "max_tokens" : 5}'),
         (b'{"a":{"max_tokens":1},"max\\u005Ftokens":9 }', {"max_tokens": 5},
          b'{"a":{"max_tokens":1},"max\\u005Ftokens":5 }'),
+        (b'{"a\\"max_tokens":1,"max_tokens":9,"b\\"max_tokens":1}', {"max_tokens": 5},
+         b'{"a\\"max_tokens":1,"max_tokens":5,"b\\"max_tokens":1}'),
+        (b'{"a":["max_tokens",{"max_tokens":1}],"max_tokens":9,"b":"max_tokens"}',
+         {"max_tokens": 5},
+         b'{"a":["max_tokens",{"max_tokens":1}],"max_tokens":5,"b":"max_tokens"}'),
+        (b'{"max_tokens":9,"b":{"c":[{"max_tokens":1}],"d":0}, "e":"\\\\"}', {"max_tokens": 5},
+         b'{"max_tokens":5,"b":{"c":[{"max_tokens":1}],"d":0}, "e":"\\\\"}'),
         (b'{"seed":123456789012345678901,"stream_options":{"x":1.0}}', OPTIONS,
          b'{"seed":123456789012345678901,"stream_options":{"include_usage":true,"x":1.0}}'),
         (b'{"stream_options":{ "include_usage" : false, "x":[1]}}', OPTIONS,

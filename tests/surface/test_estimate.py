@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING
+from unittest import mock
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tests.support.documents import (
     CHAT,
@@ -21,14 +24,13 @@ from tests.support.documents import (
     response,
 )
 from tokenbalance.books.pricing.rates import wanted_for
-from tokenbalance.errors import (
-    InvalidValue,
-)
+from tokenbalance.errors import InvalidRequest, InvalidValue
 from tokenbalance.model import Estimate
+from tokenbalance.openai.ceilings import chat as rule
 from tokenbalance.openai.estimate import bound, count
 
 if TYPE_CHECKING:
-    from tokenbalance.model import Document
+    from tokenbalance.model import Document, Json
 
 
 # Input.
@@ -51,6 +53,27 @@ def test_the_bound_takes_bytes_for_tokens() -> None:
     assert estimate.input_tokens == 7 + len(b"hello world")
     assert not estimate.counted
     assert bound(CHAT, messages({"role": "user", "content": "é"})).input_tokens == 7 + 2
+
+
+@given(
+    role=st.sampled_from(["user", "assistant", "tool", "critic", "", None, 1, ["user"]]),
+    content=st.sampled_from(["hi", "", "é", None, 1, [], [{"type": "text", "text": "hi"}]]),
+    more=st.sampled_from([{}, {"name": "bob"}, {"content": "no"}, {"refusal": None}]),
+)
+def test_the_usual_message_costs_what_it_would_without_the_short_cut(
+    role: Json, content: Json, more: dict[str, Json]
+) -> None:
+    message = {"role": role, "content": content, **more}
+
+    def outcome() -> int | str:
+        try:
+            return bound(CHAT, messages(message)).input_tokens
+        except InvalidRequest as error:
+            return str(error)
+
+    short = outcome()
+    with mock.patch.object(rule, "plain_tokens", return_value=None):
+        assert outcome() == short
 
 
 def test_functions_and_schemas_cost_input() -> None:

@@ -96,7 +96,9 @@ def test_an_assistant_may_have_said_nothing(content: object) -> None:
         ([1, "x"], InvalidType, "prompt[1]"),
         (["x", 1], InvalidType, "prompt[1]"),
         ([True], InvalidType, "prompt[0]"),
+        ([1, 2, True, 3], InvalidType, "prompt[2]"),
         ([[1.5]], InvalidType, "prompt[0][0]"),
+        ([[1], [2, 3, None]], InvalidType, "prompt[1][2]"),
     ],
 )
 def test_prompts_are_texts_or_tokens(prompt: object, error: type[ProxyError], param: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import pytest
+from hypothesis import example, given
+from hypothesis import strategies as st
 
 from tests.support.metered_streams import (
     BLANK,
@@ -18,6 +20,7 @@ from tests.support.metered_streams import (
     meter_of,
     meter_of_text,
 )
+from tokenbalance.openai.metering import stream_report
 from tokenbalance.openai.metering.stream import StreamMeter
 
 
@@ -51,6 +54,26 @@ def test_the_null_usage_member_is_cut_out_of_the_top_level(
     for cut in range(len(text)):
         out, _ = meter_of([text[:cut].encode(), text[cut:].encode()], hide_usage=True)
         assert out.decode() == expected
+
+
+EVENT = b'data: {"choices":[{}],"usage":null}\n\n'
+PIECES = st.sampled_from([
+    EVENT, EVENT, b"data: {", b'],"usage":null', b'"a","usage":null', b',"obfuscation":"x"',
+    b'"', b"}", b"}\n\n", b"\n", b"\r", b"]",
+])  # fmt: skip
+
+
+@given(st.lists(PIECES, max_size=8).map(b"".join))
+@example(EVENT * 3)
+@example(EVENT + b'data: {],"usage":null}\n\n')
+@example(EVENT + b'data: {"a":1}\n\n' + EVENT)
+@example(EVENT + b'data: {"a":1,\ndata: "b":[],"usage":null}\n\n')
+@example(EVENT + b': c\n\ndata: {"a":"b","usage":null}\n\n' + EVENT)
+def test_what_is_cut_without_a_pattern_is_what_the_pattern_cuts(events: bytes) -> None:
+    lines = stream_report._LINES_OF_DATA.fullmatch(events)
+    expected = stream_report._LAST_NULL_USAGE.sub(b"", events)
+    is_left = lines is None or b"\r" in events
+    assert stream_report._without_null_usage(events) == (events if is_left else expected)
 
 
 def test_the_null_usage_member_is_cut_out_of_several_lines() -> None:

@@ -72,6 +72,30 @@ def read(source: bytes, load: Any) -> Any:
         return None
 
 
+NUMBERS = st.lists(
+    st.integers(-99, 10**6)
+    | st.floats(-9, 9)
+    | st.sampled_from([7, 7, None, "1,]", [1], {"a": 2}]),
+    max_size=40,
+)
+
+
+@given(
+    lists=st.lists(NUMBERS, min_size=1, max_size=3),
+    layout=LAYOUTS,
+    piece=st.integers(SCALAR_BYTES_MAX, 70),
+    at=st.integers(0, 200),
+    broken=st.sampled_from(["", "", ",", "]", "[", "-", "}", '"', "x", " 1"]),
+)
+def test_lists_of_numbers_are_read_as_in_one_piece_and_refused_as_orjson_refuses_them(
+    lists: Any, layout: dict[str, Any], piece: int, at: int, broken: str
+) -> None:
+    text = json.dumps(lists, **layout)
+    source = (text[:at] + broken + text[at:]).encode()
+    with cut_into(piece):
+        assert read(source, loaded) == read(source, orjson.loads)
+
+
 @given(value=VALUES, layout=LAYOUTS, piece=st.integers(SCALAR_BYTES_MAX, 70))
 @example(value=["\\" * 30, '"' * 30, "\U0001f600" * 20], layout={}, piece=SCALAR_BYTES_MAX)
 def test_a_text_is_read_as_in_one_piece(value: Any, layout: dict[str, Any], piece: int) -> None:

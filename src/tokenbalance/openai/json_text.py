@@ -70,6 +70,8 @@ _A_VALUE: Final = compiled(VALUE)
 _ITEMS: Final = compiled(rb"(?:" + VALUE + COMMA + rb")*+")
 _MEMBERS: Final = compiled(rb"(?:" + STRING + COLON + VALUE + COMMA + rb")*+")
 _CONTENTS: Final = compiled(rb'(?:[^"\[\]{}]++|' + STRING + rb"|" + _container() + rb")*+")
+_NUMBERS_BEGIN: Final = frozenset(b"%c" % byte for byte in b"-0123456789")
+_NO_NUMBERS: Final = (b'"', b"[", b"{")
 _HIGH: Final = rb"\\u[dD][89abAB]"
 _CHARACTERS: Final = compiled(
     rb'(?:[^"\\]++|' + _HIGH + rb"..\\u....|(?!" + _HIGH + rb")\\u....|\\[^u])*+"
@@ -148,7 +150,7 @@ class _Reader:
             return items
         size = _FIRST_BYTES
         while True:
-            run = self._run(_ITEMS, size)
+            run = self._numbers(size) or self._run(_ITEMS, size)
             if run:
                 items += cast("list[Json]", _load(b"[%b]" % run))
                 size = min(2 * size, PIECE_BYTES)
@@ -177,6 +179,20 @@ class _Reader:
                 return fields
             self._require(b",")
             size = _FIRST_BYTES
+
+    def _numbers(self, size: int) -> bytes:
+        """Take items without strings, lists and objects as `_run` does, without a pattern."""
+        source, at = self._source, self.at
+        if source[at : at + 1] not in _NUMBERS_BEGIN:
+            return b""
+        end = source.find(b"]", at, at + size)
+        comma = source.rfind(b",", at, at + size if end < 0 else end)
+        run = source[at : max(comma, at)]
+        if any(run.find(byte) >= 0 for byte in _NO_NUMBERS):
+            return b""
+        if run:
+            self._go(comma + 1)
+        return run
 
     def _run(self, pattern: re.Pattern[bytes], size: int) -> bytes:
         """Take the items or members that end within `size` bytes, but for the last comma."""

@@ -27,6 +27,7 @@ from tokenbalance.openai.ceilings.messages import (
     has_parts,
     is_of,
     message_tokens,
+    plain_tokens,
 )
 from tokenbalance.openai.ceilings.schemas import (
     format_tokens,
@@ -126,10 +127,14 @@ def _has_media(document: Document) -> bool:
     """Whether input or output may contain anything but text; the document is valid."""
     if document.get("audio") is not None or document.get("modalities") not in _TEXT_ALONE:
         return True
-    return any(
-        isinstance(message, dict)
-        and (message.get("audio") is not None or has_parts(message.get("content"), _TEXT_PARTS))
-        for message in require_list(document, "messages")
+    return any(map(_is_media, require_list(document, "messages")))
+
+
+def _is_media(message: Json) -> bool:
+    if not isinstance(message, dict):
+        return False
+    return message.get("audio") is not None or (
+        not isinstance(content := message.get("content"), str) and has_parts(content, _TEXT_PARTS)
     )
 
 
@@ -174,8 +179,11 @@ def _prompt_tokens(document: Document, model: Model, measure: Measure) -> int:
         _refuse_programs(document)
     tokens = REPLY + model.overhead + unread_tokens(document, FIELDS, measure)
     for index, message in enumerate(messages):
-        at = f"messages[{index}]"
-        tokens += message_tokens(require_object(message, at), at, model, measure)
+        plain = plain_tokens(message, measure)
+        if plain is None:
+            at = f"messages[{index}]"
+            plain = message_tokens(require_object(message, at), at, model, measure)
+        tokens += plain
     tokens += _tools_tokens(document, model, measure) + _options_tokens(document, measure)
     return tokens + _format_tokens(document, measure)
 

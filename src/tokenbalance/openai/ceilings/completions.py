@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from operator import countOf
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.model import Estimate
@@ -104,9 +105,9 @@ def _token_count(tokens: Json, at: str) -> int:
         raise type_error(at, "a string or an array of integers", tokens)
     if not tokens:
         raise empty_array(at)
-    for index, token in enumerate(tokens):
-        if not _is_token(token):
-            raise type_error(path_of(at, index), "an integer", token)
+    if countOf(map(type, tokens), int) != len(tokens):
+        index = next(index for index, token in enumerate(tokens) if not _is_token(token))
+        raise type_error(path_of(at, index), "an integer", tokens[index])
     return len(tokens)
 
 

@@ -57,6 +57,19 @@ _SOURCE_FIELDS: Final = frozenset({
 _PART_FIELDS: Final = frozenset({"detail", "image_url", "prompt_cache_breakpoint", "type"})
 
 
+def plain_tokens(message: Json, measure: Measure) -> int | None:
+    """Tokens at most of the usual message, a known role and a text; None if it is anything else.
+
+    The same as `message_tokens` returns, without the checks that such a message cannot fail.
+    """
+    if not isinstance(message, dict) or len(message) != len(_PLAIN_MESSAGE):
+        return None
+    role, content = message.get("role"), message.get("content")
+    if isinstance(role, str) and isinstance(content, str) and role in ROLES:
+        return MESSAGE + measure(content)
+    return None
+
+
 def message_tokens(message: dict[str, Json], at: str, model: Model, measure: Measure) -> int:
     """Tokens at most of one message, at path `at`.
 

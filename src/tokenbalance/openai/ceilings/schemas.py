@@ -44,9 +44,15 @@ def json_tokens(value: Json, measure: Measure) -> int:
     if isinstance(value, str):
         return measure(value) + _TEXT + _LINE * value.count("\n")
     if isinstance(value, dict):
-        return 1 + sum(_member_tokens(key, member, measure) for key, member in value.items())
+        tokens = 1
+        for key, member in value.items():
+            tokens += _member_tokens(key, member, measure)
+        return tokens
     if isinstance(value, list):
-        return 1 + sum(1 + json_tokens(element, measure) for element in value)
+        tokens = 1 + len(value)
+        for element in value:
+            tokens += json_tokens(element, measure)
+        return tokens
     # A number has at most as many tokens as digits.
     if isinstance(value, float) and abs(value) >= _INEXACT:
         return _LONGEST_NUMBER

@@ -15,6 +15,9 @@ key. The string after `"obfuscation":` ends at its first quote, since it has no 
 then closes the object with this key. And the line ends the data, so it is the last brace. The rest
 is not checked to be JSON, except what is right before the comma; an event that is not JSON may lose
 those bytes as well.
+
+Nearly always, every event of a read is one line that ends so, right behind its choices. Then they
+are cut without a pattern, and the number of lines proves that there was nothing else.
 """
 
 from __future__ import annotations
@@ -44,6 +47,11 @@ _NULL_USAGE = b',"usage":null'
 _LAST_NULL_USAGE = re.compile(
     _NULL_USAGE + rb'(?<=[\]"]' + _NULL_USAGE + rb')(?=\}\n|,"obfuscation":"[^"\\\x00-\x1f]*+"\}\n)'
 )
+_BEGINNING = b"data: {"
+_SHORT_ENDING = b"]}\n\n"
+_ENDING = b"]" + _NULL_USAGE + b"}\n\n"
+_SHORT_BETWEEN = _SHORT_ENDING + _BEGINNING
+_BETWEEN = _ENDING + _BEGINNING
 _LINES_OF_DATA = compiled(rb"(?:data: \{[^\n]*+\n\n)*+")
 
 
@@ -184,10 +192,13 @@ def _may_matter(data: bytes, *, nulls: bool) -> bool:
 
 def _without_null_usage(events: bytes) -> bytes:
     """Cut out each `"usage":null` that is certainly the event's own; leave the others."""
-    if (
-        events.rfind(_NULL_USAGE) < 0
-        or events.find(b"\r") >= 0
-        or _LINES_OF_DATA.fullmatch(events) is None
-    ):
+    if events.rfind(_NULL_USAGE) < 0 or events.find(b"\r") >= 0:
         return events
-    return _LAST_NULL_USAGE.sub(b"", events)
+    if events.startswith(_BEGINNING) and events.endswith(_ENDING):
+        # From the right: Python 3.13 takes twice as long from the left.
+        lines = events.rsplit(_BETWEEN)
+        # Then each event is one line, and ends with what is cut out of it.
+        if events.count(b"\n") == 2 * len(lines):
+            lines[-1] = lines[-1][: -len(_ENDING)] + _SHORT_ENDING
+            return _SHORT_BETWEEN.join(lines)
+    return events if _LINES_OF_DATA.fullmatch(events) is None else _LAST_NULL_USAGE.sub(b"", events)
