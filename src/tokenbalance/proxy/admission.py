@@ -117,9 +117,17 @@ class Admissions:
         Returns:
             None when it does not fit at this moment.
 
+        Raises:
+            EndedKey: the key has ended since it was looked up, or its user was disabled.
+            InsufficientQuota: the balance covered too little then, and still does.
+
         """
         asked = ending.asked
         claim = asked.claim(estimate)
+        if claim.minimum > asked.caller.limit:
+            # Reading what is there costs less than a hold that cannot be placed.
+            funds = await self._funds_of(asked.caller)
+            self._require_enough(asked.caller, asked.claim(estimate, funds.limit), funds)
         if estimate.unasked_cap is not None and asked.caller.available < claim.wanted:
             funds = await self.book.funds(asked.caller.account_id)
             claim = asked.claim(estimate, funds.limit)
@@ -149,9 +157,12 @@ class Admissions:
             if hold is not None:
                 return _admission(asked, estimate, hold)
             funds = await self._funds_of(caller)
+        self._require_enough(caller, claim, funds)
+        raise BalanceHeld(_what_is_held(claim, funds), await self._retry_after_s(caller.account_id))
+
+    def _require_enough(self, caller: Caller, claim: Claim, funds: Funds) -> None:
         if funds.limit < claim.minimum:
             raise self._insufficient(caller, claim.minimum, funds)
-        raise BalanceHeld(_what_is_held(claim, funds), await self._retry_after_s(caller.account_id))
 
     async def _funds_of(self, caller: Caller) -> Funds:
         funds = await self.book.funds_of(caller)
