@@ -5,12 +5,16 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING
 
+import pytest
+
+from tests.support.books import create_holder
 from tokenbalance.model import Caller, Charge
 from tokenbalance.people import callers, remembered
 from tokenbalance.people.remembered import RememberedKeys
+from tokenbalance.people.secrets import sha256
 
 if TYPE_CHECKING:
-    import pytest
+    from tokenbalance.database.connections import Pool
 
 OVERDRAFT = 20
 
@@ -96,3 +100,14 @@ def test_nothing_that_is_remembered_shows_the_secret() -> None:
     keys = RememberedKeys()
     keys.keep(caller(1))
     assert repr(caller(1).secret_sha256) not in repr(keys.find((1).to_bytes(32)))
+
+
+async def test_a_key_that_is_found_no_more_is_forgotten(pool: Pool) -> None:
+    holder = await create_holder(pool, 100)
+    found = callers.Callers(pool)
+    assert (await found.look_up(sha256(holder.secret))).key_id == holder.key_id
+    assert len(found.remembered) == 1
+    await pool.execute("UPDATE api_keys SET revoked_at = now()")
+    with pytest.raises(callers.RefusedKey):
+        await found.look_up(sha256(holder.secret))
+    assert len(found.remembered) == 0

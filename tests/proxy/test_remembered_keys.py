@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import orjson
 import pytest
 
-from tests.proxy.test_ended_keys import ENDS
+from tests.proxy.test_ended_keys import ENDS, second_key
 from tests.support.books import account_of, create_holder, hold_states, placed
 from tests.support.chat import CHAT
-from tests.support.raw_requests import connection_to
+from tests.support.raw_requests import CHAT_PATH, connection_to
 from tests.support.waiting import HOLD, client_of, message_of
 from tokenbalance.books.ledger.book import Book
 from tokenbalance.openai import estimate
@@ -18,8 +18,6 @@ from tokenbalance.people import remembered
 from tokenbalance.people.callers import Callers
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     import httpx2
 
     from tests.support.books import Holder
@@ -47,7 +45,7 @@ def look_ups(monkeypatch: pytest.MonkeyPatch) -> list[bytes]:
 
 
 async def ask(
-    http: httpx2.AsyncClient, holder: Holder, path: str = "/v1/chat/completions", **more: Any
+    http: httpx2.AsyncClient, holder: Holder, path: str = CHAT_PATH, **more: Any
 ) -> httpx2.Response:
     return await http.post(path, json={**CHAT, **more}, headers=holder.headers)
 
@@ -106,7 +104,7 @@ async def test_a_remembered_key_that_ends_is_refused_by_every_process(
 @pytest.mark.parametrize(
     ("path", "more", "status"),
     [
-        ("/v1/chat/completions", {"messages": "x"}, 400),
+        (CHAT_PATH, {"messages": "x"}, 400),
         ("/v1/nothing", {}, 404),
     ],
 )
@@ -214,15 +212,12 @@ async def test_what_costs_nothing_and_what_is_long_or_waits_for_leave_is_looked_
     pool: Pool, product: str, look_ups: list[bytes]
 ) -> None:
     holder = await create_holder(pool, AMPLE)
-    free = b'{"input": "I want to hug you"}'
-    padded = BODY + b" " * 65536
-    requests: Iterator[tuple[str, str, bytes]] = iter(
-        [
-            ("/v1/moderations", "", free),
-            ("/v1/chat/completions", "", padded),
-            ("/v1/chat/completions", "Expect: 100-continue\r\n", BODY),
-        ]
-    )
+    requests = [
+        (CHAT_PATH, "", BODY),
+        ("/v1/moderations", "", b'{"input": "I want to hug you"}'),
+        (CHAT_PATH, "", BODY + b" " * 65536),
+        (CHAT_PATH, "Expect: 100-continue\r\n", BODY),
+    ]
     async with connection_to(product) as connection:
         for number, (path, more, body) in enumerate(requests, 1):
             connection.begin(holder, len(body), path, more, b"" if more else body)
@@ -231,6 +226,46 @@ async def test_what_costs_nothing_and_what_is_long_or_waits_for_leave_is_looked_
                 await connection.send(body)
             assert (await connection.response()).status == 200
             assert len(look_ups) == number
+
+
+async def test_a_key_that_ended_is_refused_what_costs_nothing(
+    pool: Pool, http: httpx2.AsyncClient
+) -> None:
+    holder = await create_holder(pool, AMPLE)
+    await remember(http, holder)
+    await pool.execute("UPDATE api_keys SET revoked_at = now()")
+    assert (await ask(http, holder, "/v1/moderations", input="x")).status_code == 401
+
+
+async def test_what_another_key_of_the_account_found_out_is_no_reason_to_refuse(
+    pool: Pool, http: httpx2.AsyncClient
+) -> None:
+    holder = await create_holder(pool, 0)
+    other = await second_key(pool, holder)
+    assert (await ask(http, holder)).status_code == 402
+    await set_balance(pool, holder, AMPLE)
+    await remember(http, other)
+    await remember(http, holder)
+
+
+async def test_a_scope_that_is_given_counts_at_once(pool: Pool, http: httpx2.AsyncClient) -> None:
+    holder = await create_holder(pool, AMPLE)
+    await pool.execute("UPDATE api_keys SET scopes = '{read}'")
+    assert (await ask(http, holder)).status_code == 403
+    await pool.execute("UPDATE api_keys SET scopes = '{inference}'")
+    await remember(http, holder)
+
+
+async def test_what_a_charge_leaves_is_known_to_the_next_request(
+    pool: Pool, http: httpx2.AsyncClient, look_ups: list[bytes]
+) -> None:
+    holder = await create_holder(pool, 10 * HOLD)
+    await remember(http, holder)
+    await set_balance(pool, holder, AMPLE)
+    held = [int((await ask(http, holder)).headers["x-tokenbalance-hold"]) for _ in range(2)]
+    # With so much its text need not be counted.
+    assert held[0] == HOLD < held[1]
+    assert len(look_ups) == 1
 
 
 async def test_a_key_that_ended_is_refused_before_a_long_body_is_sent(
