@@ -60,6 +60,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Receive, Scope, Send
 
     from tokenbalance.database.connections import Pool
+    from tokenbalance.model import Charge, Hold, Usage
     from tokenbalance.openai import Surface
     from tokenbalance.wire.upstream import Upstream
 
@@ -210,7 +211,13 @@ async def _open_proxy(
     watched = Watched(leases, settler, waiters)
     metrics = await _open_metrics(watched, pool, surface, stack)
     sweep_book = Book(sweep_pool, settings.lease_s)
-    book.on_charge = sweep_book.on_charge = metrics.charged
+    callers = Callers(pool, settings.batch_max)
+
+    def charged(hold: Hold, usage: Usage, charge: Charge, expired: bool) -> None:  # noqa: FBT001 - the signature of `Book.on_charge`
+        metrics.charged(hold, usage, charge, expired)
+        callers.remembered.note(hold.account_id, charge)
+
+    book.on_charge = sweep_book.on_charge = charged
     refused = RefusalCounts(pool)
     stack.push_async_callback(refused.flush)
     _ = await stack.enter_async_context(_running(refused.run()))
@@ -218,7 +225,7 @@ async def _open_proxy(
     _ = await stack.enter_async_context(_running(sweep.run()))
     return Proxy(
         pool=pool,
-        callers=Callers(pool, settings.batch_max),
+        callers=callers,
         leases=leases,
         admissions=Admissions(book, waiters, settings.hold_wait_s, settings.insufficient_status),
         settler=settler,

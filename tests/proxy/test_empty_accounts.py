@@ -13,6 +13,8 @@ from tests.support.chat import CHAT
 from tests.support.raw_requests import connection_to
 from tests.support.waiting import HOLD, PATIENCE_S, client_of, message_of, until_waiting
 from tokenbalance.books.ledger.book import Book
+from tokenbalance.people.callers import Callers
+from tokenbalance.proxy.ending import Ending
 from tokenbalance.wire.client.request import ClientRequest
 
 if TYPE_CHECKING:
@@ -127,3 +129,36 @@ async def test_what_costs_nothing_is_served_without_a_credit(pool: Pool, product
     async with connection_to(product) as connection:
         connection.begin(holder, len(body), "/v1/moderations", body=body)
         assert (await connection.response()).status == 200
+
+
+async def test_a_balance_that_covers_too_little_is_refused_without_a_try(
+    pool: Pool, http: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder = await create_holder(pool, 5)
+
+    def place(*_: object) -> None:
+        pytest.fail("a hold was tried")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Ending, "place", place)
+        response = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
+    assert message_of(response) == (
+        "Insufficient balance: this request needs 10 credits, 5 are available (balance 5, held by"
+        " requests in progress 0)."
+    )
+
+
+async def test_a_top_up_after_the_key_was_looked_up_counts(
+    pool: Pool, http: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder = await create_holder(pool, 5)
+    look_up = Callers.look_up
+
+    async def topped_up(callers: Callers, secret_sha256: bytes) -> object:
+        caller = await look_up(callers, secret_sha256)
+        await pool.execute("UPDATE accounts SET balance = 1000")
+        return caller
+
+    monkeypatch.setattr(Callers, "look_up", topped_up)
+    response = await http.post("/v1/chat/completions", json=CHAT, headers=holder.headers)
+    assert response.status_code == 200

@@ -1,8 +1,10 @@
-"""From bearer key to caller: one indexed look-up of the key's SHA-256 for every request.
+"""From bearer key to caller: one indexed look-up of the key's SHA-256.
 
-Nothing is cached, so a revoked key or a disabled user is refused at once, on every replica.
-Concurrent look-ups share a statement, which starts after each of them was queued. The secret never
-leaves this file.
+Nothing is decided by what was looked up for another request, so a revoked key or a disabled user is
+refused at once, on every replica. `recall` says who showed a key within the last minute; the
+statement of a hold then checks it, and if that finds no reason to place the hold, the key is looked
+up. Concurrent look-ups share a statement, which starts after each of them was queued. The secret
+never leaves this file.
 """
 
 from __future__ import annotations
@@ -16,6 +18,7 @@ from tokenbalance.database.batches import BATCH_MAX, Batches, Left
 from tokenbalance.database.connections import UNAVAILABLE
 from tokenbalance.errors import InvalidApiKey
 from tokenbalance.model import Caller
+from tokenbalance.people.remembered import RememberedKeys
 from tokenbalance.people.secrets import sha256
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
     from tokenbalance.database.batches import Batch
     from tokenbalance.database.connections import Pool
     from tokenbalance.model import Scope
+    from tokenbalance.people.remembered import Bearer
 
     _Found: TypeAlias = tuple[
         int, int, int, int, bool, bool, int | None, int, int, list[Scope], datetime | None, bytes
@@ -32,7 +36,8 @@ if TYPE_CHECKING:
 # `Token` is what the clients of the original project send.
 _SCHEMES: Final = frozenset({b"bearer", b"token"})
 _SECRET_CHARS_MAX: Final = 512
-_LAST_USE_RESOLUTION: Final = timedelta(minutes=1)
+_LAST_USE_RESOLUTION: Final = timedelta(seconds=55)
+"""Shorter than a key is remembered, so that every look-up after that notes its use."""
 
 
 class RefusedKey(InvalidApiKey):
@@ -62,22 +67,25 @@ class Callers:
     def __init__(self, pool: Pool, batch_max: int = BATCH_MAX) -> None:
         """Take the request path's pool, and how many keys may share a statement."""
         self._pool = pool
+        self.remembered: RememberedKeys = RememberedKeys()
+        """Those that were found."""
         self._look_ups = Batches[bytes, Caller](self._look_up, batch_max, turns=pool.turns)
         self._uses = Batches[int, None](self._note_use, batch_max)
 
-    async def authenticate(self, headers: Iterable[tuple[bytes, bytes]]) -> Caller:
+    def recall(self, secret_sha256: bytes) -> Bearer | None:
+        """Say who showed a secret within the last minute; None if it has to be looked up."""
+        return self.remembered.find(secret_sha256)
+
+    async def look_up(self, secret_sha256: bytes) -> Caller:
         """Find the caller. That the key was used is noted in the background.
 
-        Args:
-            headers: the request's header list as received, names in lower case.
-
         Raises:
-            InvalidApiKey: no key, more than one, or one that is not valid (`RefusedKey`).
+            RefusedKey: it is not valid.
 
         """
-        secret_sha256 = sha256(_bearer_secret(headers))
         caller = await self._look_ups.submit(secret_sha256)
         if caller is Left.LEFT:
+            self.remembered.drop(secret_sha256)
             raise RefusedKey(secret_sha256)
         return caller
 
@@ -87,6 +95,7 @@ class Callers:
         for row in cast("list[_Found]", rows):
             caller = Caller(*row[:9], tuple(row[9]), row[11])
             found[row[11]] = caller
+            self.remembered.keep(caller)
             if _is_due(row[10]):
                 # Nobody waits for it: if it is lost, the next request notes it.
                 _ = self._uses.submit(caller.key_id)
@@ -96,6 +105,19 @@ class Callers:
     async def _note_use(self, batch: Batch[int, None]) -> None:
         with suppress(*UNAVAILABLE):
             _ = await self._pool.execute(statements.TOUCH_KEYS, [pending.item for pending in batch])
+
+
+def shown_key(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Return the SHA-256 of the secret that a request shows.
+
+    Args:
+        headers: the request's header list as received, names in lower case.
+
+    Raises:
+        InvalidApiKey: no key, more than one, or one that cannot be valid.
+
+    """
+    return sha256(_bearer_secret(headers))
 
 
 async def authenticate(pool: Pool, headers: Iterable[tuple[bytes, bytes]]) -> Caller:

@@ -5,7 +5,7 @@ Nothing is sent upstream before this.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.pricing.rates import paid_for
@@ -84,15 +84,50 @@ class Admissions:
         except Unaffordable as error:
             raise self._insufficient(asked.caller, f"more than {error.more_than}", funds) from None
 
+    async def hold_at_once(self, ending: Ending, available: int) -> Admission | None:
+        """Reserve what the request may cost, for a caller who was not looked up for it.
+
+        It is held in full or not at all, so that what the account had before caps nothing.
+
+        Args:
+            ending: of the request.
+            available: credits that the account had for holds when that was last seen. They only
+                decide whether this is worth a try, and whether a short text is counted for it.
+
+        Returns:
+            None when the caller must be looked up: it does not fit at this moment or may not in
+            full, a long text has to be counted, or the key has ended.
+
+        """
+        asked = ending.asked
+        estimate = asked.bound
+        if asked.claim(estimate).wanted > available:
+            return None
+        if not asked.is_ample(available):
+            if not asked.is_quickly_counted:
+                return None
+            estimate = await asked.counted()
+        claim = asked.claim(estimate)
+        hold = await ending.place(self.book, replace(claim, minimum=claim.wanted))
+        return None if hold is None else _admission(asked, estimate, hold)
+
     async def try_hold(self, ending: Ending, estimate: Estimate) -> Admission | None:
         """Reserve what the request may cost, lowering its output cap to what the balance affords.
 
         Returns:
             None when it does not fit at this moment.
 
+        Raises:
+            EndedKey: the key has ended since it was looked up, or its user was disabled.
+            InsufficientQuota: the balance covered too little then, and still does.
+
         """
         asked = ending.asked
         claim = asked.claim(estimate)
+        if claim.minimum > asked.caller.limit:
+            # Reading what is there costs less than a hold that cannot be placed.
+            funds = await self._funds_of(asked.caller)
+            self._require_enough(asked.caller, asked.claim(estimate, funds.limit), funds)
         if estimate.unasked_cap is not None and asked.caller.available < claim.wanted:
             funds = await self.book.funds(asked.caller.account_id)
             claim = asked.claim(estimate, funds.limit)
@@ -122,9 +157,12 @@ class Admissions:
             if hold is not None:
                 return _admission(asked, estimate, hold)
             funds = await self._funds_of(caller)
+        self._require_enough(caller, claim, funds)
+        raise BalanceHeld(_what_is_held(claim, funds), await self._retry_after_s(caller.account_id))
+
+    def _require_enough(self, caller: Caller, claim: Claim, funds: Funds) -> None:
         if funds.limit < claim.minimum:
             raise self._insufficient(caller, claim.minimum, funds)
-        raise BalanceHeld(_what_is_held(claim, funds), await self._retry_after_s(caller.account_id))
 
     async def _funds_of(self, caller: Caller) -> Funds:
         funds = await self.book.funds_of(caller)

@@ -2,6 +2,7 @@
 
     preflight      a browser asks what it may send                         204
     authenticate   bearer key -> caller, who may send requests             401 / 403
+                   of the last minute: by the hold, or before a refusal
     match          method + raw path -> operation                          404 / 403
     afford         not a credit left: refused before the body is read      402
                    what costs nothing has a rate instead                   429
@@ -24,7 +25,7 @@ import asyncio
 import logging
 import os
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, cast
 
@@ -43,8 +44,9 @@ from tokenbalance.openai import SURFACE
 from tokenbalance.openai.editing import with_members
 from tokenbalance.openai.objects.models import without_fine_tunes
 from tokenbalance.people.access import require_inference
-from tokenbalance.people.callers import EndedKey, RefusedKey
+from tokenbalance.people.callers import EndedKey, RefusedKey, shown_key
 from tokenbalance.people.refused_keys import note_missing_scope, note_refused_key
+from tokenbalance.people.remembered import Bearer
 from tokenbalance.proxy.asked import READ_INLINE_BYTES_MAX, Asked, match, read
 from tokenbalance.proxy.ending import Ending
 from tokenbalance.proxy.exchange import Exchange
@@ -132,20 +134,20 @@ class Proxy:
         request = ClientRequest(scope, receive)
         request_id = new_request_id()
         began = time.perf_counter()
-        caller: Caller | None = None
-        response = ClientResponse(
-            send, [*self.own_headers, (b"x-tokenbalance-request-id", request_id.encode())]
-        )
-        if self.cross_origin.is_open:
-            response.add_headers(self.cross_origin.headers_for(request.headers))
+        bearer: Bearer | None = None
+        response = ClientResponse(send, self._headers_for(request, request_id))
         try:
             if is_preflight(request.method, request.headers):
                 headers = self.cross_origin.preflight(request.headers)
                 await response.whole(HTTPStatus.NO_CONTENT, headers, b"")
             else:
                 self._refuse_own(request)
-                caller = await self._authenticate(request)
-                await self._serve(request, response, caller, request_id, began)
+                bearer = await self._authenticate(request)
+                try:
+                    await self._serve(request, response, bearer, request_id, began)
+                except ProxyError:
+                    await self._judge(request, bearer)
+                    raise
         except asyncio.CancelledError:
             # Before the dispatch; the exchange cuts off its own response.
             if not response.started:
@@ -156,6 +158,7 @@ class Proxy:
         except ProxyError as error:
             if response.started:
                 raise
+            caller = bearer and bearer.caller
             self.refused.count(caller, error)
             await self._note(error, caller, scope)
             await response.error(error, error.status)
@@ -172,6 +175,13 @@ class Proxy:
                 request.method, request.shown_path, response.status, request_id, seconds
             )
 
+    def _headers_for(self, request: ClientRequest, request_id: str) -> list[tuple[bytes, bytes]]:
+        """Return the headers of whatever the response is."""
+        headers = [*self.own_headers, (b"x-tokenbalance-request-id", request_id.encode())]
+        if self.cross_origin.is_open:
+            headers += self.cross_origin.headers_for(request.headers)
+        return headers
+
     async def _note(self, error: ProxyError, caller: Caller | None, scope: Scope) -> None:
         """Write into the security log that a key was refused, or is not for this."""
         if isinstance(error, (RefusedKey, EndedKey)):
@@ -183,31 +193,24 @@ class Proxy:
         self,
         request: ClientRequest,
         response: ClientResponse,
-        caller: Caller,
+        bearer: Bearer,
         request_id: str,
         began: float,
     ) -> None:
-        require_inference(caller)
-        path, operation = match(
-            self.surface,
-            request.method,
-            request.raw_path,
-            request.query,
-            websocket=request.asks_for_websocket,
-        )
-        upstream = self._configured_upstream()
-        if operation.charged:
-            self.admissions.refuse_empty(caller)
-        else:
-            self.free_rate.take(caller.account_id)
-        with self.room.enter(caller.account_id) as place:
-            asked = await self._read(request, caller, operation, place)
+        path, operation, upstream = self._enter(request, bearer)
+        if not operation.charged:
+            if bearer.is_remembered:
+                await self._look_up(bearer)
+            self.free_rate.take(bearer.caller.account_id)
+        account_id = bearer.caller.account_id
+        with self.room.enter(account_id) as place:
+            asked = await self._read(request, bearer, operation, place)
             ending = self._begin(asked, request_id, began)
             try:
                 edits = operation.usage_request(asked.document)
                 relay = Relay(asked, ending, response, self.passing, self.wording, bool(edits))
                 if ending.is_open:
-                    edits |= relay.admitted(await self._hold(request, ending))
+                    edits |= relay.admitted(await self._hold(request, ending, bearer))
                     place.pay()
                 body = asked.body
                 if edits and len(body) > READ_INLINE_BYTES_MAX:
@@ -219,7 +222,7 @@ class Proxy:
                 headers = self.passing.for_upstream(request.headers, operation.content_type)
 
                 def send() -> Awaitable[UpstreamResponse]:
-                    return upstream.send(operation.method, target, headers, body, caller.account_id)
+                    return upstream.send(operation.method, target, headers, body, account_id)
 
                 exchange = Exchange(request, relay, self.cancel_on_disconnect)
                 if operation.of_models:
@@ -234,11 +237,48 @@ class Proxy:
                 if progress.streams and progress.first_byte_s is not None:
                     self.metrics.answered(operation.path, progress.first_byte_s)
 
-    async def _authenticate(self, request: ClientRequest) -> Caller:
+    async def _authenticate(self, request: ClientRequest) -> Bearer:
+        key = shown_key(request.headers)
+        bearer = self.callers.recall(key) if request.is_brief else None
+        if bearer is not None:
+            return bearer
         try:
-            return await self.callers.authenticate(request.headers)
+            return Bearer.looked_up(await self.callers.look_up(key))
         except UNAVAILABLE as error:
             raise _no_database(error) from error
+
+    async def _look_up(self, bearer: Bearer) -> None:
+        """Look up who was remembered, or was looked up too long ago."""
+        bearer.is_remembered = False
+        try:
+            bearer.caller = await self.callers.look_up(bearer.caller.secret_sha256)
+        except UNAVAILABLE as error:
+            raise _no_database(error) from error
+        require_inference(bearer.caller)
+
+    def _enter(self, request: ClientRequest, bearer: Bearer) -> tuple[bytes, Operation, Upstream]:
+        """Find what is asked for; refuse who may not, or cannot pay for anything."""
+        if not bearer.is_remembered:
+            require_inference(bearer.caller)
+        path, operation = match(
+            self.surface,
+            request.method,
+            request.raw_path,
+            request.query,
+            websocket=request.asks_for_websocket,
+        )
+        if self.upstream is None:
+            msg = "No upstream API key is configured here. The operator must set OPENAI_API_KEY."
+            raise UpstreamNotConfigured(msg)
+        if operation.charged and not bearer.is_remembered:
+            self.admissions.refuse_empty(bearer.caller)
+        return path, operation, self.upstream
+
+    async def _judge(self, request: ClientRequest, bearer: Bearer) -> None:
+        """Raise what comes before an error, by a look-up if there was none for the request."""
+        if bearer.is_remembered:
+            await self._look_up(bearer)
+            _ = self._enter(request, bearer)
 
     def _refuse_own(self, request: ClientRequest) -> None:
         """Refuse a request that this server has sent itself, before it is held a second time."""
@@ -251,14 +291,15 @@ class Proxy:
             raise UpstreamLoop(msg)
 
     async def _read(
-        self, request: ClientRequest, caller: Caller, operation: Operation, place: Place
+        self, request: ClientRequest, bearer: Bearer, operation: Operation, place: Place
     ) -> Asked:
         codings = request.codings()
         began = time.monotonic()
         body = await request.read_body(self.body_bytes_max, keep=place.keep)
         if not operation.charged and time.monotonic() - began > RECHECK_AFTER_S:
             # Its key may have ended meanwhile; the statement of a hold looks for that itself.
-            _ = await self._authenticate(request)
+            await self._look_up(bearer)
+        caller = bearer.caller
         if codings and body:
             body = await decoded(body, codings, self.body_bytes_max)
             place.keep(len(body))
@@ -275,10 +316,19 @@ class Proxy:
         except JournalUnavailable as error:
             raise ServiceUnavailable from error
 
-    async def _hold(self, request: ClientRequest, ending: Ending) -> Admission:
+    async def _hold(self, request: ClientRequest, ending: Ending, bearer: Bearer) -> Admission:
         """Hold the bound by bytes where the account affords it many times over, else the count."""
         asked = ending.asked
         try:
+            if bearer.is_remembered:
+                # From here on it is judged by the hold's statement, or by a look-up.
+                bearer.is_remembered = False
+                admission = await self.admissions.hold_at_once(ending, bearer.available)
+                if admission is not None:
+                    return admission
+                await self._look_up(bearer)
+                self.admissions.refuse_empty(bearer.caller)
+                ending.asked = asked = replace(asked, caller=bearer.caller)
             if asked.is_ample(asked.caller.available):
                 # The account may have been emptied since the key was checked.
                 admission = await self.admissions.try_hold(ending, asked.bound)
@@ -296,12 +346,6 @@ class Proxy:
                 return await self.admissions.wait_for_hold(ending, estimate)
         except UNAVAILABLE as error:
             raise _no_database(error) from error
-
-    def _configured_upstream(self) -> Upstream:
-        if self.upstream is None:
-            msg = "No upstream API key is configured here. The operator must set OPENAI_API_KEY."
-            raise UpstreamNotConfigured(msg)
-        return self.upstream
 
 
 def new_request_id() -> str:

@@ -23,6 +23,7 @@ from tokenbalance.database import statements
 from tokenbalance.database.connections import open_pool
 from tokenbalance.model import Hold, Usage
 from tokenbalance.people.callers import Callers
+from tokenbalance.people.secrets import sha256
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable
@@ -140,7 +141,7 @@ async def test_a_key_that_is_not_valid_is_refused_beside_those_that_are(
     await pool.execute("UPDATE api_keys SET revoked_at = now() WHERE id = $1", holders[1].key_id)
 
     async def find(holder: Holder) -> object:
-        return await callers.authenticate([(b"authorization", f"Bearer {holder.secret}".encode())])
+        return await callers.look_up(sha256(holder.secret))
 
     found = await asyncio.gather(*map(find, [*holders, holders[0]]), return_exceptions=True)
     assert [getattr(caller, "key_id", None) for caller in found] == [

@@ -41,6 +41,8 @@ INLINE_JOINED_BYTES_MAX: Final = 1024 * 1024
 """The pieces of longer bodies are joined in a thread, where that keeps nobody waiting."""
 _WITHOUT_BODY: Final = frozenset({204, 304})
 SHOWN_PATH_CHARS: Final = 200
+BRIEF_BYTES_MAX: Final = 64 * 1024
+"""As much of a body is read from a connection before anybody has asked for it."""
 BODY_SILENCE_MAX_S: Final = 20.0
 """How long a client may pause while it sends a body."""
 BODY_START_S: Final = 30.0
@@ -188,6 +190,14 @@ class ClientRequest:
             raise UnsupportedMediaType(msg)
 
     @property
+    def is_brief(self) -> bool:
+        """Whether it has a short body that the client sends without being asked to."""
+        declared = self._header(b"content-length")
+        if declared is None or b"expect" in self._fields:
+            return False
+        return declared.isdigit() and int(declared) <= BRIEF_BYTES_MAX
+
+    @property
     def asks_for_websocket(self) -> bool:
         """Whether this is a WebSocket handshake."""
         upgrade = self._header(b"upgrade")
@@ -255,10 +265,6 @@ class ClientResponse:
     def add_header(self, name: bytes, value: bytes | int) -> None:
         """Add a header of ours, before the head is sent."""
         self._own_headers.append((name, value if isinstance(value, bytes) else b"%d" % value))
-
-    def add_headers(self, headers: Headers) -> None:
-        """Add headers of ours, before the head is sent."""
-        self._own_headers += headers
 
     async def start(self, status: int, headers: Headers) -> None:
         """Send the head, at once."""
