@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tokenbalance.proxy.asked import Asked
     from tokenbalance.proxy.ending import Ending
     from tokenbalance.proxy.wording import Wording
-    from tokenbalance.wire.client.request import ClientResponse
+    from tokenbalance.wire.client.response import ClientResponse
     from tokenbalance.wire.passing_headers import PassingHeaders
     from tokenbalance.wire.upstream import UpstreamResponse
 
