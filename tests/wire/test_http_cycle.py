@@ -10,6 +10,7 @@ from uvicorn.server import ServerState
 
 from tokenbalance.wire.server.cycle import Cycle
 from tokenbalance.wire.server.flow import FlowControl
+from tokenbalance.wire.server.turn import Turn
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -40,8 +41,8 @@ class Connection:
         self.flow = FlowControl(self.transport)
         self.server_state.default_headers = [(b"date", b"today")]
 
-    def close_after(self, cycle: Cycle) -> None:
-        assert cycle.closes
+    def close_after(self, turn: Turn) -> None:
+        assert turn.closes
         self.transport.close()
 
     def response_ended(self) -> None:

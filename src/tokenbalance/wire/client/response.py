@@ -58,6 +58,10 @@ class ClientResponse(ABC):
         """Send body bytes at once; waits while the client's connection cannot take more."""
 
     @abstractmethod
+    def write_now(self, body: bytes) -> bool:
+        """Send body bytes if nothing has to be waited for; False: nothing was sent."""
+
+    @abstractmethod
     def end(self, body: bytes = b"") -> Awaitable[None]:
         """Send the last bytes."""
 
@@ -92,6 +96,10 @@ class AsgiResponse(ClientResponse):
         return self._send({"type": "http.response.body", "body": body, "more_body": True})
 
     @override
+    def write_now(self, body: bytes) -> bool:
+        return False
+
+    @override
     def end(self, body: bytes = b"") -> Awaitable[None]:
         return self._send({"type": "http.response.body", "body": body, "more_body": False})
 
@@ -118,6 +126,13 @@ class DirectResponse(ClientResponse):
         if self._turn.must_wait:
             await self._turn.writable()
         self._turn.put(body, is_last=False)
+
+    @override
+    def write_now(self, body: bytes) -> bool:
+        if self._turn.must_wait:
+            return False
+        self._turn.put(body, is_last=False)
+        return True
 
     @override
     async def end(self, body: bytes = b"") -> None:
