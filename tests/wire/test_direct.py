@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, cast
 import pytest
 
 from tests.wire.test_http_cycle import Connection, Wire
-from tokenbalance.wire.client.request import ClientRequest
+from tokenbalance.errors import RequestTooLarge
+from tokenbalance.wire.client.request import ClientGone, ClientRequest
 from tokenbalance.wire.client.response import DirectResponse
 from tokenbalance.wire.server.direct import DirectTurn, Entrance
 from tokenbalance.wire.server.framing import RequestReader
@@ -82,6 +83,27 @@ async def test_a_body_that_is_not_here_whole_is_waited_for() -> None:
     await asyncio.sleep(0)
     exchange.reader.feed(b"dy")
     assert await reading == b"body"
+
+
+async def test_a_client_that_has_left_has_sent_nothing() -> None:
+    exchange = Exchange()
+    request = exchange.arrives(b"", b"body")
+    exchange.turn.disconnect()
+    with pytest.raises(ClientGone):
+        _ = await request.read_body()
+
+
+async def test_a_body_that_is_here_may_be_too_long_or_find_no_room() -> None:
+    with pytest.raises(RequestTooLarge):
+        _ = await Exchange().arrives(b"", b"body").read_body(3)
+    exchange = Exchange()
+    exchange.reader.feed(
+        b"POST / HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n4\r\nbody\r\n0\r\n\r\n"
+    )
+    turn = exchange.turn
+    request = ClientRequest(turn.method, turn.raw_path, turn.query, turn.headers, turn)
+    with pytest.raises(RequestTooLarge):
+        _ = await request.read_body(3)
 
 
 async def test_a_client_that_waits_for_continue_is_told_so_even_if_its_body_is_here() -> None:

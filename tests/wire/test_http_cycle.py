@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pytest
 from uvicorn.server import ServerState
 
 from tokenbalance.wire.server.cycle import Cycle
 from tokenbalance.wire.server.flow import FlowControl
-from tokenbalance.wire.server.turn import Turn
+
+if TYPE_CHECKING:
+    from tokenbalance.wire.server.turn import Turn
 
 Headers = list[tuple[bytes, bytes]]
 

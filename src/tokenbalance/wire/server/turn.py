@@ -187,7 +187,6 @@ class Turn:
         if not self.body_arrived or self.disconnected or self._awaits_continue:
             return None
         self._connection.flow.resume_reading()
-        self._has_news = False
         body, self._body = self._body, b""
         return bytes(body)
 
