@@ -54,14 +54,15 @@ from tokenbalance.wire.passing_headers import PassingHeaders
 from tokenbalance.wire.upstream import UpstreamAddress, open_upstream
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Coroutine
+    from collections.abc import AsyncGenerator, Awaitable, Coroutine
 
     from pydantic import SecretStr
-    from starlette.types import ASGIApp, Receive, Scope, Send
+    from starlette.types import Receive, Scope, Send
 
     from tokenbalance.database.connections import Pool
     from tokenbalance.model import Charge, Hold, Usage
     from tokenbalance.openai import Surface
+    from tokenbalance.wire.server.direct import DirectTurn, Respond
     from tokenbalance.wire.upstream import Upstream
 
 logger = logging.getLogger(__name__)
@@ -77,10 +78,17 @@ class _Mounted:
     proxy: Proxy | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        await self._started()(scope, receive, send)
+
+    def direct(self, turn: DirectTurn) -> Awaitable[None]:
+        """Respond to a request of our own server, without ASGI in between."""
+        return self._started().direct(turn)
+
+    def _started(self) -> Proxy:
         if self.proxy is None:
             msg = "the application is not started: its lifespan has not run"
             raise RuntimeError(msg)
-        await self.proxy(scope, receive, send)
+        return self.proxy
 
 
 class _Application(FastAPI):
@@ -89,12 +97,21 @@ class _Application(FastAPI):
     The proxy handles errors itself, and nothing else may touch its bytes.
     """
 
-    _in_front: tuple[tuple[str, ASGIApp], ...] = ()
+    _in_front: tuple[tuple[str, _Mounted], ...] = ()
+    _direct: tuple[tuple[bytes, Respond], ...] = ()
 
-    def mount_in_front(self, path: str, app: ASGIApp) -> None:
+    def mount_in_front(self, path: str, app: _Mounted) -> None:
         """Mount an application that gets its requests unchanged."""
         self.mount(path, app)
         self._in_front += ((f"{path}/", app),)
+        self._direct += ((f"{path}/".encode(), app.direct),)
+
+    def direct(self, target: bytes) -> Respond | None:
+        """Who responds to a request of our own server, if no route or middleware is to see it."""
+        for path, respond in self._direct:
+            if target.startswith(path):
+                return respond
+        return None
 
     @override
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pytest
 from uvicorn.server import ServerState
 
 from tokenbalance.wire.server.cycle import Cycle
 from tokenbalance.wire.server.flow import FlowControl
+
+if TYPE_CHECKING:
+    from tokenbalance.wire.server.turn import Turn
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -40,8 +44,8 @@ class Connection:
         self.flow = FlowControl(self.transport)
         self.server_state.default_headers = [(b"date", b"today")]
 
-    def close_after(self, cycle: Cycle) -> None:
-        assert cycle.closes
+    def close_after(self, turn: Turn) -> None:
+        assert turn.closes
         self.transport.close()
 
     def response_ended(self) -> None:

@@ -17,7 +17,7 @@ from tokenbalance.wire.upstream import in_memory
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
-    from tokenbalance.wire.client.request import ClientResponse
+    from tokenbalance.wire.client.response import ClientResponse
     from tokenbalance.wire.upstream import UpstreamResponse
 
 Headers = list[tuple[bytes, bytes]]

@@ -27,7 +27,7 @@ import os
 import time
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.holds.journal import JournalUnavailable
 from tokenbalance.database.connections import UNAVAILABLE
@@ -62,9 +62,9 @@ from tokenbalance.wire.client.request import (
     BODY_BYTES_MAX,
     ClientGone,
     ClientRequest,
-    ClientResponse,
     decoded,
 )
+from tokenbalance.wire.client.response import AsgiResponse, ClientResponse, DirectResponse
 from tokenbalance.wire.passing_headers import PassingHeaders
 
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ if TYPE_CHECKING:
     from tokenbalance.proxy.admission import Admission, Admissions
     from tokenbalance.proxy.room import Place
     from tokenbalance.telemetry.metrics import Metrics
+    from tokenbalance.wire.server.direct import DirectTurn
     from tokenbalance.wire.upstream import Upstream, UpstreamResponse
 
 logger = logging.getLogger(__name__)
@@ -95,7 +96,7 @@ RECHECK_AFTER_S: Final = 1.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proxy:
-    """The ASGI application behind `/v1`."""
+    """What responds to every request below `/v1`."""
 
     pool: Pool
     callers: Callers
@@ -129,13 +130,21 @@ class Proxy:
     hop: bytes = b""
     """What requests that are sent upstream are marked with; empty: nothing."""
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    def __call__(self, scope: Scope, receive: Receive, send: Send) -> Awaitable[None]:
+        """Respond to a request that comes through ASGI."""
+        return self.respond(ClientRequest.of_asgi(scope, receive), AsgiResponse(send))
+
+    def direct(self, turn: DirectTurn) -> Awaitable[None]:
+        """Respond to a request that our own server hands over directly."""
+        request = ClientRequest(turn.method, turn.raw_path, turn.query, turn.headers, turn)
+        return self.respond(request, DirectResponse(turn))
+
+    async def respond(self, request: ClientRequest, response: ClientResponse) -> None:
         """Respond to one request; every error of ours is rendered here."""
-        request = ClientRequest(scope, receive)
         request_id = new_request_id()
         began = time.perf_counter()
         bearer: Bearer | None = None
-        response = ClientResponse(send, self._headers_for(request, request_id))
+        self._add_headers(request, response, request_id)
         try:
             if is_preflight(request.method, request.headers):
                 headers = self.cross_origin.preflight(request.headers)
@@ -160,7 +169,7 @@ class Proxy:
                 raise
             caller = bearer and bearer.caller
             self.refused.count(caller, error)
-            await self._note(error, caller, scope)
+            await self._note(error, caller, request)
             await response.error(error, error.status)
         except Exception:
             if response.started:
@@ -175,19 +184,21 @@ class Proxy:
                 request.method, request.shown_path, response.status, request_id, seconds
             )
 
-    def _headers_for(self, request: ClientRequest, request_id: str) -> list[tuple[bytes, bytes]]:
-        """Return the headers of whatever the response is."""
-        headers = [*self.own_headers, (b"x-tokenbalance-request-id", request_id.encode())]
+    def _add_headers(
+        self, request: ClientRequest, response: ClientResponse, request_id: str
+    ) -> None:
+        """Add the headers of whatever the response is."""
+        response.add_headers(self.own_headers)
+        response.add_header(b"x-tokenbalance-request-id", request_id.encode())
         if self.cross_origin.is_open:
-            headers += self.cross_origin.headers_for(request.headers)
-        return headers
+            response.add_headers(self.cross_origin.headers_for(request.headers))
 
-    async def _note(self, error: ProxyError, caller: Caller | None, scope: Scope) -> None:
+    async def _note(self, error: ProxyError, caller: Caller | None, request: ClientRequest) -> None:
         """Write into the security log that a key was refused, or is not for this."""
         if isinstance(error, (RefusedKey, EndedKey)):
-            await note_refused_key(self.pool, error, _address_of(scope))
+            await note_refused_key(self.pool, error, await request.address())
         elif isinstance(error, MissingScope):
-            note_missing_scope(caller, _address_of(scope))
+            note_missing_scope(caller, await request.address())
 
     async def _serve(
         self,
@@ -352,11 +363,6 @@ def new_request_id() -> str:
     """A unique name, sorted by time so that new rows lie together in an index."""
     milliseconds = time.time_ns() // 1_000_000
     return f"tb_{milliseconds:012x}{os.urandom(10).hex()}"
-
-
-def _address_of(scope: Scope) -> str:
-    client = cast("tuple[str, int] | None", scope.get("client"))
-    return client[0] if client else ""
 
 
 def _no_database(error: Exception) -> ServiceUnavailable:

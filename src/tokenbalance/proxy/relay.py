@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tokenbalance.proxy.asked import Asked
     from tokenbalance.proxy.ending import Ending
     from tokenbalance.proxy.wording import Wording
-    from tokenbalance.wire.client.request import ClientResponse
+    from tokenbalance.wire.client.response import ClientResponse
     from tokenbalance.wire.passing_headers import PassingHeaders
     from tokenbalance.wire.upstream import UpstreamResponse
 
@@ -35,6 +35,8 @@ class Relay:
     wording: Wording
     hides_usage: bool
     """The client has not asked for the usage that a stream reports."""
+    metered: bytes = b""
+    """Of a stream: what was metered and is not sent yet, since something has to be done first."""
 
     def admitted(self, admission: Admission) -> Document:
         """Tell the client what is held; returns the edits that limit the upstream to it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -78,7 +79,7 @@ async def relay_requested_stream(relay: Relay, upstream: UpstreamResponse) -> No
 
 async def end_early(relay: Relay, meter: StreamMeter, error: ProxyError) -> None:
     """End a stream with what was whole of it, and with the error unless that was all."""
-    rest = meter.abandon()
+    rest, relay.metered = relay.metered + meter.abandon(), b""
     _ = await relay.ending.settle(whole=meter.ended)
     rest = _reworded(relay, meter, rest)
     await relay.response.end(rest if meter.ended else rest + _event(error))
@@ -93,25 +94,54 @@ def _begin_metering(relay: Relay) -> StreamMeter:
 async def _relay_events(
     relay: Relay, upstream: UpstreamResponse, meter: StreamMeter, beginning: bytes
 ) -> None:
-    usage: Usage | None = None
-    chunk = beginning
+    passing = _Passing(relay, meter)
     try:
-        while chunk:
-            passing = meter.feed(chunk)
-            if meter.ended:
-                passing += _reworded(relay, meter, await _at_the_end(relay, meter))
-            elif meter.usage is not usage:
-                usage = meter.usage
-                relay.ending.note(usage)
-            if passing:
-                await relay.response.write(passing)
-            chunk = await upstream.read()
+        more = bool(beginning)
+        if more and passing.take(beginning):
+            more = await upstream.feed(passing.take)
+        while more:
+            await passing.go_on()
+            more = await upstream.feed(passing.take)
     except UpstreamBroke:
         await end_early(relay, meter, relay.broke_off())
         return
     rest = _reworded(relay, meter, meter.finish())
     _ = await relay.ending.settle(whole=True)
     await relay.response.end(rest)
+
+
+@dataclass(slots=True, eq=False)
+class _Passing:
+    """Passes events on in the turn of the event loop in which they arrive, where that can be."""
+
+    relay: Relay
+    meter: StreamMeter
+    usage: Usage | None = None
+    """What was noted last."""
+
+    def take(self, chunk: bytes) -> bool:
+        """Meter a chunk and send it on; False where that has to wait for something."""
+        relay, meter = self.relay, self.meter
+        relay.metered = passing = meter.feed(chunk)
+        if meter.ended:
+            return False
+        if meter.usage is not self.usage:
+            self.usage = meter.usage
+            relay.ending.note(self.usage)
+        if passing and not relay.response.write_now(passing):
+            return False
+        relay.metered = b""
+        return True
+
+    async def go_on(self) -> None:
+        """Send what `take` could not, after the charge if the stream ends with it."""
+        relay, meter = self.relay, self.meter
+        passing = relay.metered
+        if meter.ended:
+            passing += _reworded(relay, meter, await _at_the_end(relay, meter))
+        relay.metered = b""
+        if passing:
+            await relay.response.write(passing)
 
 
 async def _at_the_end(relay: Relay, meter: StreamMeter) -> bytes:

@@ -75,7 +75,7 @@ class BodyReader(BodyModel, Generic[B]):
 
 
 async def _read_document(request: Request, bytes_max: int) -> Document:
-    received = ClientRequest(request.scope, request.receive)
+    received = ClientRequest.of_asgi(request.scope, request.receive)
     received.require_plain_json()
     try:
         body = await received.read_body(bytes_max, BODY_WITHIN_S)

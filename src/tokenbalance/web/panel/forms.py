@@ -143,7 +143,7 @@ async def read_form(request: Request) -> Form:
     if request.headers.get("content-type", "").partition(";")[0].strip().lower() != _TYPE:
         msg = "Only forms are accepted here."
         raise NotAForm(msg)
-    received = ClientRequest(request.scope, request.receive)
+    received = ClientRequest.of_asgi(request.scope, request.receive)
     try:
         return _parse(await received.read_body(BODY_BYTES_MAX, BODY_WITHIN_S))
     except ClientGone:

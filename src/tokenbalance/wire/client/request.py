@@ -1,6 +1,6 @@
-"""The client's side of a `/v1` request in ASGI: what was received, and how to respond.
+"""A request as the client sent it, whichever way the server hands it over.
 
-Decisions look at the raw path and the header list as received, copied before the body is read.
+Decisions look at the raw path and the header list as received, before the body is read.
 """
 
 from __future__ import annotations
@@ -9,26 +9,23 @@ import asyncio
 import math
 from contextlib import asynccontextmanager, suppress
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, Protocol, Self, cast
 
 from tokenbalance.errors import (
     InvalidEncoding,
     InvalidRequest,
-    ProxyError,
     RequestTimeout,
     RequestTooLarge,
     UnsupportedMediaType,
-    headers_of,
-    render,
 )
 from tokenbalance.offload import offload
 from tokenbalance.wire.codings import TAKEN, BadCodingError, TooLongError, codings_of, decode
 from tokenbalance.wire.passing_headers import HOP_HEADER
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator, Callable
+    from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from starlette.types import Receive, Scope, Send
+    from starlette.types import Message, Receive, Scope
 
 Headers = list[tuple[bytes, bytes]]
 
@@ -39,7 +36,6 @@ INLINE_DECODED_BYTES_MAX: Final = 128 * 1024
 in a thread."""
 INLINE_JOINED_BYTES_MAX: Final = 1024 * 1024
 """The pieces of longer bodies are joined in a thread, where that keeps nobody waiting."""
-_WITHOUT_BODY: Final = frozenset({204, 304})
 SHOWN_PATH_CHARS: Final = 200
 BRIEF_BYTES_MAX: Final = 64 * 1024
 """As much of a body is read from a connection before anybody has asked for it."""
@@ -55,17 +51,65 @@ class ClientGone(Exception):
     """The client closed the connection before it had sent its request."""
 
 
+class Incoming(Protocol):
+    """What a server hands over of a request besides its head."""
+
+    def take_whole(self) -> bytes | None:
+        """Take the body, if all of it is here already; else it is received."""
+        ...
+
+    def receive(self) -> Awaitable[Message]:
+        """Wait for some of the body, or for the client to leave, in ASGI's messages."""
+        ...
+
+    def address(self) -> Awaitable[str]:
+        """The IP address of the client; "" if it has none."""
+        ...
+
+
+class _AsgiIncoming:
+    """Of any ASGI server."""
+
+    def __init__(self, scope: Scope, receive: Receive) -> None:
+        self._scope = scope
+        self.receive = receive
+
+    def take_whole(self) -> None:
+        """Nobody knows in ASGI what is here."""
+
+    async def address(self) -> str:
+        client = cast("tuple[str, int] | None", self._scope.get("client"))
+        return client[0] if client else ""
+
+
 class ClientRequest:
     """One request as it was received."""
 
-    def __init__(self, scope: Scope, receive: Receive) -> None:
-        self.method = cast("str", scope["method"])
-        self.raw_path = cast("bytes", scope["raw_path"])
+    def __init__(
+        self, method: str, raw_path: bytes, query: bytes, headers: Headers, incoming: Incoming
+    ) -> None:
+        self.method = method
+        self.raw_path = raw_path
         """As the client wrote it, without the query."""
-        self.query = cast("bytes", scope["query_string"])
-        self.headers = list(cast("Headers", scope["headers"]))
-        self._fields = dict(self.headers)
-        self._receive = receive
+        self.query = query
+        self.headers = headers
+        self._fields = dict(headers)
+        self._incoming = incoming
+
+    @classmethod
+    def of_asgi(cls, scope: Scope, receive: Receive) -> Self:
+        """The request that an ASGI server hands over."""
+        return cls(
+            cast("str", scope["method"]),
+            cast("bytes", scope["raw_path"]),
+            cast("bytes", scope["query_string"]),
+            list(cast("Headers", scope["headers"])),
+            _AsgiIncoming(scope, receive),
+        )
+
+    def address(self) -> Awaitable[str]:
+        """The IP address of the client; "" if it has none."""
+        return self._incoming.address()
 
     @property
     def shown_path(self) -> str:
@@ -97,6 +141,13 @@ class ClientRequest:
         declared = self._header(b"content-length")
         if declared is not None and declared.isdigit() and int(declared) > bytes_max:
             raise _too_large(bytes_max)
+        whole = self._incoming.take_whole()
+        if whole is not None:
+            if len(whole) > bytes_max:
+                raise _too_large(bytes_max)
+            if keep is not None:
+                keep(len(whole))
+            return whole
         now = asyncio.get_running_loop().time
         began = now()
         ends = math.inf if within_s is None else began + within_s
@@ -123,7 +174,7 @@ class ClientRequest:
         size = 0
         more = True
         while more:
-            message = await self._receive()
+            message = await self._incoming.receive()
             if message["type"] == "http.disconnect":
                 raise ClientGone
             piece = cast("bytes", message.get("body", b""))
@@ -211,7 +262,7 @@ class ClientRequest:
 
     async def wait_for_disconnect(self) -> None:
         """Return when the client has disconnected; call this after the body was read."""
-        while (await self._receive())["type"] != "http.disconnect":
+        while (await self._incoming.receive())["type"] != "http.disconnect":
             pass
 
     @asynccontextmanager
@@ -246,61 +297,6 @@ class ClientRequest:
 
     def _header(self, name: bytes) -> bytes | None:
         return self._fields.get(name)
-
-
-class ClientResponse:
-    """The response to one request: a head once, then body bytes, then the end."""
-
-    def __init__(self, send: Send, own_headers: Headers) -> None:
-        self._send = send
-        self._own_headers = own_headers
-        self.status = 0
-        """The status that was sent; 0 until then."""
-
-    @property
-    def started(self) -> bool:
-        """Whether the head has been sent."""
-        return self.status != 0
-
-    def add_header(self, name: bytes, value: bytes | int) -> None:
-        """Add a header of ours, before the head is sent."""
-        self._own_headers.append((name, value if isinstance(value, bytes) else b"%d" % value))
-
-    async def start(self, status: int, headers: Headers) -> None:
-        """Send the head, at once."""
-        await self._start(status, headers)
-        # Servers keep back a head until there is some of the body.
-        await self.write(b"")
-
-    async def _start(self, status: int, headers: Headers) -> None:
-        self.status = status
-        await self._send(
-            {
-                "type": "http.response.start",
-                "status": status,
-                "headers": [*headers, *self._own_headers],
-            }
-        )
-
-    async def write(self, body: bytes) -> None:
-        """Send body bytes at once; waits while the client's connection cannot take more."""
-        await self._send({"type": "http.response.body", "body": body, "more_body": True})
-
-    async def end(self, body: bytes = b"") -> None:
-        """Send the last bytes."""
-        await self._send({"type": "http.response.body", "body": body, "more_body": False})
-
-    async def whole(self, status: int, headers: Headers, body: bytes) -> None:
-        """Send a complete response."""
-        # RFC 9110 section 8.6: a response without a body has no length.
-        length = [] if status in _WITHOUT_BODY else [(b"content-length", b"%d" % len(body))]
-        await self._start(status, [*headers, *length])
-        await self.end(body)
-
-    async def error(self, error: ProxyError, status: int) -> None:
-        """Send one of our errors in OpenAI's envelope."""
-        headers = [(b"content-type", b"application/json"), *headers_of(error)]
-        await self.whole(status, headers, render(error))
 
 
 def _too_slow() -> RequestTimeout:

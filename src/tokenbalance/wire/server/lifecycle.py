@@ -41,6 +41,7 @@ from tokenbalance.wire.server.descriptors import (
     Descriptors,
     limit_of_process,
 )
+from tokenbalance.wire.server.direct import Entrance
 from tokenbalance.wire.server.listener import BACKLOG
 from tokenbalance.wire.server.protocol import HttpProtocol
 
@@ -113,7 +114,7 @@ def build_config(  # noqa: PLR0913 - one parameter for each option of `serve`
         access_log=False,
         server_header=False,
         date_header=True,
-        proxy_headers=True,
+        proxy_headers=False,  # `Entrance` is what reads them
         forwarded_allow_ips=forwarded_allow_ips,
         backlog=ACCEPTED_AT_ONCE,
         limit_concurrency=None,
@@ -167,6 +168,9 @@ class Config(uvicorn.Config):
             logger.debug("The application cannot be loaded.", exc_info=error)
             console.report_failure(console.one_line(error))
             sys.exit(STARTUP_FAILURE)
+        self.loaded_app = Entrance(
+            cast("ASGI3Application", self.loaded_app), self.forwarded_allow_ips
+        )
         self.lifespan_class = _Lifespan
 
 

@@ -1,7 +1,7 @@
 """HTTP/1.1 on one connection: requests to the application, responses and refusals to the client.
 
 This file owns the order of what happens on a connection, and how long a client may take; `framing`
-owns where a request begins and ends, `cycle` what becomes of one. It must never look at keys,
+owns where a request begins and ends, `turn` what becomes of one. It must never look at keys,
 paths or bodies.
 
     running      the request that is being answered; None while the connection is idle
@@ -29,6 +29,7 @@ from typing_extensions import override
 
 from tokenbalance.errors import InvalidRequest, ProxyError, RequestTimeout, render
 from tokenbalance.wire.server.cycle import Cycle
+from tokenbalance.wire.server.direct import DirectTurn, Entrance
 from tokenbalance.wire.server.flow import FlowControl
 from tokenbalance.wire.server.framing import RequestReader
 from tokenbalance.wire.server.request_head import decode_path, split_target
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
     from starlette.types import ASGIApp, Scope
 
     from tokenbalance.wire.server.descriptors import Descriptors
+    from tokenbalance.wire.server.turn import Turn
     from tokenbalance.wire.server.uvicorn_interface import ServerConfig, ServerState
 
 PIPELINED_REQUESTS_MAX: Final = 16
@@ -69,6 +71,8 @@ class HttpProtocol(asyncio.Protocol):
     ) -> None:
         self.server_state: ServerState = server_state
         self._app: ASGIApp = cast("ASGIApp", config.loaded_app)
+        app = config.loaded_app
+        self._entrance: Entrance | None = app if isinstance(app, Entrance) else None
         self._app_state: dict[str, object] = app_state
         self._descriptors: Descriptors = config.descriptors
         self._keep_alive_s: float = config.timeout_keep_alive
@@ -78,8 +82,8 @@ class HttpProtocol(asyncio.Protocol):
         self._server: tuple[str, int] | None = None
         self._client: tuple[str, int] | None = None
 
-        self._running: Cycle | None = None
-        self._waiting: deque[Cycle] = deque()
+        self._running: Turn | None = None
+        self._waiting: deque[Turn] = deque()
         self._is_deaf: bool = False
         self.is_known: bool = False
         """A request was answered with something other than 401."""
@@ -115,7 +119,7 @@ class HttpProtocol(asyncio.Protocol):
         self.flow.resume_writing()
         if self._running is not None:
             self._running.disconnect()
-        # Cycles and the reader refer to this object: without them it is freed at once.
+        # Turns and the reader refer to this object: without them it is freed at once.
         self._running = None
         self._waiting.clear()
         self._reader.release()
@@ -154,24 +158,35 @@ class HttpProtocol(asyncio.Protocol):
 
     # The application.
 
-    def _begin(self) -> Cycle:
+    def _begin(self) -> Turn:
         """Start the request whose head the reader has, or let it wait behind another."""
         if len(self._waiting) >= PIPELINED_REQUESTS_MAX:
             raise InvalidRequest("Too many requests were sent without waiting for their responses.")
         self._cancel_deadline()
+        turn = self._direct_turn() or self._cycle()
+        if self._running is None:
+            self._start(turn)
+        else:
+            self.flow.pause_reading()
+            self._waiting.append(turn)
+        return turn
+
+    def _direct_turn(self) -> DirectTurn | None:
+        """The request, if the application responds to it directly."""
+        entrance, reader = self._entrance, self._reader
+        respond = None if entrance is None else entrance.direct(reader.target)
+        if entrance is None or respond is None:
+            return None
+        return DirectTurn(self, reader, respond, entrance, self._client)
+
+    def _cycle(self) -> Cycle:
         reader = self._reader
-        cycle = Cycle(
+        return Cycle(
             self,
             self._scope(),
             closes=reader.version == "1.0" or not reader.keeps_alive,
             expects_continue=reader.expects_continue,
         )
-        if self._running is None:
-            self._start(cycle)
-        else:
-            self.flow.pause_reading()
-            self._waiting.append(cycle)
-        return cycle
 
     def _scope(self) -> Scope:
         reader = self._reader
@@ -192,9 +207,9 @@ class HttpProtocol(asyncio.Protocol):
             "state": self._app_state.copy(),
         }
 
-    def _start(self, cycle: Cycle) -> None:
-        self._running = cycle
-        task = self._loop.create_task(cycle.run(self._app))
+    def _start(self, turn: Turn) -> None:
+        self._running = turn
+        task = self._loop.create_task(turn.run(self._app))
         tasks = self.server_state.tasks
         tasks.add(task)
         task.add_done_callback(tasks.discard)
@@ -217,9 +232,9 @@ class HttpProtocol(asyncio.Protocol):
 
     # How it ends.
 
-    def close_after(self, cycle: Cycle) -> None:
+    def close_after(self, turn: Turn) -> None:
         """End the connection behind what was written; read on if the client may still send."""
-        if cycle.lingers or not cycle.body_arrived:
+        if turn.lingers or not turn.body_arrived:
             self._close_lingering()
         else:
             self.transport.close()

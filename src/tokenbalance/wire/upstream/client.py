@@ -8,9 +8,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol, TypeAlias
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Callable
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
+Take: TypeAlias = "Callable[[bytes], bool]"
+"""Takes some of a body; returns False if its caller is to do something before more is given."""
 
 
 class Response(Protocol):
@@ -31,6 +33,18 @@ class Response(Protocol):
 
         Raises:
             UpstreamBroke: it ended early; what had arrived before was returned first.
+
+        """
+        ...
+
+    def feed(self, take: Take) -> Awaitable[bool]:
+        """Give what arrives to `take`, as soon as there is something, until that returns False.
+
+        Returns:
+            False at the end, when all was given.
+
+        Raises:
+            UpstreamBroke: it ended early; what had arrived before was given first.
 
         """
         ...
@@ -64,3 +78,11 @@ class Client(Protocol):
     def close(self) -> Awaitable[None]:
         """Close every connection."""
         ...
+
+
+async def feed_from(read: Callable[[], Awaitable[bytes]], take: Take) -> bool:
+    """Feed from a response that can only be read."""
+    while data := await read():
+        if not take(data):
+            return True
+    return False

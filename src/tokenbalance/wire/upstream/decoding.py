@@ -8,13 +8,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.wire.codings import BadCodingError, decoder_for
+from tokenbalance.wire.upstream.client import feed_from
 from tokenbalance.wire.upstream.faults import UpstreamBroke
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Awaitable, Sequence
 
     from tokenbalance.wire.codings import Decoder
-    from tokenbalance.wire.upstream.client import Response
+    from tokenbalance.wire.upstream.client import Response, Take
 
 DECODED_BYTES_MAX: Final = 256 * 1024
 """Of one read; of br, twice that."""
@@ -48,6 +49,10 @@ class DecodedBody:
                     return b""
                 msg = "compressed bytes end too early"
                 raise UpstreamBroke(msg)
+
+    def feed(self, take: Take) -> Awaitable[bool]:
+        """Give what arrives to `take`, decoded, until that returns False; False at the end."""
+        return feed_from(self.read, take)
 
     def limit_silence(self, seconds: float) -> None:
         """End the response when nothing has arrived for so long, if its client can do that."""

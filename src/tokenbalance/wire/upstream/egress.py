@@ -14,14 +14,15 @@ from typing import TYPE_CHECKING, Final
 
 import httpx2
 
+from tokenbalance.wire.upstream.client import feed_from
 from tokenbalance.wire.upstream.connections import KEEPALIVE_S, READ_TIMEOUT_S
 from tokenbalance.wire.upstream.dialing import CONNECT_TIMEOUT_S, trusting_context
 from tokenbalance.wire.upstream.faults import UpstreamBroke, too_late, unreachable, unusable
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Awaitable
 
-    from tokenbalance.wire.upstream.client import Headers
+    from tokenbalance.wire.upstream.client import Headers, Take
 
 _TIMED_OUT: Final = (TimeoutError, httpx2.TimeoutException)
 _FAILED: Final = (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError)
@@ -52,6 +53,10 @@ class ProxiedResponse:
         except _FAILED as error:
             raise UpstreamBroke(type(error).__name__) from error
         return piece or b""
+
+    def feed(self, take: Take) -> Awaitable[bool]:
+        """Give what arrives to `take` until that returns False; False at the end."""
+        return feed_from(self.read, take)
 
     def limit_silence(self, seconds: float) -> None:
         """Do nothing: the transport's limit is set when a request is sent."""

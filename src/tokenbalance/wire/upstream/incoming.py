@@ -18,7 +18,7 @@ from tokenbalance.wire.upstream.faults import UpstreamBroke, too_late, unreachab
 if TYPE_CHECKING:
     import asyncio
 
-    from tokenbalance.wire.upstream.client import Headers
+    from tokenbalance.wire.upstream.client import Headers, Take
     from tokenbalance.wire.upstream.framing import ResponseReader
 
 UNREAD_BYTES_MAX: Final = 64 * 1024
@@ -47,6 +47,8 @@ class IncomingResponse:
         "_fault",
         "_loop",
         "_reader",
+        "_stopped",
+        "_take",
         "_waiter",
         "began_early",
         "silence_max_s",
@@ -59,6 +61,10 @@ class IncomingResponse:
         self._loop: asyncio.AbstractEventLoop = connection.loop
         self._fault: Exception | None = None
         self._waiter: asyncio.Future[None] | None = None
+        self._take: Take | None = None
+        """Is given what arrives, while `feed` waits."""
+        self._stopped: bool = False
+        """It has taken the last bytes, and `feed` returns."""
         self.began_early: bool = False
         """Some of it arrived before its request was written whole."""
         self.silence_max_s: float = math.inf
@@ -98,6 +104,36 @@ class IncomingResponse:
         if self._connection is not None:
             self._connection.resume_reading()
         return data
+
+    async def feed(self, take: Take) -> bool:
+        """Give what arrives to `take` in the same turn of the loop, until that returns False.
+
+        A read that is longer than what may be kept waits for another turn, so that an upstream as
+        fast as this process cannot keep all others waiting.
+
+        Raises:
+            UpstreamBroke: it ended early; what had arrived before was given to `take` first.
+
+        """
+        reader = self._reader
+        self._stopped = False
+        while not self._stopped:
+            if data := reader.take():
+                if self._connection is not None:
+                    self._connection.resume_reading()
+                if not take(data):
+                    break
+            elif reader.ended:
+                return False
+            elif self._fault is not None:
+                raise self._fault
+            else:
+                self._take = take
+                try:
+                    await self.wait()
+                finally:
+                    self._take = None
+        return True
 
     def limit_silence(self, seconds: float) -> None:
         """End the response when nothing has arrived for so long while it is awaited."""
@@ -150,11 +186,27 @@ class IncomingResponse:
         """
         reader = self._reader
         reader.feed(data)
-        if reader.has_head:
+        if self._take is not None and not reader.ended and not self.is_far_ahead:
+            self.waits_since_s = self._loop.time()
+            self._give(self._take)
+        elif reader.has_head:
             self.wake()
         elif self.waits_since_s:
             self.waits_since_s = self._loop.time()
         return reader.ended
+
+    def _give(self, take: Take) -> None:
+        """Give what has just arrived to `take`; wake `feed` if that stops there, or fails."""
+        data = self._reader.take()
+        try:
+            if not data or take(data):
+                return
+        except Exception as error:  # noqa: BLE001 - `feed` raises it
+            self._fault = error
+        # Nothing more is given before `feed` has looked.
+        self._take = None
+        self._stopped = self._fault is None
+        self.wake()
 
     def hear_end(self) -> None:
         """Note that the upstream has closed the connection.

@@ -14,6 +14,7 @@ from urllib.parse import urlsplit
 
 from tokenbalance.wire.codings import codings_of
 from tokenbalance.wire.passing_headers import HOP_HEADER
+from tokenbalance.wire.upstream.client import feed_from
 from tokenbalance.wire.upstream.connections import Connections
 from tokenbalance.wire.upstream.decoding import DecodedBody
 from tokenbalance.wire.upstream.faults import UpstreamBroke
@@ -21,7 +22,7 @@ from tokenbalance.wire.upstream.faults import UpstreamBroke
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from tokenbalance.wire.upstream.client import Client, Headers, Response
+    from tokenbalance.wire.upstream.client import Client, Headers, Response, Take
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +50,22 @@ class UpstreamResponse:
 
         """
         return self._body.read()
+
+    def feed(self, take: Take) -> Awaitable[bool]:
+        """Give what arrives to `take`, if possible in the same turn of the event loop.
+
+        Args:
+            take: called with all bytes that have arrived since, until it returns False. It must
+                never wait.
+
+        Returns:
+            False at the end, when all was given; True when `take` has returned False.
+
+        Raises:
+            UpstreamBroke: it ended early; what had arrived before was given to `take` first.
+
+        """
+        return self._body.feed(take)
 
     def limit_silence(self, seconds: float) -> None:
         """End it when nothing has arrived for so long; not possible through an egress proxy."""
@@ -93,6 +110,10 @@ class _WholeBody:
     async def read(self) -> bytes:
         body, self._body = self._body, b""
         return body
+
+    def feed(self, take: Take) -> Awaitable[bool]:
+        """Give all of it to `take`."""
+        return feed_from(self.read, take)
 
     def limit_silence(self, seconds: float) -> None:
         """Do nothing: all of it has arrived."""
