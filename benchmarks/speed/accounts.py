@@ -19,12 +19,13 @@ from typing import TYPE_CHECKING, Final
 
 import asyncpg
 
+from benchmarks.speed.programs import NotStarted
 from benchmarks.watch import until_no_hold_is_open
 from tokenbalance.books.ledger.audit import audit
 from tokenbalance.people.secrets import new_secret, prefix, sha256
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Awaitable, Callable, Mapping
     from pathlib import Path
 
 AMPLE: Final = 1_000_000_000_000
@@ -112,3 +113,20 @@ class Proof:
             found.append(f"{charged:,} credits were charged for responses of {self.owed:,}")
         self.owed, self.is_known = charged, True
         return found
+
+
+@dataclass(slots=True)
+class OwnVerdict:
+    """The proof of a build that alone knows the schema of its books: its own `ledger verify`."""
+
+    verify: Callable[[], Awaitable[None]]
+    owed: int = 0
+    is_known: bool = True
+
+    async def breaches(self) -> list[str]:
+        """Name what is wrong."""
+        try:
+            await self.verify()
+        except NotStarted as error:
+            return [str(error)]
+        return []
