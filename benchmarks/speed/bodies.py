@@ -37,10 +37,15 @@ def token_arrays(size: int) -> bytes:
     chance = random.Random(size)
     lists = [
         [chance.randrange(100_000) for _ in range(_LIST_TOKENS)]
-        for _ in range(size // (_LIST_TOKENS * _TOKEN_BYTES))
+        for _ in range(tokens_of(size) // _LIST_TOKENS)
     ]
     document = {"model": EMBEDDING_MODEL, "input": lists}
     return json.dumps(document, separators=(",", ": ")).encode()
+
+
+def tokens_of(size: int) -> int:
+    """Tell how many tokens are in so many bytes of arrays."""
+    return size // (_LIST_TOKENS * _TOKEN_BYTES) * _LIST_TOKENS
 
 
 def prompt(size: int) -> str:

@@ -45,6 +45,7 @@ class Way(enum.StrEnum):
     NEIGHBOUR = "one load, while another one has the subject count"
     REST = "no load: memory of a server that was just started"
     COMMAND = "no load: a command that needs nothing"
+    READ = "no load: the body is read as a server reads it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,7 @@ def _paced(connections: int, chunks: int, gap_ms: int) -> Case:
 
 REST: Final = "server at rest, with Postgres"
 HELP: Final = "tokenbalance --help"
+READING: Final = "reading 400 kB of token arrays"
 _WORKERS: Final = (NAME, TWO_WORKERS)
 CUT_UP: Final = "400 kB of token arrays"
 _COUNTED: Final = _chat(400 * KB, 1, "edge")
@@ -111,7 +113,16 @@ CASES: Final[Sequence[Case]] = (
         "embeddings",
         ("--embeddings", "1536"),
         Load(bodies.token_arrays(400 * KB), 8, path="/v1/embeddings"),
-        credits=_EMBEDDING_CHARGE,
+        # The upstream says that it read fewer tokens than were sent, which nobody believes.
+        credits=bodies.tokens_of(400 * KB),
+    ),
+    Case(
+        READING,
+        "embeddings",
+        _RESPONSES,
+        Load(bodies.token_arrays(400 * KB), 1, path="/v1/embeddings"),
+        _OURS,
+        way=Way.READ,
     ),
     Case(
         "unknown key",

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from benchmarks.speed.cases import CUT_UP, HELP, REST
+from benchmarks.speed.cases import CUT_UP, HELP, READING, REST
 from benchmarks.speed.disk import NAME as DISK
 from benchmarks.speed.figures import Figures
 from benchmarks.speed.gateways import LITELLM
@@ -182,6 +182,10 @@ def _postgres_us(figures: Figures) -> float | None:
     return figures.postgres_us
 
 
+def _cpu_ms(figures: Figures) -> float | None:
+    return None if figures.cpu_us is None else figures.cpu_us / 1000
+
+
 def _loop_ms(figures: Figures) -> float | None:
     return None if figures.loop_us is None else figures.loop_us / 1000
 
@@ -197,6 +201,7 @@ GOALS: Final = (
     Goal(_CHAT, "x TensorZero, with Postgres", 1, _times_without_books(TENSORZERO)),
     Goal("chat, 400 kB", "x nginx", 6.5, _times(_NGINX, cpu_us)),
     Goal(CUT_UP, "ms on the loop", 4, _own(_loop_ms)),
+    Goal(READING, "ms", 4, _own(_cpu_ms)),
     Goal("empty balance", "x an unknown key", 2, _cpu_of_case("unknown key")),
     Goal("16 streams", "x nginx", 4.5, _times(_NGINX, cpu_us)),
     Goal("100 streams, 20 chunks/s each", "x nginx", 2.4, _times(_NGINX, cpu_us), beyond=2),

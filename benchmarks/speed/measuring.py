@@ -63,7 +63,7 @@ class Meter:
                 return await self._in_parallel(case, subject)
             case Way.IDLE:
                 return await self._idle(case, subject)
-            case Way.REST | Way.COMMAND:
+            case Way.REST | Way.COMMAND | Way.READ:
                 msg = f"{case.name} puts no load on anybody"
                 raise Wrong(msg)
 

@@ -14,7 +14,7 @@ from benchmarks.speed.loads import LoadFailed
 from benchmarks.speed.measuring import Wrong
 from benchmarks.speed.product import NAME
 from benchmarks.speed.programs import NotStarted
-from benchmarks.speed.starting import measure_help, measure_rest
+from benchmarks.speed.starting import measure_help, measure_reading, measure_rest
 from benchmarks.speed.subjects import Unavailable
 from benchmarks.verdict import say
 
@@ -52,8 +52,8 @@ class Run:
             say(case.name)
             if case.way is Way.IDLE:
                 await self._measure_anew(case)
-            elif case.way in {Way.REST, Way.COMMAND}:
-                await self._measure_start(case)
+            elif case.way in {Way.REST, Way.COMMAND, Way.READ}:
+                await self._measure_builds(case)
             else:
                 await self._measure(case)
 
@@ -80,21 +80,26 @@ class Run:
                 blocks.append(await asyncio.to_thread(measure_disk, self.seat.folder))
         self._note(case, rounds)
 
-    async def _measure_start(self, case: Case) -> None:
+    async def _measure_builds(self, case: Case) -> None:
         """Measure builds that serve nobody."""
         rounds: dict[str, list[Figures]] = {name: [] for name in self.cast.among(case.subjects)}
         for _ in range(self.rounds):
             for name, figures in rounds.items():
                 try:
-                    build = self.cast.build_of(name)
-                    if case.way is Way.REST:
-                        once = await measure_rest(build, self.cast.new_folder(name))
-                    else:
-                        once = await measure_help(build)
-                    figures.append(once)
+                    figures.append(await self._without_load(case, name))
                 except (NotStarted, TimeoutError) as error:
                     self._report(name, f"{case.name}: {error}")
         self._note(case, rounds)
+
+    async def _without_load(self, case: Case, name: str) -> Figures:
+        build = self.cast.build_of(name)
+        match case.way:
+            case Way.REST:
+                return await measure_rest(build, self.cast.new_folder(name))
+            case Way.READ:
+                return await measure_reading(build, case.load.body)
+            case _:
+                return await measure_help(build)
 
     async def _measure_anew(self, case: Case) -> None:
         """Measure each on a copy that was just started: memory is not always given back."""
