@@ -173,7 +173,7 @@ def _verdict(watch: Watch, ledger: str) -> list[str]:
     if not watch.longest_ms:
         say("    none was seen")
     return [
-        f"{mode} on {table} for {longest:.0f} ms (≤ {LOCKED_MS:.0f})"
+        f"{mode} on {table} for {longest:.0f} ms"
         for (table, mode), longest in watch.longest_ms.items()
         # Every request goes through the whole ledger: there must be none on it at all.
         if longest > LOCKED_MS or table == ledger

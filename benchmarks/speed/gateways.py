@@ -38,7 +38,7 @@ KEY: Final = "sk-benchmarks"
 @asynccontextmanager
 async def start_litellm(place: Place) -> AsyncGenerator[Subject]:
     """Start LiteLLM's proxy with one worker, one key and no database."""
-    programs = await install_from_pypi(place, "litellm", "litellm[proxy]")
+    programs = await install_from_pypi(place, "litellm", "litellm[proxy]==1.108.7")
     models = [
         {
             "model_name": name,
@@ -73,7 +73,9 @@ async def start_litellm(place: Place) -> AsyncGenerator[Subject]:
 async def start_openai_forward(place: Place) -> AsyncGenerator[Subject]:
     """Start openai-forward, which passes on the key that it is shown."""
     # It imports yaml and does not say so.
-    programs = await install_from_pypi(place, "openai-forward", "openai-forward==0.8.1", "pyyaml")
+    programs = await install_from_pypi(
+        place, "openai-forward", "openai-forward==0.8.1", "pyyaml==6.0.4"
+    )
     port = free_port()
     variables = {
         "FORWARD_CONFIG": json.dumps(
