@@ -14,7 +14,7 @@ import asyncpg
 from benchmarks.replicas import Replica
 from benchmarks.seeding import PASSWORD, SUPERUSER, Seeds, create_superuser, seed
 from tokenbalance.database.migrate import migrate_in_thread
-from tokenbalance.database.paging import cursor
+from tokenbalance.database.paging import Key, cursor
 from tokenbalance.postgres import EmbeddedPostgres
 
 if TYPE_CHECKING:
@@ -33,27 +33,30 @@ SELECT (array_agg(account_id ORDER BY requests DESC, account_id))[1],
 # The request is one of the oldest; lists begin in their middle.
 _SOMEBODY: Final = """
 -- $1 account
-SELECT u.id, u.email, h.key_id, h.request_id,
+SELECT u.id, u.email, first.key_id, first.request_id,
        (SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY id)
-          FROM ledger_entries WHERE account_id = $1) AS own_entries,
-       (SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY request_id)
-          FROM holds WHERE account_id = $1) AS own_requests
+          FROM ledger WHERE account_id = $1) AS own_entries,
+       (SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY id)
+          FROM ledger WHERE account_id = $1 AND state IS NOT NULL) AS own_requests
   FROM accounts a
   JOIN users u ON u.id = a.user_id
-  JOIN holds h ON h.account_id = a.id
- WHERE a.id = $1 AND h.state = 'settled'
- ORDER BY h.request_id
+  JOIN ledger first ON first.account_id = a.id
+ WHERE a.id = $1 AND first.state = 'settled'
+ ORDER BY first.id
  LIMIT 1
 """
 _EVERYBODY: Final = """
 SELECT (SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY id) FROM users) AS users,
        (SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY id) FROM accounts) AS accounts,
        (SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY id) FROM api_keys) AS keys,
-       (SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY id) FROM ledger_entries) AS entries,
-       (SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY request_id) FROM holds) AS requests
+       (SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY id) FROM ledger) AS entries,
+       (SELECT percentile_disc(0.5) WITHIN GROUP (ORDER BY id)
+          FROM ledger WHERE state IS NOT NULL) AS requests
 """
 _PLAIN: Final = frozenset({"id", "email", "key_id", "request_id"})
 """All others are cursors."""
+_OF_REQUESTS: Final = frozenset({"requests", "own_requests"})
+"""Cursors that tell the part of their list."""
 
 
 class Who(enum.StrEnum):
@@ -161,8 +164,13 @@ def _only(rows: list[asyncpg.Record]) -> asyncpg.Record:
 def _names(row: asyncpg.Record) -> dict[str, str]:
     values = cast("dict[str, str | int]", dict(row))
     return {
-        name: str(value) if name in _PLAIN else cursor((value,)) for name, value in values.items()
+        name: str(value) if name in _PLAIN else cursor(_place(name, value))
+        for name, value in values.items()
     }
+
+
+def _place(name: str, value: str | int) -> Key:
+    return ("ended", value) if name in _OF_REQUESTS else (value,)
 
 
 @asynccontextmanager

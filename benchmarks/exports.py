@@ -35,7 +35,7 @@ FILES: Final = (
 )
 """As a superuser gets them: of everybody, and what the API gives of one account, the heaviest."""
 PROOF: Final = "/admin/books?verify=yes"
-_RIGHT: Final = b"The books are right"
+_RIGHT: Final = b"The books are correct"
 FIRST_ROWS: Final = 10_000
 GROWTH_MB: Final = 16.0
 """What memory may vary by while a file is written, however long it is."""

@@ -95,58 +95,60 @@ SELECT account_id, 'tb_' || lpad(to_hex(floor(extract(epoch FROM created_at) * 1
  ORDER BY created_at
 """
 
-_HOLDS: Final = """
-INSERT INTO holds (account_id, request_id, key_id, amount, endpoint, model, state, created_at,
-                   ended_at, lease_until, estimated_input, estimated_output, known_input)
-SELECT account_id, request_id, key_id, input + output + spare, endpoint, model, state, created_at,
-       ended_at, created_at + interval '1 minute', input, output + greatest(spare, 0), input
-  FROM seeded_requests ORDER BY created_at
-"""
-
-_USAGE: Final = """
-INSERT INTO usage (account_id, request_id, input, cached_input, output, reasoning, audio_input,
-                   audio_output, total, charge, overrun, estimated, created_at)
-SELECT account_id, request_id, input, input / 3, output,
-       CASE WHEN model LIKE 'o4%' THEN output / 2 ELSE 0 END,
-       CASE WHEN model LIKE '%audio%' THEN input / 2 ELSE 0 END,
-       CASE WHEN model LIKE '%audio%' THEN output / 2 ELSE 0 END,
-       input + output, input + output, greatest(-spare, 0), estimated OR state = 'expired', ended_at
-  FROM seeded_requests WHERE state <> 'voided' ORDER BY ended_at
-"""
-
-_ENTRIES: Final = """
+_LEDGER: Final = """
 -- $1 days
-INSERT INTO ledger_entries (account_id, kind, amount, balance_after, request_id, actor, note,
-                            estimated, created_at)
-WITH entries AS (
-    SELECT account_id, 'charge' AS kind, -(input + output) AS amount, request_id,
+INSERT INTO ledger (account_id, kind, state, amount, balance_after, request_id, key_id, hold,
+                    overrun, total, quantities, estimated, endpoint, model, started_at,
+                    estimated_input, estimated_output, actor, note, created_at)
+WITH rows AS (
+    SELECT account_id, CASE state WHEN 'voided' THEN 'void' ELSE 'charge' END AS kind, state,
+           CASE state WHEN 'voided' THEN 0 ELSE -(input + output) END AS amount, request_id, key_id,
+           input + output + spare AS hold,
+           CASE state WHEN 'voided' THEN 0 ELSE greatest(-spare, 0) END AS overrun,
+           CASE state WHEN 'voided' THEN 0 ELSE input + output END AS total,
+           CASE WHEN state <> 'voided' THEN (
+               SELECT jsonb_object_agg(kind, quantity)
+                 FROM (VALUES ('input', input), ('cached_input', input / 3), ('output', output),
+                              ('reasoning', CASE WHEN model LIKE 'o4%' THEN output / 2 END),
+                              ('audio_input', CASE WHEN model LIKE '%audio%' THEN input / 2 END),
+                              ('audio_output', CASE WHEN model LIKE '%audio%' THEN output / 2 END)
+                      ) used (kind, quantity) WHERE quantity > 0) END AS quantities,
+           state <> 'voided' AND (estimated OR state = 'expired') AS estimated, endpoint, model,
+           created_at AS started_at, input AS estimated_input,
+           output + greatest(spare, 0) AS estimated_output,
            CASE state WHEN 'expired' THEN 'sweep' ELSE 'proxy' END AS actor,
            CASE state WHEN 'expired' THEN 'its process was gone' ELSE '' END AS note,
-           estimated OR state = 'expired' AS estimated, ended_at AS created_at
-      FROM seeded_requests WHERE state <> 'voided'
+           ended_at AS created_at
+      FROM seeded_requests
      UNION ALL
-    SELECT account_id, 'refund', (input + output + 1) / 2, request_id, 'cli', 'a poor answer',
-           false, least(ended_at + interval '1 h', now())
+    SELECT account_id, 'refund', NULL, (input + output + 1) / 2, request_id, NULL, NULL, 0, 0, NULL,
+           false, NULL, NULL, NULL, NULL, NULL, 'cli', 'a poor answer',
+           least(ended_at + interval '1 h', now())
       FROM seeded_requests WHERE state = 'settled' AND input % 300 = 1
      UNION ALL
-    SELECT account_id, 'top-up', 10000, NULL, 'cli', 'by invoice', false, created_at
+    SELECT account_id, 'top-up', NULL, 10000, NULL, NULL, NULL, 0, 0, NULL, false, NULL, NULL, NULL,
+           NULL, NULL, 'cli', 'by invoice', created_at
       FROM seeded_requests WHERE output % 100 = 1
      UNION ALL
-    SELECT account_id, 'grant', 50000 + coalesce(sum(input + output), 0), NULL, 'cli',
-           'to begin with', false, now() - make_interval(days => $1 + 1)
+    SELECT account_id, 'grant', NULL, 50000 + coalesce(sum(input + output), 0), NULL, NULL, NULL, 0,
+           0, NULL, false, NULL, NULL, NULL, NULL, NULL, 'cli', 'to begin with',
+           now() - make_interval(days => $1 + 1)
       FROM seeded_accounts LEFT JOIN seeded_requests USING (account_id)
      GROUP BY account_id
 ), numbered AS (
-    SELECT *, row_number() OVER (ORDER BY created_at, kind <> 'charge') AS number FROM entries
+    SELECT *, row_number() OVER (ORDER BY created_at, kind <> 'charge') AS number FROM rows
 )
-SELECT account_id, kind, amount, sum(amount) OVER (PARTITION BY account_id ORDER BY number),
-       request_id, actor, note, estimated, created_at
+SELECT account_id, kind, state, amount,
+       CASE WHEN kind <> 'void'
+            THEN sum(amount) OVER (PARTITION BY account_id ORDER BY number) END,
+       request_id, key_id, hold, overrun, total, quantities, estimated, endpoint, model, started_at,
+       estimated_input, estimated_output, actor, note, created_at
   FROM numbered ORDER BY number
 """
 
 _BALANCES: Final = """
 UPDATE accounts SET balance = total
-  FROM (SELECT account_id, sum(amount) AS total FROM ledger_entries GROUP BY 1) sums
+  FROM (SELECT account_id, sum(amount) AS total FROM ledger GROUP BY 1) sums
  WHERE account_id = id AND balance <> total
 """
 
@@ -161,17 +163,11 @@ SET maintenance_work_mem = '512MB';
 SET synchronous_commit = off;
 """
 
-# As a superuser of the database may: checking each reference takes longer than all the rest, and
-# the proof of the books checks them.
-_UNCHECKED: Final = """
-SELECT set_config('session_replication_role', 'replica', true)
-  FROM pg_roles WHERE rolname = current_user AND rolsuper
-"""
-# What was used long ago is to be summed from the beginning, not noted as changed a row at a time.
-_BEFORE: Final = "ALTER TABLE usage DISABLE TRIGGER USER"
+# What was used long ago is to be summed from the beginning, not noted as late a row at a time.
+_BEFORE: Final = "ALTER TABLE ledger DISABLE TRIGGER ledger_is_late"
 _AFTER: Final = """
-ALTER TABLE usage ENABLE TRIGGER USER;
-TRUNCATE usage_days, usage_totals, usage_changes, top_accounts;
+ALTER TABLE ledger ENABLE TRIGGER ledger_is_late;
+TRUNCATE usage_days, usage_day_kinds, usage_totals, usage_total_kinds, usage_changes, top_accounts;
 UPDATE usage_summed SET until = '1970-01-01 00:00:00+00';
 """
 
@@ -202,24 +198,24 @@ async def seed(dsn: str, seeds: Seeds) -> None:
     async with open_sessions(dsn) as sessions:
         await RollUp(sessions).catch_up()
     connection = await asyncpg.connect(dsn, command_timeout=_TIMEOUT_S)
-    await connection.execute("VACUUM ANALYZE usage_days, usage_totals, usage_summed, usage_changes")
+    await connection.execute(
+        "VACUUM ANALYZE usage_days, usage_day_kinds, usage_totals, usage_total_kinds, usage_summed,"
+        " usage_changes"
+    )
     await connection.close()
 
 
 async def _fill(connection: asyncpg.Connection, seeds: Seeds) -> None:
     # Some requests cost nothing, and some entries are not charges.
     requests = max(seeds.entries - seeds.users, 0)
-    await connection.execute(_UNCHECKED)
     # Hashing takes long, and is done once for all of them.
     password_hash = await hash_password(PASSWORD)
     await connection.execute(_USERS, seeds.users, seeds.days, password_hash)
     await connection.execute(_REQUESTS, requests, seeds.days)
     await connection.execute("ANALYZE seeded_requests")
-    await connection.execute(_HOLDS)
     await connection.execute(_BEFORE)
-    await connection.execute(_USAGE)
+    await connection.execute(_LEDGER, seeds.days)
     await connection.execute(_AFTER)
-    await connection.execute(_ENTRIES, seeds.days)
     await connection.execute(_BALANCES)
 
 

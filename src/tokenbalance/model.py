@@ -7,10 +7,12 @@ The words are those of `docs/words.md`.
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, get_args
 
 if TYPE_CHECKING:
     import datetime as dt
+    from collections.abc import Mapping
 
 JSON_INTEGER_MAX: Final = 2**53 - 1
 """The largest integer that every JSON reader keeps exact."""
@@ -137,6 +139,15 @@ CLI: Final = Actor("cli")
 SERVER: Final = Actor("server")
 
 
+class Peak(NamedTuple):
+    """The highest rate that tokens of one side of a request may have, in nano-credits."""
+
+    text: int
+    """Where everything is text."""
+    media: int
+    """Where audio and images are possible too."""
+
+
 @dataclass(frozen=True, slots=True)
 class Rates:
     """What one unit of each kind costs for one model, in nano-credits (10**-9): exact integers.
@@ -145,18 +156,14 @@ class Rates:
     rates, every token is one credit.
     """
 
-    input: int
-    cached_input: int
-    output: int
-    reasoning: int
-    audio_input: int
-    audio_output: int
-    image_input: int
-    image_output: int
-    request: int
-    """Once, for a request that used anything."""
-    text: str = field(compare=False, repr=False)
+    nano: Mapping[str, int] = field(hash=False)
+    """By kind, for every kind. That of `request` is for once, if anything was used."""
+    text: str = field(repr=False)
     """What is stored with a hold: JSON, credits as exact decimals by kind."""
+    sides: tuple[tuple[str, tuple[str, ...]], ...] = field(compare=False, repr=False)
+    """Input and output, each with the kinds that it divides into, in the order of division."""
+    input_peak: Peak = field(compare=False, repr=False)
+    output_peak: Peak = field(compare=False, repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -288,20 +295,39 @@ class Hold:
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """Tokens of one request, as reported by the upstream, or counted where it reports none."""
+    """What one request used, as reported by the upstream, or counted where it reports nothing."""
 
-    input: int = 0
-    cached_input: int = 0
-    output: int = 0
-    reasoning: int = 0
-    audio_input: int = 0
-    audio_output: int = 0
-    image_input: int = 0
-    image_output: int = 0
+    quantities: Mapping[str, int] = field(default_factory=dict[str, int], hash=False)
+    """Tokens by kind, read-only and without zeros. `input` and `output` contain their other kinds,
+    such as `cached_input` and `reasoning`; `books.pricing.units` has the kinds."""
     total: int = 0
     """The upstream's own `total_tokens`; input + output where it reports none."""
     estimated: bool = False
     """True when the upstream reported nothing usable and tokens were counted instead."""
+
+    def __post_init__(self) -> None:
+        """Keep a copy of the quantities, without zeros."""
+        used = {kind: number for kind, number in self.quantities.items() if number}
+        object.__setattr__(self, "quantities", MappingProxyType(used))
+
+    @classmethod
+    def counted(cls, inputs: int, outputs: int) -> Usage:
+        """The usage of a request whose tokens were counted here."""
+        return cls({"input": inputs, "output": outputs}, inputs + outputs, estimated=True)
+
+    @property
+    def input(self) -> int:
+        """Tokens of every kind of input together."""
+        return self.quantities.get("input", 0)
+
+    @property
+    def output(self) -> int:
+        """Tokens of every kind of output together."""
+        return self.quantities.get("output", 0)
+
+    def of(self, kind: str) -> int:
+        """Tokens of one kind; 0 for a kind that was not used."""
+        return self.quantities.get(kind, 0)
 
 
 class Trace(NamedTuple):

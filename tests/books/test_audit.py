@@ -107,7 +107,7 @@ async def test_an_open_hold_outlives_its_lease_only_where_nobody_sweeps(
     pool: Pool, dsn: str
 ) -> None:
     await pool.execute(
-        "UPDATE holds SET lease_until = '2026-01-01 00:00:00+00' WHERE request_id = 'tb_3'"
+        "UPDATE open_holds SET lease_until = '2026-01-01 00:00:00+00' WHERE request_id = 'tb_3'"
     )
     assert (await audit(pool)).violations == []
     async with open_pool(dsn, 1, SWEEP_NAME) as sweeps, pool.acquire() as connection:
@@ -118,7 +118,7 @@ async def test_an_open_hold_outlives_its_lease_only_where_nobody_sweeps(
         assert (await audit(connection)).violations == [
             "hold tb_3 of account 1: is open, but its lease ended at 2026-01-01 00:00:00+00"
         ]
-        await pool.execute("UPDATE holds SET lease_until = now() - interval '50 s'")
+        await pool.execute("UPDATE open_holds SET lease_until = now() - interval '50 s'")
         assert (await audit(connection)).violations == []
 
 

@@ -158,7 +158,7 @@ async def test_simultaneous_entries_follow_each_other(pool: Pool, sessions: Sess
     await asyncio.gather(*(enter(number) for number in range(1, 11)))
 
     assert (await audit(pool)).violations == []
-    assert await pool.fetchval("SELECT count(*) FROM ledger_entries") == 11
+    assert await pool.fetchval("SELECT count(*) FROM ledger") == 11
 
 
 async def test_entries_are_undone_with_the_callers_transaction(

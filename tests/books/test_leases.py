@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from tokenbalance.database.connections import Pool
 
 PATIENCE_S = 10.0
-SEEN = Usage(input=4, output=9, total=13, estimated=True)
+SEEN = Usage({"input": 4, "output": 9}, total=13, estimated=True)
 
 
 @pytest.fixture
@@ -157,7 +157,7 @@ async def test_a_heartbeat_notes_the_usage_so_far_of_each(
 ) -> None:
     for number in range(3):
         lease = await leased(book, leases, holder, f"r{number}")
-        lease.look = known_when_looked(Usage(input=4, output=number, total=4 + number))
+        lease.look = known_when_looked(Usage({"input": 4, "output": number}, total=4 + number))
     silent = await leased(book, leases, holder, "silent")
     await leases.send_heartbeat(book)
     for number in range(3):
@@ -181,7 +181,7 @@ async def test_what_is_counted_is_what_was_there_when_it_was_looked_at(
     def look() -> Callable[[], Usage]:
         taken = len(text)
         text.append("arrived while it is counted")
-        return lambda: Usage(output=taken, total=taken)
+        return lambda: Usage({"output": taken}, total=taken)
 
     lease.look = look
     await leases.send_heartbeat(book)
@@ -249,7 +249,7 @@ async def test_a_hold_that_ends_while_it_is_counted_stays_ended(
     heartbeat = asyncio.create_task(leases.send_heartbeat(book))
     assert await asyncio.to_thread(counting.wait, PATIENCE_S)
     assert lease.hold
-    _ = await book.settle(lease.hold, Usage(input=1, output=1, total=2))
+    _ = await book.settle(lease.hold, Usage({"input": 1, "output": 1}, total=2))
     leases.end(lease)
     counted.set()
     await heartbeat
@@ -277,14 +277,14 @@ async def test_the_usage_so_far_of_a_stream_grows_with_every_heartbeat(
         ) as response,
     ):
         for number, gate in enumerate(gates, start=1):
-            while (output := await pool.fetchval("SELECT known_output FROM holds")) < number:
+            while (output := await pool.fetchval("SELECT known_output FROM open_holds")) < number:
                 await asyncio.sleep(0.01)
             outputs.append(output)
-            assert await pool.fetchval("SELECT lease_until > now() FROM holds")
+            assert await pool.fetchval("SELECT lease_until > now() FROM open_holds")
+            assert await pool.fetchval("SELECT known_input FROM open_holds") == 9
             gate.open()
         _ = await response.aread()
     assert outputs == [1, 2, 3]
-    assert await pool.fetchval("SELECT known_input FROM holds") == 9
     assert await hold_states(pool, holder) == ["settled"]
 
 

@@ -63,7 +63,7 @@ def test_the_default_is_not_for_another_spelling_of_a_model_that_has_a_row() -> 
         '[[models]]\nmatch = "gpt-4o*"\ninput = 5\noutput = 5\n'
         '[[models]]\nmatch = "GPT-4o-x"\ninput = 7\noutput = 7'
     )
-    inputs = [card.rates_for(name).input // 10**9 for name in ("GPT-4O", "GPT-4o-x", "o3")]
+    inputs = [card.rates_for(name).nano["input"] // 10**9 for name in ("GPT-4O", "GPT-4o-x", "o3")]
     assert inputs == [5, 7, 1]
 
 
@@ -103,7 +103,7 @@ def test_a_price_of_the_request_alone_is_enough() -> None:
 
 def test_the_smallest_and_the_largest_rate_are_exact() -> None:
     rates = read_rate_card(row("input = 0.000000001", "output = 1_000_000")).rates_for("m")
-    assert (rates.input, rates.output) == (1, 10**15)
+    assert (rates.nano["input"], rates.nano["output"]) == (1, 10**15)
 
 
 @pytest.mark.parametrize(
@@ -236,7 +236,8 @@ def test_the_settings_carry_the_card_or_name_what_is_wrong_with_it(
 def test_the_examples_of_the_docs_are_cards(path: Path) -> None:
     card = load_rate_card(path)
     assert len(card.models) > 3
-    assert card.rates_for("gpt-4o-mini").output > card.rates_for("gpt-4o-mini").input > 0
+    nano = card.rates_for("gpt-4o-mini").nano
+    assert nano["output"] > nano["input"] > 0
 
 
 def test_there_are_two_examples() -> None:

@@ -14,7 +14,6 @@ from hypothesis import strategies as st
 from tokenbalance.books.pricing.bill import BillLine, explain_charge
 from tokenbalance.books.pricing.rates import (
     AMOUNT_MAX,
-    DEFAULTS,
     NANO,
     build_rates,
     charge_for,
@@ -27,6 +26,7 @@ from tokenbalance.books.pricing.rates import (
     stored_rates,
     wanted_for,
 )
+from tokenbalance.books.pricing.units import UNITS
 from tokenbalance.model import Estimate, Rates, Usage
 
 MICRO_DOLLARS = rates_from({"input": "0.15", "cached_input": "0.075", "output": "0.6"})
@@ -35,7 +35,7 @@ MICRO_DOLLARS = rates_from({"input": "0.15", "cached_input": "0.075", "output": 
 nano_rates = st.one_of(st.sampled_from([0, 1, NANO, 9 * NANO]), st.integers(0, 10**15))
 rates = st.fixed_dictionaries(
     {"input": nano_rates, "output": nano_rates},
-    optional=dict.fromkeys((*DEFAULTS, "request"), nano_rates),
+    optional=dict.fromkeys(set(UNITS.names) - {"input", "output"}, nano_rates),
 ).map(build_rates)
 maybe_rates = st.one_of(st.none(), rates)
 counts = st.one_of(st.integers(0, 5), st.integers(0, 5_000))
@@ -69,18 +69,12 @@ def usages_within(draw: st.DrawFn, estimate: Estimate, cap: int) -> Usage:
     inputs = draw(up_to(estimate.input_tokens - predicted))
     outputs = draw(up_to(estimate.choices * cap + predicted))
     written = draw(up_to(outputs))
-    media = estimate.has_media
-    return Usage(
-        input=inputs,
-        cached_input=draw(up_to(inputs)),
-        output=written,
-        reasoning=draw(up_to(written)),
-        audio_input=draw(up_to(inputs * media)),
-        audio_output=draw(up_to(written * media)),
-        image_input=draw(up_to(inputs * media)),
-        image_output=draw(up_to(written * media)),
-        total=inputs + outputs,
-    )
+    parts = {
+        kind: draw(up_to(whole))
+        for side, whole in (("input", inputs), ("output", written))
+        for kind in UNITS.of(side, media=estimate.has_media)
+    }
+    return Usage({**parts, "input": inputs, "output": written}, total=inputs + outputs)
 
 
 @st.composite
@@ -89,25 +83,26 @@ def largest_usages(draw: st.DrawFn, estimate: Estimate, cap: int) -> Usage:
     media = estimate.has_media
     predicted = draw(st.sampled_from([0, estimate.predicted]))
     inputs, outputs = estimate.input_tokens - predicted, estimate.choices * cap + predicted
-    usage = Usage(input=inputs, output=outputs, total=inputs + outputs)
-    kinds_of_input = ["input", "cached_input", *["audio_input", "image_input"] * media]
-    kinds_of_output = ["output", "reasoning", *["audio_output", "image_output"] * media]
-    return replace(
-        usage,
-        **{draw(st.sampled_from(kinds_of_input)): inputs},
-        **{draw(st.sampled_from(kinds_of_output)): outputs},
-    )
+    quantities = {
+        "input": inputs,
+        "output": outputs,
+        draw(st.sampled_from(UNITS.of("input", media=media))): inputs,
+        draw(st.sampled_from(UNITS.of("output", media=media))): outputs,
+    }
+    return Usage(quantities, total=inputs + outputs)
 
 
 def usages(estimate: Estimate, cap: int) -> st.SearchStrategy[Usage]:
     return st.one_of(largest_usages(estimate, cap), usages_within(estimate, cap))
 
 
-any_usage = st.builds(Usage, *[counts] * 9)
+any_usage = st.builds(
+    Usage, st.fixed_dictionaries({}, optional=dict.fromkeys(UNITS.tokens, counts)), counts
+)
 
 
 def test_without_rates_a_token_is_a_credit() -> None:
-    usage = Usage(input=3, cached_input=2, output=4, reasoning=1, total=40)
+    usage = Usage({"input": 3, "cached_input": 2, "output": 4, "reasoning": 1}, total=40)
     assert charge_for(usage, None) == 40
     estimate = Estimate(10, choices=2, output_cap=5, output_minimum=1, cap_fields=("n",))
     assert (wanted_for(estimate, None), minimum_for(estimate, None)) == (20, 12)
@@ -127,14 +122,16 @@ def test_every_kind_has_its_own_rate_and_no_token_two() -> None:
         "request": "5",
     }
     usage = Usage(
-        input=10,
-        cached_input=4,
-        audio_input=3,
-        image_input=2,
-        output=100,
-        reasoning=40,
-        audio_output=30,
-        image_output=20,
+        {
+            "input": 10,
+            "cached_input": 4,
+            "audio_input": 3,
+            "image_input": 2,
+            "output": 100,
+            "reasoning": 40,
+            "audio_output": 30,
+            "image_output": 20,
+        },
         total=110,
     )
     #      fee  plain cached  audio     image     plain     reasoning  audio       image
@@ -146,51 +143,60 @@ def test_every_kind_has_its_own_rate_and_no_token_two() -> None:
 @pytest.mark.parametrize(
     ("usage", "expected"),
     [
-        (Usage(input=10, audio_input=8, image_input=7, cached_input=6), (0, 0, 0, 0, 8, 0, 2, 0)),
-        (Usage(input=10, image_input=7, cached_input=6), (0, 3, 0, 0, 0, 0, 7, 0)),
-        (Usage(output=10, audio_output=8, image_output=7, reasoning=6), (0, 0, 0, 0, 0, 8, 0, 2)),
-        (Usage(output=10, reasoning=6), (0, 0, 4, 6, 0, 0, 0, 0)),
-        (Usage(input=1, cached_input=9, audio_input=9), (0, 0, 0, 0, 1, 0, 0, 0)),
+        (
+            Usage({"input": 10, "audio_input": 8, "image_input": 7, "cached_input": 6}),
+            {"audio_input": 8, "image_input": 2},
+        ),
+        (
+            Usage({"input": 10, "image_input": 7, "cached_input": 6}),
+            {"cached_input": 3, "image_input": 7},
+        ),
+        (
+            Usage({"output": 10, "audio_output": 8, "image_output": 7, "reasoning": 6}),
+            {"audio_output": 8, "image_output": 2},
+        ),
+        (Usage({"output": 10, "reasoning": 6}), {"output": 4, "reasoning": 6}),
+        (Usage({"input": 1, "cached_input": 9, "audio_input": 9}), {"audio_input": 1}),
     ],
 )
 def test_parts_that_overlap_are_taken_in_order_until_nothing_is_left(
-    usage: Usage, expected: tuple[int, ...]
+    usage: Usage, expected: dict[str, int]
 ) -> None:
     assert split(replace(usage, total=usage.input + usage.output)) == expected
 
 
 def test_what_only_the_total_counts_costs_what_output_costs() -> None:
-    usage = Usage(input=10, output=5, total=115)
+    usage = Usage({"input": 10, "output": 5}, total=115)
     assert charge_for(usage, rates_from({"output": "2"})) == 210
 
 
 def test_a_total_below_its_parts_takes_nothing_away() -> None:
-    usage = Usage(input=10, output=5, total=1)
+    usage = Usage({"input": 10, "output": 5}, total=1)
     assert charge_for(usage, rates_from({"input": "1", "output": "1"})) == 15
 
 
 def test_what_used_nothing_costs_nothing_not_even_the_fee() -> None:
     card = rates_from({"input": "1", "request": "7"})
     assert charge_for(Usage(), card) == 0
-    assert charge_for(Usage(cached_input=3), card) == 0
+    assert charge_for(Usage({"cached_input": 3}), card) == 0
     assert charge_for(Usage(total=1), card) == 7
     assert explain_charge(Usage(), card).lines == ()
 
 
 def test_a_sum_is_rounded_up_once_and_only_if_it_is_not_whole() -> None:
     tenth = rates_from({"input": "0.1", "output": "0.1"})
-    assert charge_for(Usage(input=5, output=5, total=10), tenth) == 1
-    assert charge_for(Usage(input=5, output=6, total=11), tenth) == 2
-    assert charge_for(Usage(input=1, total=1), rates_from({"input": "0.000000001"})) == 1
+    assert charge_for(Usage({"input": 5, "output": 5}, total=10), tenth) == 1
+    assert charge_for(Usage({"input": 5, "output": 6}, total=11), tenth) == 2
+    assert charge_for(Usage({"input": 1}, total=1), rates_from({"input": "0.000000001"})) == 1
 
 
 def test_an_amount_is_never_more_than_the_books_can_add_up() -> None:
     dear = rates_from({"input": "1000000", "output": "1000000"})
     huge = Estimate(10**9, choices=10**7, output_cap=2**31, cap_fields=("max_tokens",))
-    assert charge_for(Usage(input=2**53, total=2**53), dear) == AMOUNT_MAX
+    assert charge_for(Usage({"input": 2**53}, total=2**53), dear) == AMOUNT_MAX
     assert wanted_for(huge, dear) == AMOUNT_MAX
     assert (
-        charge_for(Usage(output=10**7 * paid_for(huge, AMOUNT_MAX, dear).output_cap), dear)
+        charge_for(Usage({"output": 10**7 * paid_for(huge, AMOUNT_MAX, dear).output_cap}), dear)
         < AMOUNT_MAX
     )
 
@@ -252,21 +258,19 @@ def test_the_told_cap_is_the_largest_that_the_amount_pays_for(
 
 @given(any_usage, rates)
 def test_a_charge_is_the_exact_sum_rounded_up(usage: Usage, rates: Rates) -> None:
-    prices = [Fraction(text) for text in rates_document(rates).values()]
-    exact = sum(
-        (tokens * price for tokens, price in zip(split(usage), prices[:-1], strict=True)),
-        prices[-1],
-    )
+    prices = {kind: Fraction(text) for kind, text in rates_document(rates).items()}
+    exact = sum((tokens * prices[kind] for kind, tokens in split(usage).items()), prices["request"])
     used = usage.input or usage.output or usage.total
     assert charge_for(usage, rates) == (ceil(exact) if used else 0)
 
 
 @given(any_usage)
 def test_the_parts_make_the_whole(usage: Usage) -> None:
-    plain, cached, written, reasoning, heard, spoken, seen, drawn = split(usage)
-    assert plain + cached + heard + seen == usage.input
-    assert written + reasoning + spoken + drawn == max(usage.output, usage.total - usage.input)
-    assert min(split(usage)) >= 0
+    tokens = split(usage)
+    inputs = sum(tokens.get(kind, 0) for kind in UNITS.of("input", media=True))
+    assert inputs == usage.input
+    assert sum(tokens.values()) - inputs == max(usage.output, usage.total - usage.input)
+    assert all(number > 0 for number in tokens.values())
 
 
 @given(any_usage, maybe_rates)
@@ -281,19 +285,19 @@ def test_a_bill_adds_up_to_the_charge(usage: Usage, rates: Rates | None) -> None
 
 
 def test_a_bill_shows_each_kind_that_was_used() -> None:
-    usage = Usage(input=100, cached_input=40, output=7, total=107)
+    usage = Usage({"input": 100, "cached_input": 40, "output": 7}, total=107)
     bill = explain_charge(usage, MICRO_DOLLARS)
     assert bill.lines == (
-        BillLine("input", 60, "0.15", "9"),
-        BillLine("cached_input", 40, "0.075", "3"),
-        BillLine("output", 7, "0.6", "4.2"),
+        BillLine("input", "Input tokens", 60, "0.15", "9"),
+        BillLine("cached_input", "Cached input tokens", 40, "0.075", "3"),
+        BillLine("output", "Output tokens", 7, "0.6", "4.2"),
     )
     assert (bill.sum, bill.rounding, bill.charge) == ("16.2", "0.8", 17)
 
 
 def test_a_bill_without_rates_is_the_total() -> None:
-    bill = explain_charge(Usage(input=3, output=4, total=7), None)
-    assert bill.lines == (BillLine("total", 7, "1", "7"),)
+    bill = explain_charge(Usage({"input": 3, "output": 4}, total=7), None)
+    assert bill.lines == (BillLine("total", "Tokens, all kinds", 7, "1", "7"),)
     assert (bill.sum, bill.rounding, bill.charge) == ("7", "0", 7)
 
 

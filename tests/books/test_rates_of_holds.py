@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -13,7 +14,8 @@ from tests.support.books import account_of, create_holder, end_leases, entries_o
 from tests.support.sweeping import new_process, until_states
 from tokenbalance.books.ledger.audit import audit
 from tokenbalance.books.ledger.book import Book
-from tokenbalance.books.pricing.rates import KINDS, build_rates, charge_for, rates_from
+from tokenbalance.books.pricing.rates import build_rates, charge_for, rates_from
+from tokenbalance.books.pricing.units import UNITS
 from tokenbalance.model import Charge, Claim, Hold, Purpose, Rates, Usage
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from tokenbalance.database.connections import Pool
 
 RATES = rates_from({"input": "0.5", "cached_input": "0.25", "output": "3", "request": "2"})
-USED = Usage(input=10, cached_input=4, output=7, reasoning=2, total=17)
+USED = Usage({"input": 10, "cached_input": 4, "output": 7, "reasoning": 2}, total=17)
 CHARGE = 27
 """2 + 6 x 0.5 + 4 x 0.25 + 7 x 3."""
 
@@ -60,7 +62,9 @@ async def test_a_hold_stores_its_rates_and_what_was_estimated(
     pool: Pool, book: Book, holder: Holder
 ) -> None:
     await place(book, holder, "a", known_input=12)
-    row = await pool.fetchrow("SELECT rates::text, estimated_input, estimated_output FROM holds")
+    row = await pool.fetchrow(
+        "SELECT rates::text, estimated_input, estimated_output FROM open_holds"
+    )
     assert row is not None
     expected = '{"input": "0.5", "output": "3", "request": "2", "cached_input": "0.25"}'
     assert tuple(row) == (expected, 12, 50)
@@ -68,7 +72,7 @@ async def test_a_hold_stores_its_rates_and_what_was_estimated(
 
 async def test_a_hold_without_rates_stores_none(pool: Pool, book: Book, holder: Holder) -> None:
     _ = await book.place(holder.caller, purpose("a", None), Claim(10, 10))
-    assert await pool.fetchval("SELECT rates IS NULL FROM holds")
+    assert await pool.fetchval("SELECT rates IS NULL FROM open_holds")
     assert (await book.known(holder.account_id, "a")).hold.rates is None
 
 
@@ -78,9 +82,10 @@ async def test_images_are_stored_and_charged_at_their_own_rates(
     rates = rates_from({"image_input": "2", "image_output": "5"})
     hold = await book.place(holder.caller, purpose("a", rates), Claim(100, 100))
     assert hold is not None
-    usage = Usage(input=9, image_input=8, output=4, image_output=3, total=13)
+    usage = Usage({"input": 9, "image_input": 8, "output": 4, "image_output": 3}, total=13)
     assert await book.settle(hold, usage) == Charge(31, 969, 0)
-    assert await pool.fetchval("SELECT (image_input, image_output) FROM usage") == (8, 3)
+    stored = await pool.fetchval("SELECT quantities FROM ledger WHERE kind = 'charge'")
+    assert json.loads(stored) == {"input": 9, "image_input": 8, "output": 4, "image_output": 3}
     assert (await audit(pool)).violations == []
 
 
@@ -106,7 +111,7 @@ async def test_voiding_takes_the_fee_of_an_expired_hold_back_too(
     pool: Pool, book: Book, holder: Holder
 ) -> None:
     hold = await place(book, holder, "a", known_input=10)
-    assert await book.expire(hold, Usage(input=10, total=10, estimated=True), orphaned=True)
+    assert await book.expire(hold, Usage({"input": 10}, total=10, estimated=True), orphaned=True)
     await book.void(Hold("a", holder.account_id, 0))
     assert (await account_of(pool, holder)).balance == 1000
     assert (await audit(pool)).violations == []
@@ -147,13 +152,13 @@ async def break_books(pool: Pool, statement: str) -> None:
 @pytest.mark.parametrize(
     ("statement", "due"),
     [
-        ("UPDATE usage SET output = 8", 30),
-        ("UPDATE usage SET cached_input = 0", 28),
-        ("UPDATE usage SET total = 18", 30),
-        ("UPDATE usage SET input = 0, output = 0, total = 0", 0),
-        ("""UPDATE holds SET rates = rates || '{"reasoning": "3.000000001"}'""", 28),
-        ("""UPDATE holds SET rates = rates - 'request'""", 25),
-        ("""UPDATE holds SET rates = rates || '{"output": "1000000000000000000"}'""", 10**18),
+        ("""UPDATE ledger SET quantities = quantities || '{"output": 8}'""", 30),
+        ("UPDATE ledger SET quantities = quantities - 'cached_input'", 28),
+        ("UPDATE ledger SET total = 18 WHERE state IS NOT NULL", 30),
+        ("UPDATE ledger SET quantities = NULL, total = 0", 0),
+        ("""UPDATE ledger SET rates = rates || '{"reasoning": "3.000000001"}'""", 28),
+        ("""UPDATE ledger SET rates = rates - 'request'""", 25),
+        ("""UPDATE ledger SET rates = rates || '{"output": "1000000000000000000"}'""", 10**18),
     ],
 )
 async def test_a_charge_that_is_not_rates_times_usage_is_found(
@@ -173,10 +178,9 @@ async def test_a_charge_that_was_changed_wherever_it_stands_is_still_found(
     pool: Pool, book: Book, holder: Holder
 ) -> None:
     _ = await book.settle(await place(book, holder, "a"), USED)
-    await break_books(pool, "UPDATE usage SET charge = charge - 1")
     await break_books(
         pool,
-        "UPDATE ledger_entries SET amount = amount + 1, balance_after = balance_after + 1"
+        "UPDATE ledger SET amount = amount + 1, balance_after = balance_after + 1"
         " WHERE kind = 'charge'",
     )
     await break_books(pool, "UPDATE accounts SET balance = balance + 1")
@@ -188,9 +192,9 @@ async def test_rates_that_were_taken_from_a_hold_are_missed(
     pool: Pool, book: Book, holder: Holder
 ) -> None:
     _ = await book.settle(await place(book, holder, "a"), USED)
-    await break_books(pool, "UPDATE holds SET rates = NULL")
+    await break_books(pool, "UPDATE ledger SET rates = NULL")
     (violation,) = (await audit(pool)).violations
-    assert "its usage says charge 27, total 17" in violation
+    assert "took 27 credits, used 17 tokens" in violation
 
 
 nano = st.one_of(st.integers(0, 4), st.integers(0, 5 * 10**9), st.integers(0, 10**15))
@@ -201,8 +205,8 @@ counts = st.one_of(st.integers(0, 9), st.integers(0, 2**53))
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 @given(
-    nano=st.dictionaries(st.sampled_from(KINDS), nano),
-    usage=st.builds(Usage, *[counts] * 9),
+    nano=st.dictionaries(st.sampled_from(UNITS.names), nano),
+    usage=st.builds(Usage, st.dictionaries(st.sampled_from(UNITS.tokens), counts), counts),
 )
 async def test_the_proof_computes_every_charge_as_the_book_does(
     pool: Pool, nano: dict[str, int], usage: Usage

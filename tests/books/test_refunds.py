@@ -37,7 +37,7 @@ CAUSE = Cause(Actor("root@example.com"), "because")
 async def charge(pool: Pool, holder: Holder, request_id: str, total: int) -> None:
     book = Book(pool)
     hold = await placed(book, holder, request_id, 80)
-    assert await book.settle(hold, Usage(input=total, total=total))
+    assert await book.settle(hold, Usage({"input": total}, total=total))
 
 
 async def test_a_refund_gives_back_what_a_request_was_charged(
@@ -77,8 +77,8 @@ async def test_a_corrected_charge_is_refunded_as_corrected(pool: Pool, sessions:
     holder = await create_holder(pool, 100)
     book = Book(pool)
     hold = await placed(book, holder, "tb_1", 80)
-    assert await book.expire(hold, Usage(input=30, total=30, estimated=True), orphaned=True)
-    assert await book.settle(hold, Usage(input=30, output=20, total=50))
+    assert await book.expire(hold, Usage({"input": 30}, total=30, estimated=True), orphaned=True)
+    assert await book.settle(hold, Usage({"input": 30, "output": 20}, total=50))
 
     async with sessions.begin() as session:
         entry = await refund(session, "tb_1", None, CAUSE)

@@ -29,13 +29,14 @@ from tokenbalance.books.reports import (
     export_entries,
     export_usage,
     json_lines,
+    overview,
     requests_page,
     usage_by,
 )
 from tokenbalance.books.reports import export as exporting
 from tokenbalance.books.reports import requests as listing
 from tokenbalance.database.paging import InvalidCursor
-from tokenbalance.model import Actor, Usage
+from tokenbalance.model import Actor, Purpose, Usage
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
@@ -51,7 +52,7 @@ NOW = datetime.now(UTC)
 async def settled(pool: Pool, holder: Holder, tokens: int = 10, held: int = 20) -> str:
     """Let a request be charged as the product does it; gives its id."""
     hold = await placed(Book(pool), holder, request_id_of(datetime.now(UTC)), held)
-    assert await Book(pool).settle(hold, Usage(input=tokens, total=tokens))
+    assert await Book(pool).settle(hold, Usage({"input": tokens}, total=tokens))
     return hold.request_id
 
 
@@ -115,7 +116,7 @@ async def test_entries_of_a_period_are_those_whatever_their_number(
     began = NOW - timedelta(days=10)
     for number in range(200):
         await pool.execute(
-            "INSERT INTO ledger_entries (account_id, kind, amount, balance_after, actor,"
+            "INSERT INTO ledger (account_id, kind, amount, balance_after, actor,"
             " created_at) VALUES ($1, 'top-up', 1, $2, 'tests', $3)",
             holder.account_id,
             number + 1,
@@ -150,7 +151,7 @@ async def test_requests_come_newest_first_with_usage_and_charge(
 
     assert [row.request_id for row in rows] == [voided, charged]
     assert (rows[0].state, rows[0].usage, rows[0].charge) == ("voided", None, None)
-    assert rows[1].usage == Usage(input=30, total=30)
+    assert rows[1].usage == Usage({"input": 30}, total=30)
     assert (rows[1].hold, rows[1].charge, rows[1].overrun) == (20, 30, 10)
     assert (rows[1].key.id, rows[1].key.kind, rows[1].rates) == (one.key_id, "key", None)
     assert len(everybody) == 3
@@ -160,10 +161,9 @@ async def test_requests_come_newest_first_with_usage_and_charge(
 async def test_requests_are_filtered(pool: Pool, sessions: Sessions) -> None:
     one, other = await create_holder(pool, 1000), await create_holder(pool, 1000)
     week_ago = NOW - timedelta(days=7)
-    old = await use(pool, one, Used(model="a", at=week_ago))
+    old = await use(pool, one, Used(model="a", at=week_ago, estimated=True))
     new = await use(pool, one, Used(model="b"))
     foreign = await use(pool, other, Used(model="b"))
-    await pool.execute("UPDATE usage SET estimated = true WHERE request_id = $1", old)
     hold = await placed(Book(pool), other, request_id_of(datetime.now(UTC)), 20)
 
     async def found(query: RequestQuery) -> set[str]:
@@ -179,6 +179,83 @@ async def test_requests_are_filtered(pool: Pool, sessions: Sessions) -> None:
     assert await found(RequestQuery(estimated=True)) == {old}
     assert await found(RequestQuery(period=Period(None, NOW - timedelta(days=1)))) == {old}
     assert old not in await found(RequestQuery(period=Period(NOW - timedelta(days=1))))
+
+
+async def test_open_requests_come_first_then_ended_ones_as_they_ended(
+    pool: Pool, sessions: Sessions
+) -> None:
+    book, holder = Book(pool), await create_holder(pool, 1000)
+    holds = [await placed(book, holder, f"tb_{number}", 20) for number in range(6)]
+    for number in (3, 0, 4):
+        assert await book.settle(holds[number], Usage({"input": 1}, 1))
+    await book.void(holds[1])
+    for limit in (1, 2, 3, 10):
+        rows = await all_requests(sessions, RequestQuery(holder.account_id), limit)
+        ids = [row.request_id for row in rows]
+        assert ids == ["tb_5", "tb_2", "tb_1", "tb_4", "tb_0", "tb_3"]
+    voided = await all_requests(sessions, RequestQuery(state="voided"), 1)
+    assert [row.request_id for row in voided] == ["tb_1"]
+
+
+async def test_a_request_that_ends_while_pages_are_read_is_not_left_out(
+    pool: Pool, sessions: Sessions
+) -> None:
+    book, holder = Book(pool), await create_holder(pool, 1000)
+    holds = [await placed(book, holder, f"tb_{number}", 20) for number in range(3)]
+    async with sessions.begin() as session:
+        first = await requests_page(session, RequestQuery(), None, 1)
+    assert await book.settle(holds[0], Usage({"input": 1}, 1))
+    async with sessions.begin() as session:
+        others = await requests_page(session, RequestQuery(), first.next, 10)
+    states = [(row.request_id, row.state) for row in (*first.data, *others.data)]
+    assert states == [("tb_2", "open"), ("tb_1", "open"), ("tb_0", "settled")]
+
+
+async def test_a_tombstone_is_no_request_but_what_was_voided_by_it(
+    pool: Pool, sessions: Sessions
+) -> None:
+    holder = await create_holder(pool, 1000)
+    purpose = Purpose("tb_0", "/chat/completions", "gpt-4o-mini")
+    await Book(pool).leave_tombstone(holder.caller, purpose)
+    rows = await all_requests(sessions, RequestQuery(), 10)
+    assert [(row.request_id, row.state) for row in rows] == [("tb_0", "voided")]
+    async with sessions.begin() as session:
+        assert (await overview(session, 1)).open_holds == 0
+        assert (await explain(session, "tb_0")).request.state == "voided"
+    assert await all_entries(sessions, EntryQuery(kinds=("charge",)), 10) == []
+
+
+async def test_requests_that_cost_nothing_before_the_ledger_had_them_are_the_last(
+    pool: Pool, sessions: Sessions
+) -> None:
+    """They have negative ids, and are found by state and period like any other."""
+    holder = await create_holder(pool)
+    began = NOW - timedelta(days=40)
+    for day in range(40):
+        at = began + timedelta(days=day)
+        await pool.execute(
+            "INSERT INTO ledger (id, account_id, kind, state, amount, request_id, key_id, hold,"
+            " endpoint, started_at, created_at, actor) OVERRIDING SYSTEM VALUE"
+            " VALUES ($1, $2, 'void', 'voided', 0, $3, $4, 5, '/chat', $5, $5, 'proxy')",
+            day - 40,
+            holder.account_id,
+            request_id_of(at),
+            holder.key_id,
+            at,
+        )
+    charged = await use(pool, holder, Used())
+    rows = await all_requests(sessions, RequestQuery(holder.account_id), 7)
+    times = [row.created_at for row in rows]
+    assert (rows[0].request_id, len(rows), times) == (charged, 41, sorted(times, reverse=True))
+    for since, until in ((0, 40), (35, None), (None, 3), (10, 12), (60, None)):
+        period = Period(
+            None if since is None else began + timedelta(days=since),
+            None if until is None else began + timedelta(days=until),
+        )
+        query = RequestQuery(state="voided", period=period)
+        days = [(row.created_at - began).days for row in await all_requests(sessions, query, 7)]
+        assert days == list(range(40))[since or 0 : until][::-1]
+    assert [row.kind for row in await all_entries(sessions, EntryQuery(), 10)] == ["charge"]
 
 
 async def test_a_search_for_what_is_rare_goes_on_from_page_to_page(

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 PATIENCE_S = 20.0
 FIRST_ACCOUNT = "SELECT FROM accounts ORDER BY id LIMIT 1 FOR UPDATE"
-USED = Usage(input=3, output=4, total=7)
+USED = Usage({"input": 3, "output": 4}, total=7)
 
 
 @pytest.fixture
@@ -112,7 +112,9 @@ async def test_the_end_of_a_cancelled_request_goes_on_and_is_waited_for(
         assert len(settler) == 1
     assert await settler.drain(PATIENCE_S) == 0
     assert len(leases) == 0
-    assert [row["total"] for row in await pool.fetch("SELECT total FROM usage")] == [7, 7]
+    assert [
+        row["total"] for row in await pool.fetch("SELECT total FROM ledger WHERE state = 'settled'")
+    ] == [7, 7]
     assert await pool.fetchval("SELECT sum(held) FROM accounts") == 0
 
 

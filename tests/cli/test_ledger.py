@@ -33,7 +33,7 @@ async def test_broken_books_are_a_line_each_and_exit_1(cli: Cli, pool: Pool) -> 
         # As a superuser may: nobody else gets past the trigger.
         await connection.execute("SET LOCAL session_replication_role = replica")
         await connection.execute(
-            "UPDATE ledger_entries SET amount = 999 WHERE account_id = $1", one.account_id
+            "UPDATE ledger SET amount = 999 WHERE account_id = $1", one.account_id
         )
         await connection.execute("UPDATE accounts SET held = 3 WHERE id = $1", other.account_id)
 
@@ -90,4 +90,4 @@ async def test_what_cannot_be_refunded_is_refused_in_one_line(cli: Cli, pool: Po
     assert "was never charged" in cli.refused("ledger", "refund", "tb_2")
     assert "only 512 credits" in cli.refused("ledger", "refund", "tb_1", "--amount", "513")
     assert "at least 1 credit" in cli.refused("ledger", "refund", "tb_1", "--amount", "-1")
-    assert await pool.fetchval("SELECT count(*) FROM ledger_entries") == 2
+    assert await pool.fetchval("SELECT count(*) FROM ledger") == 2

@@ -16,7 +16,7 @@ REQUEST = "tb_019ab3f0c2d1" + "a" * 20
 async def test_a_request_is_shown_by_the_beginning_of_its_id(cli: Cli, pool: Pool) -> None:
     holder = await create_holder(pool, 1000)
     hold = await placed(Book(pool), holder, REQUEST, 600)
-    assert await Book(pool).settle(hold, Usage(input=500, output=12, total=512))
+    assert await Book(pool).settle(hold, Usage({"input": 500, "output": 12}, total=512))
     _ = cli("ledger", "refund", REQUEST, "--amount", "100")
 
     found = cli.json("request", "show", REQUEST[:12])

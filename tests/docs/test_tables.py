@@ -13,7 +13,8 @@ from pydantic import AliasChoices
 from tests.docs.pages import ROOT, codes, page
 from tests.support.product import product_app
 from tokenbalance.books.pricing.rate_card import read_rate_card
-from tokenbalance.books.pricing.rates import KINDS, charge_for
+from tokenbalance.books.pricing.rates import charge_for
+from tokenbalance.books.pricing.units import UNITS
 from tokenbalance.cli import commands
 from tokenbalance.database.tables import ENTRY_KINDS
 from tokenbalance.errors import ProxyError
@@ -175,13 +176,13 @@ def test_the_card_on_the_page_is_one_and_its_example_is_computed_by_it() -> None
     rates = read_rate_card(card).rates_for("gpt-4o-mini")
     charge = RATE_CARDS.rows("How a charge is computed")[-1]
     assert charge[0] == "charge"
-    usage = Usage(input=1000, cached_input=600, output=200, total=1200)
+    usage = Usage({"input": 1000, "cached_input": 600, "output": 200}, total=1200)
     assert charge_for(usage, rates) == int(charge[-1])
 
 
 def test_every_key_of_a_card_is_explained() -> None:
     told = {code for row in RATE_CARDS.rows("Rate cards") for code in codes(row[0])}
-    assert {*KINDS, "match", "unpriced", "per"} <= told
+    assert {*UNITS.names, "match", "unpriced", "per"} <= told
 
 
 # --- clients ---

@@ -43,7 +43,7 @@ slots = [journal.begin(entry(number)) for number in range(8)]
 for slot in slots[1:6]:
     slot.dispatch()
 for slot in slots[2:5]:
-    slot.use(Usage(input=1, output=slot.entry.account_id, total=7))
+    slot.use(Usage({"input": 1, "output": slot.entry.account_id}, total=7))
 slots[3].clear()
 for slot in slots[4:]:
     slot.void()
@@ -181,7 +181,7 @@ def test_a_killed_process_leaves_each_request_as_it_was(folder: Path) -> None:
     assert left(folder) == {
         0: (State.PLACING, None),
         1: (State.DISPATCHED, None),
-        2: (State.USED, Usage(input=1, output=2, total=7)),
+        2: (State.USED, Usage({"input": 1, "output": 2}, total=7)),
         4: (State.VOID, None),
         5: (State.VOID, None),
         6: (State.VOID, None),

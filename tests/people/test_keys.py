@@ -108,7 +108,7 @@ async def test_a_rotated_key_is_the_same_key_with_another_secret(
     assert rotated.prefix == new[:12] != old[:12]
     after = {rotated.id, rotated.name, rotated.created_at, rotated.expires_at, str(rotated.limits)}
     assert after == before
-    assert await book.settle(hold, Usage(input=1, total=1))
+    assert await book.settle(hold, Usage({"input": 1}, total=1))
 
 
 async def test_of_simultaneous_rotations_one_secret_works(

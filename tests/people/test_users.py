@@ -165,7 +165,7 @@ async def test_what_a_disabled_user_has_in_progress_is_settled(
 
     async with sessions.begin() as session:
         await update_user(session, holder.user_id, Changes(is_active=False), actor=CLI)
-    charge = await book.settle(hold, Usage(input=30, total=30))
+    charge = await book.settle(hold, Usage({"input": 30}, total=30))
 
     assert charge
     assert (charge.amount, charge.balance) == (30, 70)

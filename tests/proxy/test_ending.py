@@ -33,8 +33,8 @@ if TYPE_CHECKING:
     from tokenbalance.model import Document
 
 PATIENCE_S = 20.0
-USED = Usage(input=9, output=3, total=12)
-CEILING = Usage(input=20, output=50, total=70, estimated=True)
+USED = Usage({"input": 9, "output": 3}, total=12)
+CEILING = Usage({"input": 20, "output": 50}, total=70, estimated=True)
 FREE_BODY: Document = {"model": "omni-moderation-latest", "input": "Hello"}
 
 
@@ -148,7 +148,7 @@ async def test_a_request_is_written_down_as_dispatched_and_can_be_looked_at(
     ending.dispatch()
     assert lease.slot.state is State.DISPATCHED
     assert lease.look
-    assert lease.look()() == Usage(input=9, total=9, estimated=True)
+    assert lease.look()() == Usage({"input": 9}, total=9, estimated=True)
     ending.meter = Seen()
     assert lease.look()().output == 3
     await ending.cut()
@@ -198,7 +198,7 @@ async def test_reported_usage_is_charged(requests: Requests) -> None:
         pytest.param(Seen(), True, 12, id="no usage"),
         pytest.param(Seen(has_response=False, text=""), True, 9, id="blank so far"),
         pytest.param(Seen(failed=True), True, 12, id="failed with output"),
-        pytest.param(Seen(Usage(input=9, total=9)), True, 12, id="a report without output"),
+        pytest.param(Seen(Usage({"input": 9}, total=9)), True, 12, id="a report without output"),
         pytest.param(Seen(), False, 70, id="unreadable"),
         pytest.param(Seen(failed=True, has_output=False), False, 70, id="unreadable failure"),
     ],
@@ -225,11 +225,11 @@ async def test_a_doubtful_report_is_written_down_before_it_is_completed(
         use(slot, usage)
 
     monkeypatch.setattr(Slot, "use", using)
-    reported = Usage(input=9, total=9)
+    reported = Usage({"input": 9}, total=9)
     ending = await requests.at(Stage.DISPATCHED)
     ending.meter = Seen(reported)
     await ending.settle()
-    assert written == [reported, Usage(input=9, output=3, total=12, estimated=True)]
+    assert written == [reported, Usage({"input": 9, "output": 3}, total=12, estimated=True)]
 
 
 @pytest.mark.parametrize(

@@ -103,7 +103,7 @@ async def play_all(pool: Pool, product: str, upstream: ScriptedUpstream) -> None
         if complaint not in RESPONDED and not SUPERSEDED.match(complaint)
     ]
     assert not complaints, "\n".join(complaints)
-    assert await pool.fetchval("SELECT count(*) FROM holds WHERE state = 'open'") == 0
+    assert await pool.fetchval("SELECT count(*) FROM open_holds") == 0
     assert (await account_of(pool, poor)).balance >= 0
     for request in upstream.requests:
         seen = {name.lower() for name, _ in request.headers}

@@ -71,8 +71,8 @@ async def ask(
 async def charged_total(pool: Pool, response: httpx2.Response) -> int | None:
     """What the ledger says of a request: the total that was reported, None when there is none."""
     return await pool.fetchval(
-        "SELECT total FROM usage JOIN ledger_entries USING (account_id, request_id)"
-        " WHERE request_id = $1 AND NOT usage.estimated AND amount = -total",
+        "SELECT total FROM ledger"
+        " WHERE request_id = $1 AND state = 'settled' AND NOT estimated AND amount = -total",
         response.headers["x-tokenbalance-request-id"],
     )
 

@@ -168,7 +168,10 @@ async def test_the_beta_twin_is_metered_as_its_sibling_and_booked_under_its_own_
     assert response.status_code == 200
     assert int(response.headers["x-tokenbalance-charge"]) > 0
     assert upstream.requests[0].target == b"/v1/responses?beta=true"
-    assert await pool.fetchval("SELECT endpoint FROM holds") == "/responses?beta=true"
+    assert (
+        await pool.fetchval("SELECT endpoint FROM ledger WHERE state = 'settled'")
+        == "/responses?beta=true"
+    )
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 from tests.support.books import account_of, create_holder, hold_states
 from tests.support.chat import CHAT, DONE, MESSAGES, STREAM, USAGE, content
 from tests.support.product import serving
+from tests.support.request_rows import REQUESTS
 from tests.support.upstream import Framing, Gate, Response, event_stream, json_response
 from tokenbalance.model import UNTRACED, Trace
 from tokenbalance.proxy import refusals
@@ -46,7 +47,10 @@ async def kept(pool: Pool, holder: Holder) -> Trace:
 
 
 async def row_of(pool: Pool, holder: Holder) -> asyncpg.Record:
-    row = await pool.fetchrow("SELECT * FROM holds WHERE account_id = $1", holder.account_id)
+    row = await pool.fetchrow(
+        f"SELECT * FROM {REQUESTS} r WHERE account_id = $1",  # noqa: S608 - a constant
+        holder.account_id,
+    )
     assert row is not None
     return row
 

@@ -32,8 +32,8 @@ class Admin:
 
 async def entries_of(pool: Pool, account_id: int) -> list[tuple[Any, ...]]:
     rows = await pool.fetch(
-        "SELECT kind, amount, balance_after, actor, note FROM ledger_entries"
-        " WHERE account_id = $1 ORDER BY id",
+        "SELECT kind, amount, balance_after, actor, note FROM ledger"
+        " WHERE account_id = $1 AND balance_after IS NOT NULL ORDER BY id",
         account_id,
     )
     return [tuple(row) for row in rows]

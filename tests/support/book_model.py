@@ -47,15 +47,25 @@ class ModelHold:
     @property
     def row(self) -> tuple[object, ...]:
         """As the tables have it; what a lease says matters as long as the hold is open."""
-        has_lapsed = self.state == "open" and self.has_lapsed
+        if self.state != "open":
+            return (self.amount, self.state, 0, 0, False, self.record)
         known = (self.known_input, self.known_output)
-        return (self.amount, self.state, *known, has_lapsed, self.record)
+        return (self.amount, self.state, *known, self.has_lapsed, self.record)
+
+    @property
+    def may_be_placed_again(self) -> bool:
+        """Whether a late placement may come: not once a request that was placed has ended."""
+        return self.state == "open" or self.amount == 0
 
     @property
     def known(self) -> Usage:
-        """What it is charged if its process is gone."""
+        """What it is charged if its process is gone; of no use once it has ended."""
+        if self.state != "open":
+            return Usage(estimated=True)
         total = self.known_input + self.known_output
-        return Usage(input=self.known_input, output=self.known_output, total=total, estimated=True)
+        return Usage(
+            {"input": self.known_input, "output": self.known_output}, total=total, estimated=True
+        )
 
 
 @dataclass(slots=True)
@@ -131,7 +141,7 @@ class ModelAccount:
         if request_id in self.holds:
             self.void(request_id)
         else:
-            self.holds[request_id] = ModelHold(1, "voided")
+            self.holds[request_id] = ModelHold(0, "voided")
 
     def renew(self, request_id: str, seen: Usage | None) -> None:
         hold = self.holds.get(request_id)

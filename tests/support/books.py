@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from itertools import count
 from typing import TYPE_CHECKING
 
+from tests.support.request_rows import REQUESTS
 from tokenbalance.model import SCOPES, Caller, Claim, Hold, Purpose
 from tokenbalance.people.secrets import new_secret, prefix, sha256
 
@@ -65,7 +66,7 @@ async def create_holder(pool: Pool, balance: int = 0, *, overdraft: int = 0) -> 
     )
     if balance:
         await pool.execute(
-            "INSERT INTO ledger_entries (account_id, kind, amount, balance_after, actor)"
+            "INSERT INTO ledger (account_id, kind, amount, balance_after, actor)"
             " VALUES ($1, 'grant', $2, $2, 'tests')",
             account_id,
             balance,
@@ -106,10 +107,11 @@ async def account_of(pool: Pool, holder: Holder) -> Account:
 async def charges_of(pool: Pool, holder: Holder) -> list[asyncpg.Record]:
     """Read the charges with the usage behind them, oldest first."""
     return await pool.fetch(
-        "SELECT e.amount, e.balance_after, e.estimated, u.input, u.output, u.total, u.overrun,"
-        " u.cached_input, u.reasoning, h.amount AS held, h.model, h.endpoint"
-        " FROM ledger_entries e JOIN usage u USING (account_id, request_id)"
-        " JOIN holds h USING (account_id, request_id)"
+        "SELECT e.amount, e.balance_after, e.estimated, r.input, r.output, r.total, r.overrun,"  # noqa: S608 - a constant
+        " coalesce((e.quantities->'cached_input')::bigint, 0) AS cached_input,"
+        " coalesce((e.quantities->'reasoning')::bigint, 0) AS reasoning,"
+        f" e.hold AS held, e.model, e.endpoint FROM ledger e JOIN {REQUESTS} r"
+        " USING (account_id, request_id)"
         " WHERE e.account_id = $1 AND e.kind = 'charge' ORDER BY e.id",
         holder.account_id,
     )
@@ -118,7 +120,8 @@ async def charges_of(pool: Pool, holder: Holder) -> list[asyncpg.Record]:
 async def hold_states(pool: Pool, holder: Holder) -> list[str]:
     """Read the states of the account's holds, oldest first."""
     rows = await pool.fetch(
-        "SELECT state FROM holds WHERE account_id = $1 ORDER BY created_at, request_id",
+        f"SELECT state FROM {REQUESTS} r"  # noqa: S608 - a constant
+        " WHERE account_id = $1 ORDER BY created_at, request_id",
         holder.account_id,
     )
     return [row["state"] for row in rows]
@@ -127,7 +130,8 @@ async def hold_states(pool: Pool, holder: Holder) -> list[str]:
 async def entries_of(pool: Pool, holder: Holder) -> list[tuple[str, int, int]]:
     """Read kind, amount and balance after of the account's entries, oldest first."""
     rows = await pool.fetch(
-        "SELECT kind, amount, balance_after FROM ledger_entries WHERE account_id = $1 ORDER BY id",
+        "SELECT kind, amount, balance_after FROM ledger"
+        " WHERE account_id = $1 AND balance_after IS NOT NULL ORDER BY id",
         holder.account_id,
     )
     return [(row["kind"], row["amount"], row["balance_after"]) for row in rows]
@@ -135,4 +139,4 @@ async def entries_of(pool: Pool, holder: Holder) -> list[tuple[str, int, int]]:
 
 async def end_leases(pool: Pool) -> None:
     """Let every lease have ended a second ago, by the database's clock."""
-    await pool.execute("UPDATE holds SET lease_until = now() - interval '1 second'")
+    await pool.execute("UPDATE open_holds SET lease_until = now() - interval '1 second'")

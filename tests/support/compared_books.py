@@ -14,6 +14,7 @@ from hypothesis.stateful import (
 )
 
 from tests.support.book_model import Entry, ModelAccount, Record
+from tests.support.request_rows import REQUESTS
 from tokenbalance.books.ledger import credits as credit
 from tokenbalance.books.ledger.book import Book, UnknownHold
 from tokenbalance.books.ledger.overdrafts import set_overdraft
@@ -80,7 +81,9 @@ class ComparedBooks(RuleBasedStateMachine):
 
     def settle_and_compare(self, hold: Hold, offset: int, times: int, *, estimated: bool) -> None:
         used = max(hold.amount + offset, 0)
-        usage = Usage(input=used // 3, output=used - used // 3, total=used, estimated=estimated)
+        usage = Usage(
+            {"input": used // 3, "output": used - used // 3}, total=used, estimated=estimated
+        )
         model = self.model_of(hold)
         try:
             expected = model.settle(hold.request_id, usage)
@@ -92,7 +95,7 @@ class ComparedBooks(RuleBasedStateMachine):
         assert charges == [expected] * times
         if times > 1:
             # Whoever comes later with another count is told what was charged.
-            other = replace(usage, input=usage.input + 1, total=used + 1)
+            other = Usage({**usage.quantities, "input": usage.input + 1}, used + 1, estimated)
             assert self.run(self.book.settle(hold, other)) == expected
 
     def leave_tombstone(self, request: Request, times: int) -> None:
@@ -149,7 +152,7 @@ class ComparedBooks(RuleBasedStateMachine):
             return
         hold.has_lapsed = True
         move = self.pool.execute(
-            "UPDATE holds SET lease_until = now() - interval '1 second'"
+            "UPDATE open_holds SET lease_until = now() - interval '1 second'"
             " WHERE account_id = $1 AND request_id = $2",
             self.holders[request.account].account_id,
             request.request_id,
@@ -175,7 +178,7 @@ class ComparedBooks(RuleBasedStateMachine):
         )
         entries = await self.pool.fetch(
             "SELECT kind, amount, balance_after, request_id, estimated"
-            " FROM ledger_entries WHERE account_id = $1 ORDER BY id",
+            " FROM ledger WHERE account_id = $1 AND balance_after IS NOT NULL ORDER BY id",
             holder.account_id,
         )
         assert account is not None
@@ -187,10 +190,9 @@ class ComparedBooks(RuleBasedStateMachine):
 
     async def holds_of(self, holder: Holder) -> dict[str, tuple[object, ...]]:
         rows = await self.pool.fetch(
-            "SELECT request_id, amount, state, known_input, known_output,"
-            " state = 'open' AND lease_until < now(), u.charge, u.overrun, u.input, u.output,"
-            " u.estimated, u.corrected_at IS NOT NULL"
-            " FROM holds LEFT JOIN usage u USING (account_id, request_id) WHERE account_id = $1",
+            "SELECT request_id, amount, state, known_input, known_output,"  # noqa: S608 - a constant
+            " state = 'open' AND lease_until < now(), charge, overrun, input, output,"
+            f" estimated, corrected FROM {REQUESTS} r WHERE account_id = $1",
             holder.account_id,
         )
         return {

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from tokenbalance.database.connections import Pool
 
 
-KNOWN = Usage(input=7, output=3, total=10, estimated=True)
+KNOWN = Usage({"input": 7, "output": 3}, total=10, estimated=True)
 ENDED_S = -1.0
 ALIVE_S = 60.0
 CHANGED_ACCOUNTS = "SELECT FROM accounts FOR NO KEY UPDATE"

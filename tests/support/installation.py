@@ -13,6 +13,7 @@ import pytest
 from tests.support.books import account_of, entries_of
 from tests.support.chat import CHAT, DONE, STREAM, chunk, content
 from tests.support.crashing import Point, Server, Servers, settings_of
+from tests.support.request_rows import REQUESTS
 from tests.support.upstream import Gate, Received, Response
 from tokenbalance.books.ledger.audit import audit
 from tokenbalance.openai import find_operation
@@ -161,9 +162,8 @@ class Installation:
     async def ends(self) -> list[End]:
         """How the holds have ended, oldest first."""
         rows = await self.pool.fetch(
-            "SELECT h.state, u.total, u.estimated FROM holds h"
-            " LEFT JOIN usage u USING (account_id, request_id)"
-            " WHERE h.account_id = $1 ORDER BY h.created_at, h.request_id",
+            f"SELECT state, total, estimated FROM {REQUESTS} r"  # noqa: S608 - a constant
+            " WHERE account_id = $1 ORDER BY created_at, request_id",
             self.holder.account_id,
         )
         return [(row["state"], row["total"], row["estimated"]) for row in rows]

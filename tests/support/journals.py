@@ -15,6 +15,7 @@ from tokenbalance.books.holds.journal import (
     Journal,
     State,
 )
+from tokenbalance.books.pricing.units import UNITS
 from tokenbalance.model import Usage
 from tokenbalance.openai.metering.usage import COUNT_MAX
 
@@ -28,10 +29,10 @@ DEADLINE_S = 20.0
 ENTRY = Entry("tb_019ab3f0c2d1a1b2c3d4e5f6a7b8c9d0", 7, 9, "/chat/completions")
 
 
-USAGE = Usage(input=12, cached_input=4, output=345, reasoning=300, total=357)
+USAGE = Usage({"input": 12, "cached_input": 4, "output": 345, "reasoning": 300}, total=357)
 
 
-LARGEST = Usage(*[COUNT_MAX] * 9, estimated=False)
+LARGEST = Usage(dict.fromkeys(UNITS.tokens, COUNT_MAX), COUNT_MAX)
 
 
 def entry(number: int) -> Entry:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 HEAD = '{"id":"chatcmpl-1","object":"chat.completion.chunk","created":17,"model":"m","choices":'
 USAGE = '{"prompt_tokens":13,"completion_tokens":11,"total_tokens":24}'
-COUNTED = Usage(input=13, output=11, total=24)
+COUNTED = Usage({"input": 13, "output": 11}, total=24)
 DONE = "data: [DONE]\n\n"
 
 

@@ -6,9 +6,11 @@ writes are right: an audit proves them.
 
 from __future__ import annotations
 
+import json
 import random
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from tests.support.usage import request_id_of
@@ -31,17 +33,9 @@ INSERT INTO api_keys (account_id, name, prefix, secret_sha256, created_at)
 VALUES ($1, $2, $3, $4, $5) RETURNING id
 """
 _BALANCE = "UPDATE accounts SET balance = $2 WHERE id = $1"
-_HOLDS = (
-    "account_id", "request_id", "key_id", "amount", "endpoint", "model", "state", "created_at",
-    "ended_at",
-)  # fmt: skip
-_USAGE = (
-    "account_id", "request_id", "input", "cached_input", "output", "reasoning", "audio_input",
-    "audio_output", "total", "charge", "overrun", "estimated", "created_at",
-)  # fmt: skip
-_ENTRIES = (
-    "account_id", "kind", "amount", "balance_after", "request_id", "actor", "note", "estimated",
-    "created_at",
+_LEDGER = (
+    "account_id", "kind", "state", "amount", "balance_after", "request_id", "key_id", "hold",
+    "total", "quantities", "endpoint", "model", "started_at", "created_at", "actor", "note",
 )  # fmt: skip
 
 
@@ -86,20 +80,17 @@ async def live_through(pool: Pool) -> list[str]:
     now = datetime.now(UTC)
     since = now - timedelta(days=DAYS)
     secrets = [new_secret() for _ in TEAM]
+    ledger: list[Row] = []
     for person, secret in zip(TEAM, secrets, strict=True):
         account = await _open_account(pool, person, secret, since)
-        requests = list(_requests(person, account, chance, now))
-        entries = list(_entries(account, requests))
-        used = [request for request in requests if request.tokens]
-        tables: dict[str, tuple[Sequence[str], list[Row]]] = {
-            "holds": (_HOLDS, [request.hold(account) for request in requests]),
-            "usage": (_USAGE, [request.usage(account) for request in used]),
-            "ledger_entries": (_ENTRIES, entries),
-        }
-        for table, (columns, rows) in tables.items():
-            async with pool.acquire() as connection:
-                await connection.copy_records_to_table(table, records=rows, columns=columns)
-        await pool.execute(_BALANCE, account.account_id, entries[-1][3])
+        rows, balance = _ledger(account, list(_requests(person, account, chance, now)))
+        ledger += rows
+        await pool.execute(_BALANCE, account.account_id, balance)
+    ledger.sort(key=itemgetter(_LEDGER.index("created_at")))
+    async with pool.acquire() as connection, connection.transaction():
+        # As if it had been written then: nothing is late.
+        await connection.execute("SET LOCAL session_replication_role = replica")
+        await connection.copy_records_to_table("ledger", records=ledger, columns=_LEDGER)
     return secrets
 
 
@@ -135,17 +126,23 @@ class _Request:
     def ended_at(self) -> datetime:
         return self.at + timedelta(seconds=1 + self.output / 90)
 
-    def hold(self, account: _Account) -> Row:
-        state = "settled" if self.tokens else "voided"
-        return (
-            account.account_id, self.request_id, account.key_id, self.tokens + 4_000,
-            self.endpoint, self.model, state, self.at, self.ended_at,
-        )  # fmt: skip
+    @property
+    def quantities(self) -> str:
+        kinds = {
+            "input": self.input,
+            "cached_input": self.cached,
+            "output": self.output,
+            "reasoning": self.reasoning,
+        }
+        return json.dumps({kind: number for kind, number in kinds.items() if number})
 
-    def usage(self, account: _Account) -> Row:
+    def end(self, account: _Account, balance: int) -> Row:
+        kind, state = ("charge", "settled") if self.tokens else ("void", "voided")
         return (
-            account.account_id, self.request_id, self.input, self.cached, self.output,
-            self.reasoning, 0, 0, self.tokens, self.tokens, 0, False, self.ended_at,
+            account.account_id, kind, state, -self.tokens, balance if self.tokens else None,
+            self.request_id, account.key_id, self.tokens + 4_000, self.tokens,
+            self.quantities if self.tokens else None, self.endpoint, self.model, self.at,
+            self.ended_at, "proxy", "",
         )  # fmt: skip
 
 
@@ -175,13 +172,18 @@ def _request(person: Person, chance: random.Random, at: datetime) -> _Request:
     return _Request(request_id, model, at, asked, cached, said, thought)
 
 
-def _entries(account: _Account, requests: Sequence[_Request]) -> Iterator[Row]:
+def _ledger(account: _Account, requests: Sequence[_Request]) -> tuple[list[Row], int]:
     """Each balance follows from the one before; what the month costs is granted first."""
-    used = sorted((each for each in requests if each.tokens), key=lambda each: each.ended_at)
-    balance = round(1.35 * sum(each.tokens for each in used), -5) + 100_000
-    granted = (None, "cli", "monthly allowance", False, account.since)
-    yield (account.account_id, "grant", balance, balance, *granted)
-    for each in used:
+    ended = sorted(requests, key=lambda each: each.ended_at)
+    balance = round(1.35 * sum(each.tokens for each in ended), -5) + 100_000
+    nothing = (None,) * 3
+    rows: list[Row] = [
+        (
+            account.account_id, "grant", None, balance, balance, *nothing, 0, *nothing, None,
+            account.since, "cli", "monthly allowance",
+        )
+    ]  # fmt: skip
+    for each in ended:
         balance -= each.tokens
-        cause = (each.request_id, "proxy", "", False, each.ended_at)
-        yield (account.account_id, "charge", -each.tokens, balance, *cause)
+        rows.append(each.end(account, balance))
+    return rows, balance

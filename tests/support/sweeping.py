@@ -31,7 +31,7 @@ LEASE_S = 0.3
 """With a heartbeat every 0.1 s, for which a sweep waits before it ends the holds of others."""
 
 
-USED = Usage(input=10, output=15, total=25)
+USED = Usage({"input": 10, "output": 15}, total=25)
 
 
 @dataclass

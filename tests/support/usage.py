@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections import Counter
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from tokenbalance.books.reports import Group, Sums, UsageQuery, usage_by
 from tokenbalance.books.reports.period import request_id_at
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    import asyncpg
+
     from tests.support.books import Holder
     from tokenbalance.books.reports import UsageRow
     from tokenbalance.database.connections import Pool, Sessions
@@ -19,15 +24,15 @@ if TYPE_CHECKING:
     Groups = dict[tuple[object, ...], Sums]
 
 _USE = """
-WITH hold AS (
-    INSERT INTO holds (account_id, request_id, key_id, amount, endpoint, model, state, created_at,
-                       ended_at)
-    VALUES ($1, $2, $3, $4, '/chat/completions', $5, 'settled', $6, $6)
-    RETURNING account_id, request_id
-)
-INSERT INTO usage (account_id, request_id, input, cached_input, output, reasoning, audio_input,
-                   audio_output, total, charge, overrun, estimated, created_at)
-SELECT account_id, request_id, $4, 0, 0, 0, 0, 0, $4, $4, 0, false, $6 FROM hold
+INSERT INTO ledger (account_id, kind, state, amount, balance_after, request_id, key_id, hold, total,
+                    quantities, endpoint, model, started_at, created_at, actor, estimated)
+VALUES ($1, 'charge', 'settled', -$4::bigint, 0, $2, $3, $4, $4, $7, '/chat/completions', $5, $6,
+        $6, 'proxy', $8)
+"""
+_VOID = """
+INSERT INTO ledger (account_id, kind, state, amount, request_id, key_id, hold, endpoint, started_at,
+                    created_at, actor)
+VALUES ($1, 'void', 'voided', 0, $2, $3, 5, '/chat/completions', $4, $4, 'proxy')
 """
 
 
@@ -39,6 +44,9 @@ class Used:
     model: str | None = "gpt-4o-mini"
     at: datetime | None = None
     """None for now."""
+    more: Mapping[str, int] = field(default_factory=dict)
+    """Of the tokens, all of them input: how many are of which other kind."""
+    estimated: bool = False
 
 
 def request_id_of(moment: datetime) -> str:
@@ -50,8 +58,17 @@ async def use(pool: Pool, holder: Holder, used: Used) -> str:
     """Write a request, without a ledger entry; gives its id."""
     at = used.at or await pool.fetchval("SELECT clock_timestamp()")
     request_id = request_id_of(at)
+    quantities = json.dumps({"input": used.tokens, **used.more})
     await pool.execute(
-        _USE, holder.account_id, request_id, holder.key_id, used.tokens, used.model, at
+        _USE,
+        holder.account_id,
+        request_id,
+        holder.key_id,
+        used.tokens,
+        used.model,
+        at,
+        quantities,
+        used.estimated,
     )
     return request_id
 
@@ -59,24 +76,19 @@ async def use(pool: Pool, holder: Holder, used: Used) -> str:
 async def void(pool: Pool, holder: Holder, at: datetime) -> str:
     """Write a request that cost nothing; gives its id."""
     request_id = request_id_of(at)
-    await pool.execute(
-        "INSERT INTO holds (account_id, request_id, key_id, amount, endpoint, state, created_at,"
-        " ended_at) VALUES ($1, $2, $3, 5, '/chat/completions', 'voided', $4, $4)",
-        holder.account_id,
-        request_id,
-        holder.key_id,
-        at,
-    )
+    await pool.execute(_VOID, holder.account_id, request_id, holder.key_id, at)
     return request_id
 
 
 async def summed_directly(pool: Pool, query: UsageQuery) -> Groups:
     """Group usage as the query says, from the records alone."""
     records = await pool.fetch(
-        "SELECT u.*, h.model, h.key_id, a.user_id FROM usage u JOIN holds h USING (account_id,"
-        " request_id) JOIN accounts a ON a.id = u.account_id"
+        "SELECT l.*, a.user_id FROM ledger l JOIN accounts a ON a.id = l.account_id"
+        " WHERE l.kind = 'charge' OR l.kind = 'adjustment' AND l.request_id IS NOT NULL"
+        " ORDER BY l.id"
     )
-    groups: dict[tuple[object, ...], Counter[str]] = {}
+    ends = {record["request_id"]: record for record in records if record["state"]}
+    groups: dict[tuple[object, ...], list[Sums]] = {}
     for record in records:
         if query.account_id not in {None, record["account_id"]}:
             continue
@@ -89,10 +101,11 @@ async def summed_directly(pool: Pool, query: UsageQuery) -> Groups:
             Group.MODEL: record["model"],
         }
         name = tuple(values[group] for group in Group if group in query.groups)
-        groups.setdefault(name, Counter()).update(_amounts(record))
+        groups.setdefault(name, []).append(_sums(record, ends[record["request_id"]]))
     if not query.groups:
-        groups.setdefault((), Counter())
-    return {name: Sums(**sums) for name, sums in groups.items()}
+        groups.setdefault((), [])
+    summed = {name: _added(sums) for name, sums in groups.items()}
+    return {name: sums for name, sums in summed.items() if sums != Sums() or not query.groups}
 
 
 async def summed_by_report(sessions: Sessions, query: UsageQuery, limit: int = 3) -> Groups:
@@ -121,8 +134,28 @@ def _name(row: UsageRow, query: UsageQuery) -> tuple[object, ...]:
     return tuple(values[group] for group in Group if group in query.groups)
 
 
-def _amounts(record: Any) -> dict[str, int]:
-    own = {"requests": 1, "overruns": int(record["overrun"] > 0)}
-    own["estimated"] = int(record["estimated"])
-    names = [field.name for field in fields(Sums)]
-    return {name: own[name] if name in own else record[name] for name in names}
+def _sums(record: asyncpg.Record, end: asyncpg.Record) -> Sums:
+    """What one row is, or, as a correction, what it changes of the request's end."""
+    own = {
+        "quantities": json.loads(record["quantities"] or "{}"),
+        "total": record["total"],
+        "charge": -record["amount"],
+        "overrun": record["overrun"],
+    }
+    if record["state"]:
+        overruns, estimated = record["overrun"] > 0, record["estimated"]
+        return Sums(requests=1, overruns=int(overruns), estimated=int(estimated), **own)
+    overran, overruns = end["overrun"] > 0, end["overrun"] + record["overrun"] > 0
+    estimated = int(record["estimated"]) - int(end["estimated"])
+    return Sums(overruns=int(overruns) - int(overran), estimated=estimated, **own)
+
+
+def _added(sums: list[Sums]) -> Sums:
+    quantities: Counter[str] = Counter()
+    for each in sums:
+        quantities.update(each.quantities)
+    names = [each.name for each in fields(Sums) if each.name != "quantities"]
+    return Sums(
+        quantities={kind: number for kind, number in quantities.items() if number},
+        **{name: sum(getattr(each, name) for each in sums) for name in names},
+    )

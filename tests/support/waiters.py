@@ -95,7 +95,7 @@ async def process(dsn: str, size: int = 10) -> AsyncGenerator[Process]:
 
 
 async def settle(book: Book, hold: Hold, total: int = 0) -> None:
-    _ = await book.settle(hold, Usage(input=total, total=total))
+    _ = await book.settle(hold, Usage({"input": total}, total=total))
 
 
 async def void(book: Book, hold: Hold) -> None:

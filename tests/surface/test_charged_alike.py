@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
 DONE = b"data: [DONE]\n\n"
 METERED = ("/v1/chat/completions", "/v1/completions", "/v1/responses")
-NO_LIMIT = Usage(input=10**9, output=10**9)
+NO_LIMIT = Usage({"input": 10**9, "output": 10**9})
 
 
 def chat_chunks(*deltas: Event, index: int = 0) -> list[Event]:
@@ -147,7 +147,7 @@ class Characters(UsageCounter):
     @override
     def __call__(self, *texts: str) -> Usage:
         output = -(-sum(map(len, texts)) // (8 if has_several_choices(self.document) else 1))
-        return Usage(input=9, output=output, total=9 + output, estimated=True)
+        return Usage({"input": 9, "output": output}, total=9 + output, estimated=True)
 
 
 def charged(meter: JsonMeter | StreamMeter, count: UsageCounter, *, ended: bool) -> Usage | None:

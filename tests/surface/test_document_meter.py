@@ -96,6 +96,6 @@ def test_of_a_long_document_the_end_is_kept_and_read(
     usage = '{"prompt_tokens":22,"total_tokens":22}'
     body = f'{{"data":[{{"text":"a"}},{{"embedding":[{numbers}]}}],"usage":{usage}}}\n'
     document = read_document(body.encode(), size)
-    assert document.usage == Usage(input=22, total=22)
+    assert document.usage == Usage({"input": 22}, total=22)
     assert len(document._body) <= 2 * of_documents.TAIL
     assert "".join(document.relayed_texts()) == "a"

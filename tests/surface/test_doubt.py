@@ -26,7 +26,7 @@ CHAT: Document = {"model": "gpt-4o-mini", "messages": MESSAGES}
 COMPLETION: Document = {"model": "gpt-3.5-turbo-instruct", "prompt": ["one two", "three four five"]}
 EMBEDDING: Document = {"model": "text-embedding-3-small", "input": ["one two", "three four five"]}
 METERED = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings")
-CEILING = Usage(input=1000, output=1000, total=2000, estimated=True)
+CEILING = Usage({"input": 1000, "output": 1000}, total=2000, estimated=True)
 
 
 def counter(path: str, document: Document) -> UsageCounter:
@@ -34,7 +34,7 @@ def counter(path: str, document: Document) -> UsageCounter:
 
 
 def reported(inputs: int, outputs: int = 0) -> Usage:
-    return Usage(input=inputs, output=outputs, total=inputs + outputs)
+    return Usage({"input": inputs, "output": outputs}, total=inputs + outputs)
 
 
 def counted(inputs: int, outputs: int = 0) -> Usage:

@@ -108,7 +108,7 @@ def test_the_greatest_usage_counts_and_of_equals_the_last() -> None:
     _, stream = meter_of_text(empty(f',"usage":{USAGE}') + empty(f',"usage":{small}') + DONE)
     assert stream.usage == COUNTED
     _, stream = meter_of_text(empty(f',"usage":{USAGE}') + empty(f',"usage":{later}') + DONE)
-    assert stream.usage == Usage(input=12, output=11, total=24)
+    assert stream.usage == Usage({"input": 12, "output": 11}, total=24)
 
 
 def test_an_invalid_usage_does_not_replace_a_valid_one() -> None:
@@ -126,7 +126,7 @@ def test_cumulative_usage_withholds_nothing_until_the_end() -> None:
     for text in chunks:
         assert stream.feed(text.encode()).decode() == text
     assert stream.feed(DONE.encode()) == b""
-    assert stream.usage == Usage(input=5, output=3, total=8)
+    assert stream.usage == Usage({"input": 5, "output": 3}, total=8)
 
 
 # The forms a stream may have

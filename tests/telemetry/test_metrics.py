@@ -8,6 +8,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.values import close_all_multiprocess_files
 
+from tokenbalance.books.pricing.units import UNITS
 from tokenbalance.model import Charge, Hold, Usage
 from tokenbalance.openai import OPERATIONS
 from tokenbalance.telemetry.metrics import UNKNOWN, Metrics, Watched
@@ -121,6 +122,22 @@ async def test_charges_are_counted_with_what_is_odd_about_them() -> None:
     assert values["tokenbalance_credits_overrun_total"] == 30
     assert values["tokenbalance_charges_estimated_total"] == 1
     assert values["tokenbalance_holds_expired_total"] == 1
+
+
+async def test_tokens_are_counted_by_kind_and_each_once() -> None:
+    metrics = made()
+    usage = Usage({"input": 10, "cached_input": 4, "output": 5, "reasoning": 5}, total=17)
+    for _ in range(2):
+        metrics.charged(Hold("r", 1, 100), usage, Charge(17, 0, 0), False)  # noqa: FBT003 - as above
+    values = await values_of(metrics)
+    name = 'tokenbalance_tokens_charged_total{{kind="{}"}}'
+    tokens = {kind: values[name.format(kind)] for kind in UNITS.tokens}
+    assert {kind: number for kind, number in tokens.items() if number} == {
+        "input": 12,
+        "cached_input": 8,
+        "output": 4,
+        "reasoning": 10,
+    }
 
 
 async def test_what_is_in_progress_and_what_the_books_hold_are_shown() -> None:

@@ -24,6 +24,7 @@ Key: TypeAlias = tuple[str | int | None, ...]
 
 PAGE_ROWS: Final = 100
 PAGE_ROWS_MAX: Final = 1000
+NOT_A_CURSOR: Final = "not a cursor of this list: pass the `next` of the previous page"
 
 
 class InvalidCursor(ValueError):
@@ -71,8 +72,7 @@ def read_cursor(text: str, kinds: tuple[type, ...]) -> Key:
         document = None
     values = cast("list[object]", document) if isinstance(document, list) else []
     if len(values) != len(kinds) or not all(map(_is_fit, values, kinds)):
-        msg = "not a cursor of this list: pass the `next` of the previous page"
-        raise InvalidCursor(msg)
+        raise InvalidCursor(NOT_A_CURSOR)
     return cast("Key", tuple(values))
 
 

@@ -151,8 +151,7 @@ class UsageCounter:
         """Count the input, and a text for each choice; CPU-bound."""
         with self._lock:
             output = sum(self._count(choice, text) for choice, text in enumerate(texts))
-            total = self._input + output
-            return Usage(input=self._input, output=output, total=total, estimated=True)
+            return Usage.counted(self._input, output)
 
     def _count(self, choice: int, text: str) -> int:
         before, tokens = self._counted.get(choice, ("", 0))

@@ -170,7 +170,7 @@ def _admission(asked: Asked, estimate: Estimate, hold: Hold) -> Admission:
         edits |= dict.fromkeys(estimate.cap_fields, paid.output_cap)
     if calls_cap is not None:
         edits["max_tool_calls"] = calls_cap
-    ceiling = Usage(input=inputs, output=outputs, total=inputs + outputs, estimated=True)
+    ceiling = Usage.counted(inputs, outputs)
     limits = edits if estimate.tells_cap or output_cap is not None else asked.document
     sent_cap = None
     for field in estimate.cap_fields:

@@ -1,11 +1,11 @@
 """Metrics: what `/metrics` reports to Prometheus, exact over all workers of a server.
 
-The label values are bounded: endpoints by the table, statuses by what HTTP defines. No user, key,
-model or path of a request may become one. The ledger is the truth about credits; counters begin at
-zero with the server.
+The label values are bounded: endpoints and kinds of tokens by their tables, statuses by what HTTP
+defines. No user, key, model or path of a request may become one. The ledger is the truth about
+credits; counters begin at zero with the server.
 
     on the request path    a look-up in a dict and three additions a request; of a stream, one
-                           look-up and two additions more
+                           look-up and two additions more; of a charge, one for each kind of token
     every PUBLISH_S        gauges are written, for the worker that serves the next `/metrics`
     on `/metrics`          the files of all workers are added up; the books are queried, rarely
 """
@@ -31,6 +31,8 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_late
 from prometheus_client.metrics_core import GaugeMetricFamily
 from prometheus_client.multiprocess import MultiProcessCollector
 
+from tokenbalance.books.pricing.rates import split
+from tokenbalance.books.pricing.units import UNITS
 from tokenbalance.errors import ProxyError
 from tokenbalance.openai import SURFACE
 from tokenbalance.telemetry.worker_files import count_together
@@ -152,6 +154,8 @@ class Metrics:
 
         """
         self._credits.charged.inc(charge.amount)
+        for kind, tokens in split(usage).items():
+            self._credits.tokens[kind].inc(tokens)
         if 0 < hold.amount < charge.amount:
             self._credits.overrun.inc(charge.amount - hold.amount)
         if usage.estimated:
@@ -210,6 +214,13 @@ class _Credits:
         self.charged = Counter(
             "tokenbalance_credits_charged_total", "Credits charged.", registry=registry
         )
+        tokens = Counter(
+            "tokenbalance_tokens_charged_total",
+            "Tokens charged by kind; each has one.",
+            ["kind"],
+            registry=registry,
+        )
+        self.tokens = {kind: tokens.labels(kind) for kind in UNITS.tokens}
         self.overrun = Counter(
             "tokenbalance_credits_overrun_total",
             "Credits charged beyond what was held.",

@@ -25,7 +25,7 @@ PATIENCE_S: Final = 1.0
 
 _TOTALS: Final = """
 SELECT coalesce(sum(balance), 0), coalesce(sum(held), 0),
-       (SELECT count(*) FROM holds WHERE state = 'open')
+       (SELECT count(*) FROM open_holds WHERE amount > 0)
   FROM accounts
 """
 

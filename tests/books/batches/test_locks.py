@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 LOCKS = {
     "the account": "SELECT FROM accounts WHERE id = $1 FOR UPDATE",
-    # As whoever is about to change its secret does.
-    "its key": "SELECT FROM api_keys WHERE account_id = $1 FOR UPDATE",
 }
 
 
@@ -57,7 +55,7 @@ async def test_whoever_keeps_one_account_keeps_no_other_from_placing(
 
 LOCKS_OF_ENDS = {
     "the account": "SELECT FROM accounts WHERE id = $1 FOR UPDATE",
-    "the hold": "SELECT FROM holds WHERE account_id = $1 FOR UPDATE",
+    "the hold": "SELECT FROM open_holds WHERE account_id = $1 FOR UPDATE",
 }
 
 
@@ -82,7 +80,7 @@ async def test_settlements_that_wait_for_their_account_count_from_what_it_has_th
     sent.clear()
     top_up = (
         "WITH topped AS (UPDATE accounts SET balance = balance + 500 WHERE id = $1 RETURNING id)"
-        " INSERT INTO ledger_entries (account_id, kind, amount, balance_after, actor)"
+        " INSERT INTO ledger (account_id, kind, amount, balance_after, actor)"
         " SELECT id, 'top-up', 500, 1500, 'tests' FROM topped"
     )
     async with locked(pool, top_up, holders[0].account_id):
@@ -102,12 +100,12 @@ async def test_a_renewal_waits_for_no_hold_that_is_being_ended(
 ) -> None:
     holds = await place_each(book, holders)
     await end_leases(pool)
-    ending = "UPDATE holds SET state = 'voided', ended_at = now() WHERE account_id = $1"
+    ending = "DELETE FROM open_holds WHERE account_id = $1"
     async with locked(pool, ending, holders[0].account_id):
         await soon(book.renew([(hold, None) for hold in holds]))
         assert [known.hold for known in await book.lapsed(10)] == []
     await pool.execute("UPDATE accounts SET held = 0 WHERE id = $1", holders[0].account_id)
-    assert await hold_states(pool, holders[0]) == ["voided"]
+    assert await hold_states(pool, holders[0]) == []
 
 
 async def test_what_becomes_of_holds_while_a_batch_begins_to_settle_them_is_heeded(
@@ -126,7 +124,7 @@ async def test_what_becomes_of_holds_while_a_batch_begins_to_settle_them_is_heed
             for hold in (renewed, voided, left)
         ]
         await until_blocked(pool, 1)
-        await book.renew([(renewed, Usage(input=3, output=1, total=4))])
+        await book.renew([(renewed, Usage({"input": 3, "output": 1}, total=4))])
         await book.void(voided)
     charges = await soon(asyncio.gather(*settling))
     assert [charge and charge.balance for charge in charges] == [993, None, 993]

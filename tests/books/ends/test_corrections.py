@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -33,7 +34,7 @@ async def test_of_an_expiry_and_a_settlement_at_once_the_first_wins_and_the_true
     hold = await placed(book, holder, "a", 60)
     await end_leases(pool)
     ends = {
-        "settle": lambda: book.settle(hold, Usage(input=5, output=20, total=25)),
+        "settle": lambda: book.settle(hold, Usage({"input": 5, "output": 20}, total=25)),
         "expire": lambda: book.expire(hold, KNOWN),
     }
     second = "expire" if first == "settle" else "settle"
@@ -65,7 +66,7 @@ async def test_holds_that_are_expired_and_settled_at_random_all_cost_what_they_u
 
     async def end(hold: Hold) -> bool:
         charge, was_expired = await asyncio.gather(
-            book.settle(hold, Usage(output=13, total=13)), book.expire(hold, KNOWN)
+            book.settle(hold, Usage({"output": 13}, total=13)), book.expire(hold, KNOWN)
         )
         assert charge is not None
         assert charge.amount == 13
@@ -82,12 +83,18 @@ async def test_holds_that_are_expired_and_settled_at_random_all_cost_what_they_u
 # Corrections.
 
 
+async def quantities_of(pool: Pool) -> dict[str, dict[str, int]]:
+    """Read what the rows of the only request say was used, by their kinds."""
+    rows = await pool.fetch("SELECT kind, quantities FROM ledger WHERE key_id IS NOT NULL")
+    return {row["kind"]: json.loads(row["quantities"]) for row in rows}
+
+
 @pytest.mark.parametrize("used", [4, 25, 130])
 async def test_true_usage_after_an_expiry_is_entered_as_one_adjustment(
     pool: Pool, book: Book, holder: Holder, used: int
 ) -> None:
     hold = await expired(pool, book, holder)
-    usage = Usage(input=1, cached_input=1, output=used - 1, reasoning=2, total=used)
+    usage = Usage({"input": 1, "cached_input": 1, "output": used - 1, "reasoning": 2}, total=used)
     charges = [await book.settle(hold, usage) for _ in range(2)]
     charges += await asyncio.gather(*(book.settle(hold, usage) for _ in range(4)))
     assert set(charges) == {Charge(used, 100 - used, 0)}
@@ -99,8 +106,12 @@ async def test_true_usage_after_an_expiry_is_entered_as_one_adjustment(
     assert await hold_states(pool, holder) == ["expired"]
     (record,) = await charges_of(pool, holder)
     assert (record["input"], record["output"], record["total"]) == (1, used - 1, used)
-    assert (record["cached_input"], record["reasoning"]) == (1, 2)
     assert record["overrun"] == max(used - 60, 0)
+    assert await quantities_of(pool) == {
+        "charge": {"input": 7, "output": 3},
+        "adjustment": {"input": -6, "cached_input": 1, "reasoning": 2}
+        | ({"output": used - 4} if used != 4 else {}),
+    }
 
 
 async def test_corrections_at_once_are_entered_once(pool: Pool, book: Book, holder: Holder) -> None:
@@ -118,15 +129,18 @@ async def test_corrections_at_once_are_entered_once(pool: Pool, book: Book, hold
     ]
 
 
-async def test_true_usage_that_equals_the_estimate_is_recorded_without_an_entry(
+async def test_true_usage_that_costs_the_same_as_the_estimate_changes_no_balance(
     pool: Pool, book: Book, holder: Holder
 ) -> None:
     hold = await expired(pool, book, holder)
-    assert await book.settle(hold, Usage(input=2, output=8, total=10)) == Charge(10, 90, 0)
+    assert await book.settle(hold, Usage({"input": 2, "output": 8}, total=10)) == Charge(10, 90, 0)
     assert await entries_of(pool, holder) == [("grant", 100, 100), ("charge", -10, 90)]
     (record,) = await charges_of(pool, holder)
     assert (record["input"], record["output"]) == (2, 8)
-    assert await pool.fetchval("SELECT NOT estimated AND corrected_at IS NOT NULL FROM usage")
+    (corrected,) = await pool.fetch(
+        "SELECT amount, balance_after, total, estimated FROM ledger WHERE kind = 'adjustment'"
+    )
+    assert tuple(corrected) == (0, None, 0, False)
 
 
 async def test_the_first_correction_stands(pool: Pool, book: Book, holder: Holder) -> None:

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from tests.support.books import Holder, create_holder, end_leases, place, placed
+from tests.support.request_rows import REQUESTS
 from tokenbalance.books.ledger.book import Book
 from tokenbalance.model import UNTRACED, Hold, Purpose, Trace, Usage
 
@@ -14,11 +15,14 @@ if TYPE_CHECKING:
     from tokenbalance.database.connections import Pool
 
 TRACE = Trace(200, "server_error", "req_1", 12, 34, streamed=True, output_cap=512, capped=True)
-USED = Usage(input=3, output=4, total=7)
+USED = Usage({"input": 3, "output": 4}, total=7)
 
 
 async def traces(pool: Pool, holder: Holder) -> dict[str, Trace]:
-    rows = await pool.fetch("SELECT * FROM holds WHERE account_id = $1", holder.account_id)
+    rows = await pool.fetch(
+        f"SELECT * FROM {REQUESTS} r WHERE account_id = $1",  # noqa: S608 - a constant
+        holder.account_id,
+    )
     return {row["request_id"]: Trace(*(row[name] for name in Trace._fields)) for row in rows}
 
 

@@ -118,7 +118,7 @@ class TestAdopting:
     @pytest.mark.parametrize(
         "header",
         [
-            b'{"format":"tokenbalance journal","version":3,"boot_id":null,"pid":1}',
+            b'{"format":"tokenbalance journal","version":4,"boot_id":null,"pid":1}',
             b'{"format":"tokenbalance journal","version":0,"boot_id":null,"pid":1}',
             b'{"format":"something else","version":2,"boot_id":null,"pid":1}',
             b'{"anything":[]}',
@@ -176,6 +176,16 @@ class TestAdopting:
                 b"u",
                 b'{"entry":{"request_id":"a","account_id":1,"key_id":2,"endpoint":"/"},'
                 b'"usage":{"total":"5"}}',
+            ),
+            sealed(
+                b"u",
+                b'{"entry":{"request_id":"a","account_id":1,"key_id":2,"endpoint":"/e"},'
+                b'"usage":{"input":true,"total":5}}',
+            ),
+            sealed(
+                b"u",
+                b'{"entry":{"request_id":"a","account_id":1,"key_id":2,"endpoint":"/e"},'
+                b'"usage":{"input":5,"total":5,"estimated":1}}',
             ),
             b"\0" * 512,
             b"d",

@@ -16,6 +16,7 @@ from tokenbalance.books.holds.journal import (
     State,
     Unfinished,
 )
+from tokenbalance.model import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -35,8 +36,7 @@ class TestTheFile:
         payload = (
             b'{"entry":{"request_id":"tb_019ab3f0c2d1a1b2c3d4e5f6a7b8c9d0","account_id":7,'
             b'"key_id":9,"endpoint":"/chat/completions"},"usage":{"input":12,"cached_input":4,'
-            b'"output":345,"reasoning":300,"audio_input":0,"audio_output":0,"image_input":0,'
-            b'"image_output":0,"total":357,"estimated":false}}'
+            b'"output":345,"reasoning":300,"total":357,"estimated":false}}'
         )
         # Another payload needs another VERSION: files are read by later releases.
         assert line + b"\n" == sealed(b"u", payload)
@@ -72,6 +72,22 @@ class TestTheFile:
             Unfinished(Entry("c", 5, 6, "/e"), State.USED, USAGE, same_boot=False),
         )
         assert abandoned.corrupt == 0
+
+    def test_a_file_of_the_second_version_is_read(self, folder: Path) -> None:
+        text = sealed(
+            b"h", b'{"format":"tokenbalance journal","version":2,"boot_id":null,"pid":1}'
+        ) + sealed(
+            b"u",
+            b'{"entry":{"request_id":"c","account_id":5,"key_id":6,"endpoint":"/e"},'
+            b'"usage":{"input":12,"cached_input":4,"output":345,"reasoning":300,'
+            b'"audio_input":0,"audio_output":0,"image_input":8,"image_output":0,'
+            b'"total":357,"estimated":true}}',
+        )
+        abandoned = adopt_text(folder, text)
+        abandoned.done()
+        usage = Usage({**USAGE.quantities, "image_input": 8}, 357, estimated=True)
+        (found,) = abandoned.requests
+        assert (found.state, found.usage) == (State.USED, usage)
 
     def test_it_is_removed_when_no_request_is_in_progress(self, folder: Path) -> None:
         journal = Journal.open(folder)

@@ -65,6 +65,21 @@ class TestTheLifeOfARequest:
         die(journal)
         assert left(folder) == {ENTRY.request_id: (State.USED, USAGE)}
 
+    def test_a_usage_of_more_kinds_than_fit_keeps_its_input_output_and_total(
+        self, folder: Path, journal: Journal
+    ) -> None:
+        more = {f"kind_{number}": 1 for number in range(4)}
+        usual, impossible = entry(1), entry(2)
+        journal.begin(usual).use(Usage({**USAGE.quantities, **more}, 357))
+        largest = {**LARGEST.quantities, **dict.fromkeys(more, LARGEST.total)}
+        journal.begin(impossible).use(Usage(largest, LARGEST.total))
+        die(journal)
+        whole = {"input": LARGEST.total, "output": LARGEST.total}
+        assert left(folder) == {
+            usual.request_id: (State.USED, Usage({**USAGE.quantities, **more}, 357)),
+            impossible.request_id: (State.USED, Usage(whole, LARGEST.total)),
+        }
+
     @pytest.mark.parametrize("before", ["placing", "dispatched", "used", "void"])
     def test_a_voided_request_says_so_however_far_it_had_come(
         self, folder: Path, journal: Journal, before: str

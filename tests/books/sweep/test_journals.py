@@ -95,7 +95,7 @@ async def test_what_a_dead_process_had_dispatched_is_charged_what_is_known(
 ) -> None:
     lease = await beside.hold(holder, "a")
     lease.slot.dispatch()
-    lease.look = lambda: lambda: Usage(input=7, output=3, total=10)
+    lease.look = lambda: lambda: Usage({"input": 7, "output": 3}, total=10)
     await beside.leases.send_heartbeat(beside.book)
     beside.die()
     # Its lease has not ended: its journal tells that it is gone.
@@ -225,9 +225,9 @@ async def test_a_running_sweep_ends_what_a_process_that_dies_beside_it_leaves(
     _ = await beside.hold(holder, "placing")
     mine = await here.hold(holder, "mine")
     async with running(here.sweep, beside.sweep):
-        begun = await pool.fetchval("SELECT max(lease_until) FROM holds")
+        begun = await pool.fetchval("SELECT max(lease_until) FROM open_holds")
         async with asyncio.timeout(PATIENCE_S):
-            while not await pool.fetchval("SELECT min(lease_until) > $1 FROM holds", begun):
+            while not await pool.fetchval("SELECT min(lease_until) > $1 FROM open_holds", begun):
                 await asyncio.sleep(0.01)
         assert await hold_states(pool, holder) == ["open"] * 4
     beside.die()

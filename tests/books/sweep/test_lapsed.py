@@ -11,6 +11,7 @@ from tests.support.books import (
     end_leases,
     hold_states,
 )
+from tests.support.request_rows import REQUESTS
 from tests.support.sweeping import PATIENCE_S, Process, new_process, running, until_states
 from tokenbalance.books.holds import sweep as module
 from tokenbalance.database.connections import open_pool
@@ -30,7 +31,7 @@ async def test_the_lapsed_hold_of_a_dead_process_is_charged_what_its_last_heartb
     pool: Pool, here: Process, elsewhere: Process, holder: Holder
 ) -> None:
     lease = await elsewhere.hold(holder, "a")
-    lease.look = lambda: lambda: Usage(input=7, output=3, total=10)
+    lease.look = lambda: lambda: Usage({"input": 7, "output": 3}, total=10)
     await elsewhere.leases.send_heartbeat(elsewhere.book)
     await end_leases(pool)
     await here.connect()
@@ -46,7 +47,7 @@ async def test_a_hold_lapses_by_itself_once_its_heartbeats_stop(
     renewed, _ = await elsewhere.hold(holder, "a"), await here.hold(holder, "b")
     async with running(here.sweep, elsewhere.sweep):
         # Several leases long, both processes live, and what they hold stays.
-        begun = await pool.fetchval("SELECT max(lease_until) FROM holds")
+        begun = await pool.fetchval("SELECT max(lease_until) FROM open_holds")
         async with asyncio.timeout(PATIENCE_S):
             while not await pool.fetchval(
                 "SELECT now() > $1::timestamptz + interval '0.6 s'", begun
@@ -56,7 +57,7 @@ async def test_a_hold_lapses_by_itself_once_its_heartbeats_stop(
     assert renewed.hold
     async with running(here.sweep):
         await until_states(pool, holder, ["expired", "open"])
-    assert await pool.fetchval("SELECT request_id FROM holds WHERE state = 'expired'") == "a"
+    assert await pool.fetchval("SELECT request_id FROM ledger WHERE state = 'expired'") == "a"
 
 
 async def test_of_several_sweeps_one_expires_a_hold(
@@ -64,7 +65,7 @@ async def test_of_several_sweeps_one_expires_a_hold(
 ) -> None:
     for number in range(20):
         lease = await elsewhere.hold(holder, f"r{number}", 10)
-        lease.look = lambda: lambda: Usage(input=2, output=1, total=3)
+        lease.look = lambda: lambda: Usage({"input": 2, "output": 1}, total=3)
     await elsewhere.leases.send_heartbeat(elsewhere.book)
     await end_leases(pool)
     async with open_pool(dsn, 4) as other_pool:
@@ -88,7 +89,9 @@ async def test_a_process_never_expires_what_it_holds_itself(
     await here.connect()
     await end_leases(pool)
     await here.sweep._sweep()
-    rows = await pool.fetch("SELECT request_id, state FROM holds ORDER BY request_id")
+    rows = await pool.fetch(
+        f"SELECT request_id, state FROM {REQUESTS} r ORDER BY request_id"  # noqa: S608 - a constant
+    )
     assert [tuple(row) for row in rows] == [("mine", "open"), ("theirs", "expired")]
 
 

@@ -182,7 +182,7 @@ async def test_a_balance_is_spent_to_the_last_credit_whoever_waits_for_whom(
             if hold is None:
                 return served
             await asyncio.sleep(0)
-            _ = await process.book.settle(hold, Usage(input=10, output=5, total=15))
+            _ = await process.book.settle(hold, Usage({"input": 10, "output": 5}, total=15))
             served += 1
 
     async with AsyncExitStack() as stack:

@@ -114,8 +114,8 @@ async def until_placing(pool: Pool, count: int) -> None:
         while count != await pool.fetchval(
             "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
             # A statement that is only being prepared is active, too. Only the first kilobyte of a
-            # query is shown: PLACE is known by its comment, a tombstone by its statement.
+            # query is shown: both are known by their comments.
             " AND wait_event_type = 'Lock'"
-            " AND (query LIKE '%Reserves what is wanted%' OR query LIKE '%INSERT INTO holds%')"
+            " AND (query LIKE '%Reserves what is wanted%' OR query LIKE '%The tombstone:%')"
         ):
             await asyncio.sleep(POLL_S)

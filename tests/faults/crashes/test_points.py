@@ -143,7 +143,7 @@ async def test_what_the_last_heartbeat_had_noted_of_a_stream_is_charged(
 
 async def until_noted(pool: Pool) -> None:
     async with asyncio.timeout(LIMIT_S):
-        while not await pool.fetchval("SELECT max(known_output) FROM holds"):
+        while not await pool.fetchval("SELECT max(known_output) FROM open_holds"):
             await asyncio.sleep(POLL_S)
 
 

@@ -35,7 +35,7 @@ async def test_setting_a_balance_leaves_an_entry_with_who_and_why(
     }
     assert await entries_of(pool, people.user) == [("grant", 100, 100), ("set", -70, 30)]
     by = await pool.fetchrow(
-        "SELECT e.note, u.email = e.actor AS own FROM ledger_entries e, users u"
+        "SELECT e.note, u.email = e.actor AS own FROM ledger e, users u"
         " WHERE e.kind = 'set' AND u.id = $1 AND e.account_id = $2",
         people.superuser.user_id,
         people.user.account_id,

@@ -60,7 +60,8 @@ async def chat(http: httpx2.AsyncClient, secret: str) -> httpx2.Response:
 
 async def requests_of(pool: Pool, somebody: Somebody) -> list[str]:
     rows = await pool.fetch(
-        "SELECT request_id FROM holds WHERE account_id = $1 ORDER BY request_id",
+        "SELECT request_id FROM ledger WHERE account_id = $1 AND state IS NOT NULL"
+        " ORDER BY request_id",
         somebody.account_id,
     )
     return [row["request_id"] for row in rows]
@@ -318,7 +319,7 @@ async def test_requests_are_listed_filtered_and_explained(
 async def test_long_lists_have_pages(people: People, pool: Pool) -> None:
     somebody = await people.create()
     await pool.execute(
-        "INSERT INTO ledger_entries (account_id, kind, amount, balance_after, actor, note)"
+        "INSERT INTO ledger (account_id, kind, amount, balance_after, actor, note)"
         " SELECT $1, 'top-up', 1, n, 'tests', 'entry ' || n || '.' FROM generate_series(1, 120) n",
         somebody.account_id,
     )

@@ -19,7 +19,7 @@ EVERYTHING = """
 SELECT (SELECT array_agg((u.email, u.name, u.is_active, u.is_superuser, u.password_hash)::text
                          ORDER BY id) FROM users u),
        (SELECT array_agg(balance ORDER BY id) FROM accounts),
-       (SELECT array_agg(id ORDER BY id) FROM ledger_entries),
+       (SELECT array_agg(id ORDER BY id) FROM ledger),
        (SELECT array_agg((id, secret_sha256, revoked_at)::text ORDER BY id) FROM api_keys
          WHERE kind = 'key')
 """

@@ -152,7 +152,7 @@ async def test_an_overdraft_is_set_with_a_reason(admin: Admin, pool: Pool, holde
 async def test_a_charge_is_explained_and_refunded_once(
     admin: Admin, pool: Pool, holder: Holder
 ) -> None:
-    await charge(pool, holder, "tb_1", Usage(input=60, output=40, total=100))
+    await charge(pool, holder, "tb_1", Usage({"input": 60, "output": 40}, total=100))
     here = "/admin/requests/tb_1"
     page = await admin.pages.see(here)
     assert "has cost 100 credits so far." in page.text
@@ -191,7 +191,7 @@ async def test_a_charge_is_explained_and_refunded_once(
 async def test_a_refund_that_cannot_be_is_told_at_its_field(
     admin: Admin, pool: Pool, holder: Holder, fields: dict[str, str], words: str
 ) -> None:
-    await charge(pool, holder, "tb_1", Usage(input=60, output=40, total=100))
+    await charge(pool, holder, "tb_1", Usage({"input": 60, "output": 40}, total=100))
     sent = {"once": "a", "amount": "1", "note": "a reason", **fields}
     response = await admin.pages.submit("/admin/requests/tb_1/refund", **sent)
     assert response.status_code == 400

@@ -43,7 +43,7 @@ async def subject(pool: Pool) -> None:
     """User 1 with key 1 and the charged request `tb_0`, which the addresses of forms name."""
     holder = await create_holder(pool, 1000)
     assert (holder.user_id, holder.key_id) == (1, 1)
-    await charge(pool, holder, "tb_0", Usage(input=10, output=10, total=20))
+    await charge(pool, holder, "tb_0", Usage({"input": 10, "output": 10}, total=20))
 
 
 @pytest.mark.usefixtures("subject")

@@ -20,15 +20,17 @@ HOSTILE = "<script>alert('1')</script> \" ' & {{ 7 * 7 }} \u202e"
 
 
 async def test_the_overview_adds_everything_up(admin: Admin, pool: Pool, holder: Holder) -> None:
-    await charge(pool, holder, "tb_1", Usage(input=60, cached_input=20, output=90, total=150))
-    await charge(pool, holder, "tb_2", Usage(input=10, output=5, total=15, estimated=True))
+    await charge(
+        pool, holder, "tb_1", Usage({"input": 60, "cached_input": 20, "output": 90}, total=150)
+    )
+    await charge(pool, holder, "tb_2", Usage({"input": 10, "output": 5}, total=15, estimated=True))
     await placed(Book(pool, 60), holder, "tb_3", 35)
     page = (await admin.pages.see("/admin")).text
     for figure in (835, 800, 35, 165):
         assert f'<span class="value">{figure}</span>' in page
     assert "50 credits beyond their holds" in page
     assert first_holder(page) == f"/admin/users/{holder.user_id}"
-    for name in ("input", "cached input", "output"):
+    for name in ("Input tokens", "Cached input tokens", "Output tokens"):
         assert f"<bdi>{name}</bdi>" in page
 
 
@@ -60,14 +62,14 @@ async def test_lists_of_users_keys_entries_and_requests_have_pages(
         holder.account_id,
     )
     await pool.execute(
-        "INSERT INTO ledger_entries (account_id, kind, amount, balance_after, actor, note)"
+        "INSERT INTO ledger (account_id, kind, amount, balance_after, actor, note)"
         " SELECT $1, 'top-up', 1, 1000 + n, 'tests', 'many' || n FROM generate_series(1, 250) n",
         holder.account_id,
     )
     await pool.execute(
-        "INSERT INTO holds (account_id, request_id, key_id, amount, endpoint, model, created_at)"
+        "INSERT INTO open_holds (account_id, request_id, key_id, amount, endpoint, model)"
         " SELECT $1, 'tb_' || lpad(to_hex((extract(epoch FROM now()) * 1000)::bigint + n), 12, '0')"
-        " || '0000', $2, 1, '/chat/completions', 'many' || n, now() FROM generate_series(1, 250) n",
+        " || '0000', $2, 1, '/chat/completions', 'many' || n FROM generate_series(1, 250) n",
         holder.account_id,
         holder.key_id,
     )
@@ -114,12 +116,12 @@ async def test_names_that_people_chose_are_never_markup(
         HOSTILE,
     )
     await pool.execute(
-        "INSERT INTO holds (account_id, request_id, key_id, amount, endpoint, model)"
+        "INSERT INTO open_holds (account_id, request_id, key_id, amount, endpoint, model)"
         " SELECT account_id, 'tb_' || $1, id, 1, $1, $1 FROM api_keys WHERE name = $1",
         HOSTILE,
     )
     await pool.execute(
-        "INSERT INTO ledger_entries (account_id, kind, amount, balance_after, actor, note)"
+        "INSERT INTO ledger (account_id, kind, amount, balance_after, actor, note)"
         " VALUES ($1, 'grant', 1, 1, $2, $2)",
         evil.account_id,
         HOSTILE,
@@ -140,7 +142,7 @@ async def test_entries_are_filtered_and_downloaded(
     admin: Admin, pool: Pool, holder: Holder, people: People
 ) -> None:
     other = await people.create(balance=77)
-    await charge(pool, holder, "tb_1", Usage(input=60, output=40, total=100))
+    await charge(pool, holder, "tb_1", Usage({"input": 60, "output": 40}, total=100))
     email = await pool.fetchval("SELECT email FROM users WHERE id = $1", holder.user_id)
 
     async def amounts(query: str) -> list[str]:
@@ -163,9 +165,9 @@ async def test_entries_are_filtered_and_downloaded(
 async def test_requests_are_filtered_and_downloaded(
     admin: Admin, pool: Pool, holder: Holder
 ) -> None:
-    await charge(pool, holder, "tb_1", Usage(input=60, output=40, total=100))
-    await charge(pool, holder, "tb_2", Usage(input=60, output=90, total=150))
-    await charge(pool, holder, "tb_3", Usage(input=1, output=1, total=2, estimated=True))
+    await charge(pool, holder, "tb_1", Usage({"input": 60, "output": 40}, total=100))
+    await charge(pool, holder, "tb_2", Usage({"input": 60, "output": 90}, total=150))
+    await charge(pool, holder, "tb_3", Usage({"input": 1, "output": 1}, total=2, estimated=True))
     await placed(Book(pool, 60), holder, "tb_4", 10)
 
     async def found(query: str) -> list[str]:

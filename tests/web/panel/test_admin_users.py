@@ -85,7 +85,7 @@ async def test_a_user_who_cannot_be_made_leaves_nothing(
     assert wanted["name"] != "Kept" or 'value="Kept"' in response.text
     assert "four" not in response.text
     assert await pool.fetchval("SELECT count(*) FROM users") == 1
-    assert await pool.fetchval("SELECT count(*) FROM ledger_entries") == 0
+    assert await pool.fetchval("SELECT count(*) FROM ledger") == 0
 
 
 async def test_users_are_found_by_a_part_of_e_mail_or_name(admin: Admin, people: People) -> None:

@@ -25,7 +25,7 @@ FOREIGN = [
     {"sec-fetch-site": "cross-site"},
     {"sec-fetch-site": "same-site"},
 ]
-TABLES = ("users", "accounts", "api_keys", "ledger_entries")
+TABLES = ("users", "accounts", "api_keys", "ledger")
 
 
 def pages_of(method: str) -> list[str]:

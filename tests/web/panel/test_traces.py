@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from tests.support.people import People
     from tokenbalance.database.connections import Pool
 
-USED = Usage(input=9, output=3, total=12)
+USED = Usage({"input": 9, "output": 3}, total=12)
 WENT = Trace(200, None, "req_1", 812, 12_340, streamed=True, output_cap=512, capped=True)
 VOIDED = Trace(total_ms=5, streamed=False, output_cap=50, capped=False)
 

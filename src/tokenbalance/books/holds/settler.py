@@ -93,8 +93,8 @@ class Settler:
     def leave_tombstone_later(self, lease: Lease) -> None:
         """Void a hold that may or may not have been placed, in the background.
 
-        The tombstone is a hold row that is voided before it was ever placed, so that a late
-        placement cannot succeed.
+        The tombstone is the open hold of nothing, with which a late placement conflicts, so that it
+        cannot succeed.
         """
         self._begin(lease)
         _record(lease, lease.slot.void)

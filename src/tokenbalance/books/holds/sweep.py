@@ -12,7 +12,8 @@
 Any number of replicas may sweep: every end is a compare-and-set, and the clock is the database's. A
 sweep that has just reconnected to the database waits until the others have had a heartbeat.
 
-It also removes waiters of dead processes, and renews statistics that the books have outgrown.
+It also removes waiters of dead processes and tombstones that have served, and renews statistics
+that the books have outgrown.
 """
 
 from __future__ import annotations
@@ -81,6 +82,7 @@ class Sweep:
         if self._others_had_a_heartbeat():
             await self._end_lapsed()
             await self._pool.execute(statements.FORGET_WAITERS)
+            await self._pool.execute(statements.FORGET_TOMBSTONES)
         await self._analyse_outgrown()
 
     def _others_had_a_heartbeat(self) -> bool:

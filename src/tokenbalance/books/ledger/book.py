@@ -5,21 +5,20 @@
                     `--> expired    charged what is known, its process is gone
                            `-- correct: the true usage was found, the difference is entered
 
-A hold that may or may not have been placed gets a tombstone: a row that is voided before it was
-ever placed, so that a late placement cannot succeed.
+A hold that may or may not have been placed gets a tombstone: the open hold of nothing, with which a
+late placement conflicts, so that it cannot succeed.
 
-Every end is a compare-and-set on the hold's state, so it can be repeated at any time: after a lost
-result, by another process, or from a journal. Simultaneous calls share a statement and its commit
-(`placements`, `settlements`). Knows accounts and credits; must never know of HTTP, and never check
-before it acts.
+Every end is a compare-and-set, the deletion of the open hold, so it can be repeated at any time:
+after a lost result, by another process, or from a journal. What ended stays as a row of the ledger,
+a correction is one more row, and no id of a request is used twice. Simultaneous calls share a
+statement and its commit (`placements`, `settlements`). Knows accounts and credits; must never know
+of HTTP, and never check before it acts.
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
-
-import asyncpg
 
 from tokenbalance.books.ledger.placements import Placement, Placements
 from tokenbalance.books.ledger.settlements import Settlement, Settlements
@@ -36,7 +35,7 @@ if TYPE_CHECKING:
     from tokenbalance.model import Caller, Claim, Purpose
 
 LEASE_S: Final = 60.0
-_NOTHING_DONE: Final = "UPDATE 0"
+_NOTHING_ENTERED: Final = "INSERT 0 0"
 
 
 class UnknownHold(LookupError):
@@ -218,7 +217,7 @@ class Book:
         If it has ended in another way, nothing changes.
         """
         done = await self._pool.execute(statements.VOID, hold.account_id, hold.request_id, *trace)
-        if done == _NOTHING_DONE:
+        if done == _NOTHING_ENTERED:
             _ = await self.correct(hold, Usage(), trace)
         self._released(hold.account_id)
 
@@ -231,16 +230,15 @@ class Book:
             UnknownHold: these books do not have its account or key.
 
         """
-        try:
-            await self._pool.execute(
-                statements.LEAVE_TOMBSTONE,
-                caller.account_id,
-                purpose.request_id,
-                caller.key_id,
-                purpose.endpoint,
-            )
-        except asyncpg.ForeignKeyViolationError:
-            raise UnknownHold(purpose.request_id) from None
+        are_known = await self._pool.fetchval(
+            statements.LEAVE_TOMBSTONE,
+            caller.account_id,
+            purpose.request_id,
+            caller.key_id,
+            purpose.endpoint,
+        )
+        if not are_known:
+            raise UnknownHold(purpose.request_id)
         await self.void(Hold(purpose.request_id, caller.account_id, 0), trace)
 
     async def renew(self, holds: Sequence[tuple[Hold, Usage | None]]) -> None:
@@ -302,6 +300,4 @@ class Book:
 
 
 def _known(hold: Hold, known_input: int, known_output: int) -> Known:
-    total = known_input + known_output
-    usage = Usage(input=known_input, output=known_output, total=total, estimated=True)
-    return Known(hold, usage)
+    return Known(hold, Usage.counted(known_input, known_output))

@@ -47,10 +47,17 @@ def entry_of(record: LedgerEntry) -> Entry:
         kind=record.kind,
         amount=record.amount,
         asked=record.asked,
-        balance_after=record.balance_after,
+        balance_after=_balance_after(record),
         request_id=record.request_id,
         actor=record.actor,
         note=record.note,
         estimated=record.estimated,
         created_at=record.created_at,
     )
+
+
+def _balance_after(record: LedgerEntry) -> int:
+    if record.balance_after is None:
+        msg = f"row {record.id} of the ledger changes no balance"
+        raise ValueError(msg)
+    return record.balance_after

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import select
+from sqlalchemy import select, union_all
 
 from tokenbalance.books.ledger.credits import (
     AmountNotPositive,
@@ -21,8 +21,7 @@ from tokenbalance.books.ledger.credits import (
     entry_of_key,
     lock_account,
 )
-from tokenbalance.books.reports.entries import entries_of_request
-from tokenbalance.database.tables import HoldRecord
+from tokenbalance.database.tables import LedgerEntry, OpenHold
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -48,7 +47,7 @@ async def refund(session: AsyncSession, request_id: str, amount: int | None, cau
     _check_refund(amount)
     # The lock first, so that the second of two refunds sees what the first has left.
     account = await lock_account(session, await _account_of(session, request_id))
-    credits_back = await _refundable(session, account.id, request_id, amount)
+    credits_back = await _refundable(session, request_id, amount)
     new = NewEntry(kind="refund", amount=credits_back, cause=cause, request_id=request_id)
     return await enter(session, account, new)
 
@@ -79,7 +78,7 @@ async def refund_once(
         # Without an amount, the entry of the first time was all that was left.
         credits_back = before.amount if amount is None else amount
     else:
-        credits_back = await _refundable(session, account.id, request_id, amount)
+        credits_back = await _refundable(session, request_id, amount)
     new = NewEntry(
         kind="refund",
         amount=credits_back,
@@ -91,7 +90,12 @@ async def refund_once(
 
 
 async def _account_of(session: AsyncSession, request_id: str) -> int:
-    query = select(HoldRecord.account_id).where(HoldRecord.request_id == request_id)
+    query = union_all(
+        select(OpenHold.account_id).where(OpenHold.request_id == request_id, OpenHold.amount > 0),
+        select(LedgerEntry.account_id).where(
+            LedgerEntry.request_id == request_id, LedgerEntry.state.is_not(None)
+        ),
+    )
     # Text that Postgres cannot hold is no request's id, and not worth a query.
     account_id = await session.scalar(query) if request_id.isprintable() else None
     if account_id is None:
@@ -100,13 +104,10 @@ async def _account_of(session: AsyncSession, request_id: str) -> int:
     return account_id
 
 
-async def _refundable(
-    session: AsyncSession, account_id: int, request_id: str, amount: int | None
-) -> int:
+async def _refundable(session: AsyncSession, request_id: str, amount: int | None) -> int:
     """Credits to refund: the amount, or all that is left of charge and correction after refunds."""
-    entries = await entries_of_request(session, account_id, request_id)
-    left = -sum(entry.amount for entry in entries)
-    if not entries:
+    left = await _left_of_charge(session, request_id)
+    if left is None:
         msg = f"request {request_id} was never charged"
         raise NothingToRefund(msg)
     if left <= 0:
@@ -116,6 +117,18 @@ async def _refundable(
         msg = f"only {left:,} credits are left to refund of request {request_id}"
         raise RefundTooLarge(msg)
     return amount or left
+
+
+async def _left_of_charge(session: AsyncSession, request_id: str) -> int | None:
+    """Credits of a charge that are left after its correction and its refunds; None: no charge."""
+    of_request = select(LedgerEntry.amount).where(LedgerEntry.request_id == request_id)
+    charge = await session.scalar(
+        of_request.where(LedgerEntry.state.is_not(None), LedgerEntry.kind == "charge")
+    )
+    if charge is None:
+        return None
+    later = await session.scalars(of_request.where(LedgerEntry.state.is_(None)))
+    return -charge - sum(later)
 
 
 def _check_refund(amount: int | None) -> None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, cast
 
+import orjson
+
 from tokenbalance.books.ledger.account_queues import AccountQueues
 from tokenbalance.books.ledger.fallback import each_alone, left_on_item_error
 from tokenbalance.books.pricing.rates import charge_for
@@ -51,16 +53,14 @@ class Settlement:
             self.hold.request_id,
             self.amount,
             usage.estimated,
-            usage.input,
-            usage.cached_input,
-            usage.output,
-            usage.reasoning,
-            usage.audio_input,
-            usage.audio_output,
-            usage.image_input,
-            usage.image_output,
+            _stored(usage),
             usage.total,
         )
+
+
+def _stored(usage: Usage) -> str | None:
+    """Write the quantities of a usage as they are stored; None if it has none."""
+    return orjson.dumps(dict(usage.quantities)).decode() if usage.quantities else None
 
 
 class Settlements:

@@ -8,16 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tokenbalance.books.pricing.rates import (
-    NANO,
-    TOKEN_KINDS,
-    charge_for,
-    decimal_text,
-    split,
-    token_rates,
-)
+from tokenbalance.books.pricing.rates import NANO, charge_for, cost_of, decimal_text, split
+from tokenbalance.books.pricing.units import REQUEST, UNITS
 
 if TYPE_CHECKING:
+    from tokenbalance.books.pricing.units import Unit, Units
     from tokenbalance.model import Rates, Usage
 
 
@@ -26,7 +21,9 @@ class BillLine:
     """The cost of one kind of token, or of the request itself."""
 
     kind: str
-    """One of `rates.KINDS`; `total` if every token is one credit."""
+    """One of `units`; `total` if every token is one credit."""
+    label: str
+    """The kind for people."""
     tokens: int
     """The number of tokens; 1 for `request`."""
     rate: str
@@ -48,20 +45,22 @@ class Bill:
     charge: int
 
 
-def explain_charge(usage: Usage, rates: Rates | None) -> Bill:
+def explain_charge(usage: Usage, rates: Rates | None, units: Units = UNITS) -> Bill:
     """Explain the charge of a request for its usage, at the rates of its hold."""
     charge = charge_for(usage, rates)
     if rates is None:
         total = str(usage.total)
-        return Bill((BillLine("total", usage.total, "1", total),), total, "0", charge)
-    if not (usage.total or usage.input or usage.output):
+        line = BillLine("total", "Tokens, all kinds", usage.total, "1", total)
+        return Bill((line,), total, "0", charge)
+    tokens = split(usage, rates.sides)
+    if not tokens:
         return Bill((), "0", "0", 0)
-    tokens = zip(TOKEN_KINDS, split(usage), token_rates(rates), strict=True)
-    used = (*tokens, ("request", int(rates.request > 0), rates.request))
-    nano = sum(number * rate for _, number, rate in used)
-    lines = tuple(
-        BillLine(kind, number, decimal_text(rate), decimal_text(number * rate))
-        for kind, number, rate in used
-        if number
-    )
+    nano = cost_of(tokens, rates)
+    used = {**tokens, REQUEST: 1} if rates.nano[REQUEST] else tokens
+    lines = tuple(_line(unit, used[unit.name], rates) for unit in units.rows if unit.name in used)
     return Bill(lines, decimal_text(nano), decimal_text(charge * NANO - nano), charge)
+
+
+def _line(unit: Unit, number: int, rates: Rates) -> BillLine:
+    rate = rates.nano[unit.name]
+    return BillLine(unit.name, unit.label, number, decimal_text(rate), decimal_text(number * rate))

@@ -15,12 +15,14 @@ from fractions import Fraction
 from functools import cached_property
 from typing import TYPE_CHECKING, Final, NoReturn, cast
 
-from tokenbalance.books.pricing.rates import KINDS, NANO, build_rates
+from tokenbalance.books.pricing.rates import NANO, build_rates
+from tokenbalance.books.pricing.units import INPUT, OUTPUT, REQUEST, UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from tokenbalance.books.pricing.units import Units
     from tokenbalance.model import Rates
 
 CREDITS_MAX: Final = 1_000_000
@@ -34,7 +36,6 @@ _DIGITS_MAX: Final = 40
 _REFUSE: Final = "refuse"
 _DEFAULT: Final = "default"
 _CARD_KEYS: Final = ("unpriced", "per", "default", "models")
-_MODEL_KEYS: Final = ("match", *KINDS)
 _PLACE: Final = re.compile(r" \(at (?:line (\d+), column \d+|end of document)\)$")
 _WILDCARD: Final = re.compile(r"\[!?\]?[^\]]*\]|[*?]")
 
@@ -115,7 +116,7 @@ def load_rate_card(path: Path) -> RateCard:
     return read_rate_card(text)
 
 
-def read_rate_card(text: str) -> RateCard:
+def read_rate_card(text: str, units: Units = UNITS) -> RateCard:
     """Read a card from its text.
 
     Raises:
@@ -123,7 +124,7 @@ def read_rate_card(text: str) -> RateCard:
 
     """
     try:
-        return _Reader(_parse(text)).card()
+        return _Reader(_parse(text), units).card()
     except _Wrong as wrong:
         line = _line_of(text, wrong.path)
         raise RateCardError(f"line {line}: {_shown(wrong.path)}{wrong.reason}") from None
@@ -142,8 +143,9 @@ class _Wrong(Exception):
 class _Reader:
     """Turns a parsed document into a card."""
 
-    def __init__(self, document: Mapping[str, object]) -> None:
+    def __init__(self, document: Mapping[str, object], units: Units) -> None:
         self._document = document
+        self._units = units
         self._per = 1
 
     def card(self) -> RateCard:
@@ -173,7 +175,7 @@ class _Reader:
         if _DEFAULT not in self._document:
             raise _Wrong(("unpriced",), "needs a table [default] with the rates to use")
         table = _table(path, self._document[_DEFAULT])
-        _refuse_unknown(path, table, KINDS)
+        _refuse_unknown(path, table, self._units.names)
         return self._read_rates(path, table)
 
     def _read_models(self) -> tuple[PricedModels, ...]:
@@ -184,7 +186,7 @@ class _Reader:
         for index, row in enumerate(cast("list[object]", rows)):
             path: _Path = ("models", index)
             table = _table(path, row)
-            _refuse_unknown(path, table, _MODEL_KEYS)
+            _refuse_unknown(path, table, ("match", *self._units.names))
             pattern = _read_pattern(path, table)
             _refuse_unreachable((*path, "match"), pattern, [earlier.pattern for earlier in read])
             read.append(PricedModels(pattern, self._read_rates(path, table)))
@@ -192,22 +194,24 @@ class _Reader:
 
     def _read_rates(self, path: _Path, table: Mapping[str, object]) -> Rates:
         nano = {
-            kind: self._read_rate((*path, kind), table[kind]) for kind in KINDS if kind in table
+            kind: self._read_rate((*path, kind), table[kind])
+            for kind in self._units.names
+            if kind in table
         }
         if not nano:
             raise _Wrong(path, "has no rates")
         # Output must not be free only because its rate was forgotten.
-        for kind in ("input", "output"):
-            if kind not in nano and set(nano) != {"request"}:
+        for kind in (INPUT, OUTPUT):
+            if kind not in nano and set(nano) != {REQUEST}:
                 raise _Wrong(path, f"has no rate for {kind} (write {kind} = 0 if it is free)")
-        return build_rates(nano)
+        return build_rates(nano, self._units)
 
     def _read_rate(self, path: _Path, value: object) -> int:
         rate = _number(path, value)
         if rate < 0:
             raise _Wrong(path, "must not be negative")
         # The rate of a request is for one request, whatever `per` says.
-        per = 1 if path[-1] == "request" else self._per
+        per = 1 if path[-1] == REQUEST else self._per
         if rate > CREDITS_MAX * per:
             raise _Wrong(path, f"must not be more than {CREDITS_MAX} credits{_each(path, per)}")
         nano = Fraction(rate) * NANO / per
@@ -284,7 +288,7 @@ def _number(path: _Path, value: object) -> Decimal:
 
 
 def _each(path: _Path, per: int) -> str:
-    if path[-1] == "request":
+    if path[-1] == REQUEST:
         return ""
     return " per token" if per == 1 else f" per token, and this rate is per {per} tokens"
 

@@ -4,10 +4,8 @@ Nothing else may assume a rate. All of it is integer arithmetic: rates are in na
 sum of a request is rounded up to credits once. Without rates one credit is one token, as counted by
 the upstream's `total_tokens`.
 
-    input     = audio + image + cached + plain     in this order, each limited to what is left
-    output    = audio + image + reasoning + plain  likewise
-    total beyond input + output                    plain output: some servers count hidden
-                                                   reasoning only in the total
+How input and output divide into kinds is said in `units`. A total beyond input + output is plain
+output: some servers count hidden reasoning only in the total.
 """
 
 from __future__ import annotations
@@ -17,13 +15,16 @@ from bisect import bisect_right
 from dataclasses import replace
 from decimal import Decimal
 from functools import lru_cache
-from typing import TYPE_CHECKING, Final, cast
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
-from tokenbalance.model import Rates
+from tokenbalance.books.pricing.units import INPUT, OUTPUT, REQUEST, UNITS
+from tokenbalance.model import Peak, Rates
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from tokenbalance.books.pricing.units import Units
     from tokenbalance.model import Estimate, Usage
 
 NANO: Final = 10**9
@@ -33,42 +34,28 @@ AMOUNT_MAX: Final = 10**18
 """The most credits of a hold or a charge with rates: more than any balance, yet the books can still
 add them up. No request comes near it, but a nonsensical usage report may."""
 
+Sides: TypeAlias = tuple[tuple[str, tuple[str, ...]], ...]
+"""As `Units.sides`."""
+
 RESPONSE_AFTER_CALLS: Final = 1024
 """Output tokens that the calls of hosted tools must leave: they are useless without a response."""
-
-TOKEN_KINDS: Final = (
-    "input",
-    "cached_input",
-    "output",
-    "reasoning",
-    "audio_input",
-    "audio_output",
-    "image_input",
-    "image_output",
-)
-KINDS: Final = (*TOKEN_KINDS, "request")
-
-DEFAULTS: Final = {
-    "cached_input": "input",
-    "audio_input": "input",
-    "image_input": "input",
-    "reasoning": "output",
-    "audio_output": "output",
-    "image_output": "output",
-}
-"""The kind whose rate applies to a kind without one. Any other kind without a rate is free."""
 
 
 def charge_for(usage: Usage, rates: Rates | None) -> int:
     """The credits for a usage. A request that used nothing costs nothing, not even its fee."""
     if rates is None:
         return usage.total
-    if not (usage.total or usage.input or usage.output):
-        return 0
-    nano = rates.request + sum(
-        tokens * rate for tokens, rate in zip(split(usage), token_rates(rates), strict=True)
-    )
-    return _rounded(nano)
+    tokens = split(usage, rates.sides)
+    return _rounded(cost_of(tokens, rates)) if tokens else 0
+
+
+def cost_of(tokens: Mapping[str, int], rates: Rates) -> int:
+    """Nano-credits for a request with these tokens, each counted once."""
+    nano = rates.nano
+    cost = nano[REQUEST]
+    for kind, number in tokens.items():
+        cost += number * nano[kind]
+    return cost
 
 
 def wanted_for(estimate: Estimate, rates: Rates | None) -> int:
@@ -137,56 +124,46 @@ def _cap_within(estimate: Estimate, amount: int, rates: Rates | None) -> int:
     return min(left // (estimate.choices * rate), estimate.output_cap)
 
 
-def split(usage: Usage) -> tuple[int, int, int, int, int, int, int, int]:
-    """The tokens of each kind, in the order of `TOKEN_KINDS`; none is counted twice."""
-    audio_input = min(usage.audio_input, usage.input)
-    left = usage.input - audio_input
-    image_input = min(usage.image_input, left)
-    left -= image_input
-    cached = min(usage.cached_input, left)
-    plain_input = left - cached
-
-    audio_output = min(usage.audio_output, usage.output)
-    left = usage.output - audio_output
-    image_output = min(usage.image_output, left)
-    left -= image_output
-    reasoning = min(usage.reasoning, left)
-    plain_output = left - reasoning + max(usage.total - usage.input - usage.output, 0)
-    return (
-        plain_input,
-        cached,
-        plain_output,
-        reasoning,
-        audio_input,
-        audio_output,
-        image_input,
-        image_output,
-    )
+def split(usage: Usage, sides: Sides = UNITS.sides) -> Mapping[str, int]:
+    """Tokens by kind, without zeros; none is counted twice."""
+    quantities = usage.quantities
+    tokens: dict[str, int] = {}
+    hidden = usage.total
+    for side, parts in sides:
+        left = quantities.get(side, 0)
+        hidden -= left
+        for part in parts:
+            if left and part in quantities:
+                tokens[part] = taken = min(quantities[part], left)
+                left -= taken
+        if left:
+            tokens[side] = left
+    if hidden > 0:
+        tokens[OUTPUT] = tokens.get(OUTPUT, 0) + hidden
+    return tokens
 
 
-def token_rates(rates: Rates) -> tuple[int, int, int, int, int, int, int, int]:
-    """The rates of the kinds of tokens, in the order of `TOKEN_KINDS`."""
-    return (
-        rates.input,
-        rates.cached_input,
-        rates.output,
-        rates.reasoning,
-        rates.audio_input,
-        rates.audio_output,
-        rates.image_input,
-        rates.image_output,
-    )
-
-
-def build_rates(nano: Mapping[str, int]) -> Rates:
+def build_rates(nano: Mapping[str, int], units: Units = UNITS) -> Rates:
     """Make rates from those that a card names, in nano-credits by kind."""
-    filled = {kind: nano.get(kind, nano.get(DEFAULTS.get(kind, ""), 0)) for kind in KINDS}
-    own = {
-        kind: decimal_text(rate)
-        for kind, rate in filled.items()
-        if rate != filled.get(DEFAULTS.get(kind, ""), 0)
-    }
-    return Rates(**filled, text=json.dumps(own))
+    filled: dict[str, int] = {}
+    own: dict[str, str] = {}
+    for unit in units.rows:
+        inherited = 0 if unit.parent is None else filled[unit.parent]
+        filled[unit.name] = rate = nano.get(unit.name, inherited)
+        if rate != inherited:
+            own[unit.name] = decimal_text(rate)
+    return Rates(
+        nano=MappingProxyType(filled),
+        text=json.dumps(own),
+        sides=units.sides,
+        input_peak=_peak(filled, units, INPUT),
+        output_peak=_peak(filled, units, OUTPUT),
+    )
+
+
+def _peak(nano: Mapping[str, int], units: Units, side: str) -> Peak:
+    text, every = units.of(side, media=False), units.of(side, media=True)
+    return Peak(max(nano[kind] for kind in text), max(nano[kind] for kind in every))
 
 
 @lru_cache(maxsize=256)
@@ -195,17 +172,17 @@ def stored_rates(text: str | None) -> Rates | None:
     return None if text is None else rates_from(cast("dict[str, str]", json.loads(text)))
 
 
-def rates_from(document: Mapping[str, str]) -> Rates:
+def rates_from(document: Mapping[str, str], units: Units = UNITS) -> Rates:
     """Read rates from decimals by kind, as they are stored with a hold and shown."""
-    return build_rates(
-        {kind: int(Decimal(document[kind]).scaleb(9)) for kind in KINDS if kind in document}
-    )
+    nano = {
+        kind: int(Decimal(document[kind]).scaleb(9)) for kind in units.names if kind in document
+    }
+    return build_rates(nano, units)
 
 
 def rates_document(rates: Rates) -> dict[str, str]:
     """The rate of every kind as an exact decimal, in credits for one token (or one request)."""
-    named = zip(KINDS, (*token_rates(rates), rates.request), strict=True)
-    return {kind: decimal_text(rate) for kind, rate in named}
+    return {kind: decimal_text(rate) for kind, rate in rates.nano.items()}
 
 
 def decimal_text(nano: int) -> str:
@@ -225,7 +202,7 @@ def _ceiling(estimate: Estimate, rates: Rates, inputs: int, output: int) -> int:
     """Nano-credits for this input, and this output of each choice, at the highest rates."""
     input_rate, output_rate = _input_peak(estimate, rates), _output_peak(estimate, rates)
     return (
-        rates.request
+        rates.nano[REQUEST]
         + (inputs - estimate.predicted) * input_rate
         + estimate.predicted * max(input_rate, output_rate)
         + estimate.choices * output * output_rate
@@ -233,12 +210,8 @@ def _ceiling(estimate: Estimate, rates: Rates, inputs: int, output: int) -> int:
 
 
 def _input_peak(estimate: Estimate, rates: Rates) -> int:
-    if estimate.has_media:
-        return max(rates.input, rates.cached_input, rates.audio_input, rates.image_input)
-    return max(rates.input, rates.cached_input)
+    return rates.input_peak.media if estimate.has_media else rates.input_peak.text
 
 
 def _output_peak(estimate: Estimate, rates: Rates) -> int:
-    if estimate.has_media:
-        return max(rates.output, rates.reasoning, rates.audio_output, rates.image_output)
-    return max(rates.output, rates.reasoning)
+    return rates.output_peak.media if estimate.has_media else rates.output_peak.text

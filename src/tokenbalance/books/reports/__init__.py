@@ -2,6 +2,7 @@
 
     entries       what changed balances
     requests      requests with their hold, usage and charge; newest first
+    request_rows  one of them, from an open hold or from the ledger
     explanation   everything that made one charge what it is
     finding       a request by its id, or the beginning of it
     refusals      how often requests were refused, by day, key and code
@@ -20,6 +21,8 @@ from tokenbalance.books.reports.entries import EntryQuery, EntryRow, entries, en
 from tokenbalance.books.reports.explanation import Explanation, UnknownRequest, explain
 from tokenbalance.books.reports.export import (
     ENTRY_COLUMNS,
+    FIRST_KINDS,
+    LATER_KINDS,
     USAGE_COLUMNS,
     count_usage,
     export_entries,
@@ -42,7 +45,8 @@ from tokenbalance.books.reports.refusals import (
     refusals_page,
     refused_today,
 )
-from tokenbalance.books.reports.requests import KeyRef, RequestQuery, RequestRow, requests_page
+from tokenbalance.books.reports.request_rows import KeyRef, RequestRow
+from tokenbalance.books.reports.requests import RequestQuery, requests_page
 from tokenbalance.books.reports.sums import Sums
 from tokenbalance.database.tables import ENTRY_KINDS, HOLD_STATES
 
@@ -50,7 +54,9 @@ __all__ = [
     "ENTRY_COLUMNS",
     "ENTRY_KINDS",
     "EVER",
+    "FIRST_KINDS",
     "HOLD_STATES",
+    "LATER_KINDS",
     "USAGE_COLUMNS",
     "AmbiguousRequestId",
     "DayTotals",

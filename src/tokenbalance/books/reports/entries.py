@@ -1,4 +1,7 @@
-"""Ledger entries: what changed balances, when, by whom and why. Writes nothing."""
+"""Ledger entries: what changed balances, when, by whom and why. Writes nothing.
+
+Rows of the ledger that changed no balance are left out: requests that cost nothing.
+"""
 
 # Columns are picked by name; the classes that rows become have the types.
 # pyright: reportAny=false, reportExplicitAny=false
@@ -8,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import select, text
+from sqlalchemy import select
 
 from tokenbalance.books.ledger.entries import Entry, entry_of
 from tokenbalance.books.reports.ids import ids_of
@@ -54,7 +57,7 @@ async def entries_page(
         InvalidCursor: `after` is not a cursor of this list.
 
     """
-    ids = await ids_of(session, query.period)
+    (ids,) = await ids_of(session, query.period)
     statement = entry_rows(query).where(LedgerEntry.id > ids.after)
     if ids.upto is not None:
         statement = statement.where(LedgerEntry.id <= ids.upto)
@@ -71,12 +74,10 @@ async def entries_of_request(
     session: AsyncSession, account_id: int, request_id: str
 ) -> list[EntryRow]:
     """Read the entries that name a request, oldest first."""
-    charge = entry_rows(EntryQuery(account_id)).where(text("ledger_entries.kind = 'charge'"))
-    # No other kind names a request; top-ups are many and need not be read.
-    others = entry_rows(EntryQuery(account_id, ("adjustment", "refund")))
+    of_request = entry_rows(EntryQuery(account_id)).where(LedgerEntry.request_id == request_id)
     # Two queries, each in the words of its partial index.
-    rows = await _read(session, charge.where(LedgerEntry.request_id == request_id))
-    rows += await _read(session, others.where(LedgerEntry.request_id == request_id))
+    rows = await _read(session, of_request.where(LedgerEntry.state.is_not(None)))
+    rows += await _read(session, of_request.where(LedgerEntry.state.is_(None)))
     return sorted(rows, key=lambda row: row.id)
 
 
@@ -87,6 +88,7 @@ def entry_rows(query: EntryQuery) -> Select[*tuple[Any, ...]]:
         select(User.id.label("user_id"), User.email, *(getattr(LedgerEntry, n) for n in names))
         .join(Account, Account.id == LedgerEntry.account_id)
         .join(User, User.id == Account.user_id)
+        .where(LedgerEntry.balance_after.is_not(None))
     )
     if query.account_id is not None:
         statement = statement.where(LedgerEntry.account_id == query.account_id)
@@ -94,7 +96,7 @@ def entry_rows(query: EntryQuery) -> Select[*tuple[Any, ...]]:
         statement = statement.where(LedgerEntry.kind.in_(query.kinds))
         if "charge" not in query.kinds:
             # In the words of the partial index.
-            statement = statement.where(text("ledger_entries.kind <> 'charge'"))
+            statement = statement.where(LedgerEntry.state.is_(None))
     if query.period.since is not None:
         statement = statement.where(LedgerEntry.created_at >= query.period.start)
     if query.period.until is not None:
@@ -109,7 +111,9 @@ async def _read(session: AsyncSession, statement: Select[*tuple[Any, ...]]) -> l
 
 async def entries(session: AsyncSession, account_id: int) -> AsyncIterator[Entry]:
     """Stream the entries of an account, oldest first, in one snapshot."""
-    query = select(LedgerEntry).where(LedgerEntry.account_id == account_id)
+    query = select(LedgerEntry).where(
+        LedgerEntry.account_id == account_id, LedgerEntry.balance_after.is_not(None)
+    )
     rows = await session.stream_scalars(
         query.order_by(LedgerEntry.id), execution_options={"yield_per": _ROWS_AT_ONCE}
     )

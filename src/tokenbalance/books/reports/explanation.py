@@ -1,31 +1,32 @@
 """One charge explained: everything that led to it. Writes nothing."""
 
-# Columns are picked by name; the classes that rows become have the types.
-# pyright: reportAny=false, reportExplicitAny=false
-
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
-
-from sqlalchemy import select
+from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.pricing.bill import explain_charge
 from tokenbalance.books.pricing.rates import rates_from
+from tokenbalance.books.pricing.units import UNITS
 from tokenbalance.books.reports.entries import entries_of_request
-from tokenbalance.books.reports.requests import read_requests, request_rows
-from tokenbalance.database.tables import HoldRecord
+from tokenbalance.books.reports.request_rows import (
+    correction_of,
+    ended_rows,
+    open_rows,
+    read_ended,
+    read_open,
+)
+from tokenbalance.database.tables import LedgerEntry, OpenHold
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sqlalchemy import Select
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from tokenbalance.books.pricing.bill import Bill
     from tokenbalance.books.reports.entries import EntryRow
-    from tokenbalance.books.reports.requests import RequestRow
-    from tokenbalance.model import Rates, Trace
+    from tokenbalance.books.reports.request_rows import RequestRow
+    from tokenbalance.model import Trace
 
 
 _SUCCESSES: Final = range(200, 300)
@@ -40,10 +41,6 @@ class Explanation:
     """A request, from its estimate to its final cost."""
 
     request: RequestRow
-    estimated_input: int
-    """Tokens: the ceiling of the input that the hold covered."""
-    estimated_output: int
-    """Tokens: the ceiling of all choices together."""
     bill: Bill | None
     """Lines by kind, their sum, rounding and charge; None if nothing was charged."""
     entries: Sequence[EntryRow]
@@ -54,6 +51,14 @@ class Explanation:
         """What is to be known of its course, in sentences: why it cost nothing, what capped it."""
         notes = (_why_free(self.request), _what_capped(self.request.trace))
         return [note for note in notes if note]
+
+    @property
+    def quantities(self) -> Sequence[tuple[str, int]]:
+        """What was used, by the label of its kind, as reported: a side includes its parts."""
+        used = self.request.usage.quantities if self.request.usage else {}
+        labels = {unit.name: unit.label for unit in UNITS.rows}
+        order = [*labels, *sorted(used.keys() - labels.keys())]
+        return [(labels.get(kind, kind), used[kind]) for kind in order if kind in used]
 
     @property
     def cost(self) -> int:
@@ -98,34 +103,39 @@ async def explain(
         UnknownRequest: no request has this id, or it is another account's.
 
     """
-    hold = await _find(session, request_id, account_id) if request_id.isprintable() else None
-    if hold is None:
+    found = await _find(session, request_id, account_id) if request_id.isprintable() else ()
+    if not found:
         msg = f"no request has the id {request_id!a}"
         raise UnknownRequest(msg)
-    (request,) = await read_requests(session, _only(hold))
+    request = found[0]
     return Explanation(
         request=request,
-        estimated_input=hold.estimated_input,
-        estimated_output=hold.estimated_output,
-        bill=None if request.usage is None else explain_charge(request.usage, _rates_of(hold)),
-        entries=await entries_of_request(session, hold.account_id, hold.request_id),
+        bill=_bill(request),
+        entries=await entries_of_request(session, request.account_id, request.request_id),
     )
 
 
-def _rates_of(hold: HoldRecord) -> Rates | None:
-    return None if hold.rates is None else rates_from(hold.rates)
+def _bill(request: RequestRow) -> Bill | None:
+    """Explain the charge of a request and its correction together."""
+    if request.usage is None:
+        return None
+    return explain_charge(
+        request.usage, None if request.rates is None else rates_from(request.rates)
+    )
 
 
 async def _find(
     session: AsyncSession, request_id: str, account_id: int | None
-) -> HoldRecord | None:
-    query = select(HoldRecord).where(HoldRecord.request_id == request_id)
+) -> Sequence[RequestRow]:
+    # A request that ends between the two statements is found by the second.
+    is_open = open_rows(OpenHold).where(OpenHold.request_id == request_id)
     if account_id is not None:
-        query = query.where(HoldRecord.account_id == account_id)
-    return await session.scalar(query.limit(1))
-
-
-def _only(hold: HoldRecord) -> Select[*tuple[Any, ...]]:
-    return request_rows(HoldRecord).where(
-        HoldRecord.account_id == hold.account_id, HoldRecord.request_id == hold.request_id
+        is_open = is_open.where(OpenHold.account_id == account_id)
+    if found := await read_open(session, is_open.limit(1)):
+        return found
+    ended = ended_rows(LedgerEntry, correction_of(LedgerEntry)).where(
+        LedgerEntry.request_id == request_id, LedgerEntry.state.is_not(None)
     )
+    if account_id is not None:
+        ended = ended.where(LedgerEntry.account_id == account_id)
+    return await read_ended(session, ended.limit(1))

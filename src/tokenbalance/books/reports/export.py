@@ -1,7 +1,8 @@
 """All rows of a period, for files: in batches, each a short statement of its own.
 
 Neither a connection nor a snapshot is held between two batches, so that a client that reads slowly,
-or stops reading, costs nothing. Writes nothing.
+or stops reading, costs nothing. Rows come in the order of the ledger, which is that of time, so
+that a batch reads what it returns and no more. Writes nothing.
 """
 
 # Columns are picked by name; the classes that rows become have the types.
@@ -9,22 +10,26 @@ or stops reading, costs nothing. Writes nothing.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from sqlalchemy import func, select, true, tuple_
+from sqlalchemy import func, select, true
 from sqlalchemy.orm import aliased
 
+from tokenbalance.books.pricing.units import UNITS
 from tokenbalance.books.reports.entries import EntryQuery, entry_rows
 from tokenbalance.books.reports.ids import ids_of
-from tokenbalance.database.tables import Account, ApiKey, HoldRecord, UsageRecord, User
+from tokenbalance.books.reports.request_rows import correction_of
+from tokenbalance.database.tables import Account, ApiKey, LedgerEntry, User
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from sqlalchemy import ColumnElement, Select
+    from sqlalchemy import ColumnElement, Row, Select
 
+    from tokenbalance.books.reports.ids import Ids
     from tokenbalance.books.reports.period import Period
     from tokenbalance.database.connections import Sessions
 
@@ -32,12 +37,19 @@ Cell: TypeAlias = str | int | bool | datetime | None
 Batch: TypeAlias = Sequence[Sequence[Cell]]
 """Rows of a file, as many as one statement reads."""
 
+FIRST_KINDS: Final = UNITS.tokens[:8]
+"""Kinds with a column of their own before `total`."""
+LATER_KINDS: Final = UNITS.tokens[len(FIRST_KINDS) :]
+"""Kinds that came later: their columns are the last ones, so that no other column moves."""
+_WHOSE: Final = ("created_at", "request_id", "user", "key_id", "key_name", "endpoint", "model")
+_NUMBERS: Final = ("total", "charge", "overrun", "estimated")
+_TRACE: Final = ("upstream_status", "first_byte_ms", "total_ms", "streamed")
 USAGE_COLUMNS: Final = (
-    *("created_at", "request_id", "user", "key_id", "key_name", "endpoint", "model"),
-    *("input", "cached_input", "output", "reasoning"),
-    *("audio_input", "audio_output", "image_input", "image_output"),
-    *("total", "charge", "overrun", "estimated"),
-    *("upstream_status", "first_byte_ms", "total_ms", "streamed"),
+    *_WHOSE,
+    *FIRST_KINDS,
+    *_NUMBERS,
+    *_TRACE,
+    *LATER_KINDS,
 )
 ENTRY_COLUMNS: Final = (
     *("id", "created_at", "user", "kind", "amount", "balance_after"),
@@ -47,13 +59,12 @@ ENTRY_COLUMNS: Final = (
 
 _ROWS: Final = 2000
 """Of a batch."""
-_KEY: Final = (UsageRecord.account_id, UsageRecord.created_at, UsageRecord.request_id)
 
 
 async def export_usage(
     sessions: Sessions, period: Period, account_id: int | None = None
 ) -> AsyncGenerator[Batch]:
-    """Read the usage of a period, by account and time; rows are as `USAGE_COLUMNS`.
+    """Read the charged requests of a period as they ended; rows are as `USAGE_COLUMNS`.
 
     Args:
         sessions: each batch opens a session of its own.
@@ -61,22 +72,25 @@ async def export_usage(
         account_id: None: all accounts.
 
     """
-    records = select(UsageRecord).where(*_used(period, account_id)).order_by(*_KEY).limit(_ROWS)
-    last: tuple[object, ...] | None = None
+    async with sessions() as session:
+        (ids,) = await ids_of(session, period)
+    ends = _charged(period, account_id, ids).order_by(LedgerEntry.id).limit(_ROWS)
+    last = ids.after
     while True:
-        rows = await _fetch(sessions, _usage(records if last is None else _after(records, last)))
+        rows = await _fetch(sessions, _usage(ends.where(LedgerEntry.id > last)))
         if rows:
-            yield [row[:-1] for row in rows]
+            yield [_cells(row) for row in rows]
         if len(rows) < _ROWS:
             return
-        created_at, request_id, *_, account = rows[-1]
-        last = (account, created_at, request_id)
+        last = rows[-1].id
 
 
 async def count_usage(sessions: Sessions, period: Period, account_id: int | None = None) -> int:
     """Count the rows of an export of usage, for a progress display."""
-    statement = select(func.count()).select_from(UsageRecord).where(*_used(period, account_id))
     async with sessions() as session:
+        (ids,) = await ids_of(session, period)
+        ends = _charged(period, account_id, ids).where(LedgerEntry.id > ids.after)
+        statement = select(func.count()).select_from(ends.subquery())
         return (await session.scalars(statement)).one()
 
 
@@ -88,7 +102,7 @@ async def export_entries(
     names = ("email" if name == "user" else name for name in ENTRY_COLUMNS)
     statement = select(*(rows.c[name] for name in names)).order_by(rows.c.id).limit(_ROWS)
     async with sessions() as session:
-        ids = await ids_of(session, period)
+        (ids,) = await ids_of(session, period)
     if ids.upto is not None:
         statement = statement.where(rows.c.id <= ids.upto)
     last = ids.after
@@ -101,51 +115,64 @@ async def export_entries(
         last = batch[-1][0]
 
 
-def _after(records: Select[*tuple[Any, ...]], last: tuple[object, ...]) -> Select[*tuple[Any, ...]]:
-    # The first condition matches the index, which does not contain request ids.
-    found = records.where(tuple_(*_KEY[:2]) >= tuple_(*last[:2]))
-    return found.where(tuple_(*_KEY) > tuple_(*last))
+def _charged(period: Period, account_id: int | None, ids: Ids) -> Select[tuple[LedgerEntry]]:
+    conditions: list[ColumnElement[bool]] = [
+        LedgerEntry.state.in_(("settled", "expired")),
+        LedgerEntry.created_at >= period.start,
+        LedgerEntry.created_at < period.end,
+    ]
+    if ids.upto is not None:
+        conditions.append(LedgerEntry.id <= ids.upto)
+    if account_id is not None:
+        conditions.append(LedgerEntry.account_id == account_id)
+    return select(LedgerEntry).where(*conditions)
 
 
-def _usage(records: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
-    """Build what reads the rows of some records, and whose they are."""
-    used = aliased(UsageRecord, records.subquery("used"))
-    # One look-up for each; the planner must not read all holds there are.
-    hold = aliased(
-        HoldRecord,
-        select(HoldRecord)
-        .where(HoldRecord.account_id == used.account_id, HoldRecord.request_id == used.request_id)
-        .correlate(used)
-        .limit(1)
-        .lateral("hold"),
-    )
-    trace = USAGE_COLUMNS.index("upstream_status")
-    amounts = USAGE_COLUMNS[USAGE_COLUMNS.index("input") : trace]
+def _usage(ends: Select[tuple[LedgerEntry]]) -> Select[*tuple[Any, ...]]:
+    """Build what reads the rows of some charges, with their corrections, and whose they are."""
+    end = aliased(LedgerEntry, ends.subquery("charged"))
+    correction = correction_of(end)
     return (
         select(
-            used.created_at,
-            used.request_id,
+            end.created_at,
+            end.request_id,
             User.email,
-            ApiKey.id,
+            ApiKey.id.label("key_id"),
             ApiKey.name,
-            hold.endpoint,
-            hold.model,
-            *(getattr(used, name) for name in amounts),
-            *(getattr(hold, name) for name in USAGE_COLUMNS[trace:]),
-            used.account_id,
+            end.endpoint,
+            end.model,
+            (end.total + func.coalesce(correction.total, 0)).label("total"),
+            (-end.amount - func.coalesce(correction.amount, 0)).label("charge"),
+            (end.overrun + func.coalesce(correction.overrun, 0)).label("overrun"),
+            func.coalesce(correction.estimated, end.estimated).label("estimated"),
+            *(
+                func.coalesce(getattr(end, name), getattr(correction, name)).label(name)
+                for name in _TRACE
+            ),
+            end.quantities,
+            correction.quantities.label("corrected"),
+            end.id,
         )
-        .select_from(used)
-        .join(hold, true())
-        .join(ApiKey, ApiKey.id == hold.key_id)
-        .join(Account, Account.id == used.account_id)
+        .select_from(end)
+        .outerjoin(correction, true())
+        .join(ApiKey, ApiKey.id == end.key_id)
+        .join(Account, Account.id == end.account_id)
         .join(User, User.id == Account.user_id)
-        .order_by(used.account_id, used.created_at, used.request_id)
+        .order_by(end.id)
     )
 
 
-def _used(period: Period, account_id: int | None) -> list[ColumnElement[bool]]:
-    used = [UsageRecord.created_at >= period.start, UsageRecord.created_at < period.end]
-    return used if account_id is None else [*used, UsageRecord.account_id == account_id]
+def _cells(row: Row[*tuple[Any, ...]]) -> list[Cell]:
+    *cells, quantities, corrected, _ = row
+    used = Counter[str](quantities or {})
+    used.update(corrected or {})
+    whose, others = cells[: len(_WHOSE)], cells[len(_WHOSE) :]
+    return [
+        *whose,
+        *(used[kind] for kind in FIRST_KINDS),
+        *others,
+        *(used[kind] for kind in LATER_KINDS),
+    ]
 
 
 async def _fetch(sessions: Sessions, statement: Select[*tuple[Any, ...]]) -> Sequence[Any]:

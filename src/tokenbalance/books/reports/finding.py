@@ -8,18 +8,20 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import and_, select
+from sqlalchemy import select, union
 
 from tokenbalance.books.reports.explanation import UnknownRequest
-from tokenbalance.database.tables import HoldRecord
+from tokenbalance.database.tables import LedgerEntry, OpenHold
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement
+    from sqlalchemy import Select
     from sqlalchemy.ext.asyncio import AsyncSession
 
 _ID: Final = re.compile(r"tb_[0-9a-f]{1,32}")
 _AFTER_HEX: Final = "g"
-"""Sorts after every character of an id, in every collation."""
+"""Sorts after every character of an id."""
+_ENOUGH: Final = 2
+"""Requests that are found, at most: it is one, or there are several."""
 
 
 class InvalidRequestId(UnknownRequest):
@@ -51,10 +53,8 @@ async def find_request(session: AsyncSession, typed: str, account_id: int | None
     if not _ID.fullmatch(text):
         msg = "a request id is tb_ and up to 32 of the characters 0 to 9 and a to f"
         raise InvalidRequestId(msg)
-    query = select(HoldRecord.request_id).where(_is_named(text))
-    if account_id is not None:
-        query = query.where(HoldRecord.account_id == account_id)
-    found = (await session.scalars(query.order_by(HoldRecord.request_id).limit(2))).all()
+    ids = union(*(rows.subquery().select() for rows in _begin_with(text, account_id)))
+    found = (await session.scalars(ids.order_by("request_id").limit(_ENOUGH))).all()
     if not found:
         msg = f"no request has the id {text!a}"
         raise UnknownRequest(msg)
@@ -64,6 +64,20 @@ async def find_request(session: AsyncSession, typed: str, account_id: int | None
     return found[0]
 
 
-def _is_named(text: str) -> ColumnElement[bool]:
-    """Build the condition that a request is meant by this text; a range, for the index."""
-    return and_(HoldRecord.request_id >= text, HoldRecord.request_id < f"{text}{_AFTER_HEX}")
+def _begin_with(text: str, account_id: int | None) -> list[Select[str]]:
+    """Build the first open and the first ended requests whose ids begin with a text."""
+    is_open = select(OpenHold.request_id).where(OpenHold.amount > 0)
+    ended = select(LedgerEntry.request_id).where(LedgerEntry.state.is_not(None))
+    if account_id is not None:
+        is_open = is_open.where(OpenHold.account_id == account_id)
+        ended = ended.where(LedgerEntry.account_id == account_id)
+    # Ranges, for the indexes.
+    return [
+        rows.where(request_id >= text, request_id < f"{text}{_AFTER_HEX}")
+        .order_by(request_id)
+        .limit(_ENOUGH)
+        for rows, request_id in (
+            (is_open, OpenHold.request_id),
+            (ended, LedgerEntry.request_id),
+        )
+    ]

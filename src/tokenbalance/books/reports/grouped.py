@@ -9,14 +9,34 @@ from dataclasses import dataclass, replace
 from datetime import date
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import func, literal, literal_column, select, text, true, tuple_
+from sqlalchemy import (
+    BigInteger,
+    and_,
+    func,
+    literal,
+    literal_column,
+    or_,
+    select,
+    text,
+    true,
+    tuple_,
+)
+from sqlalchemy import cast as as_type
+from sqlalchemy.dialects.postgresql import JSONB
 
 from tokenbalance.books.reports.groups import Group, columns_of
 from tokenbalance.books.reports.period import EVER, Period
-from tokenbalance.books.reports.requests import KeyRef
-from tokenbalance.books.reports.source import Source, days_of_usage, usage_rows
+from tokenbalance.books.reports.request_rows import KeyRef
+from tokenbalance.books.reports.source import (
+    NO_KIND,
+    Source,
+    days_of_usage,
+    find_places,
+    usage_rows,
+)
 from tokenbalance.books.reports.sums import SUM_NAMES, Sums, read_sums, summed
 from tokenbalance.database.paging import (
+    NOT_A_CURSOR,
     PAGE_ROWS,
     PAGE_ROWS_MAX,
     InvalidCursor,
@@ -74,7 +94,8 @@ async def usage_by(
     names = columns_of(query.groups)
     accounts = None if query.account_id is None else (query.account_id,)
     begin = None if after is None else _read(after, names)
-    groups = sums_by(Source(names, accounts, query.period), begin).limit(limit + 1)
+    places = await find_places(session, query.period)
+    groups = sums_by(Source(names, accounts, query.period, places), begin).limit(limit + 1)
     await without_compiling(session)
     rows = (await session.execute(_named(groups.subquery(), names))).mappings().all()
     page = page_of(rows, limit, lambda row: _key(row, names))
@@ -107,10 +128,43 @@ def sums_by(source: Source, after: Sequence[Any] | None = None) -> Select[*tuple
         return _one_by_one(source, each, after)
     rows = usage_rows(source)
     columns = [rows.c[name] for name in source.columns]
-    groups = select(*columns, *summed([rows.c[name] for name in SUM_NAMES]))
-    if after:
-        groups = groups.where(tuple_(*columns) > tuple_(*map(literal, after)))
-    return groups.group_by(*columns).order_by(*columns)
+    beyond = tuple_(*columns) > tuple_(*map(literal, after)) if after else true()
+    groups = _grouped(rows, source.columns, beyond)
+    if not source.columns:
+        return groups
+    found = groups.selected_columns
+    return groups.having(_used(groups)).order_by(*(found[name] for name in source.columns))
+
+
+def _grouped(
+    rows: Subquery, names: Sequence[str], condition: ColumnElement[bool]
+) -> Select[*tuple[Any, ...]]:
+    """Build groups: their columns, their quantities by kind, their sums.
+
+    Rows are summed by group and kind first, then by group.
+    """
+    columns = [rows.c[name] for name in names]
+    quantity = as_type(func.sum(rows.c.quantity), BigInteger).label("quantity")
+    kinds = (
+        select(*columns, rows.c.kind, quantity, *summed([rows.c[name] for name in SUM_NAMES]))
+        .where(condition)
+        .group_by(*columns, rows.c.kind)
+        .subquery("kinds")
+    )
+    quantities = (
+        func.jsonb_object_agg(kinds.c.kind, kinds.c.quantity, type_=JSONB)
+        .filter(kinds.c.kind != literal_column(f"'{NO_KIND}'"), kinds.c.quantity != 0)
+        .label("quantities")
+    )
+    groups = [kinds.c[name] for name in names]
+    numbers = summed([kinds.c[name] for name in SUM_NAMES])
+    return select(*groups, quantities, *numbers).group_by(*groups)
+
+
+def _used(groups: Select[*tuple[Any, ...]]) -> ColumnElement[bool]:
+    """Build the condition for groups that have anything: days may have voided requests only."""
+    found = groups.selected_columns
+    return or_(found["quantities"].is_not(None), *(found[name] != 0 for name in SUM_NAMES))
 
 
 def _each(source: Source) -> Subquery | None:
@@ -134,16 +188,12 @@ def _one_by_one(
         rows = usage_rows(replace(source, accounts=value))
     else:
         rows = usage_rows(source)
-    columns = [rows.c[name] for name in others]
-    groups = (
-        select(*columns, *summed([rows.c[name] for name in SUM_NAMES]))
-        .where(rows.c[first] == value)
-        .group_by(*columns)
-        .having(func.count() > 0)
-    )
+    condition = rows.c[first] == value
     if after:
-        beyond = tuple_(value, *columns) > tuple_(*map(literal, after))
-        groups = groups.where(beyond)
+        beyond = tuple_(value, *(rows.c[name] for name in others)) > tuple_(*map(literal, after))
+        condition = and_(condition, beyond)
+    groups = _grouped(rows, others, condition)
+    groups = groups.having(_used(groups))
     found = groups.lateral("found")
     page = select(each.c[first], *found.c).select_from(each.join(found, true()))
     if after:
@@ -181,8 +231,7 @@ def _read(after: str, names: tuple[str, ...]) -> list[Any]:
     except ValueError:
         read = []
     if not read:
-        msg = "not a cursor of this list: pass the `next` of the page before"
-        raise InvalidCursor(msg)
+        raise InvalidCursor(NOT_A_CURSOR)
     return read
 
 
@@ -198,5 +247,5 @@ def _row_of(row: RowMapping, groups: frozenset[Group]) -> UsageRow:
         email=row["email"] if by_user else None,
         key=KeyRef(row["key_id"], row["prefix"], row["key_name"], row["kind"]) if by_key else None,
         model=(row["model"] or None) if Group.MODEL in groups else None,
-        sums=read_sums([row[name] for name in SUM_NAMES]),
+        sums=read_sums(row),
     )

@@ -20,8 +20,8 @@ SELECT (SELECT count(*) FROM pg_stat_activity
          WHERE datname = current_database() AND application_name = $1) AS sweepers,
        count(*) AS number, coalesce(sum(amount), 0)::text AS credits, min(created_at) AS oldest,
        count(*) FILTER (WHERE lease_until < clock_timestamp()) AS lapsed
-  FROM holds
- WHERE state = 'open'
+  FROM open_holds
+ WHERE amount > 0
 """
 
 

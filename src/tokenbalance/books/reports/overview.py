@@ -9,24 +9,18 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from sqlalchemy import BigInteger, Date, func, literal_column, select, text
+from sqlalchemy import BigInteger, Date, func, literal_column, select
 from sqlalchemy import cast as cast_type
 
 from tokenbalance.books.reports.grouped import sums_by, without_compiling
-from tokenbalance.books.reports.period import (
-    CLOCKS_DIFFER,
-    LATEST,
-    Period,
-    midnight,
-    request_id_at,
-)
-from tokenbalance.books.reports.source import Source, live, summed_until
-from tokenbalance.books.reports.sums import SUM_NAMES, Sums, add_up, read_sums
+from tokenbalance.books.reports.period import Period, midnight
+from tokenbalance.books.reports.source import Places, Source, after, find_places, summed_until
+from tokenbalance.books.reports.sums import HAS_USAGE, Sums, add_up, read_sums
 from tokenbalance.database.tables import (
     Account,
-    HoldRecord,
+    LedgerEntry,
+    OpenHold,
     TopAccount,
-    UsageRecord,
     UsageTotal,
     User,
 )
@@ -106,8 +100,9 @@ async def overview(session: AsyncSession, days: int = 30) -> Overview:
     today = (await session.scalars(select(func.timezone("UTC", func.now())))).one().date()
     since = today - timedelta(days=days - 1)
     period = Period(midnight(since))
-    by_day = await _by(session, Source(("day",), None, period))
-    voided = await _voided(session, since)
+    places = await find_places(session, period)
+    by_day = await _by(session, Source(("day",), None, period, places))
+    voided = await _voided(session, since, places)
     every = [since + timedelta(days=number) for number in range(days)]
     daily = [DayTotals(day, by_day.get(day, Sums()), voided.get(day, 0)) for day in every]
     return Overview(
@@ -115,8 +110,8 @@ async def overview(session: AsyncSession, days: int = 30) -> Overview:
         days=daily,
         sums=add_up([each.sums for each in daily]),
         voided=sum(each.voided for each in daily),
-        top_users=await _top_users(session, period, days),
-        top_models=await _top_models(session, period),
+        top_users=await _top_users(session, period, places, days),
+        top_models=await _top_models(session, period, places),
     )
 
 
@@ -126,9 +121,9 @@ async def _now(session: AsyncSession) -> dict[str, Any]:
     balance, held, accounts = (await session.execute(select(*sums, func.count(Account.id)))).one()
     open_holds = select(
         func.count(),
-        func.coalesce(func.sum(HoldRecord.amount), 0),
-        func.min(HoldRecord.created_at),
-    ).where(text("state = 'open'"))
+        func.coalesce(func.sum(OpenHold.amount), 0),
+        func.min(OpenHold.created_at),
+    ).where(OpenHold.amount > 0)
     number, credits_held, oldest = (await session.execute(open_holds)).one()
     return {
         "balance": int(balance),
@@ -145,21 +140,15 @@ async def _by(session: AsyncSession, source: Source) -> dict[Any, Sums]:
     """Read sums by the one column of a source."""
     (name,) = source.columns
     rows = (await session.execute(sums_by(source))).mappings()
-    return {row[name]: read_sums([row[each] for each in SUM_NAMES]) for row in rows}
+    return {row[name]: read_sums(row) for row in rows}
 
 
-async def _voided(session: AsyncSession, since: date) -> dict[date, int]:
-    """Count the requests that cost nothing, by the day they arrived."""
+async def _voided(session: AsyncSession, since: date, places: Places) -> dict[date, int]:
+    """Count the requests that cost nothing, by the day they ended."""
     start = func.greatest(summed_until(), midnight(since))
-    in_ms = func.floor(func.extract("epoch", start - CLOCKS_DIFFER) * 1000)
-    arrived = cast_type(func.timezone("UTC", HoldRecord.created_at), Date).label("day")
-    not_summed = select(arrived, literal_column("1", BigInteger).label("voided")).where(
-        HoldRecord.state == "voided",
-        HoldRecord.created_at >= start,
-        # So that the index is used.
-        HoldRecord.request_id
-        >= func.concat("tb_", func.lpad(func.to_hex(cast_type(in_ms, BigInteger)), 12, "0")),
-        HoldRecord.request_id < request_id_at(LATEST),
+    ended = cast_type(func.timezone("UTC", LedgerEntry.created_at), Date).label("day")
+    not_summed = select(ended, literal_column("1", BigInteger).label("voided")).where(
+        LedgerEntry.kind == "void", after(start, places.live)
     )
     rows = select(UsageTotal.day, UsageTotal.voided).where(UsageTotal.day >= since)
     rows = rows.union_all(not_summed).subquery("rows")
@@ -167,27 +156,30 @@ async def _voided(session: AsyncSession, since: date) -> dict[date, int]:
     return {day: int(number) for day, number in found}
 
 
-async def _top_models(session: AsyncSession, period: Period) -> list[TopModel]:
-    models = await _by(session, Source(("model",), None, period))
+async def _top_models(session: AsyncSession, period: Period, places: Places) -> list[TopModel]:
+    models = await _by(session, Source(("model",), None, period, places))
     first = sorted(models, key=lambda model: (-models[model].charge, model))[:_TOP]
     return [TopModel(model or None, models[model]) for model in first]
 
 
-async def _top_users(session: AsyncSession, period: Period, days: int) -> list[TopUser]:
+async def _top_users(
+    session: AsyncSession, period: Period, places: Places, days: int
+) -> list[TopUser]:
     """Read the top users, from the accounts of the last summary and those active since."""
     window = min((each for each in TOP_DAYS if each >= days), default=max(TOP_DAYS))
     found = select(TopAccount.account_id).where(TopAccount.days == window)
+    since = func.greatest(summed_until(), period.start)
     lately = (
-        select(UsageRecord.account_id)
-        .where(live(func.greatest(summed_until(), period.start), period.end))
-        .group_by(UsageRecord.account_id)
-        .order_by(func.sum(UsageRecord.charge).desc(), UsageRecord.account_id)
+        select(LedgerEntry.account_id)
+        .where(after(since, places.live), HAS_USAGE)
+        .group_by(LedgerEntry.account_id)
+        .order_by(func.sum(LedgerEntry.amount), LedgerEntry.account_id)
         .limit(_TOP)
     )
     accounts = {*await session.scalars(found), *await session.scalars(lately)}
     if not accounts:
         return []
-    sums = await _by(session, Source(("account_id",), tuple(sorted(accounts)), period))
+    sums = await _by(session, Source(("account_id",), tuple(sorted(accounts)), period, places))
     first = sorted(sums, key=lambda account: (-sums[account].charge, account))[:_TOP]
     users = select(Account.id, User.id, User.email).join(User, User.id == Account.user_id)
     named = {row[0]: row for row in await session.execute(users.where(Account.id.in_(first)))}

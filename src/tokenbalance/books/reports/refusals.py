@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import func, select, tuple_
 
 from tokenbalance.books.reports.period import EVER, Period
-from tokenbalance.books.reports.requests import KeyRef
+from tokenbalance.books.reports.request_rows import KeyRef
 from tokenbalance.database.paging import PAGE_ROWS, Page, page_of, read_cursor
 from tokenbalance.database.tables import ApiKey, RefusalCount
 

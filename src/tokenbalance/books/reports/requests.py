@@ -1,4 +1,8 @@
-"""Requests with their hold, usage and charge. Writes nothing."""
+"""Lists of requests, newest first: those that are open, then those that ended. Writes nothing.
+
+Open requests are sorted by when they arrived, ended ones by when they ended. A request that ends
+between two pages may be on both, as open and as ended; none is left out.
+"""
 
 # Columns are picked by name; the classes that rows become have the types.
 # pyright: reportAny=false, reportExplicitAny=false
@@ -6,37 +10,44 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any, Final
+from functools import partial
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from sqlalchemy import Boolean, func, literal_column, select, text, true
+from sqlalchemy import func, select
 from sqlalchemy.orm import aliased
 
-from tokenbalance.books.pricing.rates import rates_document, rates_from
-from tokenbalance.books.reports.period import EVER, Period, request_id_at
-from tokenbalance.database.paging import PAGE_ROWS, Page, cursor, page_of, read_cursor
-from tokenbalance.database.tables import Account, ApiKey, HoldRecord, UsageRecord, User
-from tokenbalance.model import Trace, Usage
+from tokenbalance.books.reports.ids import Ids, ids_of, negative_ids_of
+from tokenbalance.books.reports.period import EVER, Period
+from tokenbalance.books.reports.request_rows import (
+    RequestRow,
+    correction_of,
+    ended_rows,
+    open_rows,
+    read_ended,
+    read_open,
+)
+from tokenbalance.database.ids import ID_MAX
+from tokenbalance.database.paging import (
+    NOT_A_CURSOR,
+    PAGE_ROWS,
+    InvalidCursor,
+    Key,
+    Page,
+    cursor,
+    read_cursor,
+)
+from tokenbalance.database.tables import ApiKey, LedgerEntry, OpenHold
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from datetime import datetime
+    from collections.abc import Awaitable, Callable
 
-    from sqlalchemy import ColumnElement, Select, Subquery
+    from sqlalchemy import ColumnElement
     from sqlalchemy.ext.asyncio import AsyncSession
 
 _LOOKED_AT: Final = 5000
 """Requests that one page examines, at most."""
-
-
-@dataclass(frozen=True, slots=True)
-class KeyRef:
-    """An API key without its secret."""
-
-    id: int
-    prefix: str
-    name: str
-    kind: str
-    """`key`, or `sign-in` for a sign-in token."""
+_OPEN: Final = "open"
+_ENDED: Final = "ended"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,47 +61,43 @@ class RequestQuery:
     model: str | None = None
     key_id: int | None = None
     period: Period = EVER
-    """When requests arrived."""
+    """When requests ended; of open ones, when they arrived."""
     estimated: bool = False
     """Only those whose charge is an estimate."""
     overrun: bool = False
     """Only those whose charge was more than their hold."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RequestRow:
-    """One request with its hold and its outcome."""
-
-    request_id: str
-    account_id: int
-    user_id: int
-    email: str
-    created_at: datetime
-    ended_at: datetime | None
-    state: str
-    """One of `HOLD_STATES`."""
-    endpoint: str
-    model: str | None
-    key: KeyRef
-    hold: int
-    """Credits that were reserved."""
-    usage: Usage | None
-    """None while it is open, or if nothing was used."""
-    charge: int | None
-    """Credits; None while it is open, or if it cost nothing. Does not include refunds."""
-    overrun: int
-    """Credits by which the charge was more than the hold."""
-    corrected_at: datetime | None
-    """When the true usage replaced an estimate."""
-    rates: Mapping[str, str] | None
-    """Credits for one unit of each kind, as exact decimals; None: a credit a token."""
-    trace: Trace
-    """How it went; nothing of it is known while it is open, or if its process is gone."""
+    @property
+    def open(self) -> bool:
+        """Whether open requests can be among them."""
+        return self.state in {None, "open"} and not self.estimated and not self.overrun
 
     @property
-    def estimated(self) -> bool:
-        """Whether the charge is an estimate."""
-        return self.usage is not None and self.usage.estimated
+    def ended(self) -> bool:
+        """Whether ended requests can be among them."""
+        return self.state != "open"
+
+
+@dataclass(frozen=True, slots=True)
+class _Room:
+    """What is left of a page."""
+
+    rows: int
+    examined: int
+    """Requests to examine, at most."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What was found in one part of the list."""
+
+    rows: list[RequestRow]
+    examined: int
+    last: Key
+    """Of the last request that was examined, if that many were."""
+
+
+_Look: TypeAlias = "Callable[[_Room], Awaitable[_Seen]]"
 
 
 async def requests_page(
@@ -105,134 +112,141 @@ async def requests_page(
         InvalidCursor: `after` is not a cursor of this list.
 
     """
-    last: str | None = None
-    if after is not None:
-        last = str(read_cursor(after, (str,))[0])
+    begin = None if after is None else _read(after)
     if query.model is not None and not query.model.isprintable():
         return Page([], None)
     if query.key_id is not None and query.account_id is None:
         # A key's requests are found by its account; an unknown key has none.
         owner = await session.scalar(select(ApiKey.account_id).where(ApiKey.id == query.key_id))
         query = replace(query, account_id=owner or 0)
-    holds = _looked_at(query, last)
-    hold = aliased(HoldRecord, holds)
-    filters = _filters(query, hold)
-    statement = request_rows(hold).where(*filters).order_by(hold.request_id.desc())
-    rows = await read_requests(session, statement.limit(limit + 1))
-    if not filters or len(rows) > limit:
-        return page_of(rows, limit, lambda row: (row.request_id,))
-    end = select(func.count(), func.min(holds.c.request_id))
-    number, lowest = (await session.execute(end)).one()
-    return Page(rows, cursor((lowest,)) if number == _LOOKED_AT else None)
+    rows: list[RequestRow] = []
+    examined = 0
+    for look in await _looks(session, query, begin):
+        seen = await look(_Room(limit + 1 - len(rows), _LOOKED_AT - examined))
+        # What was open a moment ago may have ended since.
+        ended = {row.request_id for row in seen.rows}
+        rows = [row for row in rows if row.request_id not in ended] + seen.rows
+        if len(rows) > limit:
+            return Page(rows[:limit], cursor(_key(rows[limit - 1])))
+        examined += seen.examined
+        if examined == _LOOKED_AT:
+            return Page(rows, cursor(seen.last))
+    return Page(rows, None)
 
 
-def request_rows(hold: type[HoldRecord]) -> Select[*tuple[Any, ...]]:
-    """Build the statement that reads requests, given their holds."""
-    usage = aliased(
-        UsageRecord,
-        # One look-up for each; the planner must not read the whole table.
-        select(UsageRecord)
-        .where(UsageRecord.account_id == hold.account_id, UsageRecord.request_id == hold.request_id)
-        .correlate(hold)
-        .limit(1)
-        .lateral("used"),
-    )
-    return (
-        select(hold, usage, ApiKey, User.id, User.email)
-        .select_from(hold)
-        .outerjoin(usage, true())
-        .join(ApiKey, ApiKey.id == hold.key_id)
-        .join(Account, Account.id == hold.account_id)
-        .join(User, User.id == Account.user_id)
-    )
+async def _looks(session: AsyncSession, query: RequestQuery, begin: Key | None) -> list[_Look]:
+    """List what is read one after the other until a page is full."""
+    part, last = begin or (None, None)
+    looks: list[_Look] = []
+    if query.open and part in {None, _OPEN}:
+        looks.append(partial(_look_at_open, session, query, last))
+    if query.ended:
+        after = last if part == _ENDED else None
+        looks += [
+            partial(_look_at_ended, session, query, ids, after)
+            for ids in await _ranges(session, query.period)
+        ]
+    return looks
 
 
-async def read_requests(
-    session: AsyncSession, statement: Select[*tuple[Any, ...]]
-) -> list[RequestRow]:
-    """Run a statement from `request_rows`."""
-    return [_row_of(*row) for row in await session.execute(statement)]
+async def _ranges(session: AsyncSession, period: Period) -> list[Ids]:
+    """Find the ids of what ended in a period, the newest range first."""
+    (ids,) = await ids_of(session, period)
+    if period == EVER:
+        return [ids, Ids(-ID_MAX, -1)]
+    return [ids, await negative_ids_of(session, period)]
 
 
-def _looked_at(query: RequestQuery, last: str | None) -> Subquery:
-    """Build the holds that a page examines, newest first."""
-    holds = select(HoldRecord)
+async def _look_at_open(
+    session: AsyncSession, query: RequestQuery, last: str | int | None, room: _Room
+) -> _Seen:
+    holds = select(OpenHold).where(OpenHold.amount > 0)
     if query.account_id is not None:
-        holds = holds.where(HoldRecord.account_id == query.account_id)
+        holds = holds.where(OpenHold.account_id == query.account_id)
     if last is not None:
-        holds = holds.where(HoldRecord.request_id < last)
-    if query.period.since is not None:
-        holds = holds.where(HoldRecord.request_id >= request_id_at(query.period.start))
-    if query.period.until is not None:
-        holds = holds.where(HoldRecord.request_id < request_id_at(query.period.end))
-    if query.state == "open":
-        # They are few; in the words of the partial index.
-        holds = holds.where(text("holds.state = 'open'"))
-    return holds.order_by(HoldRecord.request_id.desc()).limit(_LOOKED_AT).subquery("looked_at")
+        holds = holds.where(OpenHold.request_id < last)
+    holds = holds.order_by(OpenHold.request_id.desc()).limit(room.examined)
+    looked_at = holds.subquery("looked_at")
+    hold = aliased(OpenHold, looked_at)
+    filters = [*_asked(query, hold), *_during(query.period, hold)]
+    rows = open_rows(hold).where(*filters).order_by(hold.request_id.desc()).limit(room.rows)
+    found = await read_open(session, rows)
+    if not filters or len(found) == room.rows:
+        return _all(found)
+    end = select(func.count(), func.min(looked_at.c.request_id))
+    number, lowest = (await session.execute(end)).one()
+    return _Seen(found, number, (_OPEN, lowest))
 
 
-def _filters(query: RequestQuery, hold: type[HoldRecord]) -> list[ColumnElement[bool]]:
+async def _look_at_ended(
+    session: AsyncSession, query: RequestQuery, ids: Ids, last: str | int | None, room: _Room
+) -> _Seen:
+    ends = select(LedgerEntry).where(LedgerEntry.state.is_not(None), LedgerEntry.id > ids.after)
+    if ids.upto is not None:
+        ends = ends.where(LedgerEntry.id <= ids.upto)
+    if query.account_id is not None:
+        ends = ends.where(LedgerEntry.account_id == query.account_id)
+    if last is not None:
+        ends = ends.where(LedgerEntry.id < last)
+    ends = ends.order_by(LedgerEntry.id.desc()).limit(room.examined)
+    looked_at = ends.subquery("looked_at")
+    end = aliased(LedgerEntry, looked_at)
+    correction = correction_of(end)
+    filters = [*_asked(query, end), *_during(query.period, end), *_ended_as(query, end, correction)]
+    rows = ended_rows(end, correction).where(*filters).order_by(end.id.desc()).limit(room.rows)
+    found = await read_ended(session, rows)
+    if not filters or len(found) == room.rows:
+        return _all(found)
+    examined = select(func.count(), func.min(looked_at.c.id))
+    number, lowest = (await session.execute(examined)).one()
+    return _Seen(found, number, (_ENDED, lowest))
+
+
+def _all(found: list[RequestRow]) -> _Seen:
+    return _Seen(found, len(found), _key(found[-1]) if found else ())
+
+
+def _asked(query: RequestQuery, row: type[OpenHold | LedgerEntry]) -> list[ColumnElement[bool]]:
     filters: list[ColumnElement[bool]] = []
-    if query.state is not None:
-        filters.append(hold.state == query.state)
     if query.model is not None:
-        filters.append(hold.model == query.model)
+        filters.append(row.model == query.model)
     if query.key_id is not None:
-        filters.append(hold.key_id == query.key_id)
-    if query.estimated:
-        filters.append(literal_column("used.estimated", Boolean))
-    if query.overrun:
-        filters.append(literal_column("used.overrun > 0", Boolean))
+        filters.append(row.key_id == query.key_id)
     return filters
 
 
-def _row_of(
-    hold: HoldRecord, usage: UsageRecord | None, key: ApiKey, user_id: int, email: str
-) -> RequestRow:
-    return RequestRow(
-        request_id=hold.request_id,
-        account_id=hold.account_id,
-        user_id=user_id,
-        email=email,
-        created_at=hold.created_at,
-        ended_at=hold.ended_at,
-        state=hold.state,
-        endpoint=hold.endpoint,
-        model=hold.model,
-        key=KeyRef(key.id, key.prefix, key.name, key.kind),
-        hold=hold.amount,
-        usage=None if usage is None else _usage_of(usage),
-        charge=None if usage is None else usage.charge,
-        overrun=0 if usage is None else usage.overrun,
-        corrected_at=None if usage is None else usage.corrected_at,
-        rates=None if hold.rates is None else rates_document(rates_from(hold.rates)),
-        trace=_trace_of(hold),
-    )
+def _during(period: Period, row: type[OpenHold | LedgerEntry]) -> list[ColumnElement[bool]]:
+    filters: list[ColumnElement[bool]] = []
+    if period.since is not None:
+        filters.append(row.created_at >= period.start)
+    if period.until is not None:
+        filters.append(row.created_at < period.end)
+    return filters
 
 
-def _trace_of(hold: HoldRecord) -> Trace:
-    return Trace(
-        hold.upstream_status,
-        hold.error_code,
-        hold.upstream_request_id,
-        hold.first_byte_ms,
-        hold.total_ms,
-        hold.streamed,
-        hold.output_cap,
-        hold.capped,
-    )
+def _ended_as(
+    query: RequestQuery, end: type[LedgerEntry], correction: type[LedgerEntry]
+) -> list[ColumnElement[bool]]:
+    filters: list[ColumnElement[bool]] = []
+    if query.state is not None:
+        filters.append(end.state == query.state)
+    if query.estimated:
+        filters.append(func.coalesce(correction.estimated, end.estimated))
+    if query.overrun:
+        filters.append(end.overrun + func.coalesce(correction.overrun, 0) > 0)
+    return filters
 
 
-def _usage_of(record: UsageRecord) -> Usage:
-    return Usage(
-        input=record.input,
-        cached_input=record.cached_input,
-        output=record.output,
-        reasoning=record.reasoning,
-        audio_input=record.audio_input,
-        audio_output=record.audio_output,
-        image_input=record.image_input,
-        image_output=record.image_output,
-        total=record.total,
-        estimated=record.estimated,
-    )
+def _key(row: RequestRow) -> Key:
+    return (_OPEN, row.request_id) if row.entry_id is None else (_ENDED, row.entry_id)
+
+
+def _read(after: str) -> Key:
+    """Read a cursor: which part of the list, and the last request of the page before."""
+    try:
+        found = read_cursor(after, (str, int))
+    except InvalidCursor:
+        found = read_cursor(after, (str, str))
+    if found[0] != (_ENDED if isinstance(found[1], int) else _OPEN):
+        raise InvalidCursor(NOT_A_CURSOR)
+    return found

@@ -5,9 +5,9 @@ since. Each step moves that moment forward, to at most the next midnight, in one
 that locks its row: one replica does it, once.
 
 Nothing should be written before that moment, so it stays minutes behind the clock, and behind all
-that is in flight: transactions that have written, and open holds. If something is changed or
-written later anyway, a trigger notes its day in `UsageChange`, and readers read the records of such
-a day until it is summed again. Writes only the sums; knows nothing of their readers.
+transactions that have written and are not over. If a row is written with an earlier time anyway, a
+trigger notes its day in `UsageChange`, and readers read the ledger's rows of such a day until it is
+summed again. No row ever changes. Writes only the sums; knows nothing of their readers.
 """
 
 # Columns are picked by name; the classes that rows become have the types.
@@ -18,23 +18,37 @@ from __future__ import annotations
 import asyncio
 import logging
 from datetime import UTC, timedelta
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from sqlalchemy import Date, column, delete, func, inspect, literal, select, table, update
+from sqlalchemy import (
+    BigInteger,
+    Date,
+    Text,
+    column,
+    delete,
+    func,
+    inspect,
+    literal,
+    select,
+    table,
+    true,
+    update,
+)
 from sqlalchemy import cast as as_type
 from sqlalchemy.dialects.postgresql import insert
 
 from tokenbalance.books.reports.overview import TOP_DAYS
-from tokenbalance.books.reports.period import CLOCKS_DIFFER, DAY, EARLIEST, midnight, request_id_at
-from tokenbalance.books.reports.sums import HOLD_OF_USAGE, MODEL, amounts_of_usage, summed
+from tokenbalance.books.reports.period import DAY, EARLIEST, midnight
+from tokenbalance.books.reports.sums import HAS_USAGE, MODEL, amounts_of_usage, summed
 from tokenbalance.database.tables import (
-    HoldRecord,
+    LedgerEntry,
     TopAccount,
     UsageChange,
     UsageDay,
-    UsageRecord,
+    UsageDayKind,
     UsageSummed,
     UsageTotal,
+    UsageTotalKind,
 )
 
 if TYPE_CHECKING:
@@ -44,6 +58,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from tokenbalance.database.connections import Sessions
+
+    _Sums: TypeAlias = UsageDay | UsageDayKind | UsageTotal | UsageTotalKind
 
 logger = logging.getLogger(__name__)
 
@@ -106,7 +122,7 @@ async def _take(session: AsyncSession) -> datetime | None:
 
 async def _sum_anew(session: AsyncSession, day: date, until: datetime) -> None:
     # The marks first: a later change leaves a new one.
-    for sums in (UsageChange, UsageDay, UsageTotal):
+    for sums in (UsageChange, UsageDay, UsageDayKind, UsageTotal, UsageTotalKind):
         await session.execute(delete(sums).where(sums.day == day))
     await _add(session, midnight(day), min(midnight(day) + DAY, until))
 
@@ -129,54 +145,58 @@ async def _go_on(session: AsyncSession, until: datetime) -> bool:
 def _settled_until() -> Select[datetime]:
     """Build the moment before which nothing is written any more.
 
-    A statement of its own: later ones, which read usage, see everything that had ended by then.
+    A statement of its own: later ones, which read the ledger, see everything written by then.
     """
     writers = select(func.min(_UNDER_WAY.c.xact_start)).where(
         _UNDER_WAY.c.datname == func.current_database(),
         _UNDER_WAY.c.pid != func.pg_backend_pid(),
         _UNDER_WAY.c.backend_xid.is_not(None),
     )
-    holds = select(func.min(HoldRecord.created_at)).where(HoldRecord.state == "open")
-    return select(
-        # `least` ignores nulls.
-        func.least(func.now() - LATE, writers.scalar_subquery(), holds.scalar_subquery())
-    )
+    # `least` ignores nulls.
+    return select(func.least(func.now() - LATE, writers.scalar_subquery()))
 
 
 def _first() -> Select[datetime | None]:
-    """Build the first day of the books."""
-    usage = select(func.min(UsageRecord.created_at)).scalar_subquery()
-    holds = select(func.min(HoldRecord.created_at)).scalar_subquery()
-    return select(func.date_trunc("day", func.least(usage, holds), "UTC"))
+    """Build the first day on which a request ended."""
+    first = select(func.min(LedgerEntry.created_at)).where(LedgerEntry.key_id.is_not(None))
+    return select(func.date_trunc("day", first.scalar_subquery(), "UTC"))
 
 
 async def _add(session: AsyncSession, start: datetime, end: datetime) -> None:
-    """Add the records between two moments of one day to the sums."""
+    """Add the rows between two moments of one day to the sums."""
     if start >= end:
         return
     day = literal(start.date(), Date).label("day")
-    usage = (
-        select(day, *summed(amounts_of_usage()))
-        .join(HoldRecord, HOLD_OF_USAGE)
-        .where(UsageRecord.created_at >= start, UsageRecord.created_at < end)
-    )
-    by_key = (UsageRecord.account_id, MODEL, HoldRecord.key_id)
-    await _enter(session, UsageDay, usage.add_columns(*by_key).group_by(*by_key))
-    await _enter(session, UsageTotal, usage.add_columns(MODEL).group_by(MODEL))
-    voided = select(day, func.count().label("voided")).where(
-        HoldRecord.created_at >= start,
-        HoldRecord.created_at < end,
-        HoldRecord.state == "voided",
-        # So that the index is used.
-        HoldRecord.request_id >= request_id_at(start - CLOCKS_DIFFER),
-        HoldRecord.request_id < request_id_at(end + CLOCKS_DIFFER),
-    )
+    rows = select(day).where(LedgerEntry.created_at >= start, LedgerEntry.created_at < end)
+    by_key = (LedgerEntry.account_id, MODEL, LedgerEntry.key_id)
+    used = rows.add_columns(*summed(amounts_of_usage())).where(HAS_USAGE)
+    await _enter(session, UsageDay, used.add_columns(*by_key).group_by(*by_key))
+    await _enter(session, UsageTotal, used.add_columns(MODEL).group_by(MODEL))
+    kinds = _by_kind(rows)
+    await _enter(session, UsageDayKind, kinds.add_columns(*by_key).group_by(*by_key))
+    await _enter(session, UsageTotalKind, kinds.add_columns(MODEL).group_by(MODEL))
+    voided = rows.add_columns(func.count().label("voided")).where(LedgerEntry.kind == "void")
     await _enter(session, UsageTotal, voided.add_columns(MODEL).group_by(MODEL))
 
 
-async def _enter(
-    session: AsyncSession, sums: type[UsageDay | UsageTotal], rows: Select[*tuple[Any, ...]]
-) -> None:
+def _by_kind(rows: Select[*tuple[Any, ...]]) -> Select[*tuple[Any, ...]]:
+    """Sum the quantities of rows by kind, whatever the kinds are."""
+    part = (
+        func.jsonb_each_text(LedgerEntry.quantities)
+        .table_valued(column("kind", Text), column("quantity", Text))
+        .render_derived("part")
+    )
+    quantity = as_type(func.sum(as_type(part.c.quantity, BigInteger)), BigInteger)
+    return (
+        rows.add_columns(part.c.kind, quantity.label("quantity"))
+        .select_from(LedgerEntry)
+        .join(part, true())
+        .where(HAS_USAGE)
+        .group_by(part.c.kind)
+    )
+
+
+async def _enter(session: AsyncSession, sums: type[_Sums], rows: Select[*tuple[Any, ...]]) -> None:
     names = rows.selected_columns.keys()
     entered = insert(sums).from_select(names, rows)
     keys = [column.name for column in inspect(sums).primary_key]

@@ -1,21 +1,24 @@
-"""Sums of usage: tokens by kind and in total, credits, and numbers of requests."""
+"""Sums of usage: quantities by kind, tokens in total, credits, and numbers of requests."""
 
 # Columns are picked by name; the classes that rows become have the types.
 # pyright: reportAny=false, reportExplicitAny=false
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
-from typing import TYPE_CHECKING, Final, cast
+from collections import Counter
+from dataclasses import dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Final, cast
 
-from sqlalchemy import BigInteger, ColumnElement, Integer, func, literal_column
+from sqlalchemy import BigInteger, ColumnElement, Integer, case, func, literal_column, select
 from sqlalchemy import cast as as_type
+from sqlalchemy.orm import aliased
 
-from tokenbalance.database.tables import HoldRecord, UsageRecord, UsageSums
+from tokenbalance.database.tables import LedgerEntry, UsageSums
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from sqlalchemy import RowMapping
     from sqlalchemy.sql.elements import KeyedColumnElement
 
 
@@ -23,15 +26,9 @@ if TYPE_CHECKING:
 class Sums:
     """Sums over requests that were charged."""
 
+    quantities: Mapping[str, int] = field(default_factory=dict)
+    """By kind, without zeros."""
     requests: int = 0
-    input: int = 0
-    cached_input: int = 0
-    output: int = 0
-    reasoning: int = 0
-    audio_input: int = 0
-    audio_output: int = 0
-    image_input: int = 0
-    image_output: int = 0
     total: int = 0
     """Total tokens as the upstream reported them."""
     charge: int = 0
@@ -44,33 +41,71 @@ class Sums:
     """Charges that are estimates."""
 
 
-SUM_NAMES: Final = tuple(field.name for field in fields(Sums))
-"""The names of the sums; the same in the tables."""
-MODEL: Final[ColumnElement[str]] = func.coalesce(HoldRecord.model, literal_column("''")).label(
+SUM_NAMES: Final = tuple(each.name for each in fields(Sums) if each.name != "quantities")
+"""The names of the sums that are columns; the same in the tables."""
+MODEL: Final[ColumnElement[str]] = func.coalesce(LedgerEntry.model, literal_column("''")).label(
     "model"
 )
 """The model of a request, as the tables of sums have it."""
-HOLD_OF_USAGE: Final = (HoldRecord.account_id == UsageRecord.account_id) & (
-    HoldRecord.request_id == UsageRecord.request_id
-)
+HAS_USAGE: Final[ColumnElement[bool]] = LedgerEntry.kind.in_(
+    ("charge", "adjustment")
+) & LedgerEntry.key_id.is_not(None)
+"""The rows of the ledger that are summed: charges of requests and their corrections."""
 
 
 def amounts_of_usage() -> list[ColumnElement[int]]:
-    """Build what one record of usage adds to the sums, in their order."""
-    of_requests: Mapping[str, ColumnElement[int]] = {
-        "requests": literal_column("1", BigInteger),
-        "overruns": as_type(UsageRecord.overrun > 0, Integer),
-        "estimated": as_type(UsageRecord.estimated, Integer),
+    """Build what one row of the ledger adds to the sums, in their order.
+
+    A correction is no further request, and adds differences.
+    """
+    is_end = LedgerEntry.state.is_not(None)
+    more: Mapping[str, ColumnElement[Any]] = {
+        "requests": case((is_end, 1), else_=0),
+        "total": LedgerEntry.total.expression,
+        "charge": -LedgerEntry.amount,
+        "overrun": LedgerEntry.overrun.expression,
+        "overruns": case(
+            (is_end, as_type(LedgerEntry.overrun > 0, Integer)),
+            (LedgerEntry.overrun == 0, 0),
+            else_=_overruns_by_correction(),
+        ),
+        "estimated": case(
+            (is_end, as_type(LedgerEntry.estimated, Integer)),
+            else_=_estimated_by_correction(),
+        ),
     }
-    return [
-        as_type(of_requests.get(name, getattr(UsageRecord, name, None)), BigInteger).label(name)
-        for name in SUM_NAMES
-    ]
+    return [as_type(more[name], BigInteger).label(name) for name in SUM_NAMES]
+
+
+def _overruns_by_correction() -> ColumnElement[int]:
+    end = aliased(LedgerEntry, name="ended")
+    before, after = end.overrun > 0, end.overrun + LedgerEntry.overrun > 0
+    return _of_end(end, as_type(after, Integer) - as_type(before, Integer))
+
+
+def _estimated_by_correction() -> ColumnElement[int]:
+    end = aliased(LedgerEntry, name="ended")
+    return _of_end(end, as_type(LedgerEntry.estimated, Integer) - as_type(end.estimated, Integer))
+
+
+def _of_end(end: type[LedgerEntry], change: ColumnElement[int]) -> ColumnElement[int]:
+    """Build what a correction changes, compared to the end of its request."""
+    row = select(change).where(
+        end.request_id == LedgerEntry.request_id,
+        end.account_id == LedgerEntry.account_id,
+        end.state.is_not(None),
+    )
+    return func.coalesce(row.correlate(LedgerEntry).scalar_subquery(), 0)
 
 
 def amounts_of(table: type[UsageSums]) -> list[ColumnElement[int]]:
     """Tell what one row of a table of sums adds to sums of those."""
     return [cast("ColumnElement[int]", getattr(table, name)) for name in SUM_NAMES]
+
+
+def nothing() -> list[ColumnElement[int]]:
+    """Build what a row adds that has the quantity of one kind."""
+    return [literal_column("0", BigInteger).label(name) for name in SUM_NAMES]
 
 
 def summed(amounts: Sequence[ColumnElement[int]]) -> list[ColumnElement[int]]:
@@ -83,11 +118,17 @@ def summed(amounts: Sequence[ColumnElement[int]]) -> list[ColumnElement[int]]:
     ]
 
 
-def read_sums(values: Sequence[int]) -> Sums:
-    """Read the values that a row has in the order of `SUM_NAMES`."""
-    return Sums(**dict(zip(SUM_NAMES, values, strict=True)))
+def read_sums(row: RowMapping) -> Sums:
+    """Read the sums of a row, by their names."""
+    return Sums(quantities=row["quantities"] or {}, **{name: int(row[name]) for name in SUM_NAMES})
 
 
 def add_up(sums: Sequence[Sums]) -> Sums:
     """Sum sums."""
-    return read_sums([sum(getattr(each, name) for each in sums) for name in SUM_NAMES])
+    quantities: Counter[str] = Counter()
+    for each in sums:
+        quantities.update(each.quantities)
+    numbers = {name: sum(getattr(each, name) for each in sums) for name in SUM_NAMES}
+    return Sums(
+        quantities={kind: number for kind, number in quantities.items() if number}, **numbers
+    )

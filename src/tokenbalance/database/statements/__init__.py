@@ -11,9 +11,13 @@ every length, which takes longer than the statement itself, or reads a whole tab
 when the plan was made.
 
 A statement for many locks each hold in a LATERAL of its own that can only use the whole key, and
-then updates the row by its `ctid`, which cannot change while the row is locked. In a plain join the
-planner may start from the index of open holds: if the last ANALYZE saw no open hold, reading that
-whole index looks cheaper than looking up one key, and every item then reads every open hold.
+then changes the row by its `ctid`, which cannot change while the row is locked. In a plain join the
+planner may start from the table of open holds: if the last ANALYZE saw no open hold, reading that
+whole table looks cheaper than looking up one key, and every item then reads every open hold.
+
+An end in the ledger is found by its request alone, and its account is compared as `account_id + 0`,
+which no index serves. While most accounts have a single row, the index of accounts looks as cheap,
+and an account with a million rows would have them all read.
 """
 
 from tokenbalance.database.statements.books import FUNDS, OUTGROWN, WHICH_BOOKS
@@ -35,7 +39,7 @@ from tokenbalance.database.statements.charges import (
 from tokenbalance.database.statements.leases import KNOWN, LAPSED, RENEW
 from tokenbalance.database.statements.placements import PLACE, PLACE_MANY, PLACE_MANY_OF_ONE
 from tokenbalance.database.statements.refusals import COUNT_REFUSALS
-from tokenbalance.database.statements.voids import LEAVE_TOMBSTONE, VOID
+from tokenbalance.database.statements.voids import FORGET_TOMBSTONES, LEAVE_TOMBSTONE, VOID
 from tokenbalance.database.statements.waiters import (
     ENTER,
     FORGET_WAITERS,
@@ -54,6 +58,7 @@ __all__ = [
     "ENTER",
     "EXPIRE",
     "FIND_CALLERS",
+    "FORGET_TOMBSTONES",
     "FORGET_WAITERS",
     "FUNDS",
     "FUNDS_OF_CALLER",

@@ -15,24 +15,25 @@ WITH k AS (
              LIMIT (SELECT cardinality($1))) item (account_id, request_id, input, output)
      CROSS JOIN LATERAL (
            SELECT ctid AS place
-             FROM holds
-            WHERE account_id = item.account_id AND request_id = item.request_id AND state = 'open'
+             FROM open_holds
+            WHERE request_id = item.request_id AND account_id = item.account_id AND amount > 0
               FOR NO KEY UPDATE SKIP LOCKED) h
 )
-UPDATE holds
+UPDATE open_holds
    SET lease_until = now() + make_interval(secs => $5),
        known_input = coalesce(k.input, known_input),
        known_output = coalesce(k.output, known_output)
   FROM k, (SELECT set_config('synchronous_commit', 'off', true)) relaxed
- WHERE holds.ctid = k.place
+ WHERE open_holds.ctid = k.place
 """
 
 LAPSED: Final = """
 -- $1 how many
--- Open holds whose lease has ended, except those that somebody is ending right now.
+-- Open holds whose lease has ended, except those that somebody is ending right now. Reads all open
+-- holds: an index of leases would make every heartbeat write it.
 SELECT account_id, request_id, amount, rates::text, known_input, known_output
-  FROM holds
- WHERE state = 'open' AND lease_until < now()
+  FROM open_holds
+ WHERE amount > 0 AND lease_until < now()
  ORDER BY lease_until
  LIMIT $1
    FOR UPDATE SKIP LOCKED
@@ -40,7 +41,12 @@ SELECT account_id, request_id, amount, rates::text, known_input, known_output
 
 KNOWN: Final = """
 -- $1 account, $2 request
+-- A hold, open or ended. What a process noted of its usage matters as long as it is open.
 SELECT amount, rates::text, known_input, known_output
-  FROM holds
- WHERE account_id = $1 AND request_id = $2
+  FROM open_holds
+ WHERE request_id = $2 AND account_id = $1 AND amount > 0
+ UNION ALL
+SELECT hold, rates::text, 0, 0
+  FROM ledger
+ WHERE request_id = $2 AND account_id + 0 = $1 AND state IS NOT NULL
 """

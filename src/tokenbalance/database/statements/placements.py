@@ -28,7 +28,7 @@ WITH account AS (
                   AND ($10::bigint IS NULL OR position < $10))
     RETURNING least($4, balance + overdraft) AS amount
 )
-INSERT INTO holds
+INSERT INTO open_holds
        (account_id, request_id, key_id, amount, endpoint, model, known_input, lease_until,
         estimated_input, estimated_output, rates)
 SELECT $1, $2, $3, amount, $6, $7, $8, now() + make_interval(secs => $9), $8, $11, $12
@@ -58,8 +58,6 @@ WITH item AS (
      WHERE k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()) AND u.is_active
        AND ('inference' = ANY (k.scopes) OR k.kind = 'sign-in')
        FOR NO KEY UPDATE OF a{or_skip}
-       -- The foreign key check would wait for a key whose secret is being changed.
-       FOR KEY SHARE OF k SKIP LOCKED
 ), line AS (
     SELECT *, row_number() OVER (PARTITION BY account_id ORDER BY number) AS place FROM account
 ), claim AS (
@@ -71,7 +69,7 @@ WITH item AS (
            ELSE 0 END) OVER (PARTITION BY account_id ORDER BY number) AS up_to
       FROM line
 ), placed AS (
-    INSERT INTO holds
+    INSERT INTO open_holds
            (account_id, request_id, key_id, amount, endpoint, model, known_input, lease_until,
             estimated_input, estimated_output, rates)
     SELECT account_id, request_id, key_id, wanted, endpoint, model, known_input,
@@ -79,7 +77,7 @@ WITH item AS (
       FROM claim
      WHERE up_to <= available AND wanted >= minimum
      ORDER BY number
-    ON CONFLICT (account_id, request_id) DO NOTHING
+    ON CONFLICT (request_id, account_id) DO NOTHING
     RETURNING account_id, request_id, amount
 ), reserved AS (
     UPDATE accounts

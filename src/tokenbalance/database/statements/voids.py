@@ -5,23 +5,64 @@ from typing import Final
 VOID: Final = """
 -- $1 account, $2 request, $3..$10 a trace: upstream status, error code, upstream request id,
 -- milliseconds to the first byte and in all, streamed, output cap, capped
+-- Its row in the ledger changes no balance.
 WITH hold AS (
-    UPDATE holds
-       SET state = 'voided', ended_at = now(),
-           upstream_status = $3, error_code = $4, upstream_request_id = $5, first_byte_ms = $6,
-           total_ms = $7, streamed = $8, output_cap = $9, capped = $10
-     WHERE account_id = $1 AND request_id = $2 AND state = 'open'
-    RETURNING amount
+    DELETE FROM open_holds
+     WHERE request_id = $2 AND account_id = $1 AND amount > 0
+    RETURNING *
+), account AS (
+    UPDATE accounts SET held = held - hold.amount FROM hold WHERE id = $1
+    RETURNING hold.*
 )
-UPDATE accounts SET held = held - hold.amount FROM hold WHERE id = $1
+INSERT INTO ledger
+       (account_id, kind, state, amount, request_id, key_id, hold, rates, endpoint, model,
+        started_at, estimated_input, estimated_output, actor,
+        upstream_status, error_code, upstream_request_id, first_byte_ms, total_ms, streamed,
+        output_cap, capped)
+SELECT $1, 'void', 'voided', 0, $2, key_id, amount, rates, endpoint, model,
+       created_at, estimated_input, estimated_output, 'proxy',
+       $3, $4, $5, $6, $7, $8, $9, $10
+  FROM account
 """
 
 LEAVE_TOMBSTONE: Final = """
 -- $1 account, $2 request, $3 key, $4 endpoint
--- The tombstone: a hold row that is voided before it was ever placed, so that a late placement
--- conflicts with it and fails. If the placement is committing right now, this waits for it and
--- changes nothing; the VOID that follows then ends the hold.
-INSERT INTO holds (account_id, request_id, key_id, amount, endpoint, state, ended_at)
-VALUES ($1, $2, $3, 1, $4, 'voided', now())
-ON CONFLICT (account_id, request_id) DO NOTHING
+-- The tombstone: an open hold of nothing, so that a late placement conflicts with it and fails, and
+-- the end of a request that was never placed. If the placement is committing right now, this waits
+-- for it and changes nothing; the VOID that follows then ends the hold. If the hold is being ended
+-- right now, this waits as well, and leaves a tombstone that does nothing. An hour is far more than
+-- the longest that a placement can be late. Tells whether account and key exist.
+WITH known AS (
+    SELECT EXISTS (SELECT FROM accounts WHERE id = $1)
+           AND EXISTS (SELECT FROM api_keys WHERE id = $3) AS are_known
+), tombstone AS (
+    INSERT INTO open_holds (account_id, request_id, key_id, amount, endpoint, lease_until)
+    SELECT $1, $2, $3, 0, $4, now() + interval '1 hour'
+      FROM known
+     WHERE are_known
+       AND NOT EXISTS (SELECT
+                         FROM ledger
+                        WHERE request_id = $2 AND account_id + 0 = $1 AND state IS NOT NULL)
+    ON CONFLICT (request_id, account_id) DO NOTHING
+    RETURNING *
+), entry AS (
+    INSERT INTO ledger
+           (account_id, kind, state, amount, request_id, key_id, hold, endpoint, started_at,
+            estimated_input, estimated_output, actor)
+    SELECT account_id, 'void', 'voided', 0, request_id, key_id, 0, endpoint, created_at, 0, 0,
+           'proxy'
+      FROM tombstone
+    ON CONFLICT (request_id, account_id) WHERE state IS NOT NULL DO NOTHING
+)
+SELECT are_known FROM known
+"""
+
+FORGET_TOMBSTONES: Final = """
+-- Those whose placement cannot come any more. Skips what another sweep is deleting.
+DELETE FROM open_holds
+ WHERE ctid = ANY (ARRAY (
+       SELECT ctid
+         FROM open_holds
+        WHERE amount = 0 AND lease_until < now()
+          FOR UPDATE SKIP LOCKED))
 """

@@ -1,12 +1,18 @@
 """The schema as SQLAlchemy sees it. Migrations create it; `alembic check` proves that they agree.
 
 Constraints are part of the design: a state that must not exist cannot be written. Every table that
-the request path touches has `account_id` first in its key, so it can be distributed by account.
+the request path touches has `account_id` in its key, so it can be distributed by account.
 """
 
 from tokenbalance.database.tables.base import Base
 from tokenbalance.database.tables.events import EventRecord
-from tokenbalance.database.tables.ledger import ENTRY_KINDS, Books, LedgerEntry
+from tokenbalance.database.tables.ledger import (
+    ENTRY_KINDS,
+    HOLD_STATES,
+    LEDGER_KINDS,
+    Books,
+    LedgerEntry,
+)
 from tokenbalance.database.tables.people import (
     INSUFFICIENT_STATUSES,
     KEY_KINDS,
@@ -19,14 +25,16 @@ from tokenbalance.database.tables.people import (
     User,
 )
 from tokenbalance.database.tables.refusals import RefusalCount
-from tokenbalance.database.tables.requests import HOLD_STATES, HoldRecord, UsageRecord, Waiter
+from tokenbalance.database.tables.requests import OpenHold, Waiter
 from tokenbalance.database.tables.sums import (
     TopAccount,
     UsageChange,
     UsageDay,
+    UsageDayKind,
     UsageSummed,
     UsageSums,
     UsageTotal,
+    UsageTotalKind,
 )
 
 __all__ = [
@@ -34,25 +42,27 @@ __all__ = [
     "HOLD_STATES",
     "INSUFFICIENT_STATUSES",
     "KEY_KINDS",
+    "LEDGER_KINDS",
     "SIGN_IN_WAYS",
     "Account",
     "ApiKey",
     "Base",
     "Books",
     "EventRecord",
-    "HoldRecord",
     "KnownBrowser",
     "LedgerEntry",
+    "OpenHold",
     "RefusalCount",
     "SignIn",
     "SignInFailures",
     "TopAccount",
     "UsageChange",
     "UsageDay",
-    "UsageRecord",
+    "UsageDayKind",
     "UsageSummed",
     "UsageSums",
     "UsageTotal",
+    "UsageTotalKind",
     "User",
     "Waiter",
 ]

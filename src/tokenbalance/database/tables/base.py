@@ -18,7 +18,7 @@ from sqlalchemy import (
 from sqlalchemy.orm import DeclarativeBase
 from sqlalchemy.schema import SchemaItem
 
-TableArgs: TypeAlias = tuple[SchemaItem | dict[str, list[str]], ...]
+TableArgs: TypeAlias = tuple[SchemaItem | dict[str, list[str] | dict[str, float]], ...]
 
 
 def one_of(column: str, values: tuple[str, ...] | tuple[int, ...]) -> str:

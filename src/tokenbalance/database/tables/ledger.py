@@ -3,22 +3,32 @@
 from __future__ import annotations
 
 from datetime import datetime  # noqa: TC003 - SQLAlchemy reads the annotations
+from typing import Final
 from uuid import UUID  # noqa: TC003 - SQLAlchemy reads the annotations
 
 from sqlalchemy import (
     CheckConstraint,
-    ForeignKey,
-    ForeignKeyConstraint,
     Identity,
     Index,
+    Integer,
+    SmallInteger,
+    Text,
     func,
     text,
 )
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tokenbalance.database.tables.base import Base, TableArgs, one_of
 
-ENTRY_KINDS = ("grant", "top-up", "set", "charge", "refund", "adjustment", "expiry")
+ENTRY_KINDS: Final = ("grant", "top-up", "set", "charge", "refund", "adjustment", "expiry")
+"""Kinds of rows that change a balance, as people see them."""
+LEDGER_KINDS: Final = (*ENTRY_KINDS, "void")
+HOLD_STATES: Final = ("open", "settled", "voided", "expired")
+"""States of a request. An open one has a row in `open_holds`, any other one in the ledger."""
+
+_AN_END = "state IS NOT NULL"
+_NOT_AN_END = "state IS NULL"
 
 
 class Books(Base):
@@ -35,64 +45,142 @@ class Books(Base):
 
 
 class LedgerEntry(Base):
-    """One change of a balance; append-only, which a trigger enforces."""
+    """One change of a balance, the end of one request, or both; append-only by a trigger.
 
-    __tablename__ = "ledger_entries"
+        kind        state     request_id   a row for
+        charge      settled   set          a request that ended: what it used, and how it went
+        charge      expired   set          a request whose process was gone
+        void        voided    set          a request that cost nothing; changes no balance
+        adjustment  null      set          the correction of an expired request, at most one: the
+                                           difference to what was charged, which may be nothing
+        refund      null      set          credits given back
+        any other   null      null         what people entered
+
+    The usage of a request is the sum of its rows. Rows without `balance_after` change no balance
+    and are no entries for people: voids, and corrections of 0 credits.
+
+    Account and key are not foreign keys, which would lock two rows for each request; the audit
+    checks that they exist. Wide columns come first, so that nothing is padded.
+    """
+
+    __tablename__ = "ledger"
     __table_args__: TableArgs = (
-        ForeignKeyConstraint(
-            ["account_id", "request_id"], ["holds.account_id", "holds.request_id"]
-        ),
-        CheckConstraint(one_of("kind", ENTRY_KINDS), "kind_known"),
+        CheckConstraint(one_of("kind", LEDGER_KINDS), "kind_known"),
         CheckConstraint(
-            "amount <> 0 OR kind IN ('set', 'charge') OR asked IS NOT NULL", "amount_not_zero"
+            "CASE kind WHEN 'charge' THEN state IN ('settled', 'expired') AND amount <= 0"
+            " WHEN 'void' THEN state = 'voided' AND amount = 0 ELSE state IS NULL END"
+            " IS TRUE",
+            "state_fits_kind",
         ),
+        CheckConstraint(
+            "state IS NULL OR num_nulls(request_id, key_id, hold, endpoint, started_at) = 0",
+            "end_has_its_request",
+        ),
+        CheckConstraint(
+            "amount <> 0 OR kind IN ('set', 'charge', 'void') OR asked IS NOT NULL"
+            " OR kind = 'adjustment' AND request_id IS NOT NULL",
+            "amount_not_zero",
+        ),
+        CheckConstraint("balance_after IS NOT NULL OR amount = 0", "balance_after_known"),
         CheckConstraint("asked IS NULL OR asked < amount AND amount <= 0", "asked_takes_more"),
-        CheckConstraint(
-            "kind <> 'charge' OR (amount <= 0 AND request_id IS NOT NULL)",
-            "charge_takes_for_a_request",
-        ),
+        # The compare-and-set of the end of a request is the deletion of its open hold; this index
+        # finds the end. Several parts of a table could each have their own.
         Index(
-            "uq_ledger_entries_one_charge_per_request",
-            "account_id",
+            "uq_ledger_one_end_per_request",
             "request_id",
+            "account_id",
             unique=True,
-            postgresql_where=text("kind = 'charge'"),
+            postgresql_where=text(_AN_END),
         ),
-        Index("ix_ledger_entries_account_id_id", "account_id", "id"),
+        # The compare-and-set of a correction.
         Index(
-            "uq_ledger_entries_one_entry_per_idempotency_key",
+            "uq_ledger_one_correction_per_request",
+            "request_id",
+            "account_id",
+            unique=True,
+            postgresql_where=text("kind = 'adjustment' AND request_id IS NOT NULL"),
+        ),
+        Index("ix_ledger_account_id_id", "account_id", "id"),
+        # Over all accounts. A B-tree would slow down every request; this index has a few pages.
+        Index(
+            "ix_ledger_created_at",
+            "created_at",
+            postgresql_using="brin",
+            postgresql_with={"pages_per_range": 32, "autosummarize": True},
+        ),
+        Index(
+            "uq_ledger_one_entry_per_idempotency_key",
             "account_id",
             "idempotency_key",
             unique=True,
             postgresql_where=text("idempotency_key IS NOT NULL"),
         ),
-        # Entries made by people are rare among charges, so requests do not pay for these indexes.
+        # Entries made by people are rare among ends, so requests do not pay for these indexes.
+        Index("ix_ledger_not_ends", "kind", "id", postgresql_where=text(_NOT_AN_END)),
         Index(
-            "ix_ledger_entries_not_charges",
-            "kind",
-            "id",
-            postgresql_where=text("kind <> 'charge'"),
-        ),
-        Index(
-            "ix_ledger_entries_not_charges_of_account",
+            "ix_ledger_not_ends_of_account",
             "account_id",
             "kind",
             "id",
-            postgresql_where=text("kind <> 'charge'"),
+            postgresql_where=text(_NOT_AN_END),
+        ),
+        Index(
+            "ix_ledger_later",
+            "request_id",
+            "account_id",
+            postgresql_where=text(f"{_NOT_AN_END} AND request_id IS NOT NULL"),
         ),
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
-    account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"))
-    kind: Mapped[str]
-    amount: Mapped[int]
-    balance_after: Mapped[int]
-    request_id: Mapped[str | None]
-    actor: Mapped[str]
-    note: Mapped[str] = mapped_column(server_default="")
-    estimated: Mapped[bool] = mapped_column(server_default=text("false"))
+    account_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
-    idempotency_key: Mapped[str | None]
-    """Chosen by the caller: a second entry with the same key is not made."""
+    """When it was entered; of a request: when it ended."""
+    amount: Mapped[int]
+    balance_after: Mapped[int | None]
+    """Null only where nothing changed: see above."""
+    key_id: Mapped[int | None]
+    """Of a request, as are endpoint and model; a correction repeats them."""
+    hold: Mapped[int | None]
+    """Credits that were reserved; of ends only, as are the moment it was placed, the estimates and
+    the rates."""
+    overrun: Mapped[int] = mapped_column(server_default=text("0"))
+    """Credits by which the charge exceeded the hold; 0 unless an estimate was too low. Of a
+    correction: the difference."""
+    total: Mapped[int] = mapped_column(server_default=text("0"))
+    """Tokens, the upstream's own total. Of a correction: the difference."""
+    started_at: Mapped[datetime | None]
+    """When the hold was placed."""
+    estimated_input: Mapped[int | None]
+    """Tokens: the ceiling of the input, as estimated before dispatch."""
+    estimated_output: Mapped[int | None]
+    """Tokens: the most that all choices together may have."""
+    output_cap: Mapped[int | None]
+    """Part of the trace, which a correction has as well. It is null where another process ended
+    the request. What each member says is told by `model.Trace`."""
     asked: Mapped[int | None]
     """The amount that was asked for, where open holds kept a part of it."""
+    first_byte_ms: Mapped[int | None] = mapped_column(Integer)
+    total_ms: Mapped[int | None] = mapped_column(Integer)
+    upstream_status: Mapped[int | None] = mapped_column(SmallInteger)
+    estimated: Mapped[bool] = mapped_column(server_default=text("false"))
+    """The usage is an estimate; of a correction: the corrected usage."""
+    streamed: Mapped[bool | None]
+    capped: Mapped[bool | None]
+    kind: Mapped[str]
+    state: Mapped[str | None]
+    """How the request ended; null: the row is not the end of a request."""
+    request_id: Mapped[str | None] = mapped_column(Text(collation="C"))
+    endpoint: Mapped[str | None]
+    model: Mapped[str | None]
+    actor: Mapped[str]
+    note: Mapped[str] = mapped_column(server_default="")
+    error_code: Mapped[str | None]
+    upstream_request_id: Mapped[str | None]
+    idempotency_key: Mapped[str | None]
+    """Chosen by the caller: a second entry with the same key is not made."""
+    quantities: Mapped[dict[str, int] | None] = mapped_column(JSONB(none_as_null=True))
+    """What was used, by kind, as reported by the upstream; kinds of 0 are left out. Of a
+    correction: the differences."""
+    rates: Mapped[dict[str, str] | None] = mapped_column(JSONB(none_as_null=True))
+    """Credits for one unit of each kind, as exact decimals; null means one credit per token."""

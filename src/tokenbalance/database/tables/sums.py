@@ -16,17 +16,9 @@ from tokenbalance.database.tables.base import Base, TableArgs
 
 
 class UsageSums:
-    """Columns of the tables of sums: tokens by kind, credits, and numbers of requests."""
+    """Columns of the tables of sums: tokens, credits, and numbers of requests."""
 
     requests: Mapped[int] = mapped_column(server_default=text("0"))
-    input: Mapped[int] = mapped_column(server_default=text("0"))
-    cached_input: Mapped[int] = mapped_column(server_default=text("0"))
-    output: Mapped[int] = mapped_column(server_default=text("0"))
-    reasoning: Mapped[int] = mapped_column(server_default=text("0"))
-    audio_input: Mapped[int] = mapped_column(server_default=text("0"))
-    audio_output: Mapped[int] = mapped_column(server_default=text("0"))
-    image_input: Mapped[int] = mapped_column(server_default=text("0"))
-    image_output: Mapped[int] = mapped_column(server_default=text("0"))
     total: Mapped[int] = mapped_column(server_default=text("0"))
     charge: Mapped[int] = mapped_column(server_default=text("0"))
     overrun: Mapped[int] = mapped_column(server_default=text("0"))
@@ -55,7 +47,32 @@ class UsageTotal(UsageSums, Base):
     day: Mapped[date] = mapped_column(primary_key=True)
     model: Mapped[str] = mapped_column(primary_key=True)
     voided: Mapped[int] = mapped_column(server_default=text("0"))
-    """Requests that arrived on this day and cost nothing."""
+    """Requests that ended on this day and cost nothing."""
+
+
+class UsageDayKind(Base):
+    """What was used of one kind, of a model by a key on one day (UTC): a part of `UsageDay`."""
+
+    __tablename__ = "usage_day_kinds"
+    __table_args__: TableArgs = (Index("ix_usage_day_kinds_day_account_id", "day", "account_id"),)
+
+    account_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    day: Mapped[date] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(primary_key=True)
+    key_id: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    quantity: Mapped[int]
+
+
+class UsageTotalKind(Base):
+    """What was used of one kind, of a model by everybody on one day (UTC): of `UsageTotal`."""
+
+    __tablename__ = "usage_total_kinds"
+
+    day: Mapped[date] = mapped_column(primary_key=True)
+    model: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    quantity: Mapped[int]
 
 
 class UsageSummed(Base):

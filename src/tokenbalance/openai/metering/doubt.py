@@ -10,13 +10,14 @@ counts with OpenAI's vocabularies never exceed its own, and with others not by m
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
+
+from tokenbalance.model import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tokenbalance.model import Document, Json, Usage
+    from tokenbalance.model import Document, Json
     from tokenbalance.openai.operation import Operation
 
 _TOKEN_BYTES: Final = 5
@@ -77,7 +78,7 @@ def reckoned(usage: Usage | None, texts: Sequence[str], count: Counter, ceiling:
 
 def _within(ceiling: Usage, counted: Usage) -> Usage:
     inputs, outputs = min(counted.input, ceiling.input), min(counted.output, ceiling.output)
-    return replace(counted, input=inputs, output=outputs, total=inputs + outputs)
+    return Usage.counted(inputs, outputs)
 
 
 def _covers_its_bytes(usage: Usage, count: Counter) -> bool:
@@ -97,7 +98,8 @@ def _completed(usage: Usage, counted: Usage, document: Document) -> Usage:
     if (inputs, outputs) == (usage.input, usage.output):
         return usage
     total = max(usage.total, inputs + outputs)
-    return replace(usage, input=inputs, output=outputs, total=total, estimated=True)
+    quantities = {**usage.quantities, "input": inputs, "output": outputs}
+    return Usage(quantities, total, estimated=True)
 
 
 def _lacks(reported: int, counted: int) -> bool:

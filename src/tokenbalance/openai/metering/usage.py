@@ -6,11 +6,14 @@ clearly valid counts as missing, and the caller counts tokens instead.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import orjson
 
 from tokenbalance.model import Document, Json, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 COUNT_MAX = 2**53
 """Larger JSON numbers are not exact everywhere; no request has ever come near."""
@@ -27,7 +30,31 @@ _INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
 _OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details")
 
 
-def read_usage(value: Json) -> Usage | None:
+class Parts(NamedTuple):
+    """Where a report has the kinds that an input and an output divide into.
+
+    Each is a member of the details of its side, by the name of its kind.
+    """
+
+    input: Mapping[str, str]
+    output: Mapping[str, str]
+
+
+PARTS: Final = Parts(
+    input={
+        "cached_input": "cached_tokens",
+        "audio_input": "audio_tokens",
+        "image_input": "image_tokens",
+    },
+    output={
+        "reasoning": "reasoning_tokens",
+        "audio_output": "audio_tokens",
+        "image_output": "image_tokens",
+    },
+)
+
+
+def read_usage(value: Json, parts: Parts = PARTS) -> Usage | None:
     """Read any usage object that the API reports, in tokens.
 
     The input is required. A missing output is 0 (embeddings have none), a missing total is
@@ -48,19 +75,10 @@ def read_usage(value: Json) -> Usage | None:
     total = _count(value.get("total_tokens", inputs + outputs))
     if total is None or total < inputs + outputs or (total == 0 and "total_tokens" not in value):
         return None
-    input_parts = _details(value, _INPUT_DETAILS)
-    output_parts = _details(value, _OUTPUT_DETAILS)
-    return Usage(
-        input=inputs,
-        cached_input=_part(input_parts, "cached_tokens", inputs),
-        output=outputs,
-        reasoning=_part(output_parts, "reasoning_tokens", outputs),
-        audio_input=_part(input_parts, "audio_tokens", inputs),
-        audio_output=_part(output_parts, "audio_tokens", outputs),
-        image_input=_part(input_parts, "image_tokens", inputs),
-        image_output=_part(output_parts, "image_tokens", outputs),
-        total=total,
-    )
+    quantities = {"input": inputs, "output": outputs}
+    _add_parts(quantities, _details(value, _INPUT_DETAILS), parts.input, inputs)
+    _add_parts(quantities, _details(value, _OUTPUT_DETAILS), parts.output, outputs)
+    return Usage(quantities, total)
 
 
 def trailing_usage(text: bytes, opening: bytes = b"{") -> tuple[int, Document] | None:
@@ -106,6 +124,12 @@ def _details(value: Document, names: tuple[str, str]) -> Document:
     return details if isinstance(details, dict) else {}
 
 
-def _part(details: Document, name: str, whole: int) -> int:
-    count = details.get(name)
-    return count if type(count) is int and 0 <= count <= whole else 0
+def _add_parts(
+    quantities: dict[str, int], details: Document, members: Mapping[str, str], whole: int
+) -> None:
+    if not details:
+        return
+    for kind, member in members.items():
+        count = details.get(member)
+        if type(count) is int and 0 < count <= whole:
+            quantities[kind] = count

@@ -23,6 +23,7 @@ from tokenbalance.web.api.callers import Authenticated
 from tokenbalance.web.api.csv import csv_documented, csv_response, prefers_csv
 from tokenbalance.web.api.fields import Number, Text
 from tokenbalance.web.api.listing import Listing
+from tokenbalance.web.api.quantities import quantities_of, with_quantities
 from tokenbalance.web.api.responses import (
     ENTRY_EXAMPLE,
     EntryResponse,
@@ -49,17 +50,7 @@ _REQUEST_EXAMPLE: Final[dict[str, Json]] = {
     "model": "gpt-4o-mini",
     "key": {"id": 3, "prefix": "sk-tb-Ab12Cd", "name": "laptop", "kind": "key"},
     "hold": 59,
-    "usage": {
-        "input": 9,
-        "cached_input": 0,
-        "output": 3,
-        "reasoning": 0,
-        "audio_input": 0,
-        "audio_output": 0,
-        "image_input": 0,
-        "image_output": 0,
-        "total": 12,
-    },
+    "usage": {**quantities_of({"input": 9, "output": 3}), "total": 12},
     "charge": 12,
     "overrun": 0,
     "estimated": False,
@@ -103,19 +94,11 @@ class Filter:
     key_id: _KeyId = None
 
 
-class TokensResponse(BaseModel):
+class TokensResponse(with_quantities(BaseModel)):
     """Tokens by kind, as the upstream reported them."""
 
-    input: int
-    cached_input: int
-    """Included in the input."""
-    output: int
-    reasoning: int
-    """Included in the output."""
-    audio_input: int
-    audio_output: int
-    image_input: int
-    image_output: int
+    model_config: ClassVar[ConfigDict] = ConfigDict(extra="allow")
+
     total: int
 
 
@@ -289,24 +272,18 @@ def _respond(row: RequestRow) -> RequestDetails:
 
 
 def _tokens(usage: Usage) -> TokensResponse:
-    return TokensResponse(
-        input=usage.input,
-        cached_input=usage.cached_input,
-        output=usage.output,
-        reasoning=usage.reasoning,
-        audio_input=usage.audio_input,
-        audio_output=usage.audio_output,
-        image_input=usage.image_input,
-        image_output=usage.image_output,
-        total=usage.total,
-    )
+    document = {**quantities_of(usage.quantities), "total": usage.total}
+    return TokensResponse.model_validate(document)
 
 
 def _explanation(found: Explanation) -> ExplanationResponse:
     bill = found.bill
     document = {
         **_respond(found.request).model_dump(),
-        "estimate": {"input": found.estimated_input, "output": found.estimated_output},
+        "estimate": {
+            "input": found.request.estimated_input,
+            "output": found.request.estimated_output,
+        },
         "lines": [asdict(line) for line in bill.lines] if bill else [],
         "sum": bill.sum if bill else "0",
         "rounding": bill.rounding if bill else "0",

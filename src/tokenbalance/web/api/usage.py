@@ -10,7 +10,15 @@ from fastapi.responses import StreamingResponse
 from pydantic import AfterValidator, BaseModel, ConfigDict
 from pydantic_core import PydanticCustomError
 
-from tokenbalance.books.reports import Group, UsageQuery, UsageRow, csv_lines, usage_by
+from tokenbalance.books.reports import (
+    FIRST_KINDS,
+    LATER_KINDS,
+    Group,
+    UsageQuery,
+    UsageRow,
+    csv_lines,
+    usage_by,
+)
 from tokenbalance.database.connections import Session, Sessions
 from tokenbalance.database.paging import PAGE_ROWS_MAX
 from tokenbalance.model import Caller
@@ -18,6 +26,7 @@ from tokenbalance.people.access import require_superuser
 from tokenbalance.web.api.callers import Authenticated
 from tokenbalance.web.api.csv import csv_documented, csv_response, prefers_csv
 from tokenbalance.web.api.listing import Listing
+from tokenbalance.web.api.quantities import quantities_of, with_quantities
 from tokenbalance.web.api.responses import (
     KeyRefResponse,
     PageResponse,
@@ -30,36 +39,18 @@ from tokenbalance.web.context import management_of
 
 usage_router = api_router("Ledger and usage")
 
-_SUMS: Final = (
-    *("requests", "input", "cached_input", "output", "reasoning"),
-    *("audio_input", "audio_output", "image_input", "image_output"),
-    *("total", "charge", "overrun", "estimated"),
+_NUMBERS: Final = ("total", "charge", "overrun", "estimated")
+CSV_COLUMNS: Final = (
+    *("day", "user_id", "user", "key_id", "key_name", "model", "requests"),
+    *FIRST_KINDS,
+    *_NUMBERS,
+    *LATER_KINDS,
 )
-CSV_COLUMNS: Final = ("day", "user_id", "user", "key_id", "key_name", "model", *_SUMS)
 _NAMES: Final = ", ".join(group.value for group in Group)
 
 
-class UsageResponse(BaseModel):
-    """One group of usage. Columns it is not grouped by are null."""
-
-    model_config: ClassVar[ConfigDict] = ConfigDict(
-        json_schema_extra={
-            "examples": [
-                {
-                    "day": "2030-01-31",
-                    "user": None,
-                    "key": None,
-                    "model": "gpt-4o-mini",
-                    **dict.fromkeys(_SUMS, 0),
-                    "requests": 2,
-                    "input": 18,
-                    "output": 6,
-                    "total": 24,
-                    "charge": 24,
-                }
-            ]
-        }
-    )
+class _Group(BaseModel):
+    """What is summed."""
 
     day: date | None
     """In UTC, when requests were charged."""
@@ -67,14 +58,31 @@ class UsageResponse(BaseModel):
     key: KeyRefResponse | None
     model: str | None
     requests: int
-    input: int
-    cached_input: int
-    output: int
-    reasoning: int
-    audio_input: int
-    audio_output: int
-    image_input: int
-    image_output: int
+
+
+class UsageResponse(with_quantities(_Group)):
+    """One group of usage. Columns it is not grouped by are null."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        extra="allow",
+        json_schema_extra={
+            "examples": [
+                {
+                    "day": "2030-01-31",
+                    "user": None,
+                    "key": None,
+                    "model": "gpt-4o-mini",
+                    **quantities_of({"input": 18, "output": 6}),
+                    "requests": 2,
+                    "total": 24,
+                    "charge": 24,
+                    "overrun": 0,
+                    "estimated": 0,
+                }
+            ]
+        },
+    )
+
     total: int
     """Total tokens as the upstream reported them."""
     charge: int
@@ -144,25 +152,19 @@ async def _account_of(
 
 def _respond(row: UsageRow) -> UsageResponse:
     sums = row.sums
-    return UsageResponse(
-        day=row.day,
-        user=row.user_id,
-        key=key_ref_response(row.key),
-        model=row.model,
-        requests=sums.requests,
-        input=sums.input,
-        cached_input=sums.cached_input,
-        output=sums.output,
-        reasoning=sums.reasoning,
-        audio_input=sums.audio_input,
-        audio_output=sums.audio_output,
-        image_input=sums.image_input,
-        image_output=sums.image_output,
-        total=sums.total,
-        charge=sums.charge,
-        overrun=sums.overrun,
-        estimated=sums.estimated,
-    )
+    document = {
+        "day": row.day,
+        "user": row.user_id,
+        "key": key_ref_response(row.key),
+        "model": row.model,
+        "requests": sums.requests,
+        **quantities_of(sums.quantities),
+        "total": sums.total,
+        "charge": sums.charge,
+        "overrun": sums.overrun,
+        "estimated": sums.estimated,
+    }
+    return UsageResponse.model_validate(document)
 
 
 async def _batches(
@@ -180,7 +182,8 @@ async def _batches(
 
 def _cells(row: UsageRow) -> tuple[str | int | None, ...]:
     key = row.key
-    sums = cast("tuple[int, ...]", attrgetter(*_SUMS)(row.sums))
+    sums = row.sums
+    used = quantities_of(sums.quantities)
     return (
         row.day.isoformat() if row.day else None,
         row.user_id,
@@ -188,5 +191,8 @@ def _cells(row: UsageRow) -> tuple[str | int | None, ...]:
         key.id if key else None,
         key.name if key else None,
         row.model,
-        *sums,
+        sums.requests,
+        *(used[kind] for kind in FIRST_KINDS),
+        *cast("tuple[int, ...]", attrgetter(*_NUMBERS)(sums)),
+        *(used[kind] for kind in LATER_KINDS),
     )

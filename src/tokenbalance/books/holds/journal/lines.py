@@ -7,13 +7,13 @@ from __future__ import annotations
 
 import enum
 import zlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, TypeAlias
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
-from tokenbalance.model import Usage  # noqa: TC001 - pydantic reads it
+from tokenbalance.model import Usage
 
 SLOT_BYTES: Final = 512
 """A disk sector, the largest piece that is written atomically. No slot crosses a page."""
@@ -23,13 +23,13 @@ SLOTS_MAX: Final = 65_536
 
 USAGE_BYTES_MAX: Final = 280
 """Room kept in every slot for the usage to come. Nine counts of the largest size that an upstream
-may report (16 digits) need less; usage that is counted here is smaller."""
+may report (16 digits) need less; usage that is counted here is smaller, and so is any true one."""
 
-VERSION: Final = 2
+VERSION: Final = 3
 """Must be raised with any change to a line; the header has the same form in all versions."""
 
-_READABLE: Final = frozenset({1, VERSION})
-"""Version 1 has no image tokens in its usages."""
+_READABLE: Final = frozenset({1, 2, VERSION})
+"""Versions 1 and 2 name the kinds that were not used too, in 1 without image tokens."""
 
 _FORMAT = "tokenbalance journal"
 _HEADER_STATE = b"h"
@@ -82,7 +82,7 @@ class Header:
 @dataclass(frozen=True, slots=True)
 class _Payload:
     entry: Entry
-    usage: Usage | None
+    usage: dict[str, int | bool] | None
 
 
 _PAYLOAD = TypeAdapter(_Payload)
@@ -99,7 +99,9 @@ def slot_line(entry: Entry, known: Known) -> bytes:
     state, usage = known
     if state is State.FREE:
         return b" " * (SLOT_BYTES - 1) + b"\n"
-    payload = orjson.dumps(_Payload(entry, usage))
+    payload = _payload(entry, usage)
+    if usage is not None and len(payload) > _PAYLOAD_BYTES:
+        payload = _payload(entry, _undivided(usage))
     room = _PAYLOAD_BYTES if usage is not None else _PAYLOAD_BYTES - USAGE_BYTES_MAX
     if len(payload) > room:
         raise ValueError("The entry does not fit in a slot.")
@@ -114,14 +116,41 @@ def read_slot(line: bytes) -> tuple[Entry, State, Usage | None] | None:
     try:
         state = State(line[:1])
         read = _PAYLOAD.validate_json(payload, strict=True)
+        usage = None if read.usage is None else _usage_of(read.usage)
     except ValueError:
         return None
-    if read.usage is not None:
+    if usage is not None:
         state = State.USED
     elif state is State.USED:
         # Only the state reached the file, not the usage.
         state = State.DISPATCHED
-    return read.entry, state, read.usage
+    return read.entry, state, usage
+
+
+def _payload(entry: Entry, usage: Usage | None) -> bytes:
+    if usage is None:
+        return orjson.dumps({"entry": entry, "usage": None})
+    used = {**usage.quantities, "total": usage.total, "estimated": usage.estimated}
+    return orjson.dumps({"entry": entry, "usage": used})
+
+
+def _undivided(usage: Usage) -> Usage:
+    """A usage that always fits: only counts that cannot be true, of many kinds, do not."""
+    return replace(usage, quantities={"input": usage.input, "output": usage.output})
+
+
+def _usage_of(members: dict[str, int | bool]) -> Usage:
+    """Read the members of a usage.
+
+    Raises:
+        ValueError: one of them has a value of another type.
+
+    """
+    estimated, total = members.pop("estimated", False), members.pop("total", 0)
+    counts = (total, *members.values())
+    if not isinstance(estimated, bool) or any(isinstance(count, bool) for count in counts):
+        raise ValueError("A count is no integer, or the mark of an estimate is one.")
+    return Usage(members, total, estimated)
 
 
 def header_line(boot_id: str | None, pid: int) -> bytes:

@@ -7,13 +7,14 @@ from typing import Final
 from tokenbalance.books.ledger.invariants.proof import Invariant, Proof
 from tokenbalance.database.connections import SWEEP_NAME
 
+# Rows without `balance_after` change no balance and are no entries.
 # OFFSET 0 makes Postgres read the entries sequentially and sort them. Fetching them one by one in
 # the order of an index takes three times as long.
 _CHAIN: Final = """
        (SELECT id, account_id, amount, balance_after,
                coalesce(lag(balance_after) OVER (PARTITION BY account_id ORDER BY id), 0) AS before
           FROM (SELECT id, account_id, amount, balance_after
-                  FROM ledger_entries OFFSET 0) entries) chain
+                  FROM ledger WHERE balance_after IS NOT NULL OFFSET 0) entries) chain
 """
 _ACCOUNTS: Final = f"""
   FROM accounts a
@@ -22,7 +23,7 @@ _ACCOUNTS: Final = f"""
                FROM {_CHAIN} GROUP BY account_id) e
     ON e.account_id = a.id
   FULL JOIN (SELECT account_id, count(*) AS number, sum(amount) AS total
-               FROM holds WHERE state = 'open' GROUP BY account_id) h
+               FROM open_holds WHERE amount > 0 GROUP BY account_id) h
     ON h.account_id = coalesce(a.id, e.account_id)
 """  # noqa: S608 - made of constants
 
@@ -69,35 +70,32 @@ _WHAT_IS_HELD_IS_COVERED: Final = Invariant(
     """
 WITH low AS (
     SELECT id, balance, held, overdraft FROM accounts WHERE balance - held < -overdraft
-), corrections AS (
-    SELECT e.account_id, e.request_id, -sum(e.amount) AS credits
-      FROM low
-      JOIN ledger_entries e ON e.account_id = low.id
-       AND e.kind = 'adjustment' AND e.request_id IS NOT NULL AND e.amount < 0
-     GROUP BY e.account_id, e.request_id
-), overruns AS (
-    SELECT u.account_id, u.request_id, u.overrun AS credits
-      FROM low
-      JOIN usage u ON u.account_id = low.id AND u.overrun > 0
 ), late AS (
-    SELECT account_id, sum(greatest(c.credits, o.credits)) AS credits
-      FROM corrections c FULL JOIN overruns o USING (account_id, request_id)
+    SELECT account_id, sum(greatest(corrected, overrun)) AS credits
+      FROM (SELECT e.account_id, e.request_id, sum(e.overrun) AS overrun,
+                   coalesce(-sum(e.amount) FILTER (WHERE e.kind = 'adjustment'), 0) AS corrected
+              FROM low
+              JOIN ledger e ON e.account_id = low.id
+               AND e.kind IN ('charge', 'adjustment') AND e.request_id IS NOT NULL
+             GROUP BY e.account_id, e.request_id) requests
+     WHERE corrected > 0 OR overrun > 0
      GROUP BY account_id
 ), lowering AS (
     SELECT e.account_id, e.id, e.created_at
       FROM low
-      JOIN ledger_entries e ON e.account_id = low.id
+      JOIN ledger e ON e.account_id = low.id
        AND e.kind IN ('set', 'adjustment') AND e.request_id IS NULL AND e.amount < 0
        AND e.id <= (SELECT holds_covered_after FROM books)
 ), undercut AS (
-    SELECT h.account_id, sum(CASE h.state WHEN 'open' THEN h.amount ELSE -e.amount END) AS credits
-      FROM (SELECT DISTINCT account_id FROM lowering) lowered
-      JOIN holds h ON h.account_id = lowered.account_id
-      LEFT JOIN ledger_entries e ON e.account_id = h.account_id AND e.request_id = h.request_id
-       AND e.kind = 'charge'
-     WHERE EXISTS (SELECT FROM lowering
+    SELECT h.account_id, sum(h.credits) AS credits
+      FROM (SELECT account_id, amount AS credits, created_at, NULL::bigint AS ended_by
+              FROM open_holds
+             UNION ALL
+            SELECT account_id, -amount, started_at, id FROM ledger WHERE kind = 'charge') h
+     WHERE EXISTS (SELECT
+                     FROM lowering
                     WHERE lowering.account_id = h.account_id
-                      AND (e.id IS NULL OR lowering.id < e.id)
+                      AND (h.ended_by IS NULL OR lowering.id < h.ended_by)
                       AND lowering.created_at >= h.created_at)
      GROUP BY h.account_id
 )
@@ -121,7 +119,7 @@ _SWEPT: Final = f"""
                 WHERE datname = current_database() AND application_name = '{SWEEP_NAME}'
                   AND backend_start < now() - interval '60 s')
 """
-_LAPSED: Final = "FROM holds WHERE state = 'open' AND lease_until < now() - interval '60 s'"
+_LAPSED: Final = "FROM open_holds WHERE amount > 0 AND lease_until < now() - interval '60 s'"
 _NO_OPEN_HOLD_OUTLIVES_ITS_LEASE: Final = Invariant(
     f"(EXISTS (SELECT {_LAPSED}) AND {_SWEPT})",
     f"""

@@ -1,54 +1,59 @@
-"""What must be true of each charge at rates: it is what `pricing.rates` computes of the usage."""
+"""What must be true of each charge at rates: it is what `pricing.rates` computes of the usage.
+
+The computation of `rates.py` once more, in another language, and made of the same table of kinds:
+a further kind needs no SQL.
+"""
 
 from __future__ import annotations
 
 from typing import Final
 
-from tokenbalance.books.ledger.invariants.proof import Invariant
-from tokenbalance.books.pricing.rates import AMOUNT_MAX, DEFAULTS
+from tokenbalance.books.pricing.rates import AMOUNT_MAX
+from tokenbalance.books.pricing.units import UNITS
 
-# The computation of `rates.py` once more, in another language. Few different rates are ever in
-# use, so each is read only once.
+QUANTITIES: Final = ", ".join(
+    f"coalesce((quantities->'{kind}')::bigint, 0) AS {kind}" for kind in UNITS.tokens
+)
+"""Columns of a row of the ledger: what was used of each kind."""
+CORRECTED_QUANTITIES: Final = ", ".join(
+    f"coalesce(sum({kind}), 0) AS {kind}" for kind in UNITS.tokens
+)
+"""Columns of later rows of a request: what a correction has added to each kind."""
+
 _RATES: Final = ", ".join(
-    f"coalesce((rates->>'{kind}')::numeric, (rates->>'{other}')::numeric, 0) AS {kind}"
-    for kind, other in DEFAULTS.items()
+    "coalesce(" + "".join(f"(rates->>'{name}')::numeric, " for name in ancestry) + f"0) AS {kind}"
+    for kind, ancestry in UNITS.ancestry.items()
 )
-_PRICED: Final = f"""
-  FROM (SELECT rates, (rates->>'request')::numeric AS request,
-               coalesce((rates->>'input')::numeric, 0) AS input,
-               coalesce((rates->>'output')::numeric, 0) AS output,
-               {_RATES}
-          FROM (SELECT DISTINCT rates FROM holds WHERE rates IS NOT NULL) used) r
-  JOIN holds h ON h.rates = r.rates
-  JOIN usage u ON u.account_id = h.account_id AND u.request_id = h.request_id
- CROSS JOIN LATERAL (SELECT least(u.audio_input, u.input) AS audio_input,
-                            least(u.audio_output, u.output) AS audio_output) audio
- CROSS JOIN LATERAL (SELECT least(u.image_input, u.input - audio.audio_input) AS image_input,
-                            least(u.image_output, u.output - audio.audio_output) AS image_output
-                    ) image
- CROSS JOIN LATERAL (SELECT u.input - audio.audio_input - image.image_input AS input,
-                            u.output - audio.audio_output - image.image_output AS output) text
- CROSS JOIN LATERAL (SELECT least(u.cached_input, text.input) AS cached_input,
-                            least(u.reasoning, text.output) AS reasoning) part
- CROSS JOIN LATERAL (SELECT CASE WHEN greatest(u.input, u.output, u.total) > 0 THEN
-           least({AMOUNT_MAX}, ceil(
-               coalesce(r.request, 0)
-               + audio.audio_input * r.audio_input + image.image_input * r.image_input
-               + part.cached_input * r.cached_input
-               + (text.input - part.cached_input) * r.input
-               + audio.audio_output * r.audio_output + image.image_output * r.image_output
-               + part.reasoning * r.reasoning
-               + (text.output - part.reasoning + greatest(u.total - u.input - u.output, 0))
-                 * r.output))
-           ELSE 0 END AS charge) due
- WHERE u.charge <> due.charge
+RATES: Final = f"""
+       (SELECT rates, {_RATES}
+          FROM (SELECT DISTINCT rates FROM ledger WHERE rates IS NOT NULL) used)
 """  # noqa: S608 - made of constants
-EACH_CHARGE_IS_RATES_TIMES_USAGE: Final = Invariant(
-    f"EXISTS (SELECT {_PRICED})",
-    f"""
-SELECT format('request %s of account %s: was charged %s credits, its rates and usage make %s',
-              h.request_id, h.account_id, u.charge, due.charge)
-       {_PRICED}
- ORDER BY h.account_id, h.request_id
-""",
+"""All rates in use. There are few, so each is read only once."""
+
+
+def _used(kind: str) -> str:
+    return f"(e.{kind} + coalesce(l.{kind}, 0))"
+
+
+def _of_side(side: str, parts: tuple[str, ...]) -> str:
+    """Write the nano-credits of a side: each part takes what is left by those before it."""
+    terms: list[str] = []
+    left = _used(side)
+    taken = ""
+    for part in parts:
+        taken += f" - {_used(part)}"
+        after = f"greatest({_used(side)}{taken}, 0)"
+        terms.append(f"({left} - {after}) * r.{part}")
+        left = after
+    return " + ".join((*terms, f"{left} * r.{side}"))
+
+
+_TOTAL: Final = "(e.total + coalesce(l.total, 0))"
+_IN_SIGHT: Final = " + ".join(_used(side) for side, _ in UNITS.sides)
+_OF_SIDES: Final = " + ".join(_of_side(side, parts) for side, parts in UNITS.sides)
+_HIDDEN: Final = f"greatest({_TOTAL} - ({_IN_SIGHT}), 0) * r.output"
+DUE: Final = (
+    f"CASE WHEN greatest({_IN_SIGHT}, {_TOTAL}) > 0"
+    f" THEN least({AMOUNT_MAX}, ceil(r.request + {_OF_SIDES} + {_HIDDEN})) ELSE 0 END"
 )
+"""The credits for the usage of a row `e` and of its correction `l`, at the rates `r`."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from tokenbalance.books.pricing.rates import TOKEN_KINDS, split
+from tokenbalance.books.pricing.rates import split
+from tokenbalance.books.pricing.units import UNITS
 from tokenbalance.books.reports import overview
 from tokenbalance.model import Usage
 from tokenbalance.web.panel.admin.routing import route
@@ -47,20 +48,10 @@ def _tokens_chart(books: Overview) -> Chart:
 
 def _by_kind(sums: Sums) -> Iterator[tuple[str, int]]:
     """Tokens by kind, each counted once: `input` and `output` without the other kinds."""
-    usage = Usage(
-        input=sums.input,
-        cached_input=sums.cached_input,
-        output=sums.output,
-        reasoning=sums.reasoning,
-        audio_input=sums.audio_input,
-        audio_output=sums.audio_output,
-        image_input=sums.image_input,
-        image_output=sums.image_output,
-        total=sums.total,
-    )
-    for kind, tokens in zip(TOKEN_KINDS, split(usage), strict=True):
-        if tokens:
-            yield kind.replace("_", " "), tokens
+    tokens = split(Usage(sums.quantities, sums.total))
+    for unit in UNITS.rows:
+        if unit.name in tokens:
+            yield unit.label, tokens[unit.name]
 
 
 def _requests_chart(books: Overview) -> Chart:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.pricing.bill import explain_charge
 from tokenbalance.books.pricing.rate_card import UnpricedModel
-from tokenbalance.books.pricing.rates import KINDS, TOKEN_KINDS, rates_document
+from tokenbalance.books.pricing.rates import rates_document
+from tokenbalance.books.pricing.units import UNITS
 from tokenbalance.model import Usage
 from tokenbalance.web.panel.admin.routing import route
 from tokenbalance.web.panel.forms import query_form
@@ -51,8 +52,7 @@ async def show(visit: Visit) -> Response:
         has_card=card is not None,
         rows=[] if card is None else _rows(card),
         refuses=card is not None and card.default is None,
-        kinds=KINDS,
-        token_kinds=TOKEN_KINDS,
+        units=UNITS.rows,
         bill=bill,
     )
 
@@ -82,17 +82,9 @@ def _usage(form: Form) -> Usage:
     def tokens(kind: str) -> int:
         return form.integer(kind, minimum=0, maximum=_TOKENS_MAX) or 0
 
-    usage = Usage(
-        cached_input=tokens("cached_input"),
-        reasoning=tokens("reasoning"),
-        audio_input=tokens("audio_input"),
-        audio_output=tokens("audio_output"),
-        image_input=tokens("image_input"),
-        image_output=tokens("image_output"),
-    )
-    inputs = tokens("input") + usage.cached_input + usage.audio_input + usage.image_input
-    outputs = tokens("output") + usage.reasoning + usage.audio_output + usage.image_output
-    return replace(usage, input=inputs, output=outputs, total=inputs + outputs)
+    once = {kind: tokens(kind) for kind in UNITS.tokens}
+    sides = {side: sum(once[kind] for kind in (side, *parts)) for side, parts in UNITS.sides}
+    return Usage({**once, **sides}, sum(once.values()))
 
 
 ROUTES: Final = (route("/rates", get=show),)

@@ -1,0 +1,213 @@
+"""Requests as rows: of an open hold, or of the ledger's rows after its end. Writes nothing.
+
+An open request has one row in `open_holds`. Its end is one row in the ledger, where the correction
+of an expired request is another, with differences; here they are one.
+"""
+
+# Columns are picked by name; the classes that rows become have the types.
+# pyright: reportAny=false, reportExplicitAny=false
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from sqlalchemy import select, true
+from sqlalchemy.orm import aliased
+
+from tokenbalance.books.pricing.rates import rates_document, rates_from
+from tokenbalance.database.tables import Account, ApiKey, LedgerEntry, OpenHold, User
+from tokenbalance.model import UNTRACED, Trace, Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from sqlalchemy import Select
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRef:
+    """An API key without its secret."""
+
+    id: int
+    prefix: str
+    name: str
+    kind: str
+    """`key`, or `sign-in` for a sign-in token."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RequestRow:
+    """One request with its hold and its outcome."""
+
+    entry_id: int | None
+    """The row of the ledger that is its end; None while it is open."""
+    request_id: str
+    account_id: int
+    user_id: int
+    email: str
+    created_at: datetime
+    ended_at: datetime | None
+    state: str
+    """One of `HOLD_STATES`."""
+    endpoint: str
+    model: str | None
+    key: KeyRef
+    hold: int
+    """Credits that were reserved."""
+    estimated_input: int
+    """Tokens: the ceiling of the input that the hold covered."""
+    estimated_output: int
+    """Tokens: the ceiling of all choices together."""
+    usage: Usage | None
+    """None while it is open, or if nothing was used."""
+    charge: int | None
+    """Credits; None while it is open, or if it cost nothing. Does not include refunds."""
+    overrun: int
+    """Credits by which the charge was more than the hold."""
+    corrected_at: datetime | None
+    """When the true usage replaced an estimate."""
+    rates: Mapping[str, str] | None
+    """Credits for one unit of each kind, as exact decimals; None: a credit a token."""
+    trace: Trace
+    """How it went; nothing of it is known while it is open, or if its process is gone."""
+
+    @property
+    def estimated(self) -> bool:
+        """Whether the charge is an estimate."""
+        return self.usage is not None and self.usage.estimated
+
+
+def open_rows(hold: type[OpenHold]) -> Select[*tuple[Any, ...]]:
+    """Build the statement that reads open requests, given their holds."""
+    return (
+        select(hold, ApiKey, User.id, User.email)
+        .select_from(hold)
+        .join(ApiKey, ApiKey.id == hold.key_id)
+        .join(Account, Account.id == hold.account_id)
+        .join(User, User.id == Account.user_id)
+        .where(hold.amount > 0)
+    )
+
+
+def correction_of(end: type[LedgerEntry]) -> type[LedgerEntry]:
+    """Build the correction of a request, given its end; only expired ones have any."""
+    row = aliased(LedgerEntry, name="corrected")
+    return aliased(
+        LedgerEntry,
+        # One look-up for each, of which there are few; the planner must not read the whole table.
+        select(row)
+        .where(
+            end.state == "expired",
+            row.request_id == end.request_id,
+            row.account_id == end.account_id,
+            row.kind == "adjustment",
+            row.request_id.is_not(None),
+        )
+        .correlate(end)
+        .limit(1)
+        .lateral("correction"),
+    )
+
+
+def ended_rows(end: type[LedgerEntry], correction: type[LedgerEntry]) -> Select[*tuple[Any, ...]]:
+    """Build the statement that reads requests that ended, given their ends and corrections."""
+    return (
+        select(end, correction, ApiKey, User.id, User.email)
+        .select_from(end)
+        .outerjoin(correction, true())
+        .join(ApiKey, ApiKey.id == end.key_id)
+        .join(Account, Account.id == end.account_id)
+        .join(User, User.id == Account.user_id)
+    )
+
+
+async def read_open(session: AsyncSession, statement: Select[*tuple[Any, ...]]) -> list[RequestRow]:
+    """Run a statement from `open_rows`."""
+    return [_open(*row) for row in await session.execute(statement)]
+
+
+async def read_ended(
+    session: AsyncSession, statement: Select[*tuple[Any, ...]]
+) -> list[RequestRow]:
+    """Run a statement from `ended_rows`."""
+    return [_ended(*row) for row in await session.execute(statement)]
+
+
+def _open(hold: OpenHold, key: ApiKey, user_id: int, email: str) -> RequestRow:
+    return RequestRow(
+        entry_id=None,
+        request_id=hold.request_id,
+        account_id=hold.account_id,
+        user_id=user_id,
+        email=email,
+        created_at=hold.created_at,
+        ended_at=None,
+        state="open",
+        endpoint=hold.endpoint,
+        model=hold.model,
+        key=_key(key),
+        hold=hold.amount,
+        estimated_input=hold.estimated_input,
+        estimated_output=hold.estimated_output,
+        usage=None,
+        charge=None,
+        overrun=0,
+        corrected_at=None,
+        rates=_rates(hold.rates),
+        trace=UNTRACED,
+    )
+
+
+def _ended(
+    end: LedgerEntry, correction: LedgerEntry | None, key: ApiKey, user_id: int, email: str
+) -> RequestRow:
+    rows = [end] if correction is None else [end, correction]
+    charged = end.state != "voided"
+    return RequestRow(
+        entry_id=end.id,
+        request_id=end.request_id or "",
+        account_id=end.account_id,
+        user_id=user_id,
+        email=email,
+        created_at=end.started_at or end.created_at,
+        ended_at=end.created_at,
+        state=end.state or "",
+        endpoint=end.endpoint or "",
+        model=end.model,
+        key=_key(key),
+        hold=end.hold or 0,
+        estimated_input=end.estimated_input or 0,
+        estimated_output=end.estimated_output or 0,
+        usage=_usage(rows) if charged else None,
+        charge=-sum(row.amount for row in rows) if charged else None,
+        overrun=sum(row.overrun for row in rows),
+        corrected_at=None if correction is None else correction.created_at,
+        rates=_rates(end.rates),
+        trace=_trace(rows),
+    )
+
+
+def _usage(rows: list[LedgerEntry]) -> Usage:
+    """Sum a charge and its correction, which says whether the sum is an estimate."""
+    quantities: Counter[str] = Counter()
+    for row in rows:
+        quantities.update(row.quantities or {})
+    return Usage(quantities, sum(row.total for row in rows), rows[-1].estimated)
+
+
+def _trace(rows: list[LedgerEntry]) -> Trace:
+    """Read how it went; of an expired request only its correction knows."""
+    traces = [Trace(*(getattr(row, name) for name in Trace._fields)) for row in rows]
+    return next((trace for trace in traces if trace != UNTRACED), UNTRACED)
+
+
+def _key(key: ApiKey) -> KeyRef:
+    return KeyRef(key.id, key.prefix, key.name, key.kind)
+
+
+def _rates(document: Mapping[str, str] | None) -> Mapping[str, str] | None:
+    return None if document is None else rates_document(rates_from(document))
