@@ -28,7 +28,7 @@ from benchmarks.ledger_size.load import Refused, put_load
 from benchmarks.ledger_size.months import Months, prove_months
 from benchmarks.ledger_size.plans import read_plans
 from benchmarks.ledger_size.report import show_batches, show_load, show_plans, show_sizes
-from benchmarks.ledger_size.schema import schema_of
+from benchmarks.ledger_size.schema import PER_REQUEST
 from benchmarks.ledger_size.seeds import (
     TIMEOUT_S,
     Seeds,
@@ -120,10 +120,10 @@ async def _seed(seeds: Seeds, folder: Path) -> None:
         await migrate_in_thread(dsn)
         connection = await asyncpg.connect(dsn, command_timeout=TIMEOUT_S)
         try:
-            schema = await seed_people(connection, seeds)
-            before = await read_sizes(connection, schema.per_request)
-            await seed_requests(connection, schema, seeds)
-            after = await read_sizes(connection, schema.per_request)
+            await seed_people(connection, seeds)
+            before = await read_sizes(connection, PER_REQUEST)
+            await seed_requests(connection, seeds)
+            after = await read_sizes(connection, PER_REQUEST)
         finally:
             await connection.close()
     show_sizes(before, after, seeds.requests)
@@ -148,9 +148,8 @@ async def _settle_batches(dsn: str, callers: Sequence[Caller], postgres: Tree) -
     show_plans("no open holds at the last ANALYZE", known, {})
     connection = await asyncpg.connect(dsn, command_timeout=TIMEOUT_S)
     try:
-        schema = await schema_of(connection)
         number = min(OPEN_HOLDS, len(callers))
-        await open_holds(connection, schema, number)
+        await open_holds(connection, number)
     finally:
         await connection.close()
     name = f"{number:,} open holds"

@@ -33,6 +33,8 @@ class Settled:
     worst_ms: float
     postgres_ms: float
     """CPU time of Postgres for it."""
+    own_ms: float
+    """CPU time of this process for it."""
 
 
 async def time_batches(dsn: str, callers: Sequence[Caller], postgres: Tree) -> Settled:
@@ -40,14 +42,21 @@ async def time_batches(dsn: str, callers: Sequence[Caller], postgres: Tree) -> S
     chance = random.Random(SIZE)
     took: list[float] = []
     cpu: list[float] = []
+    own: list[float] = []
     async with open_pool(dsn, POOL) as pool:
         requests = Requests(Book(pool), callers, chance)
         for _ in range(_FIRST + TIMES):
             drawn = chance.sample(callers, SIZE)
             holds = await asyncio.gather(*map(requests.place, drawn))
-            used, began = postgres.cpu_us(), time.perf_counter()
+            used, own_used = postgres.cpu_us(), time.process_time()
+            began = time.perf_counter()
             _ = await asyncio.gather(*map(requests.settle, holds))
             took.append((time.perf_counter() - began) * 1000)
+            own.append((time.process_time() - own_used) * 1000)
             cpu.append((postgres.cpu_us() - used) / 1000)
-    measured = took[_FIRST:]
-    return Settled(statistics.median(measured), max(measured), statistics.median(cpu[_FIRST:]))
+    return Settled(
+        median_ms=statistics.median(took[_FIRST:]),
+        worst_ms=max(took[_FIRST:]),
+        postgres_ms=statistics.median(cpu[_FIRST:]),
+        own_ms=statistics.median(own[_FIRST:]),
+    )

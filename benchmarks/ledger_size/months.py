@@ -16,7 +16,7 @@ import asyncpg
 from benchmarks.ledger_size.load import POOL, Requests
 from benchmarks.ledger_size.locks import Watch
 from benchmarks.ledger_size.parts import Parts
-from benchmarks.ledger_size.schema import schema_of
+from benchmarks.ledger_size.schema import LEDGER
 from benchmarks.ledger_size.seeds import TIMEOUT_S, Seeds, read_callers, seed_people
 from benchmarks.ledger_size.server import server
 from benchmarks.verdict import say
@@ -97,8 +97,8 @@ async def prove_months(months: Months, folder: Path) -> list[str]:
 async def _fill(dsn: str, months: Months) -> None:
     connection = await asyncpg.connect(dsn, command_timeout=TIMEOUT_S)
     try:
-        schema = await seed_people(connection, Seeds(months.accounts, 0))
-        parts = Parts(connection, schema, months.rows // months.number)
+        await seed_people(connection, Seeds(months.accounts, 0))
+        parts = Parts(connection, months.rows // months.number)
         await parts.make_whole()
         # The month after the last full one takes what requests write.
         for number in range(1, months.number + 2):
@@ -108,7 +108,7 @@ async def _fill(dsn: str, months: Months) -> None:
         size = await connection.fetchval(
             "SELECT sum(pg_total_relation_size(inhrelid)) FROM pg_inherits"
             " WHERE inhparent = $1::text::regclass",
-            schema.ledger,
+            LEDGER,
         )
         say(f"{float(size) / 1e9:.2f} GB with indexes")
     finally:
@@ -119,10 +119,9 @@ async def _attach_and_detach(dsn: str, months: Months, callers: Sequence[Caller]
     connection, looking = await asyncpg.connect(dsn), await asyncpg.connect(dsn)
     try:
         async with open_pool(dsn, POOL) as pool:
-            schema = await schema_of(connection)
-            parts = Parts(connection, schema, months.rows // months.number)
+            parts = Parts(connection, months.rows // months.number)
             running = _Running(Requests(Book(pool), callers, random.Random(months.rows)))
-            watch = Watch(looking, await connection.fetchval(_OIDS, schema.ledger))
+            watch = Watch(looking, await connection.fetchval(_OIDS, LEDGER))
             tasks = [asyncio.create_task(running.run()), asyncio.create_task(watch.run())]
             try:
                 await _measure(parts, months, running)
@@ -137,7 +136,7 @@ async def _attach_and_detach(dsn: str, months: Months, callers: Sequence[Caller]
         await looking.close()
     return [
         *(f"requests or the watch ended: {error!r}" for error in ended),
-        *_verdict(watch, schema.ledger),
+        *_verdict(watch),
     ]
 
 
@@ -165,7 +164,7 @@ async def _measure(parts: Parts, months: Months, running: _Running) -> None:
         say(f"{name:22}{lasted}; {worst} (median of {_TIMES}), {max(each):.0f} ms (worst)")
 
 
-def _verdict(watch: Watch, ledger: str) -> list[str]:
+def _verdict(watch: Watch) -> list[str]:
     """Show the locks; returns those that requests may have waited for."""
     say("locks stronger than SHARE UPDATE EXCLUSIVE, the longest time of each:")
     for (table, mode), longest in sorted(watch.longest_ms.items()):
@@ -176,5 +175,5 @@ def _verdict(watch: Watch, ledger: str) -> list[str]:
         f"{mode} on {table} for {longest:.0f} ms"
         for (table, mode), longest in watch.longest_ms.items()
         # Every request goes through the whole ledger: there must be none on it at all.
-        if longest > LOCKED_MS or table == ledger
+        if longest > LOCKED_MS or table == LEDGER
     ]

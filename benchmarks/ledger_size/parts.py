@@ -10,10 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, cast
 
+from benchmarks.ledger_size.schema import LEDGER, PART, written
+
 if TYPE_CHECKING:
     import asyncpg
-
-    from benchmarks.ledger_size.schema import Schema
 
 _INDEXES: Final = """
 -- $1 table
@@ -26,13 +26,6 @@ _TRIGGERS: Final = """
 SELECT pg_get_triggerdef(oid) FROM pg_trigger
  WHERE tgrelid = $1::text::regclass AND NOT tgisinternal
 """
-_FILL: Final = """
-INSERT INTO {part} (id, {columns})
-SELECT n, {values}
-  FROM (SELECT n, 1 + n % {accounts} AS number FROM generate_series({first}, {last}) n) each
-  JOIN numbered USING (number)
- ORDER BY n
-"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,13 +33,12 @@ class Parts:
     """A ledger of parts."""
 
     connection: asyncpg.Connection
-    schema: Schema
     rows: int
     """Of one part."""
 
     async def make_whole(self) -> None:
         """Replace the empty ledger by one that has no parts yet."""
-        ledger, execute = self.schema.ledger, self.connection.execute
+        ledger, execute = LEDGER, self.connection.execute
         indexes = await self._indexes()
         triggers = await self.connection.fetch(_TRIGGERS, ledger)
         await execute(f"ALTER TABLE {ledger} RENAME TO {ledger}_before")
@@ -68,7 +60,7 @@ class Parts:
 
     async def make(self, number: int, *, filled: bool) -> str:
         """Make a part that is not attached yet, with its indexes; returns its name."""
-        ledger, execute = self.schema.ledger, self.connection.execute
+        ledger, execute = LEDGER, self.connection.execute
         part, (first, last) = f"{ledger}_month_{number}", self._range(number)
         await execute(
             f"CREATE TABLE {part} (LIKE {ledger} INCLUDING DEFAULTS INCLUDING CONSTRAINTS"
@@ -76,16 +68,7 @@ class Parts:
         )
         if filled:
             accounts = await self.connection.fetchval("SELECT count(*) FROM numbered")
-            fill = _FILL.format(
-                part=part,
-                columns=self.schema.columns,
-                values=self.schema.rows,
-                accounts=accounts,
-                first=first,
-                last=last,
-            )
-            overriding = fill.replace("\nSELECT n,", "\nOVERRIDING SYSTEM VALUE\nSELECT n,", 1)
-            await execute(overriding)
+            await execute(written(PART, part=part, accounts=accounts, first=first, last=last))
         for name, text, is_primary, _ in await self._indexes(f"{ledger}_before"):
             if is_primary:
                 key = text[text.rindex("(") :]
@@ -100,7 +83,7 @@ class Parts:
 
     async def attach(self, number: int) -> None:
         """Attach a part."""
-        ledger, (first, last) = self.schema.ledger, self._range(number)
+        ledger, (first, last) = LEDGER, self._range(number)
         await self.connection.execute(
             f"ALTER TABLE {ledger} ATTACH PARTITION {ledger}_month_{number}"
             f" FOR VALUES FROM ({first}) TO ({last + 1})"
@@ -108,14 +91,14 @@ class Parts:
 
     async def detach(self, number: int) -> None:
         """Detach a part."""
-        ledger = self.schema.ledger
+        ledger = LEDGER
         await self.connection.execute(
             f"ALTER TABLE {ledger} DETACH PARTITION {ledger}_month_{number} CONCURRENTLY"
         )
 
     async def go_on_after(self, number: int) -> None:
         """Let the next row be the first one of the part after this."""
-        ledger = self.schema.ledger
+        ledger = LEDGER
         _, last = self._range(number)
         await self.connection.execute(
             f"SELECT setval(pg_get_serial_sequence('{ledger}', 'id'), {last})"
@@ -125,5 +108,5 @@ class Parts:
         return (number - 1) * self.rows + 1, number * self.rows
 
     async def _indexes(self, table: str | None = None) -> list[tuple[str, str, bool, bool]]:
-        rows = await self.connection.fetch(_INDEXES, table or self.schema.ledger)
+        rows = await self.connection.fetch(_INDEXES, table or LEDGER)
         return cast("list[tuple[str, str, bool, bool]]", [tuple(row) for row in rows])

@@ -37,7 +37,8 @@ def show_load(name: str, loaded: Loaded, wal_kb: float) -> None:
 def show_batches(name: str, settled: Settled) -> None:
     """Show what a batch of settlements took."""
     say(f"settlement of a batch, {name}: {judged(settled.median_ms, BATCH_MS, 'ms')}")
-    say(f"    worst {settled.worst_ms:.1f} ms; Postgres {settled.postgres_ms:.1f} ms of CPU time")
+    cpu = f"Postgres {settled.postgres_ms:.1f} ms and the proxy's side {settled.own_ms:.1f} ms"
+    say(f"    worst {settled.worst_ms:.1f} ms; CPU time: {cpu}")
 
 
 def show_sizes(before: Mapping[str, int], after: Mapping[str, int], requests: int) -> None:
