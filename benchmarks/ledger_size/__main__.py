@@ -135,7 +135,7 @@ async def _put_loads(dsn: str, given: Given, callers: Sequence[Caller], postgres
     show_load(f"{len(callers):,} accounts", everybody, _WAL_KB)
     show_load(f"{FEW} accounts", await put_load(dsn, few, given.load, postgres), _WAL_FEW_KB)
     await _execute(dsn, "ANALYZE")
-    again = await put_load(dsn, few, given.load // 2, postgres)
+    again = await put_load(dsn, few, given.load, postgres)
     show_load(f"{FEW} accounts, after ANALYZE", again, _WAL_FEW_KB)
 
 
