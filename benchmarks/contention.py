@@ -214,7 +214,7 @@ async def _verdict(ring: Ring, holder: Holder, tally: Tally, watch: Watch) -> li
     open_holds, _ = await until_no_hold_is_open(ring.dsn, END_S)
     await watch.look(0)
     overrun = await ring.pool.fetchval(
-        "SELECT coalesce(sum(overrun), 0)::bigint FROM usage WHERE account_id = $1",
+        "SELECT coalesce(sum(overrun), 0)::bigint FROM ledger WHERE account_id = $1",
         holder.account_id,
     )
     print(

@@ -23,15 +23,22 @@ if TYPE_CHECKING:
     from tokenbalance.database.connections import Pool
 
 _BOOKS: Final = """
-SELECT h.model, h.request_id, h.account_id, h.state, coalesce(u.estimated, false) AS estimated,
-       coalesce(e.charges, 0) AS charges, coalesce(e.net, 0)::bigint AS net
-  FROM holds h
-  LEFT JOIN usage u USING (account_id, request_id)
-  LEFT JOIN (SELECT account_id, request_id, -sum(amount) AS net,
-                    count(*) FILTER (WHERE kind = 'charge') AS charges
-               FROM ledger_entries WHERE request_id IS NOT NULL
-              GROUP BY account_id, request_id) e USING (account_id, request_id)
- WHERE h.model IS NOT NULL
+SELECT model, request_id, account_id, 'open' AS state, false AS estimated, 0 AS charges,
+       0::bigint AS net
+  FROM open_holds
+ WHERE amount > 0 AND model IS NOT NULL
+ UNION ALL
+SELECT e.model, e.request_id, e.account_id, e.state, coalesce(c.estimated, e.estimated),
+       (e.kind = 'charge')::int, (-e.amount - coalesce(later.amount, 0))::bigint
+  FROM ledger e
+  LEFT JOIN ledger c ON c.request_id = e.request_id AND c.account_id = e.account_id
+   AND c.kind = 'adjustment'
+  LEFT JOIN (SELECT account_id, request_id, sum(amount) AS amount
+               FROM ledger
+              WHERE state IS NULL AND request_id IS NOT NULL
+              GROUP BY account_id, request_id) later
+    ON later.request_id = e.request_id AND later.account_id = e.account_id
+ WHERE e.state IS NOT NULL AND e.model IS NOT NULL
 """
 _RETRYABLE: Final = frozenset({408, 409, 429})
 

@@ -66,7 +66,7 @@ async def until_no_hold_is_open(dsn: str, limit_s: float) -> tuple[int, float]:
     connection = await asyncpg.connect(dsn)
     try:
         while True:
-            left = await connection.fetchval("SELECT count(*) FROM holds WHERE state = 'open'")
+            left = await connection.fetchval("SELECT count(*) FROM open_holds WHERE amount > 0")
             took_s = clock() - began
             if left == 0 or took_s >= limit_s:
                 return int(left), took_s
