@@ -62,7 +62,7 @@ _CHARGED: Final = """
 SELECT coalesce(-sum(amount), 0)::bigint FROM ledger WHERE kind = 'charge'
 """
 # A build to compare with may be of before the ledger had one row for each request.
-_LEDGER: Final = "SELECT coalesce(to_regclass('ledger'), 'ledger_entries')::text"
+_LEDGER: Final = "SELECT coalesce(to_regclass('ledger')::text, 'ledger_entries')"
 
 
 async def create_accounts(dsn: str, folder: Path) -> dict[str, Path]:
