@@ -145,7 +145,7 @@ async def _measure_once(
         started: dict[str, Subject] = {}
         for name, build in builds.items():
             say(f"starting {build.name}")
-            place = Place(folder / name, folder, comparison.seat.port)
+            place = Place(folder / name, folder, comparison.seat.port, build.python)
             serving = serve_build(place, name, build.python)
             started[name] = await stack.enter_async_context(serving)
         for case in given.cases:

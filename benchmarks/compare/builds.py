@@ -7,18 +7,16 @@ packages that its requirements.lock names for running it. The repository is only
 from __future__ import annotations
 
 import re
-import shutil
 import sys
-import tarfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from benchmarks.environments import INSTALL_S, make_environment
 from benchmarks.speed.programs import NotStarted, run_to_its_end
 
 ROOT: Final = Path(__file__).parents[2]
 _GIT_S: Final = 60.0
-_INSTALL_S: Final = 600.0
 _VERIFY_S: Final = 60.0
 # What follows is for installing and developing, not for serving.
 _AFTER_RUNNING: Final = re.compile(r"^# --- installer ---$", re.MULTILINE)
@@ -43,8 +41,27 @@ async def this_tree(folder: Path) -> Build:
     return await _checked(Build("this tree", sys.executable), ROOT, folder)
 
 
-async def base_build(given: str, folder: Path) -> Build:
+async def this_tree_on(python: str, folder: Path) -> Build:
+    """Return this tree's build for another interpreter, which gets an environment if it needs one.
+
+    Raises:
+        NotStarted: it cannot be installed there.
+
+    """
+    try:
+        return await _checked(Build("this tree", python), ROOT, folder)
+    except NotStarted:
+        installed = await _install(ROOT, folder / "venv", folder, python)
+    return await _checked(Build("this tree", installed), ROOT, folder)
+
+
+async def base_build(given: str, folder: Path, python: str = sys.executable) -> Build:
     """Return the build of a checkout that has a `.venv`, or install the one of a commit.
+
+    Args:
+        given: the checkout, or the commit.
+        folder: where a commit is installed.
+        python: the interpreter for which it is installed.
 
     Raises:
         NotStarted: there is no such commit, or it cannot be installed.
@@ -52,12 +69,12 @@ async def base_build(given: str, folder: Path) -> Build:
     """
     checkout = _checkout_at(given)
     if checkout is not None:
-        environment = checkout / ".venv"
+        installed = str(checkout / ".venv" / "bin" / "python")
     else:
-        checkout, environment = folder / "checkout", folder / "venv"
+        checkout = folder / "checkout"
         await _unpack(given, checkout, folder)
-        await _install(checkout, environment, folder)
-    return await _checked(Build(given, str(environment / "bin" / "python")), checkout, folder)
+        installed = await _install(checkout, folder / "venv", folder, python)
+    return await _checked(Build(given, installed), checkout, folder)
 
 
 def _checkout_at(given: str) -> Path | None:
@@ -69,29 +86,20 @@ async def _unpack(commit: str, checkout: Path, folder: Path) -> None:
     archive = folder / "commit.tar"
     command = ("git", "-C", str(ROOT), "archive", f"--output={archive}", commit)
     await run_to_its_end(command, folder, _GIT_S)
-    with tarfile.open(archive) as packed:
-        packed.extractall(checkout, filter="data")
+    # Python before 3.11.4 does not know the filter that makes unpacking safe.
+    command = ("tar", "--extract", f"--file={archive}", f"--one-top-level={checkout}")
+    await run_to_its_end(command, folder, _GIT_S)
 
 
-async def _install(checkout: Path, environment: Path, folder: Path) -> None:
+async def _install(checkout: Path, place: Path, folder: Path, python: str) -> str:
+    """Install a tree with the packages it is locked to; returns the interpreter."""
     packages = folder / "packages.txt"
     lock = (checkout / "requirements.lock").read_text("utf-8")
     _ = packages.write_text(_AFTER_RUNNING.split(lock)[0], "utf-8")
-    python = str(environment / "bin" / "python")
-    uv = shutil.which("uv")
-    if uv is None:
-        create = (sys.executable, "-m", "venv", str(environment))
-        install = (python, "-m", "pip", "install")
-    else:
-        create = (uv, "venv", "--python", sys.executable, str(environment))
-        install = (uv, "pip", "install", "--python", python)
-    own = ("--no-deps", "--no-build-isolation", "--editable", str(checkout))
-    for command in (
-        create,
-        (*install, "--no-deps", "--require-hashes", "--requirement", str(packages)),
-        (*install, *own),
-    ):
-        await run_to_its_end(command, folder, _INSTALL_S)
+    environment = await make_environment(place, python)
+    await environment.install("--no-deps", "--require-hashes", "--requirement", str(packages))
+    await environment.install("--no-deps", "--no-build-isolation", "--editable", str(checkout))
+    return environment.python
 
 
 async def verify_books(build: Build, folder: Path) -> None:
@@ -116,10 +124,10 @@ async def _checked(build: Build, checkout: Path, folder: Path) -> Build:
         raise NotStarted(msg) from None
     # Modules that a process compiles itself leave its memory in a state that makes it slower.
     compiling = (build.python, "-m", "compileall", "-q", str(checkout / "src"), _packages(build))
-    await run_to_its_end(compiling, folder, _INSTALL_S)
+    await run_to_its_end(compiling, folder, INSTALL_S)
     return build
 
 
 def _packages(build: Build) -> str:
-    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
-    return str(Path(build.python).parents[1] / "lib" / version / "site-packages")
+    (packages,) = (Path(build.python).parents[1] / "lib").glob("python*/site-packages")
+    return str(packages)

@@ -133,7 +133,7 @@ async def flood(given: Given, folder: Path, cache: Path) -> list[str]:
             subjects: dict[str, Subject] = {}
             for name, build in builds.items():
                 say(f"starting {build.name}")
-                place = Place(folder / name.replace(" ", "-"), folder, seat.port)
+                place = Place(folder / name.replace(" ", "-"), folder, seat.port, build.python)
                 serving = serve_build(place, name, str(_with_few_files(build, place.folder)))
                 subjects[name] = await stack.enter_async_context(serving)
                 await _warm_up(subjects[name])

@@ -2,6 +2,7 @@
 
     python -m benchmarks.speed [--only tokenbalance,nginx] [--cases chat,streams] [--rounds 5]
                                [--seconds 3] [--quick] [--soak 10m]
+                               [--base COMMIT] [--python PATH]
 
 How it measures, what the columns mean and what must not be compared is in `docs/benchmarks.md`.
 Exits with 1 if a response was wrong or the books are wrong; a goal that is missed
@@ -20,16 +21,19 @@ from typing import Final
 
 import platformdirs
 
+from benchmarks.compare.builds import base_build, this_tree_on
 from benchmarks.speed.cases import GROUPS, IDLE_STREAMS, cases_of
 from benchmarks.speed.cast import STARTERS, Cast
 from benchmarks.speed.goals import missed
+from benchmarks.speed.interpreter import interpreter_of
 from benchmarks.speed.loads import Loader, LoadFailed
 from benchmarks.speed.machine import cores_for, describe, free_port, raise_open_files
 from benchmarks.speed.measuring import Meter, Wrong
+from benchmarks.speed.product import BASE
 from benchmarks.speed.programs import NotStarted
 from benchmarks.speed.run import Run
 from benchmarks.speed.soak import duration_s, soak
-from benchmarks.speed.subjects import Unavailable
+from benchmarks.speed.subjects import Place, Unavailable
 from benchmarks.speed.table import table
 from benchmarks.speed.tools import UpstreamSeat, compile_tools
 from benchmarks.verdict import breaches_of, conclude, say
@@ -50,6 +54,8 @@ class Given:
     idle_streams: int
     soak_s: float | None
     cache: Path
+    base: str | None
+    python: str
 
 
 def read_arguments() -> Given:
@@ -66,6 +72,10 @@ def read_arguments() -> Given:
     _ = parser.add_argument("--seconds", type=float, default=ROUND_S, help="of a round")
     _ = parser.add_argument("--quick", action="store_true", help="one round of a second: to try")
     _ = parser.add_argument("--soak", type=duration_s, metavar="10m", help="only a soak, so long")
+    _ = parser.add_argument("--base", help="a commit, or a checkout with a .venv: one more subject")
+    _ = parser.add_argument(
+        "--python", default=sys.executable, help="the interpreter of the product and of gateways"
+    )
     cache = platformdirs.user_cache_path("tokenbalance-benchmarks")
     _ = parser.add_argument(
         "--cache", type=Path, default=cache, help="what is installed stays here"
@@ -75,21 +85,25 @@ def read_arguments() -> Given:
     if unknown := {*groups} - {*GROUPS}:
         parser.error(f"no cases are called {', '.join(unknown)}")
     return Given(
-        only=_subjects(parser, given.only),
+        only=_subjects(parser, given.only, has_base=given.base is not None),
         groups=groups,
         rounds=1 if given.quick else given.rounds,
         seconds=1.0 if given.quick else given.seconds,
         idle_streams=_QUICK_IDLE_STREAMS if given.quick else IDLE_STREAMS,
         soak_s=given.soak,
         cache=given.cache.resolve(),
+        base=given.base,
+        python=given.python,
     )
 
 
-def _subjects(parser: argparse.ArgumentParser, only: str | None) -> tuple[str, ...]:
+def _subjects(
+    parser: argparse.ArgumentParser, only: str | None, *, has_base: bool
+) -> tuple[str, ...]:
     """Find subjects by how their names begin, in whatever case."""
     if only is None:
-        return tuple(STARTERS)
-    found = {"direct"}
+        return tuple(name for name in STARTERS if name != BASE or has_base)
+    found = {"direct", BASE} if has_base else {"direct"}
     for word in only.lower().split(","):
         named = [name for name in STARTERS if name.lower().startswith(word)]
         if not named:
@@ -105,8 +119,8 @@ async def measure(given: Given, folder: Path) -> list[str]:
     rest = cores_for().rest
     seat = UpstreamSeat(tools.upstream, free_port(), folder / "upstream", rest)
     meter = Meter(Loader(tools.load, folder, rest), given.seconds, given.idle_streams)
-    (folder / "subjects").mkdir()
-    async with Cast(given.only, folder / "subjects", given.cache, seat.port) as cast:
+    place = await _prepare(given, folder, seat.port)
+    async with Cast(given.only, place) as cast:
         if given.soak_s is not None:
             return await soak(seat, cast, meter, given.soak_s)
         run = Run(seat, cast, meter, given.rounds)
@@ -119,9 +133,23 @@ async def measure(given: Given, folder: Path) -> list[str]:
     return run.breaches
 
 
+async def _prepare(given: Given, folder: Path, upstream_port: int) -> Place:
+    """Install the builds that are not installed yet; returns what every subject gets."""
+    build = await this_tree_on(given.python, folder / "here")
+    base = None
+    if given.base is not None:
+        say(f"preparing {given.base}")
+        base = (await base_build(given.base, folder / "base", given.python)).python
+    (folder / "subjects").mkdir()
+    return Place(folder / "subjects", given.cache, upstream_port, build.python, base)
+
+
 def _show(given: Given, run: Run) -> None:
     say("\n" + "\n".join(table(cases_of(given.groups), run.results)) + "\n")
     say(f"{describe()}: medians of {given.rounds} rounds of {given.seconds:g} s")
+    say(f"tokenbalance and gateways in Python: {interpreter_of(run.cast.python)}")
+    if given.base is not None:
+        say(f"before: {given.base} on {interpreter_of(run.cast.build_of(BASE).python)}")
     if not cores_for().apart:
         say("there is one core only: subjects and load shared it")
     if not cores_for(2).apart:

@@ -42,6 +42,10 @@ class Tree:
         """Tell the CPU time that all of them have used so far, in microseconds."""
         return sum(map(_cpu_us, self.pids()))
 
+    def loop_us(self) -> float:
+        """Tell the CPU time of their main threads, which run the event loops, in microseconds."""
+        return sum(map(_main_thread_us, self.pids()))
+
     def pss_kib(self) -> int:
         """Tell their memory, in KiB."""
         return sum(map(_pss_kib, self.pids()))
@@ -52,6 +56,12 @@ def _cpu_us(pid: int) -> float:
         fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
         ended = sum(map(int, fields[_CUTIME : _CUTIME + 2])) * _TICK_US
         return ended + time.clock_gettime_ns((~pid << 3) | _CLOCK_OF_PROCESS) / 1000
+    return 0
+
+
+def _main_thread_us(pid: int) -> float:
+    with suppress(OSError):
+        return int(Path(f"/proc/{pid}/task/{pid}/schedstat").read_text().split()[0]) / 1000
     return 0
 
 

@@ -8,6 +8,9 @@ from typing import Final
 
 MODEL: Final = "gpt-4o-mini"
 EMBEDDING_MODEL: Final = "text-embedding-3-small"
+_LIST_TOKENS: Final = 1000
+_TOKEN_BYTES: Final = 6
+"""With the comma."""
 _TEXT: Final = (
     "the balance of an account is what was granted less what was used and every request that is"
     " answered takes a little of it so that people who share one key can each see how much is left"
@@ -27,6 +30,22 @@ def chat(size: int, *, streams: bool = False) -> bytes:
 def embeddings(size: int) -> bytes:
     """Write a request for the embedding of so many bytes."""
     return json.dumps({"model": EMBEDDING_MODEL, "input": prompt(size)}).encode()
+
+
+def token_arrays(size: int) -> bytes:
+    """Write a request for the embeddings of texts that the client has cut into tokens itself."""
+    chance = random.Random(size)
+    lists = [
+        [chance.randrange(100_000) for _ in range(_LIST_TOKENS)]
+        for _ in range(tokens_of(size) // _LIST_TOKENS)
+    ]
+    document = {"model": EMBEDDING_MODEL, "input": lists}
+    return json.dumps(document, separators=(",", ": ")).encode()
+
+
+def tokens_of(size: int) -> int:
+    """Tell how many tokens are in so many bytes of arrays."""
+    return size // (_LIST_TOKENS * _TOKEN_BYTES) * _LIST_TOKENS
 
 
 def prompt(size: int) -> str:

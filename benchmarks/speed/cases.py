@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final
 from benchmarks.speed import bodies
 from benchmarks.speed.gateways import GATEWAYS, LITELLM
 from benchmarks.speed.loads import Load
-from benchmarks.speed.product import NAME, TWO_WORKERS
+from benchmarks.speed.product import BASE, NAME, TWO_WORKERS
+from benchmarks.speed.tensorzero import TENSORZERO
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -17,10 +18,10 @@ if TYPE_CHECKING:
 KB: Final = 1024
 IDLE_STREAMS: Final = 1000
 
-_OURS: Final = frozenset({NAME})
+_OURS: Final = frozenset({NAME, BASE})
 _BARE: Final = _OURS | {"direct", "nginx"}
 _SOME: Final = _BARE | {LITELLM}
-_EVERYBODY: Final = _SOME | frozenset(GATEWAYS)
+_EVERYBODY: Final = _SOME | frozenset(GATEWAYS) | {TENSORZERO}
 
 _RESPONSES: Final = ("--json", "1024")
 _CHARGE: Final = 21
@@ -42,6 +43,9 @@ class Way(enum.StrEnum):
     LOAD = "one load, for as long as a round takes"
     IDLE = "streams that are held open, on a subject that was just started"
     NEIGHBOUR = "one load, while another one has the subject count"
+    REST = "no load: memory of a server that was just started"
+    COMMAND = "no load: a command that needs nothing"
+    READ = "no load: the body is read as a server reads it"
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,6 +65,8 @@ class Case:
     """How many times as long as others a round takes."""
     in_parallel: Load | None = field(default=None)
     """The other load of a `NEIGHBOUR`."""
+    with_disk: bool = False
+    """Whether the disk is measured in each round as well."""
 
 
 def _chat(size: int, connections: int = 64, keys: str = "users") -> Load:
@@ -84,6 +90,11 @@ def _paced(connections: int, chunks: int, gap_ms: int) -> Case:
     )
 
 
+REST: Final = "server at rest, with Postgres"
+HELP: Final = "tokenbalance --help"
+READING: Final = "reading 400 kB of token arrays"
+_WORKERS: Final = (NAME, TWO_WORKERS)
+CUT_UP: Final = "400 kB of token arrays"
 _COUNTED: Final = _chat(400 * KB, 1, "edge")
 
 CASES: Final[Sequence[Case]] = (
@@ -96,6 +107,22 @@ CASES: Final[Sequence[Case]] = (
         ("--embeddings", "1536"),
         Load(bodies.embeddings(KB), 64, path="/v1/embeddings"),
         credits=_EMBEDDING_CHARGE,
+    ),
+    Case(
+        CUT_UP,
+        "embeddings",
+        ("--embeddings", "1536"),
+        Load(bodies.token_arrays(400 * KB), 8, path="/v1/embeddings"),
+        # The upstream says that it read fewer tokens than were sent, which nobody believes.
+        credits=bodies.tokens_of(400 * KB),
+    ),
+    Case(
+        READING,
+        "embeddings",
+        _RESPONSES,
+        Load(bodies.token_arrays(400 * KB), 1, path="/v1/embeddings"),
+        _OURS,
+        way=Way.READ,
     ),
     Case(
         "unknown key",
@@ -131,6 +158,7 @@ CASES: Final[Sequence[Case]] = (
         replace(_chat(KB, 1), per_s=50),
         _EVERYBODY,
         lasting=2,
+        with_disk=True,
     ),
     Case(
         "idle streams",
@@ -141,7 +169,9 @@ CASES: Final[Sequence[Case]] = (
         Unit.STREAM,
         way=Way.IDLE,
     ),
-    Case("one worker, two workers", "workers", _RESPONSES, _chat(KB), _OURS | {TWO_WORKERS}),
+    Case("one worker, two workers", "workers", _RESPONSES, _chat(KB), frozenset(_WORKERS)),
+    Case(REST, "start", _RESPONSES, _chat(KB), _OURS, way=Way.REST),
+    Case(HELP, "start", _RESPONSES, _chat(KB), _OURS, way=Way.COMMAND),
 )
 GROUPS: Final = tuple(dict.fromkeys(case.group for case in CASES))
 

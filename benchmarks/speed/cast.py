@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Self
 
-from benchmarks.speed import gateways, product, proxies
+from benchmarks.compare.builds import Build
+from benchmarks.speed import gateways, product, proxies, tensorzero
 from benchmarks.speed.programs import NotStarted
 from benchmarks.speed.subjects import Place, Subject, Unavailable
 from benchmarks.verdict import say
@@ -22,6 +24,8 @@ STARTERS: Final[Mapping[str, Callable[[Place], AbstractAsyncContextManager[Subje
     "nginx": proxies.start_nginx,
     product.NAME: product.serve,
     product.TWO_WORKERS: product.serve_with_two_workers,
+    product.BASE: product.serve_base,
+    tensorzero.TENSORZERO: tensorzero.start_tensorzero,
     gateways.PORTKEY: gateways.start_portkey,
     gateways.OPENAI_FORWARD: gateways.start_openai_forward,
     gateways.LM_PROXY: gateways.start_lm_proxy,
@@ -33,11 +37,16 @@ STARTERS: Final[Mapping[str, Callable[[Place], AbstractAsyncContextManager[Subje
 class Cast:
     """Who takes part."""
 
-    def __init__(self, names: Sequence[str], folder: Path, cache: Path, upstream_port: int) -> None:
+    def __init__(self, names: Sequence[str], place: Place) -> None:
+        """Let some take part.
+
+        Args:
+            names: their names.
+            place: what each gets; its folder is the one around theirs.
+
+        """
         self._names = names
-        self._folder = folder
-        self._cache = cache
-        self._upstream_port = upstream_port
+        self._place = place
         self._stack = AsyncExitStack()
         self._started: dict[str, Subject | None] = {}
         self.skipped: dict[str, str] = {}
@@ -61,12 +70,26 @@ class Cast:
             Unavailable, NotStarted: it cannot be started.
 
         """
-        number = len([*self._folder.iterdir()])
-        folder = self._folder / f"{name.replace(', ', '-').replace(' ', '-')}-{number}"
-        folder.mkdir(parents=True)
-        place = Place(folder, self._cache, self._upstream_port)
+        place = replace(self._place, folder=self.new_folder(name))
         async with STARTERS[name](place) as subject:
             yield subject
+
+    @property
+    def python(self) -> str:
+        """The interpreter for which the product is installed."""
+        return self._place.python
+
+    def build_of(self, name: str) -> Build:
+        """Return the build that a name stands for."""
+        base = self._place.base if name == product.BASE else None
+        return Build(name, base or self._place.python)
+
+    def new_folder(self, name: str) -> Path:
+        """Make a folder for one that is about to be started."""
+        number = len([*self._place.folder.iterdir()])
+        folder = self._place.folder / f"{name.replace(', ', '-').replace(' ', '-')}-{number}"
+        folder.mkdir(parents=True)
+        return folder
 
     async def _get(self, name: str) -> Subject | None:
         if name not in self._started:

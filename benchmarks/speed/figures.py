@@ -17,6 +17,8 @@ class Figures:
 
     cpu_us: float | None = None
     """CPU time of the subject for a unit of the case."""
+    loop_us: float | None = None
+    """The part of it that was spent on the event loop."""
     postgres_us: float | None = None
     """CPU time of its Postgres for the same."""
     per_s: float | None = None

@@ -6,15 +6,17 @@ cannot be installed within ten minutes, or does not start, is left out of the ru
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
-import sys
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING, Final
 
+from benchmarks.environments import INSTALL_S, Environment, make_environment
 from benchmarks.speed.accounting import Tree
 from benchmarks.speed.accounts import write_keys
 from benchmarks.speed.bodies import EMBEDDING_MODEL, MODEL
+from benchmarks.speed.interpreter import interpreter_of
 from benchmarks.speed.machine import cores_for, free_port
 from benchmarks.speed.programs import Program, run_to_its_end, running, until_listening
 from benchmarks.speed.subjects import Subject, Unavailable
@@ -30,14 +32,13 @@ OPENAI_FORWARD: Final = "openai-forward"
 LM_PROXY: Final = "lm-proxy"
 PORTKEY: Final = "Portkey"
 GATEWAYS: Final = (OPENAI_FORWARD, LM_PROXY, PORTKEY)
-_INSTALL_S: Final = 600.0
-_KEY: Final = "sk-benchmarks"
+KEY: Final = "sk-benchmarks"
 
 
 @asynccontextmanager
 async def start_litellm(place: Place) -> AsyncGenerator[Subject]:
     """Start LiteLLM's proxy with one worker, one key and no database."""
-    programs = await _install_from_pypi(place.cache / "litellm", "litellm[proxy]")
+    programs = await install_from_pypi(place, "litellm", "litellm[proxy]==1.108.7")
     models = [
         {
             "model_name": name,
@@ -50,7 +51,7 @@ async def start_litellm(place: Place) -> AsyncGenerator[Subject]:
         for name in (MODEL, EMBEDDING_MODEL)
     ]
     # JSON is YAML too.
-    document = {"model_list": models, "general_settings": {"master_key": _KEY}}
+    document = {"model_list": models, "general_settings": {"master_key": KEY}}
     _ = (place.folder / "config.yaml").write_text(json.dumps(document))
     port = free_port()
     command = (
@@ -72,7 +73,9 @@ async def start_litellm(place: Place) -> AsyncGenerator[Subject]:
 async def start_openai_forward(place: Place) -> AsyncGenerator[Subject]:
     """Start openai-forward, which passes on the key that it is shown."""
     # It imports yaml and does not say so.
-    programs = await _install_from_pypi(place.cache / "openai-forward", "openai-forward", "pyyaml")
+    programs = await install_from_pypi(
+        place, "openai-forward", "openai-forward==0.8.1", "pyyaml==6.0.4"
+    )
     port = free_port()
     variables = {
         "FORWARD_CONFIG": json.dumps(
@@ -89,13 +92,13 @@ async def start_openai_forward(place: Place) -> AsyncGenerator[Subject]:
 @asynccontextmanager
 async def start_lm_proxy(place: Place) -> AsyncGenerator[Subject]:
     """Start lm-proxy with one connection, one group and one key."""
-    programs = await _install_from_pypi(place.cache / "lm-proxy", "lm-proxy")
+    programs = await install_from_pypi(place, "lm-proxy", "lm-proxy==3.3.2")
     port = free_port()
     _ = (place.folder / "config.toml").write_text(
         f'host = "127.0.0.1"\nport = {port}\n'
         "[connections.upstream]\n"
         f'api_type = "open_ai"\napi_base = "{place.upstream_url}"\napi_key = "sk-upstream"\n'
-        f'[routing]\n"*" = "upstream.*"\n[groups.default]\napi_keys = ["{_KEY}"]\n'
+        f'[routing]\n"*" = "upstream.*"\n[groups.default]\napi_keys = ["{KEY}"]\n'
     )
     command = (str(programs / "lm-proxy"), "--config", "config.toml")
     program = Program(command, place.folder, cores_for().subject)
@@ -114,7 +117,7 @@ async def start_portkey(place: Place) -> AsyncGenerator[Subject]:
         raise Unavailable(msg)
     if not program.exists():
         command = (npm, "install", "--prefix", str(folder), "--no-audit", "--no-fund")
-        await run_to_its_end((*command, "@portkey-ai/gateway"), folder, _INSTALL_S)
+        await run_to_its_end((*command, "@portkey-ai/gateway@1.15.2"), folder, INSTALL_S)
     port = free_port()
     command = (node, str(program), f"--port={port}", "--headless")
     headers = ("x-portkey-provider: openai", f"x-portkey-custom-host: {place.upstream_url}")
@@ -129,19 +132,20 @@ async def _listening(
 ) -> AsyncGenerator[Subject]:
     async with running(program) as process:
         await until_listening(port, process, program.log)
-        keys = write_keys(program.folder / "keys", [_KEY])
+        keys = write_keys(program.folder / "keys", [KEY])
         yield Subject(name, port, Tree(process.pid), {"users": keys}, headers=headers)
 
 
-async def _install_from_pypi(folder: Path, *packages: str) -> Path:
-    """Install packages in an environment of its own, once; returns where its programs are."""
-    programs = folder / "bin"
+async def install_from_pypi(place: Place, name: str, *packages: str) -> Path:
+    """Install packages in an environment of the product's Python, once; returns its programs."""
+    kind = hashlib.sha256(interpreter_of(place.python).encode()).hexdigest()[:8]
+    folder = place.cache / f"{name}-{kind}"
+    environment = Environment(folder / "venv")
     done = folder / "installed"
     wanted = " ".join(packages)
     if not done.exists() or done.read_text() != wanted:
         shutil.rmtree(folder, ignore_errors=True)
-        await run_to_its_end((sys.executable, "-m", "venv", str(folder)), folder, _INSTALL_S)
-        pip = (str(programs / "python"), "-m", "pip", "install", "--quiet", *packages)
-        await run_to_its_end(pip, folder, _INSTALL_S)
+        environment = await make_environment(folder / "venv", place.python)
+        await environment.install(*packages)
         _ = done.write_text(wanted)
-    return programs
+    return environment.programs

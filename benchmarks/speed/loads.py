@@ -160,9 +160,10 @@ class Loader:
 
     def _command(self, load: Load, subject: Subject) -> tuple[str, ...]:
         command = [
-            *(str(self.program), "--port", str(subject.port), "--path", load.path),
+            *(str(self.program), "--port", str(subject.port), "--path", subject.root + load.path),
             *("--connections", str(load.connections), "--expect", str(load.expect)),
-            *("--body", str(self._body(load.body)), "--keys", str(subject.keys(load.keys))),
+            *("--body", str(self._body(_written_for(subject, load.body)))),
+            *("--keys", str(subject.keys(load.keys))),
         ]
         for header in subject.headers:
             command += ["--header", header]
@@ -178,3 +179,7 @@ class Loader:
             _ = file.write_bytes(body)
             self._bodies[body] = file
         return self._bodies[body]
+
+
+def _written_for(subject: Subject, body: bytes) -> bytes:
+    return body.replace(b'"model": "', b'"model": "' + subject.model_prefix.encode(), 1)

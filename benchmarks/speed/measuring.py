@@ -63,6 +63,9 @@ class Meter:
                 return await self._in_parallel(case, subject)
             case Way.IDLE:
                 return await self._idle(case, subject)
+            case Way.REST | Way.COMMAND | Way.READ:
+                msg = f"{case.name} puts no load on anybody"
+                raise Wrong(msg)
 
     async def _loaded(self, case: Case, subject: Subject) -> Figures:
         before = _Cost.of(subject)
@@ -110,18 +113,21 @@ class Meter:
 @dataclass(frozen=True, slots=True)
 class _Cost:
     cpu_us: float | None
+    loop_us: float | None
     postgres_us: float | None
 
     @classmethod
     def of(cls, subject: Subject) -> _Cost:
         return cls(
             None if subject.tree is None else subject.tree.cpu_us(),
+            None if subject.tree is None else subject.tree.loop_us(),
             None if subject.postgres is None else subject.postgres.cpu_us(),
         )
 
     def since(self, before: _Cost) -> _Cost:
         return _Cost(
             _difference(self.cpu_us, before.cpu_us),
+            _difference(self.loop_us, before.loop_us),
             _difference(self.postgres_us, before.postgres_us),
         )
 
@@ -143,6 +149,7 @@ def _units(case: Case, seen: Seen) -> int:
 def _figures(seen: Seen, cost: _Cost, units: int) -> Figures:
     return Figures(
         cpu_us=None if cost.cpu_us is None else cost.cpu_us / units,
+        loop_us=None if cost.loop_us is None else cost.loop_us / units,
         postgres_us=None if cost.postgres_us is None else cost.postgres_us / units,
         per_s=units / seen.seconds,
         p50_ms=seen.latency and seen.latency.p50,

@@ -6,15 +6,15 @@ others; what they start later stays there.
 
 from __future__ import annotations
 
-import sys
 from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from benchmarks.compare.builds import Build, verify_books
 from benchmarks.processes import children_of, command_of
 from benchmarks.replicas import Replica
 from benchmarks.speed.accounting import Tree
-from benchmarks.speed.accounts import Proof, create_accounts
+from benchmarks.speed.accounts import OwnVerdict, Proof, create_accounts
 from benchmarks.speed.machine import cores_for, free_port, move_to
 from benchmarks.speed.subjects import Subject, Unavailable
 from tokenbalance.postgres import EmbeddedPostgres
@@ -26,20 +26,33 @@ if TYPE_CHECKING:
     from benchmarks.speed.subjects import Place
 
 NAME = "tokenbalance"
+BASE = "before"
+"""The build to compare with."""
 TWO_WORKERS = "tokenbalance, 2 workers"
 
 
 @asynccontextmanager
 async def serve(place: Place) -> AsyncGenerator[Subject]:
     """Start it with one worker."""
-    async with _serve(place, NAME, 1) as subject:
+    async with _serve(place, NAME, 1, place.python) as subject:
         yield subject
+
+
+@asynccontextmanager
+async def serve_base(place: Place) -> AsyncGenerator[Subject]:
+    """Start the build to compare with, in the same way."""
+    if place.base is None:
+        msg = "no --base was given"
+        raise Unavailable(msg)
+    async with _serve(place, BASE, 1, place.base) as subject:
+        build = Build(BASE, place.base)
+        yield replace(subject, proof=OwnVerdict(lambda: verify_books(build, place.folder)))
 
 
 @asynccontextmanager
 async def serve_with_two_workers(place: Place) -> AsyncGenerator[Subject]:
     """Start it with two workers, on two cores."""
-    async with _serve(place, TWO_WORKERS, 2) as subject:
+    async with _serve(place, TWO_WORKERS, 2, place.python) as subject:
         yield subject
 
 
@@ -52,9 +65,7 @@ async def serve_build(place: Place, name: str, python: str) -> AsyncGenerator[Su
 
 
 @asynccontextmanager
-async def _serve(
-    place: Place, name: str, workers: int, python: str = sys.executable
-) -> AsyncGenerator[Subject]:
+async def _serve(place: Place, name: str, workers: int, python: str) -> AsyncGenerator[Subject]:
     settings = {
         "OPENAI_BASE_URL": place.upstream_url,
         "OPENAI_API_KEY": "sk-upstream",

@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from benchmarks.speed.cases import Way
+from benchmarks.speed.disk import NAME as DISK
+from benchmarks.speed.disk import measure_disk
 from benchmarks.speed.figures import Figures, medians
 from benchmarks.speed.loads import LoadFailed
 from benchmarks.speed.measuring import Wrong
 from benchmarks.speed.product import NAME
 from benchmarks.speed.programs import NotStarted
+from benchmarks.speed.starting import measure_help, measure_reading, measure_rest
 from benchmarks.speed.subjects import Unavailable
 from benchmarks.verdict import say
 
@@ -48,6 +52,8 @@ class Run:
             say(case.name)
             if case.way is Way.IDLE:
                 await self._measure_anew(case)
+            elif case.way in {Way.REST, Way.COMMAND, Way.READ}:
+                await self._measure_builds(case)
             else:
                 await self._measure(case)
 
@@ -69,7 +75,31 @@ class Run:
                     rounds[subject.name].append(await self.meter.round(case, subject))
                 except _FAILED as error:
                     self._report(subject.name, str(error))
+            if case.with_disk:
+                blocks = rounds.setdefault(DISK, [])
+                blocks.append(await asyncio.to_thread(measure_disk, self.seat.folder))
         self._note(case, rounds)
+
+    async def _measure_builds(self, case: Case) -> None:
+        """Measure builds that serve nobody."""
+        rounds: dict[str, list[Figures]] = {name: [] for name in self.cast.among(case.subjects)}
+        for _ in range(self.rounds):
+            for name, figures in rounds.items():
+                try:
+                    figures.append(await self._without_load(case, name))
+                except (NotStarted, TimeoutError) as error:
+                    self._report(name, f"{case.name}: {error}")
+        self._note(case, rounds)
+
+    async def _without_load(self, case: Case, name: str) -> Figures:
+        build = self.cast.build_of(name)
+        match case.way:
+            case Way.REST:
+                return await measure_rest(build, self.cast.new_folder(name))
+            case Way.READ:
+                return await measure_reading(build, case.load.body)
+            case _:
+                return await measure_help(build)
 
     async def _measure_anew(self, case: Case) -> None:
         """Measure each on a copy that was just started: memory is not always given back."""

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from benchmarks.speed.accounting import Tree
-    from benchmarks.speed.accounts import Proof
+    from benchmarks.speed.accounts import OwnVerdict, Proof
 
 
 class Unavailable(Exception):
@@ -29,6 +29,10 @@ class Place:
     cache: Path
     """Of all runs: what was installed."""
     upstream_port: int
+    python: str
+    """The interpreter for which the product is installed; gateways get its kind."""
+    base: str | None = None
+    """The interpreter for which the build to compare with is installed, if there is one."""
 
     @property
     def upstream_url(self) -> str:
@@ -46,8 +50,12 @@ class Subject:
     """Its processes; None for the upstream itself, which is no subject's work."""
     key_files: Mapping[str, Path]
     postgres: Tree | None = None
-    proof: Proof | None = None
+    proof: Proof | OwnVerdict | None = None
     headers: tuple[str, ...] = field(default=())
+    root: str = ""
+    """What stands before the path of a request."""
+    model_prefix: str = ""
+    """What stands before the name of a model in a request."""
 
     def keys(self, name: str) -> Path:
         """Return the keys to use; one for all if the subject has no accounts."""

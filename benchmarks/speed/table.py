@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from benchmarks.markdown import lay_out
 from benchmarks.speed.goals import judged
-from benchmarks.speed.product import NAME
+from benchmarks.speed.product import BASE, NAME
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -24,6 +24,7 @@ _HEAD: Final = (
     "x nginx",
     "+ Postgres µs",
     "x nginx",
+    "x before",
     "per s",
     "p50 ms",
     "p99 ms",
@@ -47,20 +48,24 @@ class _Compared:
 
     reference: Figures | None
     direct: Figures | None
+    base: Figures | None
 
 
 def _rows(case: Case, results: Results) -> Iterator[tuple[str, ...]]:
-    compared = _Compared(results.get((case.name, REFERENCE)), results.get((case.name, "direct")))
+    compared = _Compared(
+        *(results.get((case.name, name)) for name in (REFERENCE, "direct", BASE)),
+    )
     name = f"{case.name} (a {case.unit})" if case.unit != "request" else case.name
     for of_case, subject in results:
         if of_case != case.name:
             continue
         goals = "; ".join(judged(case.name, results)) if subject == NAME else ""
-        yield (name, subject, *_cells(results[of_case, subject], compared), goals)
+        cells = _cells(results[of_case, subject], compared, is_ours=subject in {NAME, BASE})
+        yield (name, subject, *cells, goals)
         name = ""
 
 
-def _cells(figures: Figures, compared: _Compared) -> tuple[str, ...]:
+def _cells(figures: Figures, compared: _Compared, *, is_ours: bool) -> tuple[str, ...]:
     unit_us = compared.reference and compared.reference.cpu_us
     has_postgres = figures.postgres_us is not None
     both_us = figures.with_postgres_us if has_postgres else None
@@ -69,6 +74,7 @@ def _cells(figures: Figures, compared: _Compared) -> tuple[str, ...]:
         _number(_ratio(figures.cpu_us, unit_us)),
         _number(both_us),
         _number(_ratio(both_us, unit_us)),
+        _as_before(figures, compared.base) if is_ours else "",
         _number(figures.per_s),
         _number(figures.p50_ms),
         _number(figures.p99_ms),
@@ -83,6 +89,16 @@ def added(figures: Figures, direct: Figures | None) -> float | None:
     if direct is None or direct.first_byte_ms is None or figures.first_byte_ms is None:
         return None
     return None if figures is direct else figures.first_byte_ms - direct.first_byte_ms
+
+
+def _as_before(figures: Figures, base: Figures | None) -> str:
+    """Compare CPU time with that of the base, without and with Postgres; or memory."""
+    if base is None:
+        return ""
+    if figures.cpu_us is None:
+        return _number(_ratio(figures.kib, base.kib))
+    cpu = _ratio(figures.cpu_us, base.cpu_us)
+    return _pair(cpu, _ratio(figures.with_postgres_us, base.with_postgres_us))
 
 
 def _ratio(value: float | None, of: float | None) -> float | None:
