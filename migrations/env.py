@@ -1,23 +1,37 @@
-"""Alembic's environment: one connection, one transaction, one lock."""
+"""Alembic's environment: one migration at a time, in one transaction.
+
+A migration may end that transaction, to work in many; the lock that makes others wait has one of
+its own. Servers of an earlier version take another lock, so they can start while a long migration
+runs: they find the schema that they know, and have nothing to do.
+"""
 
 from __future__ import annotations
 
 import asyncio
 import os
+from contextlib import asynccontextmanager, suppress
 from typing import TYPE_CHECKING
 
 from alembic import context
 from sqlalchemy import text
+from sqlalchemy.exc import DBAPIError
 
 from tokenbalance.database.connections import create_engine
 from tokenbalance.database.tables import Base
 from tokenbalance.settings import plain_dsn
 
 if TYPE_CHECKING:
-    from sqlalchemy import Connection
+    from collections.abc import AsyncGenerator
 
-# Any constant will do, as long as all replicas use the same one.
+    from sqlalchemy import Connection
+    from sqlalchemy.ext.asyncio import AsyncEngine
+
+# Any constants will do, as long as all replicas use the same ones.
 MIGRATION_LOCK = 7_281_964_301
+"""Of the schema up to revision 0011, for one transaction."""
+TURN_LOCK = 7_281_964_302
+"""Of everything that one process migrates."""
+_TRY_AGAIN_S = 0.2
 
 
 def _dsn() -> str:
@@ -39,10 +53,38 @@ def _run(connection: Connection) -> None:
         context.run_migrations()
 
 
+@asynccontextmanager
+async def _turn(engine: AsyncEngine) -> AsyncGenerator[None]:
+    """Wait until no other process migrates, and keep others waiting.
+
+    The lock belongs to an idle transaction of its own, which works through a pooler as well. It is
+    tried again and again: a statement that waits would keep the old versions of all rows alive.
+    """
+    async with engine.connect() as connection:
+        while True:
+            await connection.execute(
+                text(
+                    "SELECT set_config(name, '0', true) FROM pg_settings WHERE name IN"
+                    " ('idle_in_transaction_session_timeout', 'transaction_timeout')"
+                )
+            )
+            taken = await connection.execute(
+                text("SELECT 1 WHERE pg_try_advisory_xact_lock(:key)"), {"key": TURN_LOCK}
+            )
+            if taken.all():
+                break
+            await connection.rollback()
+            await asyncio.sleep(_TRY_AGAIN_S)
+        yield
+        # What was migrated is committed, whatever became of a connection that was idle for long.
+        with suppress(DBAPIError):
+            await connection.rollback()
+
+
 async def _migrate() -> None:
     engine = create_engine(_dsn(), timeout_s=None)
     try:
-        async with engine.connect() as connection:
+        async with _turn(engine), engine.connect() as connection:
             await connection.run_sync(_run)
             await connection.commit()
     finally:

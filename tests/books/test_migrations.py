@@ -9,17 +9,33 @@ import pytest
 from alembic import command
 
 from tests.support.books import create_holder, placed
-from tests.support.broken_books import entry
 from tokenbalance.books.ledger.audit import audit
 from tokenbalance.books.ledger.book import Book
 from tokenbalance.database.migrate import alembic_config
-from tokenbalance.model import Usage
+from tokenbalance.model import Hold, Usage
 
 if TYPE_CHECKING:
     from tokenbalance.database.connections import Pool
 
 BEFORE_HOLDS_WERE_COVERED: Final = "0009-1"
 """Relative to the revision that keeps what is held."""
+BALANCE_TAKEN_FROM_AN_OPEN_HOLD: Final = (
+    "INSERT INTO users (email) VALUES ('old@example.com')",
+    "INSERT INTO accounts (user_id, balance, held) VALUES (1, 0, 80)",
+    "INSERT INTO api_keys (account_id, prefix, secret_sha256) VALUES (1, 'p', sha256('p'))",
+    """
+    INSERT INTO ledger_entries (account_id, kind, amount, balance_after, actor)
+    VALUES (1, 'grant', 100, 100, 'root')
+    """,
+    """
+    INSERT INTO holds (account_id, request_id, key_id, amount, endpoint, lease_until)
+    VALUES (1, 'tb_1', 1, 80, '/chat/completions', now() + interval '60 s')
+    """,
+    """
+    INSERT INTO ledger_entries (account_id, kind, amount, balance_after, actor)
+    VALUES (1, 'adjustment', -100, 0, 'root')
+    """,
+)
 
 
 # SQLAlchemy's own reading of a check that is NOT VALID passes an argument that it does not know.
@@ -37,12 +53,11 @@ async def test_old_entries_that_took_what_was_held_are_excused_by_the_migration(
 ) -> None:
     config = alembic_config(dsn)
     await asyncio.to_thread(command.downgrade, config, BEFORE_HOLDS_WERE_COVERED)
-    holder = await create_holder(pool, 100)
-    hold = await placed(Book(pool), holder, "tb_1", 80)
-    await pool.execute(entry("adjustment", -100))
+    for statement in BALANCE_TAKEN_FROM_AN_OPEN_HOLD:
+        await pool.execute(statement)
     await asyncio.to_thread(command.upgrade, config, "head")
     assert (await audit(pool)).violations == []
-    assert await Book(pool).settle(hold, Usage(total=80))
+    assert await Book(pool).settle(Hold("tb_1", 1, 80), Usage(total=80))
     assert (await audit(pool)).violations == []
 
     # Only those: the books of a new version must not need it.
@@ -50,7 +65,7 @@ async def test_old_entries_that_took_what_was_held_are_excused_by_the_migration(
     _ = await placed(Book(pool), running, "tb_2", 50)
     await pool.execute("UPDATE accounts SET balance = 0 WHERE id = $1", running.account_id)
     await pool.execute(
-        "INSERT INTO ledger_entries (account_id, kind, amount, balance_after, actor)"
+        "INSERT INTO ledger (account_id, kind, amount, balance_after, actor)"
         " VALUES ($1, 'set', -50, 0, 'nobody')",
         running.account_id,
     )

@@ -140,7 +140,7 @@ def migrate_to_head(dsn: str) -> None:
     from tokenbalance.database.migrate import migrate  # noqa: PLC0415 - Alembic is slow to import
 
     _ = asyncio.run(_has_schema(dsn))
-    migrate(dsn)
+    migrate(dsn, print_aside)
 
 
 async def _transact(dsn: str, work: Callable[[AsyncSession], Awaitable[T]]) -> T:

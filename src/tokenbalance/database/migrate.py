@@ -4,11 +4,16 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from alembic import command
 from alembic.config import Config
 
 import tokenbalance
+from tokenbalance.database.moving.progress import say_nothing
+
+if TYPE_CHECKING:
+    from tokenbalance.database.moving.progress import Report
 
 _PACKAGED = Path(tokenbalance.__file__).parent / "migrations"
 _CHECKOUT = Path(tokenbalance.__file__).parents[2] / "migrations"
@@ -23,9 +28,17 @@ def alembic_config(dsn: str) -> Config:
     return config
 
 
-def migrate(dsn: str) -> None:
-    """Upgrade to head. Several processes may do so at once: the first one does the work."""
-    command.upgrade(alembic_config(dsn), "head")
+def migrate(dsn: str, report: Report = say_nothing) -> None:
+    """Upgrade to head. Several processes may do so at once: the first one does the work.
+
+    Args:
+        dsn: the database.
+        report: gets a line for people every few seconds, if there is much to do.
+
+    """
+    config = alembic_config(dsn)
+    config.attributes["report"] = report
+    command.upgrade(config, "head")
 
 
 async def migrate_in_thread(dsn: str) -> None:

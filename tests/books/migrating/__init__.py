@@ -1,0 +1,1 @@
+"""The books change their version while servers use them."""
