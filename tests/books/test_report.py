@@ -338,6 +338,16 @@ async def test_an_export_has_every_row_once_in_small_batches(
     assert await count_usage(sessions, Period(same), one.account_id) == 7
 
 
+async def test_kinds_that_came_later_are_the_last_columns_of_an_export(
+    pool: Pool, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporting, "LATER_KINDS", ("a new kind", "another"))
+    await use(pool, await create_holder(pool), Used(tokens=9, more={"another": 4}))
+    ((row,),) = [batch async for batch in export_usage(sessions, EVER)]
+    assert row[len(USAGE_COLUMNS) :] == [0, 4]
+    assert row[USAGE_COLUMNS.index("input")] == row[USAGE_COLUMNS.index("total")] == 9
+
+
 async def one_batch(batch: Batch) -> AsyncGenerator[Batch]:
     yield batch
 

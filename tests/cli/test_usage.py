@@ -90,9 +90,9 @@ def test_an_export_may_go_to_a_device(cli: Cli) -> None:
 
 async def test_only_what_is_asked_for_is_written(cli: Cli, pool: Pool, tmp_path: Path) -> None:
     one, other = await create_holder(pool), await create_holder(pool)
+    _ = await use(pool, one, Used(at=YESTERDAY - timedelta(days=9)))
     mine = await use(pool, one, Used(at=YESTERDAY))
     _ = await use(pool, other, Used(at=YESTERDAY))
-    _ = await use(pool, one, Used(at=YESTERDAY - timedelta(days=9)))
     _ = await use(pool, one, Used(at=MIDNIGHT))
     email = await pool.fetchval("SELECT email FROM users WHERE id = $1", one.user_id)
     file = tmp_path / "usage.jsonl"

@@ -1,23 +1,22 @@
-"""Tombstones: hold rows that are voided before they were ever placed."""
+"""Tombstones: open holds of nothing, with which a late placement conflicts."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import asyncpg
 import pytest
 
-from tests.support.books import (
-    account_of,
-    hold_states,
-    place,
-    placed,
-)
-from tests.support.expiry import CHANGED_ACCOUNTS, expired, leave_tombstone
+from tests.support.books import account_of, end_leases, hold_states, place, placed
+from tests.support.expiry import CHANGED_ACCOUNTS, KNOWN, expired, leave_tombstone
 from tests.support.locks import locked, until_blocked
+from tokenbalance.books.ledger.audit import audit
+from tokenbalance.books.ledger.book import UnknownHold
+from tokenbalance.books.ledger.settlements import Settlement
 from tokenbalance.database import statements
-from tokenbalance.model import Usage
+from tokenbalance.model import Charge, Purpose, Usage
 
 if TYPE_CHECKING:
     from tests.support.books import Holder
@@ -111,3 +110,56 @@ async def test_a_tombstone_for_what_has_expired_takes_its_charge_back(
     await leave_tombstone(book, holder, "expired")
     account = await account_of(pool, holder)
     assert (account.balance, account.held) == (100, 0)
+
+
+async def test_a_tombstone_that_waits_for_an_end_changes_nothing(
+    pool: Pool, book: Book, holder: Holder
+) -> None:
+    hold = await placed(book, holder, "a", 60)
+    settlement = Settlement.of(hold, Usage({"output": 5}, total=5))
+    async with pool.acquire() as session, session.transaction():
+        await session.execute(statements.SETTLE, *settlement.arguments(), *settlement.trace)
+        leaving = asyncio.create_task(leave_tombstone(book, holder, "a"))
+        await until_blocked(pool, 1)
+    await leaving
+    assert await hold_states(pool, holder) == ["settled"]
+    assert (await audit(pool)).violations == []
+    assert (await book.settle(hold, Usage(total=7))) == Charge(5, 95, 0)
+
+
+async def test_nothing_but_a_late_placement_sees_a_tombstone(
+    pool: Pool, book: Book, holder: Holder
+) -> None:
+    await leave_tombstone(book, holder, "a")
+    hold = (await book.known(holder.account_id, "a")).hold
+    until = await pool.fetchval("SELECT lease_until FROM open_holds")
+    await book.renew([(hold, Usage({"output": 5}, total=5))])
+    assert await pool.fetchval("SELECT (lease_until, known_output) FROM open_holds") == (until, 0)
+    assert await book.settle(hold, Usage(total=5)) is None
+    await end_leases(pool)
+    assert await book.lapsed(10) == []
+    assert not await book.expire(hold, KNOWN, orphaned=True)
+    assert (await audit(pool)).violations == []
+
+
+async def test_a_tombstone_is_forgotten_when_its_time_is_over_and_an_open_hold_is_not(
+    pool: Pool, book: Book, holder: Holder
+) -> None:
+    _ = await placed(book, holder, "open", 10)
+    await leave_tombstone(book, holder, "never placed")
+    await pool.execute(statements.FORGET_TOMBSTONES)
+    minutes = "SELECT extract(epoch FROM lease_until - now()) / 60 FROM open_holds WHERE amount = 0"
+    assert await pool.fetchval(minutes) == pytest.approx(60, abs=1)
+    await end_leases(pool)
+    await pool.execute(statements.FORGET_TOMBSTONES)
+    assert await pool.fetchval("SELECT string_agg(request_id, '') FROM open_holds") == "open"
+    assert await hold_states(pool, holder) == ["open", "voided"]
+
+
+async def test_a_tombstone_for_an_account_or_a_key_that_is_not_there_is_refused(
+    pool: Pool, book: Book, holder: Holder
+) -> None:
+    for caller in (replace(holder.caller, key_id=99), replace(holder.caller, account_id=99)):
+        with pytest.raises(UnknownHold):
+            await book.leave_tombstone(caller, Purpose("a", "/models", None))
+    assert await pool.fetchval("SELECT count(*) FROM open_holds") == 0

@@ -16,6 +16,7 @@ from sqlalchemy.orm import aliased
 
 from tokenbalance.books.ledger.entries import Entry, entry_of
 from tokenbalance.books.reports.ids import ids_of
+from tokenbalance.books.reports.lookups import by_request_only
 from tokenbalance.books.reports.period import EVER, Period
 from tokenbalance.database.paging import PAGE_ROWS, Page, cursor, page_of, read_cursor
 from tokenbalance.database.tables import Account, LedgerEntry, User
@@ -98,7 +99,9 @@ async def entries_of_request(
     session: AsyncSession, account_id: int, request_id: str
 ) -> list[EntryRow]:
     """Read the entries that name a request, oldest first."""
-    of_request = entry_rows(EntryQuery(account_id)).where(LedgerEntry.request_id == request_id)
+    of_request = entry_rows(EntryQuery()).where(
+        LedgerEntry.request_id == request_id, by_request_only(LedgerEntry.account_id) == account_id
+    )
     # Two queries, each in the words of its partial index.
     rows = await _read(session, of_request.where(LedgerEntry.state.is_not(None)))
     rows += await _read(session, of_request.where(LedgerEntry.state.is_(None)))

@@ -9,6 +9,7 @@ from tokenbalance.books.pricing.bill import explain_charge
 from tokenbalance.books.pricing.rates import rates_from
 from tokenbalance.books.pricing.units import UNITS
 from tokenbalance.books.reports.entries import entries_of_request
+from tokenbalance.books.reports.lookups import by_request_only
 from tokenbalance.books.reports.request_rows import (
     correction_of,
     ended_rows,
@@ -139,5 +140,5 @@ async def _find(
         LedgerEntry.request_id == request_id, LedgerEntry.state.is_not(None)
     )
     if account_id is not None:
-        ended = ended.where(LedgerEntry.account_id == account_id)
+        ended = ended.where(by_request_only(LedgerEntry.account_id) == account_id)
     return await read_ended(session, ended.limit(1))

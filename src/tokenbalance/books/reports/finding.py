@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final, cast
 from sqlalchemy import select, union
 
 from tokenbalance.books.reports.explanation import UnknownRequest
+from tokenbalance.books.reports.lookups import by_request_only
 from tokenbalance.database.tables import LedgerEntry, OpenHold
 
 if TYPE_CHECKING:
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
 _ID: Final = re.compile(r"tb_[0-9a-f]{1,32}")
 _AFTER_HEX: Final = "g"
 """Sorts after every character of an id."""
+_MOMENT_CHARS: Final = len("tb_") + 12
+"""Characters of an id that tell when a request arrived, to the millisecond: few begin alike."""
 _ENOUGH: Final = 2
 """Requests that are found, at most: it is one, or there are several."""
 
@@ -73,7 +76,10 @@ def _begin_with(text: str, account_id: int | None) -> list[Select[str | None] | 
     ended = select(LedgerEntry.request_id).where(LedgerEntry.state.is_not(None))
     if account_id is not None:
         is_open = is_open.where(OpenHold.account_id == account_id)
-        ended = ended.where(LedgerEntry.account_id == account_id)
+        account = LedgerEntry.account_id.expression
+        if len(text) >= _MOMENT_CHARS:
+            account = by_request_only(LedgerEntry.account_id)
+        ended = ended.where(account == account_id)
     # Ranges, for the indexes.
     return [
         rows.where(request_id >= text, request_id < f"{text}{_AFTER_HEX}")

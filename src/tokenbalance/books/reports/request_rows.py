@@ -17,6 +17,7 @@ from sqlalchemy import select, true
 from sqlalchemy.orm import aliased
 
 from tokenbalance.books.pricing.rates import rates_document, rates_from
+from tokenbalance.books.reports.lookups import by_request_only
 from tokenbalance.database.tables import Account, ApiKey, LedgerEntry, OpenHold, User
 from tokenbalance.model import UNTRACED, Trace, Usage
 
@@ -103,7 +104,7 @@ def correction_of(end: type[LedgerEntry]) -> type[LedgerEntry]:
         .where(
             end.state == "expired",
             row.request_id == end.request_id,
-            row.account_id == end.account_id,
+            by_request_only(row.account_id) == end.account_id,
             row.kind == "adjustment",
             row.request_id.is_not(None),
         )

@@ -13,6 +13,7 @@ from sqlalchemy import BigInteger, ColumnElement, Integer, case, func, literal_c
 from sqlalchemy import cast as as_type
 from sqlalchemy.orm import aliased
 
+from tokenbalance.books.reports.lookups import by_request_only
 from tokenbalance.database.tables import LedgerEntry, UsageSums
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ def _of_end(end: type[LedgerEntry], change: ColumnElement[int]) -> ColumnElement
     """Build what a correction changes, compared to the end of its request."""
     row = select(change).where(
         end.request_id == LedgerEntry.request_id,
-        end.account_id == LedgerEntry.account_id,
+        by_request_only(end.account_id) == LedgerEntry.account_id,
         end.state.is_not(None),
     )
     return func.coalesce(row.correlate(LedgerEntry).scalar_subquery(), 0)

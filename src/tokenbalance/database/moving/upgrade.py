@@ -42,6 +42,11 @@ _POSITION: Final = (
     "SELECT entries_until, holds_until, ids_made, all_holds FROM books_move FOR UPDATE"
 )
 
+# Not while there is none: plans made for a ledger that is known to be empty read all of it.
+_ANALYSE: Final = """
+DO $$ BEGIN IF EXISTS (SELECT FROM ledger) THEN ANALYZE ledger; END IF; END $$
+"""
+
 
 class BooksNotMoved(RuntimeError):
     """The books cannot be moved as they are; the old tables are still in use."""
@@ -148,7 +153,7 @@ class Move:
             time.sleep(PAUSE_S)
 
     def _index(self) -> None:
-        statements = [*new_tables.INDEXES, "ANALYZE ledger"]
+        statements = [*new_tables.INDEXES, _ANALYSE]
         for number, statement in enumerate(statements, 1):
             self.progress.tell(f"Building index {number} of {len(new_tables.INDEXES)}")
             with self._begin() as connection:
