@@ -4,7 +4,6 @@ An entry of the ledger keeps its id. Rows that had no entry, voids and correctio
 ids far below 0, in ascending order.
 """
 
-# ruff: noqa: S608 - made of constants
 from __future__ import annotations
 
 from typing import Final
@@ -93,7 +92,7 @@ SELECT e.id, e.account_id, e.created_at, e.kind, h.state, e.amount, e.balance_af
   JOIN usage u ON u.account_id = e.account_id AND u.request_id = e.request_id
  WHERE e.id > $1 AND e.id <= $2 AND e.kind = 'charge'
  ORDER BY e.id
-"""
+"""  # noqa: S608 - made of constants
 
 # The usage says what a correction has made of the charge.
 OTHERS: Final = """
@@ -207,7 +206,7 @@ WITH noted AS (
     DO NOTHING
 )
 SELECT count(*), coalesce(max(made), $1) FROM request
-"""
+"""  # noqa: S608 - made of constants
 
 OPEN_HOLDS: Final = """
 INSERT INTO open_holds
@@ -238,12 +237,12 @@ INSERT INTO usage_day_kinds (account_id, day, model, key_id, kind, quantity)
 SELECT d.account_id, d.day, d.model, d.key_id, k.kind, k.quantity
   FROM usage_days d {_EACH_KIND}
  WHERE d.account_id > $1 AND d.account_id <= $2 AND k.quantity <> 0
-"""
+"""  # noqa: S608 - made of constants
 
 TOTALS: Final = f"""
 INSERT INTO usage_total_kinds (day, model, kind, quantity)
 SELECT d.day, d.model, k.kind, k.quantity FROM usage_totals d {_EACH_KIND} WHERE k.quantity <> 0
-"""
+"""  # noqa: S608 - made of constants
 
 # Version 1 has the usage of a corrected request on the day of its end. Version 2 has the correction
 # on its own day, so both days are summed again.
@@ -270,7 +269,8 @@ UPDATE usage_totals t
                count(*) AS number
           FROM usage_summed s
           JOIN ledger l ON l.created_at >= s.until AND l.started_at < s.until
-         WHERE l.kind = 'void'
+         -- Nothing is summed yet at the very first moment, and all rows are later.
+         WHERE l.kind = 'void' AND s.until > '1970-01-01 00:00:00+00'
          GROUP BY 1, 2) moved
  WHERE t.day = moved.day AND t.model = moved.model
 """

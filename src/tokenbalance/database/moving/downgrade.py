@@ -4,7 +4,6 @@ What version 1 does not keep is lost: the row of each correction, folded into th
 corrects, and that of a correction of 0 credits with its id.
 """
 
-# ruff: noqa: S608 - made of constants
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, cast
@@ -31,7 +30,7 @@ SELECT DISTINCT kind
          UNION ALL SELECT kind FROM usage_total_kinds WHERE quantity <> 0) used
  WHERE kind <> ALL ('{{{",".join(KINDS)}}}'::text[])
  ORDER BY kind
-"""
+"""  # noqa: S608 - made of constants
 
 # A correction has the trace of its request; one that came from version 1 left it with the charge.
 _REQUESTS: Final = """
@@ -146,7 +145,7 @@ def _fold_kinds(connection: Connection, table: str, key: str) -> None:
         for kind in KINDS
     )
     connection.exec_driver_sql(
-        f"UPDATE {table}s d SET {', '.join(f'{kind} = k.{kind}' for kind in KINDS)}"
+        f"UPDATE {table}s d SET {', '.join(f'{kind} = k.{kind}' for kind in KINDS)}"  # noqa: S608 - made of constants
         f"  FROM (SELECT {key}, {sums} FROM {table}_kinds GROUP BY {key}) k"
         f" WHERE ({', '.join(f'd.{name}' for name in key.split(', '))})"
         f" = ({', '.join(f'k.{name}' for name in key.split(', '))})"
