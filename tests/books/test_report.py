@@ -195,6 +195,8 @@ async def test_open_requests_come_first_then_ended_ones_as_they_ended(
         assert ids == ["tb_5", "tb_2", "tb_1", "tb_4", "tb_0", "tb_3"]
     voided = await all_requests(sessions, RequestQuery(state="voided"), 1)
     assert [row.request_id for row in voided] == ["tb_1"]
+    entries = await all_entries(sessions, EntryQuery(holder.account_id), 2)
+    assert [row.kind for row in entries] == ["grant", *["charge"] * 3]
 
 
 async def test_a_request_that_ends_while_pages_are_read_is_not_left_out(

@@ -178,6 +178,15 @@ async def test_a_report_reads_the_ledger_by_an_index_and_sorts_little(
     judge(await books.plans())
 
 
+@pytest.mark.parametrize("period", [LATELY, TO_THE_SECOND])
+async def test_usage_of_one_account_is_read_of_its_own_recent_rows(
+    books: Books, period: Period
+) -> None:
+    async with books.sessions() as session:
+        _ = await usage_by(session, UsageQuery(HEAVY, BY_DAY, period))
+    judge(await books.plans(), of_index=200)
+
+
 async def test_a_request_is_found_by_its_id_alone(books: Books) -> None:
     request_id = await books.connection.fetchval(
         "SELECT request_id FROM ledger WHERE state = 'expired' LIMIT 1"

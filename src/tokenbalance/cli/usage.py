@@ -116,7 +116,7 @@ def export(  # noqa: PLR0913 - each is an option of its own
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Same as --format jsonl.")] = False,
 ) -> None:
-    """Write a row for each charged request, by account and time."""
+    """Write a row for each charged request, in the order in which they ended."""
     end = None if until is None else read_moment(until, "--until")
     period = Period(read_moment(since, "--since"), end)
     wanted = _Export(period, user, Format.JSONL if as_json else format)
