@@ -101,6 +101,8 @@ async def test_a_request_whose_hold_was_forgotten_is_charged_once(
     async with ScriptedUpstream() as upstream, serving(server.dsn, upstream.base_url) as url:
         upstream.always(lambda request: responded(request, [gate, *parts(request)]))
         async with httpx2.AsyncClient(base_url=url, timeout=30) as client:
+            # What was committed before is on the disk, whatever this server waits for.
+            await pool.execute("CHECKPOINT")
             server.hold_back()
             asking = asyncio.create_task(
                 client.post(

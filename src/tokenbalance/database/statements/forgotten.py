@@ -4,18 +4,19 @@ from typing import Final
 
 FORGOTTEN: Final = """
 -- $1 accounts, $2 requests
--- The requests among these that these books know nothing of.
+-- The requests among these that these books know nothing of. Each is looked up: a join might read
+-- whole tables.
 SELECT item.request_id
   FROM (SELECT *
           FROM unnest($1::bigint[], $2::text[])
          LIMIT (SELECT cardinality($1))) item (account_id, request_id)
- WHERE NOT EXISTS (SELECT
-                     FROM open_holds h
-                    WHERE h.request_id = item.request_id AND h.account_id = item.account_id)
-   AND NOT EXISTS (SELECT
-                     FROM ledger e
-                    WHERE e.request_id = item.request_id AND e.account_id + 0 = item.account_id
-                      AND e.state IS NOT NULL)
+ WHERE (SELECT true
+          FROM open_holds h
+         WHERE h.request_id = item.request_id AND h.account_id = item.account_id) IS NULL
+   AND (SELECT true
+          FROM ledger e
+         WHERE e.request_id = item.request_id AND e.account_id + 0 = item.account_id
+           AND e.state IS NOT NULL) IS NULL
 """
 
 LOCK_ACCOUNT: Final = """
