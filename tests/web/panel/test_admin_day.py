@@ -101,7 +101,7 @@ async def test_the_administrators_day_and_the_users(
     charts = page.locator(".chart-card")
     await expect(charts).to_have_count(2)
     await expect(charts.first.locator("canvas")).to_be_visible()
-    await expect(charts.first.locator(".legend")).to_contain_text("input 9")
+    await expect(charts.first.locator(".legend")).to_contain_text("Input tokens 9")
     await expect(page.get_by_role("region", name="Top users")).to_contain_text(EMAIL)
     await expect(page.get_by_role("region", name="Top models")).to_contain_text("gpt-4o-mini")
 
