@@ -74,6 +74,7 @@ DECIDED: Final[dict[str, tuple[frozenset[str], ...]]] = {
     "LOCK_ACCOUNT": (AN_ACCOUNT,),
     "RESTORE": (AN_ACCOUNT, AN_END),
     "EXPIRE": (A_HOLD, AN_ACCOUNT),
+    "EXPIRE_RESTORED": (A_HOLD, AN_ACCOUNT),
     "CORRECT": (AN_END, AN_ACCOUNT),
     "ENDED": (AN_END, AN_ACCOUNT, A_CORRECTION),
     "VOID": (A_HOLD, AN_ACCOUNT),

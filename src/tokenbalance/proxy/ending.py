@@ -184,7 +184,7 @@ class Ending:
             return
         if lease is None or lease.hold is None:
             raise ValueError("Only a request with an open hold is dispatched.")
-        lease.slot.dispatch()
+        lease.dispatch()
         lease.look = self._look
 
     def refuse(self) -> None:

@@ -16,7 +16,7 @@ from tests.support.books import (
 )
 from tokenbalance.books.ledger.audit import audit
 from tokenbalance.books.ledger.book import UnknownHold
-from tokenbalance.model import Hold, Usage
+from tokenbalance.model import Charge, Hold, Usage
 
 if TYPE_CHECKING:
     from tests.support.books import Holder
@@ -136,7 +136,7 @@ async def test_one_that_a_heartbeat_restores_meanwhile_is_settled(
     hold = await forgotten(pool, book, holder)
     settle = book._forgotten.settle
 
-    async def restore_first(settlement: Settlement) -> tuple[int, int] | None:
+    async def restore_first(settlement: Settlement) -> Charge | None:
         assert await book.restore([hold]) == 1
         return await settle(settlement)
 

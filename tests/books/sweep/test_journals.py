@@ -25,7 +25,7 @@ from tests.support.sweeping import (
     until_states,
 )
 from tokenbalance.books.holds.journal import Entry, adoption
-from tokenbalance.model import Hold, Purpose, Usage
+from tokenbalance.model import Claim, Hold, Purpose, Usage
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -237,11 +237,28 @@ async def test_a_running_sweep_ends_what_a_process_that_dies_beside_it_leaves(
     await here.book.void(mine.hold)
 
 
+async def test_a_request_whose_hold_the_database_forgot_expires_from_the_journal(
+    pool: Pool, here: Process, beside: Process, holder: Holder, tmp_path: Path
+) -> None:
+    purpose = Purpose("a", "/chat/completions", "gpt-4o-mini")
+    lease = beside.leases.begin(holder.caller, purpose)
+    assert await lease.place(beside.book, Claim(60, 60, known_input=9)) is not None
+    lease.dispatch()
+    beside.die()
+    await pool.execute("DELETE FROM open_holds")
+    await pool.execute("UPDATE accounts SET held = 0")
+    for _ in range(2):
+        await here.sweep._sweep()
+        assert await hold_states(pool, holder) == ["expired"]
+        assert (await account_of(pool, holder)).balance == 1000 - 9
+    assert files(tmp_path, "journal") == 1
+
+
 async def test_usage_of_a_hold_that_the_database_forgot_is_settled_from_the_journal(
     pool: Pool, here: Process, beside: Process, holder: Holder
 ) -> None:
     lease = await beside.hold(holder, "a")
-    lease.slot.dispatch()
+    lease.dispatch()
     lease.slot.use(USED)
     beside.die()
     await pool.execute("DELETE FROM open_holds")

@@ -60,6 +60,15 @@ class Lease:
         self.placing = False
         return self.hold
 
+    def dispatch(self) -> None:
+        """Record in the journal that the request is about to be sent, and how it is held.
+
+        Raises:
+            JournalUnavailable, ValueError: as for the slot.
+
+        """
+        self.slot.dispatch(None if self.hold is None else _placed_with(self.hold))
+
 
 class Leases:
     """The leases of this process.
@@ -118,9 +127,7 @@ class Leases:
             JournalUnavailable: the journal could not record it.
 
         """
-        rates = purpose.rates
-        terms = PlacedWith(purpose.model, None if rates is None else rates.text)
-        entry = Entry(purpose.request_id, caller.account_id, caller.key_id, purpose.endpoint, terms)
+        entry = Entry(purpose.request_id, caller.account_id, caller.key_id, purpose.endpoint)
         lease = Lease(caller, purpose, self.journal.begin(entry))
         self._leases[purpose.request_id] = lease
         return lease
@@ -154,6 +161,14 @@ class Leases:
                 "%d holds were lost in a crash or failover of the database, and placed again",
                 restored,
             )
+
+
+def _placed_with(hold: Hold) -> PlacedWith | None:
+    if hold.terms is None:
+        return None
+    _, _, model, known_input, estimated_output = hold.terms
+    rates = None if hold.rates is None else hold.rates.text
+    return PlacedWith(hold.amount, model, rates, known_input, estimated_output)
 
 
 def _looked_at(lease: Lease, hold: Hold) -> Callable[[], Usage] | None:

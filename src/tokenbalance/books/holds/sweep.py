@@ -24,8 +24,8 @@ from typing import TYPE_CHECKING, Final, cast
 
 from tokenbalance.books.holds.journal import JournalUnavailable, State
 from tokenbalance.books.holds.leases import HEARTBEATS_PER_LEASE
-from tokenbalance.books.ledger.book import UnknownHold
-from tokenbalance.books.pricing.rates import charge_for, stored_rates
+from tokenbalance.books.ledger.book import Known, UnknownHold
+from tokenbalance.books.pricing.rates import stored_rates
 from tokenbalance.database import statements
 from tokenbalance.database.connections import UNAVAILABLE
 from tokenbalance.model import Caller, Hold, Purpose, Terms, Usage
@@ -135,13 +135,13 @@ class Sweep:
         try:
             match left.state:
                 case State.USED:
-                    usage = left.usage or Usage()
-                    _ = await self._book.settle(await self._hold_of(entry, usage), usage)
+                    known = await self._known(entry)
+                    _ = await self._book.settle(known.hold, left.usage or Usage())
                     logger.warning(
                         "request %s settled from the journal of a dead process", entry.request_id
                     )
                 case State.DISPATCHED:
-                    known = await self._book.known(entry.account_id, entry.request_id)
+                    known = await self._known(entry)
                     if await self._book.expire(known.hold, known.usage, orphaned=True):
                         _log_expired(known.hold, known.usage)
                 case State.VOID:
@@ -155,21 +155,22 @@ class Sweep:
             return False
         return True
 
-    async def _hold_of(self, entry: Entry, usage: Usage) -> Hold:
+    async def _known(self, entry: Entry) -> Known:
+        """Read what is known of a request: in the books, else in the journal.
+
+        Raises:
+            UnknownHold: neither has its hold.
+
+        """
         try:
-            return (await self._book.known(entry.account_id, entry.request_id)).hold
+            return await self._book.known(entry.account_id, entry.request_id)
         except UnknownHold:
-            if entry.terms is None:
+            if entry.hold is None:
                 raise
-        # The database has forgotten it. Nobody knows its amount, so it is that of the charge.
-        model, rates = entry.terms.model, stored_rates(entry.terms.rates)
-        return Hold(
-            entry.request_id,
-            entry.account_id,
-            charge_for(usage, rates),
-            rates,
-            Terms(entry.key_id, entry.endpoint, model),
-        )
+        amount, model, rates, known_input, estimated_output = entry.hold
+        terms = Terms(entry.key_id, entry.endpoint, model, known_input, estimated_output)
+        hold = Hold(entry.request_id, entry.account_id, amount, stored_rates(rates), terms)
+        return Known.of(hold, known_input, 0)
 
     async def _void(self, left: Unfinished) -> None:
         entry = left.entry

@@ -69,6 +69,11 @@ class Known:
     hold: Hold
     usage: Usage
 
+    @classmethod
+    def of(cls, hold: Hold, known_input: int, known_output: int) -> Known:
+        """Take what is known as an estimate of the usage."""
+        return cls(hold, Usage.counted(known_input, known_output))
+
 
 class Book:
     """Holds and their ends, on the request path's pool.
@@ -212,6 +217,8 @@ class Book:
         """
         settlement = Settlement.of(hold, usage)
         charge = await self._settlements.charge(statements.EXPIRE, settlement, orphaned)
+        if charge is None and orphaned:
+            charge = await self._forgotten.expire(settlement)
         if charge is not None:
             self._released(hold.account_id)
             self._charged(hold, usage, charge, expired=True)
@@ -266,7 +273,7 @@ class Book:
         """Find open holds whose lease has ended, by the database's clock."""
         rows = await self._pool.fetch(statements.LAPSED, limit)
         return [
-            _known(Hold(request_id, account_id, amount, stored_rates(rates)), *seen)
+            Known.of(Hold(request_id, account_id, amount, stored_rates(rates)), *seen)
             for account_id, request_id, amount, rates, *seen in cast(
                 "list[tuple[int, str, int, str | None, int, int]]", [tuple(row) for row in rows]
             )
@@ -286,7 +293,7 @@ class Book:
             "tuple[int, str | None, int, int]", tuple(row)
         )
         hold = Hold(request_id, account_id, amount, stored_rates(rates))
-        return _known(hold, known_input, known_output)
+        return Known.of(hold, known_input, known_output)
 
     async def restore(self, holds: Sequence[Hold]) -> int:
         """Restore those of these holds that a crash of the database forgot.
@@ -307,9 +314,9 @@ class Book:
             UnknownHold: it was never placed here.
 
         """
-        ended = await self._forgotten.settle(settlement)
-        if ended is not None:
-            return Charge(settlement.amount, *ended)
+        charge = await self._forgotten.settle(settlement)
+        if charge is not None:
+            return charge
         # A heartbeat has restored it just now, or somebody has ended it, or it was never here.
         charge = await self._settlements.settle_alone(settlement)
         return await self._ended(settlement.hold) if charge is None else charge
@@ -346,7 +353,3 @@ class Book:
     def _charged(self, hold: Hold, usage: Usage, charge: Charge, *, expired: bool) -> None:
         if self.on_charge is not None:
             self.on_charge(hold, usage, charge, expired)
-
-
-def _known(hold: Hold, known_input: int, known_output: int) -> Known:
-    return Known(hold, Usage.counted(known_input, known_output))

@@ -19,6 +19,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, cast
 
 from tokenbalance.database import statements
+from tokenbalance.model import Charge
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -60,25 +61,31 @@ class Forgotten:
                     restored += await self._restore(session, hold, even_with_nothing=False)
         return restored
 
-    async def settle(self, settlement: Settlement) -> tuple[int, int] | None:
+    async def settle(self, settlement: Settlement) -> Charge | None:
         """Restore a hold and settle it, in one transaction.
 
         Returns:
-            Balance and held credits after it; None if these books know of the request, or never
-            had its account.
+            The charge; None if these books know of the request, or never had its account.
 
         """
+        return await self._end(settlement, statements.SETTLE_RESTORED, *settlement.trace)
+
+    async def expire(self, settlement: Settlement) -> Charge | None:
+        """Restore a hold whose process is gone and expire it, in one transaction; else as above."""
+        return await self._end(settlement, statements.EXPIRE_RESTORED)
+
+    async def _end(self, settlement: Settlement, statement: str, *more: object) -> Charge | None:
+        if settlement.hold.terms is None:
+            return None
         async with self._pool.acquire() as session, session.transaction():
-            hold = settlement.hold
-            if not await self._restore(session, hold, even_with_nothing=True):
+            if not await self._restore(session, settlement.hold, even_with_nothing=True):
                 return None
             row = await session.fetchrow(
-                statements.SETTLE_RESTORED,
-                *settlement.arguments(),
-                *settlement.trace,
-                timeout=_TIMEOUT_S,
+                statement, *settlement.arguments(), *more, timeout=_TIMEOUT_S
             )
-            return None if row is None else cast("tuple[int, int]", tuple(row))
+        return (
+            None if row is None else Charge(settlement.amount, *cast("tuple[int, int]", tuple(row)))
+        )
 
     async def _restore(self, session: Borrowed, hold: Hold, *, even_with_nothing: bool) -> int:
         """Restore a hold; returns 1 if it is restored, else 0."""

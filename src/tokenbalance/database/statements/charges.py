@@ -142,6 +142,17 @@ EXPIRE: Final = _CHARGE.format(
     note="its process was gone",
 )
 
+EXPIRE_RESTORED: Final = _CHARGE.format(
+    state="expired",
+    trace="",
+    columns="",
+    values="",
+    # As above.
+    only_if="",
+    actor="sweep",
+    note="its process was gone, and its hold lost in a crash or failover of the database",
+)
+
 CORRECT: Final = """
 -- Parameters as those of a settlement.
 -- The true usage of a request whose hold had already expired, as a row of the difference to what

@@ -28,9 +28,10 @@ A file has a header and then slots. Each slot is one line of 512 bytes, readable
     free         its end is committed
 
 A slot is written in place with pwrite: a failing disk is then an OSError (with a mapped file it
-would be a signal), and dispatching changes a single byte. What pwrite has accepted survives the
-death of this process, however it dies, because the page cache belongs to the kernel. Only `sync`
-makes it survive a crash of the machine, and only an end that cannot be committed now is worth that.
+would be a signal). Dispatching adds the hold as it was placed. What pwrite has accepted survives
+the death of this process, however it dies, because the page cache belongs to the kernel. Only
+`sync` makes it survive a crash of the machine, and only an end that cannot be committed now is
+worth that.
 So after such a crash a file may show any earlier moment of a slot; `same_boot` is then False. A
 placing slot may have been dispatched by then. Used and void can be trusted anyway, because only the
 end follows them.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import enum
 import zlib
 from dataclasses import dataclass, replace
-from typing import Final, TypeAlias
+from typing import Final, NamedTuple, TypeAlias
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
@@ -50,13 +50,15 @@ class State(enum.Enum):
     USED = b"u"
 
 
-@dataclass(frozen=True, slots=True)
-class PlacedWith:
-    """What a hold is charged by, in case the database has forgotten it as well."""
+class PlacedWith(NamedTuple):
+    """A hold as it was placed, in case the database has forgotten it as well."""
 
+    amount: int
     model: str | None
     rates: str | None
     """As these are stored with the hold."""
+    known_input: int
+    estimated_output: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,8 +69,9 @@ class Entry:
     account_id: int
     key_id: int
     endpoint: str
-    terms: PlacedWith | None = None
-    """None in lines of earlier versions, and where the slot has no room for it."""
+    hold: PlacedWith | None = None
+    """None until the request is dispatched, in lines of earlier versions, and where the slot has no
+    room for it."""
 
 
 Known: TypeAlias = "tuple[State, Usage | None]"
@@ -111,12 +114,13 @@ def slot_line(entry: Entry, known: Known) -> bytes:
     if state is State.FREE:
         return b" " * (SLOT_BYTES - 1) + b"\n"
     payload = _payload(entry, usage)
+    if entry.hold is not None and len(payload) > _PAYLOAD_BYTES:
+        return slot_line(replace(entry, hold=None), known)
     if usage is not None and len(payload) > _PAYLOAD_BYTES:
         payload = _payload(entry, _undivided(usage))
-    room = _PAYLOAD_BYTES if usage is not None else _PAYLOAD_BYTES - USAGE_BYTES_MAX
-    if len(payload) > room and entry.terms is not None:
-        return slot_line(replace(entry, terms=None), known)
-    if len(payload) > room:
+    # What the hold needs is given up for a usage.
+    is_final = usage is not None or entry.hold is not None
+    if len(payload) > (_PAYLOAD_BYTES if is_final else _PAYLOAD_BYTES - USAGE_BYTES_MAX):
         raise ValueError("The entry does not fit in a slot.")
     return _sealed(state.value, payload)
 
@@ -147,8 +151,8 @@ def _payload(entry: Entry, usage: Usage | None) -> bytes:
         "key_id": entry.key_id,
         "endpoint": entry.endpoint,
     }
-    if entry.terms is not None:
-        named["terms"] = entry.terms
+    if entry.hold is not None:
+        named["hold"] = [*entry.hold]
     if usage is None:
         return orjson.dumps({"entry": named, "usage": None})
     used = {**usage.quantities, "total": usage.total, "estimated": usage.estimated}

@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import logging
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
 from tokenbalance.books.holds.journal.lines import FREED, SLOTS_MAX, State, slot_line
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tokenbalance.books.holds.journal.files import LockedFile
-    from tokenbalance.books.holds.journal.lines import Entry, Known
+    from tokenbalance.books.holds.journal.lines import Entry, Known, PlacedWith
     from tokenbalance.model import Usage
 
 logger = logging.getLogger(__name__)
@@ -39,8 +39,11 @@ class Slot:
     state: State = State.PLACING
     usage: Usage | None = None
 
-    def dispatch(self) -> None:
+    def dispatch(self, hold: PlacedWith | None = None) -> None:
         """Record that the request is about to be sent upstream.
+
+        Args:
+            hold: its hold as it was placed, in case the database forgets it.
 
         Raises:
             JournalUnavailable: the write failed; the request must not be sent.
@@ -51,7 +54,12 @@ class Slot:
             raise ValueError("Only a request whose hold was being placed can be dispatched.")
         if not self._slots.trusted:
             raise JournalUnavailable("The journal is not repaired.")
-        self._slots.write(self.number, State.DISPATCHED.value)
+        if hold is None:
+            self._slots.write(self.number, State.DISPATCHED.value)
+        else:
+            self.entry = replace(self.entry, hold=hold)
+            line = slot_line(self.entry, (State.DISPATCHED, None))
+            self._slots.write(self.number, line)
         self.state = State.DISPATCHED
 
     def use(self, usage: Usage) -> None:
