@@ -40,6 +40,7 @@ from sqlalchemy.dialects.postgresql import insert
 from tokenbalance.books.reports.overview import TOP_DAYS
 from tokenbalance.books.reports.period import DAY, EARLIEST, midnight
 from tokenbalance.books.reports.sums import HAS_USAGE, MODEL, amounts_of_usage, summed
+from tokenbalance.database.connections import is_unavailable
 from tokenbalance.database.tables import (
     LedgerEntry,
     TopAccount,
@@ -89,8 +90,11 @@ class RollUp:
         while True:
             try:
                 await self.catch_up()
-            except Exception:
-                logger.exception("cannot sum up usage now")
+            except Exception as error:
+                if is_unavailable(error):
+                    logger.warning("cannot sum up usage now: %s", type(error).__name__)
+                else:
+                    logger.exception("usage cannot be summed up")
             await asyncio.sleep(self._period_s)
 
     async def catch_up(self) -> None:
