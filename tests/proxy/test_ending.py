@@ -13,7 +13,7 @@ import pytest
 from tests.support.books import account_of, charges_of, create_holder, hold_states
 from tests.support.chat import CHAT
 from tests.support.locks import accounts_locked, until_blocked
-from tokenbalance.books.holds.journal import JournalUnavailable, Slot, State
+from tokenbalance.books.holds.journal import JournalUnavailable, PlacedWith, Slot, State
 from tokenbalance.books.holds.leases import Leases
 from tokenbalance.books.holds.settler import Settler
 from tokenbalance.books.ledger.audit import audit
@@ -170,7 +170,7 @@ async def test_only_a_request_with_an_open_hold_is_dispatched_and_once(
 async def test_a_dispatch_that_cannot_be_written_down_leaves_a_hold_to_be_voided(
     requests: Requests, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def refuse(_slot: Slot) -> None:
+    def refuse(_slot: Slot, _hold: PlacedWith | None) -> None:
         raise JournalUnavailable
 
     ending = await requests.at(Stage.HELD)
