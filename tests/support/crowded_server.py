@@ -3,7 +3,8 @@
     python -m tests.support.crowded_server LOOP SOFT HARD
 
 Its application answers `/limit` with the limit, `/held` when `/let-go` is asked, and takes and
-gives back every free descriptor on `/take` and `/give-back`.
+gives back every free descriptor on `/take` and `/give-back`. Idle connections stay for longer than
+usual, so that they do not close by themselves on a slow machine.
 """
 
 from __future__ import annotations
@@ -17,11 +18,16 @@ import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, cast
 
+from tokenbalance.wire.server import lifecycle
+from tokenbalance.wire.server.protocol import HttpProtocol
 from tokenbalance.wire.server.run import run
 
 if TYPE_CHECKING:
     from starlette.types import Receive, Scope, Send
     from uvicorn._types import ASGIApplication
+
+LONGER = 12
+"""Than usual; all alike, because who leaves first depends on the share of it that is over."""
 
 
 class Application:
@@ -70,4 +76,6 @@ if __name__ == "__main__":
     logging.basicConfig(level="WARNING")
     if loop == "asyncio":
         importlib.util.find_spec = _find_nothing
+    HttpProtocol.head_timeout_s *= LONGER
+    lifecycle.KEEP_ALIVE_S *= LONGER
     sys.exit(run(lambda: cast("ASGIApplication", Application()), port=0))

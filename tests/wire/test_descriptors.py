@@ -22,7 +22,9 @@ if TYPE_CHECKING:
 LIMIT = 512
 REPOSITORY = Path(__file__).parents[2]
 SOME_S = 5.0
-"""Shorter than the time for a head, after which connections would close by themselves."""
+"""For one response or connection; a flood may well take it from somebody."""
+PATIENCE_S = 15.0
+"""Shorter than the server's time for a head, after which connections would close by themselves."""
 WARNING = "New connections cannot be accepted"
 
 on_both_loops = pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
@@ -71,7 +73,7 @@ def is_open(client: socket.socket) -> bool:
 
 
 def until(condition: Callable[[], object]) -> None:
-    ends_s = time.monotonic() + SOME_S
+    ends_s = time.monotonic() + PATIENCE_S
     while not condition():
         assert time.monotonic() < ends_s
         time.sleep(0.02)
