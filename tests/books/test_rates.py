@@ -12,19 +12,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenbalance.books.pricing.bill import BillLine, explain_charge
+from tokenbalance.books.pricing.ceilings import minimum_for, paid_for, wanted_for
 from tokenbalance.books.pricing.rates import (
     AMOUNT_MAX,
     NANO,
     build_rates,
     charge_for,
     decimal_text,
-    minimum_for,
-    paid_for,
     rates_document,
     rates_from,
     split,
     stored_rates,
-    wanted_for,
 )
 from tokenbalance.books.pricing.units import UNITS
 from tokenbalance.model import Estimate, Rates, Usage

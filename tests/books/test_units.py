@@ -12,14 +12,9 @@ from tests.support.journals import ENTRY
 from tokenbalance.books.holds.journal import State
 from tokenbalance.books.holds.journal.lines import read_slot, slot_line
 from tokenbalance.books.pricing.bill import BillLine, explain_charge
+from tokenbalance.books.pricing.ceilings import wanted_for
 from tokenbalance.books.pricing.rate_card import RateCardError, read_rate_card
-from tokenbalance.books.pricing.rates import (
-    charge_for,
-    rates_document,
-    rates_from,
-    split,
-    wanted_for,
-)
+from tokenbalance.books.pricing.rates import charge_for, rates_document, rates_from, split
 from tokenbalance.books.pricing.units import INPUT, OUTPUT, REQUEST, UNITS, Unit, Units
 from tokenbalance.model import Estimate, Usage
 from tokenbalance.openai.metering.usage import PARTS, Parts, read_usage

@@ -23,7 +23,7 @@ from tests.support.documents import (
     request,
     response,
 )
-from tokenbalance.books.pricing.rates import wanted_for
+from tokenbalance.books.pricing.ceilings import wanted_for
 from tokenbalance.errors import InvalidRequest, InvalidValue
 from tokenbalance.model import Estimate
 from tokenbalance.openai.ceilings import chat as rule

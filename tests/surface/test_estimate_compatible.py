@@ -19,7 +19,7 @@ from tests.support.documents import (
     request,
     response,
 )
-from tokenbalance.books.pricing.rates import affordable, paid_for, wanted_for
+from tokenbalance.books.pricing.ceilings import affordable, paid_for, wanted_for
 from tokenbalance.errors import (
     IntegerBelowMinimum,
     UnsupportedParameter,

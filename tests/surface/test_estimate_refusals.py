@@ -19,7 +19,7 @@ from tests.support.documents import (
     refusal,
     request,
 )
-from tokenbalance.books.pricing.rates import wanted_for
+from tokenbalance.books.pricing.ceilings import wanted_for
 from tokenbalance.errors import (
     EmptyArray,
     IntegerAboveMaximum,

@@ -10,7 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tokenbalance.books.pricing.rates import RESPONSE_AFTER_CALLS, minimum_for, paid_for, wanted_for
+from tokenbalance.books.pricing.ceilings import (
+    RESPONSE_AFTER_CALLS,
+    minimum_for,
+    paid_for,
+    wanted_for,
+)
 from tokenbalance.errors import UnsupportedParameter
 from tokenbalance.model import Estimate, HostedCalls
 from tokenbalance.openai import find_operation

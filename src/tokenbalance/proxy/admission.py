@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from tokenbalance.books.pricing.rates import paid_for
+from tokenbalance.books.pricing.ceilings import paid_for
 from tokenbalance.errors import BalanceHeld, InsufficientQuota
 from tokenbalance.model import Usage
 from tokenbalance.people.callers import EndedKey

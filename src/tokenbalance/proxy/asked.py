@@ -13,8 +13,8 @@ from bisect import bisect_right
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from tokenbalance.books.pricing.ceilings import affordable, minimum_for, wanted_for
 from tokenbalance.books.pricing.rate_card import UnpricedModel
-from tokenbalance.books.pricing.rates import affordable, minimum_for, wanted_for
 from tokenbalance.errors import (
     ModelNotFound,
     ServiceTierNotAllowed,

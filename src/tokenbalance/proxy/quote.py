@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tokenbalance.books.ledger.book import Book
-from tokenbalance.books.pricing.rates import paid_for, rates_document
+from tokenbalance.books.pricing.ceilings import paid_for
+from tokenbalance.books.pricing.rates import rates_document
 from tokenbalance.errors import InvalidJson, RequestTooLarge
 from tokenbalance.model import OPENAI
 from tokenbalance.offload import offload

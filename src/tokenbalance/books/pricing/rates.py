@@ -11,8 +11,6 @@ output: some servers count hidden reasoning only in the total.
 from __future__ import annotations
 
 import json
-from bisect import bisect_right
-from dataclasses import replace
 from decimal import Decimal
 from functools import lru_cache
 from types import MappingProxyType
@@ -25,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tokenbalance.books.pricing.units import Units
-    from tokenbalance.model import Estimate, Sides, Usage
+    from tokenbalance.model import Sides, Usage
 
 NANO: Final = 10**9
 """Nano-credits in one credit."""
@@ -34,16 +32,13 @@ AMOUNT_MAX: Final = 10**18
 """The most credits of a hold or a charge with rates: more than any balance, yet the books can still
 add them up. No request comes near it, but a nonsensical usage report may."""
 
-RESPONSE_AFTER_CALLS: Final = 1024
-"""Output tokens that the calls of hosted tools must leave: they are useless without a response."""
-
 
 def charge_for(usage: Usage, rates: Rates | None) -> int:
     """The credits for a usage. A request that used nothing costs nothing, not even its fee."""
     if rates is None:
         return usage.total
     tokens = split(usage, rates.sides)
-    return _rounded(cost_of(tokens, rates)) if tokens else 0
+    return rounded(cost_of(tokens, rates)) if tokens else 0
 
 
 def cost_of(tokens: Mapping[str, int], rates: Rates) -> int:
@@ -53,72 +48,6 @@ def cost_of(tokens: Mapping[str, int], rates: Rates) -> int:
     for kind, number in tokens.items():
         cost += number * nano[kind]
     return cost
-
-
-def wanted_for(estimate: Estimate, rates: Rates | None) -> int:
-    """The credits that cover the request whatever happens."""
-    return _credits_for(estimate, rates, estimate.input_tokens, estimate.output_cap)
-
-
-def affordable(estimate: Estimate, limit: int, rates: Rates | None) -> Estimate:
-    """The estimate that an account with `limit` credits has to cover."""
-    covers = estimate.unasked_cap is None or limit >= wanted_for(estimate, rates)
-    return estimate if covers else estimate.unasked
-
-
-def minimum_for(estimate: Estimate, rates: Rates | None) -> int:
-    """The least credits for which the request makes sense: its input and the smallest output.
-
-    If the output cannot be capped, this is all of it.
-    """
-    return _credits_for(estimate, rates, estimate.least_input, estimate.least_output)
-
-
-def _credits_for(estimate: Estimate, rates: Rates | None, inputs: int, output: int) -> int:
-    if rates is None:
-        return max(inputs + estimate.choices * output, 1)
-    return max(_rounded(_ceiling(estimate, rates, inputs, output)), 1)
-
-
-def paid_for(estimate: Estimate, amount: int, rates: Rates | None) -> Estimate:
-    """Lower an estimate to what `amount` credits, at least the minimum, pay for.
-
-    The input is paid first. Output that the client did not ask for and that is not covered in full
-    is lowered to the upstream's own default. Calls of hosted tools are lowered before the output
-    is; the last call is only given up if it would leave too little output for the response.
-    """
-    wanted = wanted_for(estimate, rates)
-    if wanted <= amount and wanted < AMOUNT_MAX:
-        return estimate
-    fitting = _with_calls_within(affordable(estimate, amount, rates), amount, rates)
-    if not estimate.cap_fields:
-        return fitting
-    return replace(fitting, output_cap=_cap_within(fitting, amount, rates))
-
-
-def _with_calls_within(estimate: Estimate, amount: int, rates: Rates | None) -> Estimate:
-    calls = estimate.calls
-    if calls is None or calls.most <= calls.fewest or wanted_for(estimate, rates) <= amount:
-        return estimate
-    response = replace(estimate, output_cap=min(estimate.output_cap, RESPONSE_AFTER_CALLS))
-    first = max(calls.fewest, 1)
-    if wanted_for(response.with_calls(first), rates) > amount:
-        return estimate.with_calls(calls.fewest)
-    more = range(first + 1, calls.most)
-    return estimate.with_calls(
-        first + bisect_right(more, amount, key=lambda n: wanted_for(estimate.with_calls(n), rates))
-    )
-
-
-def _cap_within(estimate: Estimate, amount: int, rates: Rates | None) -> int:
-    """The output tokens of each choice that `amount` credits pay for, after the input."""
-    if rates is None:
-        return min((amount - estimate.input_tokens) // estimate.choices, estimate.output_cap)
-    rate = _output_peak(estimate, rates)
-    if rate == 0:
-        return estimate.output_cap
-    left = amount * NANO - _ceiling(estimate, rates, estimate.input_tokens, 0)
-    return min(left // (estimate.choices * rate), estimate.output_cap)
 
 
 def split(usage: Usage, sides: Sides = UNITS.sides) -> Mapping[str, int]:
@@ -190,25 +119,6 @@ def decimal_text(nano: int) -> str:
     return f"{whole}.{rest:09d}".rstrip("0") if rest else str(whole)
 
 
-def _rounded(nano: int) -> int:
+def rounded(nano: int) -> int:
     """Nano-credits as credits, rounded up: the only place that rounds."""
     return min(-(-nano // NANO), AMOUNT_MAX)
-
-
-def _ceiling(estimate: Estimate, rates: Rates, inputs: int, output: int) -> int:
-    """Nano-credits for this input, and this output of each choice, at the highest rates."""
-    input_rate, output_rate = _input_peak(estimate, rates), _output_peak(estimate, rates)
-    return (
-        rates.nano[REQUEST]
-        + (inputs - estimate.predicted) * input_rate
-        + estimate.predicted * max(input_rate, output_rate)
-        + estimate.choices * output * output_rate
-    )
-
-
-def _input_peak(estimate: Estimate, rates: Rates) -> int:
-    return rates.input_peak.media if estimate.has_media else rates.input_peak.text
-
-
-def _output_peak(estimate: Estimate, rates: Rates) -> int:
-    return rates.output_peak.media if estimate.has_media else rates.output_peak.text

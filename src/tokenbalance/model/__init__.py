@@ -6,13 +6,60 @@ The words are those of `docs/words.md`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, get_args
+
+from tokenbalance.model.estimates import Estimate, HostedCalls
+from tokenbalance.model.prices import (
+    PLAIN,
+    Conditions,
+    Factors,
+    Long,
+    Peak,
+    Quantities,
+    Rates,
+    Sides,
+)
 
 if TYPE_CHECKING:
     import datetime as dt
     from collections.abc import Mapping
+
+__all__ = [
+    "CLI",
+    "JSON_INTEGER_MAX",
+    "OPENAI",
+    "PLAIN",
+    "SCOPES",
+    "SERVER",
+    "UNTRACED",
+    "Actor",
+    "Caller",
+    "Charge",
+    "Claim",
+    "Conditions",
+    "Document",
+    "Estimate",
+    "Factors",
+    "Hold",
+    "HostedCalls",
+    "ImageRule",
+    "Json",
+    "KnownModel",
+    "Long",
+    "Model",
+    "Peak",
+    "Purpose",
+    "Quantities",
+    "Rates",
+    "Scope",
+    "Sides",
+    "Terms",
+    "Trace",
+    "UpstreamTraits",
+    "Usage",
+]
 
 JSON_INTEGER_MAX: Final = 2**53 - 1
 """The largest integer that every JSON reader keeps exact."""
@@ -139,127 +186,6 @@ CLI: Final = Actor("cli")
 SERVER: Final = Actor("server")
 
 
-Sides: TypeAlias = "tuple[tuple[str, tuple[str, ...]], ...]"
-"""Input and output, each with the kinds that it divides into, in the order of division."""
-
-
-class Peak(NamedTuple):
-    """The highest rate that tokens of one side of a request may have, in nano-credits."""
-
-    text: int
-    """Where everything is text."""
-    media: int
-    """Where audio and images are possible too."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rates:
-    """What one unit of each kind costs for one model, in nano-credits (10**-9): exact integers.
-
-    Built by `books.pricing.rates`, which fills in what a card leaves out. Where None stands for
-    rates, every token is one credit.
-    """
-
-    nano: Mapping[str, int] = field(hash=False)
-    """By kind, for every kind. That of `request` is for once, if anything was used."""
-    text: str = field(repr=False)
-    """What is stored with a hold: JSON, credits as exact decimals by kind."""
-    sides: Sides = field(compare=False, repr=False)
-    input_peak: Peak = field(compare=False, repr=False)
-    output_peak: Peak = field(compare=False, repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class HostedCalls:
-    """How calls of tools that the upstream runs itself add to the input of a request.
-
-    After each call the model reads everything again: the input so far and the result of the call.
-    """
-
-    first_turn: int
-    """Tokens that the model reads before any call."""
-    growth: int
-    """Most tokens that a call adds to every later turn."""
-    context: int
-    """Most tokens of one turn."""
-    most: int
-    """Calls allowed for."""
-    fewest: int
-    """Fewest calls with which the request makes sense."""
-    asked: int | None
-    """The client's own limit, which the request already contains."""
-
-    def input_tokens(self, calls: int) -> int:
-        """Most tokens that all turns together read."""
-        growing = min(max(self.context - self.first_turn, 0) // self.growth, calls)
-        total = (growing + 1) * self.first_turn + self.growth * growing * (growing + 1) // 2
-        # A turn reads no more than the window, unless the first one does already.
-        return total + (calls - growing) * max(self.context, self.first_turn)
-
-
-@dataclass(frozen=True, slots=True)
-class Estimate:
-    """The ceiling of what a request may cost, in tokens."""
-
-    input_tokens: int
-    """Never below what the upstream will report for text; with hosted calls, of all turns."""
-    choices: int = 1
-    """How many outputs share the input: n, best_of, times the number of prompts."""
-    output_cap: int = 0
-    """Most output tokens of one choice; 0 where the endpoint produces none."""
-    output_minimum: int = 0
-    """Fewest output tokens of one choice that the upstream accepts as a limit."""
-    cap_fields: tuple[str, ...] = ()
-    """The request fields that set the cap; empty where there is no output to cap."""
-    tells_cap: bool = False
-    """The request must set the cap even where it is not lowered."""
-    unasked_cap: int | None = None
-    """The largest cap to set where the client set no limit and `output_cap` is not affordable: a
-    limit above the upstream's own default would raise that default or fail. None: whatever is
-    affordable."""
-    calls: HostedCalls | None = None
-    """The calls of hosted tools that the input allows for; None where there can be none."""
-    counted: bool = False
-    """True when `input_tokens` was counted, False when it is the bound by bytes."""
-    predicted: int = 0
-    """The part of `input_tokens` that the upstream may bill as output beyond the cap."""
-    has_media: bool = False
-    """True where anything other than text may be read or written."""
-
-    def with_calls(self, number: int) -> Estimate:
-        """The same estimate with at most `number` calls of hosted tools, if it has any."""
-        if self.calls is None:
-            return self
-        calls = replace(self.calls, most=number)
-        return replace(self, input_tokens=calls.input_tokens(number), calls=calls)
-
-    @property
-    def unasked(self) -> Estimate:
-        """The same estimate with `unasked_cap` applied, where there is one."""
-        if self.unasked_cap is None:
-            return self
-        return replace(self, output_cap=min(self.unasked_cap, self.output_cap))
-
-    @property
-    def known_input(self) -> int:
-        """Input tokens that are read in any case, even if no hosted tool is called."""
-        return self.input_tokens if self.calls is None else self.calls.first_turn
-
-    @property
-    def least_input(self) -> int:
-        """Input tokens with the fewest calls with which the request makes sense."""
-        return (
-            self.input_tokens if self.calls is None else self.calls.input_tokens(self.calls.fewest)
-        )
-
-    @property
-    def least_output(self) -> int:
-        """The smallest output of a choice that makes sense; all of it where nothing caps it."""
-        if not self.cap_fields:
-            return self.output_cap
-        return min(max(self.output_minimum, 1), self.output_cap)
-
-
 @dataclass(frozen=True, slots=True)
 class Purpose:
     """What a hold is placed for."""
@@ -315,10 +241,11 @@ class Usage:
     """What one request used, as reported by the upstream, or counted where it reports nothing."""
 
     quantities: Mapping[str, int] = field(default_factory=dict[str, int], hash=False)
-    """Tokens by kind, read-only and without zeros. `input` and `output` contain their other kinds,
+    """Numbers by kind, read-only and without zeros. `input` and `output` contain their other kinds,
     such as `cached_input` and `reasoning`; `books.pricing.units` has the kinds."""
     total: int = 0
-    """The upstream's own `total_tokens`; input + output where it reports none."""
+    """The upstream's own `total_tokens`, input + output where it reports none; with the tokens of
+    second bills."""
     estimated: bool = False
     """True when the upstream reported nothing usable and tokens were counted instead."""
 
