@@ -31,9 +31,9 @@ def _long(factors: st.SearchStrategy[Fraction]) -> st.SearchStrategy[Long]:
 def rates_with(factors: st.SearchStrategy[Fraction]) -> st.SearchStrategy[Rates]:
     """Any rates with such factors."""
     return st.builds(
-        lambda nano, factors: build_rates(nano, factors=factors),
+        build_rates,
         st.dictionaries(st.sampled_from((*UNITS.names, *TOOLS)), _nano),
-        st.builds(
+        factors=st.builds(
             build_factors,
             st.dictionaries(st.sampled_from(TIERS[:-1]), factors),
             factors,
