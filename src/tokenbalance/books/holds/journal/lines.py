@@ -27,8 +27,9 @@ SLOTS_MAX: Final = 65_536
 
 USAGE_BYTES_MAX: Final = 280
 """Room kept in every slot for the usage to come. Nine counts of the largest size that an upstream
-may report (16 digits) need less, and so does any true usage of one model with its fees and tier.
-One that needs more is written without what its sides divide into."""
+may report (16 digits) need less, and so does any true usage of one model with its fees and tier. An
+entry of usual length leaves room for a second bill too; what needs more than that is written
+without what its sides divide into."""
 
 VERSION: Final = 3
 """Must be raised with any change to a line; the header has the same form in all versions."""
