@@ -6,7 +6,7 @@ from dataclasses import replace
 from fractions import Fraction
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Final
+from typing import Any, Final
 
 import pytest
 from hypothesis import given
@@ -27,16 +27,13 @@ from tokenbalance.books.pricing.rates import (
     rates_from,
 )
 from tokenbalance.books.pricing.units import UNITS
-from tokenbalance.model import Estimate, Factors, HostedCalls, Long, Rates, Usage
+from tokenbalance.model import PLAIN, Estimate, Factors, HostedCalls, Long, Rates, Usage
 
 SEARCH: Final = "call:web_search"
 CONTAINER: Final = "session:code_interpreter"
 DRAWN: Final = "image_tool_output"
 READ: Final = "image_tool_input"
-ONCE: Final = frozenset({SEARCH, CONTAINER})
-PLAIN_KINDS: Final = tuple(
-    kind for side in ("input", "output") for kind in UNITS.of(side, media=True)
-)
+FEES: Final = (SEARCH, CONTAINER)
 
 # Small numbers meet at edges more often than large ones.
 nano_rates = st.one_of(st.sampled_from([0, 1, NANO, 9 * NANO]), st.integers(0, 10**15))
@@ -64,22 +61,16 @@ def factors(draw: st.DrawFn) -> Factors:
 @st.composite
 def rates(draw: st.DrawFn) -> Rates:
     """Any rates, with fees and rates of second bills, and perhaps factors."""
-    kinds = dict.fromkeys(set(PLAIN_KINDS) - {"input", "output"}, nano_rates)
-    nano = draw(
-        st.fixed_dictionaries(
-            {"input": nano_rates, "output": nano_rates}, optional={**kinds, "request": nano_rates}
-        )
-    )
-    made = build_rates(nano)
-    besides = draw(st.fixed_dictionaries(dict.fromkeys([*ONCE, DRAWN, READ], nano_rates)))
-    return with_nano(replace(made, factors=draw(st.none() | factors())), **besides)
+    required = dict.fromkeys(("input", "output", *FEES), nano_rates)
+    others = dict.fromkeys(set(UNITS.names) - required.keys(), nano_rates)
+    nano: dict[str, int] = draw(st.fixed_dictionaries(required, optional=others))
+    asked = draw(st.sampled_from([None, PLAIN]))
+    return build_rates(nano, factors=draw(st.none() | factors()), asked=asked)
 
 
-def with_nano(rates: Rates, **besides: int) -> Rates:
-    """The same rates, with more kinds."""
-    parts = {part for side, all_parts in rates.sides for part in all_parts if side in besides}
-    quiet = dict.fromkeys(parts, 0)
-    return replace(rates, nano=MappingProxyType({**rates.nano, **quiet, **besides}))
+def is_lasting(rates: Rates | None) -> bool:
+    """Whether the request may write what is cached longer than usual."""
+    return rates is None or rates.input_peak == build_rates(rates.nano).input_peak
 
 
 maybe_rates = st.none() | rates()
@@ -126,8 +117,9 @@ def up_to(limit: int) -> st.SearchStrategy[int]:
 
 
 @st.composite
-def usages(draw: st.DrawFn, estimate: Estimate) -> Usage:
+def usages(draw: st.DrawFn, estimate: Estimate, rates: Rates | None) -> Usage:
     """What a request may use at most when it was told this cap and these calls, of any kind."""
+    lasting = is_lasting(rates)
     predicted = draw(up_to(estimate.predicted))
     inputs = draw(up_to(estimate.input_tokens - predicted))
     outputs = draw(up_to(estimate.choices * estimate.output_cap + predicted))
@@ -135,7 +127,7 @@ def usages(draw: st.DrawFn, estimate: Estimate) -> Usage:
     parts = {
         kind: draw(up_to(whole))
         for side, whole in (("input", inputs), ("output", written))
-        for kind in UNITS.of(side, media=estimate.has_media)
+        for kind in UNITS.of(side, media=estimate.has_media, lasting=lasting)
     }
     besides = draw(used_besides(estimate))
     quantities = {**parts, "input": inputs, "output": written, **besides}
@@ -152,6 +144,9 @@ def used_besides(draw: st.DrawFn, estimate: Estimate) -> dict[str, int]:
         for _ in range(draw(up_to(calls.most))):
             for kind, number in draw(st.sampled_from(calls.uses)):
                 used[kind] = used.get(kind, 0) + draw(up_to(number))
+    parts = dict(UNITS.sides)
+    for side in list(used):
+        used |= {part: draw(up_to(used[side])) for part in parts.get(side, ())}
     return used
 
 
@@ -198,9 +193,14 @@ THIRDS: Final = Fraction(5, 3)
 TEXT: Final = Estimate(100, output_cap=10, output_minimum=1, cap_fields=("max_tokens",))
 
 
-def multiplied(**members: object) -> Rates:
+def multiplied(**members: Any) -> Rates:
     made = Factors(MappingProxyType({}), Fraction(1), Fraction(1))
-    return replace(TWO_AND_TEN, factors=replace(made, **members))  # pyright: ignore[reportArgumentType] - members by name
+    return replace(TWO_AND_TEN, factors=replace(made, **members))
+
+
+def costing(rates: Rates, **nano: int) -> Rates:
+    """The same rates, with more kinds."""
+    return build_rates({**rates.nano, **nano}, factors=rates.factors)
 
 
 def test_the_assumed_tier_and_what_always_holds_multiply_tokens_but_no_fee() -> None:
@@ -239,25 +239,25 @@ SEARCHING: Final = replace(
 
 
 def test_each_call_has_the_dearest_fee_that_it_may_have() -> None:
-    card = with_nano(multiplied(assumed=Fraction(3)), **{SEARCH: 10_000 * NANO})
+    card = costing(multiplied(assumed=Fraction(3)), **{SEARCH: 10_000 * NANO})
     assert wanted_for(SEARCHING, card) == 3 * (600 + 100) + 7 + 2 * 10_000
     assert SEARCHING.calls is not None
     either = replace(SEARCHING.calls, uses=(((SEARCH, 1),), ((CONTAINER, 1),)))
-    dearer = with_nano(card, **{CONTAINER: 30_000 * NANO})
+    dearer = costing(card, **{CONTAINER: 30_000 * NANO})
     assert wanted_for(replace(SEARCHING, calls=either), dearer) == 2_100 + 7 + 2 * 30_000
     # A fee is no token: without a card it costs nothing.
     assert wanted_for(SEARCHING, None) == 310
 
 
 def test_what_no_report_has_is_held_even_for_the_least() -> None:
-    card = with_nano(TWO_AND_TEN, **{SEARCH: 5 * NANO})
+    card = costing(TWO_AND_TEN, **{SEARCH: 5 * NANO})
     searched = replace(TEXT, unreported=((SEARCH, 1),))
     assert wanted_for(searched, card) == wanted_for(TEXT, card) + 5
     assert minimum_for(searched, card) == minimum_for(TEXT, card) + 5
 
 
 def test_calls_are_given_up_for_their_fees_before_the_request_is() -> None:
-    card = with_nano(TWO_AND_TEN, **{SEARCH: 10_000 * NANO})
+    card = costing(TWO_AND_TEN, **{SEARCH: 10_000 * NANO})
     assert minimum_for(SEARCHING, card) == 200 + 10 + 7
     for calls, amount in ((2, 20_707), (1, 20_706), (1, 10_507), (0, 10_506), (0, 217)):
         paid = paid_for(SEARCHING, amount, card)
@@ -275,11 +275,11 @@ def test_the_second_bill_of_a_call_counts_in_both_worlds() -> None:
     one = paid_for(drawing, 310 + 2 * 450 - 10, None)
     assert one.calls is not None
     assert (one.calls.most, one.output_cap) == (1, 10)
-    card = with_nano(TWO_AND_TEN, **{READ: 8 * NANO, DRAWN: 30 * NANO, SEARCH: NANO})
+    card = costing(TWO_AND_TEN, **{READ: 8 * NANO, DRAWN: 30 * NANO, SEARCH: NANO})
     assert wanted_for(drawing, card) == 700 + 7 + 2 * (400 + 12_000)
     assert dearest_calls(drawing, card) == ((READ, 100), (DRAWN, 800))
     assert dearest_calls(drawing, None) == ((READ, 100), (DRAWN, 800))
-    searching = with_nano(card, **{SEARCH: 20_000 * NANO})
+    searching = costing(card, **{SEARCH: 20_000 * NANO})
     assert dearest_calls(drawing, searching) == ((SEARCH, 2),)
 
 
@@ -302,7 +302,7 @@ def tiers_of(rates: Rates | None) -> st.SearchStrategy[str | None]:
 def test_no_usage_within_the_estimate_costs_more_than_the_hold(
     data: st.DataObject, estimate: Estimate, rates: Rates | None
 ) -> None:
-    usage, tier = data.draw(usages(estimate)), data.draw(tiers_of(rates))
+    usage, tier = data.draw(usages(estimate, rates)), data.draw(tiers_of(rates))
     assert charged(usage, rates, tier) <= wanted_for(estimate, rates)
 
 
@@ -317,7 +317,7 @@ def test_no_usage_within_what_was_granted_costs_more_than_the_amount(
     floor = min(max(estimate.output_minimum, 1), estimate.output_cap)
     assert floor <= paid.output_cap <= estimate.output_cap
     assert wanted_for(paid, rates) <= amount
-    usage, tier = data.draw(usages(paid)), data.draw(tiers_of(rates))
+    usage, tier = data.draw(usages(paid, rates)), data.draw(tiers_of(rates))
     assert charged(usage, rates, tier) <= amount
 
 

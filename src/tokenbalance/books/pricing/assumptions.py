@@ -111,7 +111,7 @@ def _of_kinds(estimate: Estimate, rates: Rates, asked: Conditions) -> Iterator[A
     )
     yield Assumption(
         "token_kinds",
-        "Every token may be of the dearest kind that it can be, such as a cache write or reasoning.",
+        "Every token may be of the dearest kind that it can be, such as a cache write.",
         usually - wanted_for(estimate, plain),
     )
 
