@@ -39,8 +39,7 @@ def conditions_of(operation: Operation, document: Document) -> Conditions:
     """
     tier = optional_string(document, "service_tier")
     lifetime, window = _cache_lifetime(document), _window(document)
-    ceiling = operation.ceiling
-    offers = [] if ceiling is None or ceiling.offers is None else ceiling.offers(document)
+    offers = _offers(operation, document)
     if tier is None and lifetime == _SHORT and not window and not offers:
         return PLAIN
     fees = {allowance_for(tool).fee for tool, _ in offers}
@@ -55,15 +54,21 @@ def conditions_of(operation: Operation, document: Document) -> Conditions:
     )
 
 
-def path_of_offer(operation: Operation, document: Document, fee: str | None) -> str:
-    """The path of what a request offers: with the fee of this name; None: what makes images."""
+def path_of_tool(operation: Operation, document: Document, fee: str) -> str:
+    """The path of what a request offers with the fee of this name, a tool or a search."""
+    offers = _offers(operation, document)
+    return next((at for tool, at in offers if allowance_for(tool).fee == fee), "tools")
+
+
+def path_of_images(operation: Operation, document: Document) -> str:
+    """The path of the tool that makes images."""
+    offers = _offers(operation, document)
+    return next((at for tool, at in offers if is_of(tool, IMAGE_TOOLS)), "tools")
+
+
+def _offers(operation: Operation, document: Document) -> list[Offer]:
     ceiling = operation.ceiling
-    offers = [] if ceiling is None or ceiling.offers is None else ceiling.offers(document)
-    for tool, at in offers:
-        found = is_of(tool, IMAGE_TOOLS) if fee is None else allowance_for(tool).fee == fee
-        if found:
-            return at
-    return "tools"
+    return [] if ceiling is None or ceiling.offers is None else ceiling.offers(document)
 
 
 def _image_models(document: Document, offers: list[Offer]) -> tuple[str | None, str | None]:

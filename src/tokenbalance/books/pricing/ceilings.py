@@ -18,7 +18,7 @@ from tokenbalance.books.pricing.rates import AMOUNT_MAX, NANO, rounded
 from tokenbalance.books.pricing.units import REQUEST, UNITS
 
 if TYPE_CHECKING:
-    from tokenbalance.model import Estimate, Factors, Quantities, Rates
+    from tokenbalance.model import Estimate, Factors, HostedCalls, Quantities, Rates
 
 RESPONSE_AFTER_CALLS: Final = 1024
 """Output tokens that the calls of hosted tools must leave: they are useless without a response."""
@@ -159,14 +159,17 @@ def _fees(estimate: Estimate, rates: Rates, calls: int) -> int:
     """Nano-credits that no factor multiplies: of the request, and of calls with what they use."""
     cost = rates.nano[REQUEST]
     if estimate.unreported:
-        cost += _cost_of_use(estimate.unreported, rates)
+        cost += cost_of_use(estimate.unreported, rates)
     if calls and estimate.calls is not None and estimate.calls.uses:
-        cost += calls * max(_cost_of_use(use, rates) for use in estimate.calls.uses)
+        cost += calls * max(cost_of_use(use, rates) for use in estimate.calls.uses)
     return cost
 
 
-def _cost_of_use(use: Quantities, rates: Rates) -> int:
-    """Nano-credits at most: each token of a second bill may be of the dearest kind of its side."""
+def cost_of_use(use: Quantities, rates: Rates) -> int:
+    """Nano-credits at most of what a call uses besides input.
+
+    Each token of a second bill may be of the dearest kind of its side.
+    """
     nano = rates.nano
     parts = dict(rates.sides)
     return sum(
@@ -192,8 +195,11 @@ def dearest_calls(estimate: Estimate, rates: Rates | None) -> Quantities:
     calls = estimate.calls
     if calls is None or not calls.uses:
         return ()
+    return tuple((kind, number * calls.most) for kind, number in dearest_use(calls, rates))
+
+
+def dearest_use(calls: HostedCalls, rates: Rates | None) -> Quantities:
+    """What a call uses at most besides input; there is a tool that uses something."""
     if rates is None:
-        dearest = max(calls.uses, key=tokens_of)
-    else:
-        dearest = max(calls.uses, key=lambda use: _cost_of_use(use, rates))
-    return tuple((kind, number * calls.most) for kind, number in dearest)
+        return max(calls.uses, key=tokens_of)
+    return max(calls.uses, key=lambda use: cost_of_use(use, rates))

@@ -103,6 +103,9 @@ def allowance_for(tool: Mapping[str, Json]) -> Allowance:
 
 
 def _fee_name(kind: str) -> str:
+    """The name of the fee of a tool that is not known: what an item of its calls is called."""
+    if kind.startswith(WEB_SEARCH):
+        return WEB_SEARCH
     return kind if _FEE_NAME.fullmatch(kind) is not None else _NO_NAME
 
 
