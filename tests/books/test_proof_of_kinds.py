@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 MORE: Final = Units(
     (
         *UNITS.rows,
-        Unit("cache_write", "Cache write tokens", INPUT, parent="input"),
-        Unit("cache_write_12h", "Cache write tokens, 12 hours", INPUT, parent="cache_write"),
+        Unit("draft", "Draft tokens", INPUT, parent="input"),
+        Unit("draft_kept", "Draft tokens, kept", INPUT, parent="draft"),
         Unit("film", "Film tokens", OUTPUT, parent="output", is_media=True),
     )
 )
@@ -33,9 +33,9 @@ output = 4
 film = 7.25
 """
 USAGES: Final = {
-    "a new part of the input": Usage({"input": 100, "cached_input": 40, "cache_write": 50}, 100),
+    "a new part of the input": Usage({"input": 100, "cached_input": 40, "draft": 50}, 100),
     "more parts than there is input": Usage(
-        {"input": 10, "cached_input": 8, "cache_write": 7, "cache_write_12h": 9}, 10
+        {"input": 10, "cached_input": 8, "draft": 7, "draft_kept": 9}, 10
     ),
     "a new part of the output, and hidden output": Usage({"output": 30, "film": 9}, 90),
     "only a total": Usage({}, 5),
@@ -43,7 +43,7 @@ USAGES: Final = {
 }
 
 
-@pytest.mark.parametrize("more", ["", "cache_write = 3", "cache_write_12h = 11"])
+@pytest.mark.parametrize("more", ["", "draft = 3", "draft_kept = 11"])
 @pytest.mark.parametrize("usage", USAGES.values(), ids=USAGES)
 async def test_the_proof_charges_a_further_kind_as_the_book_does(
     pool: Pool, usage: Usage, more: str

@@ -15,7 +15,7 @@ from tokenbalance.model import Factors, Long
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tokenbalance.model import Json, Usage
+    from tokenbalance.model import Json, Rates, Usage
 
 ONE: Final = Fraction(1)
 STANDARD_TIERS: Final = ("auto", "default", "standard")
@@ -65,6 +65,13 @@ def tiers_of(usage: Usage) -> list[str]:
 def tier_factor(factors: Factors, tier: str) -> Fraction:
     """The factor of a response that names this tier."""
     return factors.tiers.get(tier, factors.dearest)
+
+
+def is_assumed(kind: str, rates: Rates | None) -> bool:
+    """Whether a usage with this kind of tier costs what one without a tier does."""
+    if rates is None or rates.factors is None:
+        return True
+    return tier_factor(rates.factors, kind.removeprefix(TIER)) == rates.factors.assumed
 
 
 def scale_of(usage: Usage, factors: Factors) -> Scale | None:
