@@ -93,7 +93,13 @@ class Used:
 
 def stream_of(response: dict[str, Any]) -> Response:
     """The events of a response: its items come one by one, and all of them again at its end."""
-    begun = {**response, "status": "in_progress", "output": [], "usage": None, "tool_usage": None}
+    begun: Any = {
+        **response,
+        "status": "in_progress",
+        "output": [],
+        "usage": None,
+        "tool_usage": None,
+    }
     events: list[dict[str, Any]] = [
         {"type": "response.created", "response": begun},
         *({"type": "response.output_item.done", "item": item} for item in response["output"]),
@@ -310,7 +316,7 @@ async def test_calls_are_charged_where_a_stream_breaks_off_before_its_usage(
     pool: Pool, dsn: str, upstream: ScriptedUpstream, tmp_path: Path
 ) -> None:
     holder = await create_holder(pool, RICH)
-    events = [
+    events: list[Any] = [
         {"type": "response.created", "response": {"output": [], "usage": None}},
         *[{"type": "response.web_search_call.completed", "item_id": "ws"}] * 2,
         *[{"type": "response.code_interpreter_call.completed", "item_id": "ci"}] * 2,
@@ -330,7 +336,7 @@ async def test_the_search_of_a_chat_is_charged_although_nothing_reports_it(
     pool: Pool, dsn: str, upstream: ScriptedUpstream, tmp_path: Path
 ) -> None:
     holder = await create_holder(pool, RICH)
-    body = {
+    body: Any = {
         "model": MODEL,
         "messages": [{"role": "user", "content": "What is new?"}],
         "max_tokens": 50,

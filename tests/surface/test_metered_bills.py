@@ -42,7 +42,7 @@ def response(**members: Any) -> Document:
     return {"id": "resp_1", "object": "response", **members, "usage": REPORT, "user": None}
 
 
-def events(*documents: Document) -> bytes:
+def events(*documents: Any) -> bytes:
     return b"".join([b"data: " + orjson.dumps(document) + b"\n\n" for document in documents])
 
 

@@ -7,10 +7,9 @@ number that nobody has decided about, which OpenAI may bill and this would give 
 from __future__ import annotations
 
 import csv
-import typing
 from functools import cache
 from types import UnionType
-from typing import TYPE_CHECKING, Annotated, Any, Final, get_args, get_origin
+from typing import TYPE_CHECKING, Annotated, Any, Final, NamedTuple, get_args, get_origin
 
 import openai
 import pytest
@@ -48,7 +47,7 @@ FREE: Final = frozenset(
 """Operations that cost nothing, and use nothing: they count or list."""
 
 
-class Number(typing.NamedTuple):
+class Number(NamedTuple):
     """A number below a usage."""
 
     owner: str
@@ -62,7 +61,8 @@ def parts_of(hint: Any) -> Iterator[Any]:
     origin, arguments = get_origin(hint), get_args(hint)
     if origin is Annotated:
         yield from parts_of(arguments[0])
-    elif origin in {typing.Union, UnionType, list}:
+    # `X | Y`, or the older name that the SDK writes.
+    elif origin in {UnionType, list} or str(origin) == "typing.Union":
         for argument in arguments:
             yield from parts_of(argument)
     elif origin is dict:
