@@ -25,6 +25,7 @@
     |   `-- MissingScope                    403  . missing_scope
     |-- EndpointNotAllowed                  403  . endpoint_not_allowed
     |-- ServiceTierNotAllowed               403  . service_tier_not_allowed
+    |-- ToolNotAllowed                      403  . tool_not_allowed
     |-- UnknownUrl                          404  . unknown_url
     |   `-- MalformedTarget                 400  . unknown_url
     |-- ModelNotFound                       404  . model_not_found
@@ -264,6 +265,14 @@ class ServiceTierNotAllowed(ProxyError):
     status = 403
     type = "invalid_request_error"
     code = "service_tier_not_allowed"
+
+
+class ToolNotAllowed(ProxyError):
+    """The rate card has no fee for what the upstream bills for calls of this tool."""
+
+    status = 403
+    type = "invalid_request_error"
+    code = "tool_not_allowed"
 
 
 class UnknownUrl(ProxyError):

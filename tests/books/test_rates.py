@@ -1,4 +1,4 @@
-"""Tokens to credits: exact, rounded once, and never beyond what was held for them."""
+"""Tokens to credits: exact, and rounded once."""
 
 from __future__ import annotations
 
@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tokenbalance.books.pricing.bill import BillLine, explain_charge
-from tokenbalance.books.pricing.ceilings import minimum_for, paid_for, wanted_for
 from tokenbalance.books.pricing.rates import (
     AMOUNT_MAX,
     NANO,
@@ -25,7 +24,7 @@ from tokenbalance.books.pricing.rates import (
     stored_rates,
 )
 from tokenbalance.books.pricing.units import UNITS
-from tokenbalance.model import Estimate, Rates, Usage
+from tokenbalance.model import Rates, Usage
 
 MICRO_DOLLARS = rates_from({"input": "0.15", "cached_input": "0.075", "output": "0.6"})
 
@@ -39,61 +38,6 @@ maybe_rates = st.one_of(st.none(), rates)
 counts = st.one_of(st.integers(0, 5), st.integers(0, 5_000))
 
 
-@st.composite
-def estimates(draw: st.DrawFn, *, is_capped: bool | None = None) -> Estimate:
-    """Any ceiling of a request."""
-    capped = draw(st.booleans()) if is_capped is None else is_capped
-    input_tokens = draw(counts)
-    return Estimate(
-        input_tokens=input_tokens,
-        choices=draw(st.integers(1, 5)),
-        output_cap=draw(st.integers(1, 5_000)) if capped else draw(st.integers(0, 50)),
-        output_minimum=draw(st.integers(0, 20)),
-        cap_fields=("max_tokens",) if capped else (),
-        predicted=draw(st.one_of(st.just(0), st.integers(0, input_tokens))),
-        has_media=draw(st.booleans()),
-    )
-
-
-def up_to(limit: int) -> st.SearchStrategy[int]:
-    """Everything, nothing, or something between."""
-    return st.one_of(st.just(limit), st.integers(0, limit), st.just(0))
-
-
-@st.composite
-def usages_within(draw: st.DrawFn, estimate: Estimate, cap: int) -> Usage:
-    """What a request may use at most when it was told this cap, however it divides."""
-    predicted = draw(up_to(estimate.predicted))
-    inputs = draw(up_to(estimate.input_tokens - predicted))
-    outputs = draw(up_to(estimate.choices * cap + predicted))
-    written = draw(up_to(outputs))
-    parts = {
-        kind: draw(up_to(whole))
-        for side, whole in (("input", inputs), ("output", written))
-        for kind in UNITS.of(side, media=estimate.has_media)
-    }
-    return Usage({**parts, "input": inputs, "output": written}, total=inputs + outputs)
-
-
-@st.composite
-def largest_usages(draw: st.DrawFn, estimate: Estimate, cap: int) -> Usage:
-    """All of it, and all of one kind: costs are linear, so nothing between can cost more."""
-    media = estimate.has_media
-    predicted = draw(st.sampled_from([0, estimate.predicted]))
-    inputs, outputs = estimate.input_tokens - predicted, estimate.choices * cap + predicted
-    quantities = {
-        "input": inputs,
-        "output": outputs,
-        draw(st.sampled_from(UNITS.of("input", media=media))): inputs,
-        draw(st.sampled_from(UNITS.of("output", media=media))): outputs,
-    }
-    return Usage(quantities, total=inputs + outputs)
-
-
-def usages(estimate: Estimate, cap: int) -> st.SearchStrategy[Usage]:
-    return st.one_of(largest_usages(estimate, cap), usages_within(estimate, cap))
-
-
 any_usage = st.builds(
     Usage, st.fixed_dictionaries({}, optional=dict.fromkeys(UNITS.tokens, counts)), counts
 )
@@ -102,9 +46,6 @@ any_usage = st.builds(
 def test_without_rates_a_token_is_a_credit() -> None:
     usage = Usage({"input": 3, "cached_input": 2, "output": 4, "reasoning": 1}, total=40)
     assert charge_for(usage, None) == 40
-    estimate = Estimate(10, choices=2, output_cap=5, output_minimum=1, cap_fields=("n",))
-    assert (wanted_for(estimate, None), minimum_for(estimate, None)) == (20, 12)
-    assert paid_for(estimate, 17, None).output_cap == 3
 
 
 def test_every_kind_has_its_own_rate_and_no_token_two() -> None:
@@ -190,68 +131,7 @@ def test_a_sum_is_rounded_up_once_and_only_if_it_is_not_whole() -> None:
 
 def test_an_amount_is_never_more_than_the_books_can_add_up() -> None:
     dear = rates_from({"input": "1000000", "output": "1000000"})
-    huge = Estimate(10**9, choices=10**7, output_cap=2**31, cap_fields=("max_tokens",))
     assert charge_for(Usage({"input": 2**53}, total=2**53), dear) == AMOUNT_MAX
-    assert wanted_for(huge, dear) == AMOUNT_MAX
-    assert (
-        charge_for(Usage({"output": 10**7 * paid_for(huge, AMOUNT_MAX, dear).output_cap}), dear)
-        < AMOUNT_MAX
-    )
-
-
-def test_a_hold_is_at_least_one_credit_even_where_everything_is_free() -> None:
-    free = build_rates({})
-    estimate = Estimate(100, output_cap=50, output_minimum=1, cap_fields=("max_tokens",))
-    assert (wanted_for(estimate, free), minimum_for(estimate, free)) == (1, 1)
-    assert paid_for(estimate, 1, free).output_cap == 50
-
-
-def test_the_dearest_kind_is_held_and_media_only_where_there_may_be_some() -> None:
-    card = rates_from({"input": "1", "cached_input": "2", "audio_input": "30", "output": "4"})
-    text = Estimate(10, output_cap=10, cap_fields=("max_tokens",))
-    assert wanted_for(text, card) == 10 * 2 + 10 * 4
-    assert wanted_for(replace(text, has_media=True), card) == 10 * 30 + 10 * 4
-    thinking = rates_from({"input": "1", "output": "4", "reasoning": "9", "image_output": "50"})
-    assert wanted_for(text, thinking) == 10 + 10 * 9
-    assert wanted_for(replace(text, has_media=True), thinking) == 10 + 10 * 50
-
-
-def test_a_prediction_is_held_at_the_rate_of_output() -> None:
-    estimate = Estimate(30, output_cap=10, cap_fields=("max_tokens",), predicted=20)
-    assert wanted_for(estimate, rates_from({"input": "1", "output": "4"})) == 10 + 20 * 4 + 10 * 4
-
-
-@given(st.data(), estimates(), maybe_rates)
-def test_no_usage_within_the_estimate_costs_more_than_the_hold(
-    data: st.DataObject, estimate: Estimate, rates: Rates | None
-) -> None:
-    usage = data.draw(usages(estimate, estimate.output_cap))
-    assert charge_for(usage, rates) <= wanted_for(estimate, rates)
-
-
-@given(st.data(), estimates(is_capped=True), maybe_rates)
-def test_no_usage_at_the_told_cap_costs_more_than_what_was_granted(
-    data: st.DataObject, estimate: Estimate, rates: Rates | None
-) -> None:
-    least, most = minimum_for(estimate, rates), wanted_for(estimate, rates)
-    assert least <= most
-    amount = data.draw(st.integers(least, most))
-    cap = paid_for(estimate, amount, rates).output_cap
-    assert min(max(estimate.output_minimum, 1), estimate.output_cap) <= cap <= estimate.output_cap
-    assert charge_for(data.draw(usages(estimate, cap)), rates) <= amount
-
-
-@given(st.data(), estimates(is_capped=True), rates)
-def test_the_told_cap_is_the_largest_that_the_amount_pays_for(
-    data: st.DataObject, estimate: Estimate, rates: Rates
-) -> None:
-    amount = data.draw(
-        st.integers(minimum_for(estimate, rates), wanted_for(estimate, rates)), label="amount"
-    )
-    cap = paid_for(estimate, amount, rates).output_cap
-    assert wanted_for(replace(estimate, output_cap=cap), rates) <= amount
-    if cap < estimate.output_cap:
-        assert wanted_for(replace(estimate, output_cap=cap + 1), rates) > amount
 
 
 @given(any_usage, rates)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeAlias
 
 import orjson
@@ -48,6 +48,7 @@ class Seen:
     has_response: bool = True
     error_code: str = "server_error"
     text: str = "one two three"
+    fees: Mapping[str, int] = field(default_factory=dict[str, int])
 
     def relayed_texts(self) -> list[str]:
         return [self.text]

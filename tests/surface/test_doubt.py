@@ -156,3 +156,11 @@ def test_no_recorded_report_is_changed() -> None:
         assert usage == meter.usage, recording
         doubted += is_doubtful(meter.usage, count.endpoint, document)
     assert doubted >= how_many(0, 7)
+
+
+def test_a_second_bill_stays_beside_what_is_counted() -> None:
+    bill = {"image_tool_input": 20, "image_tool_output": 300, "svg_output": 5, "call:web_search": 2}
+    report = Usage({"output": 70, **bill}, total=70 + 325)
+    usage = reckoned(report, ["one"], counter(OF_CHAT, CHAT), CEILING)
+    expected = {"input": 9, "output": 70, **bill}
+    assert usage == Usage(expected, total=9 + 70 + 325, estimated=True)

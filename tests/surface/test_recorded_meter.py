@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -13,7 +14,7 @@ from tokenbalance.openai.metering.stream import StreamMeter
 from tokenbalance.openai.metering.usage import read_usage
 
 if TYPE_CHECKING:
-    from tokenbalance.model import Json
+    from tokenbalance.model import Json, Usage
 
 METERED = ("/v1/chat/completions", "/v1/completions", "/v1/responses", "/v1/embeddings")
 RESPONSES = [r for r in recordings(status=200) if r.path in METERED]
@@ -33,6 +34,14 @@ def feed(pieces: list[bytes], *, hide_usage: bool) -> tuple[bytes, StreamMeter]:
     stream = StreamMeter(hide_usage=hide_usage)
     out = b"".join([stream.feed(piece) for piece in pieces])
     return out + stream.finish(), stream
+
+
+def tokens_of(usage: Usage | None) -> Usage | None:
+    """A usage without what is billed beside it, which its own report does not have."""
+    if usage is None:
+        return None
+    left = usage.quantities.items()
+    return replace(usage, quantities={kind: count for kind, count in left if ":" not in kind})
 
 
 def without_usage(body: bytes) -> bytes:
@@ -68,7 +77,7 @@ def test_a_recorded_stream_passes_whole_and_reports_its_usage(recording: Recordi
     body = recording.response_body
     out, stream = feed([body], hide_usage=False)
     assert out == body
-    assert stream.usage == read_usage(recording.usage)
+    assert tokens_of(stream.usage) == read_usage(recording.usage)
     assert (stream.usage is None) == (recording.usage is None)
     assert stream.ended
     assert not stream.failed
@@ -80,7 +89,7 @@ def test_every_recorded_document_reports_its_usage() -> None:
         for start in range(0, len(recording.response_body), 1000):
             document.feed(recording.response_body[start : start + 1000])
         document.finish()
-        assert document.usage == read_usage(recording.usage), recording
+        assert tokens_of(document.usage) == read_usage(recording.usage), recording
         assert (document.usage is None) == (recording.usage is None), recording
         if document.usage is not None and recording.usage is not None:
             assert document.usage.total == recording.usage["total_tokens"], recording
@@ -106,7 +115,7 @@ def test_a_recorded_stream_may_be_cut_anywhere(*, recording: Recording, hide_usa
 def test_usage_is_hidden_from_a_recorded_stream(recording: Recording) -> None:
     out, stream = feed([recording.response_body], hide_usage=True)
     assert out == without_usage(recording.response_body)
-    assert stream.usage == read_usage(recording.usage)
+    assert tokens_of(stream.usage) == read_usage(recording.usage)
 
 
 @pytest.mark.parametrize("recording", STREAMS, ids=str)

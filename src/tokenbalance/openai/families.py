@@ -26,6 +26,7 @@ _RESPONSES: Final = Ceiling(
     responses.estimate,
     around_turns,
     "the counted input plus `max_output_tokens` (or the model's maximum)",
+    responses.offers,
 )
 
 CHAT: Final = Family(
@@ -35,6 +36,7 @@ CHAT: Final = Family(
         around_turns,
         "the counted messages plus `max_completion_tokens` (or `max_tokens`, or the model's"
         " maximum) for each of `n` choices",
+        chat.offers,
     ),
     place="chat",
     reports_on_request=True,
@@ -61,6 +63,7 @@ RESPONSES: Final = Family(
     tariff=TOKENS,
     ceiling=_RESPONSES,
     place="responses",
+    has_items=True,
     creates=("response", "container", "item"),
     examples=RESPONSE_EXAMPLES,
 )

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
     from tokenbalance.model import Document, Estimate, Json
+    from tokenbalance.openai.ceilings.hosted_tools import Offer
     from tokenbalance.openai.tokens.counting import Measure
     from tokenbalance.openai.tokens.models import Model
 
@@ -34,6 +35,8 @@ class Ceiling:
     """The model's facts for one request, where the model's chat template is not known."""
     covers: str
     """What a hold covers, as the documentation says it: `the counted input plus ...`."""
+    offers: Callable[[Document], list[Offer]] | None = None
+    """What the upstream may run for a document, each with its path; None: it runs nothing."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -73,6 +76,8 @@ class Family:
     of a fine-tuned model cannot occur."""
     reports_on_request: bool = False
     """Streams report their usage only if `stream_options.include_usage` is set."""
+    has_items: bool = False
+    """The output of a response is a list of items, which may be billed beside its usage."""
     has_output: bool = True
     """A usage report without output tokens is incomplete."""
     creates: tuple[str, ...] = ()

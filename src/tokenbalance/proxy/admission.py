@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
-from tokenbalance.books.pricing.ceilings import paid_for
+from tokenbalance.books.pricing.ceilings import dearest_calls, paid_for, tokens_of
 from tokenbalance.errors import BalanceHeld, InsufficientQuota
 from tokenbalance.model import Usage
 from tokenbalance.people.callers import EndedKey
@@ -17,7 +17,7 @@ from tokenbalance.proxy.asked import Unaffordable
 if TYPE_CHECKING:
     from tokenbalance.books.holds.waiting import Waiters
     from tokenbalance.books.ledger.book import Book, Funds
-    from tokenbalance.model import Caller, Claim, Document, Estimate, Hold
+    from tokenbalance.model import Caller, Claim, Document, Estimate, Hold, Rates
     from tokenbalance.proxy.asked import Asked
     from tokenbalance.proxy.ending import Ending
 
@@ -200,7 +200,6 @@ def _compared(needed: int | str, funds: Funds) -> str:
 
 def _admission(asked: Asked, estimate: Estimate, hold: Hold) -> Admission:
     paid = paid_for(estimate, hold.amount, hold.rates)
-    inputs, outputs = paid.input_tokens, paid.choices * paid.output_cap
     output_cap = paid.output_cap if paid.output_cap < estimate.output_cap else None
     calls_cap = _calls_cap(paid)
     edits: Document = {}
@@ -208,13 +207,23 @@ def _admission(asked: Asked, estimate: Estimate, hold: Hold) -> Admission:
         edits |= dict.fromkeys(estimate.cap_fields, paid.output_cap)
     if calls_cap is not None:
         edits["max_tool_calls"] = calls_cap
-    ceiling = Usage.counted(inputs, outputs)
+    ceiling = _most(paid, hold.rates)
     limits = edits if estimate.tells_cap or output_cap is not None else asked.document
     sent_cap = None
     for field in estimate.cap_fields:
         if limits.get(field) is not None:
             sent_cap = paid.output_cap
     return Admission(hold, ceiling, edits, output_cap, calls_cap, sent_cap)
+
+
+def _most(paid: Estimate, rates: Rates | None) -> Usage:
+    """What the request may use at most, without what no report has in any case."""
+    usage = Usage.counted(paid.input_tokens, paid.choices * paid.output_cap)
+    called = dearest_calls(paid, rates)
+    if not called:
+        return usage
+    quantities = {**usage.quantities, **dict(called)}
+    return replace(usage, quantities=quantities, total=usage.total + tokens_of(called))
 
 
 def _calls_cap(paid: Estimate) -> int | None:

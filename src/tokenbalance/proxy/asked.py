@@ -14,20 +14,17 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.pricing.ceilings import affordable, minimum_for, wanted_for
-from tokenbalance.books.pricing.rate_card import UnpricedModel
-from tokenbalance.errors import (
-    ModelNotFound,
-    ServiceTierNotAllowed,
-    UnknownUrl,
-    WebSocketNotSupported,
-)
+from tokenbalance.books.pricing.rate_card import UnpricedRequest
+from tokenbalance.errors import UnknownUrl, WebSocketNotSupported
 from tokenbalance.model import Claim, Estimate
 from tokenbalance.offload import offload, offload_fairly
 from tokenbalance.openai import estimate as estimating
 from tokenbalance.openai import is_socket
-from tokenbalance.openai.documents import parse_document, type_error
+from tokenbalance.openai.conditions import conditions_of
+from tokenbalance.openai.documents import parse_document
 from tokenbalance.openai.objects.models import check_model_path
 from tokenbalance.openai.objects.refusal import refuse_references
+from tokenbalance.proxy.unpriced import refusal_of
 
 if TYPE_CHECKING:
     from tokenbalance.books.pricing.rate_card import RateCard
@@ -41,9 +38,6 @@ PREFIXES: Final = (b"/v1", b"/api/openai")
 AMPLE: Final = 1000
 """An account that can pay for a request this many times over is held the bound by bytes, without
 tokenizing. Nearer to its limit every hold is counted, so that none is larger than necessary."""
-
-PRICED_TIERS: Final = frozenset({"auto", "default", "standard", "flex"})
-"""Service tiers that cost what a rate card says, or less: it has no factors for the others."""
 
 QUOTED_TOKENS_MAX: Final = 2 * 1024 * 1024
 """More than any model reads: nobody needs the exact price of a longer text."""
@@ -269,12 +263,14 @@ def read(
     Raises:
         InvalidRequest: it is not strict JSON, a field that decides the cost is wrong, or one names
             what the upstream keeps.
-        ModelNotFound: its model is not one that a caller may use, or one without a rate.
-        ServiceTierNotAllowed: the card cannot price its service tier.
+        ModelNotFound: its model is not one that a caller may use, or the card has no rate for it
+            or for the model of one of its tools.
+        ServiceTierNotAllowed, ToolNotAllowed: the card has no price for its service tier, or no
+            fee for one of its tools.
 
     """
     document, bound = read_document(operation, body, traits)
-    rates = _rates_of(rate_card, document) if operation.charged else None
+    rates = _rates_of(rate_card, operation, document) if operation.charged else None
     return Asked(caller, operation, body, document, bound, rates, traits)
 
 
@@ -294,28 +290,12 @@ def read_document(
     return document, estimating.bound(operation, document, traits)
 
 
-def _rates_of(rate_card: RateCard | None, document: Document) -> Rates | None:
+def _rates_of(rate_card: RateCard | None, operation: Operation, document: Document) -> Rates | None:
     if rate_card is None:
         return None
-    _require_priced_tier(document)
     model = document.get("model")
+    conditions = conditions_of(operation, document)
     try:
-        return rate_card.rates_for(model if isinstance(model, str) else "")
-    except UnpricedModel as error:
-        msg = f"The model `{error.model}` cannot be used here: no rate is set for it."
-        raise ModelNotFound(msg, param="model") from None
-
-
-def _require_priced_tier(document: Document) -> None:
-    tier = document.get("service_tier")
-    if tier is None:
-        return
-    if not isinstance(tier, str):
-        raise type_error("service_tier", "a string", tier)
-    if tier not in PRICED_TIERS:
-        allowed = ", ".join(f"`{name}`" for name in sorted(PRICED_TIERS))
-        msg = (
-            "This service_tier cannot be used here: the rate card has no price for it."
-            f" Leave it out, or use one of {allowed}."
-        )
-        raise ServiceTierNotAllowed(msg, param="service_tier")
+        return rate_card.rates_for(model if isinstance(model, str) else "", conditions)
+    except UnpricedRequest as error:
+        raise refusal_of(error, operation, document) from None

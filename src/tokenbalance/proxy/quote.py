@@ -11,17 +11,20 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tokenbalance.books.ledger.book import Book
+from tokenbalance.books.pricing.assumptions import assumptions_of
 from tokenbalance.books.pricing.ceilings import paid_for
 from tokenbalance.books.pricing.rates import rates_document
 from tokenbalance.errors import InvalidJson, RequestTooLarge
 from tokenbalance.model import OPENAI
 from tokenbalance.offload import offload
 from tokenbalance.openai import SURFACE
+from tokenbalance.openai.conditions import conditions_of
 from tokenbalance.proxy.asked import READ_INLINE_BYTES_MAX, match, read
 from tokenbalance.wire.client.request import BODY_BYTES_MAX
 
 if TYPE_CHECKING:
     from tokenbalance.books.ledger.book import Funds
+    from tokenbalance.books.pricing.assumptions import Assumption
     from tokenbalance.books.pricing.rate_card import RateCard
     from tokenbalance.database.connections import Pool
     from tokenbalance.model import Caller, Document, Estimate, UpstreamTraits
@@ -62,6 +65,8 @@ class Quote:
     rates: dict[str, str] | None
     """Credits for one token of each kind (and for the request), as exact decimals; None where every
     token is one credit, or nothing is charged."""
+    assumptions: tuple[Assumption, ...]
+    """What makes it dear to cover the request, the dearest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +88,8 @@ class Quotes:
 
         Raises:
             UnknownUrl, EndpointNotAllowed: as the proxy does for that path.
-            InvalidRequest, ModelNotFound, ServiceTierNotAllowed: as the proxy does for that body.
+            InvalidRequest, ModelNotFound, ServiceTierNotAllowed, ToolNotAllowed: as the proxy does
+                for that body.
 
         """
         raw_path, _, query = path.encode("ascii", "replace").partition(b"?")
@@ -125,7 +131,15 @@ def _quoted(asked: Asked, estimate: Estimate, funds: Funds, waited_for: int) -> 
         waits=affordable and not admitted,
         capped=paid.output_cap < estimate.output_cap,
         rates=None if asked.rates is None else rates_document(asked.rates),
+        assumptions=_assumptions(asked, estimate),
     )
+
+
+def _assumptions(asked: Asked, estimate: Estimate) -> tuple[Assumption, ...]:
+    if asked.rates is None:
+        return assumptions_of(estimate, None)
+    conditions = conditions_of(asked.operation, asked.document)
+    return assumptions_of(estimate, asked.rates, conditions)
 
 
 def _free(asked: Asked, funds: Funds) -> Quote:
@@ -145,6 +159,7 @@ def _free(asked: Asked, funds: Funds) -> Quote:
         waits=False,
         capped=False,
         rates=None,
+        assumptions=(),
     )
 
 

@@ -1,28 +1,35 @@
 """What a hold has to cover: credits for the ceiling of a request, and what fits into fewer.
 
 Computes with the rates that `rates` made, and never with a kind's name. A hold covers the highest
-rates that the request may be charged at.
+rates that the request may be charged at: the dearest kind of every token, the dearest tier that it
+may be served at, a long input where the ceiling is one, and the dearest of its tools in every call.
+
+All of it is integer arithmetic, and exact: rates that are multiplied by factors keep the common
+denominator of these, and only what covers the sum is rounded, as a charge is.
 """
 
 from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tokenbalance.books.pricing.rates import AMOUNT_MAX, NANO, rounded
-from tokenbalance.books.pricing.units import REQUEST
+from tokenbalance.books.pricing.units import REQUEST, UNITS
 
 if TYPE_CHECKING:
-    from tokenbalance.model import Estimate, Rates
+    from tokenbalance.model import Estimate, Factors, HostedCalls, Quantities, Rates
 
 RESPONSE_AFTER_CALLS: Final = 1024
 """Output tokens that the calls of hosted tools must leave: they are useless without a response."""
 
+_SIDES: Final = frozenset(side for side, _ in UNITS.sides)
+
 
 def wanted_for(estimate: Estimate, rates: Rates | None) -> int:
     """The credits that cover the request whatever happens."""
-    return _credits_for(estimate, rates, estimate.input_tokens, estimate.output_cap)
+    calls = 0 if estimate.calls is None else estimate.calls.most
+    return _credits_for(estimate, rates, estimate.input_tokens, estimate.output_cap, calls)
 
 
 def affordable(estimate: Estimate, limit: int, rates: Rates | None) -> Estimate:
@@ -36,13 +43,17 @@ def minimum_for(estimate: Estimate, rates: Rates | None) -> int:
 
     If the output cannot be capped, this is all of it.
     """
-    return _credits_for(estimate, rates, estimate.least_input, estimate.least_output)
+    calls = 0 if estimate.calls is None else estimate.calls.fewest
+    return _credits_for(estimate, rates, estimate.least_input, estimate.least_output, calls)
 
 
-def _credits_for(estimate: Estimate, rates: Rates | None, inputs: int, output: int) -> int:
+def _credits_for(
+    estimate: Estimate, rates: Rates | None, inputs: int, output: int, calls: int
+) -> int:
     if rates is None:
-        return max(inputs + estimate.choices * output, 1)
-    return max(rounded(_ceiling(estimate, rates, inputs, output)), 1)
+        tokens = inputs + estimate.choices * output
+        return max(tokens + _call_tokens(estimate, calls) if calls else tokens, 1)
+    return max(rounded(_ceiling(estimate, rates, inputs, output, calls)), 1)
 
 
 def paid_for(estimate: Estimate, amount: int, rates: Rates | None) -> Estimate:
@@ -77,29 +88,118 @@ def _with_calls_within(estimate: Estimate, amount: int, rates: Rates | None) -> 
 
 def _cap_within(estimate: Estimate, amount: int, rates: Rates | None) -> int:
     """The output tokens of each choice that `amount` credits pay for, after the input."""
+    inputs = estimate.input_tokens
+    calls = 0 if estimate.calls is None else estimate.calls.most
     if rates is None:
-        return min((amount - estimate.input_tokens) // estimate.choices, estimate.output_cap)
-    rate = _output_peak(estimate, rates)
-    if rate == 0:
+        left = amount - inputs - _call_tokens(estimate, calls)
+        return min(left // estimate.choices, estimate.output_cap)
+    at = _rates_at(estimate, rates, inputs)
+    if at.output == 0:
         return estimate.output_cap
-    left = amount * NANO - _ceiling(estimate, rates, estimate.input_tokens, 0)
-    return min(left // (estimate.choices * rate), estimate.output_cap)
+    left = (amount * NANO - _fees(estimate, rates, calls)) * at.per - _input_cost(
+        estimate, at, inputs
+    )
+    return min(left // (estimate.choices * at.output), estimate.output_cap)
 
 
-def _ceiling(estimate: Estimate, rates: Rates, inputs: int, output: int) -> int:
-    """Nano-credits for this input, and this output of each choice, at the highest rates."""
-    input_rate, output_rate = _input_peak(estimate, rates), _output_peak(estimate, rates)
-    return (
-        rates.nano[REQUEST]
-        + (inputs - estimate.predicted) * input_rate
-        + estimate.predicted * max(input_rate, output_rate)
-        + estimate.choices * output * output_rate
+def _ceiling(estimate: Estimate, rates: Rates, inputs: int, output: int, calls: int) -> int:
+    """Nano-credits for this input, this output of each choice and calls, at the highest rates.
+
+    Rounded up to whole ones, which changes no number of credits that covers them.
+    """
+    at = _rates_at(estimate, rates, inputs)
+    tokens = _input_cost(estimate, at, inputs) + estimate.choices * output * at.output
+    return _fees(estimate, rates, calls) - (-tokens // at.per)
+
+
+class _RatesAt(NamedTuple):
+    """The highest rates of a token, multiplied: nano-credits for `per` tokens."""
+
+    input: int
+    output: int
+    per: int
+
+
+def _rates_at(estimate: Estimate, rates: Rates, inputs: int) -> _RatesAt:
+    """The rates of a request whose input is at most so long."""
+    if estimate.has_media:
+        input_rate, output_rate = rates.input_peak.media, rates.output_peak.media
+    else:
+        input_rate, output_rate = rates.input_peak.text, rates.output_peak.text
+    if rates.factors is None:
+        return _RatesAt(input_rate, output_rate, 1)
+    return _multiplied(rates.factors, input_rate, output_rate, inputs)
+
+
+def _multiplied(factors: Factors, input_rate: int, output_rate: int, inputs: int) -> _RatesAt:
+    # Fractions multiply slowly, and all of this happens several times for each request.
+    up, per = factors.assumed.numerator, factors.assumed.denominator
+    if factors.always is not None:
+        up, per = up * factors.always.numerator, per * factors.always.denominator
+    long = factors.long
+    if long is None or inputs <= long.above:
+        return _RatesAt(input_rate * up, output_rate * up, per)
+    # It may turn out to be short.
+    longer_input, longer_output = max(long.input, 1), max(long.output, 1)
+    return _RatesAt(
+        input_rate * up * longer_input.numerator * longer_output.denominator,
+        output_rate * up * longer_output.numerator * longer_input.denominator,
+        per * longer_input.denominator * longer_output.denominator,
     )
 
 
-def _input_peak(estimate: Estimate, rates: Rates) -> int:
-    return rates.input_peak.media if estimate.has_media else rates.input_peak.text
+def _input_cost(estimate: Estimate, at: _RatesAt, inputs: int) -> int:
+    cost = inputs * at.input
+    if estimate.predicted and at.output > at.input:
+        cost += estimate.predicted * (at.output - at.input)
+    return cost
 
 
-def _output_peak(estimate: Estimate, rates: Rates) -> int:
-    return rates.output_peak.media if estimate.has_media else rates.output_peak.text
+def _fees(estimate: Estimate, rates: Rates, calls: int) -> int:
+    """Nano-credits that no factor multiplies: of the request, and of calls with what they use."""
+    cost = rates.nano[REQUEST]
+    if estimate.unreported:
+        cost += cost_of_use(estimate.unreported, rates)
+    if calls and estimate.calls is not None and estimate.calls.uses:
+        cost += calls * max(cost_of_use(use, rates) for use in estimate.calls.uses)
+    return cost
+
+
+def cost_of_use(use: Quantities, rates: Rates) -> int:
+    """Nano-credits at most of what a call uses besides input.
+
+    Each token of a second bill may be of the dearest kind of its side.
+    """
+    nano = rates.nano
+    parts = dict(rates.sides)
+    return sum(
+        number * max(nano.get(each, 0) for each in (kind, *parts.get(kind, ())))
+        for kind, number in use
+    )
+
+
+def _call_tokens(estimate: Estimate, calls: int) -> int:
+    """Tokens at most of the second bills of so many calls."""
+    if not calls or estimate.calls is None or not estimate.calls.uses:
+        return 0
+    return calls * max(map(tokens_of, estimate.calls.uses))
+
+
+def tokens_of(use: Quantities) -> int:
+    """The tokens among what a call uses; a fee has none."""
+    return sum(number for kind, number in use if kind in _SIDES)
+
+
+def dearest_calls(estimate: Estimate, rates: Rates | None) -> Quantities:
+    """What the calls of hosted tools use at most besides input: all are of the dearest tool."""
+    calls = estimate.calls
+    if calls is None or not calls.uses:
+        return ()
+    return tuple((kind, number * calls.most) for kind, number in dearest_use(calls, rates))
+
+
+def dearest_use(calls: HostedCalls, rates: Rates | None) -> Quantities:
+    """What a call uses at most besides input; there is a tool that uses something."""
+    if rates is None:
+        return max(calls.uses, key=tokens_of)
+    return max(calls.uses, key=lambda use: cost_of_use(use, rates))

@@ -6,6 +6,7 @@ with tiktoken"). The other constants are ceilings found on recorded responses.
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.errors import InvalidValue
@@ -13,9 +14,12 @@ from tokenbalance.model import Estimate
 from tokenbalance.openai.ceilings.hosted_tools import (
     DEFAULT_CALLS,
     SEARCH,
+    WEB_SEARCH,
     allowance_for,
+    callable_tools,
     check_tool,
     every_tool,
+    fee_of,
     hosted_calls,
     without_inner_tools,
 )
@@ -45,7 +49,10 @@ from tokenbalance.openai.documents import (
 )
 
 if TYPE_CHECKING:
-    from tokenbalance.model import Document, HostedCalls, Json
+    from collections.abc import Iterator
+
+    from tokenbalance.model import Document, HostedCalls, Json, Quantities
+    from tokenbalance.openai.ceilings.hosted_tools import Offer
     from tokenbalance.openai.tokens.counting import Measure
     from tokenbalance.openai.tokens.models import Model
 
@@ -62,6 +69,11 @@ _CHOICE: Final = 8
 _UNWRITTEN_CHOICES: Final = (None, "auto", "none")
 _SEARCHES: Final = 1
 """A search model searches once, before its output."""
+_SEARCH_OPTIONS: Final = "web_search_options"
+_SEARCHED: Final = fee_of(SEARCH)
+"""What that search uses besides tokens. No usage report of a chat has it."""
+_SEARCH_MODEL: Final = "-search-"
+"""In the names of models that search for every chat, whether or not options of a search are set."""
 _FREE_SEARCH: Final = "-search-preview"
 """In the names of models whose search results are not billed as input: a recorded prompt had 12
 tokens. OpenAI bills the call instead; for later models it bills the results as input."""
@@ -109,6 +121,7 @@ def estimate(document: Document, model: Model, measure: Measure) -> Estimate:
         calls=calls,
         predicted=prediction,
         has_media=_has_media(document),
+        unreported=_SEARCHED if is_search(document) else (),
     )
 
 
@@ -234,17 +247,47 @@ def _is_hosted(tool: dict[str, Json]) -> bool:
 def _hosted_calls(document: Document, prompt: int, model: Model) -> HostedCalls | None:
     """The calls to hold for; a chat has no field that limits them."""
     tools = optional_list(document, "tools")
-    if not tools and document.get("web_search_options") is None:
+    if not tools and document.get(_SEARCH_OPTIONS) is None:
         return None
-    allowances = [allowance_for(tool) for tool, _ in every_tool(tools, "tools") if _is_hosted(tool)]
+    allowed = callable_tools(document.get("tool_choice"), _hosted_tools(document))
+    allowances = [allowance_for(tool) for tool, _ in allowed]
     calls = 0
-    if document.get("tool_choice") != "none" and any(each.call for each in allowances):
+    uses: tuple[Quantities, ...] = ()
+    if any(each.call for each in allowances):
         calls = DEFAULT_CALLS
-    elif document.get("web_search_options") is not None and not _finds_free(document, model):
+        uses = tuple(sorted({fee_of(each) for each in allowances if each.call and each.fee}))
+    elif document.get(_SEARCH_OPTIONS) is not None and not _finds_free(document, model):
         allowances, calls = [SEARCH], _SEARCHES
     if not calls:
         return None
-    return hosted_calls(prompt, allowances, calls, calls, model)
+    hosted = hosted_calls(prompt, allowances, calls, calls, model)
+    return hosted and replace(hosted, uses=uses)
+
+
+def offers(document: Document) -> list[Offer]:
+    """What the upstream may run for a chat: the tools that it may call, and a search of the web.
+
+    Raises:
+        InvalidType: a tool is not an object.
+    """
+    offered: list[Offer] = []
+    if document.get("tools"):
+        offered = callable_tools(document.get("tool_choice"), _hosted_tools(document))
+    if is_search(document):
+        at = "model" if document.get(_SEARCH_OPTIONS) is None else _SEARCH_OPTIONS
+        offered.append(({"type": WEB_SEARCH}, at))
+    return offered
+
+
+def _hosted_tools(document: Document) -> Iterator[Offer]:
+    for tool, at in every_tool(optional_list(document, "tools"), "tools"):
+        if _is_hosted(tool):
+            yield tool, at
+
+
+def is_search(document: Document) -> bool:
+    """Whether the web is searched for a chat, as its fields or its model say."""
+    return document.get(_SEARCH_OPTIONS) is not None or _SEARCH_MODEL in str(document.get("model"))
 
 
 def _finds_free(document: Document, model: Model) -> bool:
@@ -268,4 +311,4 @@ def _options_tokens(document: Document, measure: Measure) -> int:
     """Tokens at most of the older field for which function to call, and of options of a search."""
     call = document.get("function_call")
     tokens = 0 if call in _UNWRITTEN_CHOICES else _CHOICE + json_tokens(call, measure)
-    return tokens + json_tokens(document.get("web_search_options"), measure)
+    return tokens + json_tokens(document.get(_SEARCH_OPTIONS), measure)

@@ -1,29 +1,37 @@
-"""Tokens of tools that the upstream runs itself, in turns that a request does not show.
+"""Tools that the upstream runs itself, in turns that a request does not show: tokens, and fees.
 
 After each call the model reads everything again: what it had, and what the call returned. So with
 `c` calls, a prompt of `p` tokens and `r` tokens per call the input is at most the sum of
 `p + i * r` for i from 0 to c, each turn within the context window. Recorded responses grow like
 that: six web searches of about 5,500 tokens were 115,886 tokens of input.
+
+Some tools have a fee besides, for each call or for each container that they run in. It has the name
+of the tool, and no number here: a rate card may set it.
 """
 
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+import re
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Final, TypeAlias
 from urllib.parse import urlsplit
 
 from tokenbalance.model import HostedCalls
 from tokenbalance.openai.ceilings.media import unsupported
+from tokenbalance.openai.ceilings.messages import is_of
 from tokenbalance.openai.ceilings.schemas import function_tokens
 from tokenbalance.openai.documents import optional_string, path_of, require_object
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from tokenbalance.model import Json
+    from tokenbalance.model import Json, Quantities
     from tokenbalance.openai.tokens.counting import Measure
     from tokenbalance.openai.tokens.models import Model
+
+Offer: TypeAlias = "tuple[dict[str, Json], str]"
+"""A tool that a request offers, with its path."""
 
 DEFAULT_CALLS: Final = 8
 """Calls to hold for if the client sets no `max_tool_calls`; recorded responses have up to 6."""
@@ -37,21 +45,27 @@ class Allowance:
     """Its description, which the upstream writes into every turn."""
     call: int = 0
     """What a call adds to every later turn; 0 if the client runs the tool."""
+    fee: str | None = None
+    """The name of its fee; None: calls of it have none."""
 
 
-SEARCH: Final = Allowance(description=5_120, call=10_240)
+WEB_SEARCH: Final = "web_search"
+SEARCH: Final = Allowance(description=5_120, call=10_240, fee=WEB_SEARCH)
 """The description of a web search takes about 4,200 tokens in every turn (recorded: 12,594 for
 three turns, 22,013 for five), and most pages that it opens have 4,000."""
 _COMPUTER: Final = Allowance(description=1_024, call=4_096)
+_CONTAINERS: Final = frozenset({"code_interpreter", "shell"})
+"""Tools whose fee is for a container that they run in, which several calls may share."""
 _CLIENT: Final = Allowance(description=1_024)
 
 # An unknown type is taken for the most expensive one.
 _ALLOWANCES: Final = {
     "apply_patch": _CLIENT,
-    "code_interpreter": _COMPUTER,
+    "code_interpreter": replace(_COMPUTER, fee="code_interpreter"),
     "computer": _CLIENT,
     "computer_use_preview": _CLIENT,
     "custom": _CLIENT,
+    "file_search": replace(SEARCH, fee="file_search"),
     "function": Allowance(description=0),
     "image_generation": _COMPUTER,
     "local_shell": _CLIENT,
@@ -59,10 +73,20 @@ _ALLOWANCES: Final = {
     "namespace": Allowance(description=256),
     # A program that calls the client's functions.
     "programmatic_tool_calling": _CLIENT,
-    "shell": _COMPUTER,
+    "shell": replace(_COMPUTER, fee="shell"),
     # It finds functions of the request, which are counted in any case.
     "tool_search": Allowance(description=1_024, call=256),
+    "web_search": SEARCH,
+    "web_search_2025_08_26": SEARCH,
+    "web_search_preview": SEARCH,
+    "web_search_preview_2025_03_11": SEARCH,
 }
+ALLOWED_TOOLS: Final = frozenset({"allowed_tools"})
+"""Types of a `tool_choice` that names the tools that may be called."""
+_FEE_NAME: Final = re.compile(r"[a-z0-9_]{1,40}")
+_NO_NAME: Final = "unknown"
+"""The fee of a tool whose type cannot be the name of one."""
+_UNNAMED: Final = replace(SEARCH, fee=_NO_NAME)
 
 
 def allowance_for(tool: Mapping[str, Json]) -> Allowance:
@@ -73,7 +97,43 @@ def allowance_for(tool: Mapping[str, Json]) -> Allowance:
         return _CLIENT
     if kind == "shell" and isinstance(environment, dict) and environment.get("type") == "local":
         return _CLIENT
-    return _ALLOWANCES.get(kind, SEARCH) if isinstance(kind, str) else SEARCH
+    if not isinstance(kind, str):
+        return _UNNAMED
+    return _ALLOWANCES.get(kind) or replace(SEARCH, fee=_fee_name(kind))
+
+
+def _fee_name(kind: str) -> str:
+    """The name of the fee of a tool that is not known: what an item of its calls is called."""
+    if kind.startswith(WEB_SEARCH):
+        return WEB_SEARCH
+    return kind if _FEE_NAME.fullmatch(kind) is not None else _NO_NAME
+
+
+def fee_kind(fee: str) -> str:
+    """The kind of quantity that the fee of this name is charged for, as `books.pricing` has it."""
+    return f"session:{fee}" if fee in _CONTAINERS else f"call:{fee}"
+
+
+def fee_of(allowance: Allowance) -> Quantities:
+    """What a call costs besides tokens."""
+    return () if allowance.fee is None else ((fee_kind(allowance.fee), 1),)
+
+
+def callable_tools(choice: Json, tools: Iterable[Offer]) -> list[Offer]:
+    """The tools that the model may call by a `tool_choice`."""
+    if choice == "none":
+        return []
+    allowed = choice.get("tools") if isinstance(choice, dict) else None
+    if not isinstance(allowed, list) or not is_of(choice, ALLOWED_TOOLS):
+        return list(tools)
+    if not all(isinstance(each, dict) for each in allowed):
+        return list(tools)
+    names = {_name_of(each) for each in allowed if isinstance(each, dict)}
+    return [offer for offer in tools if _name_of(offer[0]) in names]
+
+
+def _name_of(tool: Mapping[str, Json]) -> str:
+    return allowance_for(tool).fee or str(tool.get("type"))
 
 
 def hosted_calls(
@@ -90,7 +150,7 @@ def hosted_calls(
     return HostedCalls(prompt, growth, model.context, most, min(fewest, most), asked)
 
 
-def every_tool(tools: Json, at: str) -> Iterator[tuple[dict[str, Json], str]]:
+def every_tool(tools: Json, at: str) -> Iterator[Offer]:
     """Yield the tools of a list with their paths, and those inside of namespaces.
 
     Raises:

@@ -244,6 +244,18 @@ def _media_in(value: Json | Mapping[str, Json]) -> Iterator[dict[str, Json]]:
             yield from _media_in(element)
 
 
+def images_in(items: Json) -> int:
+    """Images in the input, those of earlier calls included; anything that may be one counts."""
+    made = 0
+    if isinstance(items, list):
+        made = sum(isinstance(item, dict) and is_of(item, _DRAWN) for item in items)
+    return made + sum(not is_of(part, _NO_IMAGES) for part in _media_in(items))
+
+
+_DRAWN: Final = frozenset({"image_generation_call"})
+_NO_IMAGES: Final = frozenset({"input_audio"})
+
+
 def is_media(item: Json) -> bool:
     """Whether an item may be read as anything but text; one of an unknown type may."""
     if not isinstance(item, dict):

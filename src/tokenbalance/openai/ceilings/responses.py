@@ -6,18 +6,23 @@ responses, conversations, prompts, files) are refused before, by `objects.refusa
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.model import Estimate
 from tokenbalance.openai.ceilings.chat import LARGEST_CAP, REPLY, choice_tokens
 from tokenbalance.openai.ceilings.hosted_tools import (
+    ALLOWED_TOOLS,
     allowance_for,
+    callable_tools,
     check_tool,
     every_tool,
+    fee_of,
     hosted_calls,
     tools_tokens,
 )
-from tokenbalance.openai.ceilings.items import is_media, item_tokens, tools_of
+from tokenbalance.openai.ceilings.image_tool import IMAGE_TOOLS, use_of
+from tokenbalance.openai.ceilings.items import images_in, is_media, item_tokens, tools_of
 from tokenbalance.openai.ceilings.media import unsupported
 from tokenbalance.openai.ceilings.messages import MESSAGE, is_of
 from tokenbalance.openai.ceilings.schemas import format_tokens, json_tokens, unread_tokens
@@ -34,8 +39,8 @@ from tokenbalance.openai.documents import (
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tokenbalance.model import Document, Json
-    from tokenbalance.openai.ceilings.hosted_tools import Allowance
+    from tokenbalance.model import Document, HostedCalls, Json, Quantities
+    from tokenbalance.openai.ceilings.hosted_tools import Offer
     from tokenbalance.openai.tokens.counting import Measure
     from tokenbalance.openai.tokens.models import Model
 
@@ -60,7 +65,6 @@ FIELDS: Final = frozenset({
 """Fields that have a rule here or that the model does not read; others are measured whole."""
 _TEXT_FIELDS: Final = frozenset({"format", "verbosity"})
 
-_ALLOWED_TOOLS: Final = frozenset({"allowed_tools"})
 _FORMAT_TYPES: Final = frozenset({"json_schema"})
 _BOUNDED_MODES: Final = (None, "standard")
 """Modes of reasoning whose cost the output limit bounds; that is not known of `pro`."""
@@ -80,12 +84,10 @@ def estimate(document: Document, model: Model, measure: Measure) -> Estimate:
     """
     _refuse_unbounded(document)
     named = optional_integer(document, "max_output_tokens", minimum=1, maximum=LARGEST_CAP)
-    tools = list(_tools(document))
-    allowances = _allowances(document, tools)
-    prompt = _prompt_tokens(document, model, measure)
-    prompt += sum(allowance.description for allowance in allowances)
-    asked = optional_integer(document, "max_tool_calls", minimum=0, maximum=LARGEST_CAP)
-    calls = hosted_calls(prompt, allowances, asked, _insists_on_calls(document, tools), model)
+    offers = list(_every_tool(document))
+    tools = [tool for tool, _ in offers]
+    prompt = _prompt_tokens(document, model, measure) + _description_tokens(document, tools)
+    calls = _calls(document, offers, prompt, model)
     return Estimate(
         input_tokens=prompt if calls is None else calls.input_tokens(calls.most),
         output_cap=named or model.maximum_output,
@@ -108,31 +110,69 @@ def _refuse_unbounded(document: Document) -> None:
         raise unsupported("reasoning.mode")
 
 
-def _tools(document: Document) -> Iterator[dict[str, Json]]:
-    """Yield every tool that is offered, in any of the lists that a document may have."""
+def offers(document: Document) -> list[Offer]:
+    """The tools that the model may call, of any of the lists of a document.
+
+    Raises:
+        InvalidType: one is not an object.
+        UnsupportedParameter: one may reach another network than the public internet.
+    """
+    if document.get("tools") or isinstance(document.get("input"), list):
+        return callable_tools(document.get("tool_choice"), _every_tool(document))
+    return []
+
+
+def _every_tool(document: Document) -> Iterator[Offer]:
     for tool, at in every_tool(optional_list(document, "tools"), "tools"):
         check_tool(tool, at)
-        yield tool
+        yield tool, at
     items = document.get("input")
     for index, item in enumerate(items if isinstance(items, list) else []):
         for tool, at in every_tool(*tools_of(item, path_of("input", index))):
             check_tool(tool, at)
-            yield tool
+            yield tool, at
 
 
-def _allowances(document: Document, tools: list[dict[str, Json]]) -> list[Allowance]:
-    """The allowances of the tools; empty if none of them may be called."""
+def _description_tokens(document: Document, tools: list[dict[str, Json]]) -> int:
+    """Tokens at most of what describes the tools, unless none of them may be called."""
     if document.get("tool_choice") == "none":
-        return []
-    return [allowance_for(tool) for tool in tools]
+        return 0
+    return sum(allowance_for(tool).description for tool in tools)
 
 
-def _insists_on_calls(document: Document, tools: list[dict[str, Json]]) -> int:
+def _calls(
+    document: Document, offered: list[Offer], prompt: int, model: Model
+) -> HostedCalls | None:
+    asked = optional_integer(document, "max_tool_calls", minimum=0, maximum=LARGEST_CAP)
+    allowed = callable_tools(document.get("tool_choice"), offered)
+    hosted = [tool for tool, _ in allowed if allowance_for(tool).call]
+    if not hosted:
+        return None
+    insisted = _insists_on_calls(document, offered)
+    calls = hosted_calls(prompt, list(map(allowance_for, hosted)), asked, insisted, model)
+    return calls and replace(calls, uses=_uses(document, hosted, model))
+
+
+def _uses(
+    document: Document, hosted: list[dict[str, Json]], model: Model
+) -> tuple[Quantities, ...]:
+    """What a call may use besides input, for each tool that uses anything."""
+    uses: set[Quantities] = set()
+    for tool in hosted:
+        if is_of(tool, IMAGE_TOOLS):
+            images, outer = images_in(document.get("input")), str(document.get("model"))
+            uses.add(use_of(tool, images, model, outer))
+        elif fee := fee_of(allowance_for(tool)):
+            uses.add(fee)
+    return tuple(sorted(uses))
+
+
+def _insists_on_calls(document: Document, offered: list[Offer]) -> int:
     """The number of hosted calls that the request insists on: 0 or 1."""
     choice = document.get("tool_choice")
     if choice == "required":
-        return int(all(allowance_for(tool).call for tool in tools))
-    if not isinstance(choice, dict) or is_of(choice, _ALLOWED_TOOLS):
+        return int(all(allowance_for(tool).call for tool, _ in offered))
+    if not isinstance(choice, dict) or is_of(choice, ALLOWED_TOOLS):
         return 0
     return int(allowance_for(choice).call > 0)
 

@@ -32,6 +32,7 @@ __all__ = [
     "encoding_of",
     "model_for",
     "shipped_models",
+    "shown_name",
     "vocabulary_of",
 ]
 
@@ -133,9 +134,13 @@ def check_model_name(name: str, upstream: UpstreamTraits = OPENAI) -> None:
     """
     is_somebodys = name.casefold().startswith("ft:")
     if not _is_plain(name) or is_somebodys or _is_variant(name, upstream):
-        shown = "".join(c if " " <= c <= "~" and c != "`" else "?" for c in name[:_SHOWN_NAME])
-        message = f"The model `{shown}` does not exist or you do not have access to it."
+        message = f"The model `{shown_name(name)}` does not exist or you do not have access to it."
         raise ModelNotFound(message, param="model")
+
+
+def shown_name(name: str) -> str:
+    """The name of a model as it is shown in a message, whatever a client has sent."""
+    return "".join(c if " " <= c <= "~" and c != "`" else "?" for c in name[:_SHOWN_NAME])
 
 
 def _is_plain(name: str) -> bool:

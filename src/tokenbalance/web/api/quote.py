@@ -40,6 +40,35 @@ class Asked(Body):
     body: dict[str, object] = Field(description="The body of the request.")
 
 
+class AssumptionResponse(BaseModel):
+    """Something that a hold covers, and that may not happen."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        json_schema_extra={
+            "examples": [
+                {
+                    "name": "service_tier",
+                    "text": "With service_tier `priority` the request may be served at a tier that"
+                    " costs 2 times as much.",
+                    "credits": 55,
+                    "factor": "2",
+                }
+            ]
+        },
+        from_attributes=True,
+    )
+
+    name: str
+    """`tool_calls`, `tool_fees`, `image_tool`, `search_fee`, `token_kinds`, `cache_lifetime`,
+    `service_tier`, `long_context` or `surcharge`; there may be more later."""
+    text: str
+    """One sentence for people."""
+    credits: int
+    """By so many credits the hold is larger than without it."""
+    factor: str | None
+    """What it multiplies the cost of tokens by, as a decimal or `5/3`; null: it adds to it."""
+
+
 class QuoteResponse(BaseModel):
     """What the proxy would do with a request now. Amounts are credits."""
 
@@ -62,6 +91,7 @@ class QuoteResponse(BaseModel):
                     "waits": False,
                     "capped": False,
                     "rates": None,
+                    "assumptions": [],
                 }
             ]
         },
@@ -94,6 +124,9 @@ class QuoteResponse(BaseModel):
     """The output limit sent upstream would be lower than the requested one."""
     rates: dict[str, str] | None
     """Credits per token by kind, as exact decimals; null: every token is one credit."""
+    assumptions: list[AssumptionResponse]
+    """What makes it dear to cover the request, the dearest first. They overlap: the sum may be more
+    than what could be saved."""
 
 
 @quote_router.post("/quote", summary="Quote a request", responses={403: {}, 404: {}})

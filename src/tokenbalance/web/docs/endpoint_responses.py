@@ -24,6 +24,7 @@ from tokenbalance.errors import (
     RequestTooLarge,
     ServiceTierNotAllowed,
     ServiceUnavailable,
+    ToolNotAllowed,
     TooManyRequests,
     UnknownUrl,
     UnsupportedMediaType,
@@ -120,12 +121,19 @@ _REFUSED: Final = (
     ),
     _Refused(
         403,
-        "The rate card has no price for the service tier, or the upstream forbids the request for a"
-        " reason that concerns only the operator. Nothing was charged.",
+        "The rate card has no price for the service tier, or no fee for a tool that the upstream"
+        " runs; or the upstream forbids the request for a reason that concerns only the operator."
+        " Nothing was charged.",
         (
             ServiceTierNotAllowed(
-                "This service_tier cannot be used here: the rate card has no price for it.",
+                "This service_tier cannot be used here: the rate card has no price for it with this"
+                " model. Leave it out, or use `default`.",
                 param="service_tier",
+            ),
+            ToolNotAllowed(
+                "The tool `file_search` cannot be used with this model here: the rate card has no"
+                " fee for it. Leave it out, or set `tool_choice` to `none`.",
+                param="tools[0]",
             ),
             NotAllowed("The upstream does not allow this request; nothing was charged."),
         ),

@@ -1,0 +1,57 @@
+"""What the rate card has no price for: each case as the error that a caller gets.
+
+Nothing here decides whether there is a price; the card has raised that there is none.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from tokenbalance.books.pricing.rate_card import UnpricedModel, UnpricedTier, UnpricedTool
+from tokenbalance.errors import (
+    ModelNotFound,
+    ServiceTierNotAllowed,
+    ToolNotAllowed,
+    UnsupportedParameter,
+)
+from tokenbalance.openai.conditions import path_of_images, path_of_tool
+from tokenbalance.openai.documents import path_of
+from tokenbalance.openai.tokens.models import shown_name
+
+if TYPE_CHECKING:
+    from tokenbalance.books.pricing.rate_card import UnpricedRequest
+    from tokenbalance.errors import ProxyError
+    from tokenbalance.model import Document
+    from tokenbalance.openai.operation import Operation
+
+_WINDOW: Final = "background_options.completion_window"
+_MEMBERS: Final = {"image_model": "model", "svg_model": "svg.model"}
+"""Where the tool that makes images names the models of second bills."""
+
+
+def refusal_of(error: UnpricedRequest, operation: Operation, document: Document) -> ProxyError:
+    """Make the error for a request that the card does not price."""
+    if isinstance(error, UnpricedModel):
+        return _no_model(error, operation, document)
+    if isinstance(error, UnpricedTier):
+        msg = (
+            "This service_tier cannot be used here: the rate card has no price for it with this"
+            " model. Leave it out, or use `default`."
+        )
+        return ServiceTierNotAllowed(msg, param="service_tier")
+    if isinstance(error, UnpricedTool):
+        msg = (
+            f"The tool `{error.tool}` cannot be used with this model here: the rate card has no"
+            " fee for it. Leave it out, or set `tool_choice` to `none`."
+        )
+        return ToolNotAllowed(msg, param=path_of_tool(operation, document, error.tool))
+    msg = f"Unsupported parameter: '{_WINDOW}': the rate card has no price for this window."
+    return UnsupportedParameter(msg, param=_WINDOW)
+
+
+def _no_model(error: UnpricedModel, operation: Operation, document: Document) -> ModelNotFound:
+    msg = f"The model `{shown_name(error.model)}` cannot be used here: no rate is set for it."
+    if error.field not in _MEMBERS:
+        return ModelNotFound(msg, param=error.field)
+    param = path_of(path_of_images(operation, document), _MEMBERS[error.field])
+    return ModelNotFound(f"{msg} Name another in `{param}`.", param=param)
