@@ -17,7 +17,7 @@ from tokenbalance.books.holds.journal import (
 )
 from tokenbalance.books.pricing.units import UNITS
 from tokenbalance.model import Usage
-from tokenbalance.openai.metering.usage import COUNT_MAX
+from tokenbalance.openai.metering.bills import COUNT_MAX
 
 if TYPE_CHECKING:
     from tokenbalance.books.holds.journal import Abandoned
@@ -32,7 +32,29 @@ ENTRY = Entry("tb_019ab3f0c2d1a1b2c3d4e5f6a7b8c9d0", 7, 9, "/chat/completions")
 USAGE = Usage({"input": 12, "cached_input": 4, "output": 345, "reasoning": 300}, total=357)
 
 
-LARGEST = Usage(dict.fromkeys(UNITS.tokens, COUNT_MAX), COUNT_MAX)
+LARGEST = Usage(dict.fromkeys(UNITS.own_tokens[:8], COUNT_MAX), COUNT_MAX)
+
+
+EVERYTHING = Usage(
+    {
+        "input": 272_000,
+        "cached_input": 200_000,
+        "cache_write": 50_000,
+        "cache_write_12h": 20_000,
+        "output": 128_000,
+        "reasoning": 100_000,
+        "image_tool_input": 9_000,
+        "image_tool_cached_input": 1_000,
+        "image_tool_image_input": 5_000,
+        "image_tool_output": 12_480,
+        "image_tool_image_output": 12_480,
+        "call:web_search": 12,
+        "session:code_interpreter": 1,
+        "tier:priority": 1,
+    },
+    421_480,
+)
+"""About as much as one response may report."""
 
 
 def entry(number: int) -> Entry:

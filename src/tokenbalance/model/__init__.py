@@ -236,11 +236,14 @@ class Hold:
     """None: it was read from the books, so these have it."""
 
 
-@dataclass(frozen=True, slots=True)
+_NOTHING_USED: Final[Mapping[str, int]] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True, init=False)
 class Usage:
     """What one request used, as reported by the upstream, or counted where it reports nothing."""
 
-    quantities: Mapping[str, int] = field(default_factory=dict[str, int], hash=False)
+    quantities: Mapping[str, int] = field(hash=False)
     """Numbers by kind, read-only and without zeros. `input` and `output` contain their other kinds,
     such as `cached_input` and `reasoning`; `books.pricing.units` has the kinds."""
     total: int = 0
@@ -249,10 +252,20 @@ class Usage:
     estimated: bool = False
     """True when the upstream reported nothing usable and tokens were counted instead."""
 
-    def __post_init__(self) -> None:
+    def __init__(
+        self,
+        quantities: Mapping[str, int] = _NOTHING_USED,
+        total: int = 0,
+        estimated: bool = False,  # noqa: FBT001, FBT002 - a field like the others
+    ) -> None:
         """Keep a copy of the quantities, without zeros."""
-        used = {kind: number for kind, number in self.quantities.items() if number}
+        # Written out: one is made for every request, and a generated one takes twice as long.
+        used = dict(quantities)
+        if not all(used.values()):
+            used = {kind: number for kind, number in used.items() if number}
         object.__setattr__(self, "quantities", MappingProxyType(used))
+        object.__setattr__(self, "total", total)
+        object.__setattr__(self, "estimated", estimated)
 
     @classmethod
     def counted(cls, inputs: int, outputs: int) -> Usage:

@@ -63,6 +63,7 @@ RESPONSES: Final = Family(
     tariff=TOKENS,
     ceiling=_RESPONSES,
     place="responses",
+    has_items=True,
     creates=("response", "container", "item"),
     examples=RESPONSE_EXAMPLES,
 )

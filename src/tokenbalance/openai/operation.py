@@ -76,6 +76,8 @@ class Family:
     of a fine-tuned model cannot occur."""
     reports_on_request: bool = False
     """Streams report their usage only if `stream_options.include_usage` is set."""
+    has_items: bool = False
+    """The output of a response is a list of items, which may be billed beside its usage."""
     has_output: bool = True
     """A usage report without output tokens is incomplete."""
     creates: tuple[str, ...] = ()

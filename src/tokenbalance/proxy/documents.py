@@ -26,7 +26,8 @@ async def relay_document(relay: Relay, upstream: UpstreamResponse, beginning: by
     response, ending = relay.response, relay.ending
     headers = relay.passing.for_client(upstream.headers)
     kept = bytearray()
-    meter = JsonMeter() if ending.charged else None
+    has_items = relay.asked.operation.family.has_items
+    meter = JsonMeter(has_items=has_items) if ending.charged else None
     ending.meter = meter
     chunk = beginning
     try:

@@ -43,6 +43,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from tokenbalance.books.holds.journal import JournalUnavailable, State
 from tokenbalance.model import Purpose, Usage
+from tokenbalance.openai.metering.bills import with_fees
 from tokenbalance.openai.metering.doubt import is_doubtful, reckoned
 from tokenbalance.openai.metering.outcome import Metered, used_nothing
 from tokenbalance.proxy.progress import Progress
@@ -199,7 +200,7 @@ class Ending:
         if self._lease is not None and usage is not None:
             # The books get it at the end anyway.
             with suppress(JournalUnavailable):
-                self._lease.slot.use(usage)
+                self._lease.slot.use(self._with_unreported(usage))
 
     async def settle(self, *, whole: bool = False) -> Charge | None:
         """Charge what the meter has seen; void where that is nothing.
@@ -229,8 +230,11 @@ class Ending:
         if usage is not None and is_doubtful(usage, self.asked.operation, self.asked.document):
             self.note(usage)
             usage = None
+        if usage is not None:
+            usage = self._with_unreported(usage)
+        ceiling = self._with_unreported(self.ceiling)
         self._close(lease, Stage.SETTLED)
-        return await self._settler.settle(lease, lease.hold, usage, self._reckoned, self.ceiling)
+        return await self._settler.settle(lease, lease.hold, usage, self._reckoned, ceiling)
 
     async def void(self) -> None:
         """Give back whatever is held: nothing was used."""
@@ -260,13 +264,21 @@ class Ending:
         lease.trace = progress.trace()
         self._lease, self._last = None, last
 
+    def _with_unreported(self, usage: Usage) -> Usage:
+        """Add what the request uses in any case and no report has."""
+        unreported = self.asked.bound.unreported
+        return with_fees(usage, unreported) if unreported else usage
+
     def _reckoned(self) -> Usage:
-        return self._look()() if self.readable else self.ceiling
+        return self._look()() if self.readable else self._with_unreported(self.ceiling)
 
     def _look(self) -> Callable[[], Usage]:
         """Take what has been seen so far, to be counted in a thread."""
         if self._count is None:
             self._count = self.asked.counter()
         count, ceiling, meter = self._count, self.ceiling, self.meter
-        usage, texts = (None, ()) if meter is None else (meter.usage, meter.relayed_texts())
-        return lambda: reckoned(usage, texts, count, ceiling)
+        usage, texts, fees = None, (), ()
+        if meter is not None:
+            usage, texts, fees = meter.usage, meter.relayed_texts(), tuple(meter.fees.items())
+        fees += self.asked.bound.unreported
+        return lambda: with_fees(reckoned(usage, texts, count, ceiling), fees)

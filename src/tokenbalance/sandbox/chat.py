@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tokenbalance.sandbox import counting
+from tokenbalance.sandbox.billed import served_tier
 from tokenbalance.sandbox.choices import (
     CHOICES_LIMIT,
     OUTPUT_LIMIT_TOKENS,
@@ -57,9 +58,11 @@ def complete_chat(fields: Fields) -> Reply:
     prompt = _last_user_text(messages)
     choices = [_choose(fields, model, prompt, cap, index) for index in range(count)]
     usage = completion_usage(counting.chat_tokens(fields), sum(choice.tokens for choice in choices))
+    reported = model != MODEL_WITHOUT_USAGE and (with_usage or not streamed)
+    frame = _frame(fields, model)
     if streamed:
-        return Stream(tuple(_events(model, choices, usage if with_usage else None)))
-    return Whole(_document(model, choices, usage))
+        return Stream(tuple(_events(frame, choices, usage if reported else None)))
+    return Whole(_document(frame, choices, usage if reported else None))
 
 
 def _messages(fields: Fields) -> list[Fields]:
@@ -109,8 +112,8 @@ def _choose(fields: Fields, model: str, prompt: str, cap: int | None, index: int
     return _Choice(generated, _FINISH_REASONS[generated.finished], generated.tokens)
 
 
-def _document(model: str, choices: list[_Choice], usage: Document) -> Document:
-    document = _envelope(new_id("chatcmpl-"), "chat.completion", model)
+def _document(frame: Document, choices: list[_Choice], usage: Document | None) -> Document:
+    document: Document = {**frame, "object": "chat.completion"}
     document["choices"] = [
         {
             "index": index,
@@ -120,18 +123,18 @@ def _document(model: str, choices: list[_Choice], usage: Document) -> Document:
         }
         for index, choice in enumerate(choices)
     ]
-    if model != MODEL_WITHOUT_USAGE:
+    if usage is not None:
         document["usage"] = usage
     return document
 
 
-def _envelope(identity: str, kind: str, model: str) -> Document:
+def _frame(fields: Fields, model: str) -> Document:
     return {
-        "id": identity,
-        "object": kind,
+        "id": new_id("chatcmpl-"),
+        "object": "chat.completion.chunk",
         "created": now(),
         "model": model,
-        "service_tier": "default",
+        "service_tier": served_tier(fields),
         "system_fingerprint": "fp_sandbox",
     }
 
@@ -153,11 +156,10 @@ def _call(choice: _Choice, call: ToolCall, arguments: str) -> Document:
     }
 
 
-def _events(model: str, choices: list[_Choice], usage: Document | None) -> Iterator[bytes]:
+def _events(frame: Document, choices: list[_Choice], usage: Document | None) -> Iterator[bytes]:
     """Return role chunks, content chunks in turn, finish chunks, usage if requested, the end."""
-    frame = _envelope(new_id("chatcmpl-"), "chat.completion.chunk", model)
     chunks = [_chunks(index, choice) for index, choice in enumerate(choices)]
-    return choice_events(frame, chunks, None if model == MODEL_WITHOUT_USAGE else usage)
+    return choice_events(frame, chunks, usage)
 
 
 def _chunks(index: int, choice: _Choice) -> Iterator[Document]:

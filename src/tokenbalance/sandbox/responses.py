@@ -6,6 +6,13 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tokenbalance.sandbox import counting
+from tokenbalance.sandbox.billed import (
+    cache_writes,
+    search_events,
+    search_of,
+    served_tier,
+    tool_usage,
+)
 from tokenbalance.sandbox.choices import OUTPUT_LIMIT_TOKENS
 from tokenbalance.sandbox.faults import MODEL_WITHOUT_USAGE, ApiError
 from tokenbalance.sandbox.fields import Fields, empty_array, invalid_type, text_within
@@ -52,6 +59,8 @@ class _Turn:
     output: Generated | ToolCall
     item_id: str
     call_id: str
+    search: Document | None
+    """The search before the output; None without one."""
 
     @property
     def generated(self) -> Generated:
@@ -63,7 +72,7 @@ class _Turn:
 
 
 def respond(fields: Fields) -> Reply:
-    """Respond with one message or one function call.
+    """Respond with one message or one function call, after a search if one is offered.
 
     Raises:
         ApiError: OpenAI would not accept the request.
@@ -75,7 +84,7 @@ def respond(fields: Fields) -> Reply:
     turn = _turn(fields, model, prompt, cap)
     usage = None
     if model != MODEL_WITHOUT_USAGE:
-        usage = _usage(counting.response_tokens(fields), turn.generated.tokens)
+        usage = _usage(fields, turn.generated.tokens)
     if fields.flag("stream"):
         return Stream(tuple(_events(turn, usage)))
     return Whole(_ended(turn, usage))
@@ -109,12 +118,12 @@ def _prompt(fields: Fields) -> str:
 
 
 def _turn(fields: Fields, model: str, prompt: str, cap: int | None) -> _Turn:
-    frame = _frame(fields, model)
+    frame, search = _frame(fields, model), search_of(fields, prompt)
     if function := insisted_tool(fields):
         call = call_tool(function, model, cap, prompt)
-        return _Turn(frame, call, new_id("fc_"), new_id("call_"))
+        return _Turn(frame, call, new_id("fc_"), new_id("call_"), search)
     text = text_in_format(fields.within("text").value("format"), compose(prompt))
-    return _Turn(frame, spell(text, model, cap), new_id("msg_"), "")
+    return _Turn(frame, spell(text, model, cap), new_id("msg_"), "", search)
 
 
 def _frame(fields: Fields, model: str) -> Document:
@@ -133,16 +142,17 @@ def _frame(fields: Fields, model: str) -> Document:
         "incomplete_details": None,
         "model": model,
         "output": [],
-        "service_tier": "default",
+        "service_tier": served_tier(fields),
         **echoed,
         "usage": None,
     }
 
 
-def _usage(input_tokens: int, output_tokens: int) -> Document:
+def _usage(fields: Fields, output_tokens: int) -> Document:
+    input_tokens = counting.response_tokens(fields)
     return {
         "input_tokens": input_tokens,
-        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "input_tokens_details": {"cached_tokens": 0, **cache_writes(fields, input_tokens)},
         "output_tokens": output_tokens,
         "output_tokens_details": {"reasoning_tokens": 0},
         "total_tokens": input_tokens + output_tokens,
@@ -151,18 +161,20 @@ def _usage(input_tokens: int, output_tokens: int) -> Document:
 
 def _ended(turn: _Turn, usage: Document | None) -> Document:
     incomplete: Json = None if turn.generated.finished else {"reason": "max_output_tokens"}
+    searches: list[Json] = [] if turn.search is None else [turn.search]
     return {
         **turn.frame,
         "status": turn.status,
         "completed_at": now() if turn.generated.finished else None,
         "incomplete_details": incomplete,
-        "output": [_item(turn, turn.status, turn.generated.text)],
+        "output": [*searches, _item(turn, turn.status, turn.generated.text)],
+        **({"tool_usage": tool_usage(len(searches))} if searches else {}),
         "usage": usage,
     }
 
 
 def _item(turn: _Turn, status: str, text: str | None) -> Document:
-    """Return the only output item; without a text it has just begun."""
+    """Return the output item that is no search; without a text it has just begun."""
     if isinstance(turn.output, ToolCall):
         return {
             "id": turn.item_id,
@@ -200,6 +212,9 @@ def _events(turn: _Turn, usage: Document | None) -> Iterator[bytes]:
 
 def _item_events(turn: _Turn) -> Iterator[Document]:
     place: Document = {"output_index": 0}
+    if turn.search is not None:
+        yield from search_events(turn.search)
+        place = {"output_index": 1}
     yield {
         "type": "response.output_item.added",
         "item": _item(turn, "in_progress", None),

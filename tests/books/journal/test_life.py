@@ -7,7 +7,17 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.support.journals import ENTRY, LARGEST, USAGE, die, entry, left, path_of, remains
+from tests.support.journals import (
+    ENTRY,
+    EVERYTHING,
+    LARGEST,
+    USAGE,
+    die,
+    entry,
+    left,
+    path_of,
+    remains,
+)
 from tokenbalance.books.holds.journal import (
     SLOT_BYTES,
     Entry,
@@ -39,16 +49,13 @@ class TestTheLifeOfARequest:
         assert left(folder) == {ENTRY.request_id: (State.DISPATCHED, None)}
 
     def test_a_usage_is_read_back_as_it_was(self, folder: Path, journal: Journal) -> None:
-        for number, usage in enumerate((USAGE, LARGEST, Usage(total=3, estimated=True))):
+        usages = [USAGE, LARGEST, EVERYTHING, Usage(total=3, estimated=True)]
+        for number, usage in enumerate(usages):
             slot = journal.begin(entry(number))
             slot.dispatch()
             slot.use(usage)
         die(journal)
-        assert [usage for _, usage in left(folder).values()] == [
-            USAGE,
-            LARGEST,
-            Usage(total=3, estimated=True),
-        ]
+        assert [usage for _, usage in left(folder).values()] == usages
 
     def test_the_identity_is_read_back_as_it_was(self, folder: Path, journal: Journal) -> None:
         given = Entry("tb_ü", 2**63 - 1, 2**63 - 1, '/models/{"model"}\n')
@@ -71,13 +78,26 @@ class TestTheLifeOfARequest:
         more = {f"kind_{number}": 1 for number in range(4)}
         usual, impossible = entry(1), entry(2)
         journal.begin(usual).use(Usage({**USAGE.quantities, **more}, 357))
-        largest = {**LARGEST.quantities, **dict.fromkeys(more, LARGEST.total)}
+        largest = {**LARGEST.quantities, **{f"call:{n}": LARGEST.total for n in range(20)}}
         journal.begin(impossible).use(Usage(largest, LARGEST.total))
         die(journal)
         whole = {"input": LARGEST.total, "output": LARGEST.total}
         assert left(folder) == {
             usual.request_id: (State.USED, Usage({**USAGE.quantities, **more}, 357)),
             impossible.request_id: (State.USED, Usage(whole, LARGEST.total)),
+        }
+
+    def test_a_usage_that_does_not_fit_gives_up_how_its_sides_divide_first(
+        self, folder: Path, journal: Journal
+    ) -> None:
+        parts = dict.fromkeys(("cached_input", "reasoning", "image_tool_image_output"), 10**15)
+        kept = {"input": 10**15, "output": 10**15, "image_tool_output": 10**15}
+        fees = {"image": 1, "call:web_search": 7, "session:shell": 1, "tier:priority": 1}
+        long = replace(ENTRY, endpoint="/" + "x" * 100)
+        journal.begin(long).use(Usage({**parts, **kept, **fees}, 2 * 10**15))
+        die(journal)
+        assert left(folder) == {
+            long.request_id: (State.USED, Usage({**kept, **fees}, 2 * 10**15)),
         }
 
     @pytest.mark.parametrize("before", ["placing", "dispatched", "used", "void"])

@@ -7,20 +7,29 @@ never do I/O, nor raise for anything the upstream sends.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final
 
+from tokenbalance.openai.metering.bills import fees_of
 from tokenbalance.openai.metering.outcome import error_code, has_failed, may_be_free
 from tokenbalance.openai.metering.output_text import RelayedText, output_texts
 from tokenbalance.openai.metering.sse import BOM, document_of
-from tokenbalance.openai.metering.usage import read_usage, trailing_usage
+from tokenbalance.openai.metering.usage import TIER_KEY, read_usage, trailing_usage
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tokenbalance.model import Document, Usage
 
 DOCUMENT_MAX = 8 * 1024 * 1024
 """Bytes of a document that are kept whole."""
 TAIL = 64 * 1024
 """Bytes at the end of a document, or of an event, in which the usage is searched."""
+NEAR = 512
+"""Bytes at the beginning of a document, and before its usage, in which the tier is searched."""
+
+
+_NO_FEES: Final[Mapping[str, int]] = MappingProxyType({})
 
 
 class JsonMeter:
@@ -29,9 +38,25 @@ class JsonMeter:
     Up to DOCUMENT_MAX bytes are kept; of a longer document only the end, which has the usage.
     """
 
-    __slots__ = ("_body", "_text", "error_code", "failed", "has_output", "has_response", "usage")
+    __slots__ = (
+        "_body",
+        "_has_items",
+        "_text",
+        "error_code",
+        "failed",
+        "fees",
+        "has_output",
+        "has_response",
+        "usage",
+    )
 
-    def __init__(self) -> None:
+    def __init__(self, *, has_items: bool = False) -> None:
+        """Begin.
+
+        Args:
+            has_items: it may have items that are billed beside its usage, so all of it is read.
+
+        """
         self.usage: Usage | None = None
         """What the document reports; None before `finish`, or if it reports nothing valid."""
         self.failed = False
@@ -42,6 +67,9 @@ class JsonMeter:
         """Without usage: it contains output of the model."""
         self.has_response = False
         """Without usage: it is a response, even if an empty one; no HTML page, and not nothing."""
+        self.fees: Mapping[str, int] = _NO_FEES
+        """Without usage: calls of tools, by the kind of their fee."""
+        self._has_items = has_items
         self._body = bytearray()
         # What was collected from a body that is too long to be kept whole.
         self._text: RelayedText | None = None
@@ -57,8 +85,7 @@ class JsonMeter:
 
     def finish(self) -> None:
         """Read the usage or, without any, what else there is; the body has ended."""
-        found = trailing_usage(bytes(self._body[-TAIL:]))
-        usage = read_usage(found[1].get("usage")) if found is not None else None
+        usage = self._reported()
         if usage is not None and usage.total:
             self.usage = usage
         elif self._text is not None:
@@ -79,10 +106,50 @@ class JsonMeter:
         responses = choices if isinstance(choices, list) else [document.get("output")]
         return ["".join(output_texts(response)) for response in responses]
 
+    def _reported(self) -> Usage | None:
+        """Read the usage, and no more of the document than is needed for it."""
+        body = self._body
+        tail = bytes(body) if len(body) <= TAIL else bytes(body[-TAIL:])
+        found = trailing_usage(tail)
+        if found is None:
+            return None
+        offset, response = found
+        if self._has_items or "service_tier" not in response:
+            response = self._with_bills(tail, offset, response)
+        return read_usage(response.get("usage"), response=response)
+
+    def _with_bills(self, tail: bytes, offset: int, response: Document) -> Document:
+        """Return more members of the document, if it may have some that are billed.
+
+        `response` has its members from `offset` in its tail on, and no other.
+        """
+        is_long = self._text is not None
+        if is_long or self._has_items or tail.rfind(TIER_KEY, max(offset - NEAR, 0), offset) >= 0:
+            longer = trailing_usage(tail, key=TIER_KEY)
+            if longer is not None and "usage" in longer[1]:
+                response = longer[1]
+        if not is_long and self._has_more(response):
+            response = self._document() or response
+        return response
+
+    def _has_more(self, response: Document) -> bool:
+        """Whether the document may have more that is billed than these members."""
+        body = self._body
+        if not self._has_items:
+            return "service_tier" not in response and body.rfind(TIER_KEY, 0, NEAR) >= 0
+        return (
+            ("service_tier" not in response and body.rfind(TIER_KEY) >= 0)
+            or ("tool_usage" not in response and body.rfind(b'"tool_usage"') >= 0)
+            # Functions are the client's.
+            or body.count(b'_call"') > body.count(b'"function_call"')
+        )
+
     def _read_whole(self, document: Document) -> None:
-        usage = read_usage(document.get("usage"))
+        usage = read_usage(document.get("usage"), response=document)
         if usage is not None and (usage.total or may_be_free(document)):
             self.usage = usage
+        elif document:
+            self.fees = fees_of(document)
         made = any(document.get(name) for name in ("output", "data"))
         self.failed = has_failed(document)
         self.error_code = error_code(document) if self.failed else ""

@@ -13,6 +13,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final, Protocol
 
 from tokenbalance.model import Usage
+from tokenbalance.openai.metering.bills import second_total
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -97,7 +98,7 @@ def _completed(usage: Usage, counted: Usage, document: Document) -> Usage:
         outputs = max(outputs, counted.output)
     if (inputs, outputs) == (usage.input, usage.output):
         return usage
-    total = max(usage.total, inputs + outputs)
+    total = max(usage.total, inputs + outputs + second_total(usage.quantities))
     quantities = {**usage.quantities, "input": inputs, "output": outputs}
     return Usage(quantities, total, estimated=True)
 

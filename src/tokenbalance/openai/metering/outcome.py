@@ -16,6 +16,8 @@ import re
 from typing import TYPE_CHECKING, Final, Protocol
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tokenbalance.model import Document, Json, Usage
 
 _FAILED: Final = frozenset({"failed", "cancelled"})
@@ -39,6 +41,11 @@ class Metered(Protocol):
     @property
     def error_code(self) -> str:
         """The code of that error; empty if it has none."""
+        ...
+
+    @property
+    def fees(self) -> Mapping[str, int]:
+        """Without usage: calls of tools, by the kind of their fee."""
         ...
 
     @property

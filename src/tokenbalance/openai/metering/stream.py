@@ -66,6 +66,8 @@ from tokenbalance.openai.metering.output_text import STRING_BODY
 from tokenbalance.openai.metering.stream_report import StreamReport, lacks_only_its_end
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tokenbalance.model import Usage
 
 EVENT_MAX = 1024 * 1024
@@ -147,6 +149,11 @@ class StreamMeter:
     def error_code(self) -> str:
         """The code of that error; empty if it has none."""
         return self._report.error_code
+
+    @property
+    def fees(self) -> Mapping[str, int]:
+        """Without usage: calls of tools that have ended, by the kind of their fee."""
+        return self._report.fees
 
     @property
     def has_output(self) -> bool:

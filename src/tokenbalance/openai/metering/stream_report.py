@@ -26,6 +26,7 @@ import re
 from typing import TYPE_CHECKING
 
 from tokenbalance.openai.json_text import compiled
+from tokenbalance.openai.metering.bills import fee_of_event, fees_of
 from tokenbalance.openai.metering.outcome import error_code, has_failed, is_error, may_be_free
 from tokenbalance.openai.metering.output_text import RelayedText, TextsOfChoices
 from tokenbalance.openai.metering.sse import (
@@ -35,9 +36,11 @@ from tokenbalance.openai.metering.sse import (
     is_usage_only,
     without_usage,
 )
-from tokenbalance.openai.metering.usage import read_usage, trailing_usage
+from tokenbalance.openai.metering.usage import TIER_KEY, USAGE_KEY, read_usage, trailing_usage
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from tokenbalance.model import Document, Json, Usage
 
 _FINAL_TYPES = frozenset({"response.completed", "response.incomplete", "response.failed"})
@@ -59,6 +62,7 @@ class StreamReport:
     """What a stream has reported so far. Its events are read in order."""
 
     __slots__ = (
+        "_fees",
         "_has_items",
         "_hide_usage",
         "ended",
@@ -84,8 +88,14 @@ class StreamReport:
         self.withholding = False
         """Bytes are kept back, from the event on that was read last."""
         self.text = TextsOfChoices() if several else RelayedText()
+        self._fees: dict[str, int] = {}
         self._has_items = False
         self._hide_usage = hide_usage
+
+    @property
+    def fees(self) -> Mapping[str, int]:
+        """Without usage: calls of tools that have ended, by the kind of their fee."""
+        return self._fees if self.usage is None else {}
 
     @property
     def has_output(self) -> bool:
@@ -125,14 +135,17 @@ class StreamReport:
         `final_type` is its type if that ends the stream, else empty.
         """
         for opening in (b"{", b'{"response":{'):
-            found = trailing_usage(tail, opening)
-            if found is not None:
-                self._note(found[1], "")
+            # What is billed beside the usage comes shortly before it. Of equal reports the last
+            # one counts, which is the one with more members.
+            for key in (USAGE_KEY, TIER_KEY):
+                found = trailing_usage(tail, opening, key)
+                if found is not None:
+                    self._note(found[1], "")
         if final_type:
             self._end(failed=final_type == "response.failed")
 
     def _note(self, document: Document, name: str) -> None:
-        self._note_usage(document.get("usage"))
+        self._note_usage(document)
         kind = document.get("type")
         failed_before = self.failed
         if is_error(document) or name == "error":
@@ -148,14 +161,25 @@ class StreamReport:
     def _note_response(self, value: Json, kind: str) -> None:
         response = value if isinstance(value, dict) else {}
         is_final = kind in _FINAL_TYPES
-        self._note_usage(response.get("usage"), free=is_final and may_be_free(response))
+        self._note_usage(response, free=is_final and may_be_free(response))
         if is_final:
+            self._fees = fees_of(response)
             self._has_items = bool(response.get("output"))
             self._end(failed=kind == "response.failed" or has_failed(response))
+        else:
+            self._note_fee(kind)
 
-    def _note_usage(self, value: Json, *, free: bool = False) -> None:
-        """Note a usage report; one of zeros only if the response may have been `free`."""
-        usage = read_usage(value) if value is not None else None
+    def _note_fee(self, kind: str) -> None:
+        """Note a call that has ended; a session once, however many calls it has."""
+        fee = fee_of_event(kind)
+        if fee is not None:
+            is_call = fee.startswith("call:")
+            self._fees[fee] = self._fees.get(fee, 0) + 1 if is_call else 1
+
+    def _note_usage(self, response: Document, *, free: bool = False) -> None:
+        """Note what a response reports; zeros only if it may have been `free`."""
+        value = response.get("usage")
+        usage = read_usage(value, response=response) if value is not None else None
         if usage is None or not (usage.total or free):
             return
         if self.usage is None or usage.total >= self.usage.total:

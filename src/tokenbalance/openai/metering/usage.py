@@ -1,7 +1,8 @@
 """Reads a usage object, and finds one at the end of a document without parsing the rest.
 
 Owns what counts as a valid usage report of the upstream. It must never guess: a report that is not
-clearly valid counts as missing, and the caller counts tokens instead.
+clearly valid counts as missing, and the caller counts tokens instead. `numbers` lists every number
+that a report may have.
 """
 
 from __future__ import annotations
@@ -11,29 +12,28 @@ from typing import TYPE_CHECKING, Final, NamedTuple, cast
 import orjson
 
 from tokenbalance.model import Document, Json, Usage
+from tokenbalance.openai.metering.bills import (
+    UNKNOWN_TIER,
+    bills_of,
+    count_of,
+    second_total,
+    tier_kind,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-COUNT_MAX = 2**53
-"""Larger JSON numbers are not exact everywhere; no request has ever come near."""
-
 CANDIDATES_MAX = 8
-"""Occurrences of `"usage"` that are tried from the end before the search gives up."""
+"""Occurrences of a key that are tried from the end before the search gives up."""
 
-_KEY = b'"usage"'
-
-# The same counter under its two names: chat, completions and embeddings; responses.
-_INPUT = ("prompt_tokens", "input_tokens")
-_OUTPUT = ("completion_tokens", "output_tokens")
-_INPUT_DETAILS = ("prompt_tokens_details", "input_tokens_details")
-_OUTPUT_DETAILS = ("completion_tokens_details", "output_tokens_details")
+USAGE_KEY = b'"usage"'
+TIER_KEY = b'"service_tier"'
 
 
 class Parts(NamedTuple):
-    """Where a report has the kinds that an input and an output divide into.
+    """The kinds that an input and an output divide into.
 
-    Each is a member of the details of its side, by the name of its kind.
+    Each by the member of the details of its side that has it.
     """
 
     input: Mapping[str, str]
@@ -42,20 +42,28 @@ class Parts(NamedTuple):
 
 PARTS: Final = Parts(
     input={
-        "cached_input": "cached_tokens",
-        "audio_input": "audio_tokens",
-        "image_input": "image_tokens",
+        "cached_tokens": "cached_input",
+        "audio_tokens": "audio_input",
+        "image_tokens": "image_input",
+        "cache_write_tokens": "cache_write",
     },
     output={
-        "reasoning": "reasoning_tokens",
-        "audio_output": "audio_tokens",
-        "image_output": "image_tokens",
+        "reasoning_tokens": "reasoning",
+        "audio_tokens": "audio_output",
+        "image_tokens": "image_output",
     },
 )
 
+_NOTHING: Final[Document] = {}
 
-def read_usage(value: Json, parts: Parts = PARTS) -> Usage | None:
+
+def read_usage(value: Json, parts: Parts = PARTS, response: Document = _NOTHING) -> Usage | None:
     """Read any usage object that the API reports, in tokens.
+
+    Args:
+        value: the object.
+        parts: where it has the kinds that a side divides into.
+        response: the document that it is a member of, for what is billed beside it (`bills`).
 
     The input is required. A missing output is 0 (embeddings have none), a missing total is
     input + output. A total is authoritative, even if it is more than that sum; a report with a
@@ -68,24 +76,36 @@ def read_usage(value: Json, parts: Parts = PARTS) -> Usage | None:
     """
     if not isinstance(value, dict):
         return None
-    inputs = _count(_either(value, _INPUT))
-    outputs = _count(_either(value, _OUTPUT, missing=0))
+    # Each counter has two names: one in chat, completions and embeddings, one in responses.
+    inputs = count_of(_either(value, "prompt_tokens", "input_tokens"))
+    outputs = count_of(_either(value, "completion_tokens", "output_tokens", missing=0))
     if inputs is None or outputs is None:
         return None
-    total = _count(value.get("total_tokens", inputs + outputs))
+    total = count_of(value.get("total_tokens", inputs + outputs))
     if total is None or total < inputs + outputs or (total == 0 and "total_tokens" not in value):
         return None
     quantities = {"input": inputs, "output": outputs}
-    _add_parts(quantities, _details(value, _INPUT_DETAILS), parts.input, inputs)
-    _add_parts(quantities, _details(value, _OUTPUT_DETAILS), parts.output, outputs)
+    details = _either(value, "prompt_tokens_details", "input_tokens_details")
+    if isinstance(details, dict):
+        _add_parts(quantities, details, parts.input, inputs)
+        if "cache_write" in quantities:
+            _divide_cache_writes(quantities, details)
+    details = _either(value, "completion_tokens_details", "output_tokens_details")
+    if isinstance(details, dict):
+        _add_parts(quantities, details, parts.output, outputs)
+    if response:
+        total += _add_bills(quantities, total, response)
     return Usage(quantities, total)
 
 
-def trailing_usage(text: bytes, opening: bytes = b"{") -> tuple[int, Document] | None:
+def trailing_usage(
+    text: bytes, opening: bytes = b"{", key: bytes = USAGE_KEY
+) -> tuple[int, Document] | None:
     """Find the last `"usage"` member of the document whose end `text` is.
 
     Returns its offset in `text` and the members from there to the end, or None. `opening` is what
     the members are nested in: `{` for the document itself, `{"response":{` for one level below.
+    Another `key` finds that member instead.
 
     If the opening followed by the rest parses, the rest closes exactly what the opening opens, so
     in a valid document the member is at that depth. A quote inside a JSON string is escaped, so
@@ -93,7 +113,7 @@ def trailing_usage(text: bytes, opening: bytes = b"{") -> tuple[int, Document] |
     """
     offset = len(text)
     for _ in range(CANDIDATES_MAX):
-        offset = text.rfind(_KEY, 0, offset)
+        offset = text.rfind(key, 0, offset)
         if offset < 0:
             return None
         if text[offset - 1 : offset] == b"\\":
@@ -107,29 +127,40 @@ def trailing_usage(text: bytes, opening: bytes = b"{") -> tuple[int, Document] |
     return None
 
 
-def _either(value: Document, names: tuple[str, str], missing: Json = None) -> Json:
-    for name in names:
-        if name in value:
-            return value[name]
-    return missing
-
-
-def _count(value: Json) -> int | None:
-    # bool is an int in Python, but not a count.
-    return value if type(value) is int and 0 <= value <= COUNT_MAX else None
-
-
-def _details(value: Document, names: tuple[str, str]) -> Document:
-    details = _either(value, names)
-    return details if isinstance(details, dict) else {}
+def _either(value: Document, name: str, other: str, missing: Json = None) -> Json:
+    return value[name] if name in value else value.get(other, missing)
 
 
 def _add_parts(
-    quantities: dict[str, int], details: Document, members: Mapping[str, str], whole: int
+    quantities: dict[str, int], details: Document, parts: Mapping[str, str], whole: int
 ) -> None:
-    if not details:
+    for member, count in details.items():
+        # Most are zero.
+        if count and type(count) is int and 0 < count <= whole and member in parts:
+            quantities[parts[member]] = count
+
+
+def _divide_cache_writes(quantities: dict[str, int], input_details: Document) -> None:
+    """Divide what was written into the cache by how long it is kept there.
+
+    Without a division it is kept for 30 minutes. What a division does not have there was written
+    for longer, even if it says for how long under a name that is unknown here.
+    """
+    details = input_details.get("cache_write_tokens_details")
+    if not isinstance(details, dict):
         return
-    for kind, member in members.items():
-        count = details.get(member)
-        if type(count) is int and 0 < count <= whole:
-            quantities[kind] = count
+    written = quantities["cache_write"]
+    shortly = min(count_of(details.get("ttl_30m_tokens")) or 0, written)
+    quantities |= {"cache_write": shortly, "cache_write_12h": written - shortly}
+
+
+def _add_bills(quantities: dict[str, int], total: int, response: Document) -> int:
+    """Add what is billed beside a usage of `total` tokens; return the tokens of second bills."""
+    tier = response.get("service_tier")
+    if tier and total:
+        quantities[tier_kind(tier) if isinstance(tier, str) else UNKNOWN_TIER] = 1
+    if "output" not in response and "tool_usage" not in response:
+        return 0
+    bills = bills_of(response)
+    quantities |= bills
+    return second_total(bills) if bills else 0

@@ -8,12 +8,16 @@ from __future__ import annotations
 import enum
 import zlib
 from dataclasses import dataclass, replace
-from typing import Final, NamedTuple, TypeAlias
+from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
+from tokenbalance.books.pricing.units import INPUT, OUTPUT, UNITS
 from tokenbalance.model import Usage
+
+if TYPE_CHECKING:
+    from collections.abc import Set as AbstractSet
 
 SLOT_BYTES: Final = 512
 """A disk sector, the largest piece that is written atomically. No slot crosses a page."""
@@ -23,13 +27,17 @@ SLOTS_MAX: Final = 65_536
 
 USAGE_BYTES_MAX: Final = 280
 """Room kept in every slot for the usage to come. Nine counts of the largest size that an upstream
-may report (16 digits) need less; usage that is counted here is smaller, and so is any true one."""
+may report (16 digits) need less, and so does any true usage of one model with its fees and tier. An
+entry of usual length leaves room for a second bill too; what needs more than that is written
+without what its sides divide into."""
 
 VERSION: Final = 3
 """Must be raised with any change to a line; the header has the same form in all versions."""
 
 _READABLE: Final = frozenset({1, 2, VERSION})
 """Versions 1 and 2 name the kinds that were not used too, in 1 without image tokens."""
+
+_PARTS: Final = frozenset(part for _, parts in UNITS.sides for part in parts)
 
 _FORMAT = "tokenbalance journal"
 _HEADER_STATE = b"h"
@@ -117,7 +125,10 @@ def slot_line(entry: Entry, known: Known) -> bytes:
     if entry.hold is not None and len(payload) > _PAYLOAD_BYTES:
         return slot_line(replace(entry, hold=None), known)
     if usage is not None and len(payload) > _PAYLOAD_BYTES:
-        payload = _payload(entry, _undivided(usage))
+        payload = _payload(entry, _without(usage, _PARTS))
+    if usage is not None and len(payload) > _PAYLOAD_BYTES:
+        # Only counts that cannot be true, of many kinds, need so much.
+        payload = _payload(entry, _without(usage, usage.quantities.keys() - {INPUT, OUTPUT}))
     # What the hold needs is given up for a usage.
     is_final = usage is not None or entry.hold is not None
     if len(payload) > (_PAYLOAD_BYTES if is_final else _PAYLOAD_BYTES - USAGE_BYTES_MAX):
@@ -159,9 +170,9 @@ def _payload(entry: Entry, usage: Usage | None) -> bytes:
     return orjson.dumps({"entry": named, "usage": used})
 
 
-def _undivided(usage: Usage) -> Usage:
-    """A usage that always fits: only counts that cannot be true, of many kinds, do not."""
-    return replace(usage, quantities={"input": usage.input, "output": usage.output})
+def _without(usage: Usage, kinds: AbstractSet[str]) -> Usage:
+    left = usage.quantities.items()
+    return replace(usage, quantities={kind: count for kind, count in left if kind not in kinds})
 
 
 def _usage_of(members: dict[str, int | bool]) -> Usage:
