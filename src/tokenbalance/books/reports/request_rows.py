@@ -16,17 +16,18 @@ from typing import TYPE_CHECKING, Any
 from sqlalchemy import select, true
 from sqlalchemy.orm import aliased
 
-from tokenbalance.books.pricing.rates import rates_document, rates_from
+from tokenbalance.books.pricing.rates import rates_from
 from tokenbalance.books.reports.lookups import by_request_only
 from tokenbalance.database.tables import Account, ApiKey, LedgerEntry, OpenHold, User
 from tokenbalance.model import UNTRACED, Trace, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
     from datetime import datetime
 
     from sqlalchemy import Select
     from sqlalchemy.ext.asyncio import AsyncSession
+
+    from tokenbalance.model import Rates
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,8 +72,8 @@ class RequestRow:
     """Credits by which the charge was more than the hold."""
     corrected_at: datetime | None
     """When the true usage replaced an estimate."""
-    rates: Mapping[str, str] | None
-    """Credits for one unit of each kind, as exact decimals; None: a credit a token."""
+    rates: Rates | None
+    """Those of its hold; None: a credit a token."""
     trace: Trace
     """How it went; nothing of it is known while it is open, or if its process is gone."""
 
@@ -158,7 +159,7 @@ def _open(hold: OpenHold, key: ApiKey, user_id: int, email: str) -> RequestRow:
         charge=None,
         overrun=0,
         corrected_at=None,
-        rates=_rates(hold.rates),
+        rates=None if hold.rates is None else rates_from(hold.rates),
         trace=UNTRACED,
     )
 
@@ -187,7 +188,7 @@ def _ended(
         charge=-sum(row.amount for row in rows) if charged else None,
         overrun=sum(row.overrun for row in rows),
         corrected_at=None if correction is None else correction.created_at,
-        rates=_rates(end.rates),
+        rates=None if end.rates is None else rates_from(end.rates),
         trace=_trace(rows),
     )
 
@@ -208,7 +209,3 @@ def _trace(rows: list[LedgerEntry]) -> Trace:
 
 def _key(key: ApiKey) -> KeyRef:
     return KeyRef(key.id, key.prefix, key.name, key.kind)
-
-
-def _rates(document: Mapping[str, str] | None) -> Mapping[str, str] | None:
-    return None if document is None else rates_document(rates_from(document))
