@@ -11,6 +11,7 @@
     open_holds    the holds of requests in flight, and who looks after them
     export        all rows of a period, in batches without a connection held between them
     lines         such batches as CSV or JSON Lines
+    price_list    what the rate card asks today
 
 Except exports and `open_holds`, each function works in the caller's session and reads in one
 statement, or in several that cannot contradict each other. Lists are pages that begin after a
@@ -23,10 +24,12 @@ from tokenbalance.books.reports.export import (
     ENTRY_COLUMNS,
     FIRST_KINDS,
     LATER_KINDS,
+    OTHER_KINDS,
     USAGE_COLUMNS,
     count_usage,
     export_entries,
     export_usage,
+    other_kinds,
 )
 from tokenbalance.books.reports.finding import (
     AmbiguousRequestId,
@@ -57,6 +60,7 @@ __all__ = [
     "FIRST_KINDS",
     "HOLD_STATES",
     "LATER_KINDS",
+    "OTHER_KINDS",
     "USAGE_COLUMNS",
     "AmbiguousRequestId",
     "DayTotals",
@@ -90,6 +94,7 @@ __all__ = [
     "find_request",
     "json_lines",
     "open_holds",
+    "other_kinds",
     "overview",
     "refusals_page",
     "refused_today",

@@ -25,7 +25,7 @@ from tokenbalance.books.reports.request_rows import correction_of
 from tokenbalance.database.tables import Account, ApiKey, LedgerEntry, User
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Mapping
 
     from sqlalchemy import ColumnElement, Row, Select
 
@@ -39,6 +39,8 @@ Batch: TypeAlias = Sequence[Sequence[Cell]]
 
 FIRST_KINDS: Final = UNITS.tokens[:8]
 """Kinds with a column of their own before `total`."""
+OTHER_KINDS: Final = "other_kinds"
+"""The column of what is no kind of token: calls of tools and service tiers, which have any name."""
 LATER_KINDS: Final = UNITS.tokens[len(FIRST_KINDS) :]
 """Kinds that came later: their columns are the last ones, so that no other column moves."""
 _WHOSE: Final = ("created_at", "request_id", "user", "key_id", "key_name", "endpoint", "model")
@@ -49,6 +51,7 @@ USAGE_COLUMNS: Final = (
     *FIRST_KINDS,
     *_NUMBERS,
     *_TRACE,
+    OTHER_KINDS,
     *LATER_KINDS,
 )
 ENTRY_COLUMNS: Final = (
@@ -171,8 +174,15 @@ def _cells(row: Row[*tuple[Any, ...]]) -> list[Cell]:
         *whose,
         *(used[kind] for kind in FIRST_KINDS),
         *others,
+        other_kinds(used),
         *(used[kind] for kind in LATER_KINDS),
     ]
+
+
+def other_kinds(used: Mapping[str, int]) -> str:
+    """Write what is no kind of token for its column: `call:web_search=7 tier:priority=1`."""
+    others = sorted(used.keys() - set(UNITS.tokens))
+    return " ".join(f"{kind}={used[kind]}" for kind in others if used[kind])
 
 
 async def _fetch(sessions: Sessions, statement: Select[*tuple[Any, ...]]) -> Sequence[Any]:

@@ -1,5 +1,6 @@
 """Usage of an account by day, key and model: as pages of JSON, or as one CSV file."""
 
+from collections import Counter
 from collections.abc import AsyncGenerator
 from datetime import date
 from operator import attrgetter
@@ -13,10 +14,12 @@ from pydantic_core import PydanticCustomError
 from tokenbalance.books.reports import (
     FIRST_KINDS,
     LATER_KINDS,
+    OTHER_KINDS,
     Group,
     UsageQuery,
     UsageRow,
     csv_lines,
+    other_kinds,
     usage_by,
 )
 from tokenbalance.database.connections import Session, Sessions
@@ -44,6 +47,7 @@ CSV_COLUMNS: Final = (
     *("day", "user_id", "user", "key_id", "key_name", "model", "requests"),
     *FIRST_KINDS,
     *_NUMBERS,
+    OTHER_KINDS,
     *LATER_KINDS,
 )
 _NAMES: Final = ", ".join(group.value for group in Group)
@@ -183,7 +187,7 @@ async def _batches(
 def _cells(row: UsageRow) -> tuple[str | int | None, ...]:
     key = row.key
     sums = row.sums
-    used = quantities_of(sums.quantities)
+    used = Counter(sums.quantities)
     return (
         row.day.isoformat() if row.day else None,
         row.user_id,
@@ -194,5 +198,6 @@ def _cells(row: UsageRow) -> tuple[str | int | None, ...]:
         sums.requests,
         *(used[kind] for kind in FIRST_KINDS),
         *cast("tuple[int, ...]", attrgetter(*_NUMBERS)(sums)),
+        other_kinds(used),
         *(used[kind] for kind in LATER_KINDS),
     )
