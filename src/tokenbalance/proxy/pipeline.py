@@ -209,11 +209,7 @@ class Proxy:
     ) -> None:
         path, operation, upstream = self._enter(request, bearer)
         if not operation.charged:
-            if bearer.is_remembered:
-                await self._look_up(bearer)
-            self.free_rate.take(bearer.caller.account_id)
-            if operation.of_models:
-                self.models.check(path)
+            await self._admit_free(bearer, path, operation)
         account_id = bearer.caller.account_id
         with self.room.enter(account_id) as place:
             asked = await self._read(request, bearer, operation, place)
@@ -284,6 +280,14 @@ class Proxy:
         if operation.charged and not bearer.is_remembered:
             self.admissions.refuse_empty(bearer.caller)
         return path, operation, self.upstream
+
+    async def _admit_free(self, bearer: Bearer, path: bytes, operation: Operation) -> None:
+        """Refuse who asks too often for what costs nothing, or for a model that is not shown."""
+        if bearer.is_remembered:
+            await self._look_up(bearer)
+        self.free_rate.take(bearer.caller.account_id)
+        if operation.of_models:
+            self.models.check(path)
 
     async def _judge(self, request: ClientRequest, bearer: Bearer) -> None:
         """Raise what comes before an error, by a look-up if there was none for the request."""
