@@ -37,7 +37,9 @@ ASKED: Final = Conditions(tier="fast", cache_lifetime="12h", image_model="gpt-im
 SIDES: Final = {"input": 300_000, "output": 10, "image_tool_input": 100, "image_tool_output": 200}
 USED: Final = {
     **SIDES,
-    "cached_input": 100_000, "cache_write_12h": 1_000, "image_tool_image_output": 200,
+    "cached_input": 100_000,
+    "cache_write_12h": 1_000,
+    "image_tool_image_output": 200,
     "call:web_search": 7,
 }
 LINES: Final = (
