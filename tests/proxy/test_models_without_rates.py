@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import orjson
@@ -31,6 +32,16 @@ match = "org/*"
 input = 1
 output = 1
 """
+NEXT_YEAR = datetime.now(UTC).date() + timedelta(days=365)
+NOT_BEGUN = f"""
+version = 2
+{CARD}
+[[models]]
+match = "o9"
+valid_from = {NEXT_YEAR}
+input = 1
+output = 1
+"""
 DEFAULT = 'unpriced = "default"\n[default]\ninput = 1\noutput = 1\n' + CARD
 PRICED = b'{ "object":"list",\n "data": [ {"id":"gpt-4o-mini", "owned_by": "system"}, {"x": 1} ]}'
 MIXED = b"""{ "object": "list", "data": [
@@ -53,10 +64,11 @@ async def listed(http: httpx2.AsyncClient, holder: Holder) -> httpx2.Response:
     return response
 
 
+@pytest.mark.parametrize("card", [CARD, NOT_BEGUN], ids=["no row", "a row for next year"])
 async def test_a_model_without_a_rate_is_cut_from_the_list_and_nothing_else(
-    dsn: str, upstream: ScriptedUpstream, holder: Holder, tmp_path: Path
+    dsn: str, upstream: ScriptedUpstream, holder: Holder, tmp_path: Path, card: str
 ) -> None:
-    async with priced(dsn, upstream, written(tmp_path, CARD), models_copy_s=60) as http:
+    async with priced(dsn, upstream, written(tmp_path, card), models_copy_s=60) as http:
         upstream.script(Response(body=MIXED))
         first, second = await listed(http, holder), await listed(http, holder)
     whole = orjson.loads(MIXED)

@@ -1,13 +1,10 @@
-"""Kinds in responses and files: a model's own tokens always, others where they were used."""
+"""Kinds of tokens in responses and files: those of today always, others where they were used."""
 
 from __future__ import annotations
 
-import csv
-import io
 from typing import TYPE_CHECKING
 
 from tests.support.usage import Used, use
-from tokenbalance.books.pricing.units import UNITS
 
 if TYPE_CHECKING:
     import httpx2
@@ -15,20 +12,13 @@ if TYPE_CHECKING:
     from tests.web.api.conftest import People
     from tokenbalance.database.connections import Pool
 
-FIRST = [
+OF_TODAY = [
     *("input", "cached_input", "output", "reasoning"),
     *("audio_input", "audio_output", "image_input", "image_output"),
 ]
-OF_TODAY = [*FIRST, "cache_write", "cache_write_12h", "cached_image_input"]
-MORE = {
-    "cached_input": 4,
-    "kind_of_tomorrow": 3,
-    "svg_output": 5,
-    "call:web_search": 7,
-    "tier:priority": 1,
-}
-FIELDS = {**dict.fromkeys(OF_TODAY, 0), "input": 10, **MORE}
-OTHERS = "call:web_search=7 kind_of_tomorrow=3 tier:priority=1"
+LATER = ["cache_write", "cache_write_12h", "cached_image_input"]
+MORE = {"cached_input": 4, "kind_of_tomorrow": 3, "call:web_search": 7, "tier:priority": 1}
+FIELDS = {**dict.fromkeys([*OF_TODAY, *LATER], 0), "input": 10, **MORE}
 
 
 async def test_every_kind_of_the_table_is_a_field_and_so_is_any_other_that_was_used(
@@ -43,27 +33,27 @@ async def test_every_kind_of_the_table_is_a_field_and_so_is_any_other_that_was_u
     assert listed["usage"] == explained["usage"] == {**FIELDS, "total": 10}
 
 
+async def test_what_has_no_column_of_its_own_is_in_that_of_the_others(
+    http: httpx2.AsyncClient, people: People, pool: Pool
+) -> None:
+    _ = await use(pool, people.user, Used(tokens=10, more={**MORE, "cache_write": 2}))
+    headers = {**people.user.headers, "accept": "text/csv"}
+    others = "call:web_search=7 kind_of_tomorrow=3 tier:priority=1"
+    for path in ("/api/usage", "/api/requests"):
+        head, row = (await http.get(path, headers=headers)).text.splitlines()
+        cells = dict(zip(head.split(","), row.split(","), strict=True))
+        assert (cells["others"], cells["cache_write"]) == (others, "2")
+
+
 async def test_columns_of_files_do_not_move_when_there_are_more_kinds(
     http: httpx2.AsyncClient, people: People
 ) -> None:
     headers = {**people.user.headers, "accept": "text/csv"}
-    later = ",".join(["", "other_kinds", *UNITS.tokens[len(FIRST) :]])
+    later = ",".join(["", "others", *LATER])
     whose = "day,user_id,user,key_id,key_name,model,requests"
     usage = (await http.get("/api/usage", headers=headers)).text.splitlines()[0]
-    assert usage == f"{whose},{','.join(FIRST)},total,charge,overrun,estimated{later}"
+    assert usage == f"{whose},{','.join(OF_TODAY)},total,charge,overrun,estimated{later}"
     whose = "created_at,request_id,user,key_id,key_name,endpoint,model"
     numbers = "total,charge,overrun,estimated,upstream_status,first_byte_ms,total_ms,streamed"
     requests = (await http.get("/api/requests", headers=headers)).text.splitlines()[0]
-    assert requests == f"{whose},{','.join(FIRST)},{numbers}{later}"
-
-
-async def test_what_is_no_kind_of_token_has_one_column_together(
-    http: httpx2.AsyncClient, people: People, pool: Pool
-) -> None:
-    await use(pool, people.user, Used(tokens=10, more=MORE))
-    headers = {**people.user.headers, "accept": "text/csv"}
-    for path in ("/api/usage", "/api/requests"):
-        file = (await http.get(path, headers=headers)).text
-        (row,) = csv.DictReader(io.StringIO(file))
-        assert (row["input"], row["svg_output"], row["cache_write"]) == ("10", "5", "0"), path
-        assert row["other_kinds"] == OTHERS, path
+    assert requests == f"{whose},{','.join(OF_TODAY)},{numbers}{later}"

@@ -147,7 +147,7 @@ async def test_a_long_list_comes_in_pages(priced: httpx2.AsyncClient, people: Pe
         assert page["has_more"] is (page["next"] is not None)
         query = f"?limit=2&after={page['next']}" if page["has_more"] else ""
     assert seen == ["gpt-6.2-sol", "gpt-4o-mini*", "whisper-*"]
-    for wrong in ("after=x", "after=WyJhIl0", "limit=0", "model=%00", "days=1"):
+    for wrong in ("after=x", "after=WyJhIl0", "after=Wy0xXQ", "limit=0", "model=%00", "days=1"):
         response = await priced.get(f"/api/rates?{wrong}", headers=people.user.headers)
         assert response.status_code == 400, wrong
 

@@ -37,11 +37,11 @@ Cell: TypeAlias = str | int | bool | datetime | None
 Batch: TypeAlias = Sequence[Sequence[Cell]]
 """Rows of a file, as many as one statement reads."""
 
-FIRST_KINDS: Final = UNITS.tokens[:8]
+FIRST_KINDS: Final = UNITS.own_tokens[:8]
 """Kinds with a column of their own before `total`."""
-OTHER_KINDS: Final = "other_kinds"
-"""The column of what is no kind of token: calls of tools and service tiers, which have any name."""
-LATER_KINDS: Final = UNITS.tokens[len(FIRST_KINDS) :]
+OTHERS: Final = "others"
+"""The column of all kinds without one of their own: fees, tiers, second bills, seconds."""
+LATER_KINDS: Final = UNITS.own_tokens[len(FIRST_KINDS) :]
 """Kinds that came later: their columns are the last ones, so that no other column moves."""
 _WHOSE: Final = ("created_at", "request_id", "user", "key_id", "key_name", "endpoint", "model")
 _NUMBERS: Final = ("total", "charge", "overrun", "estimated")
@@ -51,7 +51,7 @@ USAGE_COLUMNS: Final = (
     *FIRST_KINDS,
     *_NUMBERS,
     *_TRACE,
-    OTHER_KINDS,
+    OTHERS,
     *LATER_KINDS,
 )
 ENTRY_COLUMNS: Final = (
@@ -174,15 +174,17 @@ def _cells(row: Row[*tuple[Any, ...]]) -> list[Cell]:
         *whose,
         *(used[kind] for kind in FIRST_KINDS),
         *others,
-        other_kinds(used),
+        others_cell(used),
         *(used[kind] for kind in LATER_KINDS),
     ]
 
 
-def other_kinds(used: Mapping[str, int]) -> str:
-    """Write what is no kind of token for its column: `call:web_search=7 tier:priority=1`."""
-    others = sorted(used.keys() - set(UNITS.tokens))
-    return " ".join(f"{kind}={used[kind]}" for kind in others if used[kind])
+def others_cell(used: Mapping[str, int]) -> str:
+    """Write the quantities that have no column: `call:web_search=7 tier:priority=1`."""
+    shown = {*FIRST_KINDS, *LATER_KINDS}
+    return " ".join(
+        f"{kind}={used[kind]}" for kind in sorted(used) if used[kind] and kind not in shown
+    )
 
 
 async def _fetch(sessions: Sessions, statement: Select[*tuple[Any, ...]]) -> Sequence[Any]:

@@ -1,6 +1,5 @@
 """Usage of an account by day, key and model: as pages of JSON, or as one CSV file."""
 
-from collections import Counter
 from collections.abc import AsyncGenerator
 from datetime import date
 from operator import attrgetter
@@ -14,12 +13,12 @@ from pydantic_core import PydanticCustomError
 from tokenbalance.books.reports import (
     FIRST_KINDS,
     LATER_KINDS,
-    OTHER_KINDS,
+    OTHERS,
     Group,
     UsageQuery,
     UsageRow,
     csv_lines,
-    other_kinds,
+    others_cell,
     usage_by,
 )
 from tokenbalance.database.connections import Session, Sessions
@@ -47,7 +46,7 @@ CSV_COLUMNS: Final = (
     *("day", "user_id", "user", "key_id", "key_name", "model", "requests"),
     *FIRST_KINDS,
     *_NUMBERS,
-    OTHER_KINDS,
+    OTHERS,
     *LATER_KINDS,
 )
 _NAMES: Final = ", ".join(group.value for group in Group)
@@ -187,7 +186,7 @@ async def _batches(
 def _cells(row: UsageRow) -> tuple[str | int | None, ...]:
     key = row.key
     sums = row.sums
-    used = Counter(sums.quantities)
+    used = quantities_of(sums.quantities)
     return (
         row.day.isoformat() if row.day else None,
         row.user_id,
@@ -198,6 +197,6 @@ def _cells(row: UsageRow) -> tuple[str | int | None, ...]:
         sums.requests,
         *(used[kind] for kind in FIRST_KINDS),
         *cast("tuple[int, ...]", attrgetter(*_NUMBERS)(sums)),
-        other_kinds(used),
+        others_cell(used),
         *(used[kind] for kind in LATER_KINDS),
     )
