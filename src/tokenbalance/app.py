@@ -259,7 +259,7 @@ async def _open_proxy(
         body_bytes_max=body_bytes_max,
         room=Room(settings.parallel_max, body_bytes_max),
         free_rate=FreeRate(settings.free_per_minute),
-        models=ModelLists(settings.models_copy_s),
+        models=ModelLists(settings.models_copy_s, settings.rates),
         hop=hop,
     )
 

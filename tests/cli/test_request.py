@@ -3,6 +3,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tests.support.books import create_holder, placed
+from tests.support.dear_requests import CHARGE, LINES, settle_dear
 from tokenbalance.books.ledger.book import Book
 from tokenbalance.model import Usage
 
@@ -22,6 +23,8 @@ async def test_a_request_is_shown_by_the_beginning_of_its_id(cli: Cli, pool: Poo
     found = cli.json("request", "show", REQUEST[:12])
     shown = cli("request", "show", REQUEST).out.splitlines()
 
+    (line,) = found.pop("lines")
+    assert (line["kind"], line["tokens"], line["credits"]) == ("total", 512, "512")
     assert found.pop("created_at")
     assert found.pop("ended_at")
     assert found.pop("user").startswith("holder")
@@ -39,9 +42,27 @@ async def test_a_request_is_shown_by_the_beginning_of_its_id(cli: Cli, pool: Poo
         "overrun": 0,
         "cost": 412,
         "estimated": False,
+        "tier_asked": None,
+        "tier_served": None,
     }
     assert len(shown) == 2
     assert shown[1].startswith(REQUEST)
+
+
+async def test_a_request_by_a_card_is_shown_with_its_rates_and_factors(
+    cli: Cli, pool: Pool
+) -> None:
+    await settle_dear(pool, await create_holder(pool, 10_000_000), REQUEST)
+    found = cli.json("request", "show", REQUEST)
+    assert (found["charge"], found["tier_asked"], found["tier_served"]) == (
+        *(CHARGE, "fast", "priority"),
+    )
+    names = ("kind", "tokens", "rate", "factor", "credits")
+    assert [tuple(line[name] for name in names) for line in found["lines"]] == list(LINES)
+    shown = cli("request", "show", REQUEST).out.splitlines()
+    assert shown[3].split() == [*names, "model"]
+    assert shown[4].split() == ["input", "199,000", "2", "10/3", "3980000/3"]
+    assert shown[8].split() == ["image_tool_input", "100", "5", "1", "500", "gpt-image-2"]
 
 
 def test_what_is_no_request_is_told_in_one_line(cli: Cli) -> None:

@@ -13,7 +13,7 @@ from tests.support.recordings import Recording, how_many, recordings
 from tests.support.upstream import ScriptedUpstream, replay
 from tokenbalance.errors import ProxyError
 from tokenbalance.openai import find_operation
-from tokenbalance.openai.objects.models import without_fine_tunes
+from tokenbalance.openai.objects.models import visible_models
 
 if TYPE_CHECKING:
     import httpx2
@@ -87,7 +87,7 @@ def expected_body(recording: Recording) -> bytes:
     """The body as it was recorded, without the fine-tunes of those who recorded a list."""
     if recording.path != "/v1/models":
         return recording.response_body
-    return without_fine_tunes(recording.response_body)
+    return visible_models(recording.response_body)
 
 
 async def test_every_recording_arrives_byte_for_byte_and_is_charged_as_recorded(

@@ -49,9 +49,9 @@ def written(folder: Path, text: str) -> Path:
 
 @asynccontextmanager
 async def priced(
-    dsn: str, upstream: ScriptedUpstream, card: Path, **more: Any
+    dsn: str, upstream: ScriptedUpstream, card: Path | None, **more: Any
 ) -> AsyncGenerator[httpx2.AsyncClient]:
-    """Serve the product with a card; yields a client of it."""
+    """Serve the product with a card, if there is one; yields a client of it."""
     async with (
         serving(dsn, upstream.base_url, rate_card=card, **more) as url,
         httpx2.AsyncClient(base_url=url, timeout=30) as http,

@@ -1,5 +1,6 @@
 """`tokenbalance request ...`: one request, found by its id."""
 
+from dataclasses import asdict
 from typing import Annotated, Final
 
 import typer
@@ -8,7 +9,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tokenbalance.books.reports import Explanation, explain, find_request
 from tokenbalance.cli.arguments import AsJson
 from tokenbalance.cli.database import transact
-from tokenbalance.cli.output import Fields, print_json, print_table
+from tokenbalance.cli.output import Fields, print_json, print_line, print_table
 
 app = typer.Typer(name="request", help="Show requests.")
 
@@ -16,6 +17,7 @@ _COLUMNS: Final = (
     *("request_id", "user", "created_at", "state", "endpoint", "model", "key"),
     *("hold", "total", "charge", "cost", "estimated"),
 )
+_LINE_COLUMNS: Final = ("kind", "tokens", "rate", "factor", "credits", "model")
 
 
 @app.callback()
@@ -35,16 +37,19 @@ def show(
     *,
     as_json: AsJson = False,
 ) -> None:
-    """Show a request, what it held, used and cost."""
+    """Show a request, what it held, used and cost, and by which rates and factors."""
 
     async def find(session: AsyncSession) -> Explanation:
         return await explain(session, await find_request(session, request_id))
 
-    found = _fields(transact(find))
+    found = transact(find)
     if as_json:
-        print_json(found)
-    else:
-        print_table(_COLUMNS, [found])
+        print_json({**_fields(found), **_tiers(found), "lines": _lines(found)})
+        return
+    print_table(_COLUMNS, [_fields(found)])
+    if found.request.rates is not None and (lines := _lines(found)):
+        print_line("")
+        print_table(_LINE_COLUMNS, lines)
 
 
 def _fields(found: Explanation) -> Fields:
@@ -67,3 +72,14 @@ def _fields(found: Explanation) -> Fields:
         "cost": found.cost,
         "estimated": request.estimated,
     }
+
+
+def _tiers(found: Explanation) -> Fields:
+    return {"tier_asked": found.tier_asked, "tier_served": found.tier_served}
+
+
+def _lines(found: Explanation) -> list[Fields]:
+    """Name the lines of the bill, and whose rates they have."""
+    if found.bill is None:
+        return []
+    return [{**asdict(line), "model": found.models.get(line.kind)} for line in found.bill.lines]

@@ -1,8 +1,9 @@
-"""The list of models, answered from a copy: every client asks for it, and it hardly ever changes.
+"""The models as callers see them: without those that the rate card refuses, the list from a copy.
 
-A copy is kept for a short time, in this process, for requests that the upstream would answer alike;
-those that come while it is being fetched wait for the same response. Only a response of 200 is
-kept. It must never answer a caller whose key was not checked: that is done before.
+Every client asks for the list, and it hardly ever changes. A copy is kept for a short time, in this
+process, for requests that the upstream would answer alike; those that come while it is being
+fetched wait for the same response. Only a response of 200 is kept. It must never answer a caller
+whose key was not checked: that is done before.
 """
 
 from __future__ import annotations
@@ -12,11 +13,15 @@ import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from tokenbalance.books.pricing.rate_card import UnpricedModel
+from tokenbalance.errors import ModelNotFound
+from tokenbalance.openai.objects.models import is_free, model_of, visible_models
 from tokenbalance.wire.upstream import in_memory
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
+    from tokenbalance.books.pricing.rate_card import RateCard
     from tokenbalance.wire.client.response import ClientResponse
     from tokenbalance.wire.upstream import UpstreamResponse
 
@@ -55,12 +60,34 @@ class _Copy:
 
 
 class ModelLists:
-    """Copies of the lists that callers have asked for."""
+    """What callers see of the upstream's models, with copies of the lists they have asked for."""
 
-    def __init__(self, copy_s: float = COPY_S) -> None:
-        """Start without any; `copy_s` is how long one is used, 0 for not at all."""
+    def __init__(self, copy_s: float = COPY_S, rate_card: RateCard | None = None) -> None:
+        """Start without any copy.
+
+        Args:
+            copy_s: how long one is used, 0 for not at all.
+            rate_card: models that it refuses are left out; None: it refuses none.
+
+        """
         self._copy_s = copy_s
+        self._is_refused = None if rate_card is None else _refusing(rate_card)
         self._copies: dict[Key, asyncio.Task[_Copy]] = {}
+
+    def check(self, path: bytes) -> None:
+        """Make sure that requests for the model of a path are not refused.
+
+        Args:
+            path: raw, below `/v1`, of one model or of the list.
+
+        Raises:
+            ModelNotFound: the card has no rate for it.
+
+        """
+        name = model_of(path)
+        if self._is_refused is not None and name and self._is_refused(name):
+            msg = f"The model `{name}` cannot be used here: no rate is set for it."
+            raise ModelNotFound(msg, param="model")
 
     def sending(
         self,
@@ -69,7 +96,7 @@ class ModelLists:
         fetch: Callable[[], Awaitable[UpstreamResponse]],
         response: ClientResponse,
     ) -> Callable[[], Awaitable[UpstreamResponse]]:
-        """Return what answers a request from a copy, if there is to be one.
+        """Return what answers a request about models, from a copy if there is to be one.
 
         Args:
             target: path and query of the request, as they go upstream.
@@ -78,10 +105,17 @@ class ModelLists:
             response: gets an `age` where it is a copy.
 
         """
+
+        async def fetch_visible() -> UpstreamResponse:
+            return await (await fetch()).edited(self._visible)
+
         if not self._copy_s or target.partition("?")[0] != _LIST:
-            return fetch
+            return fetch_visible
         key = target, tuple(field for field in headers if _may_change_it(field[0]))
-        return lambda: self._answer(key, fetch, response)
+        return lambda: self._answer(key, fetch_visible, response)
+
+    def _visible(self, body: bytes) -> bytes:
+        return visible_models(body, self._is_refused)
 
     async def _answer(
         self,
@@ -114,6 +148,21 @@ class ModelLists:
             del self._copies[other]
 
 
+def _refusing(card: RateCard) -> Callable[[str], bool] | None:
+    """Return what says of a name whether its model is refused; None if none is."""
+    if card.default is not None:
+        return None
+
+    def is_refused(name: str) -> bool:
+        try:
+            _ = card.rates_for(name)
+        except UnpricedModel:
+            return not is_free(name)
+        return False
+
+    return is_refused
+
+
 def _age_s(copy: _Copy) -> float:
     return time.monotonic() - copy.fetched_s
 
@@ -130,7 +179,7 @@ def _is_worth_keeping(task: asyncio.Task[_Copy]) -> bool:
 
 
 async def _fetched(fetch: Callable[[], Awaitable[UpstreamResponse]]) -> _Copy:
-    """Read a response that is in memory already, since fine-tunes were cut from it."""
+    """Read a response that is in memory already, since models were cut from it."""
     response = await fetch()
     try:
         pieces: list[bytes] = []

@@ -42,7 +42,6 @@ from tokenbalance.model import OPENAI, Estimate
 from tokenbalance.offload import offload
 from tokenbalance.openai import SURFACE
 from tokenbalance.openai.editing import with_members
-from tokenbalance.openai.objects.models import without_fine_tunes
 from tokenbalance.people.access import require_inference
 from tokenbalance.people.callers import EndedKey, RefusedKey, shown_key
 from tokenbalance.people.refused_keys import note_missing_scope, note_refused_key
@@ -68,7 +67,7 @@ from tokenbalance.wire.client.response import AsgiResponse, ClientResponse, Dire
 from tokenbalance.wire.passing_headers import PassingHeaders
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable
 
     from starlette.types import Receive, Scope, Send
 
@@ -126,7 +125,7 @@ class Proxy:
     free_rate: FreeRate = field(default_factory=FreeRate)
     """How often an account may ask for what costs nothing."""
     models: ModelLists = field(default_factory=ModelLists)
-    """Copies of the list of models."""
+    """What callers see of the upstream's models."""
     hop: bytes = b""
     """What requests that are sent upstream are marked with; empty: nothing."""
 
@@ -210,9 +209,7 @@ class Proxy:
     ) -> None:
         path, operation, upstream = self._enter(request, bearer)
         if not operation.charged:
-            if bearer.is_remembered:
-                await self._look_up(bearer)
-            self.free_rate.take(bearer.caller.account_id)
+            await self._admit_free(bearer, path, operation)
         account_id = bearer.caller.account_id
         with self.room.enter(account_id) as place:
             asked = await self._read(request, bearer, operation, place)
@@ -237,8 +234,7 @@ class Proxy:
 
                 exchange = Exchange(request, relay, self.cancel_on_disconnect)
                 if operation.of_models:
-                    cutting = _cutting_fine_tunes(send)
-                    await exchange.run(self.models.sending(target, headers, cutting, response))
+                    await exchange.run(self.models.sending(target, headers, send, response))
                 else:
                     await exchange.run(send)
             finally:
@@ -284,6 +280,14 @@ class Proxy:
         if operation.charged and not bearer.is_remembered:
             self.admissions.refuse_empty(bearer.caller)
         return path, operation, self.upstream
+
+    async def _admit_free(self, bearer: Bearer, path: bytes, operation: Operation) -> None:
+        """Refuse who asks too often for what costs nothing, or for a model that is not shown."""
+        if bearer.is_remembered:
+            await self._look_up(bearer)
+        self.free_rate.take(bearer.caller.account_id)
+        if operation.of_models:
+            self.models.check(path)
 
     async def _judge(self, request: ClientRequest, bearer: Bearer) -> None:
         """Raise what comes before an error, by a look-up if there was none for the request."""
@@ -369,13 +373,3 @@ def _no_database(error: Exception) -> ServiceUnavailable:
     """Fail closed: without the database nothing is dispatched."""
     logger.warning("the database is unavailable: %s", type(error).__name__)
     return ServiceUnavailable()
-
-
-def _cutting_fine_tunes(
-    send: Callable[[], Awaitable[UpstreamResponse]],
-) -> Callable[[], Awaitable[UpstreamResponse]]:
-    async def send_and_cut() -> UpstreamResponse:
-        response = await send()
-        return await response.edited(without_fine_tunes)
-
-    return send_and_cut

@@ -217,7 +217,10 @@ async def test_a_charge_is_explained(
     )
     assert found["estimate"] == {"input": 9, "output": 50}
     assert (found["usage"]["input"], found["usage"]["output"]) == (9, 3)
-    assert found["lines"] == [{"kind": "total", "tokens": 12, "rate": "1", "credits": "12"}]
+    total = {"kind": "total", "tokens": 12, "rate": "1", "credits": "12"}
+    more = {"label": "Tokens, all kinds", "factor": "1", "model": None}
+    assert found["lines"] == [total | more]
+    assert (found["factors"], found["tier_asked"], found["tier_served"]) == ([], None, None)
     assert (found["sum"], found["rounding"], found["rates"]) == ("12", "0", None)
     (charge,) = found["entries"]
     assert (charge["kind"], charge["amount"], charge["balance_after"]) == ("charge", -12, 88)

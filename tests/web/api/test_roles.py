@@ -106,6 +106,7 @@ TABLE = [
     Row("GET /api/refusals", SIGNED_IN),
     Row("GET /api/refusals", OF_THE_USER, query="user_id={user_id}"),
     Row("POST /api/quote", SIGNED_IN, body={"path": "/v1/chat/completions", "body": CHAT}),
+    Row("GET /api/rates", SIGNED_IN),
     Row("GET /api/events", SUPERUSERS),
     Row("GET /api/docs", ALL),
     Row("GET /api/schema", ALL),

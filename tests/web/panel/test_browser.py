@@ -128,7 +128,7 @@ async def test_every_page_fits_a_phone_and_is_used_by_keyboard(
     page = browser.page
     await browser.sign_in(await people.create(name="N" * 200, balance=2**53 - 1))
     await page.set_viewport_size({"width": 390, "height": 800})
-    for path in ("", "/keys", "/requests", "/ledger", "/profile"):
+    for path in ("", "/keys", "/requests", "/ledger", "/models", "/profile"):
         await page.goto(f"/account{path}")
         assert await page.evaluate("document.documentElement.scrollWidth <= innerWidth"), path
         await page.keyboard.press("Tab")

@@ -11,6 +11,7 @@
     open_holds    the holds of requests in flight, and who looks after them
     export        all rows of a period, in batches without a connection held between them
     lines         such batches as CSV or JSON Lines
+    price_list    what the rate card asks today
 
 Except exports and `open_holds`, each function works in the caller's session and reads in one
 statement, or in several that cannot contradict each other. Lists are pages that begin after a

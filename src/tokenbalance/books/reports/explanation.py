@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 from tokenbalance.books.pricing.bill import explain_charge
-from tokenbalance.books.pricing.units import UNITS
+from tokenbalance.books.pricing.factors import tiers_of
+from tokenbalance.books.pricing.rates import ASKED, asked_from
+from tokenbalance.books.pricing.units import TIER, UNITS
 from tokenbalance.books.reports.entries import entries_of_request
 from tokenbalance.books.reports.lookups import by_request_only
 from tokenbalance.books.reports.request_rows import (
@@ -17,17 +20,17 @@ from tokenbalance.books.reports.request_rows import (
     read_open,
 )
 from tokenbalance.database.tables import LedgerEntry, OpenHold
-from tokenbalance.model import Usage
+from tokenbalance.model import PLAIN, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from tokenbalance.books.pricing.bill import Bill
     from tokenbalance.books.reports.entries import EntryRow
     from tokenbalance.books.reports.request_rows import RequestRow
-    from tokenbalance.model import Trace
+    from tokenbalance.model import Conditions, Json, Rates, Trace
 
 
 _SUCCESSES: Final = range(200, 300)
@@ -35,6 +38,17 @@ _SUCCESSES: Final = range(200, 300)
 
 class UnknownRequest(LookupError):
     """No request has this id, or it is another account's; the message is one line for people."""
+
+
+@dataclass(frozen=True, slots=True)
+class Quantity:
+    """How much of one kind was used."""
+
+    kind: str
+    label: str
+    """The kind for people."""
+    number: int
+    """As reported: a side includes its parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,21 +64,60 @@ class Explanation:
     @property
     def notes(self) -> Sequence[str]:
         """What is to be known of its course, in sentences: why it cost nothing, what capped it."""
-        notes = (_why_free(self.request), _what_capped(self.request.trace))
+        request = self.request
+        notes = (_why_free(request), _what_capped(request.trace), self._which_tier())
         return [note for note in notes if note]
 
     @property
-    def quantities(self) -> Sequence[tuple[str, int]]:
-        """What was used, by the label of its kind, as reported: a side includes its parts."""
-        usage = self.request.usage or Usage()
-        used = usage.quantities
-        order = [*UNITS.names, *sorted(used.keys() - set(UNITS.names))]
-        return [(UNITS.label(kind), used[kind]) for kind in order if kind in used]
+    def quantities(self) -> Sequence[Quantity]:
+        """What was used, in the order of the table; the tier is no quantity to people."""
+        used = (self.request.usage or Usage()).quantities
+        others = sorted(used.keys() - set(UNITS.names))
+        return [
+            Quantity(kind, UNITS.label(kind), used[kind])
+            for kind in (*UNITS.names, *others)
+            if kind in used and not kind.startswith(TIER)
+        ]
+
+    @property
+    def tier_asked(self) -> str | None:
+        """The service tier that was asked for; None: none, or `auto`."""
+        asked = _asked(self.request.rates)
+        return None if asked is None or asked.tier == PLAIN.tier else asked.tier
+
+    @property
+    def tier_served(self) -> str | None:
+        """The service tier that the response named; None: none, or one that changes no price."""
+        return next(iter(tiers_of(self.request.usage or Usage())), None)
+
+    @property
+    def models(self) -> Mapping[str, str]:
+        """By kind of a second bill, the model whose rates it has."""
+        asked = _asked(self.request.rates)
+        if asked is None:
+            return {}
+        names = {"image_model": asked.image_model, "svg_model": asked.svg_model}
+        found = ((kind, names[source.model]) for kind, source in UNITS.copied)
+        return {kind: name for kind, name in found if name is not None}
 
     @property
     def cost(self) -> int:
         """Credits that it cost after corrections and refunds."""
         return -sum(entry.amount for entry in self.entries)
+
+    def _which_tier(self) -> str:
+        rates, tier = self.request.rates, self.tier_served
+        if tier is None or rates is None or rates.factors is None or tier in rates.factors.tiers:
+            return ""
+        return f"The rate card has no factor for the service tier {tier}: the highest was charged."
+
+
+def _asked(rates: Rates | None) -> Conditions | None:
+    """Read what a request asked for from its rates; None without a card."""
+    if rates is None:
+        return None
+    document = cast("dict[str, Json]", json.loads(rates.text))
+    return asked_from(cast("dict[str, Json]", document.get(ASKED, {})))
 
 
 def _why_free(request: RequestRow) -> str:

@@ -1,7 +1,7 @@
-"""Which of the upstream's models callers may see: all except fine-tunes, which belong to a user.
+"""Which of the upstream's models callers may see: no fine-tunes, and none that is refused here.
 
 Owns how a fine-tune is recognised, and how lists are filtered. It must never decide what a request
-may use.
+may use, and is told which models are refused.
 """
 
 from __future__ import annotations
@@ -14,11 +14,20 @@ import orjson
 from tokenbalance.errors import ModelNotFound
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from tokenbalance.model import Document, Json
 
+    IsRefused = Callable[[str], bool]
+    """Says of a name whether requests for its model are refused."""
+
 _NAMED_BY: Final = ("id", "name", "model")
+_ASKED_FOR_BY: Final = ("id", "model", "name")
+"""The first of these that a row has is what requests call its model."""
 # Possibly with an escape in it. Most lists contain none, and need not be parsed.
 _MAY_NAME_ONE: Final = re.compile(rb"(?i)ft:|\\")
+_OF_FREE_OPERATIONS: Final = re.compile(r"(?:omni|text)-moderation-")
+"""Only operations that cost nothing use these models, so that none is refused."""
 
 
 def check_model_path(path: bytes) -> None:
@@ -31,14 +40,33 @@ def check_model_path(path: bytes) -> None:
         ModelNotFound: it is a fine-tune; with OpenAI's message for a missing model.
 
     """
-    name = path.removeprefix(b"/models").removeprefix(b"/").decode("ascii", "replace")
+    name = model_of(path)
     if _is_fine_tune(name):
         raise ModelNotFound(f"The model '{name}' does not exist", param="model")
 
 
-def without_fine_tunes(body: bytes) -> bytes:
-    """Remove fine-tunes from a response; one without any is returned unchanged."""
-    if not _MAY_NAME_ONE.search(body):
+def model_of(path: bytes) -> str:
+    """Return the name in a raw path of one model; empty for that of the list."""
+    name = path.removeprefix(b"/models").removeprefix(b"/").decode("ascii", "replace")
+    return name.replace("%2F", "/")
+
+
+def is_free(name: str) -> bool:
+    """Whether only operations that cost nothing use this model."""
+    return _OF_FREE_OPERATIONS.match(name) is not None
+
+
+def visible_models(body: bytes, is_refused: IsRefused | None = None) -> bytes:
+    """Remove models that callers may not see from a response.
+
+    One without any is returned unchanged.
+
+    Args:
+        body: of the upstream's response.
+        is_refused: None: no model is, and only fine-tunes are removed.
+
+    """
+    if is_refused is None and not _MAY_NAME_ONE.search(body):
         return body
     try:
         document = cast("Json", orjson.loads(body))
@@ -46,23 +74,34 @@ def without_fine_tunes(body: bytes) -> bytes:
         return body
     if not isinstance(document, dict):
         return body
-    cut = {name: _cut(value) for name, value in document.items()}
+    cut = {name: _cut(value, is_refused) for name, value in document.items()}
     return body if cut == document else orjson.dumps(cut)
 
 
-def _cut(value: Json) -> Json:
+def _cut(value: Json, is_refused: IsRefused | None) -> Json:
     if not isinstance(value, list):
         return value
-    return [each for each in value if not (_is_object(each) and _names_fine_tune(each))]
+    return [each for each in value if not (_is_object(each) and _is_hidden(each, is_refused))]
 
 
 def _is_object(value: Json) -> TypeGuard[Document]:
     return isinstance(value, dict)
 
 
-def _names_fine_tune(row: Document) -> bool:
-    names = [row.get(key) for key in _NAMED_BY]
-    return any(isinstance(name, str) and _is_fine_tune(name) for name in names)
+def _is_hidden(row: Document, is_refused: IsRefused | None) -> bool:
+    if any(_is_fine_tune(name) for name in _names(row, _NAMED_BY)):
+        return True
+    if is_refused is None:
+        return False
+    name = next(_names(row, _ASKED_FOR_BY), None)
+    return name is not None and is_refused(name)
+
+
+def _names(row: Document, keys: tuple[str, ...]) -> Iterator[str]:
+    for key in keys:
+        name = row.get(key)
+        if isinstance(name, str):
+            yield name
 
 
 def _is_fine_tune(name: str) -> bool:

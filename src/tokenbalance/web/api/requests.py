@@ -8,6 +8,7 @@ from fastapi import Depends, Path, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict
 
+from tokenbalance.books.pricing.bill import BillLine
 from tokenbalance.books.pricing.rates import rates_document
 from tokenbalance.books.reports import (
     USAGE_COLUMNS,
@@ -130,7 +131,8 @@ class RequestDetails(BaseModel):
     corrected_at: datetime | None
     """When the true usage replaced an estimate."""
     rates: dict[str, str] | None
-    """Credits per token by kind, as exact decimals; null: every token is one credit."""
+    """Credits per unit by kind, as exact decimals, before factors; fees of tools as
+    `call:web_search`. Null: every token is one credit."""
     upstream_status: int | None
     """Of the upstream's response; null while the hold is open, and if there was none."""
     error_code: str | None
@@ -160,15 +162,43 @@ class EstimateResponse(BaseModel):
     """Ceiling of all choices together, as requested."""
 
 
-class LineResponse(BaseModel):
-    """The cost of one kind of token, or of the request itself."""
+class QuantityResponse(BaseModel):
+    """How much of one kind was used."""
 
     kind: str
+    label: str
+    """The kind, for people."""
+    number: int
+    """As the upstream reported it: input and output include their other kinds."""
+
+
+class LineResponse(BaseModel):
+    """The cost of one kind: of tokens, calls of a tool or other units, or of the request itself."""
+
+    kind: str
+    label: str
+    """The kind, for people."""
     tokens: int
+    """How many; each token is counted once."""
     rate: str
     """Credits per unit, as an exact decimal."""
+    factor: str
+    """What multiplies it: the product of `factors`, for tokens of the request's own model."""
     credits: str
-    """Tokens times rate."""
+    """Number times rate times factor: an exact decimal, or a fraction such as `5/3`."""
+    model: str | None
+    """The model whose rate it is, if not the request's own: that of an image tool, say."""
+
+
+class FactorResponse(BaseModel):
+    """Why tokens cost more or less than their rates say."""
+
+    label: str
+    """The reason, for people: the service tier, a long input, a batch."""
+    input: str
+    """What multiplies the cost of the input: an exact decimal, or a fraction such as `5/3`."""
+    output: str
+    """The same for the output."""
 
 
 class ExplanationResponse(RequestDetails):
@@ -177,7 +207,24 @@ class ExplanationResponse(RequestDetails):
     model_config: ClassVar[ConfigDict] = example(
         **_REQUEST_EXAMPLE,
         estimate={"input": 9, "output": 50},
-        lines=[{"kind": "total", "tokens": 12, "rate": "1", "credits": "12"}],
+        tier_asked=None,
+        tier_served=None,
+        quantities=[
+            {"kind": "input", "label": "Input tokens", "number": 9},
+            {"kind": "output", "label": "Output tokens", "number": 3},
+        ],
+        lines=[
+            {
+                "kind": "total",
+                "label": "Tokens, all kinds",
+                "tokens": 12,
+                "rate": "1",
+                "factor": "1",
+                "credits": "12",
+                "model": None,
+            }
+        ],
+        factors=[],
         sum="12",
         rounding="0",
         entries=[_CHARGE_EXAMPLE],
@@ -186,12 +233,20 @@ class ExplanationResponse(RequestDetails):
     )
 
     estimate: EstimateResponse
+    tier_asked: str | None
+    """The service tier in the request; null: none, or `auto`, or there was no rate card."""
+    tier_served: str | None
+    """The service tier in the response; null: none, or one that does not change the charge."""
+    quantities: list[QuantityResponse]
+    """What was used, by kind."""
     lines: list[LineResponse]
     """Empty if nothing was charged."""
+    factors: list[FactorResponse]
+    """What the factors of the lines are made of; empty: all are 1."""
     sum: str
-    """Credits, as an exact decimal."""
+    """Credits: an exact decimal, or a fraction such as `5/3`."""
     rounding: str
-    """Added by rounding up, as an exact decimal."""
+    """Added by rounding up, as `sum`."""
     entries: list[EntryResponse]
     """The charge, its correction and refunds, oldest first."""
     cost: int
@@ -235,7 +290,7 @@ async def explain_request(
     caller: Authenticated,
     request_id: Annotated[str, Path(description="As in `x-tokenbalance-request-id`.")],
 ) -> ExplanationResponse:
-    """Explain one request: estimate, hold, usage by kind, rates, rounding, charge.
+    """Explain one request: estimate, hold, usage by kind, rates, factors, fees, rounding, charge.
 
     Only superusers find requests of other users.
     """
@@ -285,7 +340,11 @@ def _explanation(found: Explanation) -> ExplanationResponse:
             "input": found.request.estimated_input,
             "output": found.request.estimated_output,
         },
-        "lines": [asdict(line) for line in bill.lines] if bill else [],
+        "tier_asked": found.tier_asked,
+        "tier_served": found.tier_served,
+        "quantities": [asdict(each) for each in found.quantities],
+        "lines": [_line(line, found) for line in bill.lines] if bill else [],
+        "factors": [asdict(factor) for factor in bill.factors] if bill else [],
         "sum": bill.sum if bill else "0",
         "rounding": bill.rounding if bill else "0",
         "entries": [entry_response(entry) for entry in found.entries],
@@ -293,3 +352,7 @@ def _explanation(found: Explanation) -> ExplanationResponse:
         "notes": found.notes,
     }
     return ExplanationResponse.model_validate(document)
+
+
+def _line(line: BillLine, found: Explanation) -> dict[str, object]:
+    return {**asdict(line), "model": found.models.get(line.kind)}

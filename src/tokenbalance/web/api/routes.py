@@ -9,6 +9,7 @@ from tokenbalance.web.api.events import events_router
 from tokenbalance.web.api.keys import keys_router
 from tokenbalance.web.api.ledger import ledger_router
 from tokenbalance.web.api.quote import quote_router
+from tokenbalance.web.api.rates import rates_router
 from tokenbalance.web.api.refused import refused_router
 from tokenbalance.web.api.requests import requests_router
 from tokenbalance.web.api.sign_in import sign_in_router
@@ -30,6 +31,7 @@ _ROUTERS: Final = (
     requests_router,
     refused_router,
     quote_router,
+    rates_router,
     events_router,
 )
 

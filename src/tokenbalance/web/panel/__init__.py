@@ -68,7 +68,7 @@ A form: `<form method="post">{{ visit.token_field }} ... </form>`, and in the ha
     pieces/secret.html  secret_card(secret, base_url): a key's secret, once, with snippets;
                         secret_gone(key, ended, keys, token_field): it was shown before
     pieces/requests.html, pieces/explanation.html   a request in a list; one charge in words
-    filters             amounts `|number`, `|signed`, `|decimal` (text), days `|day`,
+    filters             amounts `|number`, `|signed`, `|exact` (text), days `|day`,
                         times `|time` and `|minute`, text that people typed `|name`
     functions           address(path, key=value, ...): a link with a query, without empty values
     constants           lengths.name, .note ...: lengths of fields

@@ -110,10 +110,10 @@ def _counted(value: int, noun: str) -> str:
     return f"{_number(value)} {noun if abs(value) == 1 else noun + 's'}"
 
 
-def _decimal(value: str) -> str:
-    """An exact decimal with thousands separators."""
-    whole, point, rest = value.partition(".")
-    return f"{_number(int(whole))}{point}{rest}"
+def _exact(value: str) -> str:
+    """An exact decimal, or a fraction such as `5000/3`, with thousands separators."""
+    whole, mark, rest = value.partition("/" if "/" in value else ".")
+    return f"{_number(int(whole))}{mark}{rest}"
 
 
 def _milliseconds(value: int) -> str:
@@ -162,7 +162,7 @@ def _templates() -> Environment:
         "number": _number,
         "signed": _signed,
         "counted": _counted,
-        "decimal": _decimal,
+        "exact": _exact,
         "milliseconds": _milliseconds,
         "time": _time,
         "minute": _minute,

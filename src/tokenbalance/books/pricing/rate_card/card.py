@@ -81,7 +81,8 @@ class RateCard:
         self.default_row = default_row
         """For all other models; None to refuse them."""
         self.version = version
-        self._region = region_of(host)
+        self.region = region_of(host)
+        """That of the upstream; None: it has none."""
         self._today = 0
         self._kept: dict[tuple[str, Conditions], Rates] = {}
 
@@ -156,7 +157,7 @@ class RateCard:
             for field, name in named.items()
             if name is not None
         }
-        return row.rates_for(conditions, others, self._region)
+        return row.rates_for(conditions, others, self.region)
 
 
 def _keep(

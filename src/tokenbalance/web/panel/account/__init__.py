@@ -1,4 +1,4 @@
-"""A user's own page: balance and usage, keys, requests, ledger, sign-ins, profile."""
+"""A user's own page: balance and usage, keys, requests, ledger, prices, sign-ins, profile."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tokenbalance.web.panel.account import (
     keys,
     ledger,
+    models,
     overview,
     profile,
     requests,
@@ -21,6 +22,7 @@ ROUTES: tuple[Route, ...] = (
     *keys.ROUTES,
     *requests.ROUTES,
     *ledger.ROUTES,
+    *models.ROUTES,
     *sign_ins.ROUTES,
     *profile.ROUTES,
 )
