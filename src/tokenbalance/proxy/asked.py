@@ -10,7 +10,6 @@ import math
 import threading
 from asyncio import wrap_future
 from bisect import bisect_right
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.pricing.ceilings import affordable, minimum_for, wanted_for
@@ -22,6 +21,7 @@ from tokenbalance.errors import (
     WebSocketNotSupported,
 )
 from tokenbalance.model import Claim, Estimate
+from tokenbalance.model.values import value
 from tokenbalance.offload import offload, offload_fairly
 from tokenbalance.openai import estimate as estimating
 from tokenbalance.openai import is_socket
@@ -64,7 +64,7 @@ class Unaffordable(Exception):
         """Credits that are less than it costs."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Asked:
     """What a caller asks of the upstream: read, checked and bounded, before anything is held."""
 

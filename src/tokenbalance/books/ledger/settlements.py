@@ -6,7 +6,6 @@ the hold, so it makes no difference which statement settles it, or how often it 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, cast
 
@@ -18,6 +17,7 @@ from tokenbalance.books.pricing.rates import charge_for
 from tokenbalance.database import statements
 from tokenbalance.database.batches import Left
 from tokenbalance.model import UNTRACED, Charge, Trace
+from tokenbalance.model.values import value
 
 if TYPE_CHECKING:
     from tokenbalance.database.batches import Batch
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from tokenbalance.model import Hold, Usage
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Settlement:
     """A hold to be ended with the charge for its usage."""
 

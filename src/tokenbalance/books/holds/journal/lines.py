@@ -14,6 +14,7 @@ import orjson
 from pydantic import TypeAdapter, ValidationError
 
 from tokenbalance.model import Usage
+from tokenbalance.model.values import value
 
 SLOT_BYTES: Final = 512
 """A disk sector, the largest piece that is written atomically. No slot crosses a page."""
@@ -40,8 +41,8 @@ FREED: Final = b" " * _PREFIX_BYTES
 """Frees a slot when written over the beginning of its line."""
 
 
-class State(enum.Enum):
-    """How far a request has got; the value is the first byte of its slot."""
+class State(bytes, enum.Enum):
+    """How far a request has got: the first byte of its slot."""
 
     FREE = b" "
     PLACING = b"p"
@@ -61,7 +62,7 @@ class PlacedWith(NamedTuple):
     estimated_output: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Entry:
     """The identity of a request, by which its hold can be found and ended."""
 
@@ -72,6 +73,10 @@ class Entry:
     hold: PlacedWith | None = None
     """None until the request is dispatched, in lines of earlier versions, and where the slot has no
     room for it."""
+
+    def held(self, hold: PlacedWith | None) -> Entry:
+        """The same entry with this hold."""
+        return Entry(self.request_id, self.account_id, self.key_id, self.endpoint, hold)
 
 
 Known: TypeAlias = "tuple[State, Usage | None]"
@@ -115,14 +120,14 @@ def slot_line(entry: Entry, known: Known) -> bytes:
         return b" " * (SLOT_BYTES - 1) + b"\n"
     payload = _payload(entry, usage)
     if entry.hold is not None and len(payload) > _PAYLOAD_BYTES:
-        return slot_line(replace(entry, hold=None), known)
+        return slot_line(entry.held(None), known)
     if usage is not None and len(payload) > _PAYLOAD_BYTES:
         payload = _payload(entry, _undivided(usage))
     # What the hold needs is given up for a usage.
     is_final = usage is not None or entry.hold is not None
     if len(payload) > (_PAYLOAD_BYTES if is_final else _PAYLOAD_BYTES - USAGE_BYTES_MAX):
         raise ValueError("The entry does not fit in a slot.")
-    return _sealed(state.value, payload)
+    return _sealed(state, payload)
 
 
 def read_slot(line: bytes) -> tuple[Entry, State, Usage | None] | None:
