@@ -102,7 +102,6 @@ _NEVER_UPSTREAM: Final = _NEVER | {
     "idempotency-key",  # equal keys of two users would share one response
 }
 _NEVER_TO_CLIENT: Final = _NEVER | {"date", "server"}  # the server's own
-_NONE: Final[frozenset[bytes]] = frozenset()
 _NAME: Final = re.compile(r"[a-z0-9.-]+\*?")
 
 
@@ -135,11 +134,14 @@ class PassingHeaders:
     def for_client(self, received: Headers) -> Headers:
         """Pick the upstream's headers that the client may see; names are in lower case."""
         passes, named = self._may_reach_client, _named_by_connection(received)
-        headers = [field for field in received if passes(field[0]) and field[0] not in named]
-        # All at once, as nearly all are: a look at each takes longer than all the rest.
-        if _is_printable(b"".join([value for _, value in headers])):
-            return headers
-        return [(name, value) for name, value in headers if _is_printable(value)]
+        return [
+            (name, value)
+            for name, value in received
+            if passes(name)
+            and name not in named
+            and value.isascii()
+            and value.decode().isprintable()
+        ]
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,17 +202,8 @@ def _meets(name: str, prefix: str) -> bool:
     return is_open or name.startswith(prefix)
 
 
-def _is_printable(value: bytes) -> bool:
-    return value.isascii() and value.decode().isprintable()
-
-
 def _named_by_connection(headers: Headers) -> frozenset[bytes]:
     """Headers that `Connection` declares as hop-by-hop (RFC 9110 section 7.6.1)."""
-    for name, _ in headers:
-        if name == b"connection":
-            break
-    else:
-        return _NONE
     return frozenset(
         [
             token.strip().lower()

@@ -133,7 +133,7 @@ class HttpProtocol(asyncio.Protocol):
         except ProxyError as error:
             self._refuse(error)
         else:
-            if self._deadline is None and self._running is None:
+            if self._deadline is None:
                 self._expect_head_soon()
 
     @override

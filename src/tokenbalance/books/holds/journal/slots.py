@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 import logging
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -91,10 +92,8 @@ class Slot:
         if self.state is State.FREE:
             return
         self.state, self.usage = State.FREE, None
-        try:  # noqa: SIM105 - `suppress` takes three calls, and every request comes through here
+        with suppress(JournalUnavailable):
             self._slots.write(self.number, FREED)
-        except JournalUnavailable:
-            pass
         self._slots.release(self)
 
     def _rewrite(self, state: State, usage: Usage | None) -> None:
