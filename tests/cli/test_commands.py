@@ -45,13 +45,21 @@ def test_help_imports_no_command(tmp_path: Path) -> None:
         "tokenbalance.cli",
         "tokenbalance.cli.commands",
     }
-    assert not modules & (OF_A_SERVER | OF_A_DATABASE | {"pydantic", "orjson"})
+    assert not modules & (OF_A_SERVER | OF_A_DATABASE | {"pydantic", "orjson", "rich"})
 
 
 def test_a_command_imports_what_it_uses(tmp_path: Path) -> None:
     modules = imports_of(tmp_path, "models", "list", "--json")
     assert not modules & (OF_A_SERVER | OF_A_DATABASE | {"rich"})
-    assert not imports_of(tmp_path, "key", "--help") & OF_A_SERVER
+    assert not imports_of(tmp_path, "key", "--help") & (OF_A_SERVER | {"rich"})
+
+
+def test_commands_are_listed_with_all_that_their_first_paragraph_says(tmp_path: Path) -> None:
+    cli = Cli(tmp_path)
+    listed = " ".join(cli("--help").out.split())
+    assert "Serve the proxy, with DATABASE_URL or an embedded Postgres." in listed
+    listed = " ".join(cli("key", "--help").out.split())
+    assert "Revoke a key and all keys that were made with it, at once and for good." in listed
 
 
 @pytest.mark.parametrize("name", app.commands)

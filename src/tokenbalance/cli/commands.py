@@ -19,6 +19,10 @@ if TYPE_CHECKING:
     from typer._click import Command, Context
 
 
+_MARKUP: Final = None
+"""Help is plain text: rich takes longer to import than all else that `--help` needs."""
+
+
 class _Place(NamedTuple):
     file: str
     attribute: str
@@ -63,13 +67,22 @@ def imported(name: str) -> TyperCommand | TyperGroup:
     place = _PLACES[name]
     file = import_module(f"tokenbalance.cli.{place.file}")
     found = cast("typer.Typer | Callable[..., None]", getattr(file, place.attribute))
-    holder = typer.Typer(callback=_make_group, add_completion=False)
+    holder = typer.Typer(callback=_make_group, add_completion=False, rich_markup_mode=_MARKUP)
     if isinstance(found, typer.Typer):
+        found.rich_markup_mode = _MARKUP
         holder.add_typer(found)
     else:
         _ = holder.command(name)(found)
-    group = cast("TyperGroup", get_command(holder))
-    return cast("TyperCommand | TyperGroup", group.commands[name])
+    command = cast("TyperGroup", get_command(holder)).commands[name]
+    if isinstance(command, TyperGroup):
+        _list_in_full(command)
+    return cast("TyperCommand | TyperGroup", command)
+
+
+def _list_in_full(group: TyperGroup) -> None:
+    """List commands with all of their first paragraph; without this it is cut to fit a line."""
+    for command in group.commands.values():
+        command.short_help = (command.help or "").partition("\n\n")[0]
 
 
 def _make_group() -> None:
@@ -91,4 +104,6 @@ app: Final = _Commands(
     name="tokenbalance",
     help="OpenAI access handed out by prepaid balance.",
     commands={name: TyperCommand(name, help=place.help) for name, place in _PLACES.items()},
+    rich_markup_mode=_MARKUP,
 )
+_list_in_full(app)

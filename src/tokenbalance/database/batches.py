@@ -133,10 +133,14 @@ class Batches(Generic[Item, Result]):
         self._in_flight: set[asyncio.Future[None] | HandedOver[Result]] = set()
         self._turns = turns or Turns()
         self._due: asyncio.Handle | None = None
+        # Asking for it takes a system call, each time.
+        self._loop: asyncio.AbstractEventLoop | None = None
 
     def submit(self, item: Item) -> asyncio.Future[Result | Left]:
         """Queue an item; cancelling the future withdraws the item if it was not sent yet."""
-        loop = asyncio.get_running_loop()
+        loop = self._loop
+        if loop is None:
+            loop = self._loop = asyncio.get_running_loop()
         result: asyncio.Future[Result | Left] = loop.create_future()
         self._queue.append(Pending(item, result))
         if self._due is None or len(self._queue) == self._size:

@@ -21,6 +21,7 @@ from tokenbalance.model.prices import (
     Rates,
     Sides,
 )
+from tokenbalance.model.values import value
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -137,7 +138,7 @@ class UpstreamTraits:
 OPENAI: Final = UpstreamTraits()
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Caller:
     """Who sends a request and who pays for it: the account and the API key."""
 
@@ -186,7 +187,7 @@ CLI: Final = Actor("cli")
 SERVER: Final = Actor("server")
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Purpose:
     """What a hold is placed for."""
 
@@ -197,7 +198,7 @@ class Purpose:
     """What its usage will cost, even if the rate card changes later; None: a credit a token."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Claim:
     """What a request needs its account to reserve."""
 
@@ -209,6 +210,11 @@ class Claim:
     """Tokens that are charged if its process dies before it knows more: its input."""
     estimated_output: int = 0
     """Most tokens of all its choices together, as requested."""
+
+    @property
+    def undivided(self) -> Claim:
+        """The same claim, for all of it or nothing."""
+        return Claim(self.wanted, self.wanted, self.known_input, self.estimated_output)
 
 
 class Terms(NamedTuple):
@@ -223,7 +229,7 @@ class Terms(NamedTuple):
     """As that of the claim."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Hold:
     """Credits reserved for one request."""
 
@@ -239,7 +245,7 @@ class Hold:
 _NOTHING_USED: Final[Mapping[str, int]] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True, init=False)
+@value
 class Usage:
     """What one request used, as reported by the upstream, or counted where it reports nothing."""
 
@@ -315,7 +321,7 @@ UNTRACED: Final = Trace()
 """Of a request that another process ended: nobody knows how it went."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Charge:
     """What a settled request cost, and the account right after it."""
 

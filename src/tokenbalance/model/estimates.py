@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from tokenbalance.model.values import value
+
 if TYPE_CHECKING:
     from tokenbalance.model.prices import Quantities
 
@@ -40,7 +42,7 @@ class HostedCalls:
         return total + (calls - growing) * max(self.context, self.first_turn)
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Estimate:
     """The ceiling of what a request may cost, in tokens."""
 

@@ -5,12 +5,13 @@ Nothing is sent upstream before this.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.pricing.ceilings import dearest_calls, paid_for, tokens_of
 from tokenbalance.errors import BalanceHeld, InsufficientQuota
 from tokenbalance.model import Usage
+from tokenbalance.model.values import value
 from tokenbalance.people.callers import EndedKey
 from tokenbalance.proxy.asked import Unaffordable
 
@@ -25,7 +26,7 @@ RETRY_AFTER_MAX_S: Final = 30
 """Above 60 s the SDKs ignore a `retry-after`."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Admission:
     """A placed hold, and what of the request it pays for."""
 
@@ -101,14 +102,15 @@ class Admissions:
         """
         asked = ending.asked
         estimate = asked.bound
-        if asked.claim(estimate).wanted > available:
+        claim = asked.claim(estimate)
+        if claim.wanted > available:
             return None
         if not asked.is_ample(available):
             if not asked.is_quickly_counted:
                 return None
             estimate = await asked.counted()
-        claim = asked.claim(estimate)
-        hold = await ending.place(self.book, replace(claim, minimum=claim.wanted))
+            claim = asked.claim(estimate)
+        hold = await ending.place(self.book, claim.undivided)
         return None if hold is None else _admission(asked, estimate, hold)
 
     async def try_hold(self, ending: Ending, estimate: Estimate) -> Admission | None:

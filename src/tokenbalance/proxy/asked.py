@@ -10,13 +10,13 @@ import math
 import threading
 from asyncio import wrap_future
 from bisect import bisect_right
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.pricing.ceilings import affordable, minimum_for, wanted_for
 from tokenbalance.books.pricing.rate_card import UnpricedRequest
 from tokenbalance.errors import UnknownUrl, WebSocketNotSupported
 from tokenbalance.model import Claim, Estimate
+from tokenbalance.model.values import value
 from tokenbalance.offload import offload, offload_fairly
 from tokenbalance.openai import estimate as estimating
 from tokenbalance.openai import is_socket
@@ -58,7 +58,7 @@ class Unaffordable(Exception):
         """Credits that are less than it costs."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Asked:
     """What a caller asks of the upstream: read, checked and bounded, before anything is held."""
 

@@ -25,22 +25,15 @@ async def relay_document(relay: Relay, upstream: UpstreamResponse, beginning: by
     """
     response, ending = relay.response, relay.ending
     headers = relay.passing.for_client(upstream.headers)
-    kept = bytearray()
     has_items = relay.asked.operation.family.has_items
     meter = JsonMeter(has_items=has_items) if ending.charged else None
     ending.meter = meter
-    chunk = beginning
     try:
-        while chunk := chunk or await upstream.read():
-            if meter is not None:
-                meter.feed(chunk)
-            if len(kept) + len(chunk) > BUFFERED_BYTES_MAX or response.started:
-                if not response.started:
-                    await response.start(upstream.status, headers)
-                await response.write(bytes(kept))
-                kept.clear()
-            kept += chunk
-            chunk = b""
+        kept = None if beginning or response.started else upstream.take_whole()
+        if kept is None:
+            kept = await _keep(relay, upstream, beginning, (meter, headers))
+        elif meter is not None:
+            meter.feed(kept)
     except UpstreamBroke as error:
         raise relay.broke_off() from error
     finally:
@@ -48,10 +41,33 @@ async def relay_document(relay: Relay, upstream: UpstreamResponse, beginning: by
             meter.finish()
     charge = await ending.settle(whole=True)
     if response.started:
-        await response.end(bytes(kept))
+        await response.end(kept)
         return
     if charge is not None:
         response.add_header(b"x-tokenbalance-charge", charge.amount)
         response.add_header(b"x-tokenbalance-balance", charge.balance)
-    body = relay.wording.of_document(bytes(kept), upstream.status, relay.asked.model)
+    body = relay.wording.of_document(kept, upstream.status, relay.asked.model)
     await response.whole(upstream.status, headers, body)
+
+
+async def _keep(
+    relay: Relay,
+    upstream: UpstreamResponse,
+    chunk: bytes,
+    watched: tuple[JsonMeter | None, list[tuple[bytes, bytes]]],
+) -> bytes:
+    """Read a document to its end; returns what was not relayed of it."""
+    response = relay.response
+    meter, headers = watched
+    kept = bytearray()
+    while chunk := chunk or await upstream.read():
+        if meter is not None:
+            meter.feed(chunk)
+        if len(kept) + len(chunk) > BUFFERED_BYTES_MAX or response.started:
+            if not response.started:
+                await response.start(upstream.status, headers)
+            await response.write(bytes(kept))
+            kept.clear()
+        kept += chunk
+        chunk = b""
+    return bytes(kept)

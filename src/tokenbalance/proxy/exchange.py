@@ -26,7 +26,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from contextlib import nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -63,7 +62,7 @@ class Exchange:
     cancels: bool
     """Cut the upstream off when the client has left, instead of reading on."""
 
-    async def run(self, send: Callable[[], Awaitable[UpstreamResponse]]) -> None:
+    def run(self, send: Callable[[], Awaitable[UpstreamResponse]]) -> Awaitable[None]:
         """Dispatch the request and relay the response.
 
         Raises:
@@ -75,22 +74,28 @@ class Exchange:
             ClientGone: the client has left, and the upstream was cut off.
 
         """
-        async with self.request.cancelling_when_gone() if self.cancels else nullcontext():
-            upstream = await self._dispatch(send)
-            try:
-                await self._relay(upstream)
-            except ProxyError:
+        return self._run_while_there(send) if self.cancels else self._run(send)
+
+    async def _run_while_there(self, send: Callable[[], Awaitable[UpstreamResponse]]) -> None:
+        async with self.request.cancelling_when_gone():
+            await self._run(send)
+
+    async def _run(self, send: Callable[[], Awaitable[UpstreamResponse]]) -> None:
+        upstream = await self._dispatch(send)
+        try:
+            await self._relay(upstream)
+        except ProxyError:
+            raise
+        except asyncio.CancelledError:
+            await self._cut_off()
+        except Exception as error:
+            # A fault of ours after the response was paid for: no status that invites a retry.
+            if self.relay.response.started:
                 raise
-            except asyncio.CancelledError:
-                await self._cut_off()
-            except Exception as error:
-                # A fault of ours after the response was paid for: no status that invites a retry.
-                if self.relay.response.started:
-                    raise
-                logger.exception("a response could not be relayed")
-                raise self.relay.broke_off() from error
-            finally:
-                await upstream.close()
+            logger.exception("a response could not be relayed")
+            raise self.relay.broke_off() from error
+        finally:
+            await upstream.close()
 
     async def _dispatch(self, send: Callable[[], Awaitable[UpstreamResponse]]) -> UpstreamResponse:
         ending = self.relay.ending

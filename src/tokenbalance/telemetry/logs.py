@@ -80,12 +80,13 @@ class LineHandler(logging.StreamHandler[TextIO]):
 
     def _will_be_flushed(self) -> bool:
         """Make sure that the event loop flushes; False where none is running, as in a thread."""
+        if len(self._lines) > 1:
+            # It will: a line is left here only for that.
+            return True
         try:
-            loop = asyncio.get_running_loop()
+            _ = asyncio.get_running_loop().call_soon(self.flush)
         except RuntimeError:
             return False
-        if len(self._lines) == 1:
-            _ = loop.call_soon(self.flush)
         return True
 
 

@@ -4,8 +4,10 @@ The label values are bounded: endpoints and kinds of tokens by their tables, sta
 defines. No user, key, model or path of a request may become one. The ledger is the truth about
 credits; counters begin at zero with the server.
 
-    on the request path    a look-up in a dict and three additions a request; of a stream, one
-                           look-up and two additions more; of a charge, one for each kind of token
+    on the request path    a look-up in a dict and three additions of plain numbers a request; of a
+                           charge, one for each kind of token: `counts`
+    every turn of the      what was counted is added to the metrics, which have locks and files
+    event loop
     every PUBLISH_S        gauges are written, for the worker that serves the next `/metrics`
     on `/metrics`          the files of all workers are added up; the books are queried, rarely
 """
@@ -24,7 +26,6 @@ from prometheus_client import (
     CollectorRegistry,
     Counter,
     Gauge,
-    Histogram,
     disable_created_metrics,
 )
 from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4, generate_latest
@@ -35,6 +36,7 @@ from tokenbalance.books.pricing.rates import split
 from tokenbalance.books.pricing.units import UNITS
 from tokenbalance.errors import ProxyError
 from tokenbalance.openai import SURFACE
+from tokenbalance.telemetry.counts import Count, Counts, Durations, Times
 from tokenbalance.telemetry.worker_files import count_together
 
 if TYPE_CHECKING:
@@ -94,22 +96,23 @@ class Metrics:
             ["endpoint", "status"],
             registry=registry,
         )
-        self._durations = Histogram(
+        self._durations = Times(
             "tokenbalance_request_duration_seconds",
             "From the head of a request to the end of its response.",
             ["endpoint"],
             registry=registry,
             buckets=DURATIONS_S,
         )
-        self._first_bytes = Histogram(
+        self._first_bytes = Times(
             "tokenbalance_upstream_first_byte_seconds",
             "From the head of a request for a stream to the head of the upstream's response.",
             ["endpoint"],
             registry=registry,
             buckets=DURATIONS_S,
         )
-        self._answers: dict[str, Histogram] = {}
-        self._credits = _Credits(registry)
+        self._answers: dict[str, Durations] = {}
+        self._counts = Counts()
+        self._credits = _Credits(registry, self._counts)
         self._gauges = _Gauges(registry)
         self._series: dict[tuple[str, int], _Series] = {}
 
@@ -125,8 +128,8 @@ class Metrics:
         """
         endpoint = self._exact.get((method, raw_path)) or self._endpoint_of(method, raw_path)
         series = self._series.get((endpoint, status)) or self._begin(endpoint, status)
-        series.requests.inc()
-        series.durations.observe(seconds)
+        series.requests.add(1)
+        series.durations.add(seconds)
 
     def answered(self, endpoint: str, seconds: float) -> None:
         """Count a response of the upstream to a request for a stream.
@@ -140,8 +143,9 @@ class Metrics:
         """
         series = self._answers.get(endpoint)
         if series is None:
-            series = self._answers[endpoint] = self._first_bytes.labels(endpoint)
-        series.observe(seconds)
+            times = self._first_bytes.labels(endpoint)
+            series = self._answers[endpoint] = self._counts.of_times(times)
+        series.add(seconds)
 
     def charged(self, hold: Hold, usage: Usage, charge: Charge, expired: bool) -> None:  # noqa: FBT001 - the signature of `Book.on_charge`
         """Count a charge that was committed.
@@ -153,15 +157,16 @@ class Metrics:
             expired: the sweep ended it, since its process had died.
 
         """
-        self._credits.charged.inc(charge.amount)
+        counts = self._credits
+        counts.charged.add(charge.amount)
         for kind, tokens in split(usage).items():
-            self._credits.tokens[kind].inc(tokens)
+            counts.tokens[kind].add(tokens)
         if 0 < hold.amount < charge.amount:
-            self._credits.overrun.inc(charge.amount - hold.amount)
+            counts.overrun.add(charge.amount - hold.amount)
         if usage.estimated:
-            self._credits.estimated.inc()
+            counts.estimated.add(1)
         if expired:
-            self._credits.expired.inc()
+            counts.expired.add(1)
 
     async def run(self) -> None:
         """Publish the gauges to the other workers, until cancelled."""
@@ -191,11 +196,15 @@ class Metrics:
 
     def _begin(self, endpoint: str, status: int) -> _Series:
         shown = str(status) if status in _STATUSES or not status else f"{status // 100}xx"
-        series = _Series(self._requests.labels(endpoint, shown), self._durations.labels(endpoint))
+        series = _Series(
+            self._counts.of(self._requests.labels(endpoint, shown)),
+            self._counts.of_times(self._durations.labels(endpoint)),
+        )
         self._series[endpoint, status] = series
         return series
 
     def _publish(self) -> None:
+        self._counts.publish()
         self._gauges.holds_open.set(len(self._watched.leases))
         self._gauges.settlements.set(len(self._watched.ends))
         self._gauges.waiters.set(len(self._watched.waiters))
@@ -205,36 +214,30 @@ class Metrics:
 class _Series(NamedTuple):
     """Where requests of one endpoint and status are counted."""
 
-    requests: Counter
-    durations: Histogram
+    requests: Count
+    durations: Durations
 
 
 class _Credits:
-    def __init__(self, registry: CollectorRegistry) -> None:
-        self.charged = Counter(
-            "tokenbalance_credits_charged_total", "Credits charged.", registry=registry
-        )
+    def __init__(self, registry: CollectorRegistry, counts: Counts) -> None:
+        def counter(name: str, help_text: str) -> Count:
+            return counts.of(Counter(f"tokenbalance_{name}", help_text, registry=registry))
+
+        self.charged = counter("credits_charged_total", "Credits charged.")
         tokens = Counter(
             "tokenbalance_tokens_charged_total",
             "Tokens charged by kind; each has one.",
             ["kind"],
             registry=registry,
         )
-        self.tokens = {kind: tokens.labels(kind) for kind in UNITS.tokens}
-        self.overrun = Counter(
-            "tokenbalance_credits_overrun_total",
-            "Credits charged beyond what was held.",
-            registry=registry,
-        )
-        self.estimated = Counter(
-            "tokenbalance_charges_estimated_total",
+        self.tokens = {kind: counts.of(tokens.labels(kind)) for kind in UNITS.tokens}
+        self.overrun = counter("credits_overrun_total", "Credits charged beyond what was held.")
+        self.estimated = counter(
+            "charges_estimated_total",
             "Charges whose usage was counted, not reported by the upstream.",
-            registry=registry,
         )
-        self.expired = Counter(
-            "tokenbalance_holds_expired_total",
-            "Holds ended by the sweep because their process had died.",
-            registry=registry,
+        self.expired = counter(
+            "holds_expired_total", "Holds ended by the sweep because their process had died."
         )
 
 

@@ -60,7 +60,7 @@ async def test_a_waiter_whose_process_was_killed_stops_counting(
 
 async def cut(dsn: str, *pools: Pool) -> None:
     """Terminate every session of these pools; returns when both sides know."""
-    cut = [holder._con for pool in pools for holder in pool._connections._holders if holder._con]
+    cut = [one for pool in pools for one in pool._connections.open_connections]
     connection = await asyncpg.connect(dsn)
     try:
         _ = await connection.fetch(

@@ -27,6 +27,7 @@ from tokenbalance.books.pricing.rates import stored_rates
 from tokenbalance.database import statements
 from tokenbalance.database.batches import BATCH_MAX
 from tokenbalance.model import UNTRACED, Charge, Hold, Terms, Trace, Usage
+from tokenbalance.model.values import value
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -43,7 +44,7 @@ class UnknownHold(LookupError):
     """These books never had a hold for this request."""
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Funds:
     """An account's credits at one moment."""
 

@@ -6,7 +6,6 @@ Only PLACE decides that a hold does not fit; nothing here may decide that.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, cast
 
@@ -15,6 +14,7 @@ from tokenbalance.books.ledger.fallback import each_alone, left_on_item_error
 from tokenbalance.database import statements
 from tokenbalance.database.batches import Left
 from tokenbalance.model import Hold, Terms
+from tokenbalance.model.values import value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tokenbalance.model import Caller, Claim, Purpose
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Placement:
     """A hold to be placed, if it fits."""
 

@@ -6,7 +6,6 @@ the hold, so it makes no difference which statement settles it, or how often it 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from operator import attrgetter
 from typing import TYPE_CHECKING, Final, cast
 
@@ -20,6 +19,7 @@ from tokenbalance.books.pricing.units import TIER
 from tokenbalance.database import statements
 from tokenbalance.database.batches import Left
 from tokenbalance.model import UNTRACED, Charge, Trace
+from tokenbalance.model.values import value
 
 if TYPE_CHECKING:
     from tokenbalance.database.batches import Batch
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from tokenbalance.model import Hold, Rates, Usage
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Settlement:
     """A hold to be ended with the charge for its usage."""
 

@@ -28,12 +28,8 @@ class Hosts:
         self._name = name
         self._timeout_s = timeout_s / len(self._dsns)
 
-    async def connect(
-        self, *_arguments: object, **_options: object
-    ) -> asyncpg.Connection[asyncpg.Record]:
+    async def connect(self) -> Connection:
         """Connect to the first server that works, starting with the one that worked last.
-
-        The arguments are those of asyncpg's pool; they add nothing to what is known here.
 
         Raises:
             OSError: no server answered in time, or all refused.
@@ -46,7 +42,7 @@ class Hosts:
                 return await self._connect(other)
         return await self._connect(last)
 
-    async def _connect(self, dsn: str) -> asyncpg.Connection[asyncpg.Record]:
+    async def _connect(self, dsn: str) -> Connection:
         connection = await connect(
             dsn, timeout_s=self._timeout_s, name=self._name, connection_class=Connection
         )
@@ -64,15 +60,11 @@ def one_host_each(dsn: str) -> list[str]:
 
 
 class Connection(asyncpg.Connection):
-    """A connection that is closed at once, unless its `close` is given a timeout.
+    """A connection, and what the one that lends it notes of it."""
 
-    asyncpg's pool closes expired connections politely and waits for the server to confirm, which a
-    stopped server never does. To Postgres the end of the stream means the same.
-    """
-
-    async def close(self, *, timeout: float | None = None) -> None:  # noqa: ASYNC109 - asyncpg's signature
-        """Close it: at once, or politely within `timeout` seconds."""
-        if timeout is None:
-            self.terminate()
-        else:
-            await super().close(timeout=timeout)
+    generation: int = 0
+    """How often the connections had expired when it was opened."""
+    uses: int = 0
+    """How often it was lent."""
+    free_since_s: float = 0.0
+    """On the event loop's clock, while it is free."""

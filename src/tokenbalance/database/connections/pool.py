@@ -24,14 +24,13 @@ import asyncpg
 from tokenbalance.database.batches import Turns
 from tokenbalance.database.connections.failures import SESSION_OVER
 from tokenbalance.database.connections.hosts import Connection, Hosts
+from tokenbalance.database.connections.lender import Lender
 from tokenbalance.database.connections.routes import NAME
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from asyncpg.pool import PoolConnectionProxy
-
-    Borrowed: TypeAlias = PoolConnectionProxy[asyncpg.Record]
+    Borrowed: TypeAlias = Connection
 
 T = TypeVar("T")
 
@@ -59,11 +58,11 @@ class Pool:
     a cancellation the statement may or may not have been committed.
     """
 
-    def __init__(self, connections: asyncpg.Pool[asyncpg.Record]) -> None:
+    def __init__(self, connections: Lender, size: int) -> None:
         self.turns: Turns = Turns()
         """The turns of all kinds of batches on this pool."""
         self._connections = connections
-        self._free = connections.get_max_size()
+        self._free = size
         """How many more connections may be borrowed; negative while callers wait for one."""
         self._results = 0
         """How many statements have succeeded."""
@@ -103,20 +102,19 @@ class Pool:
         self._free -= 1
         try:
             async with asyncio.timeout(deadline_s):
-                session = await self._connections.acquire()
+                session = await self._connections.borrow()
             try:
                 yield session
             except BaseException as error:
-                await self._give_back_after(error, session)
+                self._give_back_after(error, session)
                 raise
-            await self._connections.release(session)
+            self._connections.give_back(session)
         finally:
             self._free += 1
 
     async def close(self) -> None:
         """Wait briefly for running statements, and close every connection."""
         with suppress(TimeoutError):
-            # On cancellation asyncpg terminates the remaining connections.
             async with asyncio.timeout(CLOSE_TIMEOUT_S):
                 await self._connections.close()
 
@@ -129,14 +127,14 @@ class Pool:
                 try:
                     result = await statement(session)
                 except BaseException as error:
-                    await self._give_back_after(error, session)
+                    self._give_back_after(error, session)
                     raise
             self._results += 1
-            await self._connections.release(session)
+            self._connections.give_back(session)
         except TimeoutError:
             # It may have waited for a lock. But if nobody got a result, trust no connection.
             if self._results == results:
-                await self._connections.expire_connections()
+                self._connections.expire()
             raise
         finally:
             self._free += 1
@@ -145,7 +143,7 @@ class Pool:
     async def _acquire(self, limit: asyncio.Timeout, deadline_s: float) -> Borrowed:
         """Wait for a free connection, as long as the busy ones keep getting results."""
         if self._free >= 0:
-            return await self._connections.acquire()
+            return await self._connections.borrow()
         loop = asyncio.get_running_loop()
         patience_ends = loop.time() + BUSY_S
         results = self._results
@@ -159,34 +157,32 @@ class Pool:
 
         timer = loop.call_later(deadline_s * _PROGRESS_CHECK, extend_while_answered)
         try:
-            return await self._connections.acquire()
+            return await self._connections.borrow()
         finally:
             timer.cancel()
 
-    async def _give_back_after(self, error: BaseException, session: Borrowed) -> None:
+    def _give_back_after(self, error: BaseException, session: Borrowed) -> None:
         if isinstance(error, SESSION_OVER):
             # This one too: an expired connection is closed when it is released.
-            await self._connections.expire_connections()
+            self._connections.expire()
         elif not isinstance(error, asyncpg.PostgresError):
             self._abandon(session)
             return
-        await self._connections.release(session)
+        self._connections.give_back(session)
 
     def _abandon(self, session: Borrowed) -> None:
         """Close a connection on which a statement still runs, without waiting for it here."""
-        closing = asyncio.create_task(_cancel_and_close(session))
+        closing = asyncio.create_task(self._cancel_and_close(session))
         self._abandoned.add(closing)
         closing.add_done_callback(self._abandoned.discard)
 
-
-async def _cancel_and_close(session: Borrowed) -> None:
-    """Have the server cancel the statement, so that it is not committed much later."""
-    with suppress(Exception):  # it is closed in any case
-        await session.close(timeout=CANCEL_TIMEOUT_S)
-
-
-async def _keep_session(_connection: object) -> None:
-    """Save the round trip of a reset: the request path leaves no state in a session."""
+    async def _cancel_and_close(self, session: Borrowed) -> None:
+        """Have the server cancel the statement, so that it is not committed much later."""
+        try:
+            with suppress(Exception):  # it is closed in any case
+                await session.close(timeout=CANCEL_TIMEOUT_S)
+        finally:
+            self._connections.drop(session)
 
 
 @asynccontextmanager
@@ -199,16 +195,8 @@ async def open_pool(dsn: str, size: int, name: str = NAME) -> AsyncGenerator[Poo
         name: their `application_name` in `pg_stat_activity`.
 
     """
-    connections = await asyncpg.create_pool(
-        dsn,
-        min_size=0,
-        max_size=size,
-        max_inactive_connection_lifetime=IDLE_CONNECTION_S,
-        connect=Hosts(dsn, name, STATEMENT_TIMEOUT_S).connect,
-        connection_class=Connection,
-        reset=_keep_session,
-    )
-    pool = Pool(connections)
+    hosts = Hosts(dsn, name, STATEMENT_TIMEOUT_S)
+    pool = Pool(Lender(hosts.connect, size, IDLE_CONNECTION_S), size)
     try:
         yield pool
     finally:

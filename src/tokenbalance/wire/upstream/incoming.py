@@ -87,6 +87,10 @@ class IncomingResponse:
         """Whether the head has arrived, or never will."""
         return self._reader.has_head or self._fault is not None
 
+    def take_whole(self) -> bytes | None:
+        """Take the body, if it is here to its end and none of it was read."""
+        return self._reader.take() if self._reader.ended else None
+
     async def read(self) -> bytes:
         """Return what has arrived since, as soon as there is something; `b""` at the end.
 

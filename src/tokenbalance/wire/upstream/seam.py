@@ -18,6 +18,7 @@ from tokenbalance.wire.upstream.client import feed_from
 from tokenbalance.wire.upstream.connections import Connections
 from tokenbalance.wire.upstream.decoding import DecodedBody
 from tokenbalance.wire.upstream.faults import UpstreamBroke
+from tokenbalance.wire.upstream.incoming import IncomingResponse
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
@@ -50,6 +51,11 @@ class UpstreamResponse:
 
         """
         return self._body.read()
+
+    def take_whole(self) -> bytes | None:
+        """Take the body, if all of it is here already; else it is read."""
+        body = self._body
+        return body.take_whole() if isinstance(body, IncomingResponse) else None
 
     def feed(self, take: Take) -> Awaitable[bool]:
         """Give what arrives to `take`, if possible in the same turn of the event loop.

@@ -15,6 +15,7 @@ from pydantic import TypeAdapter, ValidationError
 
 from tokenbalance.books.pricing.units import INPUT, OUTPUT, UNITS
 from tokenbalance.model import Usage
+from tokenbalance.model.values import value
 
 if TYPE_CHECKING:
     from collections.abc import Set as AbstractSet
@@ -48,8 +49,8 @@ FREED: Final = b" " * _PREFIX_BYTES
 """Frees a slot when written over the beginning of its line."""
 
 
-class State(enum.Enum):
-    """How far a request has got; the value is the first byte of its slot."""
+class State(bytes, enum.Enum):
+    """How far a request has got: the first byte of its slot."""
 
     FREE = b" "
     PLACING = b"p"
@@ -69,7 +70,7 @@ class PlacedWith(NamedTuple):
     estimated_output: int
 
 
-@dataclass(frozen=True, slots=True)
+@value
 class Entry:
     """The identity of a request, by which its hold can be found and ended."""
 
@@ -80,6 +81,10 @@ class Entry:
     hold: PlacedWith | None = None
     """None until the request is dispatched, in lines of earlier versions, and where the slot has no
     room for it."""
+
+    def held(self, hold: PlacedWith | None) -> Entry:
+        """The same entry with this hold."""
+        return Entry(self.request_id, self.account_id, self.key_id, self.endpoint, hold)
 
 
 Known: TypeAlias = "tuple[State, Usage | None]"
@@ -123,7 +128,7 @@ def slot_line(entry: Entry, known: Known) -> bytes:
         return b" " * (SLOT_BYTES - 1) + b"\n"
     payload = _payload(entry, usage)
     if entry.hold is not None and len(payload) > _PAYLOAD_BYTES:
-        return slot_line(replace(entry, hold=None), known)
+        return slot_line(entry.held(None), known)
     if usage is not None and len(payload) > _PAYLOAD_BYTES:
         payload = _payload(entry, _without(usage, _PARTS))
     if usage is not None and len(payload) > _PAYLOAD_BYTES:
@@ -133,7 +138,7 @@ def slot_line(entry: Entry, known: Known) -> bytes:
     is_final = usage is not None or entry.hold is not None
     if len(payload) > (_PAYLOAD_BYTES if is_final else _PAYLOAD_BYTES - USAGE_BYTES_MAX):
         raise ValueError("The entry does not fit in a slot.")
-    return _sealed(state.value, payload)
+    return _sealed(state, payload)
 
 
 def read_slot(line: bytes) -> tuple[Entry, State, Usage | None] | None:

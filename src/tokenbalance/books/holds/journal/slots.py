@@ -9,7 +9,7 @@ from __future__ import annotations
 import heapq
 import logging
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from tokenbalance.books.holds.journal.lines import FREED, SLOTS_MAX, State, slot_line
@@ -55,9 +55,9 @@ class Slot:
         if not self._slots.trusted:
             raise JournalUnavailable("The journal is not repaired.")
         if hold is None:
-            self._slots.write(self.number, State.DISPATCHED.value)
+            self._slots.write(self.number, State.DISPATCHED)
         else:
-            self.entry = replace(self.entry, hold=hold)
+            self.entry = self.entry.held(hold)
             line = slot_line(self.entry, (State.DISPATCHED, None))
             self._slots.write(self.number, line)
         self.state = State.DISPATCHED
