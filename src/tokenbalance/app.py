@@ -70,6 +70,8 @@ logger = logging.getLogger(__name__)
 SETTLE_AT_END_S: Final = 2.0
 """How long a process that shuts down tries to commit pending ends of holds."""
 SANDBOX_HEADER: Final = (b"x-tokenbalance-upstream", b"sandbox")
+SANDBOX_KEY: Final = "sandbox"
+"""The upstream key that `serve --sandbox` sets: whoever has another one has another upstream."""
 
 
 class _Mounted:
@@ -189,11 +191,15 @@ def create_app(settings: Settings, dsn: str, surface: Surface = SURFACE) -> Fast
 def create_app_from_environment() -> FastAPI:
     """Assemble the application of a worker process; the command that started it set everything.
 
+    Any other ASGI server can call it as well (`docs/deploy.md`).
+
     Raises:
-        SettingsError: a variable has a wrong value, or DATABASE_URL is not set.
+        SettingsError: a variable has a wrong value, DATABASE_URL is not set, or the sandbox is
+            wanted and nobody has started it.
 
     """
     settings = load_settings()
+    _require_sandbox(settings)
     if settings.database_url is None:
         msg = "DATABASE_URL: must be set for a worker"
         raise SettingsError(msg)
@@ -205,6 +211,14 @@ def create_app_from_environment() -> FastAPI:
     gc.freeze()
     gc.set_threshold(10_000, 20, 20)
     return app
+
+
+def _require_sandbox(settings: Settings) -> None:
+    """Refuse to call responses the sandbox's where it is not the upstream."""
+    key = _revealed(settings.openai_api_key)
+    if settings.sandbox and key != SANDBOX_KEY:
+        msg = "TOKENBALANCE_SANDBOX: is set by `tokenbalance serve --sandbox`, which starts it"
+        raise SettingsError(msg)
 
 
 async def _open_proxy(

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 async def books(pool: Pool, sessions: Sessions) -> Holder:
     """Account 1 with holds of all fates, account 2 with nothing.
 
-    1 settled, 2 voided, 3 open, 4 overrun, 5 expired, 6 expired and corrected, 7 never placed,
+    1 settled, 2 voided, 3 open, 4 overrun, 5 expired, 6 expired and corrected, 7 forgotten,
     8 settled and refunded in part; 9 expired, refunded, and corrected to less.
     """
     holder = await create_holder(pool, 1000)
@@ -37,7 +37,7 @@ async def books(pool: Pool, sessions: Sessions) -> Holder:
     corrected = await place(pool, holder, "tb_6", 100)
     await expire(pool, corrected, 30)
     await settle(pool, corrected, 35)
-    await book.leave_tombstone(holder.caller, Purpose("tb_7", "/models", None))
+    await book.leave_tombstone(holder.caller, Purpose("tb_7", "/models", None), placed=100)
     await settle(pool, await place(pool, holder, "tb_8", 100), 40)
     await give_back(sessions, "tb_8", 15)
     refunded = await place(pool, holder, "tb_9", 100)

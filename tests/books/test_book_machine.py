@@ -287,7 +287,7 @@ class BookMachine(ComparedBooks):
             assert self.run(self.tables_of(holder)) == (
                 (model.balance, model.held),
                 model.entries,
-                {request_id: hold.row for request_id, hold in model.holds.items()},
+                {name: hold.row for name, hold in model.holds.items() if hold.is_request},
             )
 
     def nobody_is_overdrawn_without_a_reason(self) -> None:

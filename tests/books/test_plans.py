@@ -52,6 +52,7 @@ ALL_WAITERS = frozenset({"all of waiters"})
 THE_ONE_BOOK = frozenset({"all of books"})
 GROWING = frozenset({f"all of {table}" for table in ("open_holds", "ledger", "waiters")})
 THE_CATALOG = frozenset({"pg_class_oid_index: oid", "all of pg_class"})
+THE_DATABASE = frozenset({"pg_database_datname_index: datname", "all of pg_database"})
 
 DECIDED: Final[dict[str, tuple[frozenset[str], ...]]] = {
     "WHICH_BOOKS": (THE_ONE_BOOK,),
@@ -76,10 +77,10 @@ DECIDED: Final[dict[str, tuple[frozenset[str], ...]]] = {
     "EXPIRE": (A_HOLD, AN_ACCOUNT),
     "EXPIRE_RESTORED": (A_HOLD, AN_ACCOUNT),
     "CORRECT": (AN_END, AN_ACCOUNT),
-    "ENDED": (AN_END, AN_ACCOUNT, A_CORRECTION),
+    "ENDED": (AN_END, AN_ACCOUNT, A_CORRECTION, A_HOLD),
     "VOID": (A_HOLD, AN_ACCOUNT),
     "LEAVE_TOMBSTONE": (AN_ACCOUNT, A_KEY, AN_END),
-    "FORGET_TOMBSTONES": (THE_OPEN_HOLDS, A_LOCKED_HOLD),
+    "FORGET_TOMBSTONES": (THE_OPEN_HOLDS, A_LOCKED_HOLD, THE_DATABASE),
     "RENEW": (A_HOLD, A_LOCKED_HOLD),
     "LAPSED": (THE_OPEN_HOLDS,),
     "KNOWN": (A_HOLD, AN_END),

@@ -214,18 +214,16 @@ async def test_a_request_that_ends_while_pages_are_read_is_not_left_out(
     assert states == [("tb_2", "open"), ("tb_1", "open"), ("tb_0", "settled")]
 
 
-async def test_a_tombstone_is_no_request_but_what_was_voided_by_it(
-    pool: Pool, sessions: Sessions
-) -> None:
+async def test_a_tombstone_is_no_request(pool: Pool, sessions: Sessions) -> None:
     holder = await create_holder(pool, 1000)
     purpose = Purpose("tb_0", "/chat/completions", "gpt-4o-mini")
     await Book(pool).leave_tombstone(holder.caller, purpose)
-    rows = await all_requests(sessions, RequestQuery(), 10)
-    assert [(row.request_id, row.state) for row in rows] == [("tb_0", "voided")]
+    assert await all_requests(sessions, RequestQuery(), 10) == []
     async with sessions.begin() as session:
         assert (await overview(session, 1)).open_holds == 0
-        assert (await explain(session, "tb_0")).request.state == "voided"
-    assert await all_entries(sessions, EntryQuery(kinds=("charge",)), 10) == []
+        with pytest.raises(UnknownRequest):
+            await explain(session, "tb_0")
+    assert await all_entries(sessions, EntryQuery(kinds=("charge", "void")), 10) == []
 
 
 async def test_requests_that_cost_nothing_before_the_ledger_had_them_are_the_last(

@@ -266,16 +266,21 @@ async def test_a_request_that_was_not_sent_is_never_settled(
 @pytest.mark.parametrize("end", ["void", "cut"])
 @pytest.mark.parametrize(
     ("stage", "holds"),
-    [(Stage.BEGUN, []), (Stage.PLACING, ["voided"]), (Stage.HELD, ["voided"])],
+    [
+        (Stage.BEGUN, [[]]),
+        # The cancelled statement may have come before its tombstone.
+        (Stage.PLACING, [[], ["voided"]]),
+        (Stage.HELD, [["voided"]]),
+    ],
 )
 async def test_a_request_that_was_not_sent_gives_everything_back(
-    requests: Requests, stage: Stage, holds: list[str], end: str
+    requests: Requests, stage: Stage, holds: list[list[str]], end: str
 ) -> None:
     ending = await requests.at(stage)
     assert ending.is_open
     await ENDS[end](ending)
     assert (ending.stage, ending.is_open, ending.charged) == (Stage.VOIDED, False, False)
-    assert await requests.until_over() == holds
+    assert await requests.until_over() in holds
 
 
 @pytest.mark.parametrize(

@@ -98,3 +98,13 @@ async def test_head_is_not_served_where_only_post_is(
     allowed = (await http.patch("/api/balance", headers=holder.headers)).headers["allow"]
     assert allowed == "GET, HEAD"
     assert upstream.requests == []
+
+
+@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+async def test_an_endpoint_that_takes_post_is_not_there_for_another_method(
+    http: httpx2.AsyncClient, holder: Holder, upstream: ScriptedUpstream, method: str
+) -> None:
+    """As for OpenAI's clients any path that is not: there is no 405 under `/v1`."""
+    response = await http.request(method, "/v1/embeddings", headers=holder.headers)
+    assert (response.status_code, response.json()["error"]["code"]) == (404, "unknown_url")
+    assert upstream.requests == []

@@ -117,7 +117,7 @@ async def test_a_client_that_leaves_the_queue_leaves_nothing_behind(
     gate.open()
     assert (await first).status_code == 200
     assert len(upstream.requests) == 1
-    # The second may have left in the middle of an attempt, which leaves a tombstone.
+    # The second may have left in the middle of an attempt that placed its hold.
     states = await hold_states(pool, holder)
     assert states in (["settled"], ["settled", "voided"])
     assert (await account_of(pool, holder)).held == 0

@@ -9,6 +9,9 @@ import asyncpg
 from tokenbalance.books.ledger.book import UnknownHold
 from tokenbalance.model import Charge, Claim, Usage
 
+TOMBSTONE = "never placed"
+"""The state of what has no row, and cannot be placed any more."""
+
 
 @dataclass(frozen=True, slots=True)
 class Entry:
@@ -51,6 +54,11 @@ class ModelHold:
             return (self.amount, self.state, 0, 0, False, self.record)
         known = (self.known_input, self.known_output)
         return (self.amount, self.state, *known, self.has_lapsed, self.record)
+
+    @property
+    def is_request(self) -> bool:
+        """Whether it has a row."""
+        return self.state != TOMBSTONE
 
     @property
     def may_be_placed_again(self) -> bool:
@@ -141,7 +149,7 @@ class ModelAccount:
         if request_id in self.holds:
             self.void(request_id)
         else:
-            self.holds[request_id] = ModelHold(0, "voided")
+            self.holds[request_id] = ModelHold(0, TOMBSTONE)
 
     def renew(self, request_id: str, seen: Usage | None) -> None:
         hold = self.holds.get(request_id)

@@ -4,6 +4,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tokenbalance.app import create_app_from_environment
 from tokenbalance.settings import SettingsError, load_settings
 
 if TYPE_CHECKING:
@@ -197,3 +198,18 @@ def test_a_password_file_that_is_missing_is_refused_by_its_name(
     monkeypatch.setenv("DATABASE_PASSWORD_FILE", "nothing-here")
     with pytest.raises(SettingsError, match=r"^DATABASE_PASSWORD_FILE: cannot be read"):
         load_settings()
+
+
+@pytest.mark.parametrize("key", [None, "sk-of-openai"])
+def test_nobody_but_its_command_says_that_the_upstream_is_the_sandbox(
+    key: str | None, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """Another ASGI server would answer 503, or call the responses of OpenAI the sandbox's."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DATABASE_URL", "postgresql://127.0.0.1/books")
+    monkeypatch.setenv("TOKENBALANCE_SANDBOX", "true")
+    monkeypatch.delenv("OPENAI_API_KEY", raising=False)
+    if key is not None:
+        monkeypatch.setenv("OPENAI_API_KEY", key)
+    with pytest.raises(SettingsError, match=r"^TOKENBALANCE_SANDBOX: .*serve --sandbox"):
+        create_app_from_environment()

@@ -2,7 +2,7 @@
 
 Strict means that no two parsers can read different requests from one body: the hold is for exactly
 what the upstream will do. Nothing here knows the meaning of a field, beyond the names of those that
-decide a request's cost. An error never contains text of the body.
+decide a request's cost. An error names fields and never contains a value of the body.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from tokenbalance.errors import (
     MissingParameter,
     UnknownParameter,
 )
+from tokenbalance.openai.json_faults import fault_in
 from tokenbalance.openai.json_text import (
     MAXIMUM_DEPTH,
     PIECE_BYTES,
@@ -73,7 +74,11 @@ def parse_document(body: bytes) -> Document:
     if _has_too_many_values(body):
         raise InvalidJson(_message(f"it has more than {MAXIMUM_VALUES} values"))
     document = _loaded(body)
-    if not _has_only(_survey(document), body):
+    try:
+        strings = _survey(document)
+    except TooDeepError as error:
+        raise _refused(body, error) from None
+    if not _has_only(strings, body):
         raise InvalidJson(_message(_TWICE))
     _refuse_lookalikes(document)
     return document
@@ -81,6 +86,11 @@ def parse_document(body: bytes) -> Document:
 
 def _message(reason: str) -> str:
     return f"We could not parse the JSON body of your request: {reason}."
+
+
+def _refused(body: bytes, error: NotJsonError) -> InvalidJson:
+    reason, field = fault_in(body, error.reason)
+    return InvalidJson(_message(reason), param=field)
 
 
 def _has_too_many_values(body: bytes) -> bool:
@@ -131,7 +141,7 @@ def _loaded(body: bytes) -> Document:
     try:
         parsed = loaded(body)
     except NotJsonError as error:
-        raise InvalidJson(_message(error.reason)) from None
+        raise _refused(body, error) from None
     finally:
         if pauses:
             gc.enable()
@@ -171,7 +181,7 @@ def _survey(document: Document) -> int:
     while level:
         depth += 1
         if depth > MAXIMUM_DEPTH:
-            raise InvalidJson(_message(TooDeepError.reason))
+            raise TooDeepError
         below: list[dict[str, Json] | list[Json]] = []
         for node in level:
             values: Iterable[Json] = node
@@ -363,21 +373,16 @@ def optional_integer(
     value = fields.get(key)
     if value is None:
         return None
-    param = path_of(at, key)
+    param, got = path_of(at, key), f", but got {value} instead"
     if isinstance(value, float) and abs(value) >= INEXACT:
-        value = int(value)
+        # Not the digits that were sent.
+        value, got = int(value), ""
     if isinstance(value, bool) or not isinstance(value, int):
         raise type_error(param, "an integer", value)
     if value < minimum:
-        message = (
-            f"Invalid '{param}': integer below minimum value. "
-            f"Expected a value >= {minimum}, but got {value} instead."
-        )
-        raise IntegerBelowMinimum(message, param=param)
+        message = f"Invalid '{param}': integer below minimum value. Expected a value >= {minimum}"
+        raise IntegerBelowMinimum(f"{message}{got}.", param=param)
     if value > maximum:
-        message = (
-            f"Invalid '{param}': integer above maximum value. "
-            f"Expected a value <= {maximum}, but got {value} instead."
-        )
-        raise IntegerAboveMaximum(message, param=param)
+        message = f"Invalid '{param}': integer above maximum value. Expected a value <= {maximum}"
+        raise IntegerAboveMaximum(f"{message}{got}.", param=param)
     return value

@@ -105,7 +105,7 @@ async def test_what_a_dead_process_had_dispatched_is_charged_what_is_known(
     assert await hold_states(pool, holder) == ["expired"]
 
 
-async def test_what_a_dead_process_had_not_dispatched_is_voided(
+async def test_what_a_dead_process_had_not_dispatched_is_voided_if_it_was_placed(
     pool: Pool, here: Process, beside: Process, holder: Holder
 ) -> None:
     _ = await beside.hold(holder, "held")
@@ -113,7 +113,25 @@ async def test_what_a_dead_process_had_not_dispatched_is_voided(
     _ = beside.leases.begin(holder.caller, purpose)
     beside.die()
     await here.sweep._sweep()
-    assert await hold_states(pool, holder) == ["voided", "voided"]
+    assert await hold_states(pool, holder) == ["voided"]
+    assert await pool.fetchval("SELECT array_agg(request_id) FROM open_holds") == ["not held"]
+    assert (await account_of(pool, holder)).held == 0
+
+
+async def test_what_a_dead_process_was_to_void_has_its_row_even_if_the_database_forgot_its_hold(
+    pool: Pool, here: Process, beside: Process, holder: Holder
+) -> None:
+    lease = await beside.hold(holder, "a")
+    lease.dispatch()
+    lease.slot.void()
+    beside.die()
+    await pool.execute("DELETE FROM open_holds")
+    await pool.execute("UPDATE accounts SET held = 0")
+    await here.sweep._sweep()
+    assert await hold_states(pool, holder) == ["voided"]
+    assert lease.hold
+    held = await pool.fetchval("SELECT hold FROM ledger WHERE request_id = 'a'")
+    assert held == lease.hold.amount
     assert (await account_of(pool, holder)).held == 0
 
 

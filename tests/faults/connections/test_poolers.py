@@ -9,9 +9,9 @@ import asyncpg
 import pytest
 from sqlalchemy import literal, select
 
-from tests.support.pooler import find_pooler, pooling
+from tests.support.pooler import SERVERS, find_pooler, pooling
 from tokenbalance.cli.database import PoolerInTheWay, migrate_to_head
-from tokenbalance.database.connections import Route, open_pool, open_sessions, route_to
+from tokenbalance.database.connections import Route, open_pool, open_sessions, route_to, routes
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -65,6 +65,36 @@ async def test_named_statements_would_not_have_worked(
     finally:
         first.terminate()
         second.terminate()
+
+
+async def test_nobody_is_misled_by_what_others_have_left_at_the_pooler(
+    cluster: EmbeddedPostgres, behind: Callable[[str], str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pooler that forgets statements leaves those of dead processes on its servers."""
+    monkeypatch.setattr(routes, "_PROBE_S", 0.1)
+    dsn = behind(cluster.dsn_of("postgres"))
+    expected = await route_to(dsn, 5)
+    taken = [await asyncpg.connect(dsn, statement_cache_size=0) for _ in range(SERVERS - 1)]
+    try:
+        transactions = [session.transaction() for session in taken]
+        for transaction in transactions:
+            await transaction.start()
+        # On the only server that is free, which nobody can take from it: nothing is known.
+        assert await found_anew(monkeypatch, dsn) is Route.FORGETFUL
+        # Of two servers, this one is taken first, and the other has what was left.
+        await transactions[0].rollback()
+        monkeypatch.undo()
+        assert await found_anew(monkeypatch, dsn) is expected
+    finally:
+        for session in taken:
+            session.terminate()
+
+
+async def found_anew(monkeypatch: pytest.MonkeyPatch, dsn: str) -> Route:
+    """The way to the server, as another process finds it."""
+    with monkeypatch.context() as patch:
+        patch.setattr(routes, "_known", {})
+        return await route_to(dsn, 5)
 
 
 def test_migrations_want_the_server_itself(

@@ -15,8 +15,8 @@ from tests.support.installation import (
     BOTH_KINDS,
     EXACT,
     LIMIT_S,
+    NEVER_PLACED,
     POLL_S,
-    VOIDED,
     Installation,
     parts,
     responded,
@@ -107,7 +107,8 @@ async def test_a_placement_still_under_way_when_its_process_died_gets_a_tombston
         await installation.restart()
         await until_placing(installation.pool, 1)
     await until_placing(installation.pool, 0)
-    await installation.check([VOIDED])
+    await installation.check([NEVER_PLACED])
+    assert await installation.pool.fetchval("SELECT array_agg(amount) FROM open_holds") == [0]
     assert installation.upstream.requests == []
 
 

@@ -61,6 +61,19 @@ async def rows_of(
     return list(csv.DictReader(io.StringIO(response.text, newline="")))
 
 
+async def test_a_request_has_the_same_moments_in_the_list_and_in_the_file(
+    http: httpx2.AsyncClient, people: People, upstream: ScriptedUpstream
+) -> None:
+    await add(http, people, 1000)
+    await chat(http, upstream, people.user)
+    (listed,) = (await get(http, "/api/requests", people.user))["data"]
+    (row,) = await rows_of(http, "/api/requests", people.user)
+    for name in ("arrived_at", "ended_at"):
+        assert datetime.fromisoformat(row[name]) == datetime.fromisoformat(listed[name])
+    assert listed["arrived_at"] == listed["created_at"] < listed["ended_at"]
+    assert row["created_at"] == row["ended_at"]
+
+
 @pytest.mark.parametrize("order", ["oldest", "newest"])
 async def test_pages_of_entries_keep_their_order_while_entries_are_added(
     http: httpx2.AsyncClient, people: People, order: str

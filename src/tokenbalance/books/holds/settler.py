@@ -94,7 +94,7 @@ class Settler:
         """Void a hold that may or may not have been placed, in the background.
 
         The tombstone is the open hold of nothing, with which a late placement conflicts, so that it
-        cannot succeed.
+        cannot succeed. Without a hold the request leaves no row in the ledger.
         """
         self._begin(lease)
         _record(lease, lease.slot.void)

@@ -4,8 +4,8 @@
         usage known         settled with it
         to be voided        voided
         dispatched          expired: charged what is known, flagged
-        not yet dispatched  a tombstone; after a power cut, which may have lost the note of the
-                            dispatch, it is left to its lease
+        not yet dispatched  voided, or a tombstone where nothing was placed; after a power cut,
+                            which may have lost the note of the dispatch, it is left to its lease
     in the books, with a lapsed lease
                             expired
 
@@ -175,7 +175,9 @@ class Sweep:
     async def _void(self, left: Unfinished) -> None:
         entry = left.entry
         caller = Caller(0, entry.account_id, entry.key_id, 0)
-        await self._book.leave_tombstone(caller, Purpose(entry.request_id, entry.endpoint, None))
+        purpose = Purpose(entry.request_id, entry.endpoint, None)
+        placed = None if entry.hold is None else entry.hold.amount
+        await self._book.leave_tombstone(caller, purpose, placed=placed)
         logger.warning("request %s voided from the journal of a dead process", entry.request_id)
 
 

@@ -6,7 +6,7 @@
                            `-- correct: the true usage was found, the difference is entered
 
 A hold that may or may not have been placed gets a tombstone: the open hold of nothing, with which a
-late placement conflicts, so that it cannot succeed.
+late placement conflicts, so that it cannot succeed. What was never placed has no row in the ledger.
 
 Every end is a compare-and-set, the deletion of the open hold, so it can be repeated at any time:
 after a lost result, by another process, or from a journal. What ended stays as a row of the ledger,
@@ -236,17 +236,29 @@ class Book:
         self._released(hold.account_id)
 
     async def leave_tombstone(
-        self, caller: Caller, purpose: Purpose, trace: Trace = UNTRACED
+        self,
+        caller: Caller,
+        purpose: Purpose,
+        trace: Trace = UNTRACED,
+        *,
+        placed: int | None = None,
     ) -> None:
         """Void a hold that may have been placed, or may still be placed by a late statement.
+
+        Args:
+            caller: whose account and key.
+            purpose: what for.
+            trace: how the request went, as far as it is known.
+            placed: credits that it held, where it is known to have been placed; it then has a row
+                in the ledger, even if the database has forgotten its hold.
 
         Raises:
             UnknownHold: these books do not have its account or key.
 
         """
         terms = Terms(caller.key_id, purpose.endpoint, purpose.model)
-        hold = Hold(purpose.request_id, caller.account_id, 0, terms=terms)
-        if not await self._leave_tombstone(hold, terms):
+        hold = Hold(purpose.request_id, caller.account_id, placed or 0, terms=terms)
+        if not await self._leave_tombstone(hold, terms, placed):
             raise UnknownHold(purpose.request_id)
         await self.void(replace(hold, terms=None), trace)
 
@@ -324,11 +336,13 @@ class Book:
 
     async def _bury(self, hold: Hold, trace: Trace) -> None:
         """End a hold that the database forgot, so that no heartbeat restores it any more."""
-        if hold.terms is not None and await self._leave_tombstone(hold, hold.terms):
+        if hold.terms is None:
+            return
+        if await self._leave_tombstone(hold, hold.terms, hold.amount):
             # Unless one has done so just now.
             await self.void(replace(hold, terms=None), trace)
 
-    async def _leave_tombstone(self, hold: Hold, terms: Terms) -> bool:
+    async def _leave_tombstone(self, hold: Hold, terms: Terms, placed: int | None) -> bool:
         return cast(
             "bool",
             await self._pool.fetchval(
@@ -337,6 +351,7 @@ class Book:
                 hold.request_id,
                 terms.key_id,
                 terms.endpoint,
+                placed,
             ),
         )
 

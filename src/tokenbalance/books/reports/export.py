@@ -46,11 +46,14 @@ LATER_KINDS: Final = UNITS.own_tokens[len(FIRST_KINDS) :]
 _WHOSE: Final = ("created_at", "request_id", "user", "key_id", "key_name", "endpoint", "model")
 _NUMBERS: Final = ("total", "charge", "overrun", "estimated")
 _TRACE: Final = ("upstream_status", "first_byte_ms", "total_ms", "streamed")
+_TIMES: Final = ("arrived_at", "ended_at")
+"""As requests are listed elsewhere: `created_at` is the end here, and the arrival there."""
 USAGE_COLUMNS: Final = (
     *_WHOSE,
     *FIRST_KINDS,
     *_NUMBERS,
     *_TRACE,
+    *_TIMES,
     OTHERS,
     *LATER_KINDS,
 )
@@ -152,6 +155,8 @@ def _usage(ends: Select[LedgerEntry]) -> Select[*tuple[Any, ...]]:
                 func.coalesce(getattr(end, name), getattr(correction, name)).label(name)
                 for name in _TRACE
             ),
+            end.started_at.label("arrived_at"),
+            end.created_at.label("ended_at"),
             end.quantities,
             correction.quantities.label("corrected"),
             end.id,

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 from enum import Enum
+from secrets import token_hex
 from typing import TYPE_CHECKING, Final, TypeVar, cast
 
 import asyncpg
@@ -31,7 +32,7 @@ _STATEMENTS_KEPT: Final = 100
 _ATTEMPTS: Final = 3
 _PROBE_S: Final = 1.0
 _PROBE: Final = "SELECT pg_backend_pid()"
-_PROBE_NAME: Final = "tokenbalance_probe"
+_PROBE_NAME: Final = "tokenbalance_probe_"
 
 
 class Route(Enum):
@@ -133,7 +134,8 @@ async def _pooled(first: Session, second: Session) -> Route:
     always gets the right one. If it does not, nothing is known: then statements are anonymous,
     which is never wrong. That includes session mode, where no server is shared.
     """
-    statement = await first.prepare(_PROBE, name=_PROBE_NAME)
+    # Older poolers leave statements of earlier processes on their servers, so nobody has this name.
+    statement = await first.prepare(_PROBE, name=_PROBE_NAME + token_hex(8))
     for _ in range(_ATTEMPTS):
         server = cast("int", await statement.fetchval())
         async with second.transaction():

@@ -199,11 +199,19 @@ RETURNING balance, held
 
 ENDED: Final = """
 -- $1 account, $2 request
--- The charge of a hold that has ended, null of a voided one, and the account as it is now.
-SELECT CASE WHEN e.state <> 'voided' THEN -e.amount - coalesce(c.amount, 0) END, a.balance, a.held
-  FROM ledger e
+-- The charge of a hold that has ended, null of one that was voided or has a tombstone, and the
+-- account as it is now. A tombstone left while the hold was being ended says nothing.
+SELECT CASE WHEN ended.state <> 'voided' THEN ended.charge END, a.balance, a.held
+  FROM (SELECT e.state, -e.amount - coalesce(c.amount, 0) AS charge, false AS is_tombstone
+          FROM ledger e
+          LEFT JOIN ledger c ON c.request_id = $2 AND c.account_id + 0 = $1
+           AND c.kind = 'adjustment' AND c.request_id IS NOT NULL
+         WHERE e.request_id = $2 AND e.account_id + 0 = $1 AND e.state IS NOT NULL
+         UNION ALL
+        SELECT 'voided', 0, true
+          FROM open_holds
+         WHERE request_id = $2 AND account_id = $1 AND amount = 0) ended
   JOIN accounts a ON a.id = $1
-  LEFT JOIN ledger c ON c.request_id = $2 AND c.account_id + 0 = $1
-   AND c.kind = 'adjustment' AND c.request_id IS NOT NULL
- WHERE e.request_id = $2 AND e.account_id + 0 = $1 AND e.state IS NOT NULL
+ ORDER BY is_tombstone
+ LIMIT 1
 """

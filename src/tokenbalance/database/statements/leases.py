@@ -41,12 +41,16 @@ SELECT account_id, request_id, amount, rates::text, known_input, known_output
 
 KNOWN: Final = """
 -- $1 account, $2 request
--- A hold, open or ended. What a process noted of its usage matters as long as it is open.
-SELECT amount, rates::text, known_input, known_output
-  FROM open_holds
- WHERE request_id = $2 AND account_id = $1 AND amount > 0
- UNION ALL
-SELECT hold, rates::text, 0, 0
-  FROM ledger
- WHERE request_id = $2 AND account_id + 0 = $1 AND state IS NOT NULL
+-- A hold, open or ended; a tombstone is one of nothing, unless the request has ended. What a
+-- process noted of its usage matters as long as it is open.
+SELECT amount, rates, known_input, known_output
+  FROM (SELECT amount, rates::text, known_input, known_output, amount = 0 AS is_tombstone
+          FROM open_holds
+         WHERE request_id = $2 AND account_id = $1
+         UNION ALL
+        SELECT hold, rates::text, 0, 0, false
+          FROM ledger
+         WHERE request_id = $2 AND account_id + 0 = $1 AND state IS NOT NULL) found
+ ORDER BY is_tombstone
+ LIMIT 1
 """

@@ -26,12 +26,12 @@ SELECT $1, 'void', 'voided', 0, $2, key_id, amount, rates, endpoint, model,
 """
 
 LEAVE_TOMBSTONE: Final = """
--- $1 account, $2 request, $3 key, $4 endpoint
--- The tombstone: an open hold of nothing, so that a late placement conflicts with it and fails, and
--- the end of a request that was never placed. If the placement is committing right now, this waits
--- for it and changes nothing; the VOID that follows then ends the hold. If the hold is being ended
--- right now, this waits as well, and leaves a tombstone that does nothing. An hour is far more than
--- the longest that a placement can be late. Tells whether account and key exist.
+-- $1 account, $2 request, $3 key, $4 endpoint, $5 credits that it held, or null
+-- The tombstone: an open hold of nothing, so that a late placement conflicts with it and fails. If
+-- the placement is committing right now, this waits for it and changes nothing; the VOID that
+-- follows then ends the hold. If the hold is being ended right now, this waits as well, and leaves
+-- a tombstone that does nothing. Only a request that is known to have been placed gets a row in the
+-- ledger: its hold was forgotten. Tells whether account and key exist.
 WITH known AS (
     SELECT EXISTS (SELECT FROM accounts WHERE id = $1)
            AND EXISTS (SELECT FROM api_keys WHERE id = $3) AS are_known
@@ -49,20 +49,28 @@ WITH known AS (
     INSERT INTO ledger
            (account_id, kind, state, amount, request_id, key_id, hold, endpoint, started_at,
             estimated_input, estimated_output, actor)
-    SELECT account_id, 'void', 'voided', 0, request_id, key_id, 0, endpoint, created_at, 0, 0,
-           'proxy'
+    SELECT account_id, 'void', 'voided', 0, request_id, key_id, $5::bigint, endpoint, created_at,
+           0, 0, 'proxy'
       FROM tombstone
+     WHERE $5 IS NOT NULL
     ON CONFLICT (request_id, account_id) WHERE state IS NOT NULL DO NOTHING
 )
 SELECT are_known FROM known
 """
 
 FORGET_TOMBSTONES: Final = """
--- Those whose placement cannot come any more. Skips what another sweep is deleting.
+-- Those whose placement cannot come any more. An hour is far more than a placement can be on its
+-- way: its process has given it up after seconds, a pooler after minutes. One that has arrived may
+-- wait for a lock for longer, so every statement that began within that hour must have ended.
+-- Skips what another sweep is deleting.
 DELETE FROM open_holds
  WHERE ctid = ANY (ARRAY (
        SELECT ctid
          FROM open_holds
-        WHERE amount = 0 AND lease_until < now()
+        WHERE amount = 0
+          AND lease_until < least(now(), (SELECT min(xact_start)
+                                            FROM pg_stat_activity
+                                           WHERE datname = current_database()
+                                             AND state = 'active'))
           FOR UPDATE SKIP LOCKED))
 """

@@ -15,7 +15,8 @@ class OpenHold(Base):
     """Credits reserved for one request in progress; deleted when the hold ends.
 
     With an amount of 0 it is a tombstone: it reserves nothing, and a late placement of the same
-    request conflicts with it. Nothing but placements and the sweep sees a tombstone.
+    request conflicts with it. It is no request: only placements, the sweep, and who asks whether a
+    request has ended see a tombstone.
 
     Account and key are not foreign keys, which would lock two rows for each request; the audit
     checks that they exist.

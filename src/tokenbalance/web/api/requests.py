@@ -46,6 +46,7 @@ _REQUEST_EXAMPLE: Final[dict[str, Json]] = {
     "request_id": "tb_018d5f0a1b2c00000000000000000000",
     "user": 7,
     "created_at": "2030-01-31T12:00:00Z",
+    "arrived_at": "2030-01-31T12:00:00Z",
     "ended_at": "2030-01-31T12:00:02Z",
     "state": "settled",
     "endpoint": "/chat/completions",
@@ -112,7 +113,11 @@ class RequestDetails(BaseModel):
     request_id: str
     user: int
     created_at: datetime
+    """As `arrived_at`; in the CSV file it is the end."""
+    arrived_at: datetime
+    """When its hold was placed."""
     ended_at: datetime | None
+    """When it was charged or voided; null while the hold is open."""
     state: str
     """State of the hold: open, settled, voided or expired."""
     endpoint: str
@@ -304,6 +309,7 @@ def _respond(row: RequestRow) -> RequestDetails:
         request_id=row.request_id,
         user=row.user_id,
         created_at=row.created_at,
+        arrived_at=row.created_at,
         ended_at=row.ended_at,
         state=row.state,
         endpoint=row.endpoint,
