@@ -36,6 +36,8 @@ PATIENCE_S = 20.0
 USED = Usage({"input": 9, "output": 3}, total=12)
 CEILING = Usage({"input": 20, "output": 50}, total=70, estimated=True)
 FREE_BODY: Document = {"model": "omni-moderation-latest", "input": "Hello"}
+NO_ROW: list[str] = []
+"""Of a request that was never placed."""
 
 
 @dataclass
@@ -267,9 +269,9 @@ async def test_a_request_that_was_not_sent_is_never_settled(
 @pytest.mark.parametrize(
     ("stage", "holds"),
     [
-        (Stage.BEGUN, [[]]),
+        (Stage.BEGUN, [NO_ROW]),
         # The cancelled statement may have come before its tombstone.
-        (Stage.PLACING, [[], ["voided"]]),
+        (Stage.PLACING, [NO_ROW, ["voided"]]),
         (Stage.HELD, [["voided"]]),
     ],
 )

@@ -225,7 +225,7 @@ def _most(paid: Estimate, rates: Rates | None) -> Usage:
     if not called:
         return usage
     quantities = {**usage.quantities, **dict(called)}
-    return replace(usage, quantities=quantities, total=usage.total + tokens_of(called))
+    return Usage(quantities, usage.total + tokens_of(called), estimated=usage.estimated)
 
 
 def _calls_cap(paid: Estimate) -> int | None:
