@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tokenbalance.books.ledger.invariants import charges
+from tests.support.proven_charges import due_for
 from tokenbalance.books.pricing.rate_card import read_rate_card
 from tokenbalance.books.pricing.rates import charge_for
 from tokenbalance.books.pricing.units import INPUT, OUTPUT, UNITS, Unit, Units
@@ -49,17 +48,5 @@ async def test_the_proof_charges_a_further_kind_as_the_book_does(
     pool: Pool, usage: Usage, more: str
 ) -> None:
     rates = read_rate_card(CARD + more, MORE).rates_for("m")
-    assert rates is not None
-    due = await pool.fetchval(
-        f"SELECT {charges.due(MORE)}"  # noqa: S608 - made of constants
-        f"  FROM (SELECT $1::bigint AS total, {charges.quantities(MORE)}"
-        "           FROM (SELECT $2::jsonb AS quantities) stored) e"
-        f" CROSS JOIN (SELECT 0 AS total, {charges.corrections(MORE)} FROM"
-        f"            (SELECT {charges.quantities(MORE)} FROM (SELECT '{{}}'::jsonb AS quantities)"
-        "              nothing) none) l"
-        f" CROSS JOIN (SELECT {charges.rates(MORE)} FROM (SELECT $3::jsonb AS rates) stored) r",
-        usage.total,
-        json.dumps(dict(usage.quantities)),
-        rates.text,
-    )
+    due = await due_for(pool, usage, rates, MORE)
     assert due == charge_for(usage, rates)

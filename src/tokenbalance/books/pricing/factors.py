@@ -76,16 +76,15 @@ def is_assumed(kind: str, rates: Rates | None) -> bool:
 
 def scale_of(usage: Usage, factors: Factors) -> Scale | None:
     """Find what multiplies the cost of this usage; None if it is 1."""
-    tier = factors.assumed
+    factor = factors.assumed
     if named := tiers_of(usage):
-        tier = max(tier_factor(factors, name) for name in named)
-    long, always = factors.long, factors.always
-    is_long = long is not None and usage.quantities.get(INPUT, 0) > long.above
-    if always is not None:
-        tier *= always
-    if long is None or not is_long:
-        return None if tier == 1 else Scale(tier, tier)
-    return Scale(tier * long.input, tier * long.output)
+        factor = max([tier_factor(factors, name) for name in named])
+    if factors.always is not None:
+        factor *= factors.always
+    long = factors.long
+    if long is not None and usage.quantities.get(INPUT, 0) > long.above:
+        return Scale(factor * long.input, factor * long.output)
+    return None if factor == 1 else Scale(factor, factor)
 
 
 def factors_document(factors: Factors) -> dict[str, Json]:

@@ -63,6 +63,7 @@ _ALLOWANCES: Final = {
     "apply_patch": _CLIENT,
     "code_interpreter": replace(_COMPUTER, fee="code_interpreter"),
     "computer": _CLIENT,
+    "computer_use": _CLIENT,
     "computer_use_preview": _CLIENT,
     "custom": _CLIENT,
     "file_search": replace(SEARCH, fee="file_search"),
