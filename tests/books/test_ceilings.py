@@ -279,6 +279,9 @@ def test_the_second_bill_of_a_call_counts_in_both_worlds() -> None:
     assert wanted_for(drawing, card) == 700 + 7 + 2 * (400 + 12_000)
     assert dearest_calls(drawing, card) == ((READ, 100), (DRAWN, 800))
     assert dearest_calls(drawing, None) == ((READ, 100), (DRAWN, 800))
+    # Its tokens may all be of the dearest kind, such as those of a picture.
+    pictures = costing(card, image_tool_image_input=9 * NANO, image_tool_image_output=40 * NANO)
+    assert wanted_for(drawing, pictures) == 700 + 7 + 2 * (450 + 16_000)
     searching = costing(card, **{SEARCH: 20_000 * NANO})
     assert dearest_calls(drawing, searching) == ((SEARCH, 2),)
 

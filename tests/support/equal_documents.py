@@ -80,7 +80,7 @@ def _response(events: list[Event]) -> Event:
 
 def _completion(events: list[Event]) -> Event:
     choices: dict[int, Event] = {}
-    usages = [event["usage"] for event in events if isinstance(event.get("usage"), dict)]
+    reports = [event for event in events if isinstance(event.get("usage"), dict)]
     for event in events:
         for choice in event.get("choices") or ():
             merged = choices.setdefault(choice["index"], {"index": choice["index"]})
@@ -88,7 +88,8 @@ def _completion(events: list[Event]) -> Event:
             _merge(merged, {**said, "finish_reason": choice.get("finish_reason")})
     document: Event = {
         "choices": [choice for _, choice in sorted(choices.items())],
-        "usage": usages[-1] if usages else None,
+        "usage": reports[-1]["usage"] if reports else None,
+        "service_tier": reports[-1].get("service_tier") if reports else None,
     }
     errors = [event["error"] for event in events if event.get("error")]
     return {**document, "error": errors[-1]} if errors else document

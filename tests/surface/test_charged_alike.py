@@ -168,11 +168,12 @@ def streamed(name: str, events: list[Event], *, ended: bool = True) -> Usage | N
 
 def whole(name: str, response: Event, *, ended: bool = True) -> Usage | None:
     path, document, _ = STREAMS[name]
-    meter = JsonMeter()
+    operation = find_operation("POST", path.encode())
+    meter = JsonMeter(has_items=operation.family.has_items)
     body = orjson.dumps(response)
     meter.feed(body if ended else body[:-1])
     meter.finish()
-    count = Characters(find_operation("POST", path.encode()), document)
+    count = Characters(operation, document)
     return charged(meter, count, ended=ended)
 
 
@@ -194,12 +195,12 @@ EVERY = pytest.mark.parametrize("name", STREAMS)
 @EVERY
 def test_with_usage(name: str) -> None:
     events = STREAMS[name][2]
-    usage = whole(name, document_of(events))
+    document = document_of(events)
+    usage = whole(name, document)
     assert streamed(name, events) == usage
-    reported = document_of(events)["usage"]
     assert usage is not None
-    if reported is not None:
-        assert usage == read_usage(reported)
+    if document["usage"] is not None:
+        assert usage == read_usage(document["usage"], response=document)
 
 
 @EVERY
@@ -261,8 +262,9 @@ def test_failed_with_usage(name: str) -> None:
         events = [*begun, {"type": "response.failed", "response": response}]
     else:
         events = [*events, error]
-    usage = read_usage(document_of(events)["usage"])
-    assert streamed(name, events) == whole(name, document_of(events)) == usage
+    document = document_of(events)
+    usage = read_usage(document["usage"], response=document)
+    assert streamed(name, events) == whole(name, document) == usage
 
 
 @settings(deadline=None, max_examples=100)

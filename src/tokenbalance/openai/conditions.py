@@ -9,6 +9,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.model import PLAIN, Conditions
+from tokenbalance.openai.ceilings.chat import SEARCH_MODEL
 from tokenbalance.openai.ceilings.hosted_tools import allowance_for
 from tokenbalance.openai.ceilings.image_tool import IMAGE_TOOLS, image_model_of, svg_model_of
 from tokenbalance.openai.ceilings.media import unsupported
@@ -20,6 +21,11 @@ if TYPE_CHECKING:
     from tokenbalance.openai.ceilings.hosted_tools import Offer
     from tokenbalance.openai.operation import Operation
 
+_DECIDING: Final = frozenset({
+    "background_options", "prompt_cache_options", "prompt_cache_retention", "service_tier", "tools",
+    "web_search_options",
+})  # fmt: skip
+"""Fields that decide a price, besides the model and tools within the input."""
 _SHORT: Final = PLAIN.cache_lifetime
 _LIFETIMES: Final = frozenset({_SHORT, "12h", "24h"})
 _OTHER_LIFETIME: Final = "other"
@@ -37,6 +43,8 @@ def conditions_of(operation: Operation, document: Document) -> Conditions:
         InvalidType: one of the fields that decide it has the wrong type.
         UnsupportedParameter: its tools would have images made by different models.
     """
+    if _is_plain(document):
+        return PLAIN
     tier = optional_string(document, "service_tier")
     lifetime, window = _cache_lifetime(document), _window(document)
     offers = _offers(operation, document)
@@ -51,6 +59,15 @@ def conditions_of(operation: Operation, document: Document) -> Conditions:
         image_model=image_model,
         svg_model=svg_model,
         tools=tuple(sorted(fee for fee in fees if fee is not None)),
+    )
+
+
+def _is_plain(document: Document) -> bool:
+    """Whether a document plainly has nothing that decides its price, as most have not."""
+    return (
+        _DECIDING.isdisjoint(document)
+        and not isinstance(document.get("input"), list)
+        and SEARCH_MODEL not in str(document.get("model"))
     )
 
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.pricing.ceilings import dearest_calls, paid_for, tokens_of
+from tokenbalance.books.pricing.rates import AMOUNT_MAX
 from tokenbalance.errors import BalanceHeld, InsufficientQuota
 from tokenbalance.model import Usage
 from tokenbalance.model.values import value
 from tokenbalance.people.callers import EndedKey
-from tokenbalance.proxy.asked import Unaffordable
+from tokenbalance.proxy.asked import Unaffordable, is_ample
 
 if TYPE_CHECKING:
     from tokenbalance.books.holds.waiting import Waiters
@@ -103,15 +104,15 @@ class Admissions:
         asked = ending.asked
         estimate = asked.bound
         claim = asked.claim(estimate)
-        if claim.wanted > available:
+        if claim.wanted > min(available, AMOUNT_MAX - 1):
             return None
-        if not asked.is_ample(available):
+        if not is_ample(claim.wanted, available):
             if not asked.is_quickly_counted:
                 return None
             estimate = await asked.counted()
             claim = asked.claim(estimate)
         hold = await ending.place(self.book, claim.undivided)
-        return None if hold is None else _admission(asked, estimate, hold)
+        return None if hold is None else _admission(asked, estimate, estimate, hold)
 
     async def try_hold(self, ending: Ending, estimate: Estimate) -> Admission | None:
         """Reserve what the request may cost, lowering its output cap to what the balance affords.
@@ -134,7 +135,7 @@ class Admissions:
             funds = await self.book.funds(asked.caller.account_id)
             claim = asked.claim(estimate, funds.limit)
         hold = await ending.place(self.book, claim)
-        return None if hold is None else _admission(asked, estimate, hold)
+        return None if hold is None else _lowered(asked, estimate, hold)
 
     async def wait_for_hold(self, ending: Ending, estimate: Estimate) -> Admission:
         """Wait for other open holds of the account, where the request would fit without them.
@@ -157,7 +158,7 @@ class Admissions:
                 self.wait_s,
             )
             if hold is not None:
-                return _admission(asked, estimate, hold)
+                return _lowered(asked, estimate, hold)
             funds = await self._funds_of(caller)
         self._require_enough(caller, claim, funds)
         raise BalanceHeld(_what_is_held(claim, funds), await self._retry_after_s(caller.account_id))
@@ -200,8 +201,11 @@ def _compared(needed: int | str, funds: Funds) -> str:
     )
 
 
-def _admission(asked: Asked, estimate: Estimate, hold: Hold) -> Admission:
-    paid = paid_for(estimate, hold.amount, hold.rates)
+def _lowered(asked: Asked, estimate: Estimate, hold: Hold) -> Admission:
+    return _admission(asked, estimate, paid_for(estimate, hold.amount, hold.rates), hold)
+
+
+def _admission(asked: Asked, estimate: Estimate, paid: Estimate, hold: Hold) -> Admission:
     output_cap = paid.output_cap if paid.output_cap < estimate.output_cap else None
     calls_cap = _calls_cap(paid)
     edits: Document = {}

@@ -12,7 +12,7 @@ from asyncio import wrap_future
 from bisect import bisect_right
 from typing import TYPE_CHECKING, Final
 
-from tokenbalance.books.pricing.ceilings import affordable, minimum_for, wanted_for
+from tokenbalance.books.pricing.ceilings import affordable, both_for, minimum_for, wanted_for
 from tokenbalance.books.pricing.rate_card import UnpricedRequest
 from tokenbalance.errors import UnknownUrl, WebSocketNotSupported
 from tokenbalance.model import Claim, Estimate
@@ -88,7 +88,7 @@ class Asked:
 
     def is_ample(self, available: int) -> bool:
         """Whether so many available credits make counting needless."""
-        return available >= AMPLE * wanted_for(self.bound, self.rates)
+        return is_ample(wanted_for(self.bound, self.rates), available)
 
     @property
     def is_quickly_counted(self) -> bool:
@@ -190,16 +190,18 @@ class Asked:
         """
         if limit is not None:
             estimate = affordable(estimate, limit, self.rates)
-        return Claim(
-            wanted_for(estimate, self.rates),
-            minimum_for(estimate, self.rates),
-            estimate.known_input,
-            estimate.choices * estimate.output_cap,
-        )
+        wanted, minimum = both_for(estimate, self.rates)
+        outputs = estimate.choices * estimate.output_cap
+        return Claim(wanted, minimum, estimate.known_input, outputs)
 
     def counter(self) -> estimating.UsageCounter:
         """Counts what it has used, where the upstream does not report it."""
         return estimating.UsageCounter(self.operation, self.document, self.traits)
+
+
+def is_ample(wanted: int, available: int) -> bool:
+    """Whether an account with so many credits may be held the bound by bytes, which needs these."""
+    return available >= AMPLE * wanted
 
 
 def match(

@@ -12,17 +12,19 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import replace
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from tokenbalance.books.pricing.rates import AMOUNT_MAX, NANO, rounded
 from tokenbalance.books.pricing.units import REQUEST, UNITS
 
 if TYPE_CHECKING:
-    from tokenbalance.model import Estimate, Factors, HostedCalls, Quantities, Rates
+    from tokenbalance.model import Estimate, HostedCalls, Quantities, Rates
 
 RESPONSE_AFTER_CALLS: Final = 1024
 """Output tokens that the calls of hosted tools must leave: they are useless without a response."""
 
+_RatesAt: TypeAlias = tuple[int, int, int]
+"""Nano-credits for tokens of input, and of output, and for how many tokens they are."""
 _SIDES: Final = frozenset(side for side, _ in UNITS.sides)
 
 
@@ -30,12 +32,6 @@ def wanted_for(estimate: Estimate, rates: Rates | None) -> int:
     """The credits that cover the request whatever happens."""
     calls = 0 if estimate.calls is None else estimate.calls.most
     return _credits_for(estimate, rates, estimate.input_tokens, estimate.output_cap, calls)
-
-
-def affordable(estimate: Estimate, limit: int, rates: Rates | None) -> Estimate:
-    """The estimate that an account with `limit` credits has to cover."""
-    covers = estimate.unasked_cap is None or limit >= wanted_for(estimate, rates)
-    return estimate if covers else estimate.unasked
 
 
 def minimum_for(estimate: Estimate, rates: Rates | None) -> int:
@@ -47,13 +43,33 @@ def minimum_for(estimate: Estimate, rates: Rates | None) -> int:
     return _credits_for(estimate, rates, estimate.least_input, estimate.least_output, calls)
 
 
+def both_for(estimate: Estimate, rates: Rates | None) -> tuple[int, int]:
+    """What `wanted_for` and `minimum_for` return, in less time than both take."""
+    if rates is None or estimate.calls is not None:
+        return wanted_for(estimate, rates), minimum_for(estimate, rates)
+    inputs = estimate.input_tokens
+    at = _rates_at(estimate, rates, inputs)
+    fees = _fees(estimate, rates, 0)
+    wanted = _ceiling(estimate, at, fees, inputs, estimate.output_cap)
+    minimum = _ceiling(estimate, at, fees, inputs, estimate.least_output)
+    return max(rounded(wanted), 1), max(rounded(minimum), 1)
+
+
+def affordable(estimate: Estimate, limit: int, rates: Rates | None) -> Estimate:
+    """The estimate that an account with `limit` credits has to cover."""
+    covers = estimate.unasked_cap is None or limit >= wanted_for(estimate, rates)
+    return estimate if covers else estimate.unasked
+
+
 def _credits_for(
     estimate: Estimate, rates: Rates | None, inputs: int, output: int, calls: int
 ) -> int:
     if rates is None:
         tokens = inputs + estimate.choices * output
         return max(tokens + _call_tokens(estimate, calls) if calls else tokens, 1)
-    return max(rounded(_ceiling(estimate, rates, inputs, output, calls)), 1)
+    at = _rates_at(estimate, rates, inputs)
+    fees = _fees(estimate, rates, calls)
+    return max(rounded(_ceiling(estimate, at, fees, inputs, output)), 1)
 
 
 def paid_for(estimate: Estimate, amount: int, rates: Rates | None) -> Estimate:
@@ -93,66 +109,54 @@ def _cap_within(estimate: Estimate, amount: int, rates: Rates | None) -> int:
     if rates is None:
         left = amount - inputs - _call_tokens(estimate, calls)
         return min(left // estimate.choices, estimate.output_cap)
-    at = _rates_at(estimate, rates, inputs)
-    if at.output == 0:
+    input_rate, output_rate, per = _rates_at(estimate, rates, inputs)
+    if output_rate == 0:
         return estimate.output_cap
-    left = (amount * NANO - _fees(estimate, rates, calls)) * at.per - _input_cost(
-        estimate, at, inputs
-    )
-    return min(left // (estimate.choices * at.output), estimate.output_cap)
+    left = (amount * NANO - _fees(estimate, rates, calls)) * per
+    left -= inputs * input_rate + _predicted(estimate, input_rate, output_rate)
+    return min(left // (estimate.choices * output_rate), estimate.output_cap)
 
 
-def _ceiling(estimate: Estimate, rates: Rates, inputs: int, output: int, calls: int) -> int:
-    """Nano-credits for this input, this output of each choice and calls, at the highest rates.
+def _ceiling(estimate: Estimate, at: _RatesAt, fees: int, inputs: int, output: int) -> int:
+    """Nano-credits for fees, this input and this output of each choice.
 
     Rounded up to whole ones, which changes no number of credits that covers them.
     """
-    at = _rates_at(estimate, rates, inputs)
-    tokens = _input_cost(estimate, at, inputs) + estimate.choices * output * at.output
-    return _fees(estimate, rates, calls) - (-tokens // at.per)
+    input_rate, output_rate, per = at
+    cost = inputs * input_rate + estimate.choices * output * output_rate
+    if estimate.predicted:
+        cost += _predicted(estimate, input_rate, output_rate)
+    return fees - (-cost // per)
 
 
-class _RatesAt(NamedTuple):
-    """The highest rates of a token, multiplied: nano-credits for `per` tokens."""
-
-    input: int
-    output: int
-    per: int
+def _predicted(estimate: Estimate, input_rate: int, output_rate: int) -> int:
+    """What predicted tokens cost more than as input."""
+    return estimate.predicted * max(output_rate - input_rate, 0)
 
 
 def _rates_at(estimate: Estimate, rates: Rates, inputs: int) -> _RatesAt:
-    """The rates of a request whose input is at most so long."""
+    """The highest rates of a request whose input is at most so long, with all factors."""
     if estimate.has_media:
         input_rate, output_rate = rates.input_peak.media, rates.output_peak.media
     else:
         input_rate, output_rate = rates.input_peak.text, rates.output_peak.text
-    if rates.factors is None:
-        return _RatesAt(input_rate, output_rate, 1)
-    return _multiplied(rates.factors, input_rate, output_rate, inputs)
-
-
-def _multiplied(factors: Factors, input_rate: int, output_rate: int, inputs: int) -> _RatesAt:
+    factors = rates.factors
+    if factors is None:
+        return input_rate, output_rate, 1
     # Fractions multiply slowly, and all of this happens several times for each request.
     up, per = factors.assumed.numerator, factors.assumed.denominator
     if factors.always is not None:
         up, per = up * factors.always.numerator, per * factors.always.denominator
     long = factors.long
     if long is None or inputs <= long.above:
-        return _RatesAt(input_rate * up, output_rate * up, per)
+        return input_rate * up, output_rate * up, per
     # It may turn out to be short.
     longer_input, longer_output = max(long.input, 1), max(long.output, 1)
-    return _RatesAt(
+    return (
         input_rate * up * longer_input.numerator * longer_output.denominator,
         output_rate * up * longer_output.numerator * longer_input.denominator,
         per * longer_input.denominator * longer_output.denominator,
     )
-
-
-def _input_cost(estimate: Estimate, at: _RatesAt, inputs: int) -> int:
-    cost = inputs * at.input
-    if estimate.predicted and at.output > at.input:
-        cost += estimate.predicted * (at.output - at.input)
-    return cost
 
 
 def _fees(estimate: Estimate, rates: Rates, calls: int) -> int:

@@ -72,7 +72,7 @@ _SEARCHES: Final = 1
 _SEARCH_OPTIONS: Final = "web_search_options"
 _SEARCHED: Final = fee_of(SEARCH)
 """What that search uses besides tokens. No usage report of a chat has it."""
-_SEARCH_MODEL: Final = "-search-"
+SEARCH_MODEL: Final = "-search-"
 """In the names of models that search for every chat, whether or not options of a search are set."""
 _FREE_SEARCH: Final = "-search-preview"
 """In the names of models whose search results are not billed as input: a recorded prompt had 12
@@ -287,7 +287,7 @@ def _hosted_tools(document: Document) -> Iterator[Offer]:
 
 def is_search(document: Document) -> bool:
     """Whether the web is searched for a chat, as its fields or its model say."""
-    return document.get(_SEARCH_OPTIONS) is not None or _SEARCH_MODEL in str(document.get("model"))
+    return document.get(_SEARCH_OPTIONS) is not None or SEARCH_MODEL in str(document.get("model"))
 
 
 def _finds_free(document: Document, model: Model) -> bool:

@@ -137,11 +137,12 @@ class JsonMeter:
         body = self._body
         if not self._has_items:
             return "service_tier" not in response and body.rfind(TIER_KEY, 0, NEAR) >= 0
+        calls = body.count(b'_call"')
         return (
-            ("service_tier" not in response and body.rfind(TIER_KEY) >= 0)
-            or ("tool_usage" not in response and body.rfind(b'"tool_usage"') >= 0)
             # Functions are the client's.
-            or body.count(b'_call"') > body.count(b'"function_call"')
+            (calls > 0 and calls > body.count(b'"function_call"'))
+            or ("service_tier" not in response and body.rfind(TIER_KEY) >= 0)
+            or ("tool_usage" not in response and body.rfind(b'"tool_usage"') >= 0)
         )
 
     def _read_whole(self, document: Document) -> None:
