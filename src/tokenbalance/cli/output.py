@@ -18,12 +18,14 @@ if TYPE_CHECKING:
 Value: TypeAlias = str | int | bool | datetime | Sequence[str] | None
 Fields: TypeAlias = Mapping[str, Value]
 """One thing that is shown, by the field names of the JSON."""
+Document: TypeAlias = "Value | Sequence[Document] | Mapping[str, Document]"
+"""What has parts of its own, in JSON only."""
 
 # Wider than any row, because rich folds and cuts cells to fit the width.
 _COLUMNS_MAX: Final = 100_000
 
 
-def print_json(document: Fields | Sequence[Fields]) -> None:
+def print_json(document: Mapping[str, Document] | Sequence[Fields]) -> None:
     """Print one JSON value; times are ISO 8601 with an offset."""
     print_line(orjson.dumps(document).decode())
 
