@@ -15,7 +15,7 @@ from tokenbalance.model import Factors, Long
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tokenbalance.model import Json, Usage
+    from tokenbalance.model import Json, Rates, Usage
 
 ONE: Final = Fraction(1)
 STANDARD_TIERS: Final = ("auto", "default", "standard")
@@ -67,18 +67,24 @@ def tier_factor(factors: Factors, tier: str) -> Fraction:
     return factors.tiers.get(tier, factors.dearest)
 
 
+def is_assumed(kind: str, rates: Rates | None) -> bool:
+    """Whether a usage with this kind of tier costs what one without a tier does."""
+    if rates is None or rates.factors is None:
+        return True
+    return tier_factor(rates.factors, kind.removeprefix(TIER)) == rates.factors.assumed
+
+
 def scale_of(usage: Usage, factors: Factors) -> Scale | None:
     """Find what multiplies the cost of this usage; None if it is 1."""
-    tier = factors.assumed
+    factor = factors.assumed
     if named := tiers_of(usage):
-        tier = max(tier_factor(factors, name) for name in named)
-    long, always = factors.long, factors.always
-    is_long = long is not None and usage.quantities.get(INPUT, 0) > long.above
-    if always is not None:
-        tier *= always
-    if long is None or not is_long:
-        return None if tier == 1 else Scale(tier, tier)
-    return Scale(tier * long.input, tier * long.output)
+        factor = max([tier_factor(factors, name) for name in named])
+    if factors.always is not None:
+        factor *= factors.always
+    long = factors.long
+    if long is not None and usage.quantities.get(INPUT, 0) > long.above:
+        return Scale(factor * long.input, factor * long.output)
+    return None if factor == 1 else Scale(factor, factor)
 
 
 def factors_document(factors: Factors) -> dict[str, Json]:
@@ -127,7 +133,8 @@ def exact_text(number: Fraction) -> str:
     places = _decimal_places(number.denominator)
     if places is None:
         return f"{number.numerator}/{number.denominator}"
-    digits = str(abs(number.numerator) * 10**places // number.denominator).rjust(places + 1, "0")
+    shifted = abs(number.numerator) * int("1" + "0" * places)
+    digits = str(shifted // number.denominator).rjust(places + 1, "0")
     sign = "-" if number < 0 else ""
     if not places:
         return f"{sign}{digits}"

@@ -62,19 +62,36 @@ def cost_of(usage: Usage, rates: Rates) -> int | Fraction:
     factors = rates.factors
     scale = None if factors is None else scale_of(usage, factors)
     if scale is not None:
-        return cost + _scaled(tokens, rates, scale)
+        return _scaled(tokens, rates, scale, cost)
     for kind, number in tokens.items():
         cost += number * nano[kind]
     return cost
 
 
-def _scaled(tokens: Mapping[str, int], rates: Rates, scale: Scale) -> Fraction:
-    """Nano-credits for tokens, where factors apply to those of the request's own model."""
-    total = Fraction(0)
+def _scaled(tokens: Mapping[str, int], rates: Rates, scale: Scale, others: int) -> Fraction:
+    """Nano-credits for tokens, where factors apply to those of the request's own model.
+
+    Integers are multiplied out and divided once: many fractions would be slow.
+    """
+    nano = rates.nano
+    own = {INPUT: 0, OUTPUT: 0}
     for side, parts in rates.sides:
-        cost = sum(tokens[kind] * rates.nano[kind] for kind in (side, *parts) if kind in tokens)
-        total += cost * factor_for(side, scale)
-    return total
+        cost = 0
+        for kind in (side, *parts):
+            if kind in tokens:
+                cost += tokens[kind] * nano[kind]
+        if side in own:
+            own[side] = cost
+        else:
+            others += cost
+    above, below = scale.input.as_integer_ratio()
+    above_output, below_output = scale.output.as_integer_ratio()
+    return Fraction(
+        own[INPUT] * above * below_output
+        + own[OUTPUT] * above_output * below
+        + others * below * below_output,
+        below * below_output,
+    )
 
 
 def factor_for(side: str | None, scale: Scale | None) -> Fraction | int:
