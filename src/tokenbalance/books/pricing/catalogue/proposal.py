@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.pricing.factors import ONE, exact_text
+from tokenbalance.books.pricing.units import INPUT, OUTPUT, UNITS
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -21,6 +22,12 @@ if TYPE_CHECKING:
 
 _WIDTH: Final = 100
 _NANO: Final = 10**9
+_IN_ORDER: Final = (
+    *UNITS.of(INPUT, media=True),
+    *UNITS.of(OUTPUT, media=True),
+    *UNITS.counts,
+)
+"""The kinds of a price list, as a row has them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +101,9 @@ def rows_text(model: PricedModel, unit: CreditUnit) -> str:
 
 
 def rates_of(terms: Terms, unit: CreditUnit) -> dict[str, Fraction]:
-    """Return the rates of a row in credits, exact; a card may have them rounded up."""
-    return {kind: rate / unit.microdollars for kind, rate in terms.rates.items()}
+    """Return the rates of a row in credits, exact, input first; a card has them rounded up."""
+    kinds = sorted(terms.rates, key=_IN_ORDER.index)
+    return {kind: terms.rates[kind] / unit.microdollars for kind in kinds}
 
 
 def _opening(catalogue: Catalogue, unit: CreditUnit) -> str:
