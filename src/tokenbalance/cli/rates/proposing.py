@@ -10,7 +10,7 @@ from tokenbalance.books.pricing.catalogue.differences import Differences, compar
 from tokenbalance.books.pricing.catalogue.proposal import CREDIT_UNITS, card_text, rows_text
 from tokenbalance.books.pricing.catalogue.terms import CatalogueError
 from tokenbalance.books.pricing.rate_card import RateCardError, load_rate_card
-from tokenbalance.cli.output import counted, print_json, print_line
+from tokenbalance.cli.output import counted, print_aside, print_json, print_line
 from tokenbalance.settings import load_settings
 
 if TYPE_CHECKING:
@@ -108,6 +108,10 @@ def _print_differences(wanted: Wanted, file: Path, card: RateCard) -> bool:
         print_json({**_said(wanted, catalogue), **_document(found, file, wanted.unit)})
     else:
         _print(found, catalogue, file, wanted.unit)
+        if found and card.version == 1:
+            print_aside(
+                f"Most of this needs version = 2 at the top of {file}, which is of version 1."
+            )
     return bool(found)
 
 
