@@ -79,11 +79,11 @@ def test_with_a_card_the_difference_is_printed_and_the_card_stays_as_it_is(cli: 
 
 
 def test_a_card_of_version_1_is_told_that_it_cannot_say_all_of_it(cli: Cli) -> None:
-    _ = with_card(cli, '[[models]]\nmatch = "o3"\ninput = 2\noutput = 8\n')
+    file = with_card(cli, '[[models]]\nmatch = "o3"\ninput = 2\noutput = 8\n')
     response = cli("rates", "propose", "--models", "o3")
     assert "    batch none -> 0.5\n" in response.out
     assert response.err == (
-        f"Factors, fees and other kinds need version = 2 at the top of {cli.folder / 'card.toml'}.\n"
+        f"Factors, fees and other kinds need version = 2 at the top of {file}.\n"
     )
 
 

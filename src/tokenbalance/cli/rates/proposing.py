@@ -109,9 +109,7 @@ def _print_differences(wanted: Wanted, file: Path, card: RateCard) -> bool:
     else:
         _print(found, catalogue, file, wanted.unit)
         if found and card.version == 1:
-            print_aside(
-                f"Most of this needs version = 2 at the top of {file}, which is of version 1."
-            )
+            print_aside(f"Factors, fees and other kinds need version = 2 at the top of {file}.")
     return bool(found)
 
 
