@@ -101,9 +101,8 @@ async def test_models_without_a_row_are_told_whether_used_or_offered(
     _ = await use(pool, holder, Used(model="other-1"))
     _ = await use(pool, holder, Used(model=None))
     _ = await use(pool, holder, Used(model="forgotten", at=NOW - timedelta(days=40)))
-    upstream.always(
-        json_response({"data": [{"id": "other-2"}, {"id": "other-1"}, {"id": "new-1"}]})
-    )
+    names = ("other-2", "ft:other-3:us::1", "other-1", "new-1")
+    upstream.always(json_response({"data": [{"id": name} for name in names]}))
     response = await check(shop)
     assert (response.code, response.err) == (1, "")
     assert response.out.splitlines() == [
