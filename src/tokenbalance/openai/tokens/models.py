@@ -20,6 +20,8 @@ from tokenbalance.openai.tokens.model_facts import LARGEST, read_models
 from tokenbalance.openai.tokens.vocabularies import O200K, vocabulary
 
 if TYPE_CHECKING:
+    import datetime as dt
+
     import tiktoken
 
     from tokenbalance.model import KnownModel, UpstreamTraits
@@ -31,6 +33,7 @@ __all__ = [
     "encoding_for",
     "encoding_of",
     "model_for",
+    "retirement_of",
     "shipped_models",
     "shown_name",
     "vocabulary_of",
@@ -76,6 +79,15 @@ def model_for(name: str, upstream: UpstreamTraits = OPENAI) -> Model:
     if row is None:
         return _FOREIGN
     return row.model
+
+
+def retirement_of(name: str, upstream: UpstreamTraits = OPENAI) -> dt.date | None:
+    """The day on which a model is shut down; None if none is known."""
+    family = name.removeprefix("ft:")
+    own = _own_row(family, upstream.own_models)
+    # What OpenAI shuts down may run on at another upstream.
+    row = _longer(own, _shipped_row(family) if upstream.is_openai else None)
+    return None if row is None else row.retires
 
 
 def _own_row(name: str, rows: tuple[KnownModel, ...]) -> KnownModel | None:
