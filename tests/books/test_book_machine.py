@@ -354,8 +354,8 @@ BROKEN: Final = {
     "a second correction": (
         "CORRECT",
         (
-            "ON CONFLICT (request_id, account_id)"
-            " WHERE kind = 'adjustment' AND request_id IS NOT NULL\n    DO NOTHING"
+            "ON CONFLICT (request_id, account_id)\n          WHERE kind = 'adjustment'"
+            " AND request_id IS NOT NULL AND rates IS NULL\n    DO NOTHING"
         ),
         "",
     ),

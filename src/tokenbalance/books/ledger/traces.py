@@ -9,6 +9,7 @@ from tokenbalance.events import Subject, changed, record
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
+    from tokenbalance.books.ledger.credits import Cause
     from tokenbalance.books.ledger.entries import Entry
     from tokenbalance.database.tables import Account
     from tokenbalance.events import Change
@@ -51,4 +52,34 @@ def record_overdraft(
         entry=entry.id,
         overdraft=changed(before, account.overdraft),
         note=entry.note,
+    )
+
+
+def record_rerate(
+    session: AsyncSession,
+    cause: Cause,
+    subject: Subject,
+    requests: int,
+    balance: tuple[int, int],
+) -> None:
+    """Record that requests of an account got other prices, by one entry each.
+
+    Args:
+        session: the transaction of the entries.
+        cause: who did it; the note says with which card.
+        subject: whose requests.
+        requests: how many.
+        balance: credits before and after.
+
+    """
+    before, after = balance
+    record(
+        session,
+        cause.actor,
+        "balance.rerated",
+        subject,
+        requests=requests,
+        amount=after - before,
+        balance=changed(before, after),
+        note=cause.note,
     )

@@ -1,7 +1,7 @@
 """Requests as rows: of an open hold, or of the ledger's rows after its end. Writes nothing.
 
 An open request has one row in `open_holds`. Its end is one row in the ledger, where the correction
-of an expired request is another, with differences; here they are one.
+of an expired request is another, with differences, and each rerate one more; here they are one.
 """
 
 # Columns are picked by name; the classes that rows become have the types.
@@ -13,7 +13,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select, true
+from sqlalchemy import func, select, true
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by
 from sqlalchemy.orm import aliased
 
 from tokenbalance.books.pricing.rates import rates_document, rates_from
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from sqlalchemy import Select
+    from sqlalchemy import Lateral, Select
     from sqlalchemy.ext.asyncio import AsyncSession
 
 
@@ -68,11 +69,12 @@ class RequestRow:
     charge: int | None
     """Credits; None while it is open, or if it cost nothing. Does not include refunds."""
     overrun: int
-    """Credits by which the charge was more than the hold."""
+    """Credits by which the charge was more than the hold, apart from what rerates added."""
     corrected_at: datetime | None
     """When the true usage replaced an estimate."""
     rates: Mapping[str, str] | None
-    """Credits for one unit of each kind, as exact decimals; None: a credit a token."""
+    """Credits for one unit of each kind, as exact decimals; None: a credit a token. Those of its
+    hold, or of its last rerate."""
     trace: Trace
     """How it went; nothing of it is known while it is open, or if its process is gone."""
 
@@ -107,6 +109,7 @@ def correction_of(end: type[LedgerEntry]) -> type[LedgerEntry]:
             by_request_only(row.account_id) == end.account_id,
             row.kind == "adjustment",
             row.request_id.is_not(None),
+            row.rates.is_(None),
         )
         .correlate(end)
         .limit(1)
@@ -114,12 +117,33 @@ def correction_of(end: type[LedgerEntry]) -> type[LedgerEntry]:
     )
 
 
+def rerates_of(end: type[LedgerEntry]) -> Lateral:
+    """Build what the rerates of a request come to, given its end: `amount` and `rates`, or null."""
+    row = aliased(LedgerEntry, name="rerate")
+    newest_first = func.array_agg(aggregate_order_by(row.rates, row.id.desc()), type_=ARRAY(JSONB))
+    return (
+        # As above.
+        select(func.sum(row.amount).label("amount"), newest_first[1].label("rates"))
+        .where(
+            row.request_id == end.request_id,
+            by_request_only(row.account_id) == end.account_id,
+            row.state.is_(None),
+            row.kind == "adjustment",
+            row.rates.is_not(None),
+        )
+        .correlate(end)
+        .lateral("rerates")
+    )
+
+
 def ended_rows(end: type[LedgerEntry], correction: type[LedgerEntry]) -> Select[*tuple[Any, ...]]:
     """Build the statement that reads requests that ended, given their ends and corrections."""
+    rerates = rerates_of(end)
     return (
-        select(end, correction, ApiKey, User.id, User.email)
+        select(end, correction, rerates.c.amount, rerates.c.rates, ApiKey, User.id, User.email)
         .select_from(end)
         .outerjoin(correction, true())
+        .outerjoin(rerates, true())
         .join(ApiKey, ApiKey.id == end.key_id)
         .join(Account, Account.id == end.account_id)
         .join(User, User.id == Account.user_id)
@@ -163,8 +187,14 @@ def _open(hold: OpenHold, key: ApiKey, user_id: int, email: str) -> RequestRow:
     )
 
 
-def _ended(
-    end: LedgerEntry, correction: LedgerEntry | None, key: ApiKey, user_id: int, email: str
+def _ended(  # noqa: PLR0913, PLR0917 - the columns of a row
+    end: LedgerEntry,
+    correction: LedgerEntry | None,
+    rerated: int | None,
+    rates: Mapping[str, str] | None,
+    key: ApiKey,
+    user_id: int,
+    email: str,
 ) -> RequestRow:
     rows = [end] if correction is None else [end, correction]
     charged = end.state != "voided"
@@ -184,10 +214,10 @@ def _ended(
         estimated_input=end.estimated_input or 0,
         estimated_output=end.estimated_output or 0,
         usage=_usage(rows) if charged else None,
-        charge=-sum(row.amount for row in rows) if charged else None,
+        charge=-sum(row.amount for row in rows) - int(rerated or 0) if charged else None,
         overrun=sum(row.overrun for row in rows),
         corrected_at=None if correction is None else correction.created_at,
-        rates=_rates(end.rates),
+        rates=_rates(end.rates if rates is None else rates),
         trace=_trace(rows),
     )
 
