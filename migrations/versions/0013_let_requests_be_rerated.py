@@ -6,6 +6,8 @@ takes to look at the catalog. A migration that was interrupted begins anew.
 
 from __future__ import annotations
 
+from typing import cast
+
 import sqlalchemy as sa
 from alembic import op
 
@@ -30,13 +32,12 @@ def upgrade() -> None:
 
 def downgrade() -> None:
     """Take back."""
-    number = op.get_bind().execute(
-        sa.text(f"SELECT count(*) FROM ledger WHERE {_ADJUSTMENTS} AND rates IS NOT NULL")  # noqa: S608 - constants
-    ).scalar_one()
+    rerates = sa.text(f"SELECT count(*) FROM ledger WHERE {_ADJUSTMENTS} AND rates IS NOT NULL")  # noqa: S608 - constants
+    number = cast("int", op.get_bind().execute(rerates).scalar_one())
     if number:
         msg = (
-            f"The books cannot be moved back: {number} requests were rerated, and the release"
-            " before would take that for corrections of their usage"
+            f"The books cannot be moved back: they have {number} rerates, which the release before"
+            " would take for corrections of usage"
         )
         raise BooksRerated(msg)
     _replace(_ONLY_CORRECTIONS, _ANY_ADJUSTMENT, _ADJUSTMENTS)

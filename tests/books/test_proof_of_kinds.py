@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Final
 
 import pytest
 
-from tokenbalance.books.ledger.invariants import charges
+from tests.support.proven_charges import due_for
 from tokenbalance.books.pricing.rate_card import read_rate_card
 from tokenbalance.books.pricing.rates import charge_for
 from tokenbalance.books.pricing.units import INPUT, OUTPUT, UNITS, Unit, Units
@@ -19,8 +18,8 @@ if TYPE_CHECKING:
 MORE: Final = Units(
     (
         *UNITS.rows,
-        Unit("cache_write", "Cache write tokens", INPUT, parent="input"),
-        Unit("cache_write_12h", "Cache write tokens, 12 hours", INPUT, parent="cache_write"),
+        Unit("draft", "Draft tokens", INPUT, parent="input"),
+        Unit("draft_kept", "Draft tokens, kept", INPUT, parent="draft"),
         Unit("film", "Film tokens", OUTPUT, parent="output", is_media=True),
     )
 )
@@ -33,9 +32,9 @@ output = 4
 film = 7.25
 """
 USAGES: Final = {
-    "a new part of the input": Usage({"input": 100, "cached_input": 40, "cache_write": 50}, 100),
+    "a new part of the input": Usage({"input": 100, "cached_input": 40, "draft": 50}, 100),
     "more parts than there is input": Usage(
-        {"input": 10, "cached_input": 8, "cache_write": 7, "cache_write_12h": 9}, 10
+        {"input": 10, "cached_input": 8, "draft": 7, "draft_kept": 9}, 10
     ),
     "a new part of the output, and hidden output": Usage({"output": 30, "film": 9}, 90),
     "only a total": Usage({}, 5),
@@ -43,23 +42,11 @@ USAGES: Final = {
 }
 
 
-@pytest.mark.parametrize("more", ["", "cache_write = 3", "cache_write_12h = 11"])
+@pytest.mark.parametrize("more", ["", "draft = 3", "draft_kept = 11"])
 @pytest.mark.parametrize("usage", USAGES.values(), ids=USAGES)
 async def test_the_proof_charges_a_further_kind_as_the_book_does(
     pool: Pool, usage: Usage, more: str
 ) -> None:
     rates = read_rate_card(CARD + more, MORE).rates_for("m")
-    assert rates is not None
-    due = await pool.fetchval(
-        f"SELECT {charges.due(MORE)}"  # noqa: S608 - made of constants
-        f"  FROM (SELECT $1::bigint AS total, {charges.quantities(MORE)}"
-        "           FROM (SELECT $2::jsonb AS quantities) stored) e"
-        f" CROSS JOIN (SELECT 0 AS total, {charges.corrections(MORE)} FROM"
-        f"            (SELECT {charges.quantities(MORE)} FROM (SELECT '{{}}'::jsonb AS quantities)"
-        "              nothing) none) l"
-        f" CROSS JOIN (SELECT {charges.rates(MORE)} FROM (SELECT $3::jsonb AS rates) stored) r",
-        usage.total,
-        json.dumps(dict(usage.quantities)),
-        rates.text,
-    )
+    due = await due_for(pool, usage, rates, MORE)
     assert due == charge_for(usage, rates)

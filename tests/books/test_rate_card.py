@@ -87,6 +87,9 @@ def test_a_kind_that_is_left_out_costs_what_the_kind_around_it_costs() -> None:
         "audio_output": "2",
         "image_input": "1",
         "image_output": "2",
+        "cache_write": "1",
+        "cache_write_12h": "1",
+        "cached_image_input": "1",
         "request": "0",
     }
 
@@ -195,7 +198,7 @@ def test_a_row_behind_one_that_matches_everything_of_it_is_a_mistake(
 )
 def test_a_row_that_only_overlaps_with_an_earlier_one_is_none(first: str, later: str) -> None:
     rows = [f'[[models]]\nmatch = "{pattern}"\nrequest = 1\n' for pattern in (first, later)]
-    assert len(read_rate_card("".join(rows)).models) == 2
+    assert len(read_rate_card("".join(rows)).rows()) == 2
 
 
 def test_a_file_that_cannot_be_read_is_told(tmp_path: Path) -> None:
@@ -223,7 +226,7 @@ def test_the_settings_carry_the_card_or_name_what_is_wrong_with_it(
     card.write_text(CARD)
     rates = load_settings().rates
     assert isinstance(rates, RateCard)
-    assert len(rates.models) == 2
+    assert len(rates.rows()) == 2
     card.write_text(CARD.replace("2.5", "-2.5"))
     with pytest.raises(SettingsError) as error:
         load_settings()
@@ -235,7 +238,7 @@ def test_the_settings_carry_the_card_or_name_what_is_wrong_with_it(
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.name)
 def test_the_examples_of_the_docs_are_cards(path: Path) -> None:
     card = load_rate_card(path)
-    assert len(card.models) > 3
+    assert len(card.rows()) > 3
     nano = card.rates_for("gpt-4o-mini").nano
     assert nano["output"] > nano["input"] > 0
 

@@ -256,18 +256,21 @@ def test_the_told_cap_is_the_largest_that_the_amount_pays_for(
 
 @given(any_usage, rates)
 def test_a_charge_is_the_exact_sum_rounded_up(usage: Usage, rates: Rates) -> None:
-    prices = {kind: Fraction(text) for kind, text in rates_document(rates).items()}
+    prices = {kind: Fraction(nano, NANO) for kind, nano in rates.nano.items()}
     exact = sum((tokens * prices[kind] for kind, tokens in split(usage).items()), prices["request"])
-    used = usage.input or usage.output or usage.total
+    used = usage.total or any(usage.of(side) for side, _ in UNITS.sides)
     assert charge_for(usage, rates) == (ceil(exact) if used else 0)
 
 
 @given(any_usage)
 def test_the_parts_make_the_whole(usage: Usage) -> None:
     tokens = split(usage)
-    inputs = sum(tokens.get(kind, 0) for kind in UNITS.of("input", media=True))
-    assert inputs == usage.input
-    assert sum(tokens.values()) - inputs == max(usage.output, usage.total - usage.input)
+    wholes = {
+        side: sum(tokens.get(kind, 0) for kind in (side, *parts)) for side, parts in UNITS.sides
+    }
+    hidden = wholes["output"] - usage.output
+    assert wholes == {side: usage.of(side) for side in wholes} | {"output": usage.output + hidden}
+    assert hidden == max(usage.total - sum(wholes.values()) + hidden, 0)
     assert all(number > 0 for number in tokens.values())
 
 

@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 MORE: Final = Units(
     (
         *UNITS.rows,
-        Unit("cache_write", "Cache write tokens", INPUT, parent="input"),
-        Unit("cache_write_12h", "Cache write tokens, 12 hours", INPUT, parent="cache_write"),
+        Unit("draft", "Draft tokens", INPUT, parent="input"),
+        Unit("draft_kept", "Draft tokens, kept", INPUT, parent="draft"),
     )
 )
 MORE_PARTS: Final = Parts(
-    {**PARTS.input, "cache_write": "cache_write_tokens", "cache_write_12h": "ttl_12h_tokens"},
+    {**PARTS.input, "draft": "draft_tokens", "draft_kept": "kept_tokens"},
     PARTS.output,
 )
 
@@ -40,9 +40,9 @@ REPORT: Final[Json] = {
     "prompt_tokens": 100,
     "completion_tokens": 7,
     "total_tokens": 107,
-    "prompt_tokens_details": {"cached_tokens": 40, "cache_write_tokens": 50},
+    "prompt_tokens_details": {"cached_tokens": 40, "draft_tokens": 50},
 }
-USED: Final = Usage({"input": 100, "cached_input": 40, "cache_write": 50, "output": 7}, 107)
+USED: Final = Usage({"input": 100, "cached_input": 40, "draft": 50, "output": 7}, 107)
 
 CARD: Final = '[[models]]\nmatch = "m"\ninput = 2\ncached_input = 1\noutput = 4\n'
 
@@ -64,35 +64,35 @@ def test_a_further_kind_is_metered_where_it_is_reported() -> None:
 def test_a_further_kind_costs_what_its_parent_does_until_it_has_a_rate() -> None:
     assert charge_for(USED, rates_of(CARD)) == 10 * 2 + 40 * 1 + 50 * 2 + 7 * 4
     assert charge_for(USED, rates_of(CARD, UNITS)) == charge_for(USED, rates_of(CARD))
-    assert charge_for(USED, rates_of(CARD + "cache_write = 3")) == 10 * 2 + 40 * 1 + 50 * 3 + 7 * 4
+    assert charge_for(USED, rates_of(CARD + "draft = 3")) == 10 * 2 + 40 * 1 + 50 * 3 + 7 * 4
 
 
 def test_a_rate_is_inherited_from_the_nearest_kind_that_has_one() -> None:
-    for more, expected in (("", "2"), ("cache_write = 3", "3"), ("cache_write_12h = 5", "5")):
-        assert rates_document(rates_of(CARD + more))["cache_write_12h"] == expected
-    assert MORE.ancestry["cache_write_12h"] == ("cache_write_12h", "cache_write", "input")
+    for more, expected in (("", "2"), ("draft = 3", "3"), ("draft_kept = 5", "5")):
+        assert rates_document(rates_of(CARD + more), MORE)["draft_kept"] == expected
+    assert MORE.ancestry["draft_kept"] == ("draft_kept", "draft", "input")
 
 
 def test_a_hold_covers_a_further_kind_that_is_dearer() -> None:
     estimate = Estimate(100, output_cap=10, cap_fields=("max_tokens",))
-    assert wanted_for(estimate, rates_of(CARD + "cache_write = 3")) == 100 * 3 + 10 * 4
+    assert wanted_for(estimate, rates_of(CARD + "draft = 3")) == 100 * 3 + 10 * 4
 
 
 def test_a_further_kind_is_a_line_of_the_bill() -> None:
-    bill = explain_charge(USED, rates_of(CARD + "cache_write = 3"), MORE)
-    assert BillLine("cache_write", "Cache write tokens", 50, "3", "150") in bill.lines
+    bill = explain_charge(USED, rates_of(CARD + "draft = 3"), MORE)
+    assert BillLine("draft", "Draft tokens", 50, "3", "150") in bill.lines
     assert billed(USED, rates_of(CARD)) == {
         "input": (10, "2"),
         "cached_input": (40, "1"),
         "output": (7, "4"),
-        "cache_write": (50, "2"),
+        "draft": (50, "2"),
     }
 
 
 def test_a_further_kind_is_kept_with_the_rates_of_a_hold() -> None:
-    rates = rates_of(CARD + "cache_write = 3")
-    assert '"cache_write": "3"' in rates.text
-    assert rates_from(rates_document(rates), MORE) == rates
+    rates = rates_of(CARD + "draft = 3")
+    assert '"draft": "3"' in rates.text
+    assert rates_from(rates_document(rates, MORE), MORE) == rates
 
 
 def test_rates_from_before_a_further_kind_are_still_read() -> None:
@@ -107,8 +107,8 @@ def test_a_further_kind_is_written_to_the_journal_and_read_back() -> None:
 
 
 def test_a_card_may_not_name_a_kind_that_there_is_not() -> None:
-    with pytest.raises(RateCardError, match=r"line 6: .*cache_write: is not a known key"):
-        _ = rates_of(CARD + "cache_write = 3", UNITS)
+    with pytest.raises(RateCardError, match=r"line 6: .*draft: is not a known key"):
+        _ = rates_of(CARD + "draft = 3", UNITS)
 
 
 @pytest.mark.parametrize("units", [UNITS, MORE], ids=["today", "more"])
@@ -117,16 +117,13 @@ def test_a_table_has_each_kind_once_after_its_parent_on_the_same_side(units: Uni
     assert {INPUT, OUTPUT, REQUEST} <= set(units.names)
     sides = {unit.name: unit.side for unit in units.rows}
     for number, unit in enumerate(units.rows):
-        assert (unit.side is None) == (unit.name == REQUEST)
         if unit.parent is not None:
             assert unit.parent in units.names[:number]
             assert unit.side == sides[unit.parent]
-    assert {REQUEST, *units.tokens} == set(units.names)
-
-
-def test_every_part_of_a_side_is_reported_somewhere() -> None:
-    for side, parts in UNITS.sides:
-        assert set(parts) == set(getattr(PARTS, side))
+        if unit.source is not None:
+            assert unit.source.kind in units.names
+    assert {REQUEST, *units.counts, *units.tokens} == set(units.names)
+    assert {side for side, _ in units.sides} <= set(units.tokens)
 
 
 NO_KIND: Final = {
@@ -157,4 +154,4 @@ def test_every_count_that_the_sdk_knows_is_a_kind_or_has_a_reason(
 
 def test_media_are_taken_first_and_what_is_left_is_plain() -> None:
     usage = Usage({"input": 10, "cache_write": 4, "cached_input": 3, "audio_input": 5}, 10)
-    assert split(usage, MORE.sides) == {"audio_input": 5, "cached_input": 3, "cache_write": 2}
+    assert split(usage) == {"audio_input": 5, "cached_input": 3, "cache_write": 2}

@@ -96,3 +96,6 @@ class Rates:
     output_peak: Peak = field(compare=False, repr=False)
     factors: Factors | None = None
     """None: all are 1."""
+    extras: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    """The kinds in `nano` that cost something and are neither tokens nor the request: fees, and
+    counts such as seconds."""

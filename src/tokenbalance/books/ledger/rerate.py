@@ -25,7 +25,7 @@ from sqlalchemy import func, select
 
 from tokenbalance.books.ledger.rerate_prices import Charged, NewPrices, NoPrice, Price
 from tokenbalance.books.ledger.rerate_totals import Totals, Unpriced
-from tokenbalance.books.ledger.traces import record_rerate
+from tokenbalance.books.ledger.traces import Rerated, record_rerate
 from tokenbalance.books.reports.ids import Ids, ids_of
 from tokenbalance.database import statements
 from tokenbalance.database.tables import Account, LedgerEntry, User
@@ -238,7 +238,8 @@ class Rerate:
             if rows:
                 _, before, after = rows[0]
                 subject = Subject(user_id=owner.user_id, account_id=owner.account_id)
-                record_rerate(session, cause, subject, len(rows), (before, after))
+                rerated = Rerated(len(rows), before, after)
+                record_rerate(session, cause.actor, subject, rerated, cause.note)
         numbers = {number for number, _, _ in rows}
         return {
             posting.request.request_id

@@ -1,9 +1,8 @@
 """What requests that were charged cost with another card. Pure: reads and writes nothing.
 
 The usage is what the ledger has, the conditions are those that were stored with the hold, and the
-prices are those of the day of the hold. A request whose rates knew no other factor, and whose
-response named no tier, was served at the default tier: it is priced by that, whatever `auto` may
-cost with the new card.
+prices are those of the day of the hold. Where the books leave the default tier out, a request
+without a tier was served at it: it is priced by that, whatever `auto` may cost with the new card.
 """
 
 from __future__ import annotations
@@ -14,7 +13,16 @@ from datetime import UTC, date, datetime
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
-from tokenbalance.books.pricing.rates import charge_for, stored_rates
+from tokenbalance.books.pricing.factors import is_assumed
+from tokenbalance.books.pricing.rate_card import (
+    UnpricedModel,
+    UnpricedRequest,
+    UnpricedTier,
+    UnpricedTool,
+    UnpricedWindow,
+)
+from tokenbalance.books.pricing.rates import ASKED, asked_from, charge_for, stored_rates
+from tokenbalance.books.pricing.units import TIER, is_fee
 from tokenbalance.model import PLAIN
 
 if TYPE_CHECKING:
@@ -23,8 +31,7 @@ if TYPE_CHECKING:
 
 _KEPT_MAX: Final = 4096
 """Models under their conditions on one day whose rates are kept ready."""
-_TIER: Final = "tier:"
-_FEES: Final = ("call:", "session:")
+_DEFAULT: Final = "default"
 _SECOND_BILLS: Final = {"image_tool_": "image_model", "svg_": "svg_model"}
 """What the kinds of a second bill begin with, and the condition that names the model behind it."""
 _UNKNOWN: Final = {"image_model": "its image model", "svg_model": "its SVG model"}
@@ -101,44 +108,49 @@ class NewPrices:
             raise NoPrice(found)
         return found
 
-    def _look_up(self, model: str, _conditions: Conditions, _day: date) -> Rates | str:
+    def _look_up(self, model: str, conditions: Conditions, day: date) -> Rates | str:
         try:
-            return self._card.rates_for(model)
-        except LookupError as error:
-            return str(error)
+            return self._card.rates_for(model, conditions, day)
+        except UnpricedRequest as error:
+            return _lacking(error)
+
+
+def _lacking(error: UnpricedRequest) -> str:
+    """Say what a card lacks for a request."""
+    match error:
+        case UnpricedModel(field="model"):
+            return "the card has no rates for it"
+        case UnpricedModel(model=model):
+            return f"the card has no rates for {model}, which its tool uses"
+        case UnpricedTier(tier=tier):
+            return f"the card has no factor for the service tier {tier}"
+        case UnpricedWindow(window=window):
+            return f"the card has no factor for the completion window {window}"
+        case UnpricedTool(tool=tool):
+            return f"the card has no fee for {tool}"
+        case _:
+            return "the card has no price for it"
 
 
 def _conditions(request: Charged) -> Conditions:
     """Find what decides the price of a request: what it asked for, and what it used."""
-    asked, is_usual = _asked(request.rates)
+    asked, is_default = _asked(request.rates)
     used = request.usage.quantities
-    if is_usual and not any(kind.startswith(_TIER) for kind in used):
-        asked = asked._replace(tier="default")
+    if is_default and not any(kind.startswith(TIER) for kind in used):
+        asked = asked._replace(tier=_DEFAULT)
     for beginning, name in _SECOND_BILLS.items():
         is_used = any(kind.startswith(beginning) for kind in used)
         if is_used and getattr(asked, name) is None:
             msg = f"{_UNKNOWN[name]} is not known"
             raise NoPrice(msg)
-    tools = {kind.partition(":")[2] for kind in used if kind.startswith(_FEES)}
-    # Those that it called it has offered, whether that was stored or not.
-    return asked if tools <= {*asked.tools} else asked._replace(tools=_sorted(asked, tools))
-
-
-def _sorted(asked: Conditions, tools: set[str]) -> tuple[str, ...]:
-    return tuple(sorted(tools.union(asked.tools)))
+    # What it called it has offered, even where that was not stored.
+    tools = {kind.partition(":")[2] for kind in used if is_fee(kind)}.union(asked.tools)
+    return asked if len(tools) == len(asked.tools) else asked._replace(tools=tuple(sorted(tools)))
 
 
 @lru_cache(maxsize=1024)
 def _asked(text: str | None) -> tuple[Conditions, bool]:
-    """Read what was stored with a hold: what it asked for, and whether it assumed no factor."""
-    rates = stored_rates(text)
-    is_usual = rates is None or rates.factors is None or rates.factors.assumed == 1
+    """Read what a request asked for, and whether no tier means the default one."""
     stored = {} if text is None else cast("dict[str, dict[str, Json]]", json.loads(text))
-    return _conditions_from(stored.get("asked", {})), is_usual
-
-
-def _conditions_from(document: dict[str, Json]) -> Conditions:
-    known = {name: value for name, value in document.items() if name in PLAIN._fields}
-    if "tools" in known:
-        known["tools"] = tuple(cast("list[str]", known["tools"]))
-    return PLAIN._replace(**known)
+    asked = asked_from(stored[ASKED]) if ASKED in stored else PLAIN
+    return asked, is_assumed(f"{TIER}{_DEFAULT}", stored_rates(text))

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from operator import attrgetter
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 import orjson
 
 from tokenbalance.books.ledger.account_queues import AccountQueues
 from tokenbalance.books.ledger.fallback import each_alone, left_on_item_error
+from tokenbalance.books.pricing.factors import is_assumed
 from tokenbalance.books.pricing.rates import charge_for
+from tokenbalance.books.pricing.units import TIER
 from tokenbalance.database import statements
 from tokenbalance.database.batches import Left
 from tokenbalance.model import UNTRACED, Charge, Trace
@@ -22,7 +24,7 @@ from tokenbalance.model import UNTRACED, Charge, Trace
 if TYPE_CHECKING:
     from tokenbalance.database.batches import Batch
     from tokenbalance.database.connections import Pool
-    from tokenbalance.model import Hold, Usage
+    from tokenbalance.model import Hold, Rates, Usage
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,14 +55,24 @@ class Settlement:
             self.hold.request_id,
             self.amount,
             usage.estimated,
-            _stored(usage),
+            _stored(usage, self.hold.rates),
             usage.total,
         )
 
 
-def _stored(usage: Usage) -> str | None:
-    """Write the quantities of a usage as they are stored; None if it has none."""
-    return orjson.dumps(dict(usage.quantities)).decode() if usage.quantities else None
+def _stored(usage: Usage, rates: Rates | None) -> str | None:
+    """Write the quantities of a usage as they are stored; None if it has none.
+
+    The usual service tier is left out where that changes no charge: nearly every row would have it.
+    """
+    quantities = dict(usage.quantities)
+    for tier in _USUAL:
+        if tier in quantities and is_assumed(tier, rates):
+            del quantities[tier]
+    return orjson.dumps(quantities).decode() if quantities else None
+
+
+_USUAL: Final = (f"{TIER}default", f"{TIER}standard")
 
 
 class Settlements:

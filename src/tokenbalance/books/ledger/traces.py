@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tokenbalance.events import Subject, changed, record
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
-    from tokenbalance.books.ledger.credits import Cause
     from tokenbalance.books.ledger.entries import Entry
     from tokenbalance.database.tables import Account
     from tokenbalance.events import Change
@@ -23,6 +22,16 @@ _EVENTS: Final[dict[str, Change]] = {
     "refund": "balance.refunded",
 }
 """By the kind of the entry."""
+
+
+class Rerated(NamedTuple):
+    """Entries of a rerate that were made together, for one account."""
+
+    requests: int
+    before: int
+    """The balance before all of them."""
+    after: int
+    """The balance after all of them."""
 
 
 def record_entry(session: AsyncSession, actor: Actor, user_id: int, entry: Entry) -> None:
@@ -56,30 +65,25 @@ def record_overdraft(
 
 
 def record_rerate(
-    session: AsyncSession,
-    cause: Cause,
-    subject: Subject,
-    requests: int,
-    balance: tuple[int, int],
+    session: AsyncSession, actor: Actor, subject: Subject, rerated: Rerated, note: str
 ) -> None:
-    """Record that requests of an account got other prices, by one entry each.
+    """Record that requests of an account got other prices, by one entry each; the note says which.
 
     Args:
         session: the transaction of the entries.
-        cause: who did it; the note says with which card.
+        actor: who did it.
         subject: whose requests.
-        requests: how many.
-        balance: credits before and after.
+        rerated: how many, and what it did to the balance.
+        note: that of the entries.
 
     """
-    before, after = balance
     record(
         session,
-        cause.actor,
+        actor,
         "balance.rerated",
         subject,
-        requests=requests,
-        amount=after - before,
-        balance=changed(before, after),
-        note=cause.note,
+        requests=rerated.requests,
+        amount=rerated.after - rerated.before,
+        balance=changed(rerated.before, rerated.after),
+        note=note,
     )

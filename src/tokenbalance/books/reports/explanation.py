@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.pricing.bill import explain_charge
-from tokenbalance.books.pricing.rates import rates_from
 from tokenbalance.books.pricing.units import UNITS
 from tokenbalance.books.reports.entries import entries_of_request
 from tokenbalance.books.reports.lookups import by_request_only
@@ -122,9 +121,7 @@ def _bill(request: RequestRow) -> Bill | None:
     """Explain the charge of a request and its correction together."""
     if request.usage is None:
         return None
-    return explain_charge(
-        request.usage, None if request.rates is None else rates_from(request.rates)
-    )
+    return explain_charge(request.usage, request.rates)
 
 
 async def _find(

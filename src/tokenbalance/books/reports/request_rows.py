@@ -17,7 +17,7 @@ from sqlalchemy import func, select, true
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by
 from sqlalchemy.orm import aliased
 
-from tokenbalance.books.pricing.rates import rates_document, rates_from
+from tokenbalance.books.pricing.rates import rates_from
 from tokenbalance.books.reports.lookups import by_request_only
 from tokenbalance.database.tables import Account, ApiKey, LedgerEntry, OpenHold, User
 from tokenbalance.model import UNTRACED, Trace, Usage
@@ -26,8 +26,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from datetime import datetime
 
-    from sqlalchemy import Lateral, Select
+    from sqlalchemy import Select
     from sqlalchemy.ext.asyncio import AsyncSession
+    from sqlalchemy.sql.selectable import LateralFromClause
+
+    from tokenbalance.model import Rates
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,9 +75,8 @@ class RequestRow:
     """Credits by which the charge was more than the hold, apart from what rerates added."""
     corrected_at: datetime | None
     """When the true usage replaced an estimate."""
-    rates: Mapping[str, str] | None
-    """Credits for one unit of each kind, as exact decimals; None: a credit a token. Those of its
-    hold, or of its last rerate."""
+    rates: Rates | None
+    """Those of its hold, or of its last rerate; None: a credit a token."""
     trace: Trace
     """How it went; nothing of it is known while it is open, or if its process is gone."""
 
@@ -117,7 +119,7 @@ def correction_of(end: type[LedgerEntry]) -> type[LedgerEntry]:
     )
 
 
-def rerates_of(end: type[LedgerEntry]) -> Lateral:
+def rerates_of(end: type[LedgerEntry]) -> LateralFromClause:
     """Build what the rerates of a request come to, given its end: `amount` and `rates`, or null."""
     row = aliased(LedgerEntry, name="rerate")
     newest_first = func.array_agg(aggregate_order_by(row.rates, row.id.desc()), type_=ARRAY(JSONB))
@@ -182,7 +184,7 @@ def _open(hold: OpenHold, key: ApiKey, user_id: int, email: str) -> RequestRow:
         charge=None,
         overrun=0,
         corrected_at=None,
-        rates=_rates(hold.rates),
+        rates=None if hold.rates is None else rates_from(hold.rates),
         trace=UNTRACED,
     )
 
@@ -191,13 +193,14 @@ def _ended(  # noqa: PLR0913, PLR0917 - the columns of a row
     end: LedgerEntry,
     correction: LedgerEntry | None,
     rerated: int | None,
-    rates: Mapping[str, str] | None,
+    rates: Mapping[str, object] | None,
     key: ApiKey,
     user_id: int,
     email: str,
 ) -> RequestRow:
     rows = [end] if correction is None else [end, correction]
     charged = end.state != "voided"
+    newest = end.rates if rates is None else rates
     return RequestRow(
         entry_id=end.id,
         request_id=end.request_id or "",
@@ -217,7 +220,7 @@ def _ended(  # noqa: PLR0913, PLR0917 - the columns of a row
         charge=-sum(row.amount for row in rows) - int(rerated or 0) if charged else None,
         overrun=sum(row.overrun for row in rows),
         corrected_at=None if correction is None else correction.created_at,
-        rates=_rates(end.rates if rates is None else rates),
+        rates=None if newest is None else rates_from(newest),
         trace=_trace(rows),
     )
 
@@ -238,7 +241,3 @@ def _trace(rows: list[LedgerEntry]) -> Trace:
 
 def _key(key: ApiKey) -> KeyRef:
     return KeyRef(key.id, key.prefix, key.name, key.kind)
-
-
-def _rates(document: Mapping[str, str] | None) -> Mapping[str, str] | None:
-    return None if document is None else rates_document(rates_from(document))

@@ -187,6 +187,6 @@ class LedgerEntry(Base):
     quantities: Mapped[dict[str, int] | None] = mapped_column(JSONB(none_as_null=True))
     """What was used, by kind, as reported by the upstream; kinds of 0 are left out. Of a
     correction: the differences."""
-    rates: Mapped[dict[str, str] | None] = mapped_column(JSONB(none_as_null=True))
+    rates: Mapped[dict[str, object] | None] = mapped_column(JSONB(none_as_null=True))
     """Credits for one unit of each kind, as exact decimals; null means one credit per token. The
     newest rates of a request are those of its last rerate, else those of its end."""

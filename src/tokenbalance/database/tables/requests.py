@@ -54,7 +54,7 @@ class OpenHold(Base):
     """Tokens: the most that all choices together may have."""
     endpoint: Mapped[str]
     model: Mapped[str | None]
-    rates: Mapped[dict[str, str] | None] = mapped_column(JSONB)
+    rates: Mapped[dict[str, object] | None] = mapped_column(JSONB)
     """Credits for one unit of each kind, as exact decimals; null means one credit per token."""
 
 

@@ -1,7 +1,7 @@
-"""Quantities by kind in responses: a field for each kind of the table, 0 where nothing was used.
+"""Quantities by kind in responses: a field for each kind of a model's own tokens, at least 0.
 
-A kind that the table does not have, since a later version wrote it, has a field where it was used;
-models say so by `extra="allow"`.
+Other kinds have a field where they were used: tokens of second bills, seconds, `call:web_search`,
+`tier:priority`, and what a later version wrote. Models say so by `extra="allow"`.
 """
 
 # `create_model` takes fields of any type; each of these is an integer.
@@ -30,7 +30,7 @@ def _field(unit: Unit) -> Any:  # noqa: ANN401 - as Field has it
 
 
 _FIELDS: Final[dict[str, Any]] = {
-    unit.name: (int, _field(unit)) for unit in UNITS.rows if unit.side is not None
+    unit.name: (int, _field(unit)) for unit in UNITS.rows if unit.name in UNITS.own_tokens
 }
 
 
@@ -41,4 +41,4 @@ def with_quantities(base: type[Model]) -> type[Model]:
 
 def quantities_of(quantities: Mapping[str, int]) -> dict[str, int]:
     """Build the fields."""
-    return {**dict.fromkeys(UNITS.tokens, 0), **quantities}
+    return {**dict.fromkeys(UNITS.own_tokens, 0), **quantities}

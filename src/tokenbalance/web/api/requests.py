@@ -8,6 +8,7 @@ from fastapi import Depends, Path, Query, Request
 from fastapi.responses import StreamingResponse
 from pydantic import BaseModel, ConfigDict
 
+from tokenbalance.books.pricing.rates import rates_document
 from tokenbalance.books.reports import (
     USAGE_COLUMNS,
     Explanation,
@@ -259,7 +260,7 @@ def _respond(row: RequestRow) -> RequestDetails:
         overrun=row.overrun,
         estimated=row.estimated,
         corrected_at=row.corrected_at,
-        rates=None if row.rates is None else dict(row.rates),
+        rates=None if row.rates is None else rates_document(row.rates),
         upstream_status=trace.upstream_status,
         error_code=trace.error_code,
         upstream_request_id=trace.upstream_request_id,

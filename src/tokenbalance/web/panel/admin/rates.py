@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from tokenbalance.books.pricing.bill import Bill
     from tokenbalance.books.pricing.rate_card import RateCard
+    from tokenbalance.books.pricing.units import Unit
     from tokenbalance.web.panel.forms import Form
     from tokenbalance.web.panel.visit import Visit
 
@@ -52,13 +53,21 @@ async def show(visit: Visit) -> Response:
         has_card=card is not None,
         rows=[] if card is None else _rows(card),
         refuses=card is not None and card.default is None,
-        units=UNITS.rows,
+        units=_units(card),
         bill=bill,
     )
 
 
+def _units(card: RateCard | None) -> list[Unit]:
+    """The kinds of cards of version 1, and those that the card has rates for besides."""
+    named = set(UNITS.priced_in(1))
+    if card is not None:
+        named.update(*(row.nano for row in card.rows()))
+    return [unit for unit in UNITS.rows if unit.name in named]
+
+
 def _rows(card: RateCard) -> list[PricedRow]:
-    rows = [PricedRow(row.pattern, rates_document(row.rates)) for row in card.models]
+    rows = [PricedRow(row.pattern, rates_document(row.rates)) for row in card.rows()]
     if card.default is not None:
         rows.append(PricedRow(None, rates_document(card.default)))
     return rows
