@@ -16,9 +16,17 @@ down_revision: str | None = "0012"
 branch_labels: None = None
 depends_on: None = None
 
-_ANY_ADJUSTMENT = "uq_ledger_one_correction_per_request"
-_ONLY_CORRECTIONS = "uq_ledger_one_usage_correction_per_request"
 _ADJUSTMENTS = "kind = 'adjustment' AND request_id IS NOT NULL"
+_BEFORE = {
+    "uq_ledger_one_correction_per_request": ("UNIQUE", _ADJUSTMENTS),
+    "ix_ledger_later": ("", "state IS NULL AND request_id IS NOT NULL"),
+}
+_AFTER = {
+    "uq_ledger_one_usage_correction_per_request": ("UNIQUE", f"{_ADJUSTMENTS} AND rates IS NULL"),
+    # Not in the words of the indexes of all rows that are no end, which statements would use.
+    "ix_ledger_after_ends": ("", "kind IN ('adjustment', 'refund') AND request_id IS NOT NULL"),
+}
+"""Indexes of requests: their conditions."""
 
 
 class BooksRerated(RuntimeError):
@@ -27,7 +35,7 @@ class BooksRerated(RuntimeError):
 
 def upgrade() -> None:
     """Apply."""
-    _replace(_ANY_ADJUSTMENT, _ONLY_CORRECTIONS, f"{_ADJUSTMENTS} AND rates IS NULL")
+    _replace(_BEFORE, _AFTER)
 
 
 def downgrade() -> None:
@@ -40,16 +48,17 @@ def downgrade() -> None:
             " would take for corrections of usage"
         )
         raise BooksRerated(msg)
-    _replace(_ONLY_CORRECTIONS, _ANY_ADJUSTMENT, _ADJUSTMENTS)
+    _replace(_AFTER, _BEFORE)
 
 
-def _replace(old: str, new: str, condition: str) -> None:
-    """Replace a unique index of requests by one with another condition."""
+def _replace(old: dict[str, tuple[str, str]], new: dict[str, tuple[str, str]]) -> None:
     with op.get_context().autocommit_block():
-        # What an interrupted build leaves behind is not used by any statement.
-        op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {new}")
-        op.execute(
-            f"CREATE UNIQUE INDEX CONCURRENTLY {new} ON ledger (request_id, account_id)"
-            f" WHERE {condition}"
-        )
-        op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {old}")
+        for name, (unique, condition) in new.items():
+            # What an interrupted build leaves behind is not used by any statement.
+            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+            op.execute(
+                f"CREATE {unique} INDEX CONCURRENTLY {name} ON ledger (request_id, account_id)"
+                f" WHERE {condition}"
+            )
+        for name in old:
+            op.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")

@@ -38,8 +38,8 @@ STATEMENTS: Final[dict[str, str]] = {
 A_HOLD = frozenset({"pk_open_holds: request_id, account_id"})
 A_LOCKED_HOLD = frozenset({"place in open_holds"})
 AN_END = frozenset({"uq_ledger_one_end_per_request: request_id"})
-LATER_ROWS = frozenset({"ix_ledger_later: request_id"})
-THE_ACCOUNTS_ROWS = frozenset({"ix_ledger_account_id_id: account_id, id"})
+LATER_ROWS = frozenset({"ix_ledger_after_ends: request_id"})
+THE_ACCOUNTS_ROWS = frozenset({"ix_ledger_account_id_id: account_id, id, id"})
 AN_ACCOUNT = frozenset({"pk_accounts: id"})
 A_KEY = frozenset({"pk_api_keys: id"})
 A_SECRET = frozenset({"uq_api_keys_secret_sha256: secret_sha256"})
@@ -79,7 +79,7 @@ DECIDED: Final[dict[str, tuple[frozenset[str], ...]]] = {
     "NEWEST_RATES": (AN_END, LATER_ROWS),
     "CORRECT": (AN_END, AN_ACCOUNT, LATER_ROWS),
     "ENDED": (AN_END, AN_ACCOUNT, LATER_ROWS),
-    "RERATED_ACCOUNTS": (AN_ACCOUNT, THE_ACCOUNTS_ROWS),
+    "RERATED_ACCOUNTS": (AN_ACCOUNT | {"all of pk_accounts"}, THE_ACCOUNTS_ROWS),
     "CHARGED": (THE_ACCOUNTS_ROWS, LATER_ROWS),
     "RERATE": (AN_END, AN_ACCOUNT, LATER_ROWS),
     "VOID": (A_HOLD, AN_ACCOUNT),

@@ -18,7 +18,7 @@ from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by
 from sqlalchemy.orm import aliased
 
 from tokenbalance.books.pricing.rates import rates_from
-from tokenbalance.books.reports.lookups import by_request_only
+from tokenbalance.books.reports.lookups import by_request_only, is_rerate
 from tokenbalance.database.tables import Account, ApiKey, LedgerEntry, OpenHold, User
 from tokenbalance.model import UNTRACED, Trace, Usage
 
@@ -129,9 +129,7 @@ def rerates_of(end: type[LedgerEntry]) -> LateralFromClause:
         .where(
             row.request_id == end.request_id,
             by_request_only(row.account_id) == end.account_id,
-            row.state.is_(None),
-            row.kind == "adjustment",
-            row.rates.is_not(None),
+            is_rerate(row),
         )
         .correlate(end)
         .lateral("rerates")

@@ -167,7 +167,7 @@ WITH expired AS (
 ), rerated AS (
     SELECT coalesce(-sum(amount), 0)::bigint AS more
       FROM ledger
-     WHERE request_id = $2 AND account_id + 0 = $1 AND state IS NULL
+     WHERE request_id = $2 AND account_id + 0 = $1
        AND kind = 'adjustment' AND rates IS NOT NULL
 ), account AS (
     SELECT a.balance, more, hold, overrun, total, key_id, endpoint, model, quantities,
@@ -214,7 +214,6 @@ SELECT CASE WHEN e.state <> 'voided' THEN -e.amount - later.amount END, a.balanc
  CROSS JOIN LATERAL (
        SELECT coalesce(sum(amount), 0)::bigint AS amount
          FROM ledger
-        WHERE request_id = $2 AND account_id + 0 = $1 AND state IS NULL
-          AND kind = 'adjustment') later
+        WHERE request_id = $2 AND account_id + 0 = $1 AND kind = 'adjustment') later
  WHERE e.request_id = $2 AND e.account_id + 0 = $1 AND e.state IS NOT NULL
 """

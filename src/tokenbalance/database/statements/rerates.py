@@ -1,4 +1,8 @@
-"""Corrected prices: what was charged is found, and the difference to a new price is posted."""
+"""Corrected prices: what was charged is found, and the difference to a new price is posted.
+
+What came after the end of a request is looked up in the words of its own index. An index of
+everything that is no end looks as good while there is little of that, and a rerate makes much.
+"""
 
 from typing import Final
 
@@ -43,7 +47,8 @@ SELECT e.id, e.request_id, e.started_at, e.model, e.rates::text, e.quantities::t
               bool_and(estimated) FILTER (WHERE kind = 'adjustment' AND rates IS NULL)
               AS estimated
          FROM ledger
-        WHERE request_id = e.request_id AND account_id + 0 = $1 AND state IS NULL) later
+        WHERE request_id = e.request_id AND account_id + 0 = $1
+          AND kind IN ('adjustment', 'refund')) later
  ORDER BY e.id
 """
 
@@ -70,7 +75,7 @@ WITH item AS (
            SELECT coalesce(max(id), 0) AS last
              FROM ledger
             WHERE request_id = item.request_id AND account_id + 0 = $1
-              AND state IS NULL) later
+              AND kind IN ('adjustment', 'refund')) later
      WHERE later.last = item.seen
 ), account AS (
     UPDATE accounts
@@ -99,7 +104,7 @@ SELECT coalesce(rerate.rates, e.rates)::text AS rates
   LEFT JOIN LATERAL (
        SELECT rates
          FROM ledger
-        WHERE request_id = $2 AND account_id + 0 = $1 AND state IS NULL
+        WHERE request_id = $2 AND account_id + 0 = $1
           AND kind = 'adjustment' AND rates IS NOT NULL
         ORDER BY id DESC
         LIMIT 1) rerate ON true

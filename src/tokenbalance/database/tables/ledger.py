@@ -29,6 +29,7 @@ HOLD_STATES: Final = ("open", "settled", "voided", "expired")
 
 _AN_END = "state IS NOT NULL"
 _NOT_AN_END = "state IS NULL"
+_AFTER_AN_END = "kind IN ('adjustment', 'refund') AND request_id IS NOT NULL"
 
 
 class Books(Base):
@@ -129,10 +130,10 @@ class LedgerEntry(Base):
             postgresql_where=text(_NOT_AN_END),
         ),
         Index(
-            "ix_ledger_later",
+            "ix_ledger_after_ends",
             "request_id",
             "account_id",
-            postgresql_where=text(f"{_NOT_AN_END} AND request_id IS NOT NULL"),
+            postgresql_where=text(_AFTER_AN_END),
         ),
     )
 
