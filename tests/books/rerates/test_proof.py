@@ -60,8 +60,10 @@ async def test_rates_that_do_not_make_the_charge_are_named(
     await break_books(pool, RERATES.format(change, hold.request_id))
     due = 40 if change == RATE_3 else 20
     assert await violations(pool) == [
-        f"request {hold.request_id} of account 1: was charged 30 credits,"
-        f" its rates and usage make {due}"
+        (
+            f"request {hold.request_id} of account 1: was charged 30 credits,"
+            f" its rates and usage make {due}"
+        )
     ]
 
 
@@ -72,8 +74,10 @@ async def test_an_amount_that_was_changed_with_the_balance_is_named(pool: Pool, 
         "UPDATE accounts SET balance = balance + 1",
     )
     assert await violations(pool) == [
-        f"request {hold.request_id} of account 1: was charged 29 credits,"
-        " its rates and usage make 30"
+        (
+            f"request {hold.request_id} of account 1: was charged 29 credits,"
+            " its rates and usage make 30"
+        )
     ]
 
 
@@ -89,10 +93,14 @@ async def test_a_rerate_without_its_rates_is_a_correction(pool: Pool, hold: Hold
 async def test_a_rerate_changes_the_price_only(pool: Pool, hold: Hold) -> None:
     await break_books(pool, RERATES.format("overrun = 3", hold.request_id))
     assert await violations(pool) == [
-        f"request {hold.request_id} of account 1: took 30 credits, used 15 tokens,"
-        " overrun 3 of a hold of 100",
-        "entry 3 of account 1: has rates, but is a adjustment of -15 credits and 0 tokens,"
-        " overrun 3",
+        (
+            f"request {hold.request_id} of account 1: took 30 credits, used 15 tokens,"
+            " overrun 3 of a hold of 100"
+        ),
+        (
+            "entry 3 of account 1: has rates, but is a adjustment of -15 credits and 0 tokens,"
+            " overrun 3"
+        ),
     ]
 
 
@@ -127,7 +135,7 @@ async def test_a_charge_that_refunds_do_not_explain_is_named(
     hold = await lowered(pool, sessions, owner)
     await break_books(
         pool,
-        f"UPDATE ledger SET amount = 7 WHERE kind = 'refund' AND request_id = '{hold.request_id}'",
+        "UPDATE ledger SET amount = 7 WHERE kind = 'refund'",
     )
     assert (
         f"request {hold.request_id} of account 1: was charged 8 credits, its rates and usage make 7"
@@ -154,8 +162,10 @@ async def test_a_correction_has_the_newest_rates(
     assert await violations(pool) == []
     await break_books(pool, RERATES.format(RATE_3, hold.request_id))
     assert await violations(pool) == [
-        f"request {hold.request_id} of account 1: was charged 80 credits,"
-        " its rates and usage make 120"
+        (
+            f"request {hold.request_id} of account 1: was charged 80 credits,"
+            " its rates and usage make 120"
+        )
     ]
 
 
