@@ -350,7 +350,7 @@ BROKEN: Final = {
         " AND ($7 OR lease_until < now())",
         " AND ($7 OR NOT $7)",
     ),
-    "a correction of what was settled": ("CORRECT", " AND state = 'expired'", ""),
+    "a correction of what was settled": ("NEWEST_RATES", "\n   AND e.state = 'expired'", ""),
     "a second correction": (
         "CORRECT",
         (

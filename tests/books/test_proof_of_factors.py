@@ -171,3 +171,44 @@ async def test_the_proof_computes_every_charge_as_the_book_does(
         usage.total + more.total,
     )
     assert await due_for(pool, usage, rates, correction=more) == charge_for(both, rates)
+
+
+@pytest.mark.parametrize(
+    ("asked", "served", "charge", "is_kept"),
+    [
+        ("auto", "default", 203, False),
+        ("default", "standard", 203, False),
+        # A tier that is not the one asked for changes the charge.
+        ("flex", "default", 203, True),
+        ("priority", "standard", 203, True),
+        ("auto", "flex", 103, True),
+        ("flex", "flex", 103, True),
+    ],
+)
+async def test_the_usual_tier_is_kept_only_where_it_changes_the_charge(
+    pool: Pool, holder: Holder, asked: str, served: str, charge: int, *, is_kept: bool
+) -> None:
+    rates = read_rate_card(PRICE_PAGE).rates_for(MODEL, Conditions(asked))
+    usage = Usage({"input": 100, f"tier:{served}": 1}, 100)
+    settled = await Book(pool).settle(await place(pool, holder, rates), usage)
+    assert settled is not None
+    assert settled.amount == charge
+    kept = await pool.fetchval(
+        f"SELECT quantities ? 'tier:{served}' FROM ledger WHERE kind = 'charge'"  # noqa: S608 - made here
+    )
+    assert kept is is_kept
+    assert (await audit(pool)).violations == []
+
+
+@pytest.mark.parametrize(("served", "is_kept"), [("default", False), ("priority", True)])
+async def test_without_rates_only_an_unusual_tier_is_kept(
+    pool: Pool, holder: Holder, served: str, *, is_kept: bool
+) -> None:
+    hold = await Book(pool).place(holder.caller, Purpose("a", "/responses", MODEL), Claim(9, 9))
+    assert hold is not None
+    settled = await Book(pool).settle(hold, Usage({"input": 4, f"tier:{served}": 1}, 4))
+    assert settled is not None
+    assert settled.amount == 4
+    stored = await pool.fetchval("SELECT quantities::text FROM ledger WHERE kind = 'charge'")
+    assert ("tier" in stored) is is_kept
+    assert (await audit(pool)).violations == []

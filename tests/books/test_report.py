@@ -16,6 +16,7 @@ from tokenbalance.books.ledger.refunds import refund
 from tokenbalance.books.reports import (
     ENTRY_COLUMNS,
     EVER,
+    OTHERS,
     USAGE_COLUMNS,
     EntryQuery,
     Period,
@@ -344,9 +345,11 @@ async def test_kinds_that_came_later_are_the_last_columns_of_an_export(
     pool: Pool, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(exporting, "LATER_KINDS", ("a new kind", "another"))
-    await use(pool, await create_holder(pool), Used(tokens=9, more={"another": 4}))
+    more = {"another": 4, "tier:priority": 1, "call:web_search": 7}
+    await use(pool, await create_holder(pool), Used(tokens=9, more=more))
     ((row,),) = [batch async for batch in export_usage(sessions, EVER)]
-    assert row[len(USAGE_COLUMNS) :] == [0, 4]
+    others = USAGE_COLUMNS.index(OTHERS)
+    assert row[others:] == ["call:web_search=7 tier:priority=1", 0, 4]
     assert row[USAGE_COLUMNS.index("input")] == row[USAGE_COLUMNS.index("total")] == 9
 
 

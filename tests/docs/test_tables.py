@@ -12,14 +12,10 @@ from pydantic import AliasChoices
 
 from tests.docs.pages import ROOT, codes, page
 from tests.support.product import product_app
-from tokenbalance.books.pricing.rate_card import read_rate_card
-from tokenbalance.books.pricing.rates import charge_for
-from tokenbalance.books.pricing.units import UNITS
 from tokenbalance.cli import commands
 from tokenbalance.database.tables import ENTRY_KINDS
 from tokenbalance.errors import ProxyError
 from tokenbalance.events.names import Access, Change
-from tokenbalance.model import Usage
 from tokenbalance.openai import OPERATIONS
 from tokenbalance.sandbox import faults
 from tokenbalance.settings import Settings
@@ -35,7 +31,6 @@ USE = page("docs/use.md")
 API = page("docs/api.md")
 ADMINISTER = page("docs/administer.md")
 OPERATE = page("docs/operate.md")
-RATE_CARDS = page("docs/rate-cards.md")
 
 METHODS = {"GET", "PUT", "POST", "PATCH", "DELETE"}
 
@@ -166,23 +161,6 @@ async def test_every_metric_is_in_the_table(http: httpx2.AsyncClient) -> None:
     known = set(re.findall(r"^# TYPE (tokenbalance_\w+)", response.text, re.MULTILINE))
     told = {code.partition("{")[0] for row in OPERATE.rows("Metrics") for code in codes(row[0])}
     assert told == known
-
-
-# --- rate cards ---
-
-
-def test_the_card_on_the_page_is_one_and_its_example_is_computed_by_it() -> None:
-    (card,) = (block.text for block in RATE_CARDS.blocks if block.language == "toml")
-    rates = read_rate_card(card).rates_for("gpt-4o-mini")
-    charge = RATE_CARDS.rows("How a charge is computed")[-1]
-    assert charge[0] == "charge"
-    usage = Usage({"input": 1000, "cached_input": 600, "output": 200}, total=1200)
-    assert charge_for(usage, rates) == int(charge[-1])
-
-
-def test_every_key_of_a_card_is_explained() -> None:
-    told = {code for row in RATE_CARDS.rows("Rate cards") for code in codes(row[0])}
-    assert {*UNITS.names, "match", "unpriced", "per"} <= told
 
 
 # --- clients ---

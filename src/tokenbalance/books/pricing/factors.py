@@ -133,7 +133,8 @@ def exact_text(number: Fraction) -> str:
     places = _decimal_places(number.denominator)
     if places is None:
         return f"{number.numerator}/{number.denominator}"
-    digits = str(abs(number.numerator) * 10**places // number.denominator).rjust(places + 1, "0")
+    shifted = abs(number.numerator) * int("1" + "0" * places)
+    digits = str(shifted // number.denominator).rjust(places + 1, "0")
     sign = "-" if number < 0 else ""
     if not places:
         return f"{sign}{digits}"

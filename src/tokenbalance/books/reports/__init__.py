@@ -23,10 +23,12 @@ from tokenbalance.books.reports.export import (
     ENTRY_COLUMNS,
     FIRST_KINDS,
     LATER_KINDS,
+    OTHERS,
     USAGE_COLUMNS,
     count_usage,
     export_entries,
     export_usage,
+    others_cell,
 )
 from tokenbalance.books.reports.finding import (
     AmbiguousRequestId,
@@ -57,6 +59,7 @@ __all__ = [
     "FIRST_KINDS",
     "HOLD_STATES",
     "LATER_KINDS",
+    "OTHERS",
     "USAGE_COLUMNS",
     "AmbiguousRequestId",
     "DayTotals",
@@ -90,6 +93,7 @@ __all__ = [
     "find_request",
     "json_lines",
     "open_holds",
+    "others_cell",
     "overview",
     "refusals_page",
     "refused_today",

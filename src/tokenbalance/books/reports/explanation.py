@@ -58,9 +58,8 @@ class Explanation:
         """What was used, by the label of its kind, as reported: a side includes its parts."""
         usage = self.request.usage or Usage()
         used = usage.quantities
-        labels = {unit.name: unit.label for unit in UNITS.rows}
-        order = [*labels, *sorted(used.keys() - labels.keys())]
-        return [(labels.get(kind, kind), used[kind]) for kind in order if kind in used]
+        order = [*UNITS.names, *sorted(used.keys() - set(UNITS.names))]
+        return [(UNITS.label(kind), used[kind]) for kind in order if kind in used]
 
     @property
     def cost(self) -> int:

@@ -26,7 +26,7 @@ from tokenbalance.books.reports.request_rows import correction_of, rerates_of
 from tokenbalance.database.tables import Account, ApiKey, LedgerEntry, User
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncGenerator
+    from collections.abc import AsyncGenerator, Mapping
 
     from sqlalchemy import ColumnElement, Row, Select
 
@@ -38,9 +38,11 @@ Cell: TypeAlias = str | int | bool | datetime | None
 Batch: TypeAlias = Sequence[Sequence[Cell]]
 """Rows of a file, as many as one statement reads."""
 
-FIRST_KINDS: Final = UNITS.tokens[:8]
+FIRST_KINDS: Final = UNITS.own_tokens[:8]
 """Kinds with a column of their own before `total`."""
-LATER_KINDS: Final = UNITS.tokens[len(FIRST_KINDS) :]
+OTHERS: Final = "others"
+"""The column of all kinds without one of their own: fees, tiers, second bills, seconds."""
+LATER_KINDS: Final = UNITS.own_tokens[len(FIRST_KINDS) :]
 """Kinds that came later: their columns are the last ones, so that no other column moves."""
 _WHOSE: Final = ("created_at", "request_id", "user", "key_id", "key_name", "endpoint", "model")
 _NUMBERS: Final = ("total", "charge", "overrun", "estimated")
@@ -50,6 +52,7 @@ USAGE_COLUMNS: Final = (
     *FIRST_KINDS,
     *_NUMBERS,
     *_TRACE,
+    OTHERS,
     *LATER_KINDS,
 )
 ENTRY_COLUMNS: Final = (
@@ -174,8 +177,17 @@ def _cells(row: Row[*tuple[Any, ...]]) -> list[Cell]:
         *whose,
         *(used[kind] for kind in FIRST_KINDS),
         *others,
+        others_cell(used),
         *(used[kind] for kind in LATER_KINDS),
     ]
+
+
+def others_cell(used: Mapping[str, int]) -> str:
+    """Write the quantities that have no column: `call:web_search=7 tier:priority=1`."""
+    shown = {*FIRST_KINDS, *LATER_KINDS}
+    return " ".join(
+        f"{kind}={used[kind]}" for kind in sorted(used) if used[kind] and kind not in shown
+    )
 
 
 async def _fetch(sessions: Sessions, statement: Select[*tuple[Any, ...]]) -> Sequence[Any]:

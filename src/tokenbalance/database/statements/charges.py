@@ -155,15 +155,15 @@ EXPIRE_RESTORED: Final = _CHARGE.format(
 
 CORRECT: Final = """
 -- Parameters as those of a settlement; the charge at the newest rates of the request.
--- Only while the account is locked, so that those rates are the newest still. The true usage of a
--- request whose hold had already expired, as a row of the difference to what it costs so far.
+-- Only while the account is locked and for a request that NEWEST_RATES has found expired, so that
+-- those rates are the newest still. Its true usage, as a row of the difference to what it costs.
 -- Happens once, by compare-and-set: a second row would violate the unique index of corrections. An
 -- overrun is what exceeds the hold apart from what corrected prices added.
 WITH expired AS (
     SELECT -amount AS charge, hold, overrun, total, key_id, endpoint, model,
            coalesce(quantities, '{}') AS quantities
       FROM ledger
-     WHERE request_id = $2 AND account_id + 0 = $1 AND state IS NOT NULL AND state = 'expired'
+     WHERE request_id = $2 AND account_id + 0 = $1 AND state IS NOT NULL
 ), rerated AS (
     SELECT coalesce(-sum(amount), 0)::bigint AS more
       FROM ledger

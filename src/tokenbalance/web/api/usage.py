@@ -13,10 +13,12 @@ from pydantic_core import PydanticCustomError
 from tokenbalance.books.reports import (
     FIRST_KINDS,
     LATER_KINDS,
+    OTHERS,
     Group,
     UsageQuery,
     UsageRow,
     csv_lines,
+    others_cell,
     usage_by,
 )
 from tokenbalance.database.connections import Session, Sessions
@@ -44,6 +46,7 @@ CSV_COLUMNS: Final = (
     *("day", "user_id", "user", "key_id", "key_name", "model", "requests"),
     *FIRST_KINDS,
     *_NUMBERS,
+    OTHERS,
     *LATER_KINDS,
 )
 _NAMES: Final = ", ".join(group.value for group in Group)
@@ -194,5 +197,6 @@ def _cells(row: UsageRow) -> tuple[str | int | None, ...]:
         sums.requests,
         *(used[kind] for kind in FIRST_KINDS),
         *cast("tuple[int, ...]", attrgetter(*_NUMBERS)(sums)),
+        others_cell(used),
         *(used[kind] for kind in LATER_KINDS),
     )

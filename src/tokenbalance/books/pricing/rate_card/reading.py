@@ -33,9 +33,11 @@ _BYTES_MAX: Final = 256 * 1024
 
 _REFUSE: Final = "refuse"
 _DEFAULT: Final = "default"
-_CARD_KEYS: Final = ("version", "unpriced", "per", "default", "models")
+CARD_KEYS: Final = ("version", "unpriced", "per", "default", "models")
+_MATCH: Final = "match"
 _BEGINS: Final = "valid_from"
-_FACTOR_KEYS: Final = ("long", "tier", "window", "batch", "region", "calls")
+ROW_KEYS: Final = (_MATCH, _BEGINS)
+FACTOR_KEYS: Final = ("long", "tier", "window", "batch", "region", "calls")
 _LONG_KEYS: Final = ("above", INPUT, OUTPUT)
 _TIER: Final = re.compile(r"[a-z0-9_-]{1,32}")
 _WINDOW: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
@@ -94,7 +96,7 @@ class _Reader:
         self._per = 1
 
     def card(self, host: str) -> RateCard:
-        _refuse_unknown((), self._document, _CARD_KEYS)
+        _refuse_unknown((), self._document, CARD_KEYS)
         self._version = self._read_integer("version", 1, VERSION)
         self._per = self._read_integer("per", 1, PER_MAX)
         default = self._read_default()
@@ -132,7 +134,7 @@ class _Reader:
         for index, value in enumerate(cast("list[object]", tables)):
             place: Place = ("models", index)
             table = _table(place, value)
-            self._refuse_unknown_prices(place, table, ("match", _BEGINS))
+            self._refuse_unknown_prices(place, table, ROW_KEYS)
             row = self._read_row(place, table, self._read_patterns(place, table))
             same = read.setdefault(tuple(sorted(row.patterns)), [])
             _refuse_twice(place, row, same)
@@ -143,11 +145,11 @@ class _Reader:
     def _refuse_unknown_prices(
         self, place: Place, table: Mapping[str, object], others: tuple[str, ...] = ()
     ) -> None:
-        known = (*others, *self._units.priced_in(VERSION), *_FACTOR_KEYS)
+        known = (*others, *self._units.priced_in(VERSION), *FACTOR_KEYS)
         allowed = known
         if self._version == 1:
             allowed = tuple(
-                key for key in known if key == "match" or key in self._units.priced_in(1)
+                key for key in known if key == _MATCH or key in self._units.priced_in(1)
             )
         for key in table:
             if key in known and key not in allowed:
@@ -155,9 +157,9 @@ class _Reader:
         _refuse_unknown(place, table, allowed)
 
     def _read_patterns(self, place: Place, table: Mapping[str, object]) -> tuple[str, ...]:
-        if "match" not in table:
+        if _MATCH not in table:
             raise Mistake(place, "has no match (a pattern for names of models, such as gpt-4o*)")
-        place, value = (*place, "match"), table["match"]
+        place, value = (*place, _MATCH), table[_MATCH]
         patterns = cast("list[object]", value) if isinstance(value, list) else [value]
         if isinstance(value, list) and self._version == 1:
             raise Mistake(place, "a list of patterns needs version = 2 at the top of the card")
@@ -275,7 +277,7 @@ def _refuse_twice(place: Place, row: Row, same: Sequence[tuple[int, Row]]) -> No
             continue
         if row.begins is None:
             message = f"can never match: models[{index}] comes first and matches them all"
-            raise Mistake((*place, "match"), message)
+            raise Mistake((*place, _MATCH), message)
         message = f"is that of models[{index}] too, which has the same match"
         raise Mistake((*place, _BEGINS), message)
 
@@ -297,7 +299,7 @@ def _refuse_unreachable(
                     message = (
                         f"{which}can never match: models[{index}] comes first and matches them all"
                     )
-                    raise Mistake((*place, "match"), message)
+                    raise Mistake((*place, _MATCH), message)
 
 
 def _covers(pattern: str, other: str) -> bool:
