@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from sqlalchemy import Connection
-    from sqlalchemy.ext.asyncio import AsyncEngine
+    from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine
 
 # Any constants will do, as long as all replicas use the same ones.
 MIGRATION_LOCK = 7_281_964_301
@@ -75,10 +75,21 @@ async def _turn(engine: AsyncEngine) -> AsyncGenerator[None]:
                 break
             await connection.rollback()
             await asyncio.sleep(_TRY_AGAIN_S)
+        await _give_up_snapshot(connection)
         yield
         # What was migrated is committed, whatever became of a connection that was idle for long.
         with suppress(DBAPIError):
             await connection.rollback()
+
+
+async def _give_up_snapshot(connection: AsyncConnection) -> None:
+    """Let go of what the last statement saw, which its transaction keeps: a statement in text does.
+
+    Otherwise an index that is built concurrently would wait for this transaction for ever.
+    """
+    session = (await connection.get_raw_connection()).driver_connection
+    if session is not None:
+        await session.execute("SELECT")
 
 
 async def _migrate() -> None:

@@ -350,12 +350,12 @@ BROKEN: Final = {
         " AND ($7 OR lease_until < now())",
         " AND ($7 OR NOT $7)",
     ),
-    "a correction of what was settled": ("CORRECT", " AND state = 'expired'", ""),
+    "a correction of what was settled": ("NEWEST_RATES", "\n   AND e.state = 'expired'", ""),
     "a second correction": (
         "CORRECT",
         (
-            "ON CONFLICT (request_id, account_id)"
-            " WHERE kind = 'adjustment' AND request_id IS NOT NULL\n    DO NOTHING"
+            "ON CONFLICT (request_id, account_id)\n          WHERE kind = 'adjustment'"
+            " AND request_id IS NOT NULL AND rates IS NULL\n    DO NOTHING"
         ),
         "",
     ),

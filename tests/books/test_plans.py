@@ -38,7 +38,8 @@ STATEMENTS: Final[dict[str, str]] = {
 A_HOLD = frozenset({"pk_open_holds: request_id, account_id"})
 A_LOCKED_HOLD = frozenset({"place in open_holds"})
 AN_END = frozenset({"uq_ledger_one_end_per_request: request_id"})
-A_CORRECTION = frozenset({"uq_ledger_one_correction_per_request: request_id"})
+LATER_ROWS = frozenset({"ix_ledger_after_ends: request_id"})
+THE_ACCOUNTS_ROWS = frozenset({"ix_ledger_account_id_id: account_id, id, id"})
 AN_ACCOUNT = frozenset({"pk_accounts: id"})
 A_KEY = frozenset({"pk_api_keys: id"})
 A_SECRET = frozenset({"uq_api_keys_secret_sha256: secret_sha256"})
@@ -76,8 +77,12 @@ DECIDED: Final[dict[str, tuple[frozenset[str], ...]]] = {
     "RESTORE": (AN_ACCOUNT, AN_END),
     "EXPIRE": (A_HOLD, AN_ACCOUNT),
     "EXPIRE_RESTORED": (A_HOLD, AN_ACCOUNT),
-    "CORRECT": (AN_END, AN_ACCOUNT),
-    "ENDED": (AN_END, AN_ACCOUNT, A_CORRECTION, A_HOLD),
+    "NEWEST_RATES": (AN_END, LATER_ROWS),
+    "CORRECT": (AN_END, AN_ACCOUNT, LATER_ROWS),
+    "ENDED": (AN_END, AN_ACCOUNT, LATER_ROWS, A_HOLD),
+    "RERATED_ACCOUNTS": (AN_ACCOUNT | {"all of pk_accounts"}, THE_ACCOUNTS_ROWS),
+    "CHARGED": (THE_ACCOUNTS_ROWS, LATER_ROWS),
+    "RERATE": (AN_END, AN_ACCOUNT, LATER_ROWS),
     "VOID": (A_HOLD, AN_ACCOUNT),
     "LEAVE_TOMBSTONE": (AN_ACCOUNT, A_KEY, AN_END),
     "FORGET_TOMBSTONES": (THE_OPEN_HOLDS, A_LOCKED_HOLD, THE_DATABASE),

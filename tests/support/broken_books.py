@@ -241,7 +241,7 @@ BROKEN = {
     ),
     "two corrections of one request": (
         [
-            "DROP INDEX uq_ledger_one_correction_per_request",
+            "DROP INDEX uq_ledger_one_usage_correction_per_request",
             entry("adjustment", -1, "tb_6"),
             "UPDATE ledger SET total = 1 WHERE id = 14",
         ],

@@ -135,7 +135,7 @@ def _name(row: UsageRow, query: UsageQuery) -> tuple[object, ...]:
 
 
 def _sums(record: asyncpg.Record, end: asyncpg.Record) -> Sums:
-    """What one row is, or, as a correction, what it changes of the request's end."""
+    """What one row is, or what it changes as a correction; a rerate changes credits only."""
     own = {
         "quantities": json.loads(record["quantities"] or "{}"),
         "total": record["total"],
@@ -145,6 +145,8 @@ def _sums(record: asyncpg.Record, end: asyncpg.Record) -> Sums:
     if record["state"]:
         overruns, estimated = record["overrun"] > 0, record["estimated"]
         return Sums(requests=1, overruns=int(overruns), estimated=int(estimated), **own)
+    if record["rates"] is not None:
+        return Sums(**own)
     overran, overruns = end["overrun"] > 0, end["overrun"] + record["overrun"] > 0
     estimated = int(record["estimated"]) - int(end["estimated"])
     return Sums(overruns=int(overruns) - int(overran), estimated=estimated, **own)

@@ -54,7 +54,9 @@ _PLACES: Final = {
     ),
     "key": _Place("key", "app", "Create, list, change, rotate and revoke API keys."),
     "balance": _Place("balance", "app", "Show and change balances and overdrafts, in credits."),
-    "ledger": _Place("ledger", "app", "List entries, refund requests, verify the books."),
+    "ledger": _Place(
+        "ledger", "app", "List entries, refund and rerate requests, verify the books."
+    ),
     "usage": _Place("usage", "app", "Export usage, show refusals."),
     "request": _Place("request", "app", "Show requests."),
     "events": _Place("events", "app", "List what superusers, commands and the server changed."),

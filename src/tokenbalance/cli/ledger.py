@@ -1,4 +1,4 @@
-"""`tokenbalance ledger ...`: entries of an account, refunds, and verifying the books."""
+"""`tokenbalance ledger ...`: entries of an account, refunds, corrected prices, and the proof."""
 
 import asyncio
 from dataclasses import asdict
@@ -14,12 +14,14 @@ from tokenbalance.books.ledger.entries import Entry
 from tokenbalance.books.ledger.refunds import refund
 from tokenbalance.cli.arguments import ACTOR, AsJson, Email, Note, read_credits
 from tokenbalance.cli.database import open_books, transact
+from tokenbalance.cli.ledger_rerate import rerate
 from tokenbalance.cli.output import Fields, counted, print_json, print_line, print_table
 from tokenbalance.database.connections import CONNECT_TIMEOUT_S, connect
 from tokenbalance.people.users import find_user
 from tokenbalance.settings import load_settings
 
-app = typer.Typer(name="ledger", help="List entries, refund requests, verify the books.")
+app = typer.Typer(name="ledger", help="List entries, refund and rerate requests, verify the books.")
+_ = app.command("rerate")(rerate)
 
 _COLUMNS: Final = (
     *("id", "created_at", "kind", "amount", "balance_after"),

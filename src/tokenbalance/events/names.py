@@ -24,6 +24,7 @@ Change: TypeAlias = Literal[
     "balance.adjusted",
     "balance.set",
     "balance.refunded",
+    "balance.rerated",
     "balance.overdraft_set",
 ]
 """What somebody changed: a line for everybody, and a row if they are privileged."""

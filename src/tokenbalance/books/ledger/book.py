@@ -20,6 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, cast
 
+from tokenbalance.books.ledger.corrections import enter_correction
 from tokenbalance.books.ledger.forgotten import Forgotten
 from tokenbalance.books.ledger.placements import Placement, Placements
 from tokenbalance.books.ledger.settlements import Settlement, Settlements
@@ -201,8 +202,7 @@ class Book:
             Whether this call entered it.
 
         """
-        settlement = Settlement.of(hold, usage, trace)
-        return await self._settlements.charge(statements.CORRECT, settlement, *trace) is not None
+        return await enter_correction(self._pool, Settlement.of(hold, usage, trace))
 
     async def expire(self, hold: Hold, usage: Usage, *, orphaned: bool = False) -> bool:
         """End a hold whose process is gone, and charge the known usage.

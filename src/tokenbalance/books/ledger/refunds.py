@@ -21,6 +21,7 @@ from tokenbalance.books.ledger.credits import (
     entry_of_key,
     lock_account,
 )
+from tokenbalance.books.reports.lookups import is_after_an_end
 from tokenbalance.database.tables import LedgerEntry, OpenHold
 
 if TYPE_CHECKING:
@@ -36,8 +37,8 @@ async def refund(session: AsyncSession, request_id: str, amount: int | None, cau
     Args:
         session: the caller's transaction.
         request_id: which request.
-        amount: credits; None: all that is left of the charge after its correction and earlier
-            refunds.
+        amount: credits; None: all that is left of the charge after its correction, rerates and
+            earlier refunds.
         cause: who and why.
 
     Raises:
@@ -120,14 +121,14 @@ async def _refundable(session: AsyncSession, request_id: str, amount: int | None
 
 
 async def _left_of_charge(session: AsyncSession, request_id: str) -> int | None:
-    """Credits of a charge that are left after its correction and its refunds; None: no charge."""
+    """Credits that are left of a charge after all that came later; None: no charge."""
     of_request = select(LedgerEntry.amount).where(LedgerEntry.request_id == request_id)
     charge = await session.scalar(
         of_request.where(LedgerEntry.state.is_not(None), LedgerEntry.kind == "charge")
     )
     if charge is None:
         return None
-    later = await session.scalars(of_request.where(LedgerEntry.state.is_(None)))
+    later = await session.scalars(of_request.where(is_after_an_end()))
     return -charge - sum(later)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from tokenbalance.events import Subject, changed, record
 
@@ -22,6 +22,16 @@ _EVENTS: Final[dict[str, Change]] = {
     "refund": "balance.refunded",
 }
 """By the kind of the entry."""
+
+
+class Rerated(NamedTuple):
+    """Entries of a rerate that were made together, for one account."""
+
+    requests: int
+    before: int
+    """The balance before all of them."""
+    after: int
+    """The balance after all of them."""
 
 
 def record_entry(session: AsyncSession, actor: Actor, user_id: int, entry: Entry) -> None:
@@ -51,4 +61,29 @@ def record_overdraft(
         entry=entry.id,
         overdraft=changed(before, account.overdraft),
         note=entry.note,
+    )
+
+
+def record_rerate(
+    session: AsyncSession, actor: Actor, subject: Subject, rerated: Rerated, note: str
+) -> None:
+    """Record that requests of an account got other prices, by one entry each; the note says which.
+
+    Args:
+        session: the transaction of the entries.
+        actor: who did it.
+        subject: whose requests.
+        rerated: how many, and what it did to the balance.
+        note: that of the entries.
+
+    """
+    record(
+        session,
+        actor,
+        "balance.rerated",
+        subject,
+        requests=rerated.requests,
+        amount=rerated.after - rerated.before,
+        balance=changed(rerated.before, rerated.after),
+        note=note,
     )

@@ -16,7 +16,7 @@ from sqlalchemy.orm import aliased
 
 from tokenbalance.books.ledger.entries import Entry, entry_of
 from tokenbalance.books.reports.ids import ids_of
-from tokenbalance.books.reports.lookups import by_request_only
+from tokenbalance.books.reports.lookups import by_request_only, is_after_an_end
 from tokenbalance.books.reports.period import EVER, Period
 from tokenbalance.database.paging import PAGE_ROWS, Page, cursor, page_of, read_cursor
 from tokenbalance.database.tables import Account, LedgerEntry, User
@@ -104,7 +104,7 @@ async def entries_of_request(
     )
     # Two queries, each in the words of its partial index.
     rows = await _read(session, of_request.where(LedgerEntry.state.is_not(None)))
-    rows += await _read(session, of_request.where(LedgerEntry.state.is_(None)))
+    rows += await _read(session, of_request.where(is_after_an_end()))
     return sorted(rows, key=lambda row: row.id)
 
 

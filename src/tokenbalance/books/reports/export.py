@@ -15,13 +15,14 @@ from collections.abc import Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
-from sqlalchemy import func, select, true
+from sqlalchemy import BigInteger, func, select, true
+from sqlalchemy import cast as as_type
 from sqlalchemy.orm import aliased
 
 from tokenbalance.books.pricing.units import UNITS
 from tokenbalance.books.reports.entries import EntryQuery, entry_rows
 from tokenbalance.books.reports.ids import ids_of
-from tokenbalance.books.reports.request_rows import correction_of
+from tokenbalance.books.reports.request_rows import correction_of, rerates_of
 from tokenbalance.database.tables import Account, ApiKey, LedgerEntry, User
 
 if TYPE_CHECKING:
@@ -135,9 +136,10 @@ def _charged(period: Period, account_id: int | None, ids: Ids) -> Select[LedgerE
 
 
 def _usage(ends: Select[LedgerEntry]) -> Select[*tuple[Any, ...]]:
-    """Build what reads the rows of some charges, with their corrections, and whose they are."""
+    """Build what reads the rows of some charges, with all that came later, and whose they are."""
     end = aliased(LedgerEntry, ends.subquery("charged"))
-    correction = correction_of(end)
+    correction, rerates = correction_of(end), rerates_of(end)
+    paid = -end.amount - func.coalesce(correction.amount, 0) - func.coalesce(rerates.c.amount, 0)
     return (
         select(
             end.created_at,
@@ -148,7 +150,7 @@ def _usage(ends: Select[LedgerEntry]) -> Select[*tuple[Any, ...]]:
             end.endpoint,
             end.model,
             (end.total + func.coalesce(correction.total, 0)).label("total"),
-            (-end.amount - func.coalesce(correction.amount, 0)).label("charge"),
+            as_type(paid, BigInteger).label("charge"),
             (end.overrun + func.coalesce(correction.overrun, 0)).label("overrun"),
             func.coalesce(correction.estimated, end.estimated).label("estimated"),
             *(
@@ -163,6 +165,7 @@ def _usage(ends: Select[LedgerEntry]) -> Select[*tuple[Any, ...]]:
         )
         .select_from(end)
         .outerjoin(correction, true())
+        .outerjoin(rerates, true())
         .join(ApiKey, ApiKey.id == end.key_id)
         .join(Account, Account.id == end.account_id)
         .join(User, User.id == Account.user_id)

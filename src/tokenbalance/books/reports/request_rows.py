@@ -1,7 +1,7 @@
 """Requests as rows: of an open hold, or of the ledger's rows after its end. Writes nothing.
 
 An open request has one row in `open_holds`. Its end is one row in the ledger, where the correction
-of an expired request is another, with differences; here they are one.
+of an expired request is another, with differences, and each rerate one more; here they are one.
 """
 
 # Columns are picked by name; the classes that rows become have the types.
@@ -13,19 +13,22 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from sqlalchemy import select, true
+from sqlalchemy import func, select, true
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB, aggregate_order_by
 from sqlalchemy.orm import aliased
 
 from tokenbalance.books.pricing.rates import rates_from
-from tokenbalance.books.reports.lookups import by_request_only
+from tokenbalance.books.reports.lookups import by_request_only, is_rerate
 from tokenbalance.database.tables import Account, ApiKey, LedgerEntry, OpenHold, User
 from tokenbalance.model import UNTRACED, Trace, Usage
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from datetime import datetime
 
     from sqlalchemy import Select
     from sqlalchemy.ext.asyncio import AsyncSession
+    from sqlalchemy.sql.selectable import LateralFromClause
 
     from tokenbalance.model import Rates
 
@@ -69,11 +72,11 @@ class RequestRow:
     charge: int | None
     """Credits; None while it is open, or if it cost nothing. Does not include refunds."""
     overrun: int
-    """Credits by which the charge was more than the hold."""
+    """Credits by which the charge was more than the hold, apart from what rerates added."""
     corrected_at: datetime | None
     """When the true usage replaced an estimate."""
     rates: Rates | None
-    """Those of its hold; None: a credit a token."""
+    """Those of its hold, or of its last rerate; None: a credit a token."""
     trace: Trace
     """How it went; nothing of it is known while it is open, or if its process is gone."""
 
@@ -108,6 +111,7 @@ def correction_of(end: type[LedgerEntry]) -> type[LedgerEntry]:
             by_request_only(row.account_id) == end.account_id,
             row.kind == "adjustment",
             row.request_id.is_not(None),
+            row.rates.is_(None),
         )
         .correlate(end)
         .limit(1)
@@ -115,12 +119,31 @@ def correction_of(end: type[LedgerEntry]) -> type[LedgerEntry]:
     )
 
 
+def rerates_of(end: type[LedgerEntry]) -> LateralFromClause:
+    """Build what the rerates of a request come to, given its end: `amount` and `rates`, or null."""
+    row = aliased(LedgerEntry, name="rerate")
+    newest_first = func.array_agg(aggregate_order_by(row.rates, row.id.desc()), type_=ARRAY(JSONB))
+    return (
+        # As above.
+        select(func.sum(row.amount).label("amount"), newest_first[1].label("rates"))
+        .where(
+            row.request_id == end.request_id,
+            by_request_only(row.account_id) == end.account_id,
+            is_rerate(row),
+        )
+        .correlate(end)
+        .lateral("rerates")
+    )
+
+
 def ended_rows(end: type[LedgerEntry], correction: type[LedgerEntry]) -> Select[*tuple[Any, ...]]:
     """Build the statement that reads requests that ended, given their ends and corrections."""
+    rerates = rerates_of(end)
     return (
-        select(end, correction, ApiKey, User.id, User.email)
+        select(end, correction, rerates.c.amount, rerates.c.rates, ApiKey, User.id, User.email)
         .select_from(end)
         .outerjoin(correction, true())
+        .outerjoin(rerates, true())
         .join(ApiKey, ApiKey.id == end.key_id)
         .join(Account, Account.id == end.account_id)
         .join(User, User.id == Account.user_id)
@@ -164,11 +187,18 @@ def _open(hold: OpenHold, key: ApiKey, user_id: int, email: str) -> RequestRow:
     )
 
 
-def _ended(
-    end: LedgerEntry, correction: LedgerEntry | None, key: ApiKey, user_id: int, email: str
+def _ended(  # noqa: PLR0913, PLR0917 - the columns of a row
+    end: LedgerEntry,
+    correction: LedgerEntry | None,
+    rerated: int | None,
+    rates: Mapping[str, object] | None,
+    key: ApiKey,
+    user_id: int,
+    email: str,
 ) -> RequestRow:
     rows = [end] if correction is None else [end, correction]
     charged = end.state != "voided"
+    newest = end.rates if rates is None else rates
     return RequestRow(
         entry_id=end.id,
         request_id=end.request_id or "",
@@ -185,10 +215,10 @@ def _ended(
         estimated_input=end.estimated_input or 0,
         estimated_output=end.estimated_output or 0,
         usage=_usage(rows) if charged else None,
-        charge=-sum(row.amount for row in rows) if charged else None,
+        charge=-sum(row.amount for row in rows) - int(rerated or 0) if charged else None,
         overrun=sum(row.overrun for row in rows),
         corrected_at=None if correction is None else correction.created_at,
-        rates=None if end.rates is None else rates_from(end.rates),
+        rates=None if newest is None else rates_from(newest),
         trace=_trace(rows),
     )
 

@@ -51,15 +51,16 @@ MODEL: Final[ColumnElement[str]] = func.coalesce(LedgerEntry.model, literal_colu
 HAS_USAGE: Final[ColumnElement[bool]] = LedgerEntry.kind.in_(
     ("charge", "adjustment")
 ) & LedgerEntry.key_id.is_not(None)
-"""The rows of the ledger that are summed: charges of requests and their corrections."""
+"""The rows of the ledger that are summed: charges of requests, their corrections and rerates."""
 
 
 def amounts_of_usage() -> list[ColumnElement[int]]:
     """Build what one row of the ledger adds to the sums, in their order.
 
-    A correction is no further request, and adds differences.
+    A correction is no further request, and adds differences. A rerate adds credits only.
     """
     is_end = LedgerEntry.state.is_not(None)
+    is_rerate = LedgerEntry.rates.is_not(None)
     more: Mapping[str, ColumnElement[Any]] = {
         "requests": case((is_end, 1), else_=0),
         "total": LedgerEntry.total.expression,
@@ -72,6 +73,7 @@ def amounts_of_usage() -> list[ColumnElement[int]]:
         ),
         "estimated": case(
             (is_end, as_type(LedgerEntry.estimated, Integer)),
+            (is_rerate, 0),
             else_=_estimated_by_correction(),
         ),
     }

@@ -1,4 +1,6 @@
-"""The SQL of the request path, written out and named, and nothing else. This file is its index.
+"""The SQL of the request path and of corrected prices, written out and named, and nothing else.
+
+This file is its index.
 
 Each statement is one transaction. A statement that may wait for a lock touches one account only: it
 locks a hold's row first and the account's row second, so two ends can never wait for each other. A
@@ -42,6 +44,12 @@ from tokenbalance.database.statements.forgotten import FORGOTTEN, LOCK_ACCOUNT, 
 from tokenbalance.database.statements.leases import KNOWN, LAPSED, RENEW
 from tokenbalance.database.statements.placements import PLACE, PLACE_MANY, PLACE_MANY_OF_ONE
 from tokenbalance.database.statements.refusals import COUNT_REFUSALS
+from tokenbalance.database.statements.rerates import (
+    CHARGED,
+    NEWEST_RATES,
+    RERATE,
+    RERATED_ACCOUNTS,
+)
 from tokenbalance.database.statements.voids import FORGET_TOMBSTONES, LEAVE_TOMBSTONE, VOID
 from tokenbalance.database.statements.waiters import (
     ENTER,
@@ -54,6 +62,7 @@ from tokenbalance.database.statements.waiters import (
 )
 
 __all__ = [
+    "CHARGED",
     "CORRECT",
     "COUNT_REFUSALS",
     "ENDED",
@@ -72,6 +81,7 @@ __all__ = [
     "LEAVE",
     "LEAVE_TOMBSTONE",
     "LOCK_ACCOUNT",
+    "NEWEST_RATES",
     "OUTGROWN",
     "PLACE",
     "PLACE_MANY",
@@ -80,6 +90,8 @@ __all__ = [
     "REFUSED_KEY",
     "RENEW",
     "RENEW_WAITERS",
+    "RERATE",
+    "RERATED_ACCOUNTS",
     "RESTORE",
     "SETTLE",
     "SETTLE_MANY",

@@ -154,18 +154,25 @@ EXPIRE_RESTORED: Final = _CHARGE.format(
 )
 
 CORRECT: Final = """
--- Parameters as those of a settlement.
--- The true usage of a request whose hold had already expired, as a row of the difference to what
--- was charged. Happens once, by compare-and-set: a second row would violate the unique index of
--- corrections. The account's row is locked first, so a second correction finds the first one.
+-- Parameters as those of a settlement; the charge at the newest rates of the request.
+-- Only while the account is locked and for a request that NEWEST_RATES has found expired, so that
+-- those rates are the newest still. Its true usage, as a row of the difference to what it costs.
+-- Happens once, by compare-and-set: a second row would violate the unique index of corrections. An
+-- overrun is what exceeds the hold apart from what corrected prices added.
 WITH expired AS (
     SELECT -amount AS charge, hold, overrun, total, key_id, endpoint, model,
            coalesce(quantities, '{}') AS quantities
       FROM ledger
-     WHERE request_id = $2 AND account_id + 0 = $1 AND state IS NOT NULL AND state = 'expired'
+     WHERE request_id = $2 AND account_id + 0 = $1 AND state IS NOT NULL
+), rerated AS (
+    SELECT coalesce(-sum(amount), 0)::bigint AS more
+      FROM ledger
+     WHERE request_id = $2 AND account_id + 0 = $1
+       AND kind = 'adjustment' AND rates IS NOT NULL
 ), account AS (
-    SELECT a.balance, expired.*
-      FROM expired, accounts a
+    SELECT a.balance, more, hold, overrun, total, key_id, endpoint, model, quantities,
+           charge + more AS charge
+      FROM expired, rerated, accounts a
      WHERE a.id = $1
        FOR NO KEY UPDATE OF a
 ), entry AS (
@@ -177,7 +184,7 @@ WITH expired AS (
     SELECT $1, 'adjustment', charge - $3,
            -- A correction of 0 credits changes no balance.
            CASE WHEN charge <> $3 THEN balance + charge - $3 END, $2, key_id,
-           greatest($3 - hold, 0) - overrun, $6 - total,
+           greatest($3 - more - hold, 0) - overrun, $6 - total,
            (SELECT jsonb_object_agg(kind, quantity)
               FROM (SELECT kind, sum(quantity) AS quantity
                       FROM (SELECT key AS kind, value::bigint AS quantity
@@ -189,7 +196,8 @@ WITH expired AS (
            $4, endpoint, model, 'proxy', 'true usage of a request that was charged by estimate',
            $7, $8, $9, $10, $11, $12, $13, $14
       FROM account
-    ON CONFLICT (request_id, account_id) WHERE kind = 'adjustment' AND request_id IS NOT NULL
+    ON CONFLICT (request_id, account_id)
+          WHERE kind = 'adjustment' AND request_id IS NOT NULL AND rates IS NULL
     DO NOTHING
     RETURNING amount
 )
@@ -202,10 +210,12 @@ ENDED: Final = """
 -- The charge of a hold that has ended, null of one that was voided or has a tombstone, and the
 -- account as it is now. A tombstone left while the hold was being ended says nothing.
 SELECT CASE WHEN ended.state <> 'voided' THEN ended.charge END, a.balance, a.held
-  FROM (SELECT e.state, -e.amount - coalesce(c.amount, 0) AS charge, false AS is_tombstone
+  FROM (SELECT e.state, -e.amount - later.amount AS charge, false AS is_tombstone
           FROM ledger e
-          LEFT JOIN ledger c ON c.request_id = $2 AND c.account_id + 0 = $1
-           AND c.kind = 'adjustment' AND c.request_id IS NOT NULL
+         CROSS JOIN LATERAL (
+               SELECT coalesce(sum(amount), 0)::bigint AS amount
+                 FROM ledger
+                WHERE request_id = $2 AND account_id + 0 = $1 AND kind = 'adjustment') later
          WHERE e.request_id = $2 AND e.account_id + 0 = $1 AND e.state IS NOT NULL
          UNION ALL
         SELECT 'voided', 0, true

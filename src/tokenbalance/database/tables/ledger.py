@@ -29,6 +29,7 @@ HOLD_STATES: Final = ("open", "settled", "voided", "expired")
 
 _AN_END = "state IS NOT NULL"
 _NOT_AN_END = "state IS NULL"
+_AFTER_AN_END = "kind IN ('adjustment', 'refund') AND request_id IS NOT NULL"
 
 
 class Books(Base):
@@ -53,6 +54,8 @@ class LedgerEntry(Base):
         void        voided    set          a request that cost nothing; changes no balance
         adjustment  null      set          the correction of an expired request, at most one: the
                                            difference to what was charged, which may be nothing
+        adjustment  null      set          a rerate, the only one of these with `rates`: a request
+                                           costs what these make of its usage from then on
         refund      null      set          credits given back
         any other   null      null         what people entered
 
@@ -94,11 +97,13 @@ class LedgerEntry(Base):
         ),
         # The compare-and-set of a correction.
         Index(
-            "uq_ledger_one_correction_per_request",
+            "uq_ledger_one_usage_correction_per_request",
             "request_id",
             "account_id",
             unique=True,
-            postgresql_where=text("kind = 'adjustment' AND request_id IS NOT NULL"),
+            postgresql_where=text(
+                "kind = 'adjustment' AND request_id IS NOT NULL AND rates IS NULL"
+            ),
         ),
         Index("ix_ledger_account_id_id", "account_id", "id"),
         # Over all accounts. A B-tree would slow down every request; this index has a few pages.
@@ -125,10 +130,10 @@ class LedgerEntry(Base):
             postgresql_where=text(_NOT_AN_END),
         ),
         Index(
-            "ix_ledger_later",
+            "ix_ledger_after_ends",
             "request_id",
             "account_id",
-            postgresql_where=text(f"{_NOT_AN_END} AND request_id IS NOT NULL"),
+            postgresql_where=text(_AFTER_AN_END),
         ),
     )
 
@@ -140,13 +145,13 @@ class LedgerEntry(Base):
     balance_after: Mapped[int | None]
     """Null only where nothing changed: see above."""
     key_id: Mapped[int | None]
-    """Of a request, as are endpoint and model; a correction repeats them."""
+    """Of a request, as are endpoint and model; corrections and rerates repeat them."""
     hold: Mapped[int | None]
     """Credits that were reserved; of ends only, as are the moment it was placed, the estimates and
     the rates."""
     overrun: Mapped[int] = mapped_column(server_default=text("0"))
     """Credits by which the charge exceeded the hold; 0 unless an estimate was too low. Of a
-    correction: the difference."""
+    correction: the difference. Of a rerate 0, and what rerates add is no overrun."""
     total: Mapped[int] = mapped_column(server_default=text("0"))
     """Tokens, the upstream's own total. Of a correction: the difference."""
     started_at: Mapped[datetime | None]
@@ -164,7 +169,8 @@ class LedgerEntry(Base):
     total_ms: Mapped[int | None] = mapped_column(Integer)
     upstream_status: Mapped[int | None] = mapped_column(SmallInteger)
     estimated: Mapped[bool] = mapped_column(server_default=text("false"))
-    """The usage is an estimate; of a correction: the corrected usage."""
+    """The usage is an estimate; of a correction: the corrected usage; of a rerate: the usage so
+    far."""
     streamed: Mapped[bool | None]
     capped: Mapped[bool | None]
     kind: Mapped[str]
@@ -183,4 +189,5 @@ class LedgerEntry(Base):
     """What was used, by kind, as reported by the upstream; kinds of 0 are left out. Of a
     correction: the differences."""
     rates: Mapped[dict[str, object] | None] = mapped_column(JSONB(none_as_null=True))
-    """Credits for one unit of each kind, as exact decimals; null means one credit per token."""
+    """Credits for one unit of each kind, as exact decimals; null means one credit per token. The
+    newest rates of a request are those of its last rerate, else those of its end."""

@@ -60,25 +60,29 @@ SELECT format('entry %s of account %s: balance_after is %s, %s before it and its
 """,  # noqa: S608 - made of constants
 )
 
-# What is held is covered by balance and overdraft, so no balance can fall below the overdraft. Two
-# things may take it lower, and each is on record: usage beyond a hold, and usage that was found
-# after its hold had expired; a correction may be an overrun at the same time. Earlier versions let
-# people take what requests in flight held. Those requests are excused, if the entry that lowered
-# the balance is not later than the last one of such a version.
+# What is held is covered by balance and overdraft, so no balance can fall below the overdraft, with
+# three exceptions, each of them on record: usage beyond a hold, usage that was found after its hold
+# had expired, and prices that were raised later. A correction may be an overrun at the same time, a
+# rerate never is. What a falling price gives back may be spent before it rises again.
+# Earlier versions let people take what requests in flight held. Those requests are excused, if the
+# entry that lowered the balance is not later than the last one of such a version.
 _WHAT_IS_HELD_IS_COVERED: Final = Invariant(
     "coalesce(bool_or(a.balance - a.held < -a.overdraft), false)",
     """
 WITH low AS (
     SELECT id, balance, held, overdraft FROM accounts WHERE balance - held < -overdraft
 ), late AS (
-    SELECT account_id, sum(greatest(corrected, overrun)) AS credits
+    SELECT account_id, sum(greatest(corrected, overrun) + raised) AS credits
       FROM (SELECT e.account_id, e.request_id, sum(e.overrun) AS overrun,
-                   coalesce(-sum(e.amount) FILTER (WHERE e.kind = 'adjustment'), 0) AS corrected
+                   coalesce(-sum(e.amount) FILTER (WHERE e.kind = 'adjustment'
+                                                     AND e.rates IS NULL), 0) AS corrected,
+                   coalesce(sum(greatest(-e.amount, 0)) FILTER (WHERE e.kind = 'adjustment'
+                                                     AND e.rates IS NOT NULL), 0) AS raised
               FROM low
               JOIN ledger e ON e.account_id = low.id
                AND e.kind IN ('charge', 'adjustment') AND e.request_id IS NOT NULL
              GROUP BY e.account_id, e.request_id) requests
-     WHERE corrected > 0 OR overrun > 0
+     WHERE corrected > 0 OR overrun > 0 OR raised > 0
      GROUP BY account_id
 ), lowering AS (
     SELECT e.account_id, e.id, e.created_at

@@ -1,4 +1,8 @@
-"""What must be true of each request: one end, its charge, and the entries that came later."""
+"""What must be true of each request: one end, its charge, and the entries that came later.
+
+A rerate is an adjustment with rates. The newest rates of a request are those of its last rerate,
+else those of its hold: what it costs in all is what they make of all its usage.
+"""
 
 from __future__ import annotations
 
@@ -26,22 +30,35 @@ _ENTRIES: Final = f"""
                overrun, total, estimated, rates, {quantities()}
           FROM ledger OFFSET 0)
 """  # noqa: S608 - made of constants
-# Refunds made before the correction of a charge may exceed what the correction left of it.
+_CORRECTION: Final = "kind = 'adjustment' AND rates IS NULL"
+_RERATE: Final = "kind = 'adjustment' AND rates IS NOT NULL"
+# Refunds made before the correction of a charge may exceed what the correction left of it. A rerate
+# leaves as much of the charge as was refunded before.
 _LATER: Final = f"""
        (SELECT account_id, request_id,
                count(*) AS number,
-               count(*) FILTER (WHERE kind = 'adjustment') AS adjustments,
+               count(*) FILTER (WHERE {_CORRECTION}) AS corrections,
+               count(*) FILTER (WHERE {_RERATE}) AS rerates,
                count(*) FILTER (WHERE kind NOT IN ('adjustment', 'refund')) AS strangers,
                coalesce(-sum(amount) FILTER (WHERE kind = 'adjustment'), 0)::bigint AS adjusted,
+               coalesce(-sum(amount) FILTER (WHERE {_RERATE}), 0)::bigint AS rerated,
+               coalesce(-sum(amount) FILTER (WHERE {_RERATE} AND id < correction_id),
+                        0)::bigint AS rerated_before,
                coalesce(sum(amount) FILTER (WHERE kind = 'refund'), 0)::bigint AS refunded,
-               coalesce(sum(amount) FILTER (WHERE kind = 'refund' AND id < adjustment_id),
+               coalesce(sum(amount) FILTER (WHERE kind = 'refund' AND id < correction_id),
                         0)::bigint AS refunded_before,
+               coalesce(sum(amount) FILTER (WHERE kind = 'refund' AND id < rerate_id),
+                        0)::bigint AS refunded_before_rerate,
+               correction_id > rerate_id AS is_corrected_last,
+               sum(amount) FILTER (WHERE id = rerate_id)::bigint AS given_back,
+               (array_agg(rates) FILTER (WHERE id = rerate_id))[1] AS rates,
                sum(total) AS total, sum(overrun) AS overrun, {corrections()}
-          FROM (SELECT *, max(id) FILTER (WHERE kind = 'adjustment')
-                              OVER (PARTITION BY account_id, request_id) AS adjustment_id
+          FROM (SELECT *, max(id) FILTER (WHERE {_CORRECTION}) OVER of_request AS correction_id,
+                       max(id) FILTER (WHERE {_RERATE}) OVER of_request AS rerate_id
                   FROM {_ENTRIES} entries
-                 WHERE {_LATER_ROWS}) entries
-         GROUP BY 1, 2)
+                 WHERE {_LATER_ROWS}
+                WINDOW of_request AS (PARTITION BY account_id, request_id)) entries
+         GROUP BY account_id, request_id, correction_id, rerate_id)
 """  # noqa: S608 - made of constants
 # Few different rates are ever in use, so each is read only once.
 _RATES: Final = f"""
@@ -54,12 +71,19 @@ _ROWS: Final = f"""
   LEFT JOIN {_LATER} l
     ON l.request_id = e.request_id AND l.account_id = e.account_id AND e.state IS NOT NULL
   LEFT JOIN api_keys k ON k.id = e.key_id
-  LEFT JOIN {_RATES} r ON r.rates = e.rates
+  LEFT JOIN {_RATES} r ON r.rates = coalesce(l.rates, e.rates) AND e.state IS NOT NULL
 """
 
 _CHARGE: Final = "(coalesce(l.adjusted, 0) - e.amount)"
+_CHARGE_WITHOUT_RERATES: Final = f"({_CHARGE} - coalesce(l.rerated, 0))"
 _TOTAL: Final = "(e.total + coalesce(l.total, 0))"
 _OVERRUN: Final = "(e.overrun + coalesce(l.overrun, 0))"
+# A rerate that gave less back than it would have, since more was refunded.
+_DUE: Final = (
+    "CASE WHEN l.rates IS NULL OR l.is_corrected_last"
+    f" THEN {due()}"
+    f" ELSE greatest({due()}, least({_CHARGE} + l.given_back, l.refunded_before_rerate)) END"
+)
 
 # The constraints of the table say the same; a restored backup may have lost them.
 _EACH_ENTRY_IS_WHAT_ITS_KIND_SAYS: Final = _Rule(
@@ -79,21 +103,31 @@ _EACH_KEY_IS_THERE: Final = _Rule(
 )
 # Without rates one credit is one token (`rates.py`), so a charge equals the total usage.
 _EACH_CHARGE_IS_WHAT_WAS_USED: Final = _Rule(
-    f"(e.state <> 'voided' AND (e.rates IS NULL AND {_CHARGE} <> {_TOTAL}"
+    f"(e.state <> 'voided' AND (coalesce(l.rates, e.rates) IS NULL AND {_CHARGE} <> {_TOTAL}"
     f" OR e.overrun <> greatest(-e.amount - e.hold, 0)"
-    f" OR {_OVERRUN} <> greatest({_CHARGE} - e.hold, 0)))",
+    f" OR {_OVERRUN} <> greatest({_CHARGE_WITHOUT_RERATES} - e.hold, 0)))",
     "'request %s of account %s: took %s credits, used %s tokens, overrun %s of a hold of %s',"
     f" e.request_id, e.account_id, {_CHARGE}, {_TOTAL}, {_OVERRUN}, e.hold",
 )
 _EACH_CHARGE_IS_RATES_TIMES_USAGE: Final = _Rule(
-    f"(e.state <> 'voided' AND r.rates IS NOT NULL AND {_CHARGE} <> {due()})",
+    f"(e.state <> 'voided' AND r.rates IS NOT NULL AND {_CHARGE} <> {_DUE})",
     "'request %s of account %s: was charged %s credits, its rates and usage make %s',"
-    f" e.request_id, e.account_id, {_CHARGE}, {due()}",
+    f" e.request_id, e.account_id, {_CHARGE}, {_DUE}",
 )
 _ONLY_EXPIRED_HOLDS_ARE_CORRECTED: Final = _Rule(
-    "l.adjustments > (e.state = 'expired')::int",
+    "l.corrections > (e.state = 'expired')::int",
     "'request %s of account %s: is %s, with %s corrections',"
-    " e.request_id, e.account_id, e.state, l.adjustments",
+    " e.request_id, e.account_id, e.state, l.corrections",
+)
+_ONLY_CHARGES_ARE_RERATED: Final = _Rule(
+    "(l.rerates > 0 AND e.state = 'voided')",
+    "'request %s of account %s: is voided, with %s rerates', e.request_id, e.account_id, l.rerates",
+)
+_EACH_RERATE_CHANGES_ONLY_THE_PRICE: Final = _Rule(
+    "(e.state IS NULL AND e.rates IS NOT NULL AND (e.kind <> 'adjustment' OR e.request_id IS NULL"
+    " OR e.amount = 0 OR e.total <> 0 OR e.overrun <> 0))",
+    "'entry %s of account %s: has rates, but is a %s of %s credits and %s tokens, overrun %s',"
+    " e.id, e.account_id, e.kind, e.amount, e.total, e.overrun",
 )
 # The charge of an expired hold stays an estimate, whatever its correction says.
 _EACH_ESTIMATE_IS_MARKED: Final = _Rule(
@@ -102,7 +136,8 @@ _EACH_ESTIMATE_IS_MARKED: Final = _Rule(
     " e.request_id, e.account_id",
 )
 _NO_REFUND_IS_MORE_THAN_THE_CHARGE: Final = _Rule(
-    f"(l.refunded > greatest({_CHARGE}, l.refunded_before) OR l.refunded_before > -e.amount)",
+    f"(l.refunded > greatest({_CHARGE}, l.refunded_before)"
+    " OR l.refunded_before > l.rerated_before - e.amount)",
     "'request %s of account %s: took %s credits, and %s were refunded',"
     f" e.request_id, e.account_id, {_CHARGE}, l.refunded",
 )
@@ -147,6 +182,8 @@ _EACH_ROW_IS_RIGHT: Final = _of_each_row(
         _EACH_KEY_IS_THERE,
         _EACH_CHARGE_IS_WHAT_WAS_USED,
         _ONLY_EXPIRED_HOLDS_ARE_CORRECTED,
+        _ONLY_CHARGES_ARE_RERATED,
+        _EACH_RERATE_CHANGES_ONLY_THE_PRICE,
         _EACH_ESTIMATE_IS_MARKED,
         _NO_REFUND_IS_MORE_THAN_THE_CHARGE,
         _NO_OTHER_ENTRY_NAMES_A_REQUEST,
