@@ -264,7 +264,8 @@ class Settings(BaseSettings):
     def _read_rate_card(self) -> Self:
         if self.rate_card is not None:
             try:
-                self._rates = load_rate_card(self.rate_card, host=_host_of(self.openai_base_url))
+                host = urlsplit(self.openai_base_url).hostname or ""
+                self._rates = load_rate_card(self.rate_card, host)
             except RateCardError as error:
                 msg = f"TOKENBALANCE_RATE_CARD: {error}"
                 raise ValueError(msg) from None
@@ -335,12 +336,8 @@ def plain_dsn(url: str) -> str:
 
 def _is_openai(base_url: str) -> bool:
     """Whether the host is OpenAI's, worldwide or of a region (`eu.api.openai.com`)."""
-    host = _host_of(base_url)
+    host = (urlsplit(base_url).hostname or "").rstrip(".")
     return host == _OPENAI_HOST or host.endswith(f".{_OPENAI_HOST}")
-
-
-def _host_of(base_url: str) -> str:
-    return (urlsplit(base_url).hostname or "").rstrip(".")
 
 
 def _is_proxy(url: str) -> bool:

@@ -18,8 +18,11 @@ from tokenbalance.books.pricing.rate_card import (
 from tokenbalance.books.pricing.rates import charge_for, rates_document
 from tokenbalance.books.pricing.units import UNITS
 from tokenbalance.model import PLAIN, Conditions, Long, Usage
+from tokenbalance.settings import load_settings
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tokenbalance.books.pricing.rate_card import RateCard
     from tokenbalance.model import Factors
 
@@ -141,7 +144,7 @@ def test_window_batch_and_region_multiply_everything_that_tokens_cost() -> None:
     ("host", "factor"),
     [
         ("eu.api.openai.com", Fraction(11, 10)),
-        ("EU.api.openai.com", Fraction(11, 10)),
+        ("EU.api.openai.com.", Fraction(11, 10)),
         # A region that is not listed is the dearest of those that are.
         ("au.api.openai.com", Fraction(6, 5)),
         ("api.openai.com", None),
@@ -284,3 +287,14 @@ def test_a_card_without_a_version_takes_the_tiers_that_cost_no_more(tier: str) -
 def test_a_card_without_a_version_refuses_dearer_tiers(tier: str) -> None:
     with pytest.raises(UnpricedTier):
         _ = read_rate_card(VERSION_1).rates_for("m", Conditions(tier))
+
+
+def test_the_settings_tell_the_card_where_the_upstream_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "card.toml").write_text(PRICE_PAGE)
+    monkeypatch.setenv("TOKENBALANCE_RATE_CARD", str(tmp_path / "card.toml"))
+    monkeypatch.setenv("OPENAI_BASE_URL", "https://jp.api.openai.com/v1")
+    card = load_settings().rates
+    assert card is not None
+    assert factors_of(card, PLAIN).always == Fraction(6, 5)

@@ -24,7 +24,7 @@ _TEXT_MAX: Final = 4096
 """Longer ones are not kept: clients choose what is in them."""
 _DAY_NS: Final = 86_400 * 10**9
 _EPOCH: Final = dt.date(1970, 1, 1)
-_REGION: Final = re.compile(r"([a-z0-9-]+)\.api\.openai\.com", re.IGNORECASE)
+_REGION: Final = re.compile(r"([a-z0-9-]+)\.api\.openai\.com\.?", re.IGNORECASE)
 
 
 def region_of(host: str) -> str | None:
