@@ -212,3 +212,14 @@ async def test_without_rates_only_an_unusual_tier_is_kept(
     stored = await pool.fetchval("SELECT quantities::text FROM ledger WHERE kind = 'charge'")
     assert ("tier" in stored) is is_kept
     assert (await audit(pool)).violations == []
+
+
+async def test_the_proof_rounds_up_for_the_smallest_part_of_a_large_charge(pool: Pool) -> None:
+    card = (
+        'version = 2\n[[models]]\nmatch = "m"\ninput = 0.000000001\noutput = 3\n'
+        'tier = { flex = "1/3" }\nlong = { above = 0, input = "1/1000000007", output = 1 }'
+    )
+    rates = read_rate_card(card).rates_for("m", Conditions("flex"))
+    usage = Usage({"input": 1, "output": 10**14}, 10**14 + 1)
+    assert charge_for(usage, rates) == 10**14 + 1
+    assert await due_for(pool, usage, rates) == 10**14 + 1
