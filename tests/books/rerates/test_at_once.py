@@ -26,7 +26,7 @@ from tokenbalance.books.ledger.book import Book
 from tokenbalance.model import Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Coroutine
 
     from tests.support.books import Holder
     from tokenbalance.database.connections import Pool, Sessions
@@ -92,22 +92,24 @@ async def test_one_that_was_interrupted_goes_on_when_it_is_run_again(
 
 
 async def _interfere(
-    pool: Pool, run: Callable[[], object], meanwhile: Callable[[], object]
-) -> tuple[object, object]:
-    """Do something that waits for the account first, and a rerate that has read it before."""
+    pool: Pool,
+    run: Callable[[], Coroutine[None, None, object]],
+    meanwhile: Callable[[], Coroutine[None, None, object]],
+) -> None:
+    """Let two wait for the account, of which the second has read its rows before the first ends."""
     async with locked(pool, ACCOUNTS):
-        first = asyncio.ensure_future(meanwhile())  # pyright: ignore[reportArgumentType] - a coroutine
+        first = asyncio.create_task(meanwhile())
         await until_blocked(pool, 1)
-        second = asyncio.ensure_future(run())  # pyright: ignore[reportArgumentType] - as above
+        second = asyncio.create_task(run())
         await until_blocked(pool, 2)
-    return await first, await second
+    _ = await asyncio.gather(first, second)
 
 
 async def test_a_refund_that_comes_between_reading_and_posting_counts(
     pool: Pool, sessions: Sessions, holder: Holder
 ) -> None:
     holds = [await charged(pool, holder) for _ in range(3)]
-    _ = await _interfere(
+    await _interfere(
         pool,
         lambda: rerated(sessions, card("0.2", "0.2")),
         lambda: refunded(sessions, holds[1]),
@@ -120,7 +122,7 @@ async def test_a_correction_that_comes_between_reading_and_posting_counts(
     pool: Pool, sessions: Sessions, holder: Holder
 ) -> None:
     hold = await expired(pool, holder)
-    _ = await _interfere(
+    await _interfere(
         pool,
         lambda: rerated(sessions, DOUBLE),
         lambda: Book(pool).settle(hold, Usage({"input": 40}, 40)),
@@ -132,7 +134,7 @@ async def test_a_rerate_that_comes_before_a_correction_that_waits_counts(
     pool: Pool, sessions: Sessions, holder: Holder
 ) -> None:
     hold = await expired(pool, holder)
-    _ = await _interfere(
+    await _interfere(
         pool,
         lambda: Book(pool).settle(hold, Usage({"input": 40}, 40)),
         lambda: rerated(sessions, DOUBLE),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -94,7 +95,7 @@ async def test_a_rerate_counts_on_its_own_day_as_credits_and_nothing_else(
     (sums,) = directly.values()
     assert (sums.requests, sums.total, sums.charge, sums.estimated) == (2, 65, 195, 0)
     assert await summed_by_report(sessions, query) == directly
-    monkeypatch.setattr(roll_up, "LATE", roll_up.timedelta(0))
+    monkeypatch.setattr(roll_up, "LATE", timedelta(0))
     await RollUp(sessions).catch_up()
     assert await pool.fetchval("SELECT sum(charge) FROM usage_days") == 195
     assert await summed_by_report(sessions, query) == directly
