@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.pricing.rate_card import UnpricedModel
-from tokenbalance.errors import ModelNotFound
 from tokenbalance.openai.objects.models import is_free, model_of, visible_models
+from tokenbalance.proxy.unpriced import refusal_of_model
 from tokenbalance.wire.upstream import in_memory
 
 if TYPE_CHECKING:
@@ -86,8 +86,7 @@ class ModelLists:
         """
         name = model_of(path)
         if self._is_refused is not None and name and self._is_refused(name):
-            msg = f"The model `{name}` cannot be used here: no rate is set for it."
-            raise ModelNotFound(msg, param="model")
+            raise refusal_of_model(name)
 
     def sending(
         self,

@@ -49,9 +49,14 @@ def refusal_of(error: UnpricedRequest, operation: Operation, document: Document)
     return UnsupportedParameter(msg, param=_WINDOW)
 
 
+def refusal_of_model(name: str, param: str = "model", advice: str = "") -> ModelNotFound:
+    """Make the error for a model without a rate, which `param` names."""
+    msg = f"The model `{shown_name(name)}` cannot be used here: no rate is set for it.{advice}"
+    return ModelNotFound(msg, param=param)
+
+
 def _no_model(error: UnpricedModel, operation: Operation, document: Document) -> ModelNotFound:
-    msg = f"The model `{shown_name(error.model)}` cannot be used here: no rate is set for it."
     if error.field not in _MEMBERS:
-        return ModelNotFound(msg, param=error.field)
+        return refusal_of_model(error.model, error.field)
     param = path_of(path_of_images(operation, document), _MEMBERS[error.field])
-    return ModelNotFound(f"{msg} Name another in `{param}`.", param=param)
+    return refusal_of_model(error.model, param, f" Name another in `{param}`.")

@@ -7,7 +7,7 @@ import json
 from typing import TYPE_CHECKING, Final, cast
 
 from tokenbalance.errors import ProxyError
-from tokenbalance.openai.objects.models import without_fine_tunes
+from tokenbalance.openai.objects.models import visible_models
 from tokenbalance.wire.upstream import UpstreamAddress, UpstreamBroke, open_upstream
 
 if TYPE_CHECKING:
@@ -53,7 +53,7 @@ async def models_of_upstream(settings: Settings) -> list[str]:
 async def _body(upstream: Upstream) -> bytes:
     response = await upstream.send("GET", "/models", [(b"accept", b"application/json")], b"")
     # As callers see it: fine-tunes are for nobody.
-    whole = await response.edited(without_fine_tunes)
+    whole = await response.edited(visible_models)
     if whole.status != _OK:
         raise NoList(f"the upstream answered GET /models with {whole.status}")
     return await whole.read()
