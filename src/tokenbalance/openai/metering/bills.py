@@ -18,6 +18,8 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
+from tokenbalance.openai.ceilings.hosted_tools import fee_kind
+
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -32,7 +34,6 @@ _TIER: Final = re.compile(r"[a-z0-9_-]{1,32}")
 
 _CALL: Final = re.compile(r"([a-z0-9_]{1,40})_call")
 _SEARCH: Final = "web_search"
-_IN_CONTAINERS: Final = frozenset({"code_interpreter", "shell"})
 _FREE: Final = frozenset(
     {
         "apply_patch",
@@ -198,7 +199,7 @@ def _fee_of(kind: str) -> str | None:
     found = _CALL.fullmatch(kind)
     if found is None or found[1] in _FREE:
         return None
-    return f"session:{found[1]}" if found[1] in _IN_CONTAINERS else f"call:{found[1]}"
+    return fee_kind(found[1])
 
 
 def _container_of(item: Document) -> str | None:
