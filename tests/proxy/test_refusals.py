@@ -186,7 +186,7 @@ async def test_the_original_projects_paths_are_the_same_thing(
         (b"{", "invalid_json", None),
         (b"[]", "invalid_json", None),
         (b'{"model":"a","model":"b","messages":[]}', "invalid_json", None),
-        (b'{"a":' + b"[" * 500 + b"]" * 500 + b"}", "invalid_json", None),
+        (b'{"a":' + b"[" * 500 + b"]" * 500 + b"}", "invalid_json", "a"),
         ({"messages": MESSAGES}, "missing_required_parameter", "model"),
         ({"model": "gpt-4o"}, "missing_required_parameter", "messages"),
         ({"model": 1, "messages": MESSAGES}, "invalid_type", "model"),

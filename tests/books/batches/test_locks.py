@@ -130,7 +130,7 @@ async def test_what_becomes_of_holds_while_a_batch_begins_to_settle_them_is_heed
     charges = await soon(asyncio.gather(*settling))
     assert [charge and charge.balance for charge in charges] == [993, None, 993]
     assert sent[:3] == ["SETTLE_MANY", "RENEW", "VOID"]
-    assert sorted(sent[3:]) == ["CORRECT", "ENDED", "SETTLE", "SETTLE"]
+    assert sorted(sent[3:]) == ["ENDED", "NEWEST_RATES", "SETTLE", "SETTLE"]
     assert [len(await charges_of(pool, holder)) for holder in holders] == [1, 0, 1]
 
 

@@ -66,12 +66,12 @@ async def test_setting_a_balance_leaves_an_entry_with_who_and_why(
         ('{"balance": 30, "user": 1}', "user", "unknown_parameter"),
         ('{"balance": 30, "note": "a\\u0000b"}', "note", "invalid_value"),
         ('{"balance": 30, "balance": 31}', None, "invalid_json"),
-        ('{"balance": NaN}', None, "invalid_json"),
+        ('{"balance": NaN}', "balance", "invalid_json"),
         ('{"balance": 30} x', None, "invalid_json"),
         ("[30]", None, "invalid_json"),
         ("30", None, "invalid_json"),
         ("", None, "invalid_json"),
-        ('{"balance": ' + "[" * 2000, None, "invalid_json"),
+        ('{"balance": ' + "[" * 2000, "balance", "invalid_json"),
     ],
 )
 async def test_what_is_no_balance_is_refused_and_named(

@@ -55,5 +55,6 @@ async def test_columns_of_files_do_not_move_when_there_are_more_kinds(
     assert usage == f"{whose},{','.join(OF_TODAY)},total,charge,overrun,estimated{later}"
     whose = "created_at,request_id,user,key_id,key_name,endpoint,model"
     numbers = "total,charge,overrun,estimated,upstream_status,first_byte_ms,total_ms,streamed"
+    times = "arrived_at,ended_at"
     requests = (await http.get("/api/requests", headers=headers)).text.splitlines()[0]
-    assert requests == f"{whose},{','.join(OF_TODAY)},{numbers}{later}"
+    assert requests == f"{whose},{','.join(OF_TODAY)},{numbers},{times}{later}"
