@@ -1,8 +1,10 @@
 """Whether this tree is slower than another build: both serve in one run and take turns.
 
     python -m benchmarks.compare BASE [--cases chat,refusals,streams] [--pairs 40] [--seconds 0.3]
+                                 [--card FILE]
 
-BASE is a commit, or the path of a checkout that has a `.venv`. How it measures is in
+BASE is a commit, or the path of a checkout that has a `.venv`: with `.` and `--card` it is what a
+rate card costs, since only this tree charges by it. How it measures is in
 `docs/benchmarks.md`. It takes about five minutes, more on a busy machine, at most 30. It
 exits with 1 if a response was wrong or the books are wrong; a ratio does not change the exit code.
 """
@@ -59,6 +61,7 @@ class Given:
     cases: tuple[Case, ...]
     pairs: int
     seconds: float
+    card: Path | None
 
 
 def read_arguments() -> Given:
@@ -72,6 +75,7 @@ def read_arguments() -> Given:
     _ = parser.add_argument("--cases", default=",".join(GROUPS), help=f"of {', '.join(GROUPS)}")
     _ = parser.add_argument("--pairs", type=int, default=PAIRS, help=f"at least {PAIRS_MIN}")
     _ = parser.add_argument("--seconds", type=float, default=BURST_S, help="of a burst")
+    _ = parser.add_argument("--card", type=Path, help="this tree charges by this rate card")
     given = parser.parse_args()
     groups = {*given.cases.split(",")}
     if unknown := groups - {*GROUPS}:
@@ -79,7 +83,8 @@ def read_arguments() -> Given:
     if given.pairs < PAIRS_MIN:
         parser.error(f"--pairs must be at least {PAIRS_MIN}")
     cases = tuple(case for case in COMPARED if case.group in groups)
-    return Given(given.base, cases, given.pairs, given.seconds)
+    card: Path | None = given.card
+    return Given(given.base, cases, given.pairs, given.seconds, card and card.resolve())
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +150,8 @@ async def _measure_once(
         started: dict[str, Subject] = {}
         for name, build in builds.items():
             say(f"starting {build.name}")
-            place = Place(folder / name, folder, comparison.seat.port, build.python)
+            card = given.card if name == "here" else None
+            place = Place(folder / name, folder, comparison.seat.port, build.python, rate_card=card)
             serving = serve_build(place, name, build.python)
             started[name] = await stack.enter_async_context(serving)
         for case in given.cases:

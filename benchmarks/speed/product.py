@@ -74,6 +74,8 @@ async def _serve(place: Place, name: str, workers: int, python: str) -> AsyncGen
         # Otherwise each process has other collisions in its dictionaries, and another speed.
         "PYTHONHASHSEED": "0",
     }
+    if place.rate_card is not None:
+        settings["TOKENBALANCE_RATE_CARD"] = str(place.rate_card)
     replica = Replica(place.folder, settings, workers, free_port(), python=python)
     shares = cores_for(workers)
     try:

@@ -33,6 +33,8 @@ class Place:
     """The interpreter for which the product is installed; gateways get its kind."""
     base: str | None = None
     """The interpreter for which the build to compare with is installed, if there is one."""
+    rate_card: Path | None = None
+    """What the product charges by; None: a token is a credit."""
 
     @property
     def upstream_url(self) -> str:
