@@ -95,6 +95,7 @@ DECIDED: Final[dict[str, tuple[frozenset[str], ...]]] = {
     "PROMISING": (AN_ACCOUNT, A_WAITER),
     "FORGET_WAITERS": (ALL_WAITERS,),
     "OUTGROWN": (THE_CATALOG,),
+    "LITTERED": (),
     "COUNT_REFUSALS": (),
 }
 

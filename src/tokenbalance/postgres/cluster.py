@@ -60,7 +60,7 @@ _SETTINGS = {
     "port": str(PORT),
     "unix_socket_permissions": "0600",
     "cluster_name": "tokenbalance",
-    "shared_buffers": "64MB",
+    "shared_buffers": "128MB",
     "max_connections": "100",
     "min_wal_size": "64MB",
     "max_wal_size": "256MB",

@@ -38,6 +38,27 @@ SELECT $1, 'elsewhere' || n, $2, 0, '', now() + interval '1 hour' FROM generate_
 """
 
 
+ENDED = """
+DELETE FROM open_holds WHERE amount = 0;
+-- Otherwise the server counts them up to a minute later.
+SELECT pg_stat_force_next_flush()
+"""
+DEAD = "SELECT pg_stat_get_dead_tuples('open_holds'::regclass)"
+
+
+async def test_open_holds_are_vacuumed_after_a_few_thousand_requests(
+    dsn: str, here: Process, holder: Holder
+) -> None:
+    await here.connect()
+    await here.pool.execute("ALTER TABLE open_holds SET (autovacuum_enabled = false)")
+    async with open_pool(dsn, 1) as one_session:
+        await one_session.execute(TOMBSTONES, holder.account_id, holder.key_id)
+        await one_session.execute(ENDED)
+        assert await one_session.fetchval(DEAD) == 3000
+        await here.sweep._sweep()
+        assert await one_session.fetchval(DEAD) == 0
+
+
 SCANS = "SELECT seq_scan FROM pg_stat_xact_user_tables WHERE relname = 'open_holds'"
 
 

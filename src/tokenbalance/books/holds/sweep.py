@@ -12,8 +12,8 @@
 Any number of replicas may sweep: every end is a compare-and-set, and the clock is the database's. A
 sweep that has just reconnected to the database waits until the others have had a heartbeat.
 
-It also removes waiters of dead processes and tombstones that have served, and renews statistics
-that the books have outgrown.
+It also removes waiters of dead processes and tombstones that have served, vacuums the open holds,
+and renews statistics that the books have outgrown.
 """
 
 from __future__ import annotations
@@ -84,11 +84,21 @@ class Sweep:
             await self._end_lapsed()
             await self._pool.execute(statements.FORGET_WAITERS)
             await self._pool.execute(statements.FORGET_TOMBSTONES)
+        await self._vacuum_open_holds()
         await self._analyse_outgrown()
 
     def _others_had_a_heartbeat(self) -> bool:
         since = self._connected_since
         return since is not None and asyncio.get_running_loop().time() - since >= self._heartbeat_s
+
+    async def _vacuum_open_holds(self) -> None:
+        """Make room for new holds where those that ended have been.
+
+        Autovacuum does the same once a minute, and a busy minute leaves more rows than the caches
+        of a processor have room for. Of several replicas one vacuums.
+        """
+        if await self._pool.fetchval(statements.LITTERED):
+            await self._pool.execute("VACUUM (SKIP_LOCKED) open_holds")
 
     async def _analyse_outgrown(self) -> None:
         """Replace plans that were made while the books were small.

@@ -22,7 +22,7 @@ which no index serves. While most accounts have a single row, the index of accou
 and an account with a million rows would have them all read.
 """
 
-from tokenbalance.database.statements.books import FUNDS, OUTGROWN, WHICH_BOOKS
+from tokenbalance.database.statements.books import FUNDS, LITTERED, OUTGROWN, WHICH_BOOKS
 from tokenbalance.database.statements.callers import (
     ENDED_KEYS,
     FIND_CALLERS,
@@ -80,6 +80,7 @@ __all__ = [
     "LAPSED",
     "LEAVE",
     "LEAVE_TOMBSTONE",
+    "LITTERED",
     "LOCK_ACCOUNT",
     "NEWEST_RATES",
     "OUTGROWN",

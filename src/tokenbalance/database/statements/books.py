@@ -2,6 +2,12 @@
 
 from typing import Final
 
+LITTERED: Final = """
+-- Whether so many requests have ended since the last vacuum that their rows make open_holds large:
+-- from then on each new hold is written to a page that is in no cache.
+SELECT pg_stat_get_dead_tuples('open_holds'::regclass) >= 2000
+"""
+
 WHICH_BOOKS: Final = """
 SELECT id FROM books
 """
