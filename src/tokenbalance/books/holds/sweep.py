@@ -84,8 +84,8 @@ class Sweep:
             await self._end_lapsed()
             await self._pool.execute(statements.FORGET_WAITERS)
             await self._pool.execute(statements.FORGET_TOMBSTONES)
-        await self._vacuum_open_holds()
         await self._analyse_outgrown()
+        await self._vacuum_open_holds()
 
     def _others_had_a_heartbeat(self) -> bool:
         since = self._connected_since
