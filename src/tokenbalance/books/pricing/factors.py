@@ -71,20 +71,24 @@ def is_assumed(kind: str, rates: Rates | None) -> bool:
     """Whether a usage with this kind of tier costs what one without a tier does."""
     if rates is None or rates.factors is None:
         return True
-    return tier_factor(rates.factors, kind.removeprefix(TIER)) == rates.factors.assumed
+    factor, assumed = tier_factor(rates.factors, kind.removeprefix(TIER)), rates.factors.assumed
+    # Fractions are slow to compare, and nearly always the same one.
+    return factor is assumed or factor == assumed
 
 
 def scale_of(usage: Usage, factors: Factors) -> Scale | None:
     """Find what multiplies the cost of this usage; None if it is 1."""
     factor = factors.assumed
     if named := tiers_of(usage):
-        factor = max([tier_factor(factors, name) for name in named])
+        factor = tier_factor(factors, named[0])
+        for name in named[1:]:
+            factor = max(factor, tier_factor(factors, name))
     if factors.always is not None:
         factor *= factors.always
     long = factors.long
     if long is not None and usage.quantities.get(INPUT, 0) > long.above:
         return Scale(factor * long.input, factor * long.output)
-    return None if factor == 1 else Scale(factor, factor)
+    return None if factor is ONE or factor == 1 else Scale(factor, factor)
 
 
 def factors_document(factors: Factors) -> dict[str, Json]:
