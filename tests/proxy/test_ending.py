@@ -48,6 +48,7 @@ class Seen:
     failed: bool = False
     has_output: bool = True
     has_response: bool = True
+    is_partial: bool = False
     error_code: str = "server_error"
     text: str = "one two three"
     fees: Mapping[str, int] = field(default_factory=dict[str, int])
@@ -215,6 +216,19 @@ async def test_usage_that_is_not_reported_is_counted_or_the_ceiling(
     assert await requests.until_over() == ["settled"]
     (charge,) = await charges_of(requests.pool, requests.holder)
     assert (-charge["amount"], charge["estimated"]) == (charged, True)
+
+
+async def test_what_a_long_response_may_be_billed_beside_its_usage_is_that_of_the_ceiling(
+    requests: Requests,
+) -> None:
+    ending = await requests.at(Stage.DISPATCHED)
+    more = {"call:web_search": 8, "image_tool_output": 30}
+    ending.ceiling = Usage({"input": 20, "output": 50, **more}, total=100, estimated=True)
+    ending.meter = Seen(USED, is_partial=True)
+    await ending.settle(whole=True)
+    assert await requests.until_over() == ["settled"]
+    (charge,) = await charges_of(requests.pool, requests.holder)
+    assert (-charge["amount"], charge["estimated"]) == (12 + 30, True)
 
 
 async def test_a_doubtful_report_is_written_down_before_it_is_completed(

@@ -312,13 +312,22 @@ async def test_a_tier_without_a_factor_is_refused_and_an_unknown_one_in_a_respon
     assert await hold_states(pool, holder) == ["settled"] * 3
 
 
+SEARCHED = [
+    {"type": "web_search_call", "id": "ws1", "action": {"type": "search", "query": "a"}},
+    {"type": "web_search_call", "id": "ws2", "action": {"type": "open_page", "url": "b"}},
+]
+
+
 async def test_calls_are_charged_where_a_stream_breaks_off_before_its_usage(
     pool: Pool, dsn: str, upstream: ScriptedUpstream, tmp_path: Path
 ) -> None:
     holder = await create_holder(pool, RICH)
     events: list[Any] = [
         {"type": "response.created", "response": {"output": [], "usage": None}},
-        *[{"type": "response.web_search_call.completed", "item_id": "ws"}] * 2,
+        # The end of a call is reported twice, by itself and by its item, which knows what it did.
+        {"type": "response.web_search_call.completed", "item_id": "ws1"},
+        *[{"type": "response.output_item.done", "item": item} for item in SEARCHED],
+        {"type": "response.web_search_call.completed", "item_id": "ws3"},
         *[{"type": "response.code_interpreter_call.completed", "item_id": "ci"}] * 2,
         {"type": "response.output_text.delta", "delta": "one two three"},
     ]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, Final
 import pytest
 
 from tokenbalance.model import Usage
-from tokenbalance.openai.metering.bills import fee_of_event, with_fees
+from tokenbalance.openai.metering.bills import call_of_event, with_fees
 from tokenbalance.openai.metering.usage import read_usage
 
 if TYPE_CHECKING:
@@ -313,11 +313,11 @@ def test_echoes_of_earlier_responses_are_not_paid_for_again() -> None:
 
 
 @pytest.mark.parametrize(
-    ("event", "fee"),
+    ("event", "call"),
     [
-        ("response.web_search_call.completed", "call:web_search"),
-        ("response.file_search_call.completed", "call:file_search"),
-        ("response.code_interpreter_call.completed", "session:code_interpreter"),
+        ("response.web_search_call.completed", "web_search_call"),
+        ("response.file_search_call.completed", "file_search_call"),
+        ("response.code_interpreter_call.completed", "code_interpreter_call"),
         ("response.image_generation_call.completed", None),
         ("response.mcp_call.completed", None),
         ("response.web_search_call.searching", None),
@@ -325,8 +325,8 @@ def test_echoes_of_earlier_responses_are_not_paid_for_again() -> None:
         ("", None),
     ],
 )
-def test_the_event_that_ends_a_call_tells_its_fee(event: str, fee: str | None) -> None:
-    assert fee_of_event(event) == fee
+def test_the_event_that_ends_a_call_tells_its_type(event: str, call: str | None) -> None:
+    assert call_of_event(event) == call
 
 
 def test_fees_are_added_to_those_that_a_usage_has() -> None:

@@ -102,10 +102,25 @@ def test_of_a_document_too_long_to_be_kept_what_comes_before_the_usage_is_read(
     picture: Document = {"type": "image_generation_call", "result": "x" * 300_000}
     long = response(output=[picture, CONTAINER], service_tier="flex", tool_usage=SEARCHES)
     meter = read_document(long)
-    assert len(meter._body) <= 2 * of_documents.TAIL
+    assert len(meter._body) <= 2 * of_documents.DOCUMENT_MAX
     assert meter.usage == Usage({**TIER, "call:web_search": 3}, 24)
-    without_tier = read_document(response(output=[picture, CONTAINER]))
-    assert without_tier.usage == Usage(PLAIN, 24)
+    # Only the item says that there was a container, and it is gone.
+    assert meter.is_partial
+    without_tier = read_document(response(output=[picture]))
+    assert (without_tier.usage, without_tier.is_partial) == (Usage(PLAIN, 24), True)
+
+
+def test_what_a_long_document_repeats_of_its_request_hides_no_bill(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(of_documents, "DOCUMENT_MAX", 200_000)
+    picture: Document = {"type": "image_generation_call", "result": "x" * 500_000}
+    bills = {"service_tier": "flex", "tool_usage": SEARCHES}
+    for echo, is_partial in ((150_000, False), (250_000, True)):
+        tools: list[Any] = [{"type": "function", "name": "f", "description": "x" * echo}]
+        meter = read_document(response(output=[picture], **bills, tools=tools))
+        assert meter.is_partial is is_partial
+        assert meter.usage == Usage(PLAIN if is_partial else {**TIER, "call:web_search": 3}, 24)
 
 
 @pytest.mark.parametrize("status", ["failed", "completed"])

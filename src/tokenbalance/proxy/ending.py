@@ -42,6 +42,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
 from tokenbalance.books.holds.journal import JournalUnavailable, State
+from tokenbalance.books.pricing.ceilings import tokens_of
 from tokenbalance.model import Purpose, Usage
 from tokenbalance.openai.metering.bills import with_fees
 from tokenbalance.openai.metering.doubt import is_doubtful, reckoned
@@ -230,6 +231,8 @@ class Ending:
         if usage is not None and is_doubtful(usage, self.asked.operation, self.asked.document):
             self.note(usage)
             usage = None
+        elif usage is not None and self.meter is not None and self.meter.is_partial:
+            usage = self._with_bills_of_ceiling(usage)
         if usage is not None:
             usage = self._with_unreported(usage)
         ceiling = self._with_unreported(self.ceiling)
@@ -263,6 +266,14 @@ class Ending:
             progress.error_code = meter.error_code
         lease.trace = progress.trace()
         self._lease, self._last = None, last
+
+    def _with_bills_of_ceiling(self, usage: Usage) -> Usage:
+        """Add what may be billed beside a usage, as far as it does not say so itself."""
+        most = self.ceiling.quantities.items()
+        known = {*usage.quantities, "input", "output"}
+        more = tuple((kind, number) for kind, number in most if kind not in known)
+        quantities = {**usage.quantities, **dict(more)}
+        return Usage(quantities, usage.total + tokens_of(more), estimated=True)
 
     def _with_unreported(self, usage: Usage) -> Usage:
         """Add what the request uses in any case and no report has."""

@@ -100,10 +100,10 @@ def allowance_for(tool: Mapping[str, Json]) -> Allowance:
         return _CLIENT
     if not isinstance(kind, str):
         return _UNNAMED
-    return _ALLOWANCES.get(kind) or replace(SEARCH, fee=_fee_name(kind))
+    return _ALLOWANCES.get(kind) or replace(SEARCH, fee=fee_name(kind))
 
 
-def _fee_name(kind: str) -> str:
+def fee_name(kind: str) -> str:
     """The name of the fee of a tool that is not known: what an item of its calls is called."""
     if kind.startswith(WEB_SEARCH):
         return WEB_SEARCH

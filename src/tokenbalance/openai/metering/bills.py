@@ -18,7 +18,7 @@ from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
-from tokenbalance.openai.ceilings.hosted_tools import fee_kind
+from tokenbalance.openai.ceilings.hosted_tools import fee_kind, fee_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -77,13 +77,33 @@ def fees_of(response: Document) -> dict[str, int]:
     return {kind: number for kind, number in bills_of(response).items() if ":" in kind}
 
 
-def fee_of_event(kind: str) -> str | None:
-    """Return the fee of the call whose end an event of a stream reports, by the event's type.
+def call_of_event(kind: str) -> str | None:
+    """Return the type of the item whose end an event of a stream reports, by the event's type.
 
     None for any other event, and for a call without a fee.
     """
     call = kind.removeprefix("response.").removesuffix(".completed")
-    return None if call == kind else _fee_of(call)
+    return None if call == kind or _fee_of(call) is None else call
+
+
+def has_fees(text: bytes) -> bool:
+    """Whether a part of a response has an item with a fee that no other member reports."""
+    kinds = {bytes(found[1]).decode() for found in _ITEM_TYPE.finditer(text)}
+    return any(_fee_of(kind) not in {None, f"call:{_SEARCH}"} for kind in kinds)
+
+
+_ITEM_TYPE: Final = re.compile(rb'"type": ?"([a-z0-9_]{1,40}_call)"')
+
+
+def billed_part(item: Document) -> Document | None:
+    """Return what of an item decides its fee; None if it has none."""
+    kind = item.get("type")
+    if not isinstance(kind, str) or _fee_of(kind) is None:
+        return None
+    return {name: item[name] for name in _DECIDING if name in item}
+
+
+_DECIDING: Final = ("type", "action", "container_id", "environment")
 
 
 def with_fees(usage: Usage, fees: Quantities) -> Usage:
@@ -199,7 +219,7 @@ def _fee_of(kind: str) -> str | None:
     found = _CALL.fullmatch(kind)
     if found is None or found[1] in _FREE:
         return None
-    return fee_kind(found[1])
+    return fee_kind(fee_name(found[1]))
 
 
 def _container_of(item: Document) -> str | None:

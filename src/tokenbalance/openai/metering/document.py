@@ -10,7 +10,7 @@ from __future__ import annotations
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final
 
-from tokenbalance.openai.metering.bills import fees_of
+from tokenbalance.openai.metering.bills import fees_of, has_fees
 from tokenbalance.openai.metering.outcome import error_code, has_failed, may_be_free
 from tokenbalance.openai.metering.output_text import RelayedText, output_texts
 from tokenbalance.openai.metering.sse import BOM, document_of
@@ -35,11 +35,14 @@ _NO_FEES: Final[Mapping[str, int]] = MappingProxyType({})
 class JsonMeter:
     """Watches one JSON document.
 
-    Up to DOCUMENT_MAX bytes are kept; of a longer document only the end, which has the usage.
+    Up to DOCUMENT_MAX bytes are kept; of a longer document only the end, which has the usage. A
+    response of items has its bills before it, and between them what it repeats of the request, such
+    as tools: so much more of its end is kept, and `is_partial` says if even that was not enough.
     """
 
     __slots__ = (
         "_body",
+        "_calls",
         "_has_items",
         "_text",
         "error_code",
@@ -47,6 +50,7 @@ class JsonMeter:
         "fees",
         "has_output",
         "has_response",
+        "is_partial",
         "usage",
     )
 
@@ -69,7 +73,10 @@ class JsonMeter:
         """Without usage: it is a response, even if an empty one; no HTML page, and not nothing."""
         self.fees: Mapping[str, int] = _NO_FEES
         """Without usage: calls of tools, by the kind of their fee."""
+        self.is_partial = False
+        """It is too long to find everything that is billed beside its usage."""
         self._has_items = has_items
+        self._calls = False
         self._body = bytearray()
         # What was collected from a body that is too long to be kept whole.
         self._text: RelayedText | None = None
@@ -80,8 +87,11 @@ class JsonMeter:
         if self._text is None and len(self._body) > DOCUMENT_MAX:
             self._text = RelayedText()
             self._text.collect(bytes(self._body))
-        if self._text is not None and len(self._body) > 2 * TAIL:
-            del self._body[:-TAIL]
+        kept = self._kept
+        if self._text is not None and len(self._body) > 2 * kept:
+            # Twice where it was cut before: what matters is whether there is one.
+            self._calls = self._calls or (self._has_items and has_fees(bytes(self._body)))
+            del self._body[:-kept]
 
     def finish(self) -> None:
         """Read the usage or, without any, what else there is; the body has ended."""
@@ -106,10 +116,16 @@ class JsonMeter:
         responses = choices if isinstance(choices, list) else [document.get("output")]
         return ["".join(output_texts(response)) for response in responses]
 
+    @property
+    def _kept(self) -> int:
+        """Bytes of the end of a document that is too long to be kept whole."""
+        return DOCUMENT_MAX if self._has_items else TAIL
+
     def _reported(self) -> Usage | None:
         """Read the usage, and no more of the document than is needed for it."""
         body = self._body
-        tail = bytes(body) if len(body) <= TAIL else bytes(body[-TAIL:])
+        size = TAIL if self._text is None else self._kept
+        tail = bytes(body) if len(body) <= size else bytes(body[-size:])
         found = trailing_usage(tail)
         if found is None:
             return None
@@ -128,7 +144,11 @@ class JsonMeter:
             longer = trailing_usage(tail, key=TIER_KEY)
             if longer is not None and "usage" in longer[1]:
                 response = longer[1]
-        if not is_long and self._has_more(response):
+            elif is_long and self._has_items:
+                self.is_partial = True
+        if is_long and self._has_items:
+            self.is_partial = self.is_partial or self._calls or has_fees(bytes(self._body))
+        elif not is_long and self._has_more(response):
             response = self._document() or response
         return response
 

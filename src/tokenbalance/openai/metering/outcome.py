@@ -49,6 +49,11 @@ class Metered(Protocol):
         ...
 
     @property
+    def is_partial(self) -> bool:
+        """More may be billed than the usage says: the response is too long to find all of it."""
+        ...
+
+    @property
     def has_output(self) -> bool:
         """It contains output of the model."""
         ...

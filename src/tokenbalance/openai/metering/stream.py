@@ -43,8 +43,8 @@ later, smaller figure can lose a charge.
 
 An incomplete event is kept up to EVENT_MAX bytes, or up to DOCUMENT_MAX if it is the final one of
 /responses (which repeats the whole output and all instructions). A longer one passes without being
-hidden; but its last TAIL bytes are searched for usage, and if it is the final event they are
-withheld, so that even then the response is complete only after it was charged.
+hidden; but its end is searched for usage: the last DOCUMENT_MAX bytes of the final event. Then
+the last TAIL bytes are withheld, so that even so the response is complete only after its charge.
 
 Speed: nothing is parsed that a byte search can rule out. All whole events of a read are searched
 together; if they contain none of the words that matter they are sent on together, usually as the
@@ -154,6 +154,11 @@ class StreamMeter:
     def fees(self) -> Mapping[str, int]:
         """Without usage: calls of tools that have ended, by the kind of their fee."""
         return self._report.fees
+
+    @property
+    def is_partial(self) -> bool:
+        """The final event is too long to find everything that is billed beside its usage."""
+        return self._report.is_partial
 
     @property
     def has_output(self) -> bool:
@@ -347,7 +352,8 @@ class StreamMeter:
     def _let_overlong_pass(self, out: list[bytes]) -> None:
         kept = TAIL if self._final_type and not self._report.settled else 0
         self._send_up_to(len(self._buffer) - kept, out)
-        surplus = len(self._buffer) - TAIL
+        # Between the bills and the usage a final event repeats what the request has, such as tools.
+        surplus = len(self._buffer) - (DOCUMENT_MAX if self._final_type else TAIL)
         if surplus > 0:
             del self._buffer[:surplus]
             self._sent = max(self._sent - surplus, 0)

@@ -26,7 +26,7 @@ import re
 from typing import TYPE_CHECKING
 
 from tokenbalance.openai.json_text import compiled
-from tokenbalance.openai.metering.bills import fee_of_event, fees_of
+from tokenbalance.openai.metering.bills import billed_part, call_of_event, fees_of, with_fees
 from tokenbalance.openai.metering.outcome import error_code, has_failed, is_error, may_be_free
 from tokenbalance.openai.metering.output_text import RelayedText, TextsOfChoices
 from tokenbalance.openai.metering.sse import (
@@ -45,6 +45,8 @@ if TYPE_CHECKING:
 
 _FINAL_TYPES = frozenset({"response.completed", "response.incomplete", "response.failed"})
 
+_ITEM_DONE = "response.output_item.done"
+
 _NULL_USAGE = b',"usage":null'
 # It begins with the text to be cut, which is faster than to begin with what precedes it.
 _LAST_NULL_USAGE = re.compile(
@@ -62,12 +64,13 @@ class StreamReport:
     """What a stream has reported so far. Its events are read in order."""
 
     __slots__ = (
-        "_fees",
+        "_calls",
         "_has_items",
         "_hide_usage",
         "ended",
         "error_code",
         "failed",
+        "is_partial",
         "settled",
         "text",
         "usage",
@@ -83,19 +86,22 @@ class StreamReport:
         """An error was read, or that the response failed."""
         self.error_code = ""
         """The code of that error; empty if it has none."""
+        self.is_partial = False
+        """The final event is too long to find everything that is billed beside its usage."""
         self.settled = False
         """The charge is committed: nothing has to be withheld any longer."""
         self.withholding = False
         """Bytes are kept back, from the event on that was read last."""
         self.text = TextsOfChoices() if several else RelayedText()
-        self._fees: dict[str, int] = {}
+        self._calls: dict[str, Document] = {}
+        """What decides the fees of calls that have ended, by the id of their items."""
         self._has_items = False
         self._hide_usage = hide_usage
 
     @property
     def fees(self) -> Mapping[str, int]:
         """Without usage: calls of tools that have ended, by the kind of their fee."""
-        return self._fees if self.usage is None else {}
+        return self._fees_so_far() if self.usage is None else {}
 
     @property
     def has_output(self) -> bool:
@@ -134,6 +140,7 @@ class StreamReport:
 
         `final_type` is its type if that ends the stream, else empty.
         """
+        has_bills = False
         for opening in (b"{", b'{"response":{'):
             # What is billed beside the usage comes shortly before it. Of equal reports the last
             # one counts, which is the one with more members.
@@ -141,8 +148,21 @@ class StreamReport:
                 found = trailing_usage(tail, opening, key)
                 if found is not None:
                     self._note(found[1], "")
+                    has_bills = has_bills or key == TIER_KEY
         if final_type:
+            self.is_partial = not has_bills
+            self._add_calls()
             self._end(failed=final_type == "response.failed")
+
+    def _add_calls(self) -> None:
+        """Add the fees of calls to the usage of a final event whose own items cannot be read."""
+        if self.usage is not None:
+            reported = self.usage.quantities
+            missing = [pair for pair in self._fees_so_far().items() if pair[0] not in reported]
+            self.usage = with_fees(self.usage, tuple(missing))
+
+    def _fees_so_far(self) -> dict[str, int]:
+        return fees_of({"output": [*self._calls.values()]})
 
     def _note(self, document: Document, name: str) -> None:
         self._note_usage(document)
@@ -154,7 +174,9 @@ class StreamReport:
             self.withholding = self.withholding and self.ended
         elif isinstance(document.get("usage"), dict):
             self.withholding = not self.settled
-        self._note_response(document.get("response"), kind if isinstance(kind, str) else name)
+        kind = kind if isinstance(kind, str) else name
+        self._note_item(document, kind)
+        self._note_response(document.get("response"), kind)
         if self.failed and not failed_before:
             self.error_code = error_code(document)
 
@@ -163,18 +185,35 @@ class StreamReport:
         is_final = kind in _FINAL_TYPES
         self._note_usage(response, free=is_final and may_be_free(response))
         if is_final:
-            self._fees = fees_of(response)
+            self._note_calls(response)
             self._has_items = bool(response.get("output"))
             self._end(failed=kind == "response.failed" or has_failed(response))
-        else:
-            self._note_fee(kind)
 
-    def _note_fee(self, kind: str) -> None:
-        """Note a call that has ended; a session once, however many calls it has."""
-        fee = fee_of_event(kind)
-        if fee is not None:
-            is_call = fee.startswith("call:")
-            self._fees[fee] = self._fees.get(fee, 0) + 1 if is_call else 1
+    def _note_calls(self, response: Document) -> None:
+        """Note the items of a final response, which has all of them."""
+        items = response.get("output")
+        self._calls.clear()
+        for number, item in enumerate(items if isinstance(items, list) else []):
+            self._note_call(str(number), item)
+
+    def _note_call(self, name: str, item: Json) -> None:
+        part = billed_part(item) if isinstance(item, dict) else None
+        if part is not None:
+            self._calls[name] = part
+        elif isinstance(item, dict):
+            _ = self._calls.pop(name, None)
+
+    def _note_item(self, document: Document, kind: str) -> None:
+        """Note a call that has ended, by the event of its end or by its item, which knows more."""
+        item = document.get("item")
+        if kind == _ITEM_DONE and isinstance(item, dict):
+            self._note_call(self._name(item.get("id")), item)
+        elif (call := call_of_event(kind)) is not None:
+            _ = self._calls.setdefault(self._name(document.get("item_id")), {"type": call})
+
+    def _name(self, item_id: Json) -> str:
+        """Name an item by its id; one without is like no other."""
+        return item_id if isinstance(item_id, str) else f"#{len(self._calls)}"
 
     def _note_usage(self, response: Document, *, free: bool = False) -> None:
         """Note what a response reports; zeros only if it may have been `free`."""
@@ -207,6 +246,7 @@ def _may_matter(data: bytes, *, nulls: bool) -> bool:
         (find(b'"usage"') >= 0 and (nulls or data.count(b'"usage"') != data.count(b'"usage":null')))
         or find(b"[DONE]") >= 0
         or find(b"error") >= 0
+        or find(b'_call"') >= 0
         or (
             find(b"response.") >= 0
             and (find(b".completed") >= 0 or find(b".incomplete") >= 0 or find(b".failed") >= 0)
