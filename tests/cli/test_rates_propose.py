@@ -139,6 +139,8 @@ def test_what_is_wrong_is_one_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setitem(sys.modules, "tokenbalance.books.pricing.catalogue.genai", None)
     monkeypatch.delitem(sys.modules, "tokenbalance.books.pricing.catalogue.genai")
     monkeypatch.setitem(sys.modules, "genai_prices.data", None)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    (pinned,) = project["optional-dependencies"]["prices"]
     assert cli.refused("rates", "propose", "--whole") == (
-        "error: genai-prices is not installed: run pip install 'tokenbalance[prices]'\n"
+        f"error: genai-prices is not installed: run {sys.executable} -m pip install {pinned}\n"
     )
