@@ -5,6 +5,7 @@ from __future__ import annotations
 import shlex
 import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.pricing.catalogue.additions import with_additions
@@ -102,7 +103,9 @@ def _catalogue(wanted: Wanted) -> Catalogue:
 
 
 def _not_installed() -> str:
-    command = shlex.join([sys.executable, "-m", "pip", "install", _REQUIREMENT])
+    # A checkout may have uv alone.
+    installer = ["pip"] if find_spec("pip") else ["uv", "pip"]
+    command = shlex.join([sys.executable, "-m", *installer, "install", _REQUIREMENT])
     return f"genai-prices is not installed: run {command}"
 
 
