@@ -76,9 +76,9 @@ async def test_it_posts_the_differences_and_says_what_they_come_to(
         f"{MODEL}         2      30     60          30",
         "all                2      30     60          30",
         "",
-        "user".ljust(len(name)) + "  requests  before  after  difference  balance",
-        f"{name}         1      15     30          15      955",
-        f"{poor_name}         1      15     30          15      -10",
+        "user".ljust(len(name)) + "  requests  before  after  difference  balance after",
+        f"{name}         1      15     30          15            955",
+        f"{poor_name}         1      15     30          15            -10",
         "",
         "2 entries posted",
         "",
@@ -87,8 +87,8 @@ async def test_it_posts_the_differences_and_says_what_they_come_to(
         "unknown         1       15  the card has no rates for it",
         "",
         "Balances below 0:",
-        "user".ljust(len(name)) + "  difference  balance",
-        f"{poor_name}          15      -10",
+        "user".ljust(len(name)) + "  difference  balance after",
+        f"{poor_name}          15            -10",
     ]
     assert "2 entries would be posted\n" in tried.out
     assert "These balances would be below 0:\n" in tried.out

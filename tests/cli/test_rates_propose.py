@@ -15,6 +15,7 @@ from tokenbalance.books.pricing.rate_card import read_rate_card
 
 if TYPE_CHECKING:
     from pathlib import Path
+    from types import ModuleType
 
 CARD = """
 version = 2
@@ -128,7 +129,7 @@ def test_a_difference_is_exit_code_1_only_where_that_is_asked_for(cli: Cli) -> N
     assert orjson.loads(same.out)["different"] == []
 
 
-def test_what_is_wrong_is_one_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_what_is_wrong_is_one_line(cli: Cli) -> None:
     assert cli.refused("rates", "propose", "--models", "llama-*") == (
         "error: genai-prices 0.2.3 has no model like 'llama-*'\n"
     )
@@ -136,9 +137,18 @@ def test_what_is_wrong_is_one_line(cli: Cli, monkeypatch: pytest.MonkeyPatch) ->
     assert cli.refused("rates", "propose").startswith("error: TOKENBALANCE_RATE_CARD: line 1: ")
     line = cli.refused("rates", "propose", "--card", str(file))
     assert line.startswith(f"error: {file}: line 1: ")
+
+
+@pytest.mark.parametrize(("pip", "command"), [(sys, "-m pip install"), (None, "-m uv pip install")])
+def test_the_missing_package_is_told_with_the_command_that_installs_it(
+    cli: Cli, monkeypatch: pytest.MonkeyPatch, pip: ModuleType | None, command: str
+) -> None:
+    monkeypatch.setitem(sys.modules, "pip", pip)
     monkeypatch.setitem(sys.modules, "tokenbalance.books.pricing.catalogue.genai", None)
     monkeypatch.delitem(sys.modules, "tokenbalance.books.pricing.catalogue.genai")
     monkeypatch.setitem(sys.modules, "genai_prices.data", None)
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text("utf-8"))["project"]
+    (pinned,) = project["optional-dependencies"]["prices"]
     assert cli.refused("rates", "propose", "--whole") == (
-        "error: genai-prices is not installed: run pip install 'tokenbalance[prices]'\n"
+        f"error: genai-prices is not installed: run {sys.executable} {command} {pinned}\n"
     )

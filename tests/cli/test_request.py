@@ -4,12 +4,13 @@ from typing import TYPE_CHECKING
 
 from tests.support.books import create_holder, placed
 from tests.support.dear_requests import CHARGE, LINES, settle_dear
+from tests.support.rerates import card, charged, rerated
 from tokenbalance.books.ledger.book import Book
 from tokenbalance.model import Usage
 
 if TYPE_CHECKING:
     from tests.cli.conftest import Cli
-    from tokenbalance.database.connections import Pool
+    from tokenbalance.database.connections import Pool, Sessions
 
 REQUEST = "tb_019ab3f0c2d1" + "a" * 20
 
@@ -44,6 +45,7 @@ async def test_a_request_is_shown_by_the_beginning_of_its_id(cli: Cli, pool: Poo
         "estimated": False,
         "tier_asked": None,
         "tier_served": None,
+        "notes": [],
     }
     assert len(shown) == 2
     assert shown[1].startswith(REQUEST)
@@ -63,6 +65,14 @@ async def test_a_request_by_a_card_is_shown_with_its_rates_and_factors(
     assert shown[3].split() == [*names, "model"]
     assert shown[4].split() == ["input", "199,000", "2", "10/3", "3980000/3"]
     assert shown[8].split() == ["image_tool_input", "100", "5", "1", "500", "gpt-image-2"]
+
+
+async def test_a_price_that_was_corrected_is_told(cli: Cli, pool: Pool, sessions: Sessions) -> None:
+    hold = await charged(pool, await create_holder(pool, 1000))
+    _ = await rerated(sessions, card("2", "2"))
+    (note,) = cli.json("request", "show", hold.request_id)["notes"]
+    assert note.endswith(": it was charged 15 before.")
+    assert cli("request", "show", hold.request_id).out.endswith(f"\n\n{note}\n")
 
 
 def test_what_is_no_request_is_told_in_one_line(cli: Cli) -> None:

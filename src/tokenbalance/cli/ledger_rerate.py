@@ -148,8 +148,8 @@ def _print(outcome: _Outcome, *, dry_run: bool) -> None:
     print_table(("model", *_COLUMNS), [*rows, {"model": "all", **_sums(totals.all)}])
     if outcome.top:
         print_line("")
-        columns = ("user", *_COLUMNS, "balance")
-        print_table(columns, [_account(payer, totals) for payer in outcome.top])
+        columns = ("user", *_COLUMNS, "balance after")
+        print_table(columns, [_printed(payer, totals) for payer in outcome.top])
     print_line("")
     entries = counted(totals.entries, "entry", "entries")
     print_line(f"{entries} would be posted" if dry_run else f"{entries} posted")
@@ -168,8 +168,8 @@ def _print(outcome: _Outcome, *, dry_run: bool) -> None:
     if outcome.overdrawn:
         print_line("\nThese balances would be below 0:" if dry_run else "\nBalances below 0:")
         print_table(
-            ("user", "difference", "balance"),
-            [_account(payer, totals) for payer in outcome.overdrawn],
+            ("user", "difference", "balance after"),
+            [_printed(payer, totals) for payer in outcome.overdrawn],
         )
 
 
@@ -185,6 +185,10 @@ def _account(payer: Payer, totals: Totals) -> Fields:
         **_sums(cost),
         "balance": payer.balance,
     }
+
+
+def _printed(payer: Payer, totals: Totals) -> Fields:
+    return {**_account(payer, totals), "balance after": payer.balance}
 
 
 def _unpriced(totals: Totals) -> Iterable[Fields]:

@@ -44,12 +44,23 @@ def show(
 
     found = transact(find)
     if as_json:
-        print_json({**_fields(found), **_tiers(found), "lines": _lines(found)})
+        print_json(
+            {
+                **_fields(found),
+                **_tiers(found),
+                "lines": _lines(found),
+                "notes": list(found.notes),
+            }
+        )
         return
     print_table(_COLUMNS, [_fields(found)])
     if found.request.rates is not None and (lines := _lines(found)):
         print_line("")
         print_table(_LINE_COLUMNS, lines)
+    if found.notes:
+        print_line("")
+        for note in found.notes:
+            print_line(note)
 
 
 def _fields(found: Explanation) -> Fields:

@@ -18,9 +18,10 @@ from tokenbalance.books.pricing.catalogue.additions import with_additions
 from tokenbalance.books.pricing.catalogue.differences import compare
 from tokenbalance.books.pricing.catalogue.genai import read_genai_prices
 from tokenbalance.books.pricing.catalogue.proposal import CREDIT_UNITS, card_text
-from tokenbalance.books.pricing.rate_card import load_rate_card, read_rate_card
+from tokenbalance.books.pricing.rate_card import UnpricedModel, load_rate_card, read_rate_card
 from tokenbalance.books.pricing.units import fee_kind
 from tokenbalance.model import Conditions
+from tokenbalance.openai.ceilings.image_tool import DEFAULT_MODEL
 
 if TYPE_CHECKING:
     from tokenbalance.books.pricing.catalogue.terms import Catalogue
@@ -136,6 +137,15 @@ def test_the_cards_of_the_docs_are_those_that_are_proposed(unit: Any) -> None:
     # Anew: tokenbalance rates propose --whole --unit UNIT > docs/rate-cards/UNIT.toml
     assert file.read_text("utf-8") == card_text(catalogue(), unit)
     assert load_rate_card(file).version == 2
+
+
+def test_the_default_image_model_has_no_known_price_and_the_cards_say_so() -> None:
+    with pytest.raises(UnpricedModel):
+        _ = row_of(DEFAULT_MODEL)
+    for unit in UNITS:
+        assert f"default image model, {DEFAULT_MODEL}, has no known price" in " ".join(
+            card_text(catalogue(), unit).replace("\n# ", " ").split()
+        )
 
 
 def test_a_price_has_a_history_where_the_catalogue_has_one() -> None:

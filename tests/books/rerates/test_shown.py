@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
@@ -70,6 +70,29 @@ async def test_its_bill_is_made_of_the_newest_rates(sessions: Sessions, hold: Ho
     ]
     assert [*explained.entries] == entries[1:]
     assert explained.cost == 50
+    days = [entry.created_at.astimezone(UTC).date() for entry in explained.entries[1:3]]
+    assert explained.notes == [
+        f"Its price was corrected on {days[0]}: it was charged 15 before.",
+        f"Its price was corrected on {days[1]}: it was charged 30 before.",
+    ]
+    assert (explained.charge_at_end, explained.tier_asked) == (15, None)
+
+
+async def test_a_corrected_usage_is_no_corrected_price(
+    pool: Pool, sessions: Sessions, holder: Holder
+) -> None:
+    hold = await expired(pool, holder)
+    _ = await rerated(sessions, card("2", "2"))
+    assert await Book(pool).settle(hold, Usage({"input": 50}, 50))
+    _ = await rerated(sessions, card("3", "3"))
+    async with sessions() as session:
+        explained = await explain(session, hold.request_id)
+    assert explained.request.charge == 150
+    assert [note.partition(": ")[2] for note in explained.notes] == [
+        "it was charged 15 before.",
+        "it was charged 100 before.",
+    ]
+    assert explained.charge_at_end == 15
 
 
 async def test_it_is_one_request_in_a_list_and_in_an_export(sessions: Sessions, hold: Hold) -> None:

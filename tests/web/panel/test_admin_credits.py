@@ -9,6 +9,7 @@ import pytest
 
 from tests.support.admin import charge, entries_of, hidden
 from tests.support.books import placed
+from tests.support.rerates import USED, card, rerated
 from tokenbalance.books.ledger.book import Book
 from tokenbalance.books.ledger.credits import TOO_LARGE
 from tokenbalance.model import Usage
@@ -16,7 +17,7 @@ from tokenbalance.model import Usage
 if TYPE_CHECKING:
     from tests.support.admin import Admin
     from tests.support.books import Holder
-    from tokenbalance.database.connections import Pool
+    from tokenbalance.database.connections import Pool, Sessions
 
 
 async def test_credits_are_added_and_taken_with_a_reason(
@@ -175,6 +176,17 @@ async def test_a_charge_is_explained_and_refunded_once(
         ("refund", 70, 1000, email, "all of it"),
     ]
     assert "Refund…" not in (await admin.pages.see(here)).text
+
+
+async def test_a_corrected_price_is_told_and_what_was_released_stays(
+    admin: Admin, pool: Pool, sessions: Sessions, holder: Holder
+) -> None:
+    await charge(pool, holder, "tb_1", USED)
+    _ = await rerated(sessions, card("2", "2", model="*"))
+    page = await admin.pages.see("/admin/requests/tb_1")
+    assert f"and was charged {USED.total} credits; " in page.text
+    assert f": it was charged {USED.total} before." in page.text
+    assert f"it cost {2 * USED.total} credits." in page.text
 
 
 @pytest.mark.parametrize(

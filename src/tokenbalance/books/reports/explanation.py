@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
+from datetime import UTC
 from typing import TYPE_CHECKING, Final, cast
 
 from tokenbalance.books.pricing.bill import explain_charge
@@ -23,7 +24,7 @@ from tokenbalance.database.tables import LedgerEntry, OpenHold
 from tokenbalance.model import PLAIN, Usage
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -34,6 +35,9 @@ if TYPE_CHECKING:
 
 
 _SUCCESSES: Final = range(200, 300)
+_USUAL_TIERS: Final = (PLAIN.tier, "default", "standard")
+_USAGE_CORRECTED_BY: Final = "proxy"
+"""The actor of an adjustment by the true usage; a rerate has another one."""
 
 
 class UnknownRequest(LookupError):
@@ -63,9 +67,14 @@ class Explanation:
 
     @property
     def notes(self) -> Sequence[str]:
-        """What is to be known of its course, in sentences: why it cost nothing, what capped it."""
+        """What is to be known of it, in sentences: why it is free, what capped it, new prices."""
         request = self.request
-        notes = (_why_free(request), _what_capped(request.trace), self._which_tier())
+        notes = (
+            _why_free(request),
+            _what_capped(request.trace),
+            self._which_tier(),
+            *_price_corrections(self.entries),
+        )
         return [note for note in notes if note]
 
     @property
@@ -81,9 +90,10 @@ class Explanation:
 
     @property
     def tier_asked(self) -> str | None:
-        """The service tier that was asked for; None: none, or `auto`."""
+        """The service tier that was asked for; None: none, or one that stands for the usual one."""
         asked = _asked(self.request.rates)
-        return None if asked is None or asked.tier == PLAIN.tier else asked.tier
+        # A rerate stores `default` where nothing was asked for.
+        return None if asked is None or asked.tier in _USUAL_TIERS else asked.tier
 
     @property
     def tier_served(self) -> str | None:
@@ -99,6 +109,11 @@ class Explanation:
         names = {"image_model": asked.image_model, "svg_model": asked.svg_model}
         found = ((kind, names[source.model]) for kind, source in UNITS.copied)
         return {kind: name for kind, name in found if name is not None}
+
+    @property
+    def charge_at_end(self) -> int:
+        """Credits that it was charged when it ended, before any correction."""
+        return -sum(entry.amount for entry in self.entries if entry.kind == "charge")
 
     @property
     def cost(self) -> int:
@@ -141,6 +156,17 @@ def _what_capped(trace: Trace) -> str:
         return ""
     limit = f"{trace.output_cap:,} token{'' if trace.output_cap == 1 else 's'}"
     return f"The output was capped at {limit}: the balance did not cover more."
+
+
+def _price_corrections(entries: Iterable[EntryRow]) -> Iterator[str]:
+    """Say of each rerate when it was, and what the request was charged before it."""
+    charge = 0
+    for entry in entries:
+        if entry.kind == "adjustment" and entry.actor != _USAGE_CORRECTED_BY:
+            day = entry.created_at.astimezone(UTC).date()
+            yield f"Its price was corrected on {day}: it was charged {charge:,} before."
+        if entry.kind != "refund":
+            charge -= entry.amount
 
 
 async def explain(

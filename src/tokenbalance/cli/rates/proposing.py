@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import shlex
+import sys
 from dataclasses import dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.pricing.catalogue.additions import with_additions
@@ -23,7 +26,8 @@ if TYPE_CHECKING:
     from tokenbalance.books.pricing.rate_card import RateCard
     from tokenbalance.cli.output import Document
 
-_INSTALL: Final = "genai-prices is not installed: run pip install 'tokenbalance[prices]'"
+_REQUIREMENT: Final = "genai-prices==0.2.3"
+"""What the extra `prices` has: the same command works in a checkout and where it is installed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +95,18 @@ def _catalogue(wanted: Wanted) -> Catalogue:
     except ModuleNotFoundError as error:
         if error.name is None or not error.name.startswith("genai_prices"):
             raise
-        raise CatalogueError(_INSTALL) from None
+        raise CatalogueError(_not_installed()) from None
     catalogue = select(with_additions(read_genai_prices(wanted.day)), wanted.models)
     if not catalogue.models:
         raise CatalogueError(f"{catalogue.source} has no model like {wanted.models!a}")
     return catalogue
+
+
+def _not_installed() -> str:
+    # A checkout may have uv alone.
+    installer = ["pip"] if find_spec("pip") else ["uv", "pip"]
+    command = shlex.join([sys.executable, "-m", *installer, "install", _REQUIREMENT])
+    return f"genai-prices is not installed: run {command}"
 
 
 def _print_differences(wanted: Wanted, file: Path, card: RateCard) -> bool:

@@ -239,7 +239,7 @@ class ExplanationResponse(RequestDetails):
 
     estimate: EstimateResponse
     tier_asked: str | None
-    """The service tier in the request; null: none, or `auto`, or there was no rate card."""
+    """The service tier in the request; null: none, `auto`, `default` or `standard`, or no card."""
     tier_served: str | None
     """The service tier in the response; null: none, or one that does not change the charge."""
     quantities: list[QuantityResponse]
@@ -257,7 +257,7 @@ class ExplanationResponse(RequestDetails):
     cost: int
     """Credits that it cost after corrections and refunds."""
     notes: list[str]
-    """Sentences for people: why it cost nothing, that the balance capped its output."""
+    """Sentences for people: why it cost nothing, that its price was corrected, and when."""
 
 
 @requests_router.get(

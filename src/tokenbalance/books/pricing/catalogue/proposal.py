@@ -50,7 +50,9 @@ OpenAI lists prices in dollars for a million tokens. A dollar has a million micr
 number in the list is the number of credits for one token, and can be copied as it stands: $0.15 \
 for a million input tokens is input = 0.15. Prices of a thousand calls become credits for one call.
 
-A model without a row is refused (404 model_not_found).
+A model without a row is refused (404 model_not_found). OpenAI's default image model, \
+gpt-image-2.6-sunburst, has no known price: requests with the image tool are refused until you add \
+a row for it, unless they name an image model that has one.
 """
 _WEIGHTED_TOKENS: Final = """\
 One credit is one input token of gpt-6-luna, a small model. Credits stay close to tokens, but \
@@ -58,7 +60,10 @@ larger models and output weigh more, as they do in OpenAI's prices: 100,000 cred
 100,000 tokens read by gpt-6-luna, or for 1,000 tokens written by gpt-6-sol.
 
 Models that no row names are charged as the dearest of all, so that a new one can be used at once \
-without becoming a bargain. To refuse them instead: unpriced = "refuse", and no table [default].
+without becoming a bargain. To refuse them instead: unpriced = "refuse", and no table [default]. \
+OpenAI's default image model, gpt-image-2.6-sunburst, has no known price: the image tool is \
+charged as the dearest of all until you add a row for it, unless requests name an image model that \
+has one.
 """
 CREDIT_UNITS: Final[Mapping[str, CreditUnit]] = {
     unit.name: unit
