@@ -194,11 +194,12 @@ def create_app_from_environment() -> FastAPI:
     Any other ASGI server can call it as well (`docs/deploy.md`).
 
     Raises:
-        SettingsError: a variable has a wrong value, DATABASE_URL is not set, or the sandbox is
-            wanted and nobody has started it.
+        SettingsError: a variable has a wrong value, the rate card cannot be used, DATABASE_URL is
+            not set, or the sandbox is wanted and nobody has started it.
 
     """
     settings = load_settings()
+    _ = settings.rates
     _require_sandbox(settings)
     if settings.database_url is None:
         msg = "DATABASE_URL: must be set for a worker"

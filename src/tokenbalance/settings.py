@@ -7,6 +7,7 @@ Values come from the environment, then from `.env` in the working directory. Sec
 from __future__ import annotations
 
 import re
+from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Final, Literal, Self
 from urllib.parse import quote, urlsplit
@@ -161,7 +162,6 @@ class Settings(BaseSettings):
     leaves time to charge them within the 30 s after which container platforms kill."""
     rate_card: Path | None = Field(default=None, validation_alias="TOKENBALANCE_RATE_CARD")
     """A TOML file that says what tokens cost; None: one credit each."""
-    _rates: RateCard | None = PrivateAttr(default=None)
     models: Path | None = Field(default=None, validation_alias="TOKENBALANCE_MODELS")
     """A TOML file of facts about models, added to those of the package."""
     _own_models: tuple[KnownModel, ...] = PrivateAttr(default=())
@@ -261,17 +261,6 @@ class Settings(BaseSettings):
         return self
 
     @model_validator(mode="after")
-    def _read_rate_card(self) -> Self:
-        if self.rate_card is not None:
-            try:
-                host = urlsplit(self.openai_base_url).hostname or ""
-                self._rates = load_rate_card(self.rate_card, host)
-            except RateCardError as error:
-                msg = f"TOKENBALANCE_RATE_CARD: {error}"
-                raise ValueError(msg) from None
-        return self
-
-    @model_validator(mode="after")
     def _read_models(self) -> Self:
         if self.models is not None:
             try:
@@ -284,10 +273,21 @@ class Settings(BaseSettings):
                 raise ValueError(msg) from None
         return self
 
-    @property
+    @cached_property
     def rates(self) -> RateCard | None:
-        """The rate card, as it was when the settings were read."""
-        return self._rates
+        """The rate card, read on first use: commands without prices must not fail for it.
+
+        Raises:
+            SettingsError: the card cannot be used.
+
+        """
+        if self.rate_card is None:
+            return None
+        try:
+            return load_rate_card(self.rate_card, urlsplit(self.openai_base_url).hostname or "")
+        except RateCardError as error:
+            msg = f"TOKENBALANCE_RATE_CARD: {error}"
+            raise SettingsError(msg) from None
 
     @property
     def admin_password(self) -> SecretStr | None:

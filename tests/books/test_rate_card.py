@@ -221,15 +221,17 @@ def test_the_settings_carry_the_card_or_name_what_is_wrong_with_it(
     assert load_settings().rates is None
     monkeypatch.setenv("TOKENBALANCE_RATE_CARD", "card.toml")
     with pytest.raises(SettingsError, match=r"^TOKENBALANCE_RATE_CARD: cannot be read"):
-        load_settings()
+        _ = load_settings().rates
     card = tmp_path / "card.toml"
     card.write_text(CARD)
-    rates = load_settings().rates
+    settings = load_settings()
+    rates = settings.rates
     assert isinstance(rates, RateCard)
     assert len(rates.rows()) == 2
     card.write_text(CARD.replace("2.5", "-2.5"))
+    assert settings.rates is rates
     with pytest.raises(SettingsError) as error:
-        load_settings()
+        _ = load_settings().rates
     assert str(error.value) == (
         "TOKENBALANCE_RATE_CARD: line 9: models[1].input: must not be negative"
     )

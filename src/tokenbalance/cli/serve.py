@@ -54,6 +54,8 @@ def serve(
     """Serve the proxy, with DATABASE_URL or an embedded Postgres."""
     given = {"host": host, "port": port, "web_concurrency": workers}
     settings = load_settings(**{name: value for name, value in given.items() if value is not None})
+    # A mistake in the card is told before a database is started or migrated.
+    _ = settings.rates
     if not sandbox:
         _refuse_own_address(settings)
     with open_database(settings, exclusive=True) as dsn:

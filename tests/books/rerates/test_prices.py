@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 TIERED = card("1", "2", "tier = { auto = 3, flex = 0.5, priority = 2 }")
 WITH_TOOLS = card("1", "1", "calls = { web_search = 10 }")
+OFFERED = Asked(card("1", "1", "calls = { shell_search = 0 }"), Conditions(tools=("shell_search",)))
 
 
 def used(**more: int) -> Usage:
@@ -162,6 +163,20 @@ async def test_fees_are_charged_for_calls_that_nobody_charged_then(
     assert await cost_of(pool, hold) == 45
 
 
+@pytest.mark.parametrize("other", [card("0", "0", "calls = { quantum = 9 }"), card("0", "0")])
+async def test_a_call_without_a_fee_costs_nothing_as_it_did_then_so_a_rerate_can_be_undone(
+    pool: Pool, sessions: Sessions, holder: Holder, other: str
+) -> None:
+    hold = await charged(pool, holder, used(call__quantum=1), Asked(WITH_TOOLS))
+    before = await account_of(pool, holder)
+    assert before.balance == 1000 - 15
+    _ = await rerated(sessions, other)
+    assert await cost_of(pool, hold) in {0, 9}
+    totals = await rerated(sessions, WITH_TOOLS)
+    assert totals.unpriced == {}
+    assert (await account_of(pool, holder)).balance == before.balance
+
+
 @pytest.mark.parametrize(
     ("asked", "usage", "reason"),
     [
@@ -169,7 +184,7 @@ async def test_fees_are_charged_for_calls_that_nobody_charged_then(
         (Asked(model=None), used(), "its model is not known"),
         (Asked(), used(image_tool_input=5), "its image model is not known"),
         (Asked(), used(svg_output=5), "its SVG model is not known"),
-        (Asked(), used(call__shell_search=1), "the card has no fee for shell_search"),
+        (OFFERED, used(call__shell_search=1), "the card has no fee for shell_search"),
         (
             Asked(card(more="window = { 24h = 0.5 }"), Conditions(window="24h")),
             used(),

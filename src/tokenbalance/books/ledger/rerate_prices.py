@@ -22,7 +22,7 @@ from tokenbalance.books.pricing.rate_card import (
     UnpricedWindow,
 )
 from tokenbalance.books.pricing.rates import ASKED, asked_from, charge_for, stored_rates
-from tokenbalance.books.pricing.units import TIER, is_fee
+from tokenbalance.books.pricing.units import TIER
 from tokenbalance.model import PLAIN
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ def _lacking(error: UnpricedRequest) -> str:
 
 
 def _conditions(request: Charged) -> Conditions:
-    """Find what decides the price of a request: what it asked for, and what it used."""
+    """Find what decides the price of a request: what it asked for, with the tier it had."""
     asked, is_default = _asked(request.rates)
     used = request.usage.quantities
     if is_default and not any(kind.startswith(TIER) for kind in used):
@@ -143,9 +143,8 @@ def _conditions(request: Charged) -> Conditions:
         if is_used and getattr(asked, name) is None:
             msg = f"{_UNKNOWN[name]} is not known"
             raise NoPrice(msg)
-    # What it called it has offered, even where that was not stored.
-    tools = {kind.partition(":")[2] for kind in used if is_fee(kind)}.union(asked.tools)
-    return asked if len(tools) == len(asked.tools) else asked._replace(tools=tuple(sorted(tools)))
+    # Not the tools that it used beyond those: a call without a fee costs nothing, as it did then.
+    return asked
 
 
 @lru_cache(maxsize=1024)

@@ -50,9 +50,10 @@ def print_findings(days: int, *, as_json: bool) -> bool:
 
     """
     settings = load_settings()
+    has_card = settings.rates is not None
     with open_books(settings) as dsn:
         checked = asyncio.run(_check(settings, dsn, days))
-    if settings.rates is None:
+    if not has_card:
         print_aside("TOKENBALANCE_RATE_CARD is not set: a token of every model costs one credit.")
     if checked.why_not:
         print_aside(f"The upstream's models were not checked: {checked.why_not}.")

@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import TYPE_CHECKING, Final, NoReturn, TypeAlias, cast
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 Place: TypeAlias = "tuple[str | int, ...]"
 """The keys and indexes that lead to a value in the document."""
@@ -67,20 +67,54 @@ def _shown(place: Place) -> str:
 def _line_of(text: str, place: Place) -> int:
     """Find the line on which the statement starts that sets the value at `place`.
 
-    It parses ever more lines from the top until the document has the value; so it need not know the
-    ways in which TOML can be written.
+    It parses the text up to a line, so it need not know the ways in which TOML can be written; what
+    ends within a statement does not parse. A longer text has whatever a shorter one has, so the
+    first that has the value is found by halving.
     """
     lines = text.splitlines(keepends=True)
-    begins = 1
-    for number in range(1, len(lines) + 1):
-        try:
-            document: object = tomllib.loads("".join(lines[:number]), parse_float=Decimal)
-        except tomllib.TOMLDecodeError:
+    if not place:
+        return 1
+    low, high, ends = 1, len(lines), 1
+    while low <= high:
+        middle = (low + high) // 2
+        whole, document = _next_whole(lines, middle, high)
+        if document is not None and not _has(document, place):
+            low = whole + 1
             continue
-        if place and _has(document, place):
-            return begins
-        begins = number + 1
-    return 1
+        if document is not None:
+            ends = whole
+        high = middle - 1
+    begins = ends
+    while begins > 1 and _parsed(lines, begins - 1) is None:
+        begins -= 1
+    return begins
+
+
+def _next_whole(lines: Sequence[str], number: int, last: int) -> tuple[int, object]:
+    """Parse the first lines, with as many more as a statement needs that they would cut.
+
+    Args:
+        lines: the text.
+        number: of lines, at least.
+        last: of lines, at most.
+
+    Returns:
+        The number of lines and the document; None: all of these texts end within a statement.
+
+    """
+    for more in range(number, last + 1):
+        document = _parsed(lines, more)
+        if document is not None:
+            return more, document
+    return last, None
+
+
+def _parsed(lines: Sequence[str], number: int) -> object:
+    """Parse the first lines; None if they end within a statement."""
+    try:
+        return tomllib.loads("".join(lines[:number]), parse_float=Decimal)
+    except tomllib.TOMLDecodeError:
+        return None
 
 
 def _has(document: object, place: Place) -> bool:

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import datetime as dt
 import re
-from fnmatch import fnmatchcase
-from typing import TYPE_CHECKING, Final, TypeVar, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeVar, cast
 
 from tokenbalance.books.pricing.factors import ONE
 from tokenbalance.books.pricing.rate_card.card import History, RateCard
 from tokenbalance.books.pricing.rate_card.mistakes import Mistake, RateCardError, parse_toml
 from tokenbalance.books.pricing.rate_card.numbers import read_border, read_factor, read_rate
+from tokenbalance.books.pricing.rate_card.reach import EarlierRows
 from tokenbalance.books.pricing.rate_card.row import VERSION, Row
 from tokenbalance.books.pricing.units import INPUT, OUTPUT, REQUEST, UNITS, fee_kind
 from tokenbalance.model import Long
@@ -27,6 +27,8 @@ if TYPE_CHECKING:
     from tokenbalance.books.pricing.units import Units
 
 Value = TypeVar("Value")
+_Dated: TypeAlias = "dict[dt.date | None, tuple[int, Row]]"
+"""Rows with the same patterns and their places in the card, by the first day."""
 
 PER_MAX: Final = 10**9
 _BYTES_MAX: Final = 256 * 1024
@@ -43,7 +45,6 @@ _TIER: Final = re.compile(r"[a-z0-9_-]{1,32}")
 _WINDOW: Final = re.compile(r"[A-Za-z0-9_-]{1,32}")
 _REGION: Final = re.compile(r"[a-z0-9-]{1,63}")
 _TOOL: Final = re.compile(r"[a-z0-9_]{1,40}")
-_WILDCARD: Final = re.compile(r"\[!?\]?[^\]]*\]|[*?]")
 
 
 def load_rate_card(path: Path, host: str = "") -> RateCard:
@@ -130,17 +131,22 @@ class _Reader:
         tables = self._document.get("models", [])
         if not isinstance(tables, list):
             raise Mistake(("models",), "must be a list of tables, each with the header [[models]]")
-        read: dict[tuple[str, ...], list[tuple[int, Row]]] = {}
+        read: dict[tuple[str, ...], _Dated] = {}
+        numbers: dict[tuple[str, ...], int] = {}
+        earlier = EarlierRows()
         for index, value in enumerate(cast("list[object]", tables)):
             place: Place = ("models", index)
             table = _table(place, value)
             self._refuse_unknown_prices(place, table, ROW_KEYS)
             row = self._read_row(place, table, self._read_patterns(place, table))
-            same = read.setdefault(tuple(sorted(row.patterns)), [])
+            key = tuple(sorted(row.patterns))
+            number = numbers.setdefault(key, len(numbers))
+            same = read.setdefault(key, {})
             _refuse_twice(place, row, same)
-            same.append((index, row))
-            _refuse_unreachable(place, row, read)
-        return [History([row for _, row in rows]) for rows in read.values()]
+            same[row.begins] = (index, row)
+            _refuse_unreachable(place, row, number, earlier)
+            earlier.add(number, index, row)
+        return [History([row for _, row in rows.values()]) for rows in read.values()]
 
     def _refuse_unknown_prices(
         self, place: Place, table: Mapping[str, object], others: tuple[str, ...] = ()
@@ -271,43 +277,21 @@ def _read_long(place: Place, table: Mapping[str, object]) -> Long | None:
     )
 
 
-def _refuse_twice(place: Place, row: Row, same: Sequence[tuple[int, Row]]) -> None:
-    for index, earlier in same:
-        if earlier.begins != row.begins:
-            continue
-        if row.begins is None:
-            message = f"can never match: models[{index}] comes first and matches them all"
-            raise Mistake((*place, _MATCH), message)
-        message = f"is that of models[{index}] too, which has the same match"
-        raise Mistake((*place, _BEGINS), message)
+def _refuse_twice(place: Place, row: Row, same: _Dated) -> None:
+    if row.begins not in same:
+        return
+    index, _ = same[row.begins]
+    if row.begins is None:
+        message = f"can never match: models[{index}] comes first and matches them all"
+        raise Mistake((*place, _MATCH), message)
+    message = f"is that of models[{index}] too, which has the same match"
+    raise Mistake((*place, _BEGINS), message)
 
 
-def _refuse_unreachable(
-    place: Place, row: Row, read: Mapping[tuple[str, ...], Sequence[tuple[int, Row]]]
-) -> None:
+def _refuse_unreachable(place: Place, row: Row, number: int, earlier: EarlierRows) -> None:
     """Refuse a row with a pattern that an earlier row takes everything from, on any day."""
-    begins = row.begins or dt.date.min
-    for key, rows in read.items():
-        if key == tuple(sorted(row.patterns)):
-            return  # only those before it
-        for index, earlier in rows:
-            if (earlier.begins or dt.date.min) > begins:
-                continue
-            for pattern in row.patterns:
-                if any(_covers(other, pattern) for other in earlier.patterns):
-                    which = "" if len(row.patterns) == 1 else f"{pattern} "
-                    message = (
-                        f"{which}can never match: models[{index}] comes first and matches them all"
-                    )
-                    raise Mistake((*place, _MATCH), message)
-
-
-def _covers(pattern: str, other: str) -> bool:
-    """Whether `pattern` matches everything that `other` does; False if that is not obvious."""
-    if pattern == other:
-        return True
-    literal, count = _WILDCARD.subn("\0", other)
-    if count and _WILDCARD.search(pattern.replace("*", "")):
-        return False
-    # A placeholder for a wildcard is matched only by a star, which matches all that it may be.
-    return fnmatchcase(literal, pattern)
+    cover = earlier.cover_of(number, row)
+    if cover is not None:
+        which = "" if len(row.patterns) == 1 else f"{cover.pattern} "
+        message = f"{which}can never match: models[{cover.row}] comes first and matches them all"
+        raise Mistake((*place, _MATCH), message)
