@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple, TypeAlias
 import orjson
 from pydantic import TypeAdapter, ValidationError
 
+from tokenbalance.books.holds.journal.packing import packed_rates, unpacked_rates
 from tokenbalance.books.pricing.units import INPUT, OUTPUT, UNITS
 from tokenbalance.model import Usage
 from tokenbalance.model.values import value
@@ -32,11 +33,12 @@ may report (16 digits) need less, and so does any true usage of one model with i
 entry of usual length leaves room for a second bill too; what needs more than that is written
 without what its sides divide into."""
 
-VERSION: Final = 3
+VERSION: Final = 4
 """Must be raised with any change to a line; the header has the same form in all versions."""
 
-_READABLE: Final = frozenset({1, 2, VERSION})
-"""Versions 1 and 2 name the kinds that were not used too, in 1 without image tokens."""
+_READABLE: Final = frozenset({1, 2, 3, VERSION})
+"""Version 3 has the whole text of rates. Versions 1 and 2 name the kinds that were not used too, in
+1 without image tokens."""
 
 _PARTS: Final = frozenset(part for _, parts in UNITS.sides for part in parts)
 
@@ -148,7 +150,7 @@ def read_slot(line: bytes) -> tuple[Entry, State, Usage | None] | None:
         return None
     try:
         state = State(line[:1])
-        read = _PAYLOAD.validate_json(payload, strict=True)
+        read = _with_rates(_PAYLOAD.validate_json(payload, strict=True))
         usage = None if read.usage is None else _usage_of(read.usage)
     except ValueError:
         return None
@@ -160,6 +162,19 @@ def read_slot(line: bytes) -> tuple[Entry, State, Usage | None] | None:
     return read.entry, state, usage
 
 
+def _with_rates(read: _Payload) -> _Payload:
+    """Unpack the rates of a hold.
+
+    Raises:
+        ValueError: they are damaged.
+
+    """
+    hold = read.entry.hold
+    if hold is None or hold.rates is None:
+        return read
+    return _Payload(read.entry.held(hold._replace(rates=unpacked_rates(hold.rates))), read.usage)
+
+
 def _payload(entry: Entry, usage: Usage | None) -> bytes:
     named: dict[str, object] = {
         "request_id": entry.request_id,
@@ -167,8 +182,9 @@ def _payload(entry: Entry, usage: Usage | None) -> bytes:
         "key_id": entry.key_id,
         "endpoint": entry.endpoint,
     }
-    if entry.hold is not None:
-        named["hold"] = [*entry.hold]
+    if (hold := entry.hold) is not None:
+        rates = None if hold.rates is None else packed_rates(hold.rates)
+        named["hold"] = [*hold._replace(rates=rates)]
     if usage is None:
         return orjson.dumps({"entry": named, "usage": None})
     used = {**usage.quantities, "total": usage.total, "estimated": usage.estimated}
