@@ -28,14 +28,18 @@ from tokenbalance.database.connections import (
 )
 from tokenbalance.openai import SURFACE
 from tokenbalance.openai.tokens import prepare, shipped_models
+from tokenbalance.owners.registry import Owners
 from tokenbalance.people.callers import Callers
 from tokenbalance.people.password_rules import PasswordRules
 from tokenbalance.people.refusals import RefusalCounts
 from tokenbalance.proxy.admission import Admissions
 from tokenbalance.proxy.asked import PREFIXES
+from tokenbalance.proxy.bearers import Bearers
 from tokenbalance.proxy.free_rate import FreeRate
 from tokenbalance.proxy.model_lists import ModelLists
+from tokenbalance.proxy.ownership import Ownership
 from tokenbalance.proxy.pipeline import Proxy
+from tokenbalance.proxy.reading import Reading
 from tokenbalance.proxy.room import Room
 from tokenbalance.settings import Settings, SettingsError, load_settings
 from tokenbalance.telemetry.health import health_router
@@ -244,6 +248,7 @@ async def _open_proxy(
     metrics = await _open_metrics(watched, pool, surface, stack)
     sweep_book = Book(sweep_pool, settings.lease_s)
     callers = Callers(pool, settings.batch_max)
+    bearers = Bearers(callers)
 
     def charged(hold: Hold, usage: Usage, charge: Charge, expired: bool) -> None:  # noqa: FBT001 - the signature of `Book.on_charge`
         metrics.charged(hold, usage, charge, expired)
@@ -257,21 +262,20 @@ async def _open_proxy(
     _ = await stack.enter_async_context(_running(sweep.run()))
     return Proxy(
         pool=pool,
-        callers=callers,
+        bearers=bearers,
+        reading=Reading(bearers, settings.upstream_traits, settings.rates, body_bytes_max),
         leases=leases,
         admissions=Admissions(book, waiters, settings.hold_wait_s, settings.insufficient_status),
         settler=settler,
         metrics=metrics,
+        ownership=Ownership(Owners(pool)),
         refused=refused,
         upstream=await _open_upstream(settings, hop, stack),
-        traits=settings.upstream_traits,
         surface=surface,
-        rate_card=settings.rates,
         cancel_on_disconnect=settings.on_disconnect == "cancel",
         own_headers=(SANDBOX_HEADER,) if settings.sandbox else (),
         passing=passing,
         cross_origin=CrossOrigin(settings.cors_origins, passing.may_reach_upstream),
-        body_bytes_max=body_bytes_max,
         room=Room(settings.parallel_max, body_bytes_max),
         free_rate=FreeRate(settings.free_per_minute),
         models=ModelLists(settings.models_copy_s, settings.rates),

@@ -30,6 +30,7 @@
     |   `-- MalformedTarget                 400  . unknown_url
     |-- ModelNotFound                       404  . model_not_found
     |-- NotFound                            404  . not_found
+    |   `-- ObjectNotFound                  404  . not_found
     |-- IdempotencyKeyReused                409  . idempotency_key_reused
     |-- WebSocketNotSupported               426  . websocket_not_supported
     |-- TooManyAttempts                     429  . rate_limit_exceeded
@@ -303,6 +304,10 @@ class NotFound(ProxyError):
     status = 404
     type = "invalid_request_error"
     code = "not_found"
+
+
+class ObjectNotFound(NotFound):
+    """The upstream stores no such object for this caller: nobody's and somebody else's alike."""
 
 
 class IdempotencyKeyReused(ProxyError):

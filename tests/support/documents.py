@@ -52,5 +52,5 @@ def parts(*each: object) -> Document:
 
 def refusal(endpoint: Operation, document: Document) -> tuple[type[ProxyError], str | None]:
     with pytest.raises(ProxyError) as caught:
-        read_document(endpoint, json.dumps(document).encode(), OPENAI)
+        _ = read_document(endpoint, json.dumps(document).encode(), OPENAI)
     return type(caught.value), caught.value.param

@@ -55,8 +55,6 @@ GET DELETE      /containers/{id}
 GET POST        /containers/{id}/files
 GET DELETE      /containers/{id}/files/{id}
 GET             /containers/{id}/files/{id}/content
-POST            /conversations
-GET POST DELETE /conversations/{id}
 GET POST        /conversations/{id}/items
 GET DELETE      /conversations/{id}/items/{id}
 GET POST        /files

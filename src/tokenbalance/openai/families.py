@@ -10,14 +10,14 @@ from typing import Final
 
 from tokenbalance.openai.ceilings import chat, completions, embeddings, responses
 from tokenbalance.openai.ceilings.templates import around_texts, around_turns
-from tokenbalance.openai.examples import (
+from tokenbalance.openai.examples.text import (
     CHAT_EXAMPLES,
     COMPLETION_EXAMPLES,
     EMBEDDING_EXAMPLES,
     INPUT_TOKENS_EXAMPLES,
     RESPONSE_EXAMPLES,
 )
-from tokenbalance.openai.operation import Ceiling, Family, Tariff
+from tokenbalance.openai.operation import Body, Ceiling, Family, Tariff
 
 TOKENS: Final = Tariff("the charge is `usage.total_tokens`, or what the rate card makes of it")
 NOTHING: Final = Tariff("free: nothing is held or charged", is_free=True)
@@ -40,7 +40,11 @@ CHAT: Final = Family(
     ),
     place="chat",
     reports_on_request=True,
-    creates=("chat_completion", "chat_audio"),
+    creates=(
+        "chat_completion:$.id",
+        "chat_completion:sse:data:$.id",
+        "chat_audio:$.choices[].message.audio.id",
+    ),
     examples=CHAT_EXAMPLES,
 )
 COMPLETIONS: Final = Family(
@@ -64,7 +68,17 @@ RESPONSES: Final = Family(
     ceiling=_RESPONSES,
     place="responses",
     has_items=True,
-    creates=("response", "container", "item"),
+    creates=(
+        "response:$.id",
+        "response:sse:response.created:$.response.id",
+        "container:$.output[].container_id",
+        "item:$.output[].id",
+    ),
+    derived=(
+        "container_file:$.output[].content[].annotations[].file_id",
+        "container:$.output[].content[].annotations[].container_id",
+        "file:$.output[].results[].file_id",
+    ),
     examples=RESPONSE_EXAMPLES,
 )
 INPUT_TOKENS: Final = Family(
@@ -73,5 +87,9 @@ INPUT_TOKENS: Final = Family(
 """Counts the input of a response, whose fields it has."""
 FREE: Final = Family(tariff=NOTHING, place="free")
 """Reads a document and is not charged; a row has its own examples."""
+CONVERSATION: Final = Family(tariff=NOTHING, place="conversation")
+"""Reads a document that may have items of a conversation, and is not charged."""
+FORM: Final = Family(tariff=NOTHING, bodies=(Body.FORM,), place="form")
+"""Reads a form with files and is not charged; a row has its own examples."""
 READ: Final = Family(tariff=NOTHING, bodies=())
 """Reads no body and is not charged; a row has its own examples."""

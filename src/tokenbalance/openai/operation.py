@@ -23,6 +23,15 @@ class Body(enum.Enum):
     """A kind of request body, by its media type."""
 
     JSON = "application/json"
+    FORM = "multipart/form-data"
+
+
+class Answer(enum.Enum):
+    """How the body of a response is read."""
+
+    JSON = "a document, or a stream of events where the request asks for one"
+    EVENTS = "a document, or a stream of events that is not charged"
+    BYTES = "bytes that are passed on as they come, with ranges"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -81,7 +90,10 @@ class Family:
     has_output: bool = True
     """A usage report without output tokens is incomplete."""
     creates: tuple[str, ...] = ()
-    """Kinds of objects that a request may leave upstream: `response`, `container`..."""
+    """Objects that a response names and that become the caller's, as `kind:path` of their ids:
+    `file:$.id`, `item:$.output[].id`; in streams `response:sse:response.created:$.response.id`."""
+    derived: tuple[str, ...] = ()
+    """Objects that the caller did not make and that belong to whom they came from, likewise."""
     examples: Examples | None = None
     """Those of each of its operations that has none of its own."""
 
@@ -98,8 +110,17 @@ class Operation:
     summary: str
     lists: str | None = None
     """The kind of the upstream's objects that the response lists."""
-    uses: str | None = None
-    """The kind of the object that the path names."""
+    uses: tuple[str, ...] = ()
+    """The kinds of the objects that the path names, in the order of its parameters."""
+    deletes: str | None = None
+    """The kind of the object that is deleted: the last one that the path names."""
+    query: tuple[str, ...] = ()
+    """The parameters of a request's query that go upstream."""
+    own_creates: tuple[str, ...] = ()
+    """In addition to its family's."""
+    own_derived: tuple[str, ...] = ()
+    """In addition to its family's."""
+    answer: Answer = Answer.JSON
     own_examples: Examples | None = None
     """In place of its family's."""
 
@@ -111,7 +132,27 @@ class Operation:
     @property
     def of_models(self) -> bool:
         """Whether the response describes models, some of which belong to other users."""
-        return self.lists == "model" or self.uses == "model"
+        return self.lists == "model" or "model" in self.uses
+
+    @property
+    def creates(self) -> tuple[str, ...]:
+        """Objects of a response that become the caller's, made by the request or derived."""
+        return (
+            *self.family.creates,
+            *self.own_creates,
+            *self.family.derived,
+            *self.own_derived,
+        )
+
+    def path_ids(self, path: bytes) -> tuple[str, ...]:
+        """The values of the path's parameters, in their order.
+
+        Args:
+            path: by which the operation was found.
+
+        """
+        named = zip(self.path.split("/"), path.decode("ascii").split("/"), strict=True)
+        return tuple(value for name, value in named if name.startswith("{"))
 
     @property
     def bodies(self) -> tuple[Body, ...]:

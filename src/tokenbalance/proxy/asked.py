@@ -23,13 +23,15 @@ from tokenbalance.openai import is_socket
 from tokenbalance.openai.conditions import conditions_of
 from tokenbalance.openai.documents import parse_document
 from tokenbalance.openai.objects.models import check_model_path
-from tokenbalance.openai.objects.refusal import refuse_references
+from tokenbalance.openai.objects.refusal import references_of, refuse_references
 from tokenbalance.proxy.unpriced import refusal_of
 
 if TYPE_CHECKING:
     from tokenbalance.books.pricing.rate_card import RateCard
     from tokenbalance.model import Caller, Document, Rates, UpstreamTraits
+    from tokenbalance.model.objects import Owned
     from tokenbalance.openai import Surface
+    from tokenbalance.openai.objects.references import Reference
     from tokenbalance.openai.operation import Operation
 
 PREFIXES: Final = (b"/v1", b"/api/openai")
@@ -74,6 +76,12 @@ class Asked:
     """What its usage costs; None: a credit a token, or the operation is not charged."""
     traits: UpstreamTraits
     """Of the upstream that it was bounded for."""
+    references: tuple[Reference, ...] = ()
+    """The objects that its body names, each with one id."""
+    path_ids: tuple[str, ...] = ()
+    """The ids in its path, in order."""
+    known: tuple[Owned, ...] = ()
+    """The caller's objects among those that it names, once they were looked up."""
 
     @property
     def model(self) -> str | None:
@@ -271,25 +279,32 @@ def read(
             fee for one of its tools.
 
     """
-    document, bound = read_document(operation, body, traits)
+    document, references, bound = read_document(operation, body, traits)
     rates = _rates_of(rate_card, operation, document) if operation.charged else None
-    return Asked(caller, operation, body, document, bound, rates, traits)
+    return Asked(caller, operation, body, document, bound, rates, traits, references)
 
 
 def read_document(
     operation: Operation, body: bytes, traits: UpstreamTraits
-) -> tuple[Document, Estimate]:
+) -> tuple[Document, tuple[Reference, ...], Estimate]:
     """Read a body strictly, and bound what the request may use without counting.
+
+    Returns:
+        The document, the objects of the upstream that it names, and the bound.
 
     Raises:
         InvalidRequest: it is not strict JSON, a field that decides the cost is wrong, or one names
-            what the upstream keeps.
+            what nobody can own here.
         ModelNotFound: its model is not one that a caller may use.
 
     """
     document = parse_document(body)
-    refuse_references(operation, document)
-    return document, estimating.bound(operation, document, traits)
+    references: tuple[Reference, ...] = ()
+    if operation.charged:
+        refuse_references(operation, document)
+    else:
+        references = references_of(operation, document)
+    return document, references, estimating.bound(operation, document, traits)
 
 
 def _rates_of(rate_card: RateCard | None, operation: Operation, document: Document) -> Rates | None:

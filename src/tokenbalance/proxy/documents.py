@@ -39,6 +39,9 @@ async def relay_document(relay: Relay, upstream: UpstreamResponse, beginning: by
     finally:
         if meter is not None:
             meter.finish()
+    asked = relay.asked
+    if not asked.operation.charged and asked.operation.creates:
+        await relay.ownership.record(asked, kept)
     charge = await ending.settle(whole=True)
     if response.started:
         await response.end(kept)

@@ -8,6 +8,7 @@
                    what costs nothing has a rate instead                   429
     enter          how many requests of the account are in progress        429
     read           body -> document, and the ceiling of what it may cost   400
+    own            the objects that it names are the caller's              404
                    a body that is too slow, or that there is no room for   408 / 429 / 503
     hold           reserve the ceiling, or wait for it; committed before
                    anything is sent                                        402 / 429
@@ -27,7 +28,7 @@ import os
 import time
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING
 
 from tokenbalance.books.holds.journal import JournalUnavailable
 from tokenbalance.database.connections import UNAVAILABLE
@@ -38,15 +39,14 @@ from tokenbalance.errors import (
     UpstreamLoop,
     UpstreamNotConfigured,
 )
-from tokenbalance.model import OPENAI, Estimate
 from tokenbalance.offload import offload
 from tokenbalance.openai import SURFACE
 from tokenbalance.openai.editing import with_members
 from tokenbalance.people.access import require_inference
-from tokenbalance.people.callers import EndedKey, RefusedKey, shown_key
+from tokenbalance.people.callers import EndedKey, RefusedKey
 from tokenbalance.people.refused_keys import note_missing_scope, note_refused_key
-from tokenbalance.people.remembered import Bearer
-from tokenbalance.proxy.asked import READ_INLINE_BYTES_MAX, Asked, match, read
+from tokenbalance.proxy.asked import READ_INLINE_BYTES_MAX, Asked, match
+from tokenbalance.proxy.bearers import no_database
 from tokenbalance.proxy.ending import Ending
 from tokenbalance.proxy.exchange import Exchange
 from tokenbalance.proxy.free_rate import FreeRate
@@ -58,10 +58,8 @@ from tokenbalance.telemetry.alarms import Alarms
 from tokenbalance.telemetry.request_log import RequestLog
 from tokenbalance.wire.client.cors import CrossOrigin, is_preflight
 from tokenbalance.wire.client.request import (
-    BODY_BYTES_MAX,
     ClientGone,
     ClientRequest,
-    decoded,
 )
 from tokenbalance.wire.client.response import AsgiResponse, ClientResponse, DirectResponse
 from tokenbalance.wire.passing_headers import PassingHeaders
@@ -73,15 +71,16 @@ if TYPE_CHECKING:
 
     from tokenbalance.books.holds.leases import Leases
     from tokenbalance.books.holds.settler import Settler
-    from tokenbalance.books.pricing.rate_card import RateCard
     from tokenbalance.database.connections import Pool
-    from tokenbalance.model import Caller, UpstreamTraits
+    from tokenbalance.model import Caller
     from tokenbalance.openai import Surface
     from tokenbalance.openai.operation import Operation
-    from tokenbalance.people.callers import Callers
     from tokenbalance.people.refusals import RefusalCounts
+    from tokenbalance.people.remembered import Bearer
     from tokenbalance.proxy.admission import Admission, Admissions
-    from tokenbalance.proxy.room import Place
+    from tokenbalance.proxy.bearers import Bearers
+    from tokenbalance.proxy.ownership import Ownership
+    from tokenbalance.proxy.reading import Reading
     from tokenbalance.telemetry.metrics import Metrics
     from tokenbalance.wire.server.direct import DirectTurn
     from tokenbalance.wire.upstream import Upstream, UpstreamResponse
@@ -89,37 +88,32 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 request_log = RequestLog(logger)
 
-RECHECK_AFTER_S: Final = 1.0
-"""After a body that took longer, the key of a request without a hold is looked up again."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proxy:
     """What responds to every request below `/v1`."""
 
     pool: Pool
-    callers: Callers
+    bearers: Bearers
+    reading: Reading
     leases: Leases
     admissions: Admissions
     settler: Settler
     metrics: Metrics
     upstream: Upstream | None
     """None when the operator has not configured a key."""
-    traits: UpstreamTraits = OPENAI
-    """Of the upstream that requests are bounded for."""
     surface: Surface = SURFACE
     """The operations that are open."""
-    rate_card: RateCard | None = None
-    """None: every token is one credit."""
     cancel_on_disconnect: bool = False
     wording: Wording = field(default_factory=lambda: Wording(Alarms()))
     own_headers: tuple[tuple[bytes, bytes], ...] = ()
     """Headers of every response."""
     passing: PassingHeaders = field(default_factory=PassingHeaders)
     cross_origin: CrossOrigin = field(default_factory=CrossOrigin)
-    body_bytes_max: int = BODY_BYTES_MAX
     room: Room = field(default_factory=Room)
     """What requests may occupy in this process."""
+    ownership: Ownership
+    """Whose the objects are that requests and responses name."""
     refused: RefusalCounts
     """Where requests are counted that were refused."""
     free_rate: FreeRate = field(default_factory=FreeRate)
@@ -150,7 +144,7 @@ class Proxy:
                 await response.whole(HTTPStatus.NO_CONTENT, headers, b"")
             else:
                 self._refuse_own(request)
-                bearer = await self._authenticate(request)
+                bearer = await self.bearers.authenticate(request)
                 try:
                     await self._serve(request, response, bearer, request_id, began)
                 except ProxyError:
@@ -212,11 +206,21 @@ class Proxy:
             await self._admit_free(bearer, path, operation)
         account_id = bearer.caller.account_id
         with self.room.enter(account_id) as place:
-            asked = await self._read(request, bearer, operation, place)
+            asked = await self.reading.read(request, bearer, operation, place)
+            if asked.references or (operation.uses and not operation.of_models):
+                asked = await self._own(asked, path)
             ending = self._begin(asked, request_id, began)
             try:
                 edits = operation.usage_request(asked.document)
-                relay = Relay(asked, ending, response, self.passing, self.wording, bool(edits))
+                relay = Relay(
+                    asked,
+                    ending,
+                    response,
+                    self.passing,
+                    self.wording,
+                    bool(edits),
+                    self.ownership,
+                )
                 if ending.is_open:
                     edits |= relay.admitted(await self._hold(request, ending, bearer))
                     place.pay()
@@ -236,32 +240,13 @@ class Proxy:
                 if operation.of_models:
                     await exchange.run(self.models.sending(target, headers, send, response))
                 else:
-                    await exchange.run(send)
+                    await exchange.run(self.ownership.sending(asked, send))
             finally:
                 if ending.is_open:
                     await ending.cut()
                 progress = ending.progress
                 if progress.streams and progress.first_byte_s is not None:
                     self.metrics.answered(operation.path, progress.first_byte_s)
-
-    async def _authenticate(self, request: ClientRequest) -> Bearer:
-        key = shown_key(request.headers)
-        bearer = self.callers.recall(key) if request.is_brief else None
-        if bearer is not None:
-            return bearer
-        try:
-            return Bearer.looked_up(await self.callers.look_up(key))
-        except UNAVAILABLE as error:
-            raise _no_database(error) from error
-
-    async def _look_up(self, bearer: Bearer) -> None:
-        """Look up who was remembered, or was looked up too long ago."""
-        bearer.is_remembered = False
-        try:
-            bearer.caller = await self.callers.look_up(bearer.caller.secret_sha256)
-        except UNAVAILABLE as error:
-            raise _no_database(error) from error
-        require_inference(bearer.caller)
 
     def _enter(self, request: ClientRequest, bearer: Bearer) -> tuple[bytes, Operation, Upstream]:
         """Find what is asked for; refuse who may not, or cannot pay for anything."""
@@ -284,7 +269,7 @@ class Proxy:
     async def _admit_free(self, bearer: Bearer, path: bytes, operation: Operation) -> None:
         """Refuse who asks too often for what costs nothing, or for a model that is not shown."""
         if bearer.is_remembered:
-            await self._look_up(bearer)
+            await self.bearers.look_up(bearer)
         self.free_rate.take(bearer.caller.account_id)
         if operation.of_models:
             self.models.check(path)
@@ -292,7 +277,7 @@ class Proxy:
     async def _judge(self, request: ClientRequest, bearer: Bearer) -> None:
         """Raise what comes before an error, by a look-up if there was none for the request."""
         if bearer.is_remembered:
-            await self._look_up(bearer)
+            await self.bearers.look_up(bearer)
             _ = self._enter(request, bearer)
 
     def _refuse_own(self, request: ClientRequest) -> None:
@@ -305,25 +290,11 @@ class Proxy:
             )
             raise UpstreamLoop(msg)
 
-    async def _read(
-        self, request: ClientRequest, bearer: Bearer, operation: Operation, place: Place
-    ) -> Asked:
-        codings = request.codings()
-        began = time.monotonic()
-        body = await request.read_body(self.body_bytes_max, keep=place.keep)
-        if not operation.charged and time.monotonic() - began > RECHECK_AFTER_S:
-            # Its key may have ended meanwhile; the statement of a hold looks for that itself.
-            await self._look_up(bearer)
-        caller = bearer.caller
-        if codings and body:
-            body = await decoded(body, codings, self.body_bytes_max)
-            place.keep(len(body))
-        if not operation.bodies:
-            return Asked(caller, operation, body, {}, Estimate(0), None, self.traits)
-        request.require_json()
-        if len(body) <= READ_INLINE_BYTES_MAX:
-            return read(caller, operation, body, self.traits, self.rate_card)
-        return await offload(read, caller, operation, body, self.traits, self.rate_card)
+    async def _own(self, asked: Asked, path: bytes) -> Asked:
+        try:
+            return await self.ownership.check(asked, path)
+        except UNAVAILABLE as error:
+            raise no_database(error) from error
 
     def _begin(self, asked: Asked, request_id: str, began: float) -> Ending:
         try:
@@ -341,7 +312,7 @@ class Proxy:
                 admission = await self.admissions.hold_at_once(ending, bearer.available)
                 if admission is not None:
                     return admission
-                await self._look_up(bearer)
+                await self.bearers.look_up(bearer)
                 self.admissions.refuse_empty(bearer.caller)
                 ending.asked = asked = replace(asked, caller=bearer.caller)
             if asked.is_ample(asked.caller.available):
@@ -360,16 +331,10 @@ class Proxy:
             async with request.cancelling_when_gone():
                 return await self.admissions.wait_for_hold(ending, estimate)
         except UNAVAILABLE as error:
-            raise _no_database(error) from error
+            raise no_database(error) from error
 
 
 def new_request_id() -> str:
     """A unique name, sorted by time so that new rows lie together in an index."""
     milliseconds = time.time_ns() // 1_000_000
     return f"tb_{milliseconds:012x}{os.urandom(10).hex()}"
-
-
-def _no_database(error: Exception) -> ServiceUnavailable:
-    """Fail closed: without the database nothing is dispatched."""
-    logger.warning("the database is unavailable: %s", type(error).__name__)
-    return ServiceUnavailable()

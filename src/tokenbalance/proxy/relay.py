@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tokenbalance.proxy.admission import Admission
     from tokenbalance.proxy.asked import Asked
     from tokenbalance.proxy.ending import Ending
+    from tokenbalance.proxy.ownership import Ownership
     from tokenbalance.proxy.wording import Wording
     from tokenbalance.wire.client.response import ClientResponse
     from tokenbalance.wire.passing_headers import PassingHeaders
@@ -35,6 +36,8 @@ class Relay:
     wording: Wording
     hides_usage: bool
     """The client has not asked for the usage that a stream reports."""
+    ownership: Ownership
+    """Records the objects that the response names."""
     metered: bytes = b""
     """Of a stream: what was metered and is not sent yet, since something has to be done first."""
 

@@ -42,6 +42,12 @@ from tokenbalance.database.statements.charges import (
 )
 from tokenbalance.database.statements.forgotten import FORGOTTEN, LOCK_ACCOUNT, RESTORE
 from tokenbalance.database.statements.leases import KNOWN, LAPSED, RENEW
+from tokenbalance.database.statements.objects import (
+    DELETE_OBJECT,
+    FIND_OBJECTS,
+    RECORD_OBJECTS,
+    RESTORE_OBJECT,
+)
 from tokenbalance.database.statements.placements import PLACE, PLACE_MANY, PLACE_MANY_OF_ONE
 from tokenbalance.database.statements.refusals import COUNT_REFUSALS
 from tokenbalance.database.statements.rerates import (
@@ -65,12 +71,14 @@ __all__ = [
     "CHARGED",
     "CORRECT",
     "COUNT_REFUSALS",
+    "DELETE_OBJECT",
     "ENDED",
     "ENDED_KEYS",
     "ENTER",
     "EXPIRE",
     "EXPIRE_RESTORED",
     "FIND_CALLERS",
+    "FIND_OBJECTS",
     "FORGET_TOMBSTONES",
     "FORGET_WAITERS",
     "FORGOTTEN",
@@ -88,12 +96,14 @@ __all__ = [
     "PLACE_MANY",
     "PLACE_MANY_OF_ONE",
     "PROMISING",
+    "RECORD_OBJECTS",
     "REFUSED_KEY",
     "RENEW",
     "RENEW_WAITERS",
     "RERATE",
     "RERATED_ACCOUNTS",
     "RESTORE",
+    "RESTORE_OBJECT",
     "SETTLE",
     "SETTLE_MANY",
     "SETTLE_MANY_OF_ONE",

@@ -13,6 +13,7 @@ from tokenbalance.database.tables.ledger import (
     Books,
     LedgerEntry,
 )
+from tokenbalance.database.tables.objects import StoredObject
 from tokenbalance.database.tables.people import (
     INSUFFICIENT_STATUSES,
     KEY_KINDS,
@@ -55,6 +56,7 @@ __all__ = [
     "RefusalCount",
     "SignIn",
     "SignInFailures",
+    "StoredObject",
     "TopAccount",
     "UsageChange",
     "UsageDay",

@@ -1,15 +1,10 @@
-"""The table of operations. A row here is all it takes to open one; what has no row is closed.
-
-Paths are written as in OpenAI's API reference, below `/v1`; `{...}` stands for one path segment.
-"""
+"""Operations on text."""
 
 from __future__ import annotations
 
 from typing import Final
 
-from tokenbalance.openai.examples import (
-    MODEL_EXAMPLES,
-    MODELS_EXAMPLES,
+from tokenbalance.openai.examples.text import (
     MODERATION_EXAMPLES,
 )
 from tokenbalance.openai.families import (
@@ -18,12 +13,11 @@ from tokenbalance.openai.families import (
     EMBEDDINGS,
     FREE,
     INPUT_TOKENS,
-    READ,
     RESPONSES,
 )
 from tokenbalance.openai.operation import Operation
 
-OPERATIONS: Final = (
+TEXT: Final = (
     Operation("POST", "/chat/completions", CHAT, "Chat completion"),
     Operation("POST", "/completions", COMPLETIONS, "Text completion (legacy)"),
     Operation("POST", "/embeddings", EMBEDDINGS, "Embeddings"),
@@ -38,8 +32,4 @@ OPERATIONS: Final = (
         "Input tokens of a model response (beta)",
     ),
     Operation("POST", "/moderations", FREE, "Moderation", own_examples=MODERATION_EXAMPLES),
-    Operation("GET", "/models", READ, "Models", lists="model", own_examples=MODELS_EXAMPLES),
-    Operation(
-        "GET", "/models/{model}", READ, "One model", uses="model", own_examples=MODEL_EXAMPLES
-    ),
 )

@@ -1,0 +1,54 @@
+"""Objects that the upstream stores have owners."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+from sqlalchemy.dialects import postgresql
+
+revision: str = "0014"
+down_revision: str | None = "0013"
+branch_labels: None = None
+depends_on: None = None
+
+
+def upgrade() -> None:
+    """Apply."""
+    moment = sa.DateTime(timezone=True)
+    op.create_table(
+        "objects",
+        sa.Column("object_id", sa.Text(), nullable=False),
+        sa.Column("kind", sa.Text(), nullable=False),
+        sa.Column("upstream", sa.Text(), server_default=sa.text("'openai'"), nullable=False),
+        sa.Column("account_id", sa.BigInteger(), nullable=False),
+        sa.Column("key_id", sa.BigInteger(), nullable=True),
+        sa.Column("parent_id", sa.Text(), nullable=True),
+        sa.Column("state", sa.Text(), nullable=True),
+        sa.Column("bytes", sa.BigInteger(), nullable=True),
+        sa.Column("tokens", sa.BigInteger(), nullable=True),
+        sa.Column("snapshot", postgresql.JSONB(), nullable=True),
+        sa.Column("created_at", moment, server_default=sa.text("now()"), nullable=False),
+        sa.Column("expires_at", moment, nullable=True),
+        sa.Column("deleted_at", moment, nullable=True),
+        sa.CheckConstraint(
+            "length(object_id) BETWEEN 1 AND 512", name=op.f("ck_objects_id_length")
+        ),
+        sa.PrimaryKeyConstraint("object_id", "kind", "upstream", name=op.f("pk_objects")),
+    )
+    op.create_index(
+        "ix_objects_listed",
+        "objects",
+        ["account_id", "kind", "created_at", "object_id"],
+        postgresql_where=sa.text("deleted_at IS NULL AND kind <> 'item'"),
+    )
+    op.create_index(
+        "ix_objects_parts",
+        "objects",
+        ["parent_id", "account_id"],
+        postgresql_where=sa.text("parent_id IS NOT NULL"),
+    )
+
+
+def downgrade() -> None:
+    """Take back; whose object is whose is forgotten."""
+    op.drop_table("objects")

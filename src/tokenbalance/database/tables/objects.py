@@ -1,0 +1,57 @@
+"""Objects that the upstream stores, and whose they are."""
+
+from __future__ import annotations
+
+from datetime import datetime  # noqa: TC003 - SQLAlchemy reads the annotations
+
+from sqlalchemy import CheckConstraint, Index, func, text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy.orm import Mapped, mapped_column
+
+from tokenbalance.database.tables.base import Base, TableArgs
+
+
+class StoredObject(Base):
+    """One object that the upstream stores under an id, and the account that it belongs to.
+
+    Without foreign keys, which would lock accounts and keys; neither is ever deleted. A row is kept
+    when its object is deleted, so that its id can never become somebody else's.
+    """
+
+    __tablename__ = "objects"
+    __table_args__: TableArgs = (
+        CheckConstraint("length(object_id) BETWEEN 1 AND 512", "id_length"),
+        Index(
+            "ix_objects_listed",
+            "account_id",
+            "kind",
+            "created_at",
+            "object_id",
+            postgresql_where=text("deleted_at IS NULL AND kind <> 'item'"),
+        ),
+        Index(
+            "ix_objects_parts",
+            "parent_id",
+            "account_id",
+            postgresql_where=text("parent_id IS NOT NULL"),
+        ),
+    )
+
+    object_id: Mapped[str] = mapped_column(primary_key=True)
+    kind: Mapped[str] = mapped_column(primary_key=True)
+    upstream: Mapped[str] = mapped_column(primary_key=True, server_default=text("'openai'"))
+    account_id: Mapped[int]
+    key_id: Mapped[int | None]
+    """The key whose request made it; null where an operator adopted it."""
+    parent_id: Mapped[str | None]
+    """The object that it is part of."""
+    state: Mapped[str | None]
+    """The upstream's status of it, as far as it was seen."""
+    bytes: Mapped[int | None]
+    tokens: Mapped[int | None]
+    """The most that a request which continues it reads again; null: not known."""
+    snapshot: Mapped[dict[str, object] | None] = mapped_column(JSONB)
+    """The object as the upstream described it last."""
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    expires_at: Mapped[datetime | None]
+    deleted_at: Mapped[datetime | None]

@@ -1,0 +1,10 @@
+"""Containers and their files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from tokenbalance.openai.operation import Operation
+
+CONTAINERS: Final[tuple[Operation, ...]] = ()

@@ -1,0 +1,10 @@
+"""Files, uploads, and skills."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from tokenbalance.openai.operation import Operation
+
+FILES: Final[tuple[Operation, ...]] = ()
