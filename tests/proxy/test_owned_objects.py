@@ -1,4 +1,4 @@
-"""Objects of the upstream: whoever made one may use it, and for everybody else it does not exist."""
+"""Objects of the upstream: their maker may use them, and for others they do not exist."""
 
 from __future__ import annotations
 

@@ -113,10 +113,9 @@ class Placements:
         await each_alone(batch, self.place_alone)
 
     async def _place_many(self, statement: str, batch: Batch[Placement, Hold | None]) -> None:
+        columns, rates = _columns([pending.item for pending in batch])
         with left_on_item_error():
-            rows = await self._pool.fetch(
-                statement, *_columns([pending.item for pending in batch]), self._lease_s
-            )
+            rows = await self._pool.fetch(statement, *columns, self._lease_s, rates)
             placed = {
                 (account_id, request_id): amount
                 for account_id, request_id, amount in cast("list[tuple[int, str, int]]", rows)
@@ -128,7 +127,12 @@ class Placements:
                     pending.resolve(pending.item.placed(amount))
 
 
-def _columns(placements: Sequence[Placement]) -> list[list[object]]:
+def _columns(placements: Sequence[Placement]) -> tuple[list[list[object]], list[str]]:
+    """The columns of a batch, and the different rates in it; rows have their number from 1 on.
+
+    A text of rates is longer than the rest of a row, and most requests have the same.
+    """
+    rates: dict[str, int] = {}
     rows = [
         (
             placement.caller.account_id,
@@ -140,8 +144,10 @@ def _columns(placements: Sequence[Placement]) -> list[list[object]]:
             placement.purpose.model,
             placement.claim.known_input,
             placement.claim.estimated_output,
-            None if placement.purpose.rates is None else placement.purpose.rates.text,
+            None
+            if placement.purpose.rates is None
+            else rates.setdefault(placement.purpose.rates.text, len(rates) + 1),
         )
         for placement in placements
     ]
-    return [list(column) for column in zip(*rows, strict=True)]
+    return [list(column) for column in zip(*rows, strict=True)], list(rates)

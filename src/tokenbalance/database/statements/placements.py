@@ -42,14 +42,15 @@ RETURNING amount
 
 _PLACE_MANY: Final = """
 -- $1 accounts, $2 requests, $3 SHA-256 of the keys' secrets, $4 wanted, $5 minima, $6 endpoints,
--- $7 models, $8 known inputs, $9 estimated outputs, $10 rates or nulls, $11 lease in seconds
+-- $7 models, $8 known inputs, $9 estimated outputs, $10 which of $12 or nulls, $11 lease in seconds,
+-- $12 different rates: few cards have so many models that all of a batch differ
 -- PLACE for requests that are not waiting: for each account, in order, as many as fit in full. None
 -- of them is capped, and each account's row is written once. Whatever is left out, for any reason,
 -- is left to PLACE.
 WITH item AS (
     SELECT *
       FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::bigint[], $5::bigint[], $6::text[],
-                  $7::text[], $8::bigint[], $9::bigint[], $10::text[])
+                  $7::text[], $8::bigint[], $9::bigint[], $10::integer[])
            WITH ORDINALITY AS item (account_id, request_id, secret, wanted, minimum, endpoint,
                                     model, known_input, estimated_output, rates, number)
      LIMIT (SELECT cardinality($1))
@@ -77,7 +78,8 @@ WITH item AS (
            (account_id, request_id, key_id, amount, endpoint, model, known_input, lease_until,
             estimated_input, estimated_output, rates)
     SELECT account_id, request_id, key_id, wanted, endpoint, model, known_input,
-           now() + make_interval(secs => $11), known_input, estimated_output, rates::jsonb
+           now() + make_interval(secs => $11), known_input, estimated_output,
+           ($12::jsonb[])[rates]
       FROM claim, (SELECT set_config('synchronous_commit', 'off', true)) relaxed
      WHERE up_to <= available AND wanted >= minimum
      ORDER BY number

@@ -1,4 +1,4 @@
-"""Examples of operations on text: chats, completions, embeddings, responses, moderations; models."""
+"""Examples of operations on text, and of models."""
 
 from __future__ import annotations
 
