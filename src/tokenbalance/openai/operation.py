@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from tokenbalance.model import Document, Estimate, Json
     from tokenbalance.openai.ceilings.hosted_tools import Offer
+    from tokenbalance.openai.query import Query
     from tokenbalance.openai.tokens.counting import Measure
     from tokenbalance.openai.tokens.models import Model
 
@@ -32,6 +33,7 @@ class Answer(enum.Enum):
     JSON = "a document, or a stream of events where the request asks for one"
     EVENTS = "a document, or a stream of events that is not charged"
     BYTES = "bytes that are passed on as they come, with ranges"
+    NOTHING = "no body"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -115,7 +117,8 @@ class Operation:
     deletes: str | None = None
     """The kind of the object that is deleted: the last one that the path names."""
     query: tuple[str, ...] = ()
-    """The parameters of a request's query that go upstream."""
+    """The parameters of a request's query that go upstream, lists as well: `include` is `include[]`
+    too. Of a list that is answered here, those that it is answered by."""
     own_creates: tuple[str, ...] = ()
     """In addition to its family's."""
     own_derived: tuple[str, ...] = ()
@@ -165,19 +168,22 @@ class Operation:
         bodies = self.family.bodies
         return bodies[0].value.encode() if bodies else None
 
-    def target(self, path: bytes) -> str:
-        """The path below the upstream's base URL, with the row's own query if it has one.
-
-        Anything else in the query of a request is dropped. It could turn the request into another
-        operation, which nobody has bounded, as `beta=true` does. It is not refused either: OpenAI
-        ignores unknown parameters of these operations, and clients that were written for another
-        server add theirs (`api-version`) to every request.
+    def target(self, path: bytes, query: Query) -> str:
+        """The path below the upstream's base URL, with the query that goes there.
 
         Args:
             path: by which the operation was found.
+            query: of the request, as far as the operation has it.
 
         """
-        return self.path if "{" not in self.path else path.decode("ascii")
+        if "{" not in self.path:
+            target = self.path
+        else:
+            _, mark, own = self.path.partition("?")
+            target = path.decode("ascii") + mark + own
+        if query.parameters:
+            target += ("&" if "?" in target else "?") + query.encoded
+        return target
 
     @property
     def ceiling(self) -> Ceiling | None:

@@ -55,8 +55,8 @@ _BUILT_IN_VOICE: Final = re.compile(r"(?!voice_).*", re.DOTALL)
 _MODEL: Final = _Row("model", public=_BASE_MODEL)
 
 # From the request types of OpenAI's SDK 3.57. The place is the type of an object around the member,
-# or one of five without a type: three requests themselves, `message` of a chat, and an `item` of
-# /responses or a conversation that has neither a type nor a role.
+# or one of seven without a type: five requests themselves (`form` is that of a form), `message` of a
+# chat, and an `item` of /responses or a conversation that has neither a type nor a role.
 _ROWS: Final[Mapping[tuple[str, str], _Row]] = {
     ("responses", "conversation"): _Row("conversation"),
     ("responses", "moderation.model"): _MODEL,
@@ -78,6 +78,11 @@ _ROWS: Final[Mapping[tuple[str, str], _Row]] = {
     ("code_interpreter", "container.id"): _Row("container"),
     ("image_generation", "model"): _MODEL,
     ("image_generation", "svg.model"): _MODEL,
+    ("form", "consent"): _Row("voice_consent"),
+    ("grader", "grader.model"): _MODEL,
+    ("grader", "grader.graders.model"): _MODEL,
+    ("label_model", "model"): _MODEL,
+    ("score_model", "model"): _MODEL,
 }
 _MEMBERS: Final[Mapping[str, _Row]] = {
     "agent_id": _Row("agent"),
@@ -90,6 +95,7 @@ _MEMBERS: Final[Mapping[str, _Row]] = {
     "environment_id": _Row("environment"),
     "file_id": _Row("file"),
     "file_ids": _Row("file"),
+    "part_ids": _Row("upload_part"),
     "previous_response_id": _Row("response"),
     "skill_id": _Row("skill", public=_BUILT_IN_SKILL),
     "tunnel_id": _Row("tunnel"),

@@ -41,8 +41,10 @@ _OWNABLE: Final = {
     "reasoning": "item",
     "response": "response",
     "skill": "skill",
+    "upload_part": "upload_part",
     "vector_store": "vector_store",
     "voice": "voice",
+    "voice_consent": "voice_consent",
 }
 """Kinds of references to objects that can be somebody's, each with the kind of the object."""
 
