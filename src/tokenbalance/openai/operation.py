@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
     from tokenbalance.model import Document, Estimate, Json
     from tokenbalance.openai.ceilings.hosted_tools import Offer
-    from tokenbalance.openai.query import Query
     from tokenbalance.openai.tokens.counting import Measure
     from tokenbalance.openai.tokens.models import Model
 
@@ -168,12 +167,12 @@ class Operation:
         bodies = self.family.bodies
         return bodies[0].value.encode() if bodies else None
 
-    def target(self, path: bytes, query: Query) -> str:
+    def target(self, path: bytes, query: str) -> str:
         """The path below the upstream's base URL, with the query that goes there.
 
         Args:
             path: by which the operation was found.
-            query: of the request, as far as the operation has it.
+            query: of the request, as far as the operation has it; empty: none.
 
         """
         if "{" not in self.path:
@@ -181,8 +180,8 @@ class Operation:
         else:
             _, mark, own = self.path.partition("?")
             target = path.decode("ascii") + mark + own
-        if query.parameters:
-            target += ("&" if "?" in target else "?") + query.encoded
+        if query:
+            target += ("&" if "?" in target else "?") + query
         return target
 
     @property

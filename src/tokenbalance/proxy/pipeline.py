@@ -233,7 +233,7 @@ class Proxy:
                 elif edits:
                     body = with_members(body, asked.document, edits)
 
-                target = operation.target(path, query)
+                target = operation.target(path, query.encoded)
                 headers = self.passing.for_upstream(request.headers, operation.content_type)
 
                 def send() -> Awaitable[UpstreamResponse]:

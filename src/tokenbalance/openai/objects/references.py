@@ -55,8 +55,8 @@ _BUILT_IN_VOICE: Final = re.compile(r"(?!voice_).*", re.DOTALL)
 _MODEL: Final = _Row("model", public=_BASE_MODEL)
 
 # From the request types of OpenAI's SDK 3.57. The place is the type of an object around the member,
-# or one of seven without a type: five requests themselves (`form` is that of a form), `message` of a
-# chat, and an `item` of /responses or a conversation that has neither a type nor a role.
+# or one of seven without a type: five requests themselves, `message` of a chat, and an `item` of
+# /responses or a conversation that has neither a type nor a role.
 _ROWS: Final[Mapping[tuple[str, str], _Row]] = {
     ("responses", "conversation"): _Row("conversation"),
     ("responses", "moderation.model"): _MODEL,

@@ -32,7 +32,7 @@ _ABOUT: Final = (
     " `base_url` of an SDK to this server's `/v1` and its `api_key` to a key of this server."
     " `/api/openai/...` is the same as `/v1/...`. Credits are held before a request is sent, and"
     " charged for what it used: one per token, unless the operator's rate card says otherwise."
-    " What the upstream stores belongs to the account that made it, and to others it does not exist."
+    " What the upstream stores belongs to the account that made it; to others it does not exist."
     " Everything not listed here is refused: with 403 `endpoint_not_allowed` if OpenAI has it but"
     " a shared key cannot allow it, else with 404 `unknown_url`."
 )
