@@ -9,6 +9,9 @@ from __future__ import annotations
 
 from typing import Final
 
+_SOCKET: Final = "it is a WebSocket, which is not served here yet"
+_SHUT_DOWN: Final = "OpenAI has shut it down"
+
 CLOSED: Final[dict[str, str]] = {
     "it starts or belongs to a job, whose cost comes later, and jobs are not open here yet": """
 GET POST        /agents
@@ -96,14 +99,14 @@ POST            /realtime/sessions
 POST            /realtime/transcription_sessions
 POST            /realtime/translations/client_secrets
 """,
-    "it is a WebSocket, which is not served here yet": """
+    _SOCKET: """
 SOCKET          /live/sessions
 SOCKET          /live/sessions/{id}/fork
 SOCKET          /realtime
 SOCKET          /realtime/translations
 SOCKET          /responses
 """,
-    "OpenAI has shut it down": """
+    _SHUT_DOWN: """
 GET POST        /assistants
 GET POST DELETE /assistants/{id}
 GET POST        /evals
@@ -232,3 +235,5 @@ GET DELETE      /projects/{id}/users/{id}/roles/{id}
 """,
 }
 """Reasons, each with its lines."""
+OF_ONE_ALONE: Final = frozenset({_SOCKET, _SHUT_DOWN})
+"""Reasons that say nothing of other operations that begin with the same word."""

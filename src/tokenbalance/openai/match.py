@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from tokenbalance.errors import EndpointNotAllowed, InvalidValue, UnknownUrl
-from tokenbalance.openai.closed import CLOSED
+from tokenbalance.openai.closed import CLOSED, OF_ONE_ALONE
 from tokenbalance.openai.operations import OPERATIONS
 
 if TYPE_CHECKING:
@@ -47,6 +47,8 @@ _CLOSED: Final = tuple(
     for reason, lines in CLOSED.items()
     for *methods, path in filter(None, map(str.split, lines.split("\n")))
 )
+# A path that is passed on although it is not known: plain, so that it cannot be read in two ways.
+_NEW_PATH: Final = re.compile(rb"(?:/[A-Za-z0-9][A-Za-z0-9_-]*){1,8}")
 # Wrong beginnings of a path, from base URLs meant for another server or with a prefix twice.
 _ASTRAY: Final = re.compile(rb"(?:/+(?:v1|api|openai)(?=/))*/+")
 
@@ -68,19 +70,37 @@ def _subject(path: bytes) -> bytes:
     return path[1:].partition(b"/")[0]
 
 
+_CLOSED_SUBJECTS: Final = frozenset(
+    _subject(line.split()[-1].encode())
+    for reason, lines in CLOSED.items()
+    if reason not in OF_ONE_ALONE
+    for line in lines.split("\n")
+    if line
+)
+"""First segments of paths below which nothing that is not known is passed on."""
+
+
 class Surface:
     """The operations that are open, and how a request finds its own among them."""
 
-    __slots__ = ("_beside", "_exact", "_patterns", "_twins", "described", "operations")
+    __slots__ = (
+        "_beside", "_exact", "_patterns", "_twins", "_unknown", "described", "operations",
+    )  # fmt: skip
 
-    def __init__(self, operations: Sequence[Operation]) -> None:
+    def __init__(self, operations: Sequence[Operation], unknown: Operation | None = None) -> None:
         """Take the rows of the table.
+
+        Args:
+            operations: the rows.
+            unknown: stands for all operations that OpenAI may have and that are not known here;
+                None: they are refused.
 
         Raises:
             ValueError: a row has no examples, neither its own nor its family's.
 
         """
         self.operations = tuple(operations)
+        self._unknown = unknown
         _require_examples(self.operations)
         self.described = tuple(one for one in self.operations if "?" not in one.path)
         """What documents list: OpenAPI knows a path without its query, so of twins only one."""
@@ -121,7 +141,18 @@ class Surface:
             for known_method, pattern, candidate in self._patterns:
                 if wanted == known_method and pattern.fullmatch(path):
                     return self._twin_of(candidate, query) if query else candidate
+        if self._unknown is not None and method == "POST" and self._may_be_new(path):
+            return self._unknown
         raise self._refusal(method, path)
+
+    def _may_be_new(self, path: bytes) -> bool:
+        """Whether a path may be one of OpenAI's that is not known here, and no other spelling."""
+        return (
+            _NEW_PATH.fullmatch(path) is not None
+            and _subject(path) not in _CLOSED_SUBJECTS
+            and not self._methods_at(path.lower())
+            and self.meant_path(path.lower()) is None
+        )
 
     def meant_path(self, path: bytes) -> str | None:
         """Guess the intended path of an unknown one: usually `/v1` is missing, or there twice."""

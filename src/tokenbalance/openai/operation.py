@@ -47,6 +47,9 @@ class Ceiling:
     """What a hold covers, as the documentation says it: `the counted input plus ...`."""
     offers: Callable[[Document], list[Offer]] | None = None
     """What the upstream may run for a document, each with its path; None: it runs nothing."""
+    fixed: int | None = None
+    """Tokens of input that are held whatever is asked for, and charged where the response has no
+    usage, since nothing is known of the operation; None: the rule says how many."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -188,6 +191,11 @@ class Operation:
     def ceiling(self) -> Ceiling | None:
         """How a request is bounded; None: its fields are not checked."""
         return self.family.ceiling
+
+    @property
+    def has_fixed_ceiling(self) -> bool:
+        """Whether nothing is known of its responses, so that its hold is the same for all."""
+        return self.family.ceiling is not None and self.family.ceiling.fixed is not None
 
     @property
     def metering(self) -> str:

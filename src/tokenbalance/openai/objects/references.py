@@ -114,14 +114,14 @@ _OPAQUE: Final = frozenset({
 """Members with free-form contents: nothing in them is an id, whatever it is called."""
 
 # What an id looks like, for members without a row. A text with spaces is not one.
-_AN_ID: Final = re.compile(
+AN_ID: Final = re.compile(
     r"(?:file|upload|part|batch|resp|conv|chatcmpl|audio|vs|vsfb|cntr|cfile|skill|ftjob|ftckpt|voice"
     r"|cons|rtc|item|msg|rs|ig|cmp|asst|thread|run|pmpt|wf)[-_][A-Za-z0-9_-]{6,}"
 )
-_COPIES: Final = frozenset({"approval_request_id", "call_id", "caller_id"})
+COPIES: Final = frozenset({"approval_request_id", "call_id", "caller_id"})
 """Ids that refer to another part of the same request."""
 
-_ID_ENDINGS: Final = ("_id", "_ids")
+ID_ENDINGS: Final = ("_id", "_ids")
 _NAMES: Final = frozenset(member.rpartition(".")[2] for _, member in _ROWS) | _MEMBERS.keys()
 """Names of members that may hold an id somewhere."""
 _PLAIN_MESSAGE: Final = frozenset({"role", "content"})
@@ -163,7 +163,7 @@ def references(place: str | None, document: Document) -> list[Reference]:
 
 def _search(fields: Mapping[str, Json], at: str, where: _Where, found: list[Reference]) -> None:
     for member, value in fields.items():
-        if value and (member in _NAMES or member.endswith(_ID_ENDINGS)):
+        if value and (member in _NAMES or member.endswith(ID_ENDINGS)):
             row = _row(fields, member, where)
             if row is not None and not (row.may_be_object and isinstance(value, dict)):
                 if not _is_public(row, value):
@@ -198,10 +198,10 @@ def _row(fields: Mapping[str, Json], member: str, where: _Where) -> _Row | None:
 
 
 def _looks_like_an_id(member: str, value: Json) -> bool:
-    if not member.endswith(_ID_ENDINGS) or member in _COPIES:
+    if not member.endswith(ID_ENDINGS) or member in COPIES:
         return False
     values = value if isinstance(value, list) else [value]
-    return any(isinstance(each, str) and _AN_ID.fullmatch(each) for each in values)
+    return any(isinstance(each, str) and AN_ID.fullmatch(each) for each in values)
 
 
 def _is_public(row: _Row, value: Json) -> bool:
