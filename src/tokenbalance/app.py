@@ -26,8 +26,9 @@ from tokenbalance.database.connections import (
     open_pool,
     open_sessions,
 )
-from tokenbalance.openai import SURFACE
+from tokenbalance.openai import SURFACE, Surface
 from tokenbalance.openai.tokens import prepare, shipped_models
+from tokenbalance.openai.unknown import unknown_operation
 from tokenbalance.owners.registry import Owners
 from tokenbalance.people.callers import Callers
 from tokenbalance.people.password_rules import PasswordRules
@@ -65,7 +66,6 @@ if TYPE_CHECKING:
 
     from tokenbalance.database.connections import Pool
     from tokenbalance.model import Charge, Hold, Usage
-    from tokenbalance.openai import Surface
     from tokenbalance.wire.server.direct import DirectTurn, Respond
     from tokenbalance.wire.upstream import Upstream
 
@@ -143,6 +143,8 @@ def create_app(settings: Settings, dsn: str, surface: Surface = SURFACE) -> Fast
 
     """
     mounted = _Mounted()
+    if settings.unknown_endpoints == "meter":
+        surface = Surface(surface.operations, unknown_operation(settings.unknown_hold))
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[dict[str, object]]:

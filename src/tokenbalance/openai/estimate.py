@@ -62,6 +62,10 @@ def bound(operation: Operation, document: Document, upstream: UpstreamTraits = O
     ceiling = operation.ceiling
     if ceiling is None:
         return NO_COST
+    if ceiling.fixed is not None:
+        if document.get("stream"):
+            raise unsupported("stream", "Nothing is known of this endpoint.")
+        return Estimate(ceiling.fixed, counted=True)
     return _estimate(ceiling, document, _model(document, upstream), byte_bound, upstream)
 
 
@@ -73,8 +77,8 @@ def least(operation: Operation, document: Document, upstream: UpstreamTraits = O
         ModelNotFound: this caller may not use a model of that name.
     """
     ceiling = operation.ceiling
-    if ceiling is None:
-        return NO_COST
+    if ceiling is None or ceiling.fixed is not None:
+        return bound(operation, document, upstream)
     model = _model(document, upstream)
     measure = byte_bound if model.is_foreign else partial(least_tokens, vocabulary_of(model))
     return _estimate(ceiling, document, model, measure, upstream)
@@ -89,7 +93,7 @@ def loading_for(
         InvalidRequest: the model is missing or wrong.
         ModelNotFound: this caller may not use a model of that name.
     """
-    if operation.ceiling is None:
+    if operation.ceiling is None or operation.ceiling.fixed is not None:
         return None
     model = _model(document, upstream)
     return None if model.is_foreign else loading(vocabulary_of(model))
@@ -119,8 +123,8 @@ def count(
         ModelNotFound: this caller may not use a model of that name.
     """
     ceiling = operation.ceiling
-    if ceiling is None:
-        return NO_COST
+    if ceiling is None or ceiling.fixed is not None:
+        return bound(operation, document, upstream)
     model = _model(document, upstream)
     if model.is_foreign or (is_given_up is None and most == math.inf):
         measure = byte_bound if model.is_foreign else _counting(model)
@@ -149,6 +153,9 @@ class UsageCounter:
 
     def __call__(self, *texts: str) -> Usage:
         """Count the input, and a text for each choice; CPU-bound."""
+        ceiling = self.endpoint.ceiling
+        if ceiling is not None and ceiling.fixed is not None:
+            return Usage.counted(ceiling.fixed, 0)
         with self._lock:
             output = sum(self._count(choice, text) for choice, text in enumerate(texts))
             return Usage.counted(self._input, output)

@@ -87,9 +87,13 @@ INPUT_TOKENS: Final = Family(
 """Counts the input of a response, whose fields it has."""
 FREE: Final = Family(tariff=NOTHING, place="free")
 """Reads a document and is not charged; a row has its own examples."""
+GRADER: Final = Family(tariff=NOTHING, place="grader")
+"""Reads a document with a grader, which may name models; otherwise like `FREE`."""
 CONVERSATION: Final = Family(tariff=NOTHING, place="conversation")
 """Reads a document that may have items of a conversation, and is not charged."""
 FORM: Final = Family(tariff=NOTHING, bodies=(Body.FORM,), place="form")
 """Reads a form with files and is not charged; a row has its own examples."""
+FORM_OR_JSON: Final = Family(tariff=NOTHING, bodies=(Body.JSON, Body.FORM), place="form")
+"""Reads the same fields from a form or a document; otherwise like `FORM`."""
 READ: Final = Family(tariff=NOTHING, bodies=())
 """Reads no body and is not charged; a row has its own examples."""

@@ -10,6 +10,7 @@ import math
 import threading
 from asyncio import wrap_future
 from bisect import bisect_right
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.pricing.ceilings import affordable, both_for, minimum_for, wanted_for
@@ -24,6 +25,7 @@ from tokenbalance.openai.conditions import conditions_of
 from tokenbalance.openai.documents import parse_document
 from tokenbalance.openai.objects.models import check_model_path
 from tokenbalance.openai.objects.refusal import references_of, refuse_references
+from tokenbalance.openai.query import NO_QUERY
 from tokenbalance.proxy.unpriced import refusal_of
 
 if TYPE_CHECKING:
@@ -33,6 +35,7 @@ if TYPE_CHECKING:
     from tokenbalance.openai import Surface
     from tokenbalance.openai.objects.references import Reference
     from tokenbalance.openai.operation import Operation
+    from tokenbalance.openai.query import Query
 
 PREFIXES: Final = (b"/v1", b"/api/openai")
 """Where the proxy is mounted; the second is the original project's name for the same thing."""
@@ -77,11 +80,19 @@ class Asked:
     traits: UpstreamTraits
     """Of the upstream that it was bounded for."""
     references: tuple[Reference, ...] = ()
-    """The objects that its body names, each with one id."""
+    """The objects that its body and its query name, each with one id."""
     path_ids: tuple[str, ...] = ()
     """The ids in its path, in order."""
+    query: Query = NO_QUERY
+    """Of its URL, as far as the operation has it."""
     known: tuple[Owned, ...] = ()
     """The caller's objects among those that it names, once they were looked up."""
+
+    def with_query(self, query: Query) -> Asked:
+        """The same with the query of its URL, and the objects that this names."""
+        if not query.parameters:
+            return self
+        return replace(self, query=query, references=(*self.references, *query.references))
 
     @property
     def model(self) -> str | None:

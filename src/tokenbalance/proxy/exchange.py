@@ -134,7 +134,7 @@ class Exchange:
             ending.refuse()
             await relay_refusal(relay, upstream)
             return
-        ending.readable = upstream.readable
+        ending.readable = upstream.readable and not relay.asked.operation.has_fixed_ceiling
         if not ending.charged:
             await relay_document(relay, upstream)
         elif is_event_stream(upstream.headers):

@@ -42,6 +42,7 @@ from tokenbalance.errors import (
 from tokenbalance.offload import offload
 from tokenbalance.openai import SURFACE
 from tokenbalance.openai.editing import with_members
+from tokenbalance.openai.query import NO_QUERY, query_of
 from tokenbalance.people.access import require_inference
 from tokenbalance.people.callers import EndedKey, RefusedKey
 from tokenbalance.people.refused_keys import note_missing_scope, note_refused_key
@@ -202,11 +203,13 @@ class Proxy:
         began: float,
     ) -> None:
         path, operation, upstream = self._enter(request, bearer)
+        query = query_of(operation, request.query) if request.query else NO_QUERY
         if not operation.charged:
             await self._admit_free(bearer, path, operation)
         account_id = bearer.caller.account_id
         with self.room.enter(account_id) as place:
             asked = await self.reading.read(request, bearer, operation, place)
+            asked = asked.with_query(query)
             if asked.references or (operation.uses and not operation.of_models):
                 asked = await self._own(asked, path)
             ending = self._begin(asked, request_id, began)
@@ -230,7 +233,7 @@ class Proxy:
                 elif edits:
                     body = with_members(body, asked.document, edits)
 
-                target = operation.target(path)
+                target = operation.target(path, query.encoded)
                 headers = self.passing.for_upstream(request.headers, operation.content_type)
 
                 def send() -> Awaitable[UpstreamResponse]:

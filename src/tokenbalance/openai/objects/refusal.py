@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from tokenbalance.errors import InvalidType, ModelNotFound
 from tokenbalance.openai.ceilings.media import unsupported
 from tokenbalance.openai.objects.references import Reference, references
+from tokenbalance.openai.unknown import ids_of_request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -41,8 +42,10 @@ _OWNABLE: Final = {
     "reasoning": "item",
     "response": "response",
     "skill": "skill",
+    "upload_part": "upload_part",
     "vector_store": "vector_store",
     "voice": "voice",
+    "voice_consent": "voice_consent",
 }
 """Kinds of references to objects that can be somebody's, each with the kind of the object."""
 
@@ -70,6 +73,8 @@ def references_of(operation: Operation, document: Document) -> tuple[Reference, 
         ModelNotFound: its model is a fine-tune.
 
     """
+    if operation.has_fixed_ceiling:
+        return ids_of_request(document)
     found: list[Reference] = []
     for reference in references(operation.family.place, document):
         if reference.kind == "model":
