@@ -206,7 +206,7 @@ class TestAdopting:
 
     def test_what_a_process_left_half_made_is_removed(self, folder: Path, journal: Journal) -> None:
         (folder / "1-dead.new").touch()
-        alive = files.LockedFile.create(folder)
+        alive = files.SlotsFile.create(folder)
         journal.adopt()
         assert sorted(folder.iterdir()) == sorted([alive.path, path_of(journal)])
         alive.discard()

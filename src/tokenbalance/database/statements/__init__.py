@@ -38,7 +38,11 @@ from tokenbalance.database.statements.charges import (
     SETTLE,
     SETTLE_MANY,
     SETTLE_MANY_OF_ONE,
+    SETTLE_MANY_OF_ONE_OWNING,
+    SETTLE_MANY_OWNING,
+    SETTLE_OWNING,
     SETTLE_RESTORED,
+    SETTLE_RESTORED_OWNING,
 )
 from tokenbalance.database.statements.forgotten import FORGOTTEN, LOCK_ACCOUNT, RESTORE
 from tokenbalance.database.statements.leases import KNOWN, LAPSED, RENEW
@@ -107,7 +111,11 @@ __all__ = [
     "SETTLE",
     "SETTLE_MANY",
     "SETTLE_MANY_OF_ONE",
+    "SETTLE_MANY_OF_ONE_OWNING",
+    "SETTLE_MANY_OWNING",
+    "SETTLE_OWNING",
     "SETTLE_RESTORED",
+    "SETTLE_RESTORED_OWNING",
     "TOUCH_KEYS",
     "VOID",
     "WAITED_FOR",
