@@ -149,6 +149,12 @@ class ObjectJournal:
                 self._current = None
                 file.locked.discard()
 
+    def give_up(self, line: Line) -> None:
+        """Try a line no more, and leave it in its file; that outlives this process."""
+        self._lines.pop(line, None)
+        if line.file is self._current:
+            self._current = None
+
     def overdue(self, age_s: float, most: int) -> list[Line]:
         """Find the oldest lines that have counted for longer than this."""
         until = time.monotonic() - age_s

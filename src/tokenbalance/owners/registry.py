@@ -187,9 +187,9 @@ class Owners:
         accounts, ids, kinds, numbers = zip(*sought, strict=True)
         found: list[_OwnedByKey] = [{} for _ in batch]
         rows = await self._pool.fetch(statements.FIND_OBJECTS, accounts, ids, kinds)
-        for place, *owned in cast("list[_FoundRow]", [tuple(row) for row in rows]):
-            one = Owned(*owned)
-            found[numbers[place - 1]][one.kind, one.id] = one
+        for row in cast("list[_FoundRow]", [tuple(row) for row in rows]):
+            one = Owned(*row[1:])
+            found[numbers[row[0] - 1]][one.kind, one.id] = one
         for pending, owned in zip(batch, found, strict=True):
             pending.resolve(owned)
 

@@ -230,28 +230,17 @@ class Ending:
             return None
         if lease.hold is None or not self.charged:
             raise ValueError("Only a request that was dispatched is settled.")
-        usage = None
-        if self.meter is not None:
-            if self.readable and used_nothing(self.meter, ended=whole):
-                await self._record(found)
-                await self.void()
-                return None
-            usage = self.meter.usage
-        if usage is not None and is_doubtful(usage, self.asked.operation, self.asked.document):
-            self.note(usage)
-            usage = None
-        elif usage is not None and self.meter is not None and self.meter.is_partial:
-            usage = self._with_bills_of_ceiling(usage)
-        if usage is not None:
-            usage = self._with_unreported(usage)
-        ceiling = self._with_unreported(self.ceiling)
+        if self.meter is not None and self.readable and used_nothing(self.meter, ended=whole):
+            await self._record(found)
+            await self.void()
+            return None
+        usage = self._reported()
         self._close(lease, Stage.SETTLED)
-        settling = self._settler.settle
         if self.owners is None or not found:
-            return await settling(lease, lease.hold, usage, self._reckoned, ceiling)
+            return await self._charge(lease, lease.hold, usage)
         carried = self.owners.carry(lease.caller, found)
         lease.objects = carried.rows
-        charge = await settling(lease, lease.hold, usage, self._reckoned, ceiling)
+        charge = await self._charge(lease, lease.hold, usage)
         if charge is not None:
             carried.committed()
         elif not carried.is_noted:
@@ -278,6 +267,23 @@ class Ending:
             _ = await self.settle()
         else:
             await self.void()
+
+    def _reported(self) -> Usage | None:
+        """The usage that the upstream has reported; None if it has to be counted."""
+        meter = self.meter
+        usage = None if meter is None else meter.usage
+        if usage is None:
+            return None
+        if is_doubtful(usage, self.asked.operation, self.asked.document):
+            self.note(usage)
+            return None
+        if meter is not None and meter.is_partial:
+            usage = self._with_bills_of_ceiling(usage)
+        return self._with_unreported(usage)
+
+    def _charge(self, lease: Lease, hold: Hold, usage: Usage | None) -> Awaitable[Charge | None]:
+        ceiling = self._with_unreported(self.ceiling)
+        return self._settler.settle(lease, hold, usage, self._reckoned, ceiling)
 
     async def _record(self, found: Sequence[Found]) -> None:
         if self.owners is not None and found:

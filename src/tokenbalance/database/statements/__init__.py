@@ -47,8 +47,10 @@ from tokenbalance.database.statements.charges import (
 from tokenbalance.database.statements.forgotten import FORGOTTEN, LOCK_ACCOUNT, RESTORE
 from tokenbalance.database.statements.leases import KNOWN, LAPSED, RENEW
 from tokenbalance.database.statements.objects import (
+    DELETE_EXPIRED_OBJECTS,
     DELETE_OBJECT,
     FIND_OBJECTS,
+    FORGET_OBJECTS,
     RECORD_OBJECTS,
     RESTORE_OBJECT,
 )
@@ -60,6 +62,7 @@ from tokenbalance.database.statements.rerates import (
     RERATE,
     RERATED_ACCOUNTS,
 )
+from tokenbalance.database.statements.storage import CHARGE_STORAGE, STORING
 from tokenbalance.database.statements.voids import FORGET_TOMBSTONES, LEAVE_TOMBSTONE, VOID
 from tokenbalance.database.statements.waiters import (
     ENTER,
@@ -73,8 +76,10 @@ from tokenbalance.database.statements.waiters import (
 
 __all__ = [
     "CHARGED",
+    "CHARGE_STORAGE",
     "CORRECT",
     "COUNT_REFUSALS",
+    "DELETE_EXPIRED_OBJECTS",
     "DELETE_OBJECT",
     "ENDED",
     "ENDED_KEYS",
@@ -83,6 +88,7 @@ __all__ = [
     "EXPIRE_RESTORED",
     "FIND_CALLERS",
     "FIND_OBJECTS",
+    "FORGET_OBJECTS",
     "FORGET_TOMBSTONES",
     "FORGET_WAITERS",
     "FORGOTTEN",
@@ -116,6 +122,7 @@ __all__ = [
     "SETTLE_OWNING",
     "SETTLE_RESTORED",
     "SETTLE_RESTORED_OWNING",
+    "STORING",
     "TOUCH_KEYS",
     "VOID",
     "WAITED_FOR",

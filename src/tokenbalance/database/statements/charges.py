@@ -45,7 +45,7 @@ _OBJECTS: Final = f""", owned AS (
         deleted_at="o.deleted_at",
     )
 }
-)"""
+)"""  # noqa: S608 - made of constants
 
 _TRACE: Final = """,
 -- $7..$14 a trace: upstream status, error code, upstream request id,
@@ -57,6 +57,7 @@ _TRACE_COLUMNS: Final = """,
 
 _TRACE_VALUES: Final = """,
            $7, $8, $9, $10, $11, $12, $13, $14"""
+
 
 def _settle(*, only_if: str, note: str = "", objects: str = "") -> str:
     return _CHARGE.format(
@@ -153,7 +154,7 @@ _OBJECTS_OF_MANY: Final = f""", owned AS (
         deleted_at="o.deleted_at",
     )
 }
-)"""
+)"""  # noqa: S608 - made of constants
 
 
 def _settle_many(*, or_skip: str, owning: bool) -> str:

@@ -41,11 +41,11 @@ RECORDING: Final = """
            snapshot = coalesce(excluded.snapshot, o.snapshot),
            deleted_at = {deleted_at}
      WHERE o.account_id = excluded.account_id"""
-"""Inserts the rows of several callers, in one order, so that two of these never wait for each other.
-A row of another account is left as it is. The last of several rows with one key counts."""
+"""Inserts the rows of several callers, always in one order, so that no two of these statements wait
+for each other. A row of another account is left as it is. Of rows with one key the last counts."""
 
 RECORD_OBJECTS: Final = f"""
--- $1 accounts, $2 keys, $3 rows of each as JSON, $4 whether the upstream has just named them as made
+-- $1 accounts, $2 keys, $3 rows of each as JSON, $4 whether the upstream has just named them
 -- Then one that was deleted is back.
 {
     RECORDING.format(
@@ -53,7 +53,7 @@ RECORD_OBJECTS: Final = f"""
         deleted_at="CASE WHEN $4 THEN NULL ELSE o.deleted_at END",
     )
 }
-"""  # noqa: S608 - made of constants
+"""
 
 DELETE_OBJECT: Final = """
 -- $1 account, $2 id, $3 kind
@@ -78,4 +78,46 @@ UPDATE objects
   FROM deleted
  WHERE account_id = $1 AND upstream = 'openai' AND deleted_at = moment
    AND ((object_id = $2 AND kind = $3) OR parent_id = $2)
+"""
+
+DELETE_EXPIRED_OBJECTS: Final = """
+-- $1 how many at once
+-- The upstream has deleted them by itself, and what was part of them. The end of a vector store
+-- moves whenever it is used, so what is known of that says nothing. Skips what another sweep is
+-- deleting.
+WITH expired AS (
+    SELECT ctid, object_id, account_id, expires_at
+      FROM objects
+     WHERE expires_at < now() AND deleted_at IS NULL AND kind <> 'vector_store'
+     ORDER BY expires_at
+     LIMIT $1
+       FOR UPDATE SKIP LOCKED
+), parts AS (
+    UPDATE objects o
+       SET deleted_at = expired.expires_at
+      FROM expired
+     WHERE o.parent_id = expired.object_id AND o.account_id = expired.account_id
+       AND o.deleted_at IS NULL AND o.ctid <> ALL (ARRAY (SELECT ctid FROM expired))
+)
+UPDATE objects o
+   SET deleted_at = expired.expires_at
+  FROM expired
+ WHERE o.ctid = expired.ctid
+"""
+
+FORGET_OBJECTS: Final = """
+-- $1 how many at once
+-- Responses that the upstream keeps no longer, and their items: 30 days after they were made. Those
+-- of a conversation live as long as it does.
+DELETE FROM objects
+ WHERE ctid = ANY (ARRAY (
+       SELECT o.ctid
+         FROM objects o
+        WHERE o.kind IN ('response', 'item') AND o.created_at < now() - interval '31 days'
+          AND NOT EXISTS (SELECT
+                            FROM objects c
+                           WHERE c.object_id = o.parent_id AND c.kind = 'conversation'
+                             AND c.upstream = o.upstream AND c.deleted_at IS NULL)
+        LIMIT $1
+          FOR UPDATE SKIP LOCKED))
 """
