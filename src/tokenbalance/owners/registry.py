@@ -23,7 +23,7 @@ from tokenbalance.database.connections import UNAVAILABLE
 from tokenbalance.model.objects import Owned
 from tokenbalance.owners.journal import ObjectsNotNoted
 from tokenbalance.owners.lines import Written
-from tokenbalance.owners.rows import rows_of
+from tokenbalance.owners.rows import is_id, rows_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -100,9 +100,11 @@ class Owners:
             Those that it has, by kind and id.
 
         """
-        if not ids:
+        # Others share the statement, and must not be failed by what it cannot take.
+        sought = [(kind, one) for kind, one in ids if is_id(one)]
+        if not sought:
             return {}
-        return cast("_OwnedByKey", await self._finding.submit(_Sought(account_id, ids)))
+        return cast("_OwnedByKey", await self._finding.submit(_Sought(account_id, sought)))
 
     async def record(self, caller: Caller, found: Sequence[Found]) -> None:
         """Make objects the caller's; returns when that is committed.
@@ -155,7 +157,9 @@ class Owners:
 
     async def delete(self, account_id: int, kind: str, object_id: str) -> bool:
         """Mark an object and its parts as deleted; False if the account has no such object."""
-        return bool(await self._pool.fetch(statements.DELETE_OBJECT, account_id, object_id, kind))
+        return is_id(object_id) and bool(
+            await self._pool.fetch(statements.DELETE_OBJECT, account_id, object_id, kind)
+        )
 
     async def restore(self, account_id: int, kind: str, object_id: str) -> None:
         """Take a deletion back: the upstream has the object still."""

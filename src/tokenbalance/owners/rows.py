@@ -26,18 +26,23 @@ _NUL: Final = re.compile(r"(?<!\\)((?:\\\\)*)\\u0000")
 """The escaped character that the database has no room for."""
 
 
+def is_id(text: str) -> bool:
+    """Whether the table can have this id; otherwise nobody has it."""
+    return _is_text(text, _ID_CHARS_MAX)
+
+
 def rows_of(found: Iterable[Found]) -> str:
     """Write objects as a JSON list of rows; of those with one kind and id the last one counts.
 
     An id that the table cannot have is left out: nobody will ever own it.
     """
-    rows = {(one.kind, one.id): _row(one) for one in found if _is_text(one.id, _ID_CHARS_MAX)}
+    rows = {(one.kind, one.id): _row(one) for one in found if is_id(one.id)}
     return orjson.dumps([*rows.values()]).decode()
 
 
 def _row(one: Found) -> Mapping[str, object]:
     row: dict[str, object] = {"object_id": one.id, "kind": one.kind}
-    if one.parent is not None and _is_text(one.parent, _ID_CHARS_MAX):
+    if one.parent is not None and is_id(one.parent):
         row["parent_id"] = one.parent
     if one.state is not None and _is_text(one.state, _STATE_CHARS_MAX):
         row["state"] = one.state
