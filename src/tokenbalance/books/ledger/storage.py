@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from decimal import Decimal
 from typing import TYPE_CHECKING, Final, cast
 
 from tokenbalance.books.pricing.rate_card import UnpricedModel
@@ -64,7 +65,7 @@ class StorageCharges:
             amount = cast(
                 "int | None",
                 await self._pool.fetchval(
-                    statements.CHARGE_STORAGE, account_id, decimal_text(rate), AMOUNT_MAX
+                    statements.CHARGE_STORAGE, account_id, Decimal(decimal_text(rate)), AMOUNT_MAX
                 ),
             )
             taken += amount or 0

@@ -41,7 +41,7 @@ _OBJECTS: Final = f""", owned AS (
     -- $15 rows of objects, as JSON
 {
     RECORDING.format(
-        items="(SELECT $1::bigint, key_id, $15::text, 1 FROM account)",
+        items="(SELECT $1::bigint, key_id, $15::json, 1 FROM account)",
         deleted_at="o.deleted_at",
     )
 }
@@ -161,7 +161,7 @@ def _settle_many(*, or_skip: str, owning: bool) -> str:
     return _SETTLE_MANY.format(
         or_skip=or_skip,
         objects_comment=",\n-- $15 rows of objects as JSON, or nulls" if owning else "",
-        objects_column=", $15::text[]" if owning else "",
+        objects_column=", $15::json[]" if owning else "",
         objects_name=", objects" if owning else "",
         objects=_OBJECTS_OF_MANY if owning else "",
     )

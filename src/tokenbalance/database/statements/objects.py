@@ -28,7 +28,7 @@ RECORDING: Final = """
            account_id, key_id, object_id, kind, parent_id, state, bytes, tokens,
            to_timestamp(expires_at), snapshot
       FROM {items} AS item (account_id, key_id, objects, number),
-           json_to_recordset(objects::json)
+           json_to_recordset(objects)
            AS object (object_id text, kind text, parent_id text, state text, bytes bigint,
                       tokens bigint, expires_at bigint, snapshot jsonb)
      ORDER BY object_id, kind, number DESC
@@ -49,7 +49,7 @@ RECORD_OBJECTS: Final = f"""
 -- Then one that was deleted is back.
 {
     RECORDING.format(
-        items="unnest($1::bigint[], $2::bigint[], $3::text[]) WITH ORDINALITY",
+        items="unnest($1::bigint[], $2::bigint[], $3::json[]) WITH ORDINALITY",
         deleted_at="CASE WHEN $4 THEN NULL ELSE o.deleted_at END",
     )
 }
@@ -86,23 +86,26 @@ DELETE_EXPIRED_OBJECTS: Final = """
 -- moves whenever it is used, so what is known of that says nothing. Skips what another sweep is
 -- deleting.
 WITH expired AS (
-    SELECT ctid, object_id, account_id, expires_at
+    SELECT ctid AS place, object_id, account_id, expires_at
       FROM objects
      WHERE expires_at < now() AND deleted_at IS NULL AND kind <> 'vector_store'
      ORDER BY expires_at
      LIMIT $1
        FOR UPDATE SKIP LOCKED
-), parts AS (
-    UPDATE objects o
-       SET deleted_at = expired.expires_at
+), part AS (
+    SELECT p.place, expired.expires_at
       FROM expired
-     WHERE o.parent_id = expired.object_id AND o.account_id = expired.account_id
-       AND o.deleted_at IS NULL AND o.ctid <> ALL (ARRAY (SELECT ctid FROM expired))
+     CROSS JOIN LATERAL (
+           SELECT ctid AS place
+             FROM objects
+            WHERE parent_id = expired.object_id AND account_id = expired.account_id
+              AND deleted_at IS NULL
+              FOR UPDATE SKIP LOCKED) p
 )
 UPDATE objects o
-   SET deleted_at = expired.expires_at
-  FROM expired
- WHERE o.ctid = expired.ctid
+   SET deleted_at = gone.expires_at
+  FROM (SELECT place, expires_at FROM expired UNION SELECT place, expires_at FROM part) gone
+ WHERE o.ctid = gone.place
 """
 
 FORGET_OBJECTS: Final = """

@@ -14,9 +14,9 @@ SELECT account_id
           FROM objects
          WHERE {STORED}
            AND (deleted_at IS NULL OR deleted_at > now() - interval '31 days')) stored
- WHERE NOT EXISTS (SELECT
-                     FROM ledger e
-                    WHERE e.account_id = stored.account_id AND e.idempotency_key = {_TODAY})
+ WHERE (SELECT true
+          FROM ledger e
+         WHERE e.account_id = stored.account_id AND e.idempotency_key = {_TODAY}) IS NULL
 """  # noqa: S608 - made of constants
 
 CHARGE_STORAGE: Final = f"""
@@ -41,7 +41,7 @@ WITH account AS (
        AND least(now(), deleted_at, expires_at) > greatest(created_at, moment)
      GROUP BY moment
 ), due AS (
-    SELECT *, least(ceil(byte_days * $2::text::numeric / 1000000000), $3)::bigint AS credits
+    SELECT *, least(ceil(byte_days * $2::numeric / 1000000000), $3)::bigint AS credits
       FROM stored, account
 ), taken AS (
     SELECT *, least(credits, greatest(balance + overdraft - held, 0)) AS amount
@@ -52,11 +52,11 @@ WITH account AS (
            (account_id, kind, amount, asked, balance_after, quantities, rates, started_at, actor,
             note, idempotency_key)
     SELECT id, 'storage', -amount, CASE WHEN amount < credits THEN -credits END, balance - amount,
-           jsonb_build_object('byte_day', byte_days), jsonb_build_object('gb_day', $2::text),
+           jsonb_build_object('byte_day', byte_days), jsonb_build_object('gb_day', trim_scale($2)::text),
            moment, 'server',
            format('%s GB days since %s UTC, at %s credits each',
                   trim_scale(round(byte_days / 1000000000, 6)),
-                  to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), $2::text),
+                  to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), trim_scale($2)),
            {_TODAY}
       FROM taken
     ON CONFLICT (account_id, idempotency_key) WHERE idempotency_key IS NOT NULL DO NOTHING
