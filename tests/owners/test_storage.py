@@ -67,8 +67,8 @@ async def last_charged(pool: Pool, holder: Holder, ago: dt.timedelta) -> None:
     await pool.execute(
         "INSERT INTO ledger (account_id, kind, amount, asked, balance_after, quantities, rates,"
         " actor, created_at, idempotency_key)"
-        " SELECT id, 'storage', 0, -1, balance, '{\"byte_day\": 1}', '{\"gb_day\": \"1\"}', 'server',"
-        " now() - $2::interval, 'before' FROM accounts WHERE id = $1",
+        " SELECT id, 'storage', 0, -1, balance, '{\"byte_day\": 1}', '{\"gb_day\": \"1\"}',"
+        " 'server', now() - $2::interval, 'before' FROM accounts WHERE id = $1",
         holder.account_id,
         ago,
     )
@@ -153,11 +153,13 @@ async def test_an_entry_that_is_not_bytes_times_days_breaks_the_proof(
 ) -> None:
     await store(pool, maker, 10 * GB)
     await charges(pool).charge()
-    change = (
-        "UPDATE ledger SET quantities = '{\"byte_day\": %s}' WHERE kind = 'storage' AND account_id = "
-        f"{maker.account_id}"
-    )
-    await break_books(pool, change % "20000000000")
-    (line,) = (await audit(pool)).violations
-    assert line.endswith("is 5 credits for storage, its rate and what was stored make 10")
-    await break_books(pool, change % "10000000000")
+    for byte_days in (20 * GB, 10 * GB):
+        await break_books(
+            pool,
+            f"UPDATE ledger SET quantities = '{{\"byte_day\": {byte_days}}}'"  # noqa: S608 - a number
+            f" WHERE kind = 'storage' AND account_id = {maker.account_id}",
+        )
+        violations = (await audit(pool)).violations
+        assert [line.partition(": ")[2] for line in violations] == [
+            "is 5 credits for storage, its rate and what was stored make 10"
+        ][: byte_days // GB - 10]

@@ -82,13 +82,13 @@ UPDATE objects
 
 DELETE_EXPIRED_OBJECTS: Final = """
 -- $1 how many at once
--- The upstream has deleted them by itself, and what was part of them. The end of a vector store
--- moves whenever it is used, so what is known of that says nothing. Skips what another sweep is
--- deleting.
+-- The upstream has deleted them by itself, and what was part of them. Of other kinds such a moment
+-- is something else: the end of a job, or one that moves whenever the object is used. Skips what
+-- another sweep is deleting.
 WITH expired AS (
     SELECT ctid AS place, object_id, account_id, expires_at
       FROM objects
-     WHERE expires_at < now() AND deleted_at IS NULL AND kind <> 'vector_store'
+     WHERE expires_at < now() AND deleted_at IS NULL AND kind IN ('chat_audio', 'file', 'upload')
      ORDER BY expires_at
      LIMIT $1
        FOR UPDATE SKIP LOCKED

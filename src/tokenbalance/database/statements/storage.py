@@ -52,8 +52,8 @@ WITH account AS (
            (account_id, kind, amount, asked, balance_after, quantities, rates, started_at, actor,
             note, idempotency_key)
     SELECT id, 'storage', -amount, CASE WHEN amount < credits THEN -credits END, balance - amount,
-           jsonb_build_object('byte_day', byte_days), jsonb_build_object('gb_day', trim_scale($2)::text),
-           moment, 'server',
+           jsonb_build_object('byte_day', byte_days),
+           jsonb_build_object('gb_day', trim_scale($2)::text), moment, 'server',
            format('%s GB days since %s UTC, at %s credits each',
                   trim_scale(round(byte_days / 1000000000, 6)),
                   to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), trim_scale($2)),
