@@ -47,6 +47,25 @@ def upgrade() -> None:
         ["parent_id", "account_id"],
         postgresql_where=sa.text("parent_id IS NOT NULL"),
     )
+    op.create_index(
+        "ix_objects_expiring",
+        "objects",
+        ["expires_at"],
+        postgresql_where=sa.text("expires_at IS NOT NULL AND deleted_at IS NULL"),
+    )
+    op.create_index(
+        "ix_objects_stored",
+        "objects",
+        ["account_id"],
+        postgresql_where=sa.text("bytes > 0 AND kind IN ('container', 'file', 'vector_store')"),
+    )
+    op.create_index(
+        "ix_objects_created_at",
+        "objects",
+        ["created_at"],
+        postgresql_using="brin",
+        postgresql_with={"pages_per_range": 32, "autosummarize": True},
+    )
 
 
 def downgrade() -> None:

@@ -19,6 +19,7 @@ from tokenbalance.books.holds.settler import Settler
 from tokenbalance.books.holds.sweep import Sweep
 from tokenbalance.books.holds.waiting import Waiters
 from tokenbalance.books.ledger.book import Book
+from tokenbalance.books.ledger.storage import StorageCharges
 from tokenbalance.books.reports.rollup import RollUp
 from tokenbalance.database.connections import (
     SWEEP_NAME,
@@ -29,7 +30,9 @@ from tokenbalance.database.connections import (
 from tokenbalance.openai import SURFACE, Surface
 from tokenbalance.openai.tokens import prepare, shipped_models
 from tokenbalance.openai.unknown import unknown_operation
+from tokenbalance.owners.journal import ObjectJournal
 from tokenbalance.owners.registry import Owners
+from tokenbalance.owners.upkeep import Upkeep
 from tokenbalance.people.callers import Callers
 from tokenbalance.people.password_rules import PasswordRules
 from tokenbalance.people.refusals import RefusalCounts
@@ -262,6 +265,9 @@ async def _open_proxy(
     _ = await stack.enter_async_context(_running(refused.run()))
     sweep = Sweep(sweep_pool, sweep_book, leases, settings.sweep_s)
     _ = await stack.enter_async_context(_running(sweep.run()))
+    owners = await _open_owners(settings, pool, sweep_pool, stack)
+    storage = StorageCharges(sweep_pool, settings.rates)
+    _ = await stack.enter_async_context(_running(storage.run()))
     return Proxy(
         pool=pool,
         bearers=bearers,
@@ -270,7 +276,7 @@ async def _open_proxy(
         admissions=Admissions(book, waiters, settings.hold_wait_s, settings.insufficient_status),
         settler=settler,
         metrics=metrics,
-        ownership=Ownership(Owners(pool)),
+        ownership=Ownership(owners),
         refused=refused,
         upstream=await _open_upstream(settings, hop, stack),
         surface=surface,
@@ -283,6 +289,20 @@ async def _open_proxy(
         models=ModelLists(settings.models_copy_s, settings.rates),
         hop=hop,
     )
+
+
+async def _open_owners(
+    settings: Settings, pool: Pool, sweep_pool: Pool, stack: AsyncExitStack
+) -> Owners:
+    """Open the table of objects and its journal, and begin their upkeep."""
+    journal = ObjectJournal(settings.data_dir / "journal")
+    stack.callback(journal.close)
+    upkeep = Upkeep(sweep_pool, journal, settings.sweep_s)
+    with suppress(*UNAVAILABLE):
+        await upkeep.open_journal()
+    _ = await stack.enter_async_context(_running(upkeep.run()))
+    stack.push_async_callback(upkeep.finish)
+    return Owners(pool, journal, batch_max=settings.batch_max)
 
 
 async def _hop_of(book: Book) -> bytes:

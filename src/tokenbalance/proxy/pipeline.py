@@ -301,9 +301,11 @@ class Proxy:
 
     def _begin(self, asked: Asked, request_id: str, began: float) -> Ending:
         try:
-            return Ending.begin(asked, request_id, self.leases, self.settler, began)
+            ending = Ending.begin(asked, request_id, self.leases, self.settler, began)
         except JournalUnavailable as error:
             raise ServiceUnavailable from error
+        ending.owners = self.ownership.owners
+        return ending
 
     async def _hold(self, request: ClientRequest, ending: Ending, bearer: Bearer) -> Admission:
         """Hold the bound by bytes where the account affords it many times over, else the count."""

@@ -38,13 +38,19 @@ from tokenbalance.database.statements.charges import (
     SETTLE,
     SETTLE_MANY,
     SETTLE_MANY_OF_ONE,
+    SETTLE_MANY_OF_ONE_OWNING,
+    SETTLE_MANY_OWNING,
+    SETTLE_OWNING,
     SETTLE_RESTORED,
+    SETTLE_RESTORED_OWNING,
 )
 from tokenbalance.database.statements.forgotten import FORGOTTEN, LOCK_ACCOUNT, RESTORE
 from tokenbalance.database.statements.leases import KNOWN, LAPSED, RENEW
 from tokenbalance.database.statements.objects import (
+    DELETE_EXPIRED_OBJECTS,
     DELETE_OBJECT,
     FIND_OBJECTS,
+    FORGET_OBJECTS,
     RECORD_OBJECTS,
     RESTORE_OBJECT,
 )
@@ -56,6 +62,7 @@ from tokenbalance.database.statements.rerates import (
     RERATE,
     RERATED_ACCOUNTS,
 )
+from tokenbalance.database.statements.storage import CHARGE_STORAGE, STORING
 from tokenbalance.database.statements.voids import FORGET_TOMBSTONES, LEAVE_TOMBSTONE, VOID
 from tokenbalance.database.statements.waiters import (
     ENTER,
@@ -69,8 +76,10 @@ from tokenbalance.database.statements.waiters import (
 
 __all__ = [
     "CHARGED",
+    "CHARGE_STORAGE",
     "CORRECT",
     "COUNT_REFUSALS",
+    "DELETE_EXPIRED_OBJECTS",
     "DELETE_OBJECT",
     "ENDED",
     "ENDED_KEYS",
@@ -79,6 +88,7 @@ __all__ = [
     "EXPIRE_RESTORED",
     "FIND_CALLERS",
     "FIND_OBJECTS",
+    "FORGET_OBJECTS",
     "FORGET_TOMBSTONES",
     "FORGET_WAITERS",
     "FORGOTTEN",
@@ -107,7 +117,12 @@ __all__ = [
     "SETTLE",
     "SETTLE_MANY",
     "SETTLE_MANY_OF_ONE",
+    "SETTLE_MANY_OF_ONE_OWNING",
+    "SETTLE_MANY_OWNING",
+    "SETTLE_OWNING",
     "SETTLE_RESTORED",
+    "SETTLE_RESTORED_OWNING",
+    "STORING",
     "TOUCH_KEYS",
     "VOID",
     "WAITED_FOR",
