@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.support.metered_streams import DONE
-from tests.support.named_objects import LIVING, STORED, event, events_of
+from tests.support.named_objects import CALL, LIVING, STORED, event, events_of
 from tokenbalance.openai import find_operation
 from tokenbalance.openai.objects import stream_ids
 from tokenbalance.openai.objects.places import sought_by
@@ -47,9 +47,9 @@ class Passed:
 
     def feed(self, data: bytes) -> None:
         self.take(self.ids.feed(data))
-        while self.ids.pending is not None:
-            self.committed.append(self.ids.pending)
-            self.known.add(self.ids.pending.id)
+        while self.ids.pending:
+            self.committed += self.ids.pending
+            self.known.update(one.id for one in self.ids.pending)
             self.take(self.ids.release())
 
     def take(self, passing: bytes) -> None:
@@ -160,6 +160,18 @@ def test_nothing_passes_while_a_commit_is_awaited() -> None:
     assert ids.feed(first) == b""
     assert ids.feed(second) == b""
     assert ids.release() == first + second
+
+
+def test_what_could_not_be_written_down_waits_for_a_commit_with_what_waits_already() -> None:
+    ids = ids_of({})
+    stream = b"".join([event("response.output_item.added", item=CALL), *events_of()[:1]])
+    passing = ids.feed(stream)
+    new = ids.take_new()
+    assert [one.id for one in new] == ["cntr_1", "ci_1"]
+    ids.hold(new, passing)
+    assert [one.id for one in ids.pending] == ["cntr_1", "ci_1", "resp_1"]
+    assert ids.release() == stream
+    assert ids.pending == []
 
 
 @pytest.mark.parametrize("place", range(0, len(STREAM), 37))

@@ -123,9 +123,15 @@ class Ownership:
         """Make objects the caller's; returns when that is committed."""
         await self.owners.record(asked.caller, found)
 
-    def note(self, asked: Asked, found: Sequence[Found]) -> None:
-        """Write down that objects are the caller's; the end of the stream commits it."""
+    def note(self, asked: Asked, found: Sequence[Found]) -> bool:
+        """Write down that objects are the caller's; the end of the stream commits it.
+
+        Returns:
+            Whether they are safe. If not, `record` them before their ids are passed on.
+
+        """
         del asked, found
+        return False
 
     def sending(self, asked: Asked, send: Send) -> Send:
         """Return what sends a request; one that deletes an object marks it as deleted first.

@@ -149,16 +149,18 @@ class _Passing:
         """Send what was taken, after the charge or the commit for which it has to wait."""
         await self._send()
         relay, ids = self.relay, self.relay.ids
-        while ids is not None and ids.pending is not None:
-            await relay.ownership.record(relay.asked, [ids.pending])
+        while ids is not None and ids.pending:
+            await relay.ownership.record(relay.asked, ids.pending)
             if not self._take_known(ids, ids.release()):
                 await self._send()
 
     def _take_known(self, ids: StreamIds, events: bytes) -> bool:
         """Take events once it is written down what they name."""
-        if new := ids.take_new():
-            self.relay.ownership.note(self.relay.asked, new)
-        return (not events or self.take(events)) and ids.pending is None
+        new = ids.take_new()
+        if new and not self.relay.ownership.note(self.relay.asked, new):
+            ids.hold(new, events)
+            return False
+        return (not events or self.take(events)) and not ids.pending
 
     async def _send(self) -> None:
         relay, meter = self.relay, self.meter

@@ -59,7 +59,7 @@ class StreamIds:
             within: the object that the path of the request names.
 
         """
-        self.pending: Found | None = None
+        self.pending: list[Found] = []
         """What must be committed before anything goes on: then call `release`."""
         self._places: tuple[Place, ...] = sought.in_events
         self._words = sought.words_of_events
@@ -77,7 +77,7 @@ class StreamIds:
 
     def feed(self, data: bytes) -> bytes:
         """Take the upstream's next bytes; return what may go on now."""
-        if not self._buffer and self.pending is None:
+        if not self._buffer and not self.pending:
             if not self._words:
                 return data
             if data.endswith(_WHOLE_EVENTS) and not self._may_name(data):
@@ -85,9 +85,14 @@ class StreamIds:
         self._buffer += data
         return self._go_on()
 
+    def hold(self, found: list[Found], events: bytes) -> None:
+        """Take back what `feed` or `release` has returned, to wait for a commit of these, too."""
+        self.pending = [*found, *self.pending]
+        self._ready = events + self._ready
+
     def release(self) -> bytes:
         """Return what has waited for the commit of `pending`, and may go on now."""
-        released, self._ready, self.pending = self._ready, b"", None
+        released, self._ready, self.pending = self._ready, b"", []
         return released + self._go_on()
 
     def finish(self) -> bytes:
@@ -103,12 +108,12 @@ class StreamIds:
 
         """
         events = self.release()
-        while self.pending is not None:
+        while self.pending:
             events += self.release()
         begun = bytes(self._buffer)
         self._buffer.clear()
         self._read(begun)
-        self.pending = None
+        self.pending = []
         return events, begun
 
     def take_new(self) -> list[Found]:
@@ -132,7 +137,7 @@ class StreamIds:
 
     def _go_on(self) -> bytes:
         out: list[bytes] = []
-        while self._buffer and self.pending is None:
+        while self._buffer and not self.pending:
             if self._scanner is None and self._buffer.startswith(_BLANK):
                 self._pass_between(out)
             end = end_of_event(self._buffer, max(self._looked_at - _END_BYTES_MAX, 0))
@@ -163,10 +168,10 @@ class StreamIds:
         self._looked_at = 0
         if self._may_name(event):
             self._read(event)
-        if self.pending is None:
-            out.append(event)
-        else:
+        if self.pending:
             self._ready = event
+        else:
+            out.append(event)
 
     def _scan(self, scanner: IdScanner, end: int, out: list[bytes]) -> None:
         """Pass a long event on as far as its ids are known."""
@@ -196,10 +201,8 @@ class StreamIds:
         for one in found:
             if not self._remember(one):
                 continue
-            if one.kind in self._own and self.pending is None:
-                self.pending = one
-            else:
-                self._new.append(one)
+            waits = one.kind in self._own and not self.pending
+            (self.pending if waits else self._new).append(one)
 
     def _remember(self, one: Found) -> bool:
         """Remember an object; says whether it is new."""
