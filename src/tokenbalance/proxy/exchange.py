@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING
 from tokenbalance.books.holds.journal import JournalUnavailable
 from tokenbalance.errors import ProxyError, ServiceUnavailable, UpstreamIncomplete
 from tokenbalance.openai.metering.stream import StreamMeter
+from tokenbalance.openai.operation import Answer
 from tokenbalance.proxy.departure import Departure
 from tokenbalance.proxy.documents import relay_document
 from tokenbalance.proxy.refusals import relay_refusal
@@ -135,7 +136,7 @@ class Exchange:
             await relay_refusal(relay, upstream)
             return
         ending.readable = upstream.readable and not relay.asked.operation.has_fixed_ceiling
-        if not ending.charged:
+        if not ending.charged and relay.asked.operation.answer is not Answer.EVENTS:
             await relay_document(relay, upstream)
         elif is_event_stream(upstream.headers):
             await self._stream(relay_declared_stream, upstream)

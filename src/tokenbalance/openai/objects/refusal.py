@@ -39,6 +39,7 @@ _OWNABLE: Final = {
     "file": "file",
     "image": "item",
     "item": "item",
+    "model": "model",
     "reasoning": "item",
     "response": "response",
     "skill": "skill",
@@ -70,15 +71,12 @@ def references_of(operation: Operation, document: Document) -> tuple[Reference, 
     Raises:
         UnsupportedParameter: one is of a kind that nobody can own here.
         InvalidType: an id is not a string.
-        ModelNotFound: its model is a fine-tune.
 
     """
     if operation.has_fixed_ceiling:
         return ids_of_request(document)
     found: list[Reference] = []
     for reference in references(operation.family.place, document):
-        if reference.kind == "model":
-            raise _no_model(reference)
         kind = _OWNABLE.get(reference.kind)
         if kind is None:
             raise unsupported(reference.param)
