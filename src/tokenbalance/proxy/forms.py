@@ -55,7 +55,7 @@ class Forms:
         if MEMORY_BYTES_MAX < declared <= limit:
             place.store(declared)
         reader = FormReader(boundary.value)
-        spool = place.own(self.spools.new())
+        spool = place.own(self.spools.new(declared))
 
         async def take(piece: bytes) -> None:
             reader.feed(piece)

@@ -219,5 +219,6 @@ class Place:
         self.pay()
         if self._spool is not None:
             self._spool.close()
+        if self._stored_bytes:
             self._room.store(self._account, -self._stored_bytes)
         self._room.leave(self._account)

@@ -62,9 +62,9 @@ class Spools:
         except OSError as error:
             logger.warning("the folder for uploads cannot be used: %s", error)
 
-    def new(self) -> Spool:
-        """Keep another body."""
-        return Spool(self._file, self._threads)
+    def new(self, size: int = 0) -> Spool:
+        """Keep another body, which is so many bytes long, as far as is known."""
+        return Spool(self._file, self._threads, size)
 
     def close(self) -> None:
         """End the threads; every spool is to be closed before."""
@@ -83,6 +83,7 @@ class Spool:
         "_is_closed",
         "_lock",
         "_make",
+        "_memory_bytes_max",
         "_pieces",
         "_threads",
         "kept",
@@ -90,7 +91,9 @@ class Spool:
         "size",
     )
 
-    def __init__(self, make: Callable[[], IO[bytes]], threads: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, make: Callable[[], IO[bytes]], threads: ThreadPoolExecutor, size: int
+    ) -> None:
         self.size: int = 0
         self.memory_bytes: int = 0
         """Of it, those that are in memory."""
@@ -99,6 +102,7 @@ class Spool:
         self._make: Callable[[], IO[bytes]] = make
         self._threads: ThreadPoolExecutor = threads
         self._pieces: list[bytes] = []
+        self._memory_bytes_max: int = PIECE_BYTES if size > MEMORY_BYTES_MAX else MEMORY_BYTES_MAX
         self._has_file: bool = False
         self._file: IO[bytes] | None = None
         self._is_closed: bool = False
@@ -116,7 +120,7 @@ class Spool:
         self._pieces.append(piece)
         self.size += len(piece)
         self.memory_bytes += len(piece)
-        if self.memory_bytes > (PIECE_BYTES if self._has_file else MEMORY_BYTES_MAX):
+        if self.memory_bytes > self._memory_bytes_max:
             await self._flush()
 
     async def seal(self) -> None:
@@ -166,6 +170,7 @@ class Spool:
     async def _flush(self) -> None:
         pieces, self._pieces = self._pieces, []
         self._has_file = True
+        self._memory_bytes_max = PIECE_BYTES
         await self._on_disk(lambda: self._append(pieces))
         self.memory_bytes = 0
 
