@@ -39,6 +39,7 @@ from tokenbalance.people.refusals import RefusalCounts
 from tokenbalance.proxy.admission import Admissions
 from tokenbalance.proxy.asked import PREFIXES
 from tokenbalance.proxy.bearers import Bearers
+from tokenbalance.proxy.forms import Forms
 from tokenbalance.proxy.free_rate import FreeRate
 from tokenbalance.proxy.model_lists import ModelLists
 from tokenbalance.proxy.ownership import Ownership
@@ -58,6 +59,7 @@ from tokenbalance.web.docs.pages import mount_docs
 from tokenbalance.web.docs.reference import describe_endpoints
 from tokenbalance.web.panel.mount import mount_panel
 from tokenbalance.wire.client.cors import CrossOrigin
+from tokenbalance.wire.client.spool import Spools
 from tokenbalance.wire.passing_headers import PassingHeaders
 from tokenbalance.wire.upstream import UpstreamAddress, open_upstream
 
@@ -246,6 +248,7 @@ async def _open_proxy(
     with suppress(*UNAVAILABLE):
         await leases.open_journal(book)
     body_bytes_max = settings.body_max_mb * 1024 * 1024
+    forms = Forms(_open_spools(settings, stack), settings.upload_max_mb * 1024 * 1024)
     waiters = Waiters(pool, book)
     stack.push_async_callback(waiters.close)
     settler = Settler(book, leases)
@@ -271,7 +274,7 @@ async def _open_proxy(
     return Proxy(
         pool=pool,
         bearers=bearers,
-        reading=Reading(bearers, settings.upstream_traits, settings.rates, body_bytes_max),
+        reading=Reading(bearers, settings.upstream_traits, settings.rates, body_bytes_max, forms),
         leases=leases,
         admissions=Admissions(book, waiters, settings.hold_wait_s, settings.insufficient_status),
         settler=settler,
@@ -284,7 +287,7 @@ async def _open_proxy(
         own_headers=(SANDBOX_HEADER,) if settings.sandbox else (),
         passing=passing,
         cross_origin=CrossOrigin(settings.cors_origins, passing.may_reach_upstream),
-        room=Room(settings.parallel_max, body_bytes_max),
+        room=Room(settings.parallel_max, body_bytes_max, forms.bytes_max),
         free_rate=FreeRate(settings.free_per_minute),
         models=ModelLists(settings.models_copy_s, settings.rates),
         hop=hop,
@@ -303,6 +306,13 @@ async def _open_owners(
     _ = await stack.enter_async_context(_running(upkeep.run()))
     stack.push_async_callback(upkeep.finish)
     return Owners(pool, journal, batch_max=settings.batch_max)
+
+
+def _open_spools(settings: Settings, stack: AsyncExitStack) -> Spools:
+    spools = Spools(settings.data_dir / "spool")
+    stack.callback(spools.close)
+    spools.open()
+    return spools
 
 
 async def _hop_of(book: Book) -> bytes:

@@ -89,6 +89,8 @@ class Family:
     of a fine-tuned model cannot occur."""
     reports_on_request: bool = False
     """Streams report their usage only if `stream_options.include_usage` is set."""
+    form_bytes_max: int | None = None
+    """Of a form; None: as long as the operator allows."""
     has_items: bool = False
     """The output of a response is a list of items, which may be billed beside its usage."""
     has_output: bool = True
@@ -163,12 +165,6 @@ class Operation:
     def bodies(self) -> tuple[Body, ...]:
         """Kinds of request bodies that are accepted; empty: no body is read."""
         return self.family.bodies
-
-    @property
-    def content_type(self) -> bytes | None:
-        """The media type that bodies are sent upstream with; None: none is read here."""
-        bodies = self.family.bodies
-        return bodies[0].value.encode() if bodies else None
 
     def target(self, path: bytes, query: str) -> str:
         """The path below the upstream's base URL, with the query that goes there.

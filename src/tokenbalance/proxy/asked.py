@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from tokenbalance.openai.objects.references import Reference
     from tokenbalance.openai.operation import Operation
     from tokenbalance.openai.query import Query
+    from tokenbalance.wire.client.forms import Form
+    from tokenbalance.wire.upstream import Outgoing
 
 PREFIXES: Final = (b"/v1", b"/api/openai")
 """Where the proxy is mounted; the second is the original project's name for the same thing."""
@@ -54,6 +56,9 @@ READ_INLINE_BYTES_MAX: Final = 256 * 1024
 thread."""
 
 
+_JSON: Final = b"application/json"
+
+
 class Unaffordable(Exception):
     """A request costs more than its account can ever pay with what it has."""
 
@@ -70,7 +75,7 @@ class Asked:
     caller: Caller
     operation: Operation
     body: bytes
-    """As the client sent it, decompressed."""
+    """As the client sent it, decompressed; empty where that was a form."""
     document: Document
     """The body, parsed; empty where the operation has none."""
     bound: Estimate
@@ -87,6 +92,20 @@ class Asked:
     """Of its URL, as far as the operation has it."""
     known: tuple[Owned, ...] = ()
     """The caller's objects among those that it names, once they were looked up."""
+    form: Form | None = None
+    """The body, where it is a form; its fields are the document."""
+
+    @property
+    def outgoing(self) -> Outgoing:
+        """The body as it is sent upstream."""
+        return self.body if self.form is None else self.form.body
+
+    @property
+    def content_type(self) -> bytes | None:
+        """The media type that the body is sent upstream with; None: it has none."""
+        if self.form is not None:
+            return self.form.boundary.content_type
+        return _JSON if self.operation.bodies else None
 
     def with_query(self, query: Query) -> Asked:
         """The same with the query of its URL, and the objects that this names."""
@@ -273,7 +292,7 @@ def path_below_prefix(raw_path: bytes) -> bytes:
 def read(
     caller: Caller,
     operation: Operation,
-    body: bytes,
+    body: bytes | Form,
     traits: UpstreamTraits,
     rate_card: RateCard | None,
 ) -> Asked:
@@ -292,11 +311,13 @@ def read(
     """
     document, references, bound = read_document(operation, body, traits)
     rates = _rates_of(rate_card, operation, document) if operation.charged else None
+    if not isinstance(body, bytes):
+        return Asked(caller, operation, b"", document, bound, rates, traits, references, form=body)
     return Asked(caller, operation, body, document, bound, rates, traits, references)
 
 
 def read_document(
-    operation: Operation, body: bytes, traits: UpstreamTraits
+    operation: Operation, body: bytes | Form, traits: UpstreamTraits
 ) -> tuple[Document, tuple[Reference, ...], Estimate]:
     """Read a body strictly, and bound what the request may use without counting.
 
@@ -309,7 +330,7 @@ def read_document(
         ModelNotFound: its model is not one that a caller may use.
 
     """
-    document = parse_document(body)
+    document = parse_document(body) if isinstance(body, bytes) else body.document
     references: tuple[Reference, ...] = ()
     if operation.charged:
         refuse_references(operation, document)

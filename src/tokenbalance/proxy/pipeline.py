@@ -42,6 +42,7 @@ from tokenbalance.errors import (
 from tokenbalance.offload import offload
 from tokenbalance.openai import SURFACE
 from tokenbalance.openai.editing import with_members
+from tokenbalance.openai.operation import Answer
 from tokenbalance.openai.query import NO_QUERY, query_of
 from tokenbalance.people.access import require_inference
 from tokenbalance.people.callers import EndedKey, RefusedKey
@@ -227,19 +228,26 @@ class Proxy:
                 if ending.is_open:
                     edits |= relay.admitted(await self._hold(request, ending, bearer))
                     place.pay()
-                body = asked.body
-                if edits and len(body) > READ_INLINE_BYTES_MAX:
-                    body = await offload(with_members, body, asked.document, edits)
-                elif edits:
-                    body = with_members(body, asked.document, edits)
+                body = asked.outgoing
+                # A form goes as it came: its ceiling has no fields that limit the upstream.
+                if edits and isinstance(body, bytes) and asked.form is None:
+                    if len(body) > READ_INLINE_BYTES_MAX:
+                        body = await offload(with_members, body, asked.document, edits)
+                    else:
+                        body = with_members(body, asked.document, edits)
 
                 target = operation.target(path, query.encoded)
-                headers = self.passing.for_upstream(request.headers, operation.content_type)
+                in_part = operation.answer is Answer.BYTES and operation.method == "GET"
+                headers = self.passing.for_upstream(
+                    request.headers, asked.content_type, in_part=in_part
+                )
+                method = request.method if in_part else operation.method
 
                 def send() -> Awaitable[UpstreamResponse]:
-                    return upstream.send(operation.method, target, headers, body, account_id)
+                    return upstream.send(method, target, headers, body, account_id)
 
-                exchange = Exchange(request, relay, self.cancel_on_disconnect)
+                # Nobody needs the rest of a file that its client has left.
+                exchange = Exchange(request, relay, self.cancel_on_disconnect or in_part)
                 if operation.of_models:
                     await exchange.run(self.models.sending(target, headers, send, response))
                 else:
