@@ -101,7 +101,8 @@ def test_what_is_charged_is_bounded(operation: Operation) -> None:
 @EVERY
 def test_a_stream_in_the_examples_is_one_that_can_be_asked_for(operation: Operation) -> None:
     streamed = bool(examples_of(operation).stream)
-    assert streamed is (operation.charged and operation.family.has_output)
+    family = operation.family
+    assert streamed is (operation.charged and family.has_output and family.streams)
 
 
 @pytest.mark.skipif(
@@ -218,10 +219,10 @@ async def test_a_new_row_that_is_free_is_relayed_without_a_hold(
 
 
 async def test_a_new_row_refuses_what_its_kind_refuses(opened: Opened) -> None:
-    body = {"model": "gpt-5.4-mini", "input": "Hi", "previous_response_id": "resp_1"}
+    body = {"model": "gpt-5.4-mini", "input": "Hi", "prompt": {"id": "pmpt_1"}}
     for path in ("/v1/new/responses", "/v1/new/input_tokens"):
         error = (await opened.post(path, body)).json()["error"]
-        assert (error["code"], error["param"]) == ("unsupported_parameter", "previous_response_id")
+        assert (error["code"], error["param"]) == ("unsupported_parameter", "prompt")
     error = (await opened.post("/v1/new/chats", {"model": "gpt-5.4-mini"})).json()["error"]
     assert (error["code"], error["param"]) == ("missing_required_parameter", "messages")
     assert opened.upstream.requests == []

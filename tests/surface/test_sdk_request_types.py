@@ -33,7 +33,7 @@ from tokenbalance.model import OPENAI, UpstreamTraits
 from tokenbalance.openai import estimate as estimating
 from tokenbalance.openai import find_operation
 from tokenbalance.openai.ceilings import chat, completions, embeddings, responses
-from tokenbalance.openai.objects.refusal import refuse_references
+from tokenbalance.openai.objects.refusal import references_of
 from tokenbalance.openai.tokens import count_tokens
 
 if TYPE_CHECKING:
@@ -219,7 +219,7 @@ def looked_at(
     codes: set[str] = set()
     for path, build in found:
         try:
-            refuse_references(operation, build(TEXT))
+            _ = references_of(operation, build(TEXT))
             without, ceiled = (
                 estimating.count(operation, build(text), upstream).input_tokens
                 for text in ("x", TEXT)

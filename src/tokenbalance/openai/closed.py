@@ -47,9 +47,6 @@ DELETE          /audio/voices/{id}
 GET POST        /batches
 GET             /batches/{id}
 POST            /batches/{id}/cancel
-GET             /chat/completions
-GET POST DELETE /chat/completions/{id}
-GET             /chat/completions/{id}/messages
 GET POST        /containers
 GET DELETE      /containers/{id}
 GET POST        /containers/{id}/files
@@ -67,9 +64,6 @@ GET             /fine_tuning/jobs/{id}/checkpoints
 GET             /fine_tuning/jobs/{id}/events
 POST            /fine_tuning/jobs/{id}/pause
 POST            /fine_tuning/jobs/{id}/resume
-GET DELETE      /responses/{id}
-POST            /responses/{id}/cancel
-GET             /responses/{id}/input_items
 GET POST        /skills
 GET POST DELETE /skills/{id}
 GET             /skills/{id}/content
@@ -101,7 +95,6 @@ POST            /fine_tuning/alpha/graders/run
 POST            /fine_tuning/alpha/graders/validate
 POST            /images/edits
 POST            /images/generations
-POST            /responses/compact
 POST            /vector_stores/{id}/search
 """,
     "it opens a way to the upstream that bypasses this server": """

@@ -10,6 +10,7 @@ from typing import Final
 
 from tokenbalance.openai.ceilings import chat, completions, embeddings, responses
 from tokenbalance.openai.ceilings.templates import around_texts, around_turns
+from tokenbalance.openai.examples.stored import COMPACTION_EXAMPLES
 from tokenbalance.openai.examples.text import (
     CHAT_EXAMPLES,
     COMPLETION_EXAMPLES,
@@ -27,6 +28,7 @@ _RESPONSES: Final = Ceiling(
     around_turns,
     "the counted input plus `max_output_tokens` (or the model's maximum)",
     responses.offers,
+    responses.uncounted,
 )
 
 CHAT: Final = Family(
@@ -85,6 +87,20 @@ INPUT_TOKENS: Final = Family(
     tariff=NOTHING, ceiling=_RESPONSES, place="responses", examples=INPUT_TOKENS_EXAMPLES
 )
 """Counts the input of a response, whose fields it has."""
+COMPACT: Final = Family(
+    tariff=TOKENS,
+    ceiling=Ceiling(
+        responses.compaction,
+        around_turns,
+        "the counted input plus the model's maximum output",
+        uncounted=lambda _: responses.COMPACTION,
+    ),
+    place="responses",
+    creates=("item:$.output[].id",),
+    streams=False,
+    examples=COMPACTION_EXAMPLES,
+)
+"""Reads the input of a response and makes a shorter one of it."""
 FREE: Final = Family(tariff=NOTHING, place="free")
 """Reads a document and is not charged; a row has its own examples."""
 CONVERSATION: Final = Family(tariff=NOTHING, place="conversation")

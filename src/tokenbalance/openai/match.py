@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _SEGMENT: Final = rb"(?:[A-Za-z0-9_:.-]|%2F)+"
 _SOCKET: Final = "SOCKET"
 _BETA: Final = b"beta=true"
+_TWIN: Final = "?" + _BETA.decode()
 _SHOWN_CHARS: Final = 100
 
 
@@ -81,12 +82,12 @@ class Surface:
             for method in ((one.method, "HEAD") if one.method == "GET" else (one.method,))
         }
         self._patterns = tuple(
-            (one.method, _pattern(one.path), one) for one in self.operations if "{" in one.path
+            (one.method, _pattern(one.path), one) for one in self.described if "{" in one.path
         )
         self._twins = {
-            (method, path.removesuffix(b"?" + _BETA)): one
-            for (method, path), one in self._exact.items()
-            if path.endswith(b"?" + _BETA)
+            (one.method, one.path.removesuffix(_TWIN)): one
+            for one in self.operations
+            if one.path.endswith(_TWIN)
         }
         self._open = ", ".join(f"{one.method} /v1{one.path}" for one in self.described)
 
@@ -101,12 +102,12 @@ class Surface:
         """
         operation = self._exact.get((method, path))
         if operation is not None:
-            return self._twin_of(operation, method, path, query) if query else operation
+            return self._twin_of(operation, query) if query else operation
         if b".." not in path:
             wanted = "GET" if method == "HEAD" else method
             for known_method, pattern, candidate in self._patterns:
                 if wanted == known_method and pattern.fullmatch(path):
-                    return candidate
+                    return self._twin_of(candidate, query) if query else candidate
         raise self._refusal(method, path)
 
     def meant_path(self, path: bytes) -> str | None:
@@ -115,8 +116,8 @@ class Surface:
         below = b"/" + path[start.end() :].rstrip(b"/") if start else b""
         return f"/v1{below.decode()}" if self._methods_at(below) else None
 
-    def _twin_of(self, operation: Operation, method: str, path: bytes, query: bytes) -> Operation:
-        twin = self._twins.get((method, path))
+    def _twin_of(self, operation: Operation, query: bytes) -> Operation:
+        twin = self._twins.get((operation.method, operation.path))
         if twin is None:
             return operation
         spelled = query.split(b"&").count(_BETA)

@@ -46,6 +46,9 @@ class Ceiling:
     """What a hold covers, as the documentation says it: `the counted input plus ...`."""
     offers: Callable[[Document], list[Offer]] | None = None
     """What the upstream may run for a document, each with its path; None: it runs nothing."""
+    uncounted: Callable[[Document], int] | None = None
+    """Tokens at most of the first turn that `/responses/input_tokens` does not count for the same
+    document; None: that operation does not take it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -89,6 +92,8 @@ class Family:
     """The output of a response is a list of items, which may be billed beside its usage."""
     has_output: bool = True
     """A usage report without output tokens is incomplete."""
+    streams: bool = True
+    """A response comes as a stream of events where the request asks for one."""
     creates: tuple[str, ...] = ()
     """Objects that a response names and that become the caller's, as `kind:path` of their ids:
     `file:$.id`, `item:$.output[].id`; in streams `response:sse:response.created:$.response.id`."""
@@ -177,7 +182,10 @@ class Operation:
             path: by which the operation was found.
 
         """
-        return self.path if "{" not in self.path else path.decode("ascii")
+        if "{" not in self.path:
+            return self.path
+        _, mark, query = self.path.partition("?")
+        return path.decode("ascii") + mark + query
 
     @property
     def ceiling(self) -> Ceiling | None:

@@ -13,10 +13,13 @@ from tokenbalance.model.objects import Owned
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import TypeAlias
 
     from tokenbalance.database.connections import Pool
     from tokenbalance.model import Caller
     from tokenbalance.model.objects import Found
+
+    _Row: TypeAlias = "tuple[str, str, str | None, str | None, int | None, int | None, str | None]"
 
 
 class Owners:
@@ -41,10 +44,7 @@ class Owners:
         rows = await self._pool.fetch(
             statements.FIND_OBJECTS, account_id, [one for _, one in ids], [kind for kind, _ in ids]
         )
-        owned = [
-            Owned(*cast("tuple[str, str, str | None, str | None, int | None, int | None]", row))
-            for row in map(tuple, rows)
-        ]
+        owned = [Owned(*cast("_Row", tuple(row))) for row in rows]
         return {(one.kind, one.id): one for one in owned}
 
     async def record(self, caller: Caller, found: Sequence[Found]) -> None:

@@ -8,7 +8,7 @@ from typing import Final
 
 FIND_OBJECTS: Final = """
 -- $1 account, $2 ids, $3 kinds
-SELECT o.kind, o.object_id, o.parent_id, o.state, o.tokens, o.bytes
+SELECT o.kind, o.object_id, o.parent_id, o.state, o.tokens, o.bytes, o.snapshot->>'model'
   FROM unnest($2::text[], $3::text[]) AS item (object_id, kind)
  CROSS JOIN LATERAL (
        SELECT *

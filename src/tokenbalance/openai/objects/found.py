@@ -67,9 +67,11 @@ def _at(place: _Place, document: Document, within: str | None) -> Iterator[Found
 
 def _whole(kind: str, name: str, document: Document, within: str | None) -> Found:
     """The object that the document itself is."""
-    usage = document.get("usage")
     snapshot = None
-    if kind not in _UNLISTED:
+    if kind == "response":
+        # Its tokens are those of a model.
+        snapshot = orjson.dumps({"model": _text(document.get("model"))}).decode()
+    elif kind not in _UNLISTED:
         dumped = orjson.dumps(document)
         snapshot = dumped.decode() if len(dumped) <= SNAPSHOT_BYTES_MAX else None
     return Found(
@@ -78,10 +80,22 @@ def _whole(kind: str, name: str, document: Document, within: str | None) -> Foun
         parent=within,
         state=_text(document.get("status")),
         size=_number(document.get("bytes", document.get("usage_bytes"))),
-        tokens=_number(usage.get("total_tokens")) if isinstance(usage, dict) else None,
+        tokens=_tokens(document),
         expires_at=_number(document.get("expires_at")),
         snapshot=snapshot,
     )
+
+
+def _tokens(document: Document) -> int | None:
+    """The most that a later response reads of this one; None where its usage does not say it."""
+    usage, items = document.get("usage"), document.get("output")
+    if not isinstance(usage, dict):
+        return None
+    for item in items if isinstance(items, list) else []:
+        # Another model has drawn it, but this one will read it.
+        if isinstance(item, dict) and item.get("type") == "image_generation_call":
+            return None
+    return _number(usage.get("total_tokens"))
 
 
 def _walk(holder: Json, steps: tuple[str, ...]) -> Iterator[tuple[Document, Json]]:
