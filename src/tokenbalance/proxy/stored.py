@@ -61,7 +61,6 @@ class StoredContext:
     admissions: Admissions
     free_rate: FreeRate
     """How often an account may have the upstream asked, as for any other free request."""
-    patience_s: float = PATIENCE_S
 
     async def find(self, request: ClientRequest, bearer: Bearer, asked: Asked) -> Asked:
         """Bound what a request reads that is stored, if it reads anything.
@@ -100,7 +99,7 @@ class StoredContext:
             return None
         try:
             self.free_rate.take(asked.caller.account_id)
-            async with asyncio.timeout(self.patience_s):
+            async with asyncio.timeout(PATIENCE_S):
                 answer = await _ask(self.upstream, asked, question)
         except (TimeoutError, ProxyError, UpstreamBroke) as error:
             logger.info("the upstream did not count a stored input: %s", type(error).__name__)
