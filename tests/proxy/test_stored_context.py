@@ -96,7 +96,7 @@ async def test_a_response_that_is_continued_says_itself_how_much_is_read(client:
         response = await client.ask(previous_response_id=previous["id"], max_output_tokens=40)
         previous = response.json()
         assert previous["usage"]["input_tokens"] > read
-        assert held(response) <= read + 100
+        assert held(response) <= read + 150
     assert client.memory.inputs == sorted(set(client.memory.inputs))
     assert client.counts == 0
 
@@ -283,13 +283,13 @@ async def test_a_small_balance_limits_the_output_or_is_too_small_for_the_input(
     client.memory.output_tokens = 1_000
     await client.balance(2_000)
     message = (await client.ask(402, previous_response_id=previous)).json()["error"]["message"]
-    assert "this request needs 20" in message
+    assert "this request needs 21" in message
     assert "counted" not in message
-    await client.balance(2_100)
+    await client.balance(2_200)
     response = await client.ask(previous_response_id=previous)
-    assert held(response) == 2_100
-    assert int(response.headers["x-tokenbalance-output-cap"]) < 100
-    assert charged(response) == 2_100
+    assert held(response) == 2_200
+    assert int(response.headers["x-tokenbalance-output-cap"]) < 110
+    assert 2_100 < charged(response) <= 2_200
 
 
 async def test_who_has_nothing_or_no_key_any_more_has_nothing_counted(client: Client) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,12 +12,16 @@ from tests.support.documents import (
     RESPONSES,
     chat,
     refusal,
+    request,
     response,
 )
 from tokenbalance.errors import (
     UnsupportedParameter,
 )
+from tokenbalance.model import OPENAI
+from tokenbalance.openai import find_operation
 from tokenbalance.openai.estimate import bound, count
+from tokenbalance.proxy.asked import read_document
 
 if TYPE_CHECKING:
     from tokenbalance.model import Document
@@ -108,6 +113,31 @@ def test_hosted_tools_are_held_for_by_calls_and_context() -> None:
 )
 def test_what_nobody_can_own_here_is_refused(fields: Document, param: str) -> None:
     assert refusal(RESPONSES, response(**fields)) == (UnsupportedParameter, param)
+
+
+ADDED: dict[str, object] = {
+    "type": "additional_tools",
+    "role": "developer",
+    "tools": [{"type": "web_search"}],
+}
+ADDED_FUNCTION: dict[str, object] = {
+    **ADDED,
+    "tools": [{"type": "function", "name": "f", "parameters": {}}],
+}
+
+
+def test_a_tool_of_the_upstreams_is_not_offered_to_requests_that_do_not_show_it() -> None:
+    refused = (UnsupportedParameter, "input[0].tools[0]")
+    assert refusal(RESPONSES, response(input=[ADDED])) == refused
+    assert refusal(RESPONSES, response(input=[ADDED], store=False, conversation="c")) == refused
+    assert bound(RESPONSES, response(input=[ADDED], store=False)).calls
+    items = {"items": [{"role": "user", "content": "Hi"}, ADDED]}
+    assert refusal(find_operation("POST", b"/conversations"), request(**items)) == (
+        UnsupportedParameter,
+        "items[1].tools[0]",
+    )
+    for document in (response(input=[ADDED], store=False), response(input=[ADDED_FUNCTION])):
+        _ = read_document(RESPONSES, json.dumps(document).encode(), OPENAI)
 
 
 @pytest.mark.parametrize(

@@ -70,6 +70,7 @@ RESPONSES: Final = Family(
     ceiling=_RESPONSES,
     place="responses",
     has_items=True,
+    keeps="input",
     creates=(
         "response:$.id",
         "response:sse:response.created:$.response.id",
@@ -103,7 +104,7 @@ COMPACT: Final = Family(
 """Reads the input of a response and makes a shorter one of it."""
 FREE: Final = Family(tariff=NOTHING, place="free")
 """Reads a document and is not charged; a row has its own examples."""
-CONVERSATION: Final = Family(tariff=NOTHING, place="conversation")
+CONVERSATION: Final = Family(tariff=NOTHING, place="conversation", keeps="items")
 """Reads a document that may have items of a conversation, and is not charged."""
 FORM: Final = Family(tariff=NOTHING, bodies=(Body.FORM,), place="form")
 """Reads a form with files and is not charged; a row has its own examples."""

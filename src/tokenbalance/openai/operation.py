@@ -94,6 +94,8 @@ class Family:
     """A usage report without output tokens is incomplete."""
     streams: bool = True
     """A response comes as a stream of events where the request asks for one."""
+    keeps: str | None = None
+    """The member with items that the upstream reads again in later requests, unless told not to."""
     creates: tuple[str, ...] = ()
     """Objects that a response names and that become the caller's, as `kind:path` of their ids:
     `file:$.id`, `item:$.output[].id`; in streams `response:sse:response.created:$.response.id`."""

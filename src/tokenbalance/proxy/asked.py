@@ -21,7 +21,7 @@ from tokenbalance.model.values import value
 from tokenbalance.offload import offload, offload_fairly
 from tokenbalance.openai import estimate as estimating
 from tokenbalance.openai import is_socket
-from tokenbalance.openai.ceilings.stored import UNKNOWN, reads_of
+from tokenbalance.openai.ceilings.stored import UNKNOWN, reads_of, refuse_lasting_tools
 from tokenbalance.openai.conditions import conditions_of
 from tokenbalance.openai.documents import parse_document
 from tokenbalance.openai.objects.models import check_model_path
@@ -330,6 +330,7 @@ def read_document(
 
     """
     document = parse_document(body)
+    refuse_lasting_tools(operation, document)
     references = references_of(operation, document)
     stored = _stored_at_most(operation, references) if references else None
     shown = estimating.bound(operation, document, traits)

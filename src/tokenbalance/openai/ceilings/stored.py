@@ -11,6 +11,10 @@ import re
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.model import Stored
+from tokenbalance.openai.ceilings.hosted_tools import allowance_for, every_tool
+from tokenbalance.openai.ceilings.items import tools_of
+from tokenbalance.openai.ceilings.media import unsupported
+from tokenbalance.openai.documents import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -41,6 +45,9 @@ _ASKED: Final = (
 )  # fmt: skip
 """Fields that `/responses/input_tokens` takes."""
 _DAY: Final = re.compile(r"-\d{4}-\d{2}-\d{2}$")
+_AGAIN: Final = 32
+"""What an output has around it when it is read again: this many tokens, and one for as many. Nearly
+all of it is already in the usage, by recorded exchanges."""
 _UNFINISHED: Final = frozenset({"in_progress", "queued"})
 
 
@@ -81,7 +88,7 @@ def known_tokens(
         return None
     if found.model is None or model is None or _undated(found.model) != _undated(model):
         return None
-    return Stored(found.tokens)
+    return Stored(found.tokens + _AGAIN + found.tokens // _AGAIN)
 
 
 def _undated(model: str) -> str:
@@ -127,6 +134,28 @@ def _is_reference(item: Json) -> bool:
         return False
     kind = item.get("type")
     return kind == "item_reference" or (kind is None and "role" not in item)
+
+
+def refuse_lasting_tools(operation: Operation, document: Document) -> None:
+    """Refuse items that would offer tools of the upstream's to requests that do not show them.
+
+    Nobody would hold anything for their calls.
+
+    Raises:
+        UnsupportedParameter: it has one.
+        InvalidType: a tool is not an object.
+
+    """
+    member = operation.family.keeps
+    items = None if member is None else document.get(member)
+    if not isinstance(items, list):
+        return
+    if document.get("store") is False and not document.get("conversation"):
+        return
+    for index, item in enumerate(items):
+        for tool, at in every_tool(*tools_of(item, path_of(member or "", index))):
+            if allowance_for(tool).call:
+                raise unsupported(at, "Offer it in `tools`, or set `store: false`.")
 
 
 def _has_file_url(value: Json) -> bool:
