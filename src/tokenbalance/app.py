@@ -46,6 +46,7 @@ from tokenbalance.proxy.ownership import Ownership
 from tokenbalance.proxy.pipeline import Proxy
 from tokenbalance.proxy.reading import Reading
 from tokenbalance.proxy.room import Room
+from tokenbalance.proxy.stored import StoredContext
 from tokenbalance.settings import Settings, SettingsError, load_settings
 from tokenbalance.telemetry.health import health_router
 from tokenbalance.telemetry.logs import configure_logs
@@ -271,24 +272,28 @@ async def _open_proxy(
     owners = await _open_owners(settings, pool, sweep_pool, stack)
     storage = StorageCharges(sweep_pool, settings.rates)
     _ = await stack.enter_async_context(_running(storage.run()))
+    upstream = await _open_upstream(settings, hop, stack)
+    admissions = Admissions(book, waiters, settings.hold_wait_s, settings.insufficient_status)
+    free_rate = FreeRate(settings.free_per_minute)
     return Proxy(
         pool=pool,
         bearers=bearers,
         reading=Reading(bearers, settings.upstream_traits, settings.rates, body_bytes_max, forms),
         leases=leases,
-        admissions=Admissions(book, waiters, settings.hold_wait_s, settings.insufficient_status),
+        admissions=admissions,
         settler=settler,
         metrics=metrics,
         ownership=Ownership(owners),
+        stored=StoredContext(upstream, bearers, admissions, free_rate),
         refused=refused,
-        upstream=await _open_upstream(settings, hop, stack),
+        upstream=upstream,
         surface=surface,
         cancel_on_disconnect=settings.on_disconnect == "cancel",
         own_headers=(SANDBOX_HEADER,) if settings.sandbox else (),
         passing=passing,
         cross_origin=CrossOrigin(settings.cors_origins, passing.may_reach_upstream),
         room=Room(settings.parallel_max, body_bytes_max, forms.bytes_max),
-        free_rate=FreeRate(settings.free_per_minute),
+        free_rate=free_rate,
         models=ModelLists(settings.models_copy_s, settings.rates),
         hop=hop,
     )

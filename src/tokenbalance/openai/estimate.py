@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
 
-    from tokenbalance.model import Document, UpstreamTraits
+    from tokenbalance.model import Document, Stored, UpstreamTraits
     from tokenbalance.openai.operation import Ceiling, Operation
     from tokenbalance.openai.tokens.counting import Measure
     from tokenbalance.openai.tokens.models import Model
@@ -134,19 +134,42 @@ def count(
     return replace(estimate, counted=not limited.stopped)
 
 
+def reading(
+    estimate: Estimate, stored: Stored | None, document: Document, upstream: UpstreamTraits = OPENAI
+) -> Estimate:
+    """Add to a ceiling what the model reads besides what the request shows.
+
+    Args:
+        estimate: the ceiling of what is shown.
+        stored: what is read besides; None: nothing.
+        document: the request, for which the estimate was made.
+        upstream: the properties of the upstream.
+
+    """
+    if stored is None:
+        return estimate
+    return estimate.with_stored(stored, _model(document, upstream).context)
+
+
 class UsageCounter:
     """Counts what a request has used when the upstream does not report it: input and output texts.
 
-    Called again with a text that continues the one before, it counts only what is new. The result
-    is an estimate where the model's vocabulary is not known, not a ceiling.
+    To these it adds the most that the model reads of what is stored. Called again with a text that
+    continues the one before, it counts only what is new. The result is an estimate where the
+    model's vocabulary is not known, not a ceiling.
     """
 
     def __init__(
-        self, endpoint: Operation, document: Document, upstream: UpstreamTraits = OPENAI
+        self,
+        endpoint: Operation,
+        document: Document,
+        upstream: UpstreamTraits = OPENAI,
+        stored: Stored | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.document = document
         self._upstream = upstream
+        self._stored = stored
         self._counted: dict[int, tuple[str, int]] = {}
         # One thread may count for a renewal of the lease while another counts the end.
         self._lock = threading.Lock()
@@ -170,7 +193,8 @@ class UsageCounter:
 
     def input_bound(self) -> int:
         """The most tokens that the input may have, without counting them."""
-        return bound(self.endpoint, self.document, self._upstream).input_tokens
+        shown = bound(self.endpoint, self.document, self._upstream)
+        return reading(shown, self._stored, self.document, self._upstream).input_tokens
 
     @cached_property
     def _model(self) -> Model:
@@ -181,7 +205,8 @@ class UsageCounter:
         ceiling = self.endpoint.ceiling
         if ceiling is None:
             return 0
-        return ceiling.rule(self.document, self._model, _counting(self._model)).known_input
+        shown = ceiling.rule(self.document, self._model, _counting(self._model))
+        return reading(shown, self._stored, self.document, self._upstream).known_input
 
 
 def _counting(model: Model) -> Measure:

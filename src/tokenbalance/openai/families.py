@@ -10,6 +10,7 @@ from typing import Final
 
 from tokenbalance.openai.ceilings import chat, completions, embeddings, responses
 from tokenbalance.openai.ceilings.templates import around_texts, around_turns
+from tokenbalance.openai.examples.stored import COMPACTION_EXAMPLES
 from tokenbalance.openai.examples.text import (
     CHAT_EXAMPLES,
     COMPLETION_EXAMPLES,
@@ -27,6 +28,7 @@ _RESPONSES: Final = Ceiling(
     around_turns,
     "the counted input plus `max_output_tokens` (or the model's maximum)",
     responses.offers,
+    responses.uncounted,
 )
 
 CHAT: Final = Family(
@@ -68,6 +70,7 @@ RESPONSES: Final = Family(
     ceiling=_RESPONSES,
     place="responses",
     has_items=True,
+    keeps="input",
     creates=(
         "response:$.id",
         "response:sse:response.created:$.response.id",
@@ -85,11 +88,25 @@ INPUT_TOKENS: Final = Family(
     tariff=NOTHING, ceiling=_RESPONSES, place="responses", examples=INPUT_TOKENS_EXAMPLES
 )
 """Counts the input of a response, whose fields it has."""
+COMPACT: Final = Family(
+    tariff=TOKENS,
+    ceiling=Ceiling(
+        responses.compaction,
+        around_turns,
+        "the counted input plus the model's maximum output",
+        uncounted=lambda _: responses.COMPACTION,
+    ),
+    place="responses",
+    creates=("item:$.output[].id",),
+    streams=False,
+    examples=COMPACTION_EXAMPLES,
+)
+"""Reads the input of a response and makes a shorter one of it."""
 FREE: Final = Family(tariff=NOTHING, place="free")
 """Reads a document and is not charged; a row has its own examples."""
 GRADER: Final = Family(tariff=NOTHING, place="grader")
 """Reads a document with a grader, which may name models; otherwise like `FREE`."""
-CONVERSATION: Final = Family(tariff=NOTHING, place="conversation")
+CONVERSATION: Final = Family(tariff=NOTHING, place="conversation", keeps="items")
 """Reads a document that may have items of a conversation, and is not charged."""
 FORM: Final = Family(tariff=NOTHING, bodies=(Body.FORM,), place="form")
 """Reads a form with files and is not charged; a row has its own examples."""

@@ -50,6 +50,9 @@ class Ceiling:
     fixed: int | None = None
     """Tokens of input that are held whatever is asked for, and charged where the response has no
     usage, since nothing is known of the operation; None: the rule says how many."""
+    uncounted: Callable[[Document], int] | None = None
+    """Tokens at most of the first turn that `/responses/input_tokens` does not count for the same
+    document; None: that operation does not take it."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,6 +98,10 @@ class Family:
     """The output of a response is a list of items, which may be billed beside its usage."""
     has_output: bool = True
     """A usage report without output tokens is incomplete."""
+    streams: bool = True
+    """A response comes as a stream of events where the request asks for one."""
+    keeps: str | None = None
+    """The member with items that the upstream reads again in later requests, unless told not to."""
     creates: tuple[str, ...] = ()
     """Objects that a response names and that become the caller's, as `kind:path` of their ids:
     `file:$.id`, `item:$.output[].id`; in streams `response:sse:response.created:$.response.id`."""

@@ -37,7 +37,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _OwnedByKey: TypeAlias = "dict[tuple[str, str], Owned]"
-_FoundRow: TypeAlias = "tuple[int, str, str, str | None, str | None, int | None, int | None]"
+_FoundRow: TypeAlias = (
+    "tuple[int, str, str, str | None, str | None, int | None, int | None, str | None]"
+)
 
 
 class _Sought(NamedTuple):

@@ -9,6 +9,7 @@
     enter          how many requests of the account are in progress        429
     read           body -> document, and the ceiling of what it may cost   400
     own            the objects that it names are the caller's              404
+                   what the model reads of them: known, or asked upstream
                    a body that is too slow, or that there is no room for   408 / 429 / 503
     hold           reserve the ceiling, or wait for it; committed before
                    anything is sent                                        402 / 429
@@ -83,6 +84,7 @@ if TYPE_CHECKING:
     from tokenbalance.proxy.bearers import Bearers
     from tokenbalance.proxy.ownership import Ownership
     from tokenbalance.proxy.reading import Reading
+    from tokenbalance.proxy.stored import StoredContext
     from tokenbalance.telemetry.metrics import Metrics
     from tokenbalance.wire.server.direct import DirectTurn
     from tokenbalance.wire.upstream import Upstream, UpstreamResponse
@@ -116,6 +118,8 @@ class Proxy:
     """What requests may occupy in this process."""
     ownership: Ownership
     """Whose the objects are that requests and responses name."""
+    stored: StoredContext
+    """How much of them the model reads."""
     refused: RefusalCounts
     """Where requests are counted that were refused."""
     free_rate: FreeRate = field(default_factory=FreeRate)
@@ -213,6 +217,7 @@ class Proxy:
             asked = asked.with_query(query)
             if asked.references or (operation.uses and not operation.of_models):
                 asked = await self._own(asked, path)
+                asked = await self.stored.find(request, bearer, asked)
             ending = self._begin(asked, request_id, began)
             try:
                 edits = operation.usage_request(asked.document)

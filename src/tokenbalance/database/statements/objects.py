@@ -8,7 +8,8 @@ from typing import Final
 
 FIND_OBJECTS: Final = """
 -- $1 accounts, $2 ids, $3 kinds
-SELECT item.number, o.kind, o.object_id, o.parent_id, o.state, o.tokens, o.bytes
+SELECT item.number, o.kind, o.object_id, o.parent_id, o.state, o.tokens, o.bytes,
+       o.snapshot->>'model'
   FROM (SELECT *
           FROM unnest($1::bigint[], $2::text[], $3::text[])
                WITH ORDINALITY AS item (account_id, object_id, kind, number)

@@ -34,6 +34,8 @@ class Reference:
     """The id, or a list of ids; unchecked, so it may be of any type."""
     param: str
     """Its path in the document: `input[0].content[1].file_id`."""
+    within: str | None = None
+    """The type of the object around it, if it has one: `input_image`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -167,7 +169,9 @@ def _search(fields: Mapping[str, Json], at: str, where: _Where, found: list[Refe
             row = _row(fields, member, where)
             if row is not None and not (row.may_be_object and isinstance(value, dict)):
                 if not _is_public(row, value):
-                    found.append(Reference(row.kind, value, path_of(at, member)))
+                    kind = fields.get("type")
+                    within = kind if isinstance(kind, str) else None
+                    found.append(Reference(row.kind, value, path_of(at, member), within))
                 continue
         if isinstance(value, (dict, list)) and member not in _OPAQUE:
             _search_within(value, path_of(at, member), _further(where, member), found)
