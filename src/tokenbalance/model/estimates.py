@@ -72,6 +72,8 @@ class Estimate:
     """True where anything other than text may be read or written."""
     unreported: Quantities = ()
     """What the request uses in any case and no usage report has, such as the search of a chat."""
+    more: Quantities = ()
+    """What else it may use at most, by kind: seconds, characters, images, and second bills."""
 
     def with_calls(self, number: int) -> Estimate:
         """The same estimate with at most `number` calls of hosted tools, if it has any."""

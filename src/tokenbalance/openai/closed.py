@@ -50,7 +50,7 @@ POST            /batches/{id}/cancel
 GET             /chat/completions
 GET POST DELETE /chat/completions/{id}
 GET             /chat/completions/{id}/messages
-GET POST        /containers
+GET             /containers
 GET DELETE      /containers/{id}
 GET POST        /containers/{id}/files
 GET DELETE      /containers/{id}/files/{id}
@@ -91,18 +91,8 @@ GET POST DELETE /vector_stores/{id}/files/{id}
 GET             /vector_stores/{id}/files/{id}/content
 """,
     "its cost is not metered here yet": """
-POST            /audio/speech
-POST            /audio/transcriptions
-POST            /audio/translations
-POST            /audio/voices
-POST            /content_provenance_checks
-POST            /decisions
-POST            /fine_tuning/alpha/graders/run
 POST            /fine_tuning/alpha/graders/validate
-POST            /images/edits
-POST            /images/generations
 POST            /responses/compact
-POST            /vector_stores/{id}/search
 """,
     "it opens a way to the upstream that bypasses this server": """
 POST            /chatkit/sessions

@@ -62,7 +62,8 @@ def bound(operation: Operation, document: Document, upstream: UpstreamTraits = O
     ceiling = operation.ceiling
     if ceiling is None:
         return NO_COST
-    return _estimate(ceiling, document, _model(document, upstream), byte_bound, upstream)
+    model = _model(ceiling, document, upstream)
+    return _estimate(ceiling, document, model, byte_bound, upstream)
 
 
 def least(operation: Operation, document: Document, upstream: UpstreamTraits = OPENAI) -> Estimate:
@@ -75,7 +76,7 @@ def least(operation: Operation, document: Document, upstream: UpstreamTraits = O
     ceiling = operation.ceiling
     if ceiling is None:
         return NO_COST
-    model = _model(document, upstream)
+    model = _model(ceiling, document, upstream)
     measure = byte_bound if model.is_foreign else partial(least_tokens, vocabulary_of(model))
     return _estimate(ceiling, document, model, measure, upstream)
 
@@ -91,7 +92,7 @@ def loading_for(
     """
     if operation.ceiling is None:
         return None
-    model = _model(document, upstream)
+    model = _model(operation.ceiling, document, upstream)
     return None if model.is_foreign else loading(vocabulary_of(model))
 
 
@@ -121,7 +122,7 @@ def count(
     ceiling = operation.ceiling
     if ceiling is None:
         return NO_COST
-    model = _model(document, upstream)
+    model = _model(ceiling, document, upstream)
     if model.is_foreign or (is_given_up is None and most == math.inf):
         measure = byte_bound if model.is_foreign else _counting(model)
         return replace(_estimate(ceiling, document, model, measure, upstream), counted=True)
@@ -149,6 +150,9 @@ class UsageCounter:
 
     def __call__(self, *texts: str) -> Usage:
         """Count the input, and a text for each choice; CPU-bound."""
+        ceiling = self.endpoint.ceiling
+        if ceiling is not None and ceiling.reckon is not None:
+            return ceiling.reckon(self.document, self._model, _counting(self._model))
         with self._lock:
             output = sum(self._count(choice, text) for choice, text in enumerate(texts))
             return Usage.counted(self._input, output)
@@ -167,7 +171,10 @@ class UsageCounter:
 
     @cached_property
     def _model(self) -> Model:
-        return _model(self.document, self._upstream)
+        ceiling = self.endpoint.ceiling
+        if ceiling is None:
+            return model_for(require_string(self.document, "model"), self._upstream)
+        return _model(ceiling, self.document, self._upstream)
 
     @cached_property
     def _input(self) -> int:
@@ -181,7 +188,9 @@ def _counting(model: Model) -> Measure:
     return partial(count_tokens, encoding_of(model))
 
 
-def _model(document: Document, upstream: UpstreamTraits) -> Model:
+def _model(ceiling: Ceiling, document: Document, upstream: UpstreamTraits) -> Model:
+    if not ceiling.names_model:
+        return model_for("", upstream)
     name = require_string(document, "model")
     check_model_name(name, upstream)
     return model_for(name, upstream)

@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.openai.metering.document import JsonMeter
+from tokenbalance.openai.metering.ends import EndMeter
 from tokenbalance.wire.upstream import UpstreamBroke
 
 if TYPE_CHECKING:
+    from tokenbalance.openai.operation import Operation
     from tokenbalance.proxy.relay import Relay
     from tokenbalance.wire.upstream import UpstreamResponse
 
@@ -25,8 +27,7 @@ async def relay_document(relay: Relay, upstream: UpstreamResponse, beginning: by
     """
     response, ending = relay.response, relay.ending
     headers = relay.passing.for_client(upstream.headers)
-    has_items = relay.asked.operation.family.has_items
-    meter = JsonMeter(has_items=has_items) if ending.charged else None
+    meter = _meter_of(relay.asked.operation) if ending.charged else None
     ending.meter = meter
     try:
         kept = None if beginning or response.started else upstream.take_whole()
@@ -53,11 +54,18 @@ async def relay_document(relay: Relay, upstream: UpstreamResponse, beginning: by
     await response.whole(upstream.status, headers, body)
 
 
+def _meter_of(operation: Operation) -> JsonMeter | EndMeter:
+    ceiling = operation.ceiling
+    if ceiling is not None and ceiling.reckon is not None:
+        return EndMeter(operation.family)
+    return JsonMeter(has_items=operation.family.has_items)
+
+
 async def _keep(
     relay: Relay,
     upstream: UpstreamResponse,
     chunk: bytes,
-    watched: tuple[JsonMeter | None, list[tuple[bytes, bytes]]],
+    watched: tuple[JsonMeter | EndMeter | None, list[tuple[bytes, bytes]]],
 ) -> bytes:
     """Read a document to its end; returns what was not relayed of it."""
     response = relay.response

@@ -43,9 +43,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from tokenbalance.books.holds.journal import JournalUnavailable, State
 from tokenbalance.books.pricing.ceilings import tokens_of
+from tokenbalance.books.pricing.equivalents import as_charged
 from tokenbalance.model import Purpose, Usage
 from tokenbalance.openai.metering.bills import with_fees
-from tokenbalance.openai.metering.doubt import is_doubtful, reckoned
+from tokenbalance.openai.metering.doubt import is_doubtful, reckoned, with_drawn, within_reason
 from tokenbalance.openai.metering.outcome import Metered, used_nothing
 from tokenbalance.proxy.progress import Progress
 
@@ -201,7 +202,7 @@ class Ending:
         if self._lease is not None and usage is not None:
             # The books get it at the end anyway.
             with suppress(JournalUnavailable):
-                self._lease.slot.use(self._with_unreported(usage))
+                self._lease.slot.use(self._as_charged(usage))
 
     async def settle(self, *, whole: bool = False) -> Charge | None:
         """Charge what the meter has seen; void where that is nothing.
@@ -234,7 +235,9 @@ class Ending:
         elif usage is not None and self.meter is not None and self.meter.is_partial:
             usage = self._with_bills_of_ceiling(usage)
         if usage is not None:
-            usage = self._with_unreported(usage)
+            usage = self._as_charged(within_reason(usage, self.ceiling))
+            if self.meter is not None and self.meter.drawn:
+                usage = with_drawn(usage, self.meter.drawn, self.asked.bound, self.ceiling)
         ceiling = self._with_unreported(self.ceiling)
         self._close(lease, Stage.SETTLED)
         return await self._settler.settle(lease, lease.hold, usage, self._reckoned, ceiling)
@@ -280,6 +283,13 @@ class Ending:
         unreported = self.asked.bound.unreported
         return with_fees(usage, unreported) if unreported else usage
 
+    def _as_charged(self, usage: Usage) -> Usage:
+        """What of a usage these rates are for, with what no report has."""
+        asked = self.asked
+        if asked.bound.more:
+            usage = as_charged(usage, asked.rates, asked.bound.more)
+        return self._with_unreported(usage)
+
     def _reckoned(self) -> Usage:
         return self._look()() if self.readable else self._with_unreported(self.ceiling)
 
@@ -288,8 +298,17 @@ class Ending:
         if self._count is None:
             self._count = self.asked.counter()
         count, ceiling, meter = self._count, self.ceiling, self.meter
-        usage, texts, fees = None, (), ()
+        usage, texts, fees, drawn = None, (), (), 0
         if meter is not None:
             usage, texts, fees = meter.usage, meter.relayed_texts(), tuple(meter.fees.items())
+            drawn = meter.drawn
         fees += self.asked.bound.unreported
-        return lambda: with_fees(reckoned(usage, texts, count, ceiling), fees)
+        asked = self.asked
+
+        def seen() -> Usage:
+            used = with_fees(reckoned(usage, texts, count, ceiling), fees)
+            if drawn:
+                used = with_drawn(used, drawn, asked.bound, ceiling)
+            return as_charged(used, asked.rates, asked.bound.more) if asked.bound.more else used
+
+        return seen

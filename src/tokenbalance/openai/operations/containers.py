@@ -2,9 +2,19 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from tokenbalance.openai.operation import Operation
+from tokenbalance.openai.examples.sessions import NEW_CONTAINER_EXAMPLES
+from tokenbalance.openai.families import CONTAINER_SESSIONS
+from tokenbalance.openai.operation import Operation
 
-CONTAINERS: Final[tuple[Operation, ...]] = ()
+CONTAINERS: Final = (
+    Operation(
+        "POST",
+        "/containers",
+        CONTAINER_SESSIONS,
+        "New container",
+        own_creates=("container:$.id",),
+        own_examples=NEW_CONTAINER_EXAMPLES,
+    ),
+)

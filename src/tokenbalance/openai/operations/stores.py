@@ -2,9 +2,20 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from tokenbalance.openai.operation import Operation
+from tokenbalance.openai.examples.sessions import SEARCH_EXAMPLES
+from tokenbalance.openai.families import SEARCHES
+from tokenbalance.openai.operation import Operation
 
-STORES: Final[tuple[Operation, ...]] = ()
+STORES: Final = (
+    Operation(
+        "POST",
+        "/vector_stores/{vector_store_id}/search",
+        SEARCHES,
+        "Search a vector store",
+        uses=("vector_store",),
+        own_derived=("file:$.data[].file_id",),
+        own_examples=SEARCH_EXAMPLES,
+    ),
+)
