@@ -106,9 +106,7 @@ def reckon(document: Document, model: Model, measure: Measure) -> Usage:
         return Usage.counted(most.input_tokens, 0)
     drawn = most.choices * most.output_cap
     quantities = {"input": most.input_tokens, "output": drawn, "image_output": drawn}
-    return Usage(
-        {**quantities, "image": most.choices}, most.input_tokens + drawn, estimated=True
-    )
+    return Usage({**quantities, "image": most.choices}, most.input_tokens + drawn, estimated=True)
 
 
 def _input_tokens(document: Document, name: str, measure: Measure) -> int:
@@ -116,8 +114,8 @@ def _input_tokens(document: Document, name: str, measure: Measure) -> int:
     if name.startswith(_WITH_TABLE) and optional_string(document, "input_fidelity") != "high":
         read = _READ_COARSELY
     prompt = measure(require_string(document, "prompt"))
-    return prompt + _FRAME + _images_read(document) * read + unread_tokens(
-        document, FIELDS, measure
+    return (
+        prompt + _FRAME + _images_read(document) * read + unread_tokens(document, FIELDS, measure)
     )
 
 
@@ -131,9 +129,7 @@ def _images_read(document: Document) -> int:
 
 def _image_tokens(document: Document, name: str) -> int:
     """Tokens at most of one image, with those that come before it is finished."""
-    partial = optional_integer(
-        document, "partial_images", minimum=0, maximum=_PARTIAL_IMAGES_MAX
-    )
+    partial = optional_integer(document, "partial_images", minimum=0, maximum=_PARTIAL_IMAGES_MAX)
     _ = optional_integer(document, "frame_count", minimum=1, maximum=16)
     quality, size = optional_string(document, "quality"), optional_string(document, "size")
     if not name.startswith((*_WITH_TABLE, _PER_IMAGE)):

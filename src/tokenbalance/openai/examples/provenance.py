@@ -7,11 +7,7 @@ from typing import Final
 from tokenbalance.openai.operation import Examples
 
 PROVENANCE_EXAMPLES: Final = Examples(
-    {
-        "An image": {
-            "file": {"filename": "sunset.png", "content_type": "image/png", "size": 48213}
-        }
-    },
+    {"An image": {"file": {"filename": "sunset.png", "content_type": "image/png", "size": 48213}}},
     {
         "object": "content_provenance_check",
         "created_at": 1893456000,

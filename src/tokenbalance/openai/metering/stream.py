@@ -83,9 +83,7 @@ _EVENT_END = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
 _BETWEEN_EVENTS = re.compile(rb"(?:(?::[^\r\n]*)?(?:\r\n|\n|\r))+")
 
 _PLAIN_MEMBER = rb'"[^"\\\x00-\x1f]*": ?(?:"' + STRING_BODY + rb'"|[-+.0-9eE]+|null|true|false), ?'
-_FINAL_MEDIA = (
-    rb"image_(?:generation|edit)\.completed|transcript\.text\.done|speech\.audio\.done"
-)
+_FINAL_MEDIA = rb"image_(?:generation|edit)\.completed|transcript\.text\.done|speech\.audio\.done"
 _FINAL = rb"response\.(?:completed|incomplete|failed)|" + _FINAL_MEDIA
 _NOT_THE_END = compiled(
     rb"(?:\xef\xbb\xbf)?(?:(?!data)[^\r\n]+(?>\r\n|\n|\r))*data: ?\{ ?(?:" + _PLAIN_MEMBER + rb")*?"

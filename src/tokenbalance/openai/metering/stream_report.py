@@ -138,8 +138,10 @@ class StreamReport:
     @property
     def drawn(self) -> int:
         """Images that were drawn, as far as can be seen, and are not in the usage."""
-        return int(self._is_drawing) if self.usage is not None else max(
-            len(self._pictures), int(self._is_drawing)
+        return (
+            int(self._is_drawing)
+            if self.usage is not None
+            else max(len(self._pictures), int(self._is_drawing))
         )
 
     def begin_long(self, beginning: bytes) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from tokenbalance.openai.families import IMAGE_EDITS, IMAGES as DRAWN
+from tokenbalance.openai.families import IMAGE_EDITS
+from tokenbalance.openai.families import IMAGES as DRAWN
 from tokenbalance.openai.operation import Operation
 
 IMAGES: Final = (
