@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 _NO_FEES: Final[Mapping[str, int]] = MappingProxyType({})
 _SVG_KEY: Final = b'"svg_usage"'
 _IMAGE_KEYS: Final = (b'"b64_json"', b'"url"')
-_KEY_BYTES: Final = max(map(len, _IMAGE_KEYS)) - 1
 
 
 class EndMeter:
@@ -80,9 +79,11 @@ class EndMeter:
         """Watch the next bytes of the body."""
         self._size += len(data)
         if self._family.draws:
-            seam = bytes(self._tail[-_KEY_BYTES:]) + data[:_KEY_BYTES]
             for key in _IMAGE_KEYS:
-                self._images += data.count(key) + (seam.count(key) if len(seam) > len(key) else 0)
+                cut = len(key) - 1
+                seam = self._tail[-cut:] + data[:cut]
+                # No key is within one side of the seam, which is too short.
+                self._images += data.count(key) + seam.count(key)
         self._tail += data[-TAIL:]
         if len(self._tail) > 2 * TAIL:
             del self._tail[:-TAIL]
