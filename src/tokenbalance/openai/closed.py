@@ -56,17 +56,6 @@ POST            /fine_tuning/jobs/{id}/pause
 POST            /fine_tuning/jobs/{id}/resume
 """,
     "its cost is not metered here yet": """
-POST            /audio/speech
-POST            /audio/transcriptions
-POST            /audio/translations
-POST            /audio/voices
-POST            /containers
-POST            /content_provenance_checks
-POST            /decisions
-POST            /fine_tuning/alpha/graders/run
-POST            /images/edits
-POST            /images/generations
-POST            /vector_stores/{id}/search
 """,
     "it opens a way to the upstream that bypasses this server": """
 POST            /chatkit/sessions

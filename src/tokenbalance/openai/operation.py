@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from tokenbalance.model import Document, Estimate, Json
+    from tokenbalance.model import Document, Estimate, Json, Usage
     from tokenbalance.openai.ceilings.hosted_tools import Offer
     from tokenbalance.openai.tokens.counting import Measure
     from tokenbalance.openai.tokens.models import Model
@@ -53,6 +53,13 @@ class Ceiling:
     uncounted: Callable[[Document], int] | None = None
     """Tokens at most of the first turn that `/responses/input_tokens` does not count for the same
     document; None: that operation does not take it."""
+    reckon: Callable[[Document, Model, Measure], Usage] | None = None
+    """What a document has used where the response does not report it; None: the tokens of the
+    input, and of what was written."""
+    names_model: bool = True
+    """A document names the model that it is for, as `model`."""
+    model_of: Callable[[Document], str | None] | None = None
+    """Finds the model where that is not so."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -102,6 +109,21 @@ class Family:
     """A response comes as a stream of events where the request asks for one."""
     keeps: str | None = None
     """The member with items that the upstream reads again in later requests, unless told not to."""
+    reads: Callable[[Document], Usage | None] | None = None
+    """Reads what a response reports where that is no `usage`."""
+    undivided: tuple[str, ...] = ()
+    """The kinds that the tokens of a side are where a report does not divide it."""
+    draws: bool = False
+    """Each response has as many images as the request asks for, `n`."""
+    listens_to: str | None = None
+    """The field of a form whose file is audio, the length of which bounds the cost."""
+    fee: str | None = None
+    """The name of the fee of each request: such a request names no model, so that a rate card
+    prices it by the row that this name matches."""
+    switches: tuple[str, ...] = ()
+    """Fields that decide the cost and are true or false; in a form they are spelled out."""
+    numbers: tuple[str, ...] = ()
+    """Fields that decide the cost and are integers, likewise."""
     creates: tuple[str, ...] = ()
     """Objects that a response names and that become the caller's, as `kind:path` of their ids:
     `file:$.id`, `item:$.output[].id`; in streams `response:sse:response.created:$.response.id`."""

@@ -21,13 +21,14 @@ from tokenbalance.model.values import value
 from tokenbalance.offload import offload, offload_fairly
 from tokenbalance.openai import estimate as estimating
 from tokenbalance.openai import is_socket
+from tokenbalance.openai.ceilings.fees import WITHOUT_EQUIVALENT
 from tokenbalance.openai.ceilings.stored import UNKNOWN, reads_of, refuse_lasting_tools
 from tokenbalance.openai.conditions import conditions_of
 from tokenbalance.openai.documents import parse_document
 from tokenbalance.openai.objects.models import check_model_path
 from tokenbalance.openai.objects.refusal import references_of
 from tokenbalance.openai.query import NO_QUERY
-from tokenbalance.proxy.unpriced import refusal_of
+from tokenbalance.proxy.unpriced import no_fee, refusal_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -121,8 +122,7 @@ class Asked:
     @property
     def model(self) -> str | None:
         """The model that it names, if it names one."""
-        model = self.document.get("model")
-        return model if isinstance(model, str) else None
+        return _priced_model(self.operation, self.document)
 
     @property
     def streams(self) -> bool:
@@ -248,11 +248,11 @@ class Asked:
     def with_stored(self, stored: Stored) -> Asked:
         """The same, where it is known how much the model reads that the upstream stores."""
         shown = self.bound.without_assumed
-        bound = estimating.reading(shown, stored, self.document, self.traits)
+        bound = estimating.reading(self.operation, shown, stored, self.document, self.traits)
         return replace(self, stored=stored, bound=bound)
 
     def _with_stored(self, shown: Estimate) -> Estimate:
-        return estimating.reading(shown, self.stored, self.document, self.traits)
+        return estimating.reading(self.operation, shown, self.stored, self.document, self.traits)
 
 
 def is_ample(wanted: int, available: int) -> bool:
@@ -365,7 +365,7 @@ def read_document(
     references = references_of(operation, document)
     stored = _stored_at_most(operation, references) if references else None
     shown = estimating.bound(operation, document, traits)
-    return document, references, estimating.reading(shown, stored, document, traits)
+    return document, references, estimating.reading(operation, shown, stored, document, traits)
 
 
 def _stored_at_most(operation: Operation, references: Sequence[Reference]) -> Stored | None:
@@ -374,10 +374,27 @@ def _stored_at_most(operation: Operation, references: Sequence[Reference]) -> St
 
 def _rates_of(rate_card: RateCard | None, operation: Operation, document: Document) -> Rates | None:
     if rate_card is None:
+        if operation.family.fee in WITHOUT_EQUIVALENT:
+            raise no_fee(operation)
         return None
-    model = document.get("model")
+    model = _priced_model(operation, document)
+    if model is None and operation.ceiling is not None and operation.ceiling.model_of is not None:
+        # A grader that asks no model.
+        return None
     conditions = conditions_of(operation, document)
     try:
-        return rate_card.rates_for(model if isinstance(model, str) else "", conditions)
+        return rate_card.rates_for(model or "", conditions)
     except UnpricedRequest as error:
         raise refusal_of(error, operation, document) from None
+
+
+def _priced_model(operation: Operation, document: Document) -> str | None:
+    """The model whose row of a card prices a request, or the name of a fee in place of one."""
+    family = operation.family
+    if family.fee is not None:
+        return family.fee
+    ceiling = family.ceiling
+    if ceiling is not None and ceiling.model_of is not None:
+        return ceiling.model_of(document)
+    model = document.get("model")
+    return model if isinstance(model, str) else None

@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Final
 
 from tokenbalance.offload import offload
 from tokenbalance.openai.metering.document import JsonMeter
+from tokenbalance.openai.metering.ends import EndMeter
 from tokenbalance.proxy.asked import READ_INLINE_BYTES_MAX
 from tokenbalance.wire.upstream import UpstreamBroke
 
 if TYPE_CHECKING:
     from tokenbalance.model.objects import Found
     from tokenbalance.openai.objects.scanner import IdScanner
+    from tokenbalance.openai.operation import Operation
     from tokenbalance.proxy.relay import Relay
     from tokenbalance.wire.upstream import UpstreamResponse
 
@@ -30,8 +32,7 @@ async def relay_document(relay: Relay, upstream: UpstreamResponse, beginning: by
     """
     response, ending = relay.response, relay.ending
     headers = relay.passing.for_client(upstream.headers)
-    has_items = relay.asked.operation.family.has_items
-    meter = JsonMeter(has_items=has_items) if ending.charged else None
+    meter = _meter_of(relay.asked.operation) if ending.charged else None
     ending.meter = meter
     reading = _Reading(relay, upstream, meter, headers)
     try:
@@ -70,7 +71,7 @@ class _Reading:
 
     relay: Relay
     upstream: UpstreamResponse
-    meter: JsonMeter | None
+    meter: JsonMeter | EndMeter | None
     headers: list[tuple[bytes, bytes]]
     is_long: bool = False
     """It is passed on as it comes."""
@@ -116,3 +117,10 @@ class _Reading:
         if found:
             await self.relay.ownership.record(self.relay.asked, found)
             self.found += found
+
+
+def _meter_of(operation: Operation) -> JsonMeter | EndMeter:
+    ceiling = operation.ceiling
+    if ceiling is not None and ceiling.reckon is not None:
+        return EndMeter(operation.family)
+    return JsonMeter(has_items=operation.family.has_items)
