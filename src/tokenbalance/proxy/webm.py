@@ -24,6 +24,7 @@ _LAST_BLOCK_S: Final = 0.12
 _NANOSECONDS: Final = 1_000_000_000
 _USUAL_SCALE: Final = 1_000_000
 _VALUE_BYTES_MAX: Final = 8
+_FLOATS: Final = {4: ">f", 8: ">d"}
 
 
 def webm_seconds(file: BoundedFile, size: int) -> float | None:
@@ -48,8 +49,8 @@ def webm_seconds(file: BoundedFile, size: int) -> float | None:
             cluster = int.from_bytes(body[: min(length, _VALUE_BYTES_MAX)], "big")
         elif kind == _SCALE:
             scale = int.from_bytes(body[: min(length, _VALUE_BYTES_MAX)], "big") or _USUAL_SCALE
-        elif kind == _DURATION and length in {4, 8}:
-            (declared,) = struct.unpack(">f" if length == 4 else ">d", body[:length])
+        elif kind == _DURATION and length in _FLOATS:
+            (declared,) = struct.unpack(_FLOATS[length], body[:length])
         at += length
     if last < 0:
         return None
