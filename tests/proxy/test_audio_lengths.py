@@ -78,7 +78,10 @@ def webm(seconds: int) -> bytes:
         (frames(100), 100 * FRAME_S),
         (with_xing(3) + frames(99), 100 * FRAME_S),
         (frames(10, 320) + frames(200, 32), 210 * FRAME_S),
-        (b"ID3\x04\x00\x00\x00\x00\x10\x00" + frames(5)[:2048].ljust(2048) + frames(50), 50 * FRAME_S),
+        (
+            b"ID3\x04\x00\x00\x00\x00\x10\x00" + frames(5)[:2048].ljust(2048) + frames(50),
+            50 * FRAME_S,
+        ),
         (b"junk" * 9 + frames(20), None),
         (frames(20) + b"junk" * 9 + frames(20), 40 * FRAME_S),
         (webm(5), 5.1),
