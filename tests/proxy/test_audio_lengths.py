@@ -104,8 +104,8 @@ def test_a_recording_is_as_long_as_what_is_there(file: bytes, seconds: float | N
     if seconds is None:
         assert read is None
     else:
-        assert read == pytest.approx(seconds, rel=0.02)
-        assert read >= seconds * 0.999
+        assert read is not None
+        assert seconds * 0.999 <= read <= seconds * 1.02
 
 
 def test_a_flac_is_no_shorter_than_its_bytes() -> None:
@@ -134,7 +134,7 @@ HEADS: Final = {
 
 @pytest.mark.parametrize("head", HEADS.values(), ids=list(HEADS))
 def test_no_file_raises_or_reads_on_and_on(head: bytes) -> None:
-    noise = random.Random(len(head)).randbytes(64 * 1024)
+    noise = random.Random(len(head)).randbytes(64 * 1024)  # noqa: S311 - the same noise each time
     for file in (head, head + noise, head + bytes(64 * 1024), head + b"\xff" * 64 * 1024):
         for end in (len(file), len(file) // 2, min(len(file), 40)):
             seconds = length_of(file[:end])

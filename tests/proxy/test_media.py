@@ -123,7 +123,7 @@ class Case:
 PROMPT: Final = {"model": "gpt-image-1.5", "prompt": "A cat", "quality": "low", "size": "1024x1024"}
 SPOKEN: Final = {"model": "gpt-4o-mini-tts", "voice": "alloy", "input": TEXT}
 ANSWERED: Final = {"answers": [{"type": "predicate", "probability": 0.5}], "model": "gpt-6-luna"}
-GRADED: Final = {
+GRADED: Final[dict[str, Any]] = {
     "reward": 1.0,
     "metadata": {"errors": {}, "token_usage": 130, "scores": {}, "name": "n", "type": "t"},
     "model_grader_token_usage_per_model": {

@@ -16,60 +16,21 @@ anything that a file contains.
 
 from __future__ import annotations
 
-import io
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from tinytag import TinyTag, TinyTagException
 
+from tokenbalance.proxy.bounded_file import BoundedFile, Unreadable
 from tokenbalance.proxy.mp3 import BEGINS, mp3_seconds
 from tokenbalance.proxy.webm import webm_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PIECE_BYTES: Final = 256 * 1024
-_READ_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Of all reads together: twice the largest file that is accepted, and some more."""
-_READS_MAX: Final = 400_000
 _PCM: Final = frozenset({1, 3, 6, 7})
 """Formats of WAV with samples of a fixed size: integers, floats, A-law, mu-law."""
 _FASTEST: Final = {b"OggS": 64_000, b"ftyp": 1_000_000}
 """Bytes of a second at most: Opus has 510 kbit/s, an MP4 may have pictures beside the sound."""
-
-
-class Unreadable(Exception):
-    """A file asks for more than a file of audio needs."""
-
-
-class BoundedFile:
-    """A file of which only so much is read, so that no header makes a reader go on and on."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._bytes = _READ_BYTES_MAX
-        self._reads = _READS_MAX
-
-    def read(self, size: int = -1) -> bytes:
-        """Read so many bytes, or fewer at the end.
-
-        Raises:
-            Unreadable: those are too many.
-
-        """
-        if not 0 <= size <= PIECE_BYTES or self._reads <= 0 or self._bytes < size:
-            raise Unreadable
-        data = self._file.read(size)
-        self._reads -= 1
-        self._bytes -= len(data)
-        return data
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to another place."""
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        """Where it is."""
-        return self._file.tell()
 
 
 def seconds_of(file: BinaryIO, size: int) -> float | None:
@@ -108,7 +69,7 @@ def _reader_for(head: bytes) -> Callable[[BoundedFile, int], float | None] | Non
 
 
 def _tag_of(file: BoundedFile) -> TinyTag:
-    return TinyTag.get(file_obj=cast("BinaryIO", file), tags=False)
+    return TinyTag.get(file_obj=cast("BinaryIO", cast("object", file)), tags=False)
 
 
 def _wav_seconds(file: BoundedFile, size: int) -> float | None:

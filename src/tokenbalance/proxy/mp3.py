@@ -9,12 +9,13 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
+from tokenbalance.proxy.bounded_file import PIECE_BYTES
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tokenbalance.proxy.audio_lengths import BoundedFile
+    from tokenbalance.proxy.bounded_file import BoundedFile
 
-PIECE_BYTES: Final = 256 * 1024
 _HEADER: Final = 4
 _SYNC: Final = 0xFF
 _BITRATES: Final = {
