@@ -6,7 +6,7 @@ hold covers the charge in every case, and the books prove it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
@@ -70,7 +70,10 @@ calls = { code_interpreter = 30000, voice = 100 }
 RICH: Final = 10**9
 IMAGE: Final = {"b64_json": "iVBORw0KGgo" * 4}
 TEXT: Final = "Hello, world! How are you?"
-HEADS: Final = {"content-type": "audio/mpeg"}
+
+
+def document(value: Any) -> Response:
+    return json_response(value)
 
 
 def image_usage(inputs: int, outputs: int, **details: Any) -> dict[str, Any]:
@@ -115,14 +118,12 @@ class Case:
     carded: int | None
     """Credits with the card above; None: it is refused."""
     estimated: bool = False
-    without: str = ""
-    quantities: dict[str, int] = field(default_factory=dict[str, int])
 
 
 PROMPT: Final = {"model": "gpt-image-1.5", "prompt": "A cat", "quality": "low", "size": "1024x1024"}
 SPOKEN: Final = {"model": "gpt-4o-mini-tts", "voice": "alloy", "input": TEXT}
 ANSWERED: Final = {"answers": [{"type": "predicate", "probability": 0.5}], "model": "gpt-6-luna"}
-GRADED: Final = {
+GRADED: Final[dict[str, Any]] = {
     "reward": 1.0,
     "metadata": {"errors": {}, "token_usage": 130, "scores": {}, "name": "n", "type": "t"},
     "model_grader_token_usage_per_model": {
@@ -136,7 +137,7 @@ CASES: Final = (
         "an image",
         "/images/generations",
         PROMPT,
-        json_response({"data": [IMAGE], "usage": image_usage(12, 292, **SPLIT)}),
+        document({"data": [IMAGE], "usage": image_usage(12, 292, **SPLIT)}),
         304,
         12 * 5 + 272 * 30 + 20 * 10,
     ),
@@ -144,7 +145,7 @@ CASES: Final = (
         "an image whose output is not divided",
         "/images/generations",
         PROMPT,
-        json_response({"data": [IMAGE], "usage": image_usage(12, 272)}),
+        document({"data": [IMAGE], "usage": image_usage(12, 272)}),
         284,
         12 * 5 + 272 * 30,
     ),
@@ -152,7 +153,7 @@ CASES: Final = (
         "an SVG with its author",
         "/images/generations",
         {**PROMPT, "output_format": "svg", "svg": {"model": "gpt-5.4-mini"}},
-        json_response(
+        document(
             {
                 "data": [IMAGE],
                 "svg_usage": {
@@ -183,7 +184,7 @@ CASES: Final = (
         "an edit of an image that is named by its URL",
         "/images/edits",
         {**PROMPT, "images": [{"image_url": "https://example.com/cat.png"}]},
-        json_response(
+        document(
             {
                 "data": [IMAGE],
                 "usage": {
@@ -199,7 +200,7 @@ CASES: Final = (
         "a model that is billed by the image",
         "/images/generations",
         {"model": "dall-e-3", "prompt": "A cat", "n": 1, "size": "1024x1024"},
-        json_response({"data": [{"url": "https://example.com/1.png"}]}),
+        document({"data": [{"url": "https://example.com/1.png"}]}),
         2 + 64 + 1_056,
         40_000,
         estimated=True,
@@ -244,7 +245,7 @@ CASES: Final = (
             "input": TEXT,
             "questions": [{"type": "predicate", "instructions": "It is polite."}],
         },
-        json_response({**ANSWERED, "usage": image_usage(30, 2)}),
+        document({**ANSWERED, "usage": image_usage(30, 2)}),
         32,
         38,
     ),
@@ -261,7 +262,7 @@ CASES: Final = (
             },
             "model_sample": TEXT,
         },
-        json_response(GRADED),
+        document(GRADED),
         130,
         30 + 20,
     ),
@@ -272,7 +273,9 @@ CASES: Final = (
             "grader": {"type": "string_check", "name": "n", "input": "a", "operation": "eq"},
             "model_sample": TEXT,
         },
-        json_response({**GRADED, "metadata": {"token_usage": 0}, "model_grader_token_usage_per_model": {}}),
+        document(
+            {**GRADED, "metadata": {"token_usage": 0}, "model_grader_token_usage_per_model": {}}
+        ),
         0,
         0,
     ),
@@ -280,7 +283,7 @@ CASES: Final = (
         "a search",
         "/vector_stores/vs_1/search",
         {"query": "return policy"},
-        json_response({"object": "vector_store.search_results.page", "data": []}),
+        document({"object": "vector_store.search_results.page", "data": []}),
         2 + 8,
         2_500,
     ),
@@ -288,7 +291,7 @@ CASES: Final = (
         "a container",
         "/containers",
         {"name": "c"},
-        json_response({"id": "cntr_1", "object": "container", "status": "running"}),
+        document({"id": "cntr_1", "object": "container", "status": "running"}),
         0,
         30_000,
     ),
@@ -296,12 +299,11 @@ CASES: Final = (
         "a voice",
         "/audio/voices",
         {"name": "v", "type": "prompt", "prompt": "Deep and calm"},
-        json_response({"id": "voice_1", "object": "audio.voice", "name": "v"}),
+        document({"id": "voice_1", "object": "audio.voice", "name": "v"}),
         None,
         100,
     ),
 )
-NAMED = pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 
 
 async def give_store(pool: Pool, holder: Holder) -> None:
@@ -313,7 +315,9 @@ async def give_store(pool: Pool, holder: Holder) -> None:
     )
 
 
-async def run(http: httpx2.AsyncClient, upstream: ScriptedUpstream, holder: Holder, case: Case) -> httpx2.Response:
+async def run(
+    http: httpx2.AsyncClient, upstream: ScriptedUpstream, holder: Holder, case: Case
+) -> httpx2.Response:
     upstream.script(case.response)
     return await http.post(f"/v1{case.path}", json=case.body, headers=holder.headers)
 

@@ -200,7 +200,9 @@ def test_speech_and_transcripts_end_with_their_report(step: int) -> None:
         ("speech.audio.delta", "speech.audio.done", {"audio_output": 60}),
         ("transcript.text.delta", "transcript.text.done", {"audio_input": 9}),
     ):
-        body = stream({"type": begun, "delta": "abc", "audio": "AAAA"}, {"type": done, "usage": usage})
+        body = stream(
+            {"type": begun, "delta": "abc", "audio": "AAAA"}, {"type": done, "usage": usage}
+        )
         meter = StreamMeter(hide_usage=False)
         passed = b"".join(meter.feed(body[at : at + step]) for at in range(0, len(body), step))
         assert (meter.ended, meter.has_response) == (True, True)

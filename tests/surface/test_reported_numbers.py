@@ -77,6 +77,8 @@ RETURNED: Final[dict[str, tuple[Any, ...]]] = {
     "/vector_stores/{vector_store_id}/search": (VectorStoreSearchResponse,),
 }
 """What the operations that are open return, by path."""
+
+
 class Number(NamedTuple):
     """A number below a usage."""
 

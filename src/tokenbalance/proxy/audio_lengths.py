@@ -16,61 +16,21 @@ anything that a file contains.
 
 from __future__ import annotations
 
-import io
-import re
 from typing import TYPE_CHECKING, BinaryIO, Final, cast
 
 from tinytag import TinyTag, TinyTagException
 
+from tokenbalance.proxy.bounded_file import BoundedFile, Unreadable
+from tokenbalance.proxy.mp3 import BEGINS, mp3_seconds
 from tokenbalance.proxy.webm import webm_seconds
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-PIECE_BYTES: Final = 256 * 1024
-_READ_BYTES_MAX: Final = 64 * 1024 * 1024
-"""Of all reads together: twice the largest file that is accepted, and some more."""
-_READS_MAX: Final = 400_000
-_HEADER: Final = 4
 _PCM: Final = frozenset({1, 3, 6, 7})
 """Formats of WAV with samples of a fixed size: integers, floats, A-law, mu-law."""
 _FASTEST: Final = {b"OggS": 64_000, b"ftyp": 1_000_000}
 """Bytes of a second at most: Opus has 510 kbit/s, an MP4 may have pictures beside the sound."""
-
-
-class Unreadable(Exception):
-    """A file asks for more than a file of audio needs."""
-
-
-class BoundedFile:
-    """A file of which only so much is read, so that no header makes a reader go on and on."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        self._bytes = _READ_BYTES_MAX
-        self._reads = _READS_MAX
-
-    def read(self, size: int = -1) -> bytes:
-        """Read so many bytes, or fewer at the end.
-
-        Raises:
-            Unreadable: those are too many.
-
-        """
-        if not 0 <= size <= PIECE_BYTES or self._reads <= 0 or self._bytes < size:
-            raise Unreadable
-        data = self._file.read(size)
-        self._reads -= 1
-        self._bytes -= len(data)
-        return data
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        """Go to another place."""
-        return self._file.seek(offset, whence)
-
-    def tell(self) -> int:
-        """Where it is."""
-        return self._file.tell()
 
 
 def seconds_of(file: BinaryIO, size: int) -> float | None:
@@ -103,13 +63,13 @@ def _reader_for(head: bytes) -> Callable[[BoundedFile, int], float | None] | Non
         return webm_seconds
     if head[:4] in _FASTEST or head[4:8] in _FASTEST:
         return _container_seconds
-    if head[:3] == b"ID3" or (head[:1] == b"\xff" and len(head) > 1 and head[1] & 0xE0 == 0xE0):
-        return _mp3_seconds
+    if BEGINS.match(head):
+        return mp3_seconds
     return None
 
 
 def _tag_of(file: BoundedFile) -> TinyTag:
-    return TinyTag.get(file_obj=cast("BinaryIO", file), tags=False)
+    return TinyTag.get(file_obj=cast("BinaryIO", cast("object", file)), tags=False)
 
 
 def _wav_seconds(file: BoundedFile, size: int) -> float | None:
@@ -134,84 +94,3 @@ def _container_seconds(file: BoundedFile, size: int) -> float | None:
     tag = _tag_of(file)
     fastest = _FASTEST[b"OggS" if "ogg" in (tag.mime_type or "") else b"ftyp"]
     return max(tag.duration, size / fastest) if tag.duration else None
-
-
-_BITRATES: Final = {
-    # kbit/s by version (1 or not) and layer.
-    (True, 3): (0, 32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),
-    (True, 2): (0, 32, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320, 384),
-    (True, 1): (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320),
-    (False, 3): (0, 32, 48, 56, 64, 80, 96, 112, 128, 144, 160, 176, 192, 224, 256),
-    (False, 2): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-    (False, 1): (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160),
-}
-_SAMPLE_RATES: Final = ((11_025, 12_000, 8_000), (), (22_050, 24_000, 16_000), (44_100, 48_000, 32_000))
-_VERSION_1: Final = 3
-
-
-def _frame_table() -> dict[int, tuple[int, float]]:
-    """Bytes and seconds of a frame, by the second and third byte of its header."""
-    table: dict[int, tuple[int, float]] = {}
-    for second in range(0xE0, 0x100):
-        version, layer = second >> 3 & 3, second >> 1 & 3
-        rates = _SAMPLE_RATES[version]
-        if not rates or not layer:
-            continue
-        is_first = version == _VERSION_1
-        samples = 384 if layer == 3 else 1152 if layer == 2 or is_first else 576
-        for third in range(0x100):
-            bitrate, rate = third >> 4, third >> 2 & 3
-            if 0 < bitrate < 15 and rate < 3:
-                kilobits, padding = _BITRATES[is_first, layer][bitrate], third >> 1 & 1
-                slot = 4 if layer == 3 else 1
-                per_slot = samples // 8 * 1000 // slot
-                length = (per_slot * kilobits // rates[rate] + padding) * slot
-                table[second << 8 | third] = length, samples / rates[rate]
-    return table
-
-
-_FRAMES: Final = _frame_table()
-_FRAME_HEADER: Final = re.compile(
-    b"\xff[%b][%b]"
-    % (
-        re.escape(bytes(sorted({key >> 8 for key in _FRAMES}))),
-        re.escape(bytes(sorted({key & 0xFF for key in _FRAMES}))),
-    )
-)
-_TAG_HEADER: Final = 10
-
-
-def _mp3_seconds(file: BoundedFile, size: int) -> float | None:
-    """Add up the frames. What is between two is skipped, as a decoder does."""
-    start = _after_tag(file)
-    seconds, at, piece = 0.0, 0, b""
-    while start + at < size:
-        if at + _HEADER > len(piece):
-            start, at = start + at, 0
-            _ = file.seek(start)
-            piece = file.read(PIECE_BYTES)
-            if len(piece) < _HEADER:
-                break
-        length, lasts = _FRAMES.get(piece[at + 1] << 8 | piece[at + 2], _NO_FRAME)
-        if length and piece[at] == _SYNC:
-            at += length
-            seconds += lasts
-            continue
-        found = _FRAME_HEADER.search(piece, at + 1)
-        at = max(len(piece) - 2, at + 1) if found is None else found.start()
-    return seconds or None
-
-
-_SYNC: Final = 0xFF
-_NO_FRAME: Final = (0, 0.0)
-
-
-def _after_tag(file: BoundedFile) -> int:
-    """Where the frames begin: after a tag of ID3, which may have pictures."""
-    head = file.read(_TAG_HEADER)
-    if len(head) < _TAG_HEADER or head[:3] != b"ID3":
-        return 0
-    size = 0
-    for byte in head[6:]:
-        size = size << 7 | byte & 0x7F
-    return _TAG_HEADER + size

@@ -43,7 +43,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from tokenbalance.books.holds.journal import JournalUnavailable, State
 from tokenbalance.books.pricing.ceilings import tokens_of
-from tokenbalance.books.pricing.equivalents import as_charged
+from tokenbalance.books.pricing.equivalents import as_charged, known_before
 from tokenbalance.model import Purpose, Usage
 from tokenbalance.openai.metering.bills import with_fees
 from tokenbalance.openai.metering.doubt import is_doubtful, reckoned, with_drawn, within_reason
@@ -193,6 +193,9 @@ class Ending:
             raise ValueError("Only a request with an open hold is dispatched.")
         lease.dispatch()
         lease.look = self._look
+        if self.asked.bound.more:
+            # What another process would expire the hold with has only tokens.
+            self.note(known_before(self.asked.bound.more, self.asked.rates))
 
     def refuse(self) -> None:
         """Write down that the upstream has refused the request: whatever follows, it is voided."""

@@ -8,10 +8,10 @@ entered, and everything else is skipped.
 from __future__ import annotations
 
 import struct
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, cast
 
 if TYPE_CHECKING:
-    from tokenbalance.proxy.audio_lengths import BoundedFile
+    from tokenbalance.proxy.bounded_file import BoundedFile
 
 _ENTERED: Final = frozenset({0x18538067, 0x1549A966, 0x1F43B675, 0xA0})
 """Segment, Info, Cluster, BlockGroup."""
@@ -24,6 +24,7 @@ _LAST_BLOCK_S: Final = 0.12
 _NANOSECONDS: Final = 1_000_000_000
 _USUAL_SCALE: Final = 1_000_000
 _VALUE_BYTES_MAX: Final = 8
+_FLOATS: Final = {4: ">f", 8: ">d"}
 
 
 def webm_seconds(file: BoundedFile, size: int) -> float | None:
@@ -48,8 +49,8 @@ def webm_seconds(file: BoundedFile, size: int) -> float | None:
             cluster = int.from_bytes(body[: min(length, _VALUE_BYTES_MAX)], "big")
         elif kind == _SCALE:
             scale = int.from_bytes(body[: min(length, _VALUE_BYTES_MAX)], "big") or _USUAL_SCALE
-        elif kind == _DURATION and length in {4, 8}:
-            (declared,) = struct.unpack(">f" if length == 4 else ">d", body[:length])
+        elif kind == _DURATION and length in _FLOATS:
+            declared = cast("tuple[float]", struct.unpack(_FLOATS[length], body[:length]))[0]
         at += length
     if last < 0:
         return None

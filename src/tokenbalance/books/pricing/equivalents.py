@@ -20,16 +20,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.pricing.units import INPUT, OUTPUT, UNITS
+from tokenbalance.model import Usage
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tokenbalance.model import Quantities, Rates, Usage
+    from tokenbalance.model import Quantities, Rates
 
 COUNTS: Final = ("second_audio", "character", "image")
 """Kinds that stand for tokens of the request's own model."""
 _CHARACTER: Final = "character"
 _OWN: Final = frozenset(UNITS.own_tokens)
+_SIDES: Final = frozenset(side for side, _ in UNITS.sides)
 
 
 def as_charged(usage: Usage, rates: Rates | None, known: Quantities = ()) -> Usage:
@@ -51,6 +53,17 @@ def as_charged(usage: Usage, rates: Rates | None, known: Quantities = ()) -> Usa
         return usage
     more = {kind: number for kind, number in known if kind in COUNTS and rates.nano[kind]}
     return replace(usage, quantities={**usage.quantities, **more}) if more else usage
+
+
+def known_before(more: Quantities, rates: Rates | None) -> Usage | None:
+    """The usage of a request that its counts and fees alone decide; None if tokens do.
+
+    It is known before the response, so that it can outlive a process that dies meanwhile.
+    """
+    if rates is None:
+        return None
+    counts = {kind: number for kind, number in more if rates.nano.get(kind) and kind not in _SIDES}
+    return Usage(counts, estimated=True) if counts else None
 
 
 def _without(usage: Usage, *sides: str) -> Usage:

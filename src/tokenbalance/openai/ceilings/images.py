@@ -8,7 +8,7 @@ quality, 100 tokens for each partial image), and for models without a table the 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 from tokenbalance.model import Estimate, Usage
 from tokenbalance.openai.ceilings.image_tool import drawn_tokens, svg_model_of
@@ -41,27 +41,16 @@ _PARTIAL_IMAGE: Final = 100
 _FRAME: Final = 64
 """What the upstream writes around a prompt: recorded ones have a dozen more tokens."""
 
-
-class _Sizes(NamedTuple):
-    """Tokens of an image by its size: square, upright, wide."""
-
-    square: int
-    upright: int
-    wide: int
-
-    @property
-    def most(self) -> int:
-        return max(self)
-
-
-_TABLE: Final[Mapping[str, _Sizes]] = {
-    "low": _Sizes(272, 408, 400),
-    "medium": _Sizes(1_056, 1_584, 1_568),
-    "high": _Sizes(4_160, 6_240, 6_208),
+_TABLE: Final = {
+    "low": (272, 408, 400),
+    "medium": (1_056, 1_584, 1_568),
+    "high": (4_160, 6_240, 6_208),
 }
-"""OpenAI's guide, for `gpt-image-1`, `gpt-image-1-mini` and `gpt-image-1.5`."""
+"""Tokens of a square, an upright and a wide image, by quality: OpenAI's guide, for `gpt-image-1`,
+`gpt-image-1-mini` and `gpt-image-1.5`."""
 _WITH_TABLE: Final = ("chatgpt-image-latest", "gpt-image-1")
-_SIZE_NAMES: Final = {"1024x1024": "square", "1024x1536": "upright", "1536x1024": "wide"}
+_SIZES: Final = {"1024x1024": 0, "1024x1536": 1, "1536x1024": 2}
+"""The place of each in a row of the table."""
 _PLANS: Final = ("chatgpt-image-latest", "gpt-image-1.5")
 _PLAN: Final = 2_048
 """Text that newer models may write before they draw."""
@@ -138,8 +127,8 @@ def _image_tokens(document: Document, name: str) -> int:
     if name.startswith(_PER_IMAGE) and quality is None:
         known = _TABLE["medium"]
     sizes = known or _TABLE["high"]
-    at = _SIZE_NAMES.get(size or "")
-    tokens = sizes.most if at is None else max(getattr(sizes, at), 0)
+    at = _SIZES.get(size or "")
+    tokens = max(sizes) if at is None else sizes[at]
     plan = _PLAN if name.startswith(_PLANS) else 0
     return tokens + (partial or 0) * _PARTIAL_IMAGE + plan
 
