@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, cast
 
 from tokenbalance.database import statements
 from tokenbalance.model.objects import Owned
+from tokenbalance.owners.lists import ObjectLists
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -24,6 +25,7 @@ class Owners:
 
     def __init__(self, pool: Pool) -> None:
         self._pool = pool
+        self.lists: ObjectLists = ObjectLists(pool)
 
     async def find(
         self, account_id: int, ids: Sequence[tuple[str, str]]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.openai.metering.document import JsonMeter
+from tokenbalance.proxy.snapshots import keep_snapshot
 from tokenbalance.wire.upstream import UpstreamBroke
 
 if TYPE_CHECKING:
@@ -42,6 +43,8 @@ async def relay_document(relay: Relay, upstream: UpstreamResponse, beginning: by
     asked = relay.asked
     if not asked.operation.charged and asked.operation.creates:
         await relay.ownership.record(asked, kept)
+    if asked.path_ids:
+        await keep_snapshot(relay.ownership.owners, asked, kept)
     charge = await ending.settle(whole=True)
     if response.started:
         await response.end(kept)

@@ -10,6 +10,7 @@
     read           body -> document, and the ceiling of what it may cost   400
     own            the objects that it names are the caller's              404
                    a body that is too slow, or that there is no room for   408 / 429 / 503
+    list           of the caller's objects: from the table, and that is all
     hold           reserve the ceiling, or wait for it; committed before
                    anything is sent                                        402 / 429
                    a key that has ended in the meantime                    401
@@ -42,6 +43,7 @@ from tokenbalance.errors import (
 from tokenbalance.offload import offload
 from tokenbalance.openai import SURFACE
 from tokenbalance.openai.editing import with_members
+from tokenbalance.openai.objects.listing import read_query
 from tokenbalance.people.access import require_inference
 from tokenbalance.people.callers import EndedKey, RefusedKey
 from tokenbalance.people.refused_keys import note_missing_scope, note_refused_key
@@ -51,6 +53,7 @@ from tokenbalance.proxy.ending import Ending
 from tokenbalance.proxy.exchange import Exchange
 from tokenbalance.proxy.free_rate import FreeRate
 from tokenbalance.proxy.model_lists import ModelLists
+from tokenbalance.proxy.object_lists import Descriptions, ObjectList
 from tokenbalance.proxy.relay import Relay
 from tokenbalance.proxy.room import Room
 from tokenbalance.proxy.wording import Wording
@@ -80,6 +83,7 @@ if TYPE_CHECKING:
     from tokenbalance.proxy.admission import Admission, Admissions
     from tokenbalance.proxy.bearers import Bearers
     from tokenbalance.proxy.ownership import Ownership
+    from tokenbalance.proxy.progress import Progress
     from tokenbalance.proxy.reading import Reading
     from tokenbalance.telemetry.metrics import Metrics
     from tokenbalance.wire.server.direct import DirectTurn
@@ -209,6 +213,9 @@ class Proxy:
             asked = await self.reading.read(request, bearer, operation, place)
             if asked.references or (operation.uses and not operation.of_models):
                 asked = await self._own(asked, path)
+            if operation.lists_owned:
+                await self._list(request, response, asked, upstream)
+                return
             ending = self._begin(asked, request_id, began)
             try:
                 edits = operation.usage_request(asked.document)
@@ -244,9 +251,11 @@ class Proxy:
             finally:
                 if ending.is_open:
                     await ending.cut()
-                progress = ending.progress
-                if progress.streams and progress.first_byte_s is not None:
-                    self.metrics.answered(operation.path, progress.first_byte_s)
+                self._measure(operation, ending.progress)
+
+    def _measure(self, operation: Operation, progress: Progress) -> None:
+        if progress.streams and progress.first_byte_s is not None:
+            self.metrics.answered(operation.path, progress.first_byte_s)
 
     def _enter(self, request: ClientRequest, bearer: Bearer) -> tuple[bytes, Operation, Upstream]:
         """Find what is asked for; refuse who may not, or cannot pay for anything."""
@@ -295,6 +304,21 @@ class Proxy:
             return await self.ownership.check(asked, path)
         except UNAVAILABLE as error:
             raise no_database(error) from error
+
+    async def _list(
+        self, request: ClientRequest, response: ClientResponse, asked: Asked, upstream: Upstream
+    ) -> None:
+        """Respond with a list of the caller's objects, in place of an exchange."""
+        account_id = asked.caller.account_id
+        headers = self.passing.for_upstream(request.headers)
+        descriptions = Descriptions(upstream, self.surface, headers, account_id, self.free_rate)
+        query = read_query(asked.operation.lists or "", request.query)
+        listed = ObjectList(request, self.ownership.owners, descriptions, account_id, query)
+        try:
+            body = await listed.page()
+        except UNAVAILABLE as error:
+            raise no_database(error) from error
+        await response.whole(HTTPStatus.OK, [(b"content-type", b"application/json")], body)
 
     def _begin(self, asked: Asked, request_id: str, began: float) -> Ending:
         try:

@@ -42,6 +42,12 @@ from tokenbalance.database.statements.charges import (
 )
 from tokenbalance.database.statements.forgotten import FORGOTTEN, LOCK_ACCOUNT, RESTORE
 from tokenbalance.database.statements.leases import KNOWN, LAPSED, RENEW
+from tokenbalance.database.statements.object_lists import (
+    DESCRIBE_OBJECT,
+    NEWEST_OBJECTS,
+    OLDEST_OBJECTS,
+    PLACE_OF_OBJECT,
+)
 from tokenbalance.database.statements.objects import (
     DELETE_OBJECT,
     FIND_OBJECTS,
@@ -72,6 +78,7 @@ __all__ = [
     "CORRECT",
     "COUNT_REFUSALS",
     "DELETE_OBJECT",
+    "DESCRIBE_OBJECT",
     "ENDED",
     "ENDED_KEYS",
     "ENTER",
@@ -90,11 +97,14 @@ __all__ = [
     "LEAVE_TOMBSTONE",
     "LITTERED",
     "LOCK_ACCOUNT",
+    "NEWEST_OBJECTS",
     "NEWEST_RATES",
+    "OLDEST_OBJECTS",
     "OUTGROWN",
     "PLACE",
     "PLACE_MANY",
     "PLACE_MANY_OF_ONE",
+    "PLACE_OF_OBJECT",
     "PROMISING",
     "RECORD_OBJECTS",
     "REFUSED_KEY",

@@ -25,7 +25,7 @@ RECORD_OBJECTS: Final = """
 INSERT INTO objects AS o
        (account_id, key_id, object_id, kind, parent_id, state, bytes, tokens, expires_at, snapshot)
 SELECT account_id, key_id, object_id, kind, parent_id, state, bytes, tokens,
-       to_timestamp(expires_at), snapshot::jsonb
+       to_timestamp(expires_at), snapshot
   FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[],
               $7::bigint[], $8::bigint[], $9::bigint[], $10::text[])
        AS item (account_id, key_id, object_id, kind, parent_id, state, bytes, tokens, expires_at,

@@ -58,14 +58,14 @@ def _at(place: _Place, document: Document, within: str | None) -> Iterator[Found
         if not isinstance(value, str) or not 0 < len(value) <= ID_CHARS_MAX:
             continue
         if place.steps == _WHOLE:
-            yield _whole(place.kind, value, document, within)
+            yield whole(place.kind, value, document, within)
         else:
             container = holder.get("container_id")
             parent = container if place.kind == "container_file" else within or top
             yield Found(place.kind, value, parent if isinstance(parent, str) else None)
 
 
-def _whole(kind: str, name: str, document: Document, within: str | None) -> Found:
+def whole(kind: str, name: str, document: Document, within: str | None = None) -> Found:
     """The object that the document itself is."""
     usage = document.get("usage")
     snapshot = None
