@@ -117,7 +117,7 @@ async def stored_page(
     rows = [
         StoredRow(kind, name, _name_in(snapshot), size, state, created_at, expires_at)
         for kind, name, snapshot, size, state, created_at, expires_at in cast(
-            "Sequence[_Columns]", (await session.execute(query)).tuples().all()
+            "Sequence[_Columns]", (await session.execute(query)).all()
         )
     ]
     return page_of(rows, limit, lambda row: ((row.created_at - _EPOCH) // _STEP, row.id))
