@@ -1,4 +1,4 @@
-"""Rows for the table of objects, and a surface with lists and single objects of any kind."""
+"""Rows for the table of objects, and a surface with lists and single objects of some kinds."""
 
 from __future__ import annotations
 
@@ -13,6 +13,8 @@ from tokenbalance.openai.families import FREE, READ
 from tokenbalance.openai.operation import Examples, Operation
 
 if TYPE_CHECKING:
+    import httpx2
+
     from tokenbalance.database.connections import Pool
     from tokenbalance.model import Json
 
@@ -101,3 +103,14 @@ async def record(pool: Pool, holder: Owner, found: Found) -> None:
 
 def _text(value: Json) -> str | None:
     return value if isinstance(value, str) else None
+
+
+async def listed(http: httpx2.AsyncClient, path: str, **query: object) -> list[str]:
+    """The ids of one page."""
+    response = await http.get(path, params={name: str(value) for name, value in query.items()})
+    assert response.status_code == 200, response.text
+    page = response.json()
+    ids = [one["id"] for one in page["data"]]
+    assert page["object"] == "list"
+    assert (page["first_id"], page["last_id"]) == ((ids[0], ids[-1]) if ids else (None, None))
+    return ids
