@@ -43,7 +43,7 @@ KINDS: Final = (
     "voice_consent",
 )
 """Kinds that are listed: those that people make. What is only a part of another one is not."""
-_NAMED_BY: Final = ("filename", "name", "title")
+_NAMED_BY: Final = ("filename", "name", "title", "model")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _STEP: Final = timedelta(microseconds=1)
 
@@ -55,7 +55,7 @@ class StoredRow:
     kind: str
     id: str
     name: str
-    """As its maker called it; empty if it has no name, or none is known."""
+    """As its maker called it, or the model that made it; empty if neither is known."""
     size: int | None
     """Bytes; None: not known."""
     state: str | None

@@ -181,4 +181,8 @@ async def test_other_peoples_rows_are_never_described_anew(pool: Pool, maker: Ho
     other = await create_holder(pool)
     lists = Owners(pool).lists
     await lists.describe(other.account_id, Found("file", file, state="processed", snapshot="{}"))
-    assert await pool.fetchval("SELECT state FROM objects WHERE object_id = $1", file) == "uploaded"
+    state = "SELECT state FROM objects WHERE object_id = $1"
+    assert await pool.fetchval(state, file) == "uploaded"
+    assert await Owners(pool).delete(maker.account_id, "file", file)
+    await lists.describe(maker.account_id, Found("file", file, state="processed", snapshot="{}"))
+    assert await pool.fetchval(state, file) == "uploaded"

@@ -65,7 +65,7 @@ class ObjectResponse(BaseModel):
     id: str
     kind: str
     name: str
-    """Empty if it has none, or none is known."""
+    """As it is called, or the model that made it; empty if neither is known."""
     bytes: int | None
     """Its size; null if it is not known."""
     state: str | None
