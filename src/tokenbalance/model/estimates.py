@@ -118,6 +118,7 @@ class Estimate:
         calls = replace(calls, first_turn=first)
         turns = calls.input_tokens(calls.most)
         return replace(self, input_tokens=turns + self.predicted, calls=calls)
+
     more: Quantities = ()
     """What else it may use at most, by kind: seconds, characters, images, and second bills."""
 

@@ -202,7 +202,9 @@ class UsageCounter:
     def input_bound(self) -> int:
         """The most tokens that the input may have, without counting them."""
         shown = bound(self.endpoint, self.document, self._upstream)
-        return reading(self.endpoint, shown, self._stored, self.document, self._upstream).input_tokens
+        return reading(
+            self.endpoint, shown, self._stored, self.document, self._upstream
+        ).input_tokens
 
     @cached_property
     def _model(self) -> Model:
@@ -217,7 +219,9 @@ class UsageCounter:
         if ceiling is None:
             return 0
         shown = ceiling.rule(self.document, self._model, _counting(self._model))
-        return reading(self.endpoint, shown, self._stored, self.document, self._upstream).known_input
+        return reading(
+            self.endpoint, shown, self._stored, self.document, self._upstream
+        ).known_input
 
 
 def _counting(model: Model) -> Measure:

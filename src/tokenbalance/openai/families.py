@@ -23,13 +23,13 @@ from tokenbalance.openai.ceilings import (
     transcriptions,
 )
 from tokenbalance.openai.ceilings.templates import around_texts, around_turns
-from tokenbalance.openai.examples.stored import COMPACTION_EXAMPLES
 from tokenbalance.openai.examples.audio import (
     SPEECH_EXAMPLES,
     TRANSCRIPTION_EXAMPLES,
     TRANSLATION_EXAMPLES,
 )
 from tokenbalance.openai.examples.images import EDIT_EXAMPLES, IMAGE_EXAMPLES
+from tokenbalance.openai.examples.stored import COMPACTION_EXAMPLES
 from tokenbalance.openai.examples.text import (
     CHAT_EXAMPLES,
     COMPLETION_EXAMPLES,

@@ -171,6 +171,11 @@ class Operation:
         return self.lists == "model" or "model" in self.uses
 
     @property
+    def lists_owned(self) -> bool:
+        """Whether the response lists objects by their owner: all that the caller has of a kind."""
+        return self.lists is not None and not self.uses and not self.of_models
+
+    @property
     def creates(self) -> tuple[str, ...]:
         """Objects of a response that become the caller's, made by the request or derived."""
         return (

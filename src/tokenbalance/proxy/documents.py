@@ -9,6 +9,7 @@ from tokenbalance.offload import offload
 from tokenbalance.openai.metering.document import JsonMeter
 from tokenbalance.openai.metering.ends import EndMeter
 from tokenbalance.proxy.asked import READ_INLINE_BYTES_MAX
+from tokenbalance.proxy.snapshots import keep_snapshot
 from tokenbalance.wire.upstream import UpstreamBroke
 
 if TYPE_CHECKING:
@@ -48,6 +49,8 @@ async def relay_document(relay: Relay, upstream: UpstreamResponse, beginning: by
             meter.finish()
     found = reading.found if reading.is_long else await _found_in(relay, kept)
     charge = await relay.settle(found, whole=True)
+    if relay.asked.path_ids:
+        await keep_snapshot(relay.ownership.owners, relay.asked, kept)
     if response.started:
         await response.end(kept)
         return

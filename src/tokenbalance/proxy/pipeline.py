@@ -11,6 +11,7 @@
     own            the objects that it names are the caller's              404
                    what the model reads of them: known, or asked upstream
                    a body that is too slow, or that there is no room for   408 / 429 / 503
+    list           of the caller's objects: from the table, and that is all
     hold           reserve the ceiling, or wait for it; committed before
                    anything is sent                                        402 / 429
                    a key that has ended in the meantime                    401
@@ -43,6 +44,7 @@ from tokenbalance.errors import (
 from tokenbalance.offload import offload
 from tokenbalance.openai import SURFACE
 from tokenbalance.openai.editing import with_members
+from tokenbalance.openai.objects.listing import read_query
 from tokenbalance.openai.operation import Answer
 from tokenbalance.openai.query import NO_QUERY, query_of
 from tokenbalance.people.access import require_inference
@@ -54,6 +56,7 @@ from tokenbalance.proxy.ending import Ending
 from tokenbalance.proxy.exchange import Exchange
 from tokenbalance.proxy.free_rate import FreeRate
 from tokenbalance.proxy.model_lists import ModelLists
+from tokenbalance.proxy.object_lists import Descriptions, ObjectList
 from tokenbalance.proxy.relay import Relay
 from tokenbalance.proxy.room import Room
 from tokenbalance.proxy.wording import Wording
@@ -83,6 +86,7 @@ if TYPE_CHECKING:
     from tokenbalance.proxy.admission import Admission, Admissions
     from tokenbalance.proxy.bearers import Bearers
     from tokenbalance.proxy.ownership import Ownership
+    from tokenbalance.proxy.progress import Progress
     from tokenbalance.proxy.reading import Reading
     from tokenbalance.proxy.stored import StoredContext
     from tokenbalance.telemetry.metrics import Metrics
@@ -218,6 +222,9 @@ class Proxy:
             if asked.references or (operation.uses and not operation.of_models):
                 asked = await self._own(asked, path)
                 asked = await self.stored.find(request, bearer, asked)
+            if operation.lists_owned:
+                await self._list(request, response, asked, upstream)
+                return
             ending = self._begin(asked, request_id, began)
             try:
                 edits = operation.usage_request(asked.document)
@@ -260,9 +267,11 @@ class Proxy:
             finally:
                 if ending.is_open:
                     await ending.cut()
-                progress = ending.progress
-                if progress.streams and progress.first_byte_s is not None:
-                    self.metrics.answered(operation.path, progress.first_byte_s)
+                self._measure(operation, ending.progress)
+
+    def _measure(self, operation: Operation, progress: Progress) -> None:
+        if progress.streams and progress.first_byte_s is not None:
+            self.metrics.answered(operation.path, progress.first_byte_s)
 
     def _enter(self, request: ClientRequest, bearer: Bearer) -> tuple[bytes, Operation, Upstream]:
         """Find what is asked for; refuse who may not, or cannot pay for anything."""
@@ -311,6 +320,21 @@ class Proxy:
             return await self.ownership.check(asked, path)
         except UNAVAILABLE as error:
             raise no_database(error) from error
+
+    async def _list(
+        self, request: ClientRequest, response: ClientResponse, asked: Asked, upstream: Upstream
+    ) -> None:
+        """Respond with a list of the caller's objects, in place of an exchange."""
+        account_id = asked.caller.account_id
+        headers = self.passing.for_upstream(request.headers)
+        descriptions = Descriptions(upstream, self.surface, headers, account_id, self.free_rate)
+        query = read_query(asked.operation.lists or "", request.query)
+        listed = ObjectList(request, self.ownership.owners, descriptions, account_id, query)
+        try:
+            body = await listed.page()
+        except UNAVAILABLE as error:
+            raise no_database(error) from error
+        await response.whole(HTTPStatus.OK, [(b"content-type", b"application/json")], body)
 
     def _begin(self, asked: Asked, request_id: str, began: float) -> Ending:
         try:

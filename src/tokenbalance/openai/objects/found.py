@@ -10,13 +10,12 @@ from typing import TYPE_CHECKING, Final
 import orjson
 
 from tokenbalance.model.objects import Found
-from tokenbalance.openai.objects.places import every_place
+from tokenbalance.openai.objects.places import Place, every_place
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
     from tokenbalance.model import Document, Json
-    from tokenbalance.openai.objects.places import Place
     from tokenbalance.openai.operation import Operation
 
 ID_CHARS_MAX: Final = 512
@@ -83,6 +82,12 @@ def found_in_event(places: Iterable[Place], document: Document, within: str | No
         for holder, value in _walk(document, place.steps)
         if is_id(value)
     ]
+
+
+def whole(kind: str, name: str, document: Document) -> Found:
+    """The object that a document is itself."""
+    place = Place(kind, ("id",))
+    return described(place, name, document, None, _snapshot(kind, document))
 
 
 def is_id(value: Json) -> bool:

@@ -6,7 +6,7 @@ from typing import Final
 
 from tokenbalance.openai.examples import stores as examples
 from tokenbalance.openai.examples.sessions import SEARCH_EXAMPLES
-from tokenbalance.openai.families import SEARCHES, FREE, READ
+from tokenbalance.openai.families import FREE, READ, SEARCHES
 from tokenbalance.openai.operation import Operation
 
 _PAGE: Final = ("after", "before", "limit", "order")
