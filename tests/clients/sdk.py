@@ -23,7 +23,7 @@ import tempfile
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeAlias
 
 from tests.clients.children import run
 from tests.clients.installation import PROGRAMS
@@ -41,6 +41,8 @@ if TYPE_CHECKING:
     from tests.clients.product import Product
     from tests.clients.sdk_source import Source
 
+    _Outcomes: TypeAlias = dict[str, Outcome]
+
 OLDEST: Final = "3.3.1"
 BALANCE: Final = 10**15
 EMAIL: Final = "sdk@example.com"
@@ -57,17 +59,16 @@ class _Suite:
     source: Source
     wanted: tuple[str, ...]
 
-    def run(self, url: str, key: str, name: str, record: Path | None = None) -> dict[str, Outcome]:
+    def run(self, url: str, key: str, report: Path, record: Path | None = None) -> _Outcomes:
         """Run them against a server.
 
         Args:
             url: of the server.
             key: the API key that they show.
-            name: of the report.
+            report: the file that says what became of each.
             record: where requests are noted.
 
         """
-        report = self.source.folder.parent / f"{name}.xml"
         environment = {
             **os.environ,
             "TEST_API_BASE_URL": url,
@@ -97,16 +98,18 @@ def main(words: Sequence[str]) -> int:
     parser.add_argument("--versions", metavar="NUMBERS", default=f"{OLDEST},{newest()}")
     parser.add_argument("--tests", metavar="PATHS", default="", help="below tests/api_resources")
     parser.add_argument("--upstream", choices=("mock", "sandbox"), default="mock")
+    parser.add_argument("--folder", metavar="PATH", help="keep what is fetched, for another run")
     asked = parser.parse_args(words)
     wanted = tuple(filter(None, str(asked.tests).split(",")))
     with tempfile.TemporaryDirectory(prefix="tokenbalance-sdk-") as name:
-        folder = Path(name)
+        folder = Path(str(asked.folder or name))
+        folder.mkdir(exist_ok=True)
         as_expected = True
         for version in str(asked.versions).split(","):
             say(f"fetching openai {version} and its tests")
             suite = _Suite(fetch(version, folder / version), wanted)
             with _upstream(str(asked.upstream), suite.source, folder) as url:
-                as_expected = _compare(suite, url) and as_expected
+                as_expected = _compare(suite, url, Path(name) / f"run-{version}") and as_expected
     return 0 if as_expected else 1
 
 
@@ -119,27 +122,26 @@ def _upstream(kind: str, source: Source, folder: Path) -> Generator[str]:
         return
     shared = folder / "mock"
     if not shared.exists():
-        _ = fetch_mock(shared), fetch_document(folder / "document")
+        _ = fetch_mock(shared), fetch_document(source, folder / "document")
     command = shared / "node_modules" / ".bin" / "steady"
     document = next((folder / "document").rglob("openapi.yml"))
     with mocked(command, draw(source, document)) as url:
         yield url
 
 
-def _compare(suite: _Suite, url: str) -> bool:
+def _compare(suite: _Suite, url: str, home: Path) -> bool:
     """Run the tests both ways and show the tables; returns whether only closed rows differ."""
-    home = suite.source.folder.parent / "product"
-    home.mkdir()
+    home.mkdir(parents=True, exist_ok=True)
     record = home / "record"
     say("running its tests directly")
-    direct = suite.run(url, "sk-direct", "direct", record)
+    direct = suite.run(url, "sk-direct", home / "direct.xml", record)
     named = list(home.glob("record.*"))
     settings = {"TOKENBALANCE_FREE_PER_MINUTE": "1000000"}
     with served(home, url, **settings) as product:
         key = product.new_key(EMAIL, BALANCE)
         _adopt(product, named)
         say("running its tests through the product")
-        through = suite.run(f"{product.url}/v1", key, "through")
+        through = suite.run(f"{product.url}/v1", key, home / "through.xml")
         verified = product.command("ledger", "verify")
     return _show(suite.source.version, direct, through, verified)
 

