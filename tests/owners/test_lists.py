@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from random import Random
 from typing import TYPE_CHECKING
 
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 
 PURPOSES = ("vision", "batch", None)
 """None: nothing is known of the object."""
+_numbers = count(1)
 BEGAN = datetime(2030, 1, 1, tzinfo=UTC)
 
 
@@ -36,7 +38,7 @@ class Model:
         """Record some files, of which some are of the same moment."""
         for _ in range(self.random.randint(0, 4)):
             moment = BEGAN + timedelta(seconds=self.random.randint(0, 9))
-            place = moment, f"file-{self.random.randrange(10**9):09}"
+            place = moment, f"file-{self.random.randrange(10**4):04}{next(_numbers):05}"
             self.files[place] = purpose = self.random.choice(PURPOSES)
             snapshot = None if purpose is None else f'{{"purpose": "{purpose}"}}'
             await self.pool.execute(
@@ -120,4 +122,6 @@ async def test_an_object_keeps_its_place_when_it_is_deleted(pool: Pool) -> None:
         assert await lists.place_of(holder.account_id, "file", place[1]) == place
         assert await lists.place_of(other.account_id, "file", place[1]) is None
         assert await lists.place_of(holder.account_id, "container", place[1]) is None
-        await pool.execute("UPDATE objects SET deleted_at = now()")
+        await pool.execute(
+            "UPDATE objects SET deleted_at = now() WHERE account_id = $1", holder.account_id
+        )

@@ -1,4 +1,4 @@
-"""Rows for the table of objects, and a surface with lists and single objects of some kinds."""
+"""Rows for the table of objects, and how a list of them is read."""
 
 from __future__ import annotations
 
@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING, Protocol
 import orjson
 
 from tokenbalance.model.objects import Found
-from tokenbalance.openai import OPERATIONS, Surface
-from tokenbalance.openai.families import FREE, READ
-from tokenbalance.openai.operation import Examples, Operation
 
 if TYPE_CHECKING:
     import httpx2
@@ -18,35 +15,6 @@ if TYPE_CHECKING:
     from tokenbalance.database.connections import Pool
     from tokenbalance.model import Json
 
-EXAMPLES = Examples(requests={}, response={})
-PATHS = {
-    "chat_completion": "/chat/completions",
-    "container": "/containers",
-    "file": "/files",
-    "vector_store": "/vector_stores",
-}
-LISTS = Surface(
-    [
-        *(one for one in OPERATIONS if not one.path.startswith(tuple(PATHS.values()))),
-        *(
-            Operation("GET", path, READ, "A list", lists=kind, own_examples=EXAMPLES)
-            for kind, path in PATHS.items()
-        ),
-        *(
-            Operation("GET", f"{path}/{{id}}", READ, "One", uses=(kind,), own_examples=EXAMPLES)
-            for kind, path in PATHS.items()
-        ),
-        Operation(
-            "POST",
-            "/vector_stores/{id}",
-            FREE,
-            "Change it",
-            uses=("vector_store",),
-            own_examples=EXAMPLES,
-        ),
-    ]
-)
-"""The lists of some kinds, whether or not the product has them open."""
 OBJECTS = {"chat_completion": "chat.completion"}
 _numbers = count(1)
 

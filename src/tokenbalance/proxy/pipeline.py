@@ -328,7 +328,7 @@ class Proxy:
         account_id = asked.caller.account_id
         headers = self.passing.for_upstream(request.headers)
         descriptions = Descriptions(upstream, self.surface, headers, account_id, self.free_rate)
-        query = read_query(asked.operation.lists or "", request.query)
+        query = read_query(asked.operation.lists or "", asked.query.parameters)
         listed = ObjectList(request, self.ownership.owners, descriptions, account_id, query)
         try:
             body = await listed.page()

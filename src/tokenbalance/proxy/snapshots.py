@@ -13,6 +13,7 @@ from tokenbalance.database.connections import UNAVAILABLE
 from tokenbalance.openai.metering.sse import document_of
 from tokenbalance.openai.objects.found import whole
 from tokenbalance.openai.objects.listing import described_kind
+from tokenbalance.proxy.asked import READ_INLINE_BYTES_MAX
 
 if TYPE_CHECKING:
     from tokenbalance.owners.registry import Owners
@@ -29,7 +30,7 @@ async def keep_snapshot(owners: Owners, asked: Asked, body: bytes) -> None:
 
     """
     kind = described_kind(asked.operation)
-    if kind is None or not asked.path_ids:
+    if kind is None or not asked.path_ids or len(body) > READ_INLINE_BYTES_MAX:
         return
     document = document_of(body)
     object_id = asked.path_ids[-1]

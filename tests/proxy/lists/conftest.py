@@ -10,7 +10,6 @@ import pytest
 from tests.support import postgres
 from tests.support.books import create_holder
 from tests.support.product import serving
-from tests.support.stored_objects import LISTS
 from tests.support.upstream import Response, ScriptedUpstream
 from tokenbalance.database.connections import open_pool
 
@@ -43,7 +42,7 @@ async def shared_upstream() -> AsyncIterator[ScriptedUpstream]:
 
 @pytest.fixture(scope="package")
 async def product(shared_dsn: str, shared_upstream: ScriptedUpstream) -> AsyncIterator[str]:
-    async with serving(shared_dsn, shared_upstream.base_url, LISTS, free_per_minute=0) as url:
+    async with serving(shared_dsn, shared_upstream.base_url, free_per_minute=0) as url:
         yield f"{url}/v1"
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from tests.support.books import create_holder
 from tests.support.product import serving
-from tests.support.stored_objects import LISTS, description, listed, record, store
+from tests.support.stored_objects import description, listed, record, store
 from tests.support.upstream import Gate, Response, json_response
 from tokenbalance.model.objects import Found
 from tokenbalance.owners.registry import Owners
@@ -147,7 +147,7 @@ async def test_each_object_that_is_looked_up_counts_as_a_request(
 ) -> None:
     ids = await store(pool, maker, "file", 5, status="uploaded")
     async with (
-        serving(shared_dsn, upstream.base_url, LISTS, free_per_minute=4) as url,
+        serving(shared_dsn, upstream.base_url, free_per_minute=4) as url,
         httpx2.AsyncClient(base_url=f"{url}/v1", headers=maker.headers) as client,
     ):
         assert await listed(client, "/files") == ids[::-1]

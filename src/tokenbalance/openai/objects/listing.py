@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import re
 from typing import TYPE_CHECKING, Final, cast
-from urllib.parse import parse_qsl
 
 import orjson
 
-from tokenbalance.errors import InvalidRequest, InvalidValue
+from tokenbalance.errors import InvalidValue
 from tokenbalance.model.values import value
 from tokenbalance.openai.documents import optional_integer, type_error
 
@@ -22,12 +21,9 @@ if TYPE_CHECKING:
     from tokenbalance.model import Document, Json
     from tokenbalance.openai.operation import Operation
 
-PARAMETERS_MAX: Final = 64
-"""Of the query of a list; OpenAI allows 16 pairs of metadata."""
 FILTER_CHARS_MAX: Final = 512
 _DIGITS: Final = re.compile(r"[+-]?[0-9]{1,9}")
 _MEMBER: Final = re.compile(r"(\w+)\[([^\[\]]+)\]")
-_PAGING: Final = ("after", "before", "limit", "order")
 _ORDERS: Final = {"asc": False, "desc": True}
 """Values of `order`; whether the newest object comes first."""
 
@@ -125,15 +121,19 @@ class ListQuery:
         return all(_has(document.get(name), value) for name, value in self.wanted)
 
 
-def read_query(kind: str, query: bytes) -> ListQuery:
-    """Read the query of a list; parameters that it does not have are ignored, as at OpenAI.
+def read_query(kind: str, parameters: Sequence[tuple[str, str]]) -> ListQuery:
+    """Read the query of a list.
+
+    Args:
+        kind: of the objects.
+        parameters: names and values, of which those that the list does not have are ignored.
 
     Raises:
         InvalidRequest: a parameter has a wrong value, or is there twice.
 
     """
     rule = listed(kind)
-    given = _parameters(rule, query)
+    given = _given(parameters)
     order = (given.get("order") if rule.takes_order else None) or rule.order
     if order not in _ORDERS:
         msg = "Invalid value for 'order'. Supported values are: 'asc' and 'desc'."
@@ -167,20 +167,9 @@ def undescribed(kind: str, object_id: str) -> str:
     return orjson.dumps({"id": object_id, "object": listed(kind).name}).decode()
 
 
-def _parameters(rule: Listed, query: bytes) -> dict[str, str]:
-    try:
-        fields = parse_qsl(
-            query.decode("ascii", "replace"),
-            keep_blank_values=True,
-            max_num_fields=PARAMETERS_MAX,
-        )
-    except ValueError:
-        msg = f"Invalid query: it has more than {PARAMETERS_MAX} parameters."
-        raise InvalidRequest(msg) from None
+def _given(parameters: Sequence[tuple[str, str]]) -> dict[str, str]:
     given: dict[str, str] = {}
-    for name, text in fields:
-        if name.partition("[")[0] not in {*_PAGING, *rule.filters}:
-            continue
+    for name, text in parameters:
         if name in given:
             shown = name[:FILTER_CHARS_MAX]
             msg = f"Invalid '{shown}': it is in the query more than once."
@@ -217,9 +206,9 @@ def _filters(rule: Listed, given: Mapping[str, str]) -> Iterable[tuple[str, Json
 
 
 def _filter_value(param: str, text: str) -> str:
-    if len(text) > FILTER_CHARS_MAX or len(param) > FILTER_CHARS_MAX or "\0" in text + param:
+    if len(text) > FILTER_CHARS_MAX or len(param) > FILTER_CHARS_MAX:
         shown = param[:FILTER_CHARS_MAX]
-        msg = f"Invalid '{shown}': expected at most {FILTER_CHARS_MAX} characters, none of them 0."
+        msg = f"Invalid '{shown}': expected at most {FILTER_CHARS_MAX} characters."
         raise InvalidValue(msg, param=shown)
     return text
 
