@@ -186,3 +186,24 @@ async def test_other_peoples_rows_are_never_described_anew(pool: Pool, maker: Ho
     assert await Owners(pool).delete(maker.account_id, "file", file)
     await lists.describe(maker.account_id, Found("file", file, state="processed", snapshot="{}"))
     assert await pool.fetchval(state, file) == "uploaded"
+
+
+async def test_what_is_made_is_in_its_list_until_it_is_deleted(
+    http: httpx2.AsyncClient, upstream: ScriptedUpstream, pool: Pool
+) -> None:
+    other = await create_holder(pool)
+    made = description("file", "file-made", z=1, status="processed", a="\ufffd", purpose="vision")
+    upstream.script(
+        json_response(made),
+        json_response({"id": "file-made", "object": "file", "deleted": True}),
+    )
+    form = {"file": ("a.txt", b"text"), "purpose": (None, "vision")}
+    assert (await http.post("/files", files=form)).json() == made
+    page = await http.get("/files", params={"purpose": "vision"})
+    assert page.json()["data"] == [made]
+    assert list(page.json()["data"][0]) == list(made)
+    theirs = await http.get("/files", headers=other.headers)
+    assert theirs.json()["data"] == []
+    assert (await http.delete("/files/file-made")).is_success
+    assert await listed(http, "/files") == []
+    assert len(upstream.requests) == 2
