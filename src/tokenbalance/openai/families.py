@@ -191,7 +191,7 @@ GRADERS: Final = Family(
         names_model=False,
         model_of=graders.model_of,
     ),
-    place="free",
+    place="grader",
     has_output=False,
     reads=graders.read_report,
 )
