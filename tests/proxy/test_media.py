@@ -9,18 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import httpx2
 import orjson
-import pytest
 
 from tests.support.books import charges_of, create_holder
-from tests.support.product import serving
 from tests.support.rate_cards import priced, written
 from tests.support.upstream import Response, event_stream, json_response
 from tokenbalance.books.ledger.audit import audit
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import httpx2
 
     from tests.support.books import Holder
     from tests.support.upstream import ScriptedUpstream
@@ -330,22 +329,13 @@ async def check(pool: Pool, holder: Holder, case: Case, due: int) -> None:
     assert charge["endpoint"] == case.path.replace("/vs_1", "/{vector_store_id}")
 
 
-@pytest.fixture
-async def plain(dsn: str, upstream: ScriptedUpstream) -> Any:
-    async with (
-        serving(dsn, upstream.base_url) as url,
-        httpx2.AsyncClient(base_url=url, timeout=30) as http,
-    ):
-        yield http
-
-
 async def test_without_a_card_each_costs_its_tokens_or_what_they_stand_for(
-    plain: httpx2.AsyncClient, pool: Pool, upstream: ScriptedUpstream
+    http: httpx2.AsyncClient, pool: Pool, upstream: ScriptedUpstream
 ) -> None:
     for case in CASES:
         holder = await create_holder(pool, RICH)
         await give_store_once(pool, holder, case)
-        response = await run(plain, upstream, holder, case)
+        response = await run(http, upstream, holder, case)
         if case.plain is None:
             upstream.forget()
             error = response.json()["error"]
@@ -380,42 +370,3 @@ async def give_store_once(pool: Pool, holder: Holder, case: Case) -> None:
     if "vs_1" in case.path:
         await pool.execute("DELETE FROM objects")
         await give_store(pool, holder)
-
-
-async def test_a_quote_says_what_an_image_would_hold_and_too_little_is_refused(
-    plain: httpx2.AsyncClient, pool: Pool, upstream: ScriptedUpstream
-) -> None:
-    holder = await create_holder(pool, 1_000)
-    body = {**PROMPT, "n": 2}
-    asked = {"path": "/v1/images/generations", "body": body}
-    quote = (await plain.post("/api/quote", json=asked, headers=holder.headers)).json()
-    assert (quote["admitted"], quote["choices"]) == (False, 2)
-    assert quote["hold"] == quote["minimum"] > 1_000
-    assert quote["hold"] == quote["input_tokens"] + 2 * quote["output_cap"]
-    path = "/v1/images/generations"
-    refused = await plain.post(path, json=body, headers=holder.headers)
-    assert (refused.status_code, refused.json()["error"]["code"]) == (402, "insufficient_quota")
-    assert str(quote["hold"]) in refused.json()["error"]["message"]
-    assert upstream.requests == []
-
-
-async def test_what_decides_the_cost_of_an_image_is_checked(
-    plain: httpx2.AsyncClient, pool: Pool, upstream: ScriptedUpstream
-) -> None:
-    holder = await create_holder(pool, RICH)
-    for field, value, code in (
-        ("n", 11, "integer_above_max_value"),
-        ("n", "2", "invalid_type"),
-        ("N", 9, "unknown_parameter"),
-        ("Size", "1024x1024", "unknown_parameter"),
-        ("partial_images", 4, "integer_above_max_value"),
-        ("quality", 3, "invalid_type"),
-        ("prompt", None, "invalid_type"),
-        ("model", None, "invalid_type"),
-        ("svg", {}, "missing_required_parameter"),
-        ("svg", {"model": "ft:gpt:a"}, "model_not_found"),
-    ):
-        body = {**PROMPT, field: value}
-        refused = await plain.post("/v1/images/generations", json=body, headers=holder.headers)
-        assert refused.json()["error"]["code"] == code, (field, value, refused.text)
-    assert upstream.requests == []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
@@ -65,7 +65,7 @@ class Case:
     carded: int
     estimated: bool = False
     path: str = "/audio/transcriptions"
-    files: dict[str, Any] = field(default_factory=lambda: {"file": ("a.wav", AUDIO, "audio/wav")})
+    files: tuple[tuple[str, Any], ...] = (("file", ("a.wav", AUDIO, "audio/wav")),)
 
 
 def said(usage: Any, **more: Any) -> Response:
@@ -75,7 +75,6 @@ def said(usage: Any, **more: Any) -> Response:
 SHORT: Final = {"model": "gpt-4o-mini-transcribe"}
 WHISPER: Final = {"model": "whisper-1"}
 EDIT: Final = {"model": "gpt-image-1.5", "prompt": "A cat", "quality": "low", "size": "1024x1024"}
-PICTURES: Final = [("image[]", (f"{number}.png", b"\x89PNG", "image/png")) for number in range(2)]
 CASES: Final = (
     Case("tokens", SHORT, said(HEARD), 39, 4 * 2 + 2 + 30 * 6 + 50),
     Case(
@@ -112,7 +111,7 @@ CASES: Final = (
         30,
         300,
         estimated=True,
-        files={"file": ("a.mp3", frames(100), "audio/mpeg")},
+        files=(("file", ("a.mp3", frames(100), "audio/mpeg")),),
     ),
     Case(
         "what a browser records",
@@ -121,7 +120,7 @@ CASES: Final = (
         60,
         600,
         estimated=True,
-        files={"file": ("a.webm", webm(5), "audio/webm")},
+        files=(("file", ("a.webm", webm(5), "audio/webm")),),
     ),
     Case(
         "a file that cannot be read is as long as its size allows",
@@ -130,7 +129,7 @@ CASES: Final = (
         30,
         300,
         estimated=True,
-        files={"file": ("a.bin", b"?" * 1_200, "audio/mpeg")},
+        files=(("file", ("a.bin", b"?" * 1_200, "audio/mpeg")),),
     ),
     Case(
         "a translation with its duration",
@@ -156,7 +155,7 @@ CASES: Final = (
         872,
         500 * 5 + 372 * 30,
         path="/images/edits",
-        files=dict(enumerate(PICTURES)),  # pyright: ignore[reportArgumentType] - see `send`
+        files=tuple(("image[]", (f"{number}.png", b"\x89PNG", "image/png")) for number in range(2)),
     ),
 )
 
@@ -164,7 +163,7 @@ CASES: Final = (
 async def send(
     http: httpx2.AsyncClient, path: str, headers: dict[str, str], case: Case
 ) -> httpx2.Response:
-    files: Any = [*case.files.values()] if 0 in case.files else case.files
+    files: Any = [*case.files]
     return await http.post(f"/v1{path}", data=case.fields, files=files, headers=headers)
 
 
