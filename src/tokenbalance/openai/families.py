@@ -29,6 +29,7 @@ from tokenbalance.openai.examples.audio import (
     TRANSLATION_EXAMPLES,
 )
 from tokenbalance.openai.examples.images import EDIT_EXAMPLES, IMAGE_EXAMPLES
+from tokenbalance.openai.examples.stored import COMPACTION_EXAMPLES
 from tokenbalance.openai.examples.text import (
     CHAT_EXAMPLES,
     COMPLETION_EXAMPLES,
@@ -46,6 +47,7 @@ _RESPONSES: Final = Ceiling(
     around_turns,
     "the counted input plus `max_output_tokens` (or the model's maximum)",
     responses.offers,
+    uncounted=responses.uncounted,
 )
 
 CHAT: Final = Family(
@@ -87,6 +89,7 @@ RESPONSES: Final = Family(
     ceiling=_RESPONSES,
     place="responses",
     has_items=True,
+    keeps="input",
     creates=(
         "response:$.id",
         "response:sse:response.created:$.response.id",
@@ -104,12 +107,30 @@ INPUT_TOKENS: Final = Family(
     tariff=NOTHING, ceiling=_RESPONSES, place="responses", examples=INPUT_TOKENS_EXAMPLES
 )
 """Counts the input of a response, whose fields it has."""
+COMPACT: Final = Family(
+    tariff=TOKENS,
+    ceiling=Ceiling(
+        responses.compaction,
+        around_turns,
+        "the counted input plus the model's maximum output",
+        uncounted=lambda _: responses.COMPACTION,
+    ),
+    place="responses",
+    creates=("item:$.output[].id",),
+    streams=False,
+    examples=COMPACTION_EXAMPLES,
+)
+"""Reads the input of a response and makes a shorter one of it."""
 FREE: Final = Family(tariff=NOTHING, place="free")
 """Reads a document and is not charged; a row has its own examples."""
-CONVERSATION: Final = Family(tariff=NOTHING, place="conversation")
+GRADER: Final = Family(tariff=NOTHING, place="grader")
+"""Reads a document with a grader, which may name models; otherwise like `FREE`."""
+CONVERSATION: Final = Family(tariff=NOTHING, place="conversation", keeps="items")
 """Reads a document that may have items of a conversation, and is not charged."""
 FORM: Final = Family(tariff=NOTHING, bodies=(Body.FORM,), place="form")
 """Reads a form with files and is not charged; a row has its own examples."""
+FORM_OR_JSON: Final = Family(tariff=NOTHING, bodies=(Body.JSON, Body.FORM), place="form")
+"""Reads the same fields from a form or a document; otherwise like `FORM`."""
 READ: Final = Family(tariff=NOTHING, bodies=())
 """Reads no body and is not charged; a row has its own examples."""
 

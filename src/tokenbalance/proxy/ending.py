@@ -57,7 +57,9 @@ if TYPE_CHECKING:
     from tokenbalance.books.holds.settler import Settler
     from tokenbalance.books.ledger.book import Book
     from tokenbalance.model import Charge, Claim, Hold
+    from tokenbalance.model.objects import Found
     from tokenbalance.openai.estimate import UsageCounter
+    from tokenbalance.owners.registry import Owners
     from tokenbalance.proxy.asked import Asked
 
 _NOTHING: Final = Usage()
@@ -98,6 +100,8 @@ class Ending:
     """What the request may use at most: charged where nobody can tell what it has used."""
     meter: Meter | None = None
     """None as long as nothing has come from the upstream."""
+    owners: Owners | None = None
+    """Who has objects that come of it; None where none do."""
     readable: bool = True
     """False where the meter cannot read what comes; the ceiling is charged then."""
     _lease: Lease | None = None
@@ -207,11 +211,14 @@ class Ending:
             with suppress(JournalUnavailable):
                 self._lease.slot.use(self._as_charged(usage))
 
-    async def settle(self, *, whole: bool = False) -> Charge | None:
+    async def settle(self, *, whole: bool = False, found: Sequence[Found] = ()) -> Charge | None:
         """Charge what the meter has seen; void where that is nothing.
 
         Args:
             whole: everything that the upstream had to send has come.
+            found: objects that the response names. They become the caller's in any case, with the
+                charge where there is one, and are the caller's when this returns: committed, or
+                in the journal where the database is away.
 
         Returns:
             The charge, when it is committed; None when nothing was used, when the end waits for the
@@ -223,27 +230,26 @@ class Ending:
         """
         lease = self._lease
         if lease is None:
+            await self._record(found)
             return None
         if lease.hold is None or not self.charged:
             raise ValueError("Only a request that was dispatched is settled.")
-        usage = None
-        if self.meter is not None:
-            if self.readable and used_nothing(self.meter, ended=whole):
-                await self.void()
-                return None
-            usage = self.meter.usage
-        if usage is not None and is_doubtful(usage, self.asked.operation, self.asked.document):
-            self.note(usage)
-            usage = None
-        elif usage is not None and self.meter is not None and self.meter.is_partial:
-            usage = self._with_bills_of_ceiling(usage)
-        if usage is not None:
-            usage = self._as_charged(within_reason(usage, self.ceiling))
-            if self.meter is not None and self.meter.drawn:
-                usage = with_drawn(usage, self.meter.drawn, self.asked.bound, self.ceiling)
-        ceiling = self._with_unreported(self.ceiling)
+        if self.meter is not None and self.readable and used_nothing(self.meter, ended=whole):
+            await self._record(found)
+            await self.void()
+            return None
+        usage = self._reported()
         self._close(lease, Stage.SETTLED)
-        return await self._settler.settle(lease, lease.hold, usage, self._reckoned, ceiling)
+        if self.owners is None or not found:
+            return await self._charge(lease, lease.hold, usage)
+        carried = self.owners.carry(lease.caller, found)
+        lease.objects = carried.rows
+        charge = await self._charge(lease, lease.hold, usage)
+        if charge is not None:
+            carried.committed()
+        elif not carried.is_noted:
+            await self._record(found)
+        return charge
 
     async def void(self) -> None:
         """Give back whatever is held: nothing was used."""
@@ -265,6 +271,30 @@ class Ending:
             _ = await self.settle()
         else:
             await self.void()
+
+    def _reported(self) -> Usage | None:
+        """The usage that the upstream has reported; None if it has to be counted."""
+        meter = self.meter
+        usage = None if meter is None else meter.usage
+        if usage is None:
+            return None
+        if is_doubtful(usage, self.asked.operation, self.asked.document):
+            self.note(usage)
+            return None
+        if meter is not None and meter.is_partial:
+            usage = self._with_bills_of_ceiling(usage)
+        usage = self._as_charged(within_reason(usage, self.ceiling))
+        if meter is not None and meter.drawn:
+            usage = with_drawn(usage, meter.drawn, self.asked.bound, self.ceiling)
+        return usage
+
+    def _charge(self, lease: Lease, hold: Hold, usage: Usage | None) -> Awaitable[Charge | None]:
+        ceiling = self._with_unreported(self.ceiling)
+        return self._settler.settle(lease, hold, usage, self._reckoned, ceiling)
+
+    async def _record(self, found: Sequence[Found]) -> None:
+        if self.owners is not None and found:
+            await self.owners.record(self.asked.caller, found)
 
     def _close(self, lease: Lease, last: Stage) -> None:
         meter, progress = self.meter, self.progress

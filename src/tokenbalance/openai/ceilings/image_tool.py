@@ -51,7 +51,7 @@ _PROMPT: Final = 8_192
 """Tokens of the prompt that the model writes for an image; the limit is 32,000 characters."""
 _IMAGE: Final = 8_192
 """Tokens of an image that is read: at high fidelity a long one has about 6,500."""
-_MOST_IMAGES: Final = 16
+MOST_IMAGES: Final = 16
 """Images that an edit may be given."""
 
 
@@ -84,7 +84,7 @@ def use_of(tool: Mapping[str, Json], images: int, model: Model, outer: str) -> Q
 
     """
     # An edit may read what an earlier call has drawn, and a mask.
-    images = min(images + 1 + (tool.get("input_image_mask") is not None), _MOST_IMAGES)
+    images = min(images + 1 + (tool.get("input_image_mask") is not None), MOST_IMAGES)
     read = _PROMPT + images * _IMAGE
     drawn = (("image_tool_input", read), ("image_tool_output", drawn_tokens(tool)))
     author = svg_model_of(tool, outer)

@@ -59,7 +59,7 @@ def has_several_choices(document: Document) -> bool:
 
 def is_doubtful(usage: Usage, operation: Operation, document: Document) -> bool:
     """Whether a report may be incomplete, as far as can be said without counting."""
-    if not usage.total or not _is_of_text(operation):
+    if not usage.total or operation.has_fixed_ceiling or not _is_of_text(operation):
         return False
     if not operation.family.has_output:
         return not usage.input or _has_several_texts(document.get("input"))

@@ -64,6 +64,7 @@ from typing import TYPE_CHECKING
 from tokenbalance.openai.json_text import compiled
 from tokenbalance.openai.metering.document import DOCUMENT_MAX, TAIL
 from tokenbalance.openai.metering.output_text import STRING_BODY
+from tokenbalance.openai.metering.sse import BETWEEN_EVENTS, end_of_event
 from tokenbalance.openai.metering.stream_report import StreamReport, lacks_only_its_end
 
 if TYPE_CHECKING:
@@ -78,9 +79,6 @@ HEAD = 4 * 1024
 
 _WHOLE_EVENTS = (b"\n\n", b"\r\n\r\n")
 
-# A line ends with CRLF, LF or CR; the atomic group keeps CRLF from counting as two.
-_EVENT_END = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
-_BETWEEN_EVENTS = re.compile(rb"(?:(?::[^\r\n]*)?(?:\r\n|\n|\r))+")
 
 _PLAIN_MEMBER = rb'"[^"\\\x00-\x1f]*": ?(?:"' + STRING_BODY + rb'"|[-+.0-9eE]+|null|true|false), ?'
 _FINAL_MEDIA = rb"image_(?:generation|edit)\.completed|transcript\.text\.done|speech\.audio\.done"
@@ -230,12 +228,18 @@ class StreamMeter:
         out.insert(0, self.take())
         return b"".join(out)
 
-    def abandon(self) -> bytes:
+    def abandon(self, unseen: bytes = b"") -> bytes:
         """End a stream that broke off: as `finish`, without its last, incomplete event.
 
         If a part of that event was already sent, a blank line is added, so that it cannot run into
         what is sent after it.
+
+        Args:
+            unseen: what has come of that event and was not fed; it is metered, and sent only where
+                it ends the stream.
+
         """
+        self._buffer += unseen
         released = bytes(self._withheld)
         self._withheld.clear()
         begun = self._sent > 0
@@ -303,7 +307,7 @@ class StreamMeter:
             return
         if self._buffer.find(b"\n", self._scanned) < 0 > self._buffer.find(b"\r", self._scanned):
             return
-        between = _BETWEEN_EVENTS.match(self._buffer)
+        between = BETWEEN_EVENTS.match(self._buffer)
         if between is not None:
             end = between.end()
             self._emit(bytes(self._buffer[:end]), out)
@@ -314,11 +318,7 @@ class StreamMeter:
         # The first of the two line ends may be the last byte that was searched before.
         start = max(self._scanned - 1, 0)
         self._scanned = len(self._buffer)
-        if self._buffer.find(b"\r", start) < 0:
-            end = self._buffer.find(b"\n\n", start)
-            return end + 2 if end >= 0 else -1
-        found = _EVENT_END.search(self._buffer, start)
-        return found.end() if found is not None else -1
+        return end_of_event(self._buffer, start)
 
     def _end_event(self, end: int, out: list[bytes]) -> None:
         event = bytes(self._buffer[:end])

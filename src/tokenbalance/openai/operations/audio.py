@@ -1,4 +1,4 @@
-"""Speech, transcriptions, and voices."""
+"""Speech, transcriptions, and new voices."""
 
 from __future__ import annotations
 
