@@ -205,7 +205,6 @@ async def test_with_a_card_a_recording_costs_its_seconds_or_its_tokens(
     ("fields", "code"),
     [
         ({"model": "whisper-1", "stream": "yes"}, "invalid_type"),
-        ({"model": "whisper-1", "stream": "True"}, "invalid_type"),
         ({"file": "text", "model": "whisper-1"}, "invalid_type"),
         ({}, "missing_required_parameter"),
     ],

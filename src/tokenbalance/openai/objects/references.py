@@ -86,8 +86,6 @@ _ROWS: Final[Mapping[tuple[str, str], _Row]] = {
     ("image_generation", "model"): _MODEL,
     ("image_generation", "svg.model"): _MODEL,
     ("form", "consent"): _Row("voice_consent"),
-    ("grader", "grader.model"): _MODEL,
-    ("grader", "grader.graders.model"): _MODEL,
     ("label_model", "model"): _MODEL,
     ("score_model", "model"): _MODEL,
 }
