@@ -51,3 +51,23 @@ async def test_what_decides_the_cost_of_an_image_is_checked(
         refused = await http.post("/v1/images/generations", json=body, headers=holder.headers)
         assert refused.json()["error"]["code"] == code, (field, value, refused.text)
     assert upstream.requests == []
+
+
+async def test_files_that_are_given_cost_what_a_picture_does_or_nothing(
+    http: httpx2.AsyncClient, pool: Pool
+) -> None:
+    holder = await create_holder(pool, RICH)
+    await pool.execute(
+        "INSERT INTO objects (account_id, object_id, kind, key_id)"
+        " VALUES ($1, 'file-1', 'file', $2)",
+        holder.account_id,
+        holder.key_id,
+    )
+    for path, body, most in (
+        ("/v1/images/edits", {**PROMPT, "images": [{"file_id": "file-1"}]}, 10_000),
+        ("/v1/containers", {"name": "c", "file_ids": ["file-1"]}, 1),
+    ):
+        quote = await http.post(
+            "/api/quote", json={"path": path, "body": body}, headers=holder.headers
+        )
+        assert 0 < quote.json()["hold"] <= most, quote.text
