@@ -147,7 +147,10 @@ async def test_tiers_fees_and_kinds_that_came_without_a_price_are_told(
     response = await check(shop)
     assert response.code == 1
     assert sorted(response.out.splitlines()) == [
-        "new-1 (used): 180 of second_audio were used, and have no rate: they cost nothing",
+        (
+            "new-1 (used): 180 of second_audio were used, and have no rate: they cost the tokens"
+            " that they stand for"
+        ),
         (
             "new-1 (used): 2 responses came at tier ultrafast, which has no factor: they are"
             " charged as the dearest of its row"

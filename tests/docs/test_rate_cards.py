@@ -13,7 +13,7 @@ from tokenbalance.books.pricing.units import UNITS
 from tokenbalance.model import Conditions, Usage
 
 PAGE = page("docs/rate-cards.md")
-SIMPLE, FULL, FEES = [
+SIMPLE, FULL, STORAGE, FEES = [
     read_rate_card(block.text) for block in PAGE.blocks if block.language == "toml"
 ]
 
@@ -48,6 +48,17 @@ def test_the_example_with_everything_is_the_bill_of_the_second_card() -> None:
         for line in bill.lines
     )
     assert charge[-1] == f"{bill.charge:,}"
+
+
+def test_the_cards_of_requests_without_a_model_price_what_the_page_says() -> None:
+    for fee, kind in (
+        ("file_search", "call:file_search"),
+        ("code_interpreter", "session:code_interpreter"),
+        ("voice", "call:voice"),
+        ("content_provenance_check", "call:content_provenance_check"),
+    ):
+        assert kind in FEES.rates_for(fee, Conditions(tools=(fee,))).nano
+    assert STORAGE.rates_for("storage").nano["gb_day"]
 
 
 def grouped(number: str) -> str:

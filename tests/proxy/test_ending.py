@@ -48,6 +48,7 @@ class Seen:
     failed: bool = False
     has_output: bool = True
     has_response: bool = True
+    drawn: int = 0
     is_partial: bool = False
     error_code: str = "server_error"
     text: str = "one two three"

@@ -9,18 +9,17 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import httpx2
 import orjson
-import pytest
 
 from tests.support.books import charges_of, create_holder
-from tests.support.product import serving
 from tests.support.rate_cards import priced, written
 from tests.support.upstream import Response, event_stream, json_response
 from tokenbalance.books.ledger.audit import audit
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import httpx2
 
     from tests.support.books import Holder
     from tests.support.upstream import ScriptedUpstream
@@ -330,22 +329,13 @@ async def check(pool: Pool, holder: Holder, case: Case, due: int) -> None:
     assert charge["endpoint"] == case.path.replace("/vs_1", "/{vector_store_id}")
 
 
-@pytest.fixture
-async def plain(dsn: str, upstream: ScriptedUpstream) -> Any:
-    async with (
-        serving(dsn, upstream.base_url) as url,
-        httpx2.AsyncClient(base_url=url, timeout=30) as http,
-    ):
-        yield http
-
-
 async def test_without_a_card_each_costs_its_tokens_or_what_they_stand_for(
-    plain: httpx2.AsyncClient, pool: Pool, upstream: ScriptedUpstream
+    http: httpx2.AsyncClient, pool: Pool, upstream: ScriptedUpstream
 ) -> None:
     for case in CASES:
         holder = await create_holder(pool, RICH)
         await give_store_once(pool, holder, case)
-        response = await run(plain, upstream, holder, case)
+        response = await run(http, upstream, holder, case)
         if case.plain is None:
             upstream.forget()
             error = response.json()["error"]

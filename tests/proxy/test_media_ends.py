@@ -7,20 +7,32 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Final
 
 import httpx2
+import orjson
 import pytest
 
 from tests.proxy.test_media import PROMPT, SPOKEN, drawn, events, image_usage
 from tests.support.books import charges_of, create_holder
 from tests.support.chat import CHAT
+from tests.support.recordings import recordings
 from tests.support.upstream import Response, event_stream, json_response
+from tokenbalance.books.holds.leases import Leases
+from tokenbalance.books.holds.settler import Settler
+from tokenbalance.books.holds.sweep import Sweep
+from tokenbalance.books.ledger.book import Book
 from tokenbalance.books.pricing.equivalents import as_charged, known_before
+from tokenbalance.books.pricing.rate_card import read_rate_card
 from tokenbalance.books.pricing.rates import NANO, build_rates
-from tokenbalance.model import Usage
+from tokenbalance.model import OPENAI, Usage
 from tokenbalance.openai import find_operation
-from tokenbalance.openai.estimate import count
+from tokenbalance.openai.estimate import UsageCounter, bound, count
+from tokenbalance.proxy.asked import read
+from tokenbalance.proxy.ending import Ending
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.support.books import Holder
+    from tests.support.recordings import Recording
     from tests.support.upstream import ScriptedUpstream
     from tokenbalance.database.connections import Pool
 
@@ -160,3 +172,40 @@ def test_counts_and_fees_are_known_before_a_response_and_tokens_are_not() -> Non
     assert known == Usage({"second_audio": 8}, estimated=True)
     assert known_before(more, rates_of(input=1, output=1)) is None
     assert known_before(more, None) is None
+
+
+RECORDED: Final = recordings("/v1/images/", status=200)
+
+
+@pytest.mark.skipif(not RECORDED, reason="the recordings of images are not at hand")
+@pytest.mark.parametrize("recording", RECORDED, ids=str)
+def test_what_a_recorded_image_costs_is_within_its_hold(recording: Recording) -> None:
+    operation = find_operation("POST", recording.path.removeprefix("/v1").encode())
+    body = orjson.loads(recording.request_body)
+    most = bound(operation, body)
+    used = UsageCounter(operation, body)()
+    assert used.input <= most.input_tokens
+    assert used.output <= most.choices * most.output_cap
+    assert used.of("image") == dict(most.more)["image"] == 1
+
+
+async def test_characters_are_charged_although_the_process_dies_meanwhile(
+    pool: Pool, tmp_path: Path
+) -> None:
+    card = read_rate_card('version = 2\n[[models]]\nmatch = "tts-1"\ncharacter = 15\n')
+    holder = await create_holder(pool, 10**6)
+    body = orjson.dumps({**SPOKEN, "model": "tts-1"})
+    asked = read(holder.caller, find_operation("POST", b"/audio/speech"), body, OPENAI, card)
+    book, leases = Book(pool), Leases(tmp_path / "journal")
+    await leases.open_journal(book)
+    ending = Ending.begin(asked, "tb_1", leases, Settler(book, leases))
+    assert await ending.place(book, asked.claim(asked.bound))
+    ending.dispatch()
+    leases.close_journal()
+
+    others = Leases(tmp_path / "journal")
+    await others.open_journal(book)
+    await Sweep(pool, book, others, 15)._end_abandoned()
+    others.close_journal()
+    (charge,) = await charges_of(pool, holder)
+    assert (-charge["amount"], charge["estimated"]) == (15 * len(SPOKEN["input"]), True)

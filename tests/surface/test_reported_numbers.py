@@ -33,11 +33,11 @@ from openai.types.audio import (
     TranslationVerbose,
     Voice,
 )
-from openai.types.beta import BetaResponse, BetaResponseStreamEvent
+from openai.types.beta import BetaCompactedResponse, BetaResponse, BetaResponseStreamEvent
 from openai.types.chat import ChatCompletion, ChatCompletionChunk
 from openai.types.completion import Completion
 from openai.types.fine_tuning.alpha import GraderRunResponse
-from openai.types.responses import Response, ResponseStreamEvent
+from openai.types.responses import CompactedResponse, Response, ResponseStreamEvent
 from pydantic import BaseModel
 
 from tests.support.recordings import REAL
@@ -74,6 +74,8 @@ RETURNED: Final[dict[str, tuple[Any, ...]]] = {
     "/moderations": (ModerationCreateResponse,),
     "/responses": (Response, ResponseStreamEvent),
     "/responses?beta=true": (BetaResponse, BetaResponseStreamEvent),
+    "/responses/compact": (CompactedResponse,),
+    "/responses/compact?beta=true": (BetaCompactedResponse,),
     "/vector_stores/{vector_store_id}/search": (VectorStoreSearchResponse,),
 }
 """What the operations that are open return, by path."""

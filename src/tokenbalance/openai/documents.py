@@ -38,11 +38,12 @@ MAXIMUM_VALUES: Final = 400_000
 enough to be read within tens of milliseconds."""
 
 COST_FIELDS: Final = frozenset({
-    "background", "best_of", "conversation", "functions", "input", "instructions",
-    "max_completion_tokens", "max_output_tokens", "max_tokens", "max_tool_calls", "messages",
-    "modalities", "model", "n", "prediction", "previous_response_id", "prompt", "response_format",
-    "service_tier", "stream", "stream_options", "suffix", "text", "tool_choice", "tools",
-    "web_search_options",
+    "background", "best_of", "conversation", "functions", "grader", "images", "input",
+    "input_fidelity", "instructions", "mask", "max_completion_tokens", "max_output_tokens",
+    "max_tokens", "max_tool_calls", "messages", "modalities", "model", "model_sample", "n",
+    "output_format", "partial_images", "prediction", "previous_response_id", "prompt", "quality",
+    "query", "questions", "response_format", "service_tier", "size", "stream", "stream_format",
+    "stream_options", "suffix", "svg", "text", "tool_choice", "tools", "web_search_options",
 })  # fmt: skip
 """Top-level fields that another parser must not find under another spelling."""
 

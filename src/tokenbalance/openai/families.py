@@ -134,6 +134,9 @@ FORM_OR_JSON: Final = Family(tariff=NOTHING, bodies=(Body.JSON, Body.FORM), plac
 READ: Final = Family(tariff=NOTHING, bodies=())
 """Reads no body and is not charged; a row has its own examples."""
 
+_RECORDING_BYTES_MAX: Final = 26 * 1024 * 1024
+"""OpenAI accepts files of 25 MiB; the rest is for the other fields."""
+
 IMAGES: Final = Family(
     tariff=Tariff(
         "the charge is `usage.total_tokens` and the tokens of `svg_usage`, or what the rate card"
@@ -184,6 +187,7 @@ TRANSCRIPTIONS: Final = Family(
     ),
     bodies=(Body.FORM,),
     undivided=("audio_input",),
+    form_bytes_max=_RECORDING_BYTES_MAX,
     listens_to="file",
     switches=("stream",),
     examples=TRANSCRIPTION_EXAMPLES,
@@ -212,7 +216,7 @@ GRADERS: Final = Family(
         names_model=False,
         model_of=graders.model_of,
     ),
-    place="free",
+    place="grader",
     has_output=False,
     reads=graders.read_report,
 )

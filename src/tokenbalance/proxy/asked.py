@@ -369,6 +369,10 @@ def read_document(
 
 
 def _stored_at_most(operation: Operation, references: Sequence[Reference]) -> Stored | None:
+    ceiling = operation.ceiling
+    if ceiling is not None and ceiling.reckon is not None:
+        # The ceiling knows what it costs: a picture, or nothing.
+        return None
     return UNKNOWN if operation.charged and reads_of(references) else None
 
 

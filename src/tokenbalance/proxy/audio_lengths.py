@@ -29,6 +29,8 @@ if TYPE_CHECKING:
 
 _PCM: Final = frozenset({1, 3, 6, 7})
 """Formats of WAV with samples of a fixed size: integers, floats, A-law, mu-law."""
+_WAV_HEAD_BYTES: Final = 44
+"""The fewest that a file has besides its samples."""
 _FASTEST: Final = {b"OggS": 64_000, b"ftyp": 1_000_000}
 """Bytes of a second at most: Opus has 510 kbit/s, an MP4 may have pictures beside the sound."""
 
@@ -79,7 +81,7 @@ def _wav_seconds(file: BoundedFile, size: int) -> float | None:
     is_plain = codec.isalnum() and int(codec, 16) in _PCM
     if not is_plain or not width or not tag.samplerate:
         return None
-    return size / (width * tag.samplerate)
+    return max(size - _WAV_HEAD_BYTES, 0) / (width * tag.samplerate)
 
 
 def _flac_seconds(file: BoundedFile, size: int) -> float | None:

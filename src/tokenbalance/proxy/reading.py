@@ -6,14 +6,16 @@ Owns the kinds of bodies, and which are read in a thread. What a body means is n
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.errors import UnsupportedMediaType
 from tokenbalance.model import OPENAI, Estimate
 from tokenbalance.offload import offload
 from tokenbalance.openai.operation import Body
+from tokenbalance.openai.spelled_out import as_document
 from tokenbalance.proxy.asked import READ_INLINE_BYTES_MAX, Asked, read
+from tokenbalance.proxy.audio_lengths import seconds_of
 from tokenbalance.proxy.forms import Forms
 from tokenbalance.wire.client.forms import is_form
 from tokenbalance.wire.client.request import BODY_BYTES_MAX, decoded
@@ -21,10 +23,11 @@ from tokenbalance.wire.client.request import BODY_BYTES_MAX, decoded
 if TYPE_CHECKING:
     from tokenbalance.books.pricing.rate_card import RateCard
     from tokenbalance.model import UpstreamTraits
-    from tokenbalance.openai.operation import Operation
+    from tokenbalance.openai.operation import Family, Operation
     from tokenbalance.people.remembered import Bearer
     from tokenbalance.proxy.bearers import Bearers
     from tokenbalance.proxy.room import Place
+    from tokenbalance.wire.client.forms import Form
     from tokenbalance.wire.client.request import ClientRequest
 
 RECHECK_AFTER_S: Final = 1.0
@@ -80,7 +83,25 @@ class Reading:
         if not operation.charged and time.monotonic() - began > RECHECK_AFTER_S:
             # As for a document.
             await self.bearers.look_up(bearer)
+        form = await _prepared(form, operation.family)
         return read(bearer.caller, operation, form, self.traits, self.rate_card)
+
+
+async def _prepared(form: Form, family: Family) -> Form:
+    """Read what of a form is no text: numbers, and how long a recording is."""
+    document = as_document(form.document, family.switches, family.numbers)
+    name = family.listens_to
+    file = None if name is None else document.get(name)
+    if name is not None and name in form.files and isinstance(file, dict):
+        size = form.files[name][0].size
+        seconds = await offload(_seconds_of, form, name, size)
+        document[name] = {**file, "seconds": seconds}
+    return replace(form, document=document)
+
+
+def _seconds_of(form: Form, name: str, size: int) -> float | None:
+    with form.open(name) as file:
+        return seconds_of(file, size)
 
 
 def _brings_form(request: ClientRequest, operation: Operation) -> bool:

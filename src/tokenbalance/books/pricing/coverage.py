@@ -8,10 +8,11 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from tokenbalance.books.pricing.equivalents import COUNTS
 from tokenbalance.books.pricing.factors import STANDARD_TIERS
 from tokenbalance.books.pricing.rate_card import UnpricedModel
 from tokenbalance.books.pricing.rates import decimal_text
-from tokenbalance.books.pricing.units import TIER, is_fee
+from tokenbalance.books.pricing.units import INPUT, TIER, is_fee
 
 if TYPE_CHECKING:
     import datetime as dt
@@ -78,7 +79,9 @@ def _of_kind(model: str, row: Row, kind: str, number: int) -> Finding | None:
         message = f"{kind} was used {number:,} times, and has no fee: it cost nothing"
         return Finding(model, "no_rate", message)
     if kind in row.units.counts:
-        message = f"{number:,} of {kind} were used, and have no rate: they cost nothing"
+        stands_for = kind in COUNTS and INPUT in row.nano
+        cost = "the tokens that they stand for" if stands_for else "nothing"
+        message = f"{number:,} of {kind} were used, and have no rate: they cost {cost}"
         return Finding(model, "no_rate", message)
     if kind == _LASTING:
         rate = decimal_text(row.rates.nano[kind])

@@ -95,15 +95,18 @@ def use_of(tool: Mapping[str, Json], images: int, model: Model, outer: str) -> Q
     return (*drawn, ("svg_input", read + _IMAGE), ("svg_output", writer.maximum_output))
 
 
-def drawn_tokens(tool: Mapping[str, Json]) -> int:
+def drawn_tokens(tool: Mapping[str, Json], qualities: Mapping[str, int] | None = None) -> int:
     """Tokens at most of one image of this size, quality and format, with all that comes before it.
 
     Args:
         tool: the fields of the tool, or of a request for images, which are the same.
+        qualities: the numbers in the formula, where they are known of the model.
 
     """
     quality = tool.get("quality")
-    axis = _QUALITIES.get(quality, _FINEST) if isinstance(quality, str) else _FINEST
+    numbers = qualities or _QUALITIES
+    finest = max(qualities.values()) if qualities else _FINEST
+    axis = numbers.get(quality, finest) if isinstance(quality, str) else finest
     tokens = axis * axis * (_OFFSET_PIXELS + _pixels(tool)) // _PIXELS_PER_TOKEN
     return tokens + 1 + _MOST_PARTIAL_IMAGES * _PARTIAL_IMAGE + _PLAN
 

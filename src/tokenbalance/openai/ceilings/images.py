@@ -51,6 +51,9 @@ _TABLE: Final = {
 _WITH_TABLE: Final = ("chatgpt-image-latest", "gpt-image-1")
 _SIZES: Final = {"1024x1024": 0, "1024x1536": 1, "1536x1024": 2}
 """The place of each in a row of the table."""
+_WITH_FORMULA: Final = "gpt-image-2"
+_FORMULA: Final = {"low": 16, "medium": 48, "high": 96}
+"""The numbers of its qualities in the formula of OpenAI's calculator."""
 _PLANS: Final = ("chatgpt-image-latest", "gpt-image-1.5")
 _PLAN: Final = 2_048
 """Text that newer models may write before they draw."""
@@ -122,7 +125,8 @@ def _image_tokens(document: Document, name: str) -> int:
     _ = optional_integer(document, "frame_count", minimum=1, maximum=16)
     quality, size = optional_string(document, "quality"), optional_string(document, "size")
     if not name.startswith((*_WITH_TABLE, _PER_IMAGE)):
-        return drawn_tokens(document)
+        is_known = name == _WITH_FORMULA or name.startswith(f"{_WITH_FORMULA}-")
+        return drawn_tokens(document, _FORMULA if is_known else None)
     known = _TABLE.get(_OLDER_QUALITIES.get(quality or "", quality or ""))
     if name.startswith(_PER_IMAGE) and quality is None:
         known = _TABLE["medium"]
