@@ -74,7 +74,7 @@ async def test_nobody_gets_what_somebody_has_and_then_nothing_is_adopted(
 ) -> None:
     shop.json("objects", "adopt", "ann@b.c", "file-1")
     assert shop.refused("objects", "adopt", "bob@b.c", "file-2", "file-1") == (
-        "Error: file-1 belongs to ann@b.c\n"
+        "error: file-1 belongs to ann@b.c\n"
     )
     assert shop.json("objects", "list", "bob@b.c") == []
     await pool.execute("UPDATE objects SET deleted_at = now()")

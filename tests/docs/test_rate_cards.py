@@ -5,15 +5,18 @@ from __future__ import annotations
 from collections import Counter
 
 from tests.docs.pages import codes, page
+from tokenbalance.books.ledger.storage import STORAGE
 from tokenbalance.books.pricing.bill import explain_charge
 from tokenbalance.books.pricing.rate_card import read_rate_card
 from tokenbalance.books.pricing.rate_card.reading import CARD_KEYS, FACTOR_KEYS, ROW_KEYS
-from tokenbalance.books.pricing.rates import charge_for
+from tokenbalance.books.pricing.rates import NANO, charge_for
 from tokenbalance.books.pricing.units import UNITS
 from tokenbalance.model import Conditions, Usage
 
 PAGE = page("docs/rate-cards.md")
-SIMPLE, FULL = [read_rate_card(block.text) for block in PAGE.blocks if block.language == "toml"]
+SIMPLE, FULL, STORING = [
+    read_rate_card(block.text) for block in PAGE.blocks if block.language == "toml"
+]
 
 
 def test_the_first_example_of_a_charge_is_computed_by_the_first_card() -> None:
@@ -46,6 +49,10 @@ def test_the_example_with_everything_is_the_bill_of_the_second_card() -> None:
         for line in bill.lines
     )
     assert charge[-1] == f"{bill.charge:,}"
+
+
+def test_the_card_for_storage_has_a_rate_where_it_is_looked_for() -> None:
+    assert STORING.rates_for(STORAGE).nano["gb_day"] == 100_000 * NANO
 
 
 def grouped(number: str) -> str:

@@ -129,7 +129,7 @@ async def known_of(session: AsyncSession, kind: str) -> dict[str, tuple[str, boo
         .join(User, User.id == Account.user_id)
         .where(StoredObject.kind == kind)
     )
-    return {object_id: (email, is_deleted) for object_id, email, is_deleted in rows.tuples()}
+    return {object_id: (email, is_deleted) for object_id, email, is_deleted in rows}
 
 
 def _kind_of(object_id: str) -> str:
