@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
     from tests.cli.conftest import Cli
     from tokenbalance.database.connections import Pool
+    from tokenbalance.model import Json
 
 KEY = "sk-upstream-secret"
-FILES = [{"id": f"file-{number}", "bytes": 100 * number} for number in (1, 2, 3)]
-NONE = {"object": "list", "data": [], "has_more": False}
+FILES: list[Json] = [{"id": f"file-{number}", "bytes": 100 * number} for number in (1, 2, 3)]
+NONE: Json = {"object": "list", "data": [], "has_more": False}
 
 
 @pytest.fixture
@@ -136,7 +137,7 @@ async def test_the_audit_tells_what_has_no_owner_and_what_is_gone(
     ],
 )
 async def test_an_upstream_that_does_not_say_is_one_line(
-    shop: Cli, upstream: ScriptedUpstream, answer: object, status: int, line: str
+    shop: Cli, upstream: ScriptedUpstream, answer: Json, status: int, line: str
 ) -> None:
     upstream.always(json_response(answer, status))
     assert line in await asyncio.to_thread(shop.refused, "objects", "audit")
