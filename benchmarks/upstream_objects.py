@@ -50,7 +50,7 @@ def _event(kind: str, **members: object) -> bytes:
 
 
 def _item(number: int) -> dict[str, object]:
-    part = {"type": "output_text", "text": "Hi", "annotations": []}
+    part: dict[str, object] = {"type": "output_text", "text": "Hi", "annotations": []}
     return {"id": f"msg_{number}", "type": "message", "role": "assistant", "content": [part]}
 
 
