@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects import postgresql
 
 revision: str = "0014"
 down_revision: str | None = "0013"
@@ -26,7 +25,7 @@ def upgrade() -> None:
         sa.Column("state", sa.Text(), nullable=True),
         sa.Column("bytes", sa.BigInteger(), nullable=True),
         sa.Column("tokens", sa.BigInteger(), nullable=True),
-        sa.Column("snapshot", postgresql.JSONB(), nullable=True),
+        sa.Column("snapshot", sa.Text(), nullable=True),
         sa.Column("created_at", moment, server_default=sa.text("now()"), nullable=False),
         sa.Column("expires_at", moment, nullable=True),
         sa.Column("deleted_at", moment, nullable=True),

@@ -14,7 +14,7 @@ from tokenbalance.books.pricing.units import UNITS
 from tokenbalance.model import Conditions, Usage
 
 PAGE = page("docs/rate-cards.md")
-SIMPLE, FULL, STORING = [
+SIMPLE, FULL, STORING, FEES = [
     read_rate_card(block.text) for block in PAGE.blocks if block.language == "toml"
 ]
 

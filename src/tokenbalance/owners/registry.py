@@ -23,6 +23,7 @@ from tokenbalance.database.connections import UNAVAILABLE
 from tokenbalance.model.objects import Owned
 from tokenbalance.owners.journal import ObjectsNotNoted
 from tokenbalance.owners.lines import Written
+from tokenbalance.owners.lists import ObjectLists
 from tokenbalance.owners.rows import is_id, rows_of
 
 if TYPE_CHECKING:
@@ -37,7 +38,9 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 
 _OwnedByKey: TypeAlias = "dict[tuple[str, str], Owned]"
-_FoundRow: TypeAlias = "tuple[int, str, str, str | None, str | None, int | None, int | None]"
+_FoundRow: TypeAlias = (
+    "tuple[int, str, str, str | None, str | None, int | None, int | None, str | None]"
+)
 
 
 class _Sought(NamedTuple):
@@ -90,6 +93,7 @@ class Owners:
         turns = pool.turns
         self._finding = Batches[_Sought, _OwnedByKey](self._find, batch_max, turns=turns)
         self._recording = Batches[Written, None](self._record, batch_max, turns=turns)
+        self.lists: ObjectLists = ObjectLists(pool)
 
     async def find(
         self, account_id: int, ids: Sequence[tuple[str, str]]

@@ -43,9 +43,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from tokenbalance.books.holds.journal import JournalUnavailable, State
 from tokenbalance.books.pricing.ceilings import tokens_of
+from tokenbalance.books.pricing.equivalents import as_charged, known_before
 from tokenbalance.model import Purpose, Usage
 from tokenbalance.openai.metering.bills import with_fees
-from tokenbalance.openai.metering.doubt import is_doubtful, reckoned
+from tokenbalance.openai.metering.doubt import is_doubtful, reckoned, with_drawn, within_reason
 from tokenbalance.openai.metering.outcome import Metered, used_nothing
 from tokenbalance.proxy.progress import Progress
 
@@ -192,6 +193,9 @@ class Ending:
             raise ValueError("Only a request with an open hold is dispatched.")
         lease.dispatch()
         lease.look = self._look
+        if self.asked.bound.more:
+            # What another process would expire the hold with has only tokens.
+            self.note(known_before(self.asked.bound.more, self.asked.rates))
 
     def refuse(self) -> None:
         """Write down that the upstream has refused the request: whatever follows, it is voided."""
@@ -205,7 +209,7 @@ class Ending:
         if self._lease is not None and usage is not None:
             # The books get it at the end anyway.
             with suppress(JournalUnavailable):
-                self._lease.slot.use(self._with_unreported(usage))
+                self._lease.slot.use(self._as_charged(usage))
 
     async def settle(self, *, whole: bool = False, found: Sequence[Found] = ()) -> Charge | None:
         """Charge what the meter has seen; void where that is nothing.
@@ -279,7 +283,10 @@ class Ending:
             return None
         if meter is not None and meter.is_partial:
             usage = self._with_bills_of_ceiling(usage)
-        return self._with_unreported(usage)
+        usage = self._as_charged(within_reason(usage, self.ceiling))
+        if meter is not None and meter.drawn:
+            usage = with_drawn(usage, meter.drawn, self.asked.bound, self.ceiling)
+        return usage
 
     def _charge(self, lease: Lease, hold: Hold, usage: Usage | None) -> Awaitable[Charge | None]:
         ceiling = self._with_unreported(self.ceiling)
@@ -309,6 +316,13 @@ class Ending:
         unreported = self.asked.bound.unreported
         return with_fees(usage, unreported) if unreported else usage
 
+    def _as_charged(self, usage: Usage) -> Usage:
+        """What of a usage these rates are for, with what no report has."""
+        asked = self.asked
+        if asked.bound.more:
+            usage = as_charged(usage, asked.rates, asked.bound.more)
+        return self._with_unreported(usage)
+
     def _reckoned(self) -> Usage:
         return self._look()() if self.readable else self._with_unreported(self.ceiling)
 
@@ -317,8 +331,17 @@ class Ending:
         if self._count is None:
             self._count = self.asked.counter()
         count, ceiling, meter = self._count, self.ceiling, self.meter
-        usage, texts, fees = None, (), ()
+        usage, texts, fees, drawn = None, (), (), 0
         if meter is not None:
             usage, texts, fees = meter.usage, meter.relayed_texts(), tuple(meter.fees.items())
+            drawn = meter.drawn
         fees += self.asked.bound.unreported
-        return lambda: with_fees(reckoned(usage, texts, count, ceiling), fees)
+        asked = self.asked
+
+        def seen() -> Usage:
+            used = with_fees(reckoned(usage, texts, count, ceiling), fees)
+            if drawn:
+                used = with_drawn(used, drawn, asked.bound, ceiling)
+            return as_charged(used, asked.rates, asked.bound.more) if asked.bound.more else used
+
+        return seen

@@ -46,6 +46,12 @@ from tokenbalance.database.statements.charges import (
 )
 from tokenbalance.database.statements.forgotten import FORGOTTEN, LOCK_ACCOUNT, RESTORE
 from tokenbalance.database.statements.leases import KNOWN, LAPSED, RENEW
+from tokenbalance.database.statements.object_lists import (
+    DESCRIBE_OBJECT,
+    NEWEST_OBJECTS,
+    OLDEST_OBJECTS,
+    PLACE_OF_OBJECT,
+)
 from tokenbalance.database.statements.objects import (
     DELETE_EXPIRED_OBJECTS,
     DELETE_OBJECT,
@@ -81,6 +87,7 @@ __all__ = [
     "COUNT_REFUSALS",
     "DELETE_EXPIRED_OBJECTS",
     "DELETE_OBJECT",
+    "DESCRIBE_OBJECT",
     "ENDED",
     "ENDED_KEYS",
     "ENTER",
@@ -100,11 +107,14 @@ __all__ = [
     "LEAVE_TOMBSTONE",
     "LITTERED",
     "LOCK_ACCOUNT",
+    "NEWEST_OBJECTS",
     "NEWEST_RATES",
+    "OLDEST_OBJECTS",
     "OUTGROWN",
     "PLACE",
     "PLACE_MANY",
     "PLACE_MANY_OF_ONE",
+    "PLACE_OF_OBJECT",
     "PROMISING",
     "RECORD_OBJECTS",
     "REFUSED_KEY",

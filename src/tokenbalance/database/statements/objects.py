@@ -8,7 +8,8 @@ from typing import Final
 
 FIND_OBJECTS: Final = """
 -- $1 accounts, $2 ids, $3 kinds
-SELECT item.number, o.kind, o.object_id, o.parent_id, o.state, o.tokens, o.bytes
+SELECT item.number, o.kind, o.object_id, o.parent_id, o.state, o.tokens, o.bytes,
+       CASE WHEN o.kind = 'response' THEN o.snapshot::json->>'model' END
   FROM (SELECT *
           FROM unnest($1::bigint[], $2::text[], $3::text[])
                WITH ORDINALITY AS item (account_id, object_id, kind, number)
@@ -30,7 +31,7 @@ RECORDING: Final = """
       FROM {items} AS item (account_id, key_id, objects, number),
            json_to_recordset(objects)
            AS object (object_id text, kind text, parent_id text, state text, bytes bigint,
-                      tokens bigint, expires_at bigint, snapshot jsonb)
+                      tokens bigint, expires_at bigint, snapshot text)
      ORDER BY object_id, kind, number DESC
     ON CONFLICT (object_id, kind, upstream) DO UPDATE
        SET parent_id = coalesce(excluded.parent_id, o.parent_id),

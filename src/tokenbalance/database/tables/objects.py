@@ -6,7 +6,6 @@ from datetime import datetime  # noqa: TC003 - SQLAlchemy reads the annotations
 from typing import Final
 
 from sqlalchemy import CheckConstraint, Index, func, text
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tokenbalance.database.tables.base import Base, TableArgs
@@ -67,8 +66,9 @@ class StoredObject(Base):
     bytes: Mapped[int | None]
     tokens: Mapped[int | None]
     """The most that a request which continues it reads again; null: not known."""
-    snapshot: Mapped[dict[str, object] | None] = mapped_column(JSONB)
-    """The object as the upstream described it last."""
+    snapshot: Mapped[str | None]
+    """The object as the upstream described it last, as JSON: with its members in their order, and
+    with characters that Postgres' own types of JSON cannot hold."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
