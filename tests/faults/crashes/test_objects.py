@@ -21,6 +21,8 @@ USAGE: Final[Json] = {"input_tokens": 8, "output_tokens": 4, "total_tokens": 12}
 QUESTION: Final[Document] = {"model": "gpt-5.4-mini", "input": "Hi", "max_output_tokens": 16}
 MADE: Final[dict[str, tuple[str, Document, str]]] = {
     "conversation": ("/conversations", {}, "conv_1"),
+    "response": ("/responses", QUESTION, "resp_1"),
+    "stream": ("/responses", {**QUESTION, "stream": True}, "resp_1"),
 }
 
 
