@@ -46,6 +46,9 @@ A_SECRET = frozenset({"uq_api_keys_secret_sha256: secret_sha256"})
 A_USER = frozenset({"pk_users: id"})
 AN_OBJECT = frozenset({"pk_objects: object_id, kind, upstream"})
 ITS_PARTS = frozenset({"ix_objects_parts: parent_id, account_id", "ix_objects_parts: parent_id"})
+A_LIST = frozenset(
+    {"ix_objects_listed: account_id, kind", "ix_objects_listed: account_id, kind, created_at"}
+)
 A_LOCKED_OBJECT = frozenset({"place in objects"})
 WHAT_EXPIRES = frozenset({"ix_objects_expiring: expires_at"})
 WHAT_IS_OLD = frozenset({"ix_objects_created_at: created_at"})
@@ -89,6 +92,10 @@ DECIDED: Final[dict[str, tuple[frozenset[str], ...]]] = {
     "SETTLE_RESTORED_OWNING": (A_HOLD, AN_ACCOUNT),
     "FIND_OBJECTS": (AN_OBJECT,),
     "RECORD_OBJECTS": (),
+    "PLACE_OF_OBJECT": (AN_OBJECT,),
+    "NEWEST_OBJECTS": (A_LIST,),
+    "OLDEST_OBJECTS": (A_LIST,),
+    "DESCRIBE_OBJECT": (AN_OBJECT,),
     "DELETE_OBJECT": (AN_OBJECT, ITS_PARTS),
     "RESTORE_OBJECT": (AN_OBJECT, ITS_PARTS),
     "DELETE_EXPIRED_OBJECTS": (WHAT_EXPIRES, A_LOCKED_OBJECT, ITS_PARTS),

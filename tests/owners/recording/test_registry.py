@@ -14,7 +14,7 @@ from tokenbalance.owners.journal import ROTATED_BYTES
 from tokenbalance.owners.registry import Owners
 
 if TYPE_CHECKING:
-    from tests.owners.conftest import Keeping
+    from tests.owners.recording.conftest import Keeping
     from tests.support.books import Holder
 
 
