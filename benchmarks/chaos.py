@@ -84,6 +84,7 @@ async def run(plan: Plan, folder: Path) -> Outcome:
         await watch.look(asyncio.get_running_loop().time() - began)
         async with open_pool(stage.dsn, 1) as pool:
             reconciliation = await reconcile(pool, stage.upstream.served, stage.clients.received)
+            reconciliation.breaches += await stage.makers.breaches(pool)
         stage.scene.exit_codes += [await replica.stop() for replica in stage.scene.replicas]
         say("\n".join(["", *fault_table(struck, stage.clients.received, began)]))
         return Outcome(watch, open_holds, quiet_after_s, reconciliation, stage.scene.exit_codes)
@@ -97,6 +98,7 @@ async def _load(plan: Plan, stage: Stage, struck: list[Struck]) -> None:
     ):
         _ = tasks.create_task(strike_all(stage.scene, struck))
         _ = tasks.create_task(_tell(struck))
+        _ = tasks.create_task(stage.makers.load(plan.per_s / 2, plan.lasting_s))
         await stage.clients.load(plan.per_s, plan.lasting_s)
 
 

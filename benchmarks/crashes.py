@@ -3,8 +3,8 @@
     .venv/bin/python -m benchmarks.crashes [--times 10] [--seed N] [--per-second 30]
 
 After each time everything is started again, and once the last hold has ended the books have to be
-right: audited, and compared with the upstream's responses and what the clients received. Exits with
-1 if they are not.
+right: audited, and compared with the upstream's responses and what the clients received; and each
+object whose id was seen has to be its maker's. Exits with 1 if they are not.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from benchmarks.verdict import conclude, say
 from benchmarks.watch import Watch, until_no_hold_is_open
 from tokenbalance.database.connections import open_pool
 
+MAKERS_PER_S: Final = 15.0
 LOAD_S: Final = (2.0, 6.0)
 QUIET_S: Final = 30.0
 """After the restart; by then no hold may be open."""
@@ -60,7 +61,9 @@ async def run(plan: Plan, folder: Path) -> list[str]:
 
 async def _crash(stage: Stage, per_s: float, after_s: float, chance: random.Random) -> None:
     """Kill everything under load, and start it again."""
-    loading = asyncio.create_task(stage.clients.load(per_s, after_s + 1))
+    loading = asyncio.gather(
+        stage.clients.load(per_s, after_s + 1), stage.makers.load(MAKERS_PER_S, after_s + 1)
+    )
     await asyncio.sleep(after_s)
     scene = stage.scene
     doomed = [*scene.database.processes(), *(p for r in scene.replicas for p in r.processes())]
@@ -68,7 +71,7 @@ async def _crash(stage: Stage, per_s: float, after_s: float, chance: random.Rand
     send(signal.SIGKILL, chance.sample(doomed, len(doomed)))
     await scene.database.kill()
     await kill_all(scene.replicas)
-    await loading
+    _ = await loading
     await scene.database.start()
     _ = await asyncio.gather(*(replica.start() for replica in scene.replicas))
 
@@ -79,10 +82,11 @@ async def _look(stage: Stage, number: int) -> list[str]:
     await watch.look(0)
     async with open_pool(stage.dsn, 1) as pool:
         found = await reconcile(pool, stage.upstream.served, stage.clients.received)
+        found.breaches += await stage.makers.breaches(pool)
     found.breaches += list(watch.violations)
     if left:
         found.breaches.append(f"{left} holds are open after {took_s:.0f} s")
-    say(_line(number, took_s, found))
+    say(f"{_line(number, took_s, found)}, objects seen {len(stage.makers.seen)}")
     return found.breaches
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 from benchmarks.clients import Clients, create_clients
 from benchmarks.database import Database
 from benchmarks.faults import Scene
+from benchmarks.objects import Makers
 from benchmarks.replicas import Replica, kill_all, start_all
 from benchmarks.upstream import RememberingUpstream, Tap
 from tests.support.fault_proxy import FaultProxy, database_target, dsn_through, url_target
@@ -40,6 +41,7 @@ class Stage:
     scene: Scene
     upstream: RememberingUpstream
     clients: Clients
+    makers: Makers
 
     @property
     def dsn(self) -> str:
@@ -73,7 +75,8 @@ async def open_stage(folder: Path, seed: int) -> AsyncGenerator[Stage]:
         scene = Scene(database, replicas, before_database, before_upstream)
         # A frozen process could not be shut down.
         _ = stack.callback(scene.heal)
-        yield Stage(scene, upstream, clients)
+        makers = Makers(replicas, clients.holders[: clients.rich], seed)
+        yield Stage(scene, upstream, clients, makers)
 
 
 def _settings(dsn: str, tap: Tap) -> dict[str, str]:

@@ -24,11 +24,12 @@ from typing import TYPE_CHECKING, Final, Self
 
 import orjson
 
+from benchmarks.upstream_objects import response_with_objects
 from tests.support.upstream import Gate, Part, Response, ScriptedUpstream, event_stream
 
 if TYPE_CHECKING:
     from tests.support.fault_proxy import FaultProxy
-    from tests.support.upstream import Received
+from tests.support.upstream import Received
 
 PROMPT_TOKENS: Final = 17
 """What the prompt of these clients has, by the rules of the real upstream."""
@@ -114,6 +115,9 @@ class RememberingUpstream(ScriptedUpstream):
         self.always(self._response_to)
 
     def _response_to(self, request: Received) -> Response:
+        if not request.target.startswith(b"/v1/chat/"):
+            request.body, body = b"", request.body
+            return response_with_objects(request.target, body)
         document = orjson.loads(request.body)
         kind, number = _parsed(document["model"])
         script = _Script(kind, number, document.get("max_tokens"))

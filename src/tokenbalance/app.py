@@ -269,8 +269,8 @@ async def _open_proxy(
     _ = await stack.enter_async_context(_running(refused.run()))
     sweep = Sweep(sweep_pool, sweep_book, leases, settings.sweep_s)
     _ = await stack.enter_async_context(_running(sweep.run()))
-    owners = await _open_owners(settings, pool, sweep_pool, stack)
-    storage = StorageCharges(sweep_pool, settings.rates)
+    owners = await _open_owners(settings, pool, stack)
+    storage = StorageCharges(pool, settings.rates)
     _ = await stack.enter_async_context(_running(storage.run()))
     upstream = await _open_upstream(settings, hop, stack)
     admissions = Admissions(book, waiters, settings.hold_wait_s, settings.insufficient_status)
@@ -299,13 +299,11 @@ async def _open_proxy(
     )
 
 
-async def _open_owners(
-    settings: Settings, pool: Pool, sweep_pool: Pool, stack: AsyncExitStack
-) -> Owners:
+async def _open_owners(settings: Settings, pool: Pool, stack: AsyncExitStack) -> Owners:
     """Open the table of objects and its journal, and begin their upkeep."""
     journal = ObjectJournal(settings.data_dir / "journal")
     stack.callback(journal.close)
-    upkeep = Upkeep(sweep_pool, journal, settings.sweep_s)
+    upkeep = Upkeep(pool, journal, settings.sweep_s)
     with suppress(*UNAVAILABLE):
         await upkeep.open_journal()
     _ = await stack.enter_async_context(_running(upkeep.run()))

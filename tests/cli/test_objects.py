@@ -14,10 +14,11 @@ if TYPE_CHECKING:
 
     from tests.cli.conftest import Cli
     from tokenbalance.database.connections import Pool
+    from tokenbalance.model import Json
 
 KEY = "sk-upstream-secret"
-FILES = [{"id": f"file-{number}", "bytes": 100 * number} for number in (1, 2, 3)]
-NONE = {"object": "list", "data": [], "has_more": False}
+FILES: list[Json] = [{"id": f"file-{number}", "bytes": 100 * number} for number in (1, 2, 3)]
+NONE: Json = {"object": "list", "data": [], "has_more": False}
 
 
 @pytest.fixture
@@ -74,7 +75,7 @@ async def test_nobody_gets_what_somebody_has_and_then_nothing_is_adopted(
 ) -> None:
     shop.json("objects", "adopt", "ann@b.c", "file-1")
     assert shop.refused("objects", "adopt", "bob@b.c", "file-2", "file-1") == (
-        "Error: file-1 belongs to ann@b.c\n"
+        "error: file-1 belongs to ann@b.c\n"
     )
     assert shop.json("objects", "list", "bob@b.c") == []
     await pool.execute("UPDATE objects SET deleted_at = now()")
@@ -136,7 +137,7 @@ async def test_the_audit_tells_what_has_no_owner_and_what_is_gone(
     ],
 )
 async def test_an_upstream_that_does_not_say_is_one_line(
-    shop: Cli, upstream: ScriptedUpstream, answer: object, status: int, line: str
+    shop: Cli, upstream: ScriptedUpstream, answer: Json, status: int, line: str
 ) -> None:
     upstream.always(json_response(answer, status))
     assert line in await asyncio.to_thread(shop.refused, "objects", "audit")

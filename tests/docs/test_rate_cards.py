@@ -5,15 +5,16 @@ from __future__ import annotations
 from collections import Counter
 
 from tests.docs.pages import codes, page
+from tokenbalance.books.ledger.storage import STORAGE
 from tokenbalance.books.pricing.bill import explain_charge
 from tokenbalance.books.pricing.rate_card import read_rate_card
 from tokenbalance.books.pricing.rate_card.reading import CARD_KEYS, FACTOR_KEYS, ROW_KEYS
-from tokenbalance.books.pricing.rates import charge_for
+from tokenbalance.books.pricing.rates import NANO, charge_for
 from tokenbalance.books.pricing.units import UNITS
 from tokenbalance.model import Conditions, Usage
 
 PAGE = page("docs/rate-cards.md")
-SIMPLE, FULL, STORAGE, FEES = [
+SIMPLE, FULL, STORING, FEES = [
     read_rate_card(block.text) for block in PAGE.blocks if block.language == "toml"
 ]
 
@@ -58,7 +59,10 @@ def test_the_cards_of_requests_without_a_model_price_what_the_page_says() -> Non
         ("content_provenance_check", "call:content_provenance_check"),
     ):
         assert kind in FEES.rates_for(fee, Conditions(tools=(fee,))).nano
-    assert STORAGE.rates_for("storage").nano["gb_day"]
+
+
+def test_the_card_for_storage_has_a_rate_where_it_is_looked_for() -> None:
+    assert STORING.rates_for(STORAGE).nano["gb_day"] == 100_000 * NANO
 
 
 def grouped(number: str) -> str:

@@ -31,6 +31,8 @@ from tokenbalance.books.holds.leases import Leases
 from tokenbalance.books.holds.sweep import Sweep
 from tokenbalance.books.ledger.book import Book
 from tokenbalance.openai.tokens import load
+from tokenbalance.owners.journal import ObjectJournal
+from tokenbalance.owners.registry import Owners
 from tokenbalance.wire.server import run as serving
 from tokenbalance.wire.upstream import Upstream
 
@@ -87,10 +89,22 @@ class Point(enum.Enum):
     PUTTING_AWAY = (Abandoned, "done", Moment.BEFORE)
     """All of them have been ended; the file is still there."""
 
+    NOTING = (ObjectJournal, "note", Moment.BEFORE)
+    """Only this process knows whose the objects of a response are."""
+    NOTED = (ObjectJournal, "note", Moment.AFTER)
+    """The journal says whose they are; the table does not have them."""
+    OWNED = (Owners, "committed", Moment.AFTER)
+    """The table has them; the client has no response yet."""
+
     @property
     def of_a_replay(self) -> bool:
         """Whether it is reached without a request."""
         return self in {Point.REPLAYED, Point.PUTTING_AWAY}
+
+    @property
+    def of_objects(self) -> bool:
+        """Whether it is only reached by responses that name objects, charged or not."""
+        return self in {Point.NOTING, Point.NOTED, Point.OWNED}
 
 
 @dataclass(slots=True, eq=False)
@@ -253,7 +267,7 @@ class _Fuse:
 
 def _die_at(point: Point, hit: int) -> None:
     owner, method, moment = point.value
-    fuse = _Fuse(hit, burns=point.of_a_replay)
+    fuse = _Fuse(hit, burns=point.of_a_replay or point.of_objects)
     _add(owner, method, moment, fuse.reach)
     _add(Leases, "begin", Moment.BEFORE, fuse.light)
 

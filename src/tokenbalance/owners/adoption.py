@@ -52,7 +52,9 @@ class Left:
         try:
             self._file.rename(aside)
         except OSError as error:
-            logger.warning("journal file %s cannot be renamed: %s", self.name, error.strerror)
+            logger.warning(
+                "journal file %s cannot be removed or renamed: %s", self.name, error.strerror
+            )
         self._file.close()
 
     def leave(self) -> None:

@@ -59,10 +59,14 @@ class Carried:
     _found: Sequence[Found]
     _line: Line | None
 
-    @property
-    def is_noted(self) -> bool:
-        """Whether they are in the journal, so that the charge may wait for the database."""
-        return self._line is not None
+    async def is_safe(self) -> bool:
+        """Flush them to the disk, where the charge has to wait for the database.
+
+        Returns:
+            Whether the journal has them. If not, they must be committed before they are seen.
+
+        """
+        return self._line is not None and await self._owners.is_flushed()
 
     def committed(self) -> None:
         """The statement is committed: nothing of it is left to do."""
@@ -123,12 +127,8 @@ class Owners:
         try:
             await self._recording.submit(Written(caller.account_id, caller.key_id, rows))
         except UNAVAILABLE as error:
-            if line is None or self._journal is None:
+            if line is None or not await self.is_flushed():
                 raise
-            try:
-                await self._journal.sync()
-            except ObjectsNotNoted:
-                raise error from None
             self._log_away(error)
         else:
             self._is_away = False
@@ -158,6 +158,16 @@ class Owners:
         if line is not None:
             self._journal.committed(line)
         self._journal.objects_committed(_keys(caller, found))
+
+    async def is_flushed(self) -> bool:
+        """Flush what was noted to the disk; False if that is not possible."""
+        if self._journal is None:
+            return False
+        try:
+            await self._journal.sync()
+        except ObjectsNotNoted:
+            return False
+        return True
 
     async def delete(self, account_id: int, kind: str, object_id: str) -> bool:
         """Mark an object and its parts as deleted; False if the account has no such object."""

@@ -7,7 +7,7 @@ adopts them for a user. Never takes an object from its owner.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
@@ -60,6 +60,13 @@ class Stored:
     expires_at: datetime | None
 
 
+class NewOwner(NamedTuple):
+    """A user who gets objects."""
+
+    user_id: int
+    account_id: int
+
+
 async def objects_of(session: AsyncSession, account_id: int, kind: str | None) -> list[Stored]:
     """List what an account has, oldest first; without a kind, all but the items of responses."""
     rows = select(StoredObject).where(
@@ -85,7 +92,7 @@ async def objects_of(session: AsyncSession, account_id: int, kind: str | None) -
 async def adopt(
     session: AsyncSession,
     actor: Actor,
-    owner: Subject,
+    owner: NewOwner,
     ids: Sequence[str],
     kind: str | None = None,
 ) -> list[tuple[str, str]]:
@@ -120,7 +127,8 @@ async def adopt(
         )
         if taken is None:
             raise ObjectError(f"{object_id} belongs to {await _owner_of(session, each, object_id)}")
-        record(session, actor, "object.adopted", owner, kind=each, object=object_id)
+        subject = Subject(user_id=owner.user_id, account_id=account_id)
+        record(session, actor, "object.adopted", subject, kind=each, object=object_id)
     return adopted
 
 
@@ -132,7 +140,7 @@ async def known_of(session: AsyncSession, kind: str) -> dict[str, tuple[str, boo
         .join(User, User.id == Account.user_id)
         .where(StoredObject.kind == kind)
     )
-    return {object_id: (email, is_deleted) for object_id, email, is_deleted in rows.tuples()}
+    return {object_id: (email, is_deleted) for object_id, email, is_deleted in rows}
 
 
 def _kind_of(object_id: str) -> str:

@@ -38,6 +38,8 @@ OVERDUE_S: Final = 10.0
 _LINES_AT_ONCE: Final = 200
 _ROWS_AT_ONCE: Final = 1000
 _RETRY_S: Final = 1.0
+_DEADLINE_S: Final = 30.0
+"""Of a statement that goes through many rows."""
 _FORGET_S: Final = 3600.0
 
 
@@ -133,7 +135,7 @@ class Upkeep:
     async def _repeat(self, statement: str) -> None:
         """Run a statement that changes so many rows at once until none is left."""
         while True:
-            done = await self._pool.execute(statement, _ROWS_AT_ONCE)
+            done = await self._pool.execute(statement, _ROWS_AT_ONCE, deadline_s=_DEADLINE_S)
             if int(done.rpartition(" ")[2]) < _ROWS_AT_ONCE:
                 return
 

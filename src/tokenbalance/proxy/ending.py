@@ -247,7 +247,7 @@ class Ending:
         charge = await self._charge(lease, lease.hold, usage)
         if charge is not None:
             carried.committed()
-        elif not carried.is_noted:
+        elif not await carried.is_safe():
             await self._record(found)
         return charge
 

@@ -70,9 +70,7 @@ class Relay:
             whole: everything that the upstream had to send has come.
 
         """
-        if found:
-            await self.ownership.record(self.asked, found)
-        return await self.ending.settle(whole=whole)
+        return await self.ending.settle(whole=whole, found=found)
 
     def settle_stream(self, *, whole: bool) -> Awaitable[Charge | None]:
         """As `settle`, with what was found in a stream."""

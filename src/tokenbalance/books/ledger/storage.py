@@ -28,6 +28,8 @@ STORAGE: Final = "storage"
 _UNIT: Final = "gb_day"
 _PERIOD_S: Final = 600.0
 _RETRY_S: Final = 10.0
+_DEADLINE_S: Final = 30.0
+"""Of a statement: one goes through many rows, the other may wait for the account's lock."""
 
 
 class StorageCharges:
@@ -61,11 +63,16 @@ class StorageCharges:
         if rate == 0:
             return 0
         taken = 0
-        for (account_id,) in cast("list[tuple[int]]", await self._pool.fetch(statements.STORING)):
+        storing = await self._pool.fetch(statements.STORING, deadline_s=_DEADLINE_S)
+        for (account_id,) in cast("list[tuple[int]]", storing):
             amount = cast(
                 "int | None",
                 await self._pool.fetchval(
-                    statements.CHARGE_STORAGE, account_id, Decimal(decimal_text(rate)), AMOUNT_MAX
+                    statements.CHARGE_STORAGE,
+                    account_id,
+                    Decimal(decimal_text(rate)),
+                    AMOUNT_MAX,
+                    deadline_s=_DEADLINE_S,
                 ),
             )
             taken += amount or 0

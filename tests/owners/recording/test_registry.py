@@ -14,7 +14,7 @@ from tokenbalance.owners.journal import ROTATED_BYTES
 from tokenbalance.owners.registry import Owners
 
 if TYPE_CHECKING:
-    from tests.owners.conftest import Keeping
+    from tests.owners.recording.conftest import Keeping
     from tests.support.books import Holder
 
 
@@ -35,13 +35,26 @@ async def test_what_is_recorded_is_its_makers_and_nobody_elses(
     assert len(here.journal) == 0
 
 
-async def test_what_others_have_is_never_taken_from_them(
+async def test_what_others_have_is_never_taken_from_them_or_changed(
     here: Keeping, maker: Holder, other: Holder
 ) -> None:
-    await here.owners.record(maker.caller, files("t-1"))
-    await here.owners.record(other.caller, [Found("file", "t-1", state="theirs")])
-    assert await here.has(maker, "t-1") == ["t-1"]
-    assert await here.has(other, "t-1") == []
+    await here.owners.record(maker.caller, files("t-1", "t-2"))
+    assert await here.owners.delete(maker.account_id, "file", "t-2")
+    theirs = [Found("file", name, state="theirs") for name in ("t-1", "t-2")]
+    await here.owners.record(other.caller, theirs)
+    assert await here.owners.find(maker.account_id, [("file", "t-1"), ("file", "t-2")]) == {
+        ("file", "t-1"): Owned("file", "t-1", None, None, None, None)
+    }
+    assert await here.has(other, "t-1", "t-2") == []
+
+
+async def test_an_id_that_cannot_be_stored_fails_nobody_who_shares_the_statement(
+    here: Keeping, maker: Holder
+) -> None:
+    await here.owners.record(maker.caller, files("u-1"))
+    odd = ["\0", "\ud800", "", "x" * 1000]
+    found = await asyncio.gather(*(here.has(maker, "u-1", name) for name in odd))
+    assert found == [["u-1"]] * len(odd)
 
 
 async def test_calls_at_the_same_time_share_statements_and_keep_apart(

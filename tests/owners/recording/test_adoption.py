@@ -6,14 +6,14 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.owners.conftest import new_keeping
+from tests.owners.recording.conftest import new_keeping
 from tokenbalance.model.objects import Found
 from tokenbalance.owners.lines import HEADER
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.owners.conftest import Keeping
+    from tests.owners.recording.conftest import Keeping
     from tests.support.books import Holder
     from tokenbalance.database.connections import Pool
 
