@@ -202,14 +202,18 @@ class Product:
         lines = (self._folder / "status").read_text("utf-8").splitlines()
         return next(int(line.split()[1]) for line in lines if line.startswith(name)) / 1024
 
-    async def growth_of(self, work: Awaitable[object]) -> float:
-        """Do something; returns by how many mebibytes its resident memory grew at most."""
-        before = self._mebibytes("VmRSS")
+    def _cpu_s(self) -> float:
+        fields = (self._folder / "stat").read_text("utf-8").rpartition(")")[2].split()
+        return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+    async def cost_of(self, work: Awaitable[object]) -> tuple[float, float]:
+        """Do something; returns by how many mebibytes memory grew at most, and seconds of CPU."""
+        before, used = self._mebibytes("VmRSS"), self._cpu_s()
         # Linux: the highest mark begins anew.
         _ = (self._folder / "clear_refs").write_text("5", "utf-8")
         async with asyncio.timeout(PATIENCE_S):
             _ = await work
-        return self._mebibytes("VmHWM") - before
+        return self._mebibytes("VmHWM") - before, self._cpu_s() - used
 
 
 @asynccontextmanager
@@ -297,8 +301,11 @@ async def _measure(dsn: str, given: Asked) -> list[str]:
             ("a download", 1, [down]),
             ("both at once", 2, [up, down]),
         ):
-            growth = await product.growth_of(asyncio.gather(*(work(size) for work in works)))
-            say(f"{name} of {size} MiB: {growth:.1f} MiB more")
+            growth, cpu_s = await product.cost_of(asyncio.gather(*(work(size) for work in works)))
+            each_ms = cpu_s * 1000 / size
+            say(
+                f"{name} of {size} MiB: {growth:.1f} MiB more, {each_ms:.1f} ms of CPU for each MiB"
+            )
             if growth >= files * GROWTH_MAX_MIB:
                 breaches.append(f"{name} takes {growth:.1f} MiB")
         large = {one for one in upstream.received if one[0] > size * MEBIBYTE}
