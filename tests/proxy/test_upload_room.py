@@ -13,7 +13,7 @@ from tests.support.forms import CONTENT_TYPE, SURFACE, file, form, text
 from tests.support.product import serving
 from tests.support.raw_requests import connection_to
 from tests.support.slow_client import status_for
-from tests.support.upstream import Response
+from tests.support.upstream import Gate, Response
 from tokenbalance.errors import ServiceUnavailable, TooManyRequests
 from tokenbalance.proxy import room as rooms
 from tokenbalance.proxy.room import (
@@ -115,6 +115,48 @@ async def test_uploads_take_no_room_of_bodies_in_memory(
             connection.writer.write(head_of(holder, len(body)).encode() + body)
         statuses = [(await connection.response()).status for connection in connections]
     assert statuses == [200] * 4
+
+
+async def test_an_upload_on_its_way_upstream_takes_no_memory(
+    dsn: str, pool: Pool, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder = await create_holder(pool, 0)
+    monkeypatch.setattr(rooms, "ACCOUNT_BYTES_MAX", MEBIBYTE)
+    gate = Gate()
+    upstream.always(Response(body=b'{"id": "file-1"}', head_gate=gate))
+    body = form(file("file", bytes(2 * MEBIBYTE)))
+    async with (
+        serving(dsn, upstream.base_url, SURFACE, body_max_mb=1) as url,
+        AsyncExitStack() as stack,
+    ):
+        connections = [await stack.enter_async_context(connection_to(url)) for _ in range(8)]
+        for number, connection in enumerate(connections, start=1):
+            connection.writer.write(head_of(holder, len(body)).encode() + body)
+            await upstream.received(number)
+        gate.open()
+        statuses = [(await connection.response()).status for connection in connections]
+    assert statuses == [200] * 8
+
+
+async def test_a_client_that_leaves_in_the_middle_leaves_nothing(
+    dsn: str, pool: Pool, upstream: ScriptedUpstream
+) -> None:
+    holder = await create_holder(pool, 0)
+    upstream.always(Response(body=b'{"id": "file-1"}'))
+    body = form(file("file", bytes(3 * MEBIBYTE)))
+    async with serving(dsn, upstream.base_url, SURFACE, upload_max_mb=3) as url:
+        # More of them than an account may have at once.
+        for _ in range(2 * ACCOUNT_UPLOADS):
+            async with connection_to(url) as connection:
+                connection.writer.write(head_of(holder, len(body)).encode() + body[:-1])
+                await connection.writer.drain()
+        async with connection_to(url) as connection, asyncio.timeout(10):
+            response = None
+            while response is None or response.status == 429:
+                connection.writer.write(head_of(holder, len(body)).encode() + body)
+                response = await connection.response()
+            assert response.status == 200
+    assert len(upstream.requests) == 1
 
 
 async def slowly(*, is_silent: bool) -> AsyncGenerator[bytes]:
