@@ -17,6 +17,7 @@ from tests.support.forms import BOUNDARY, CONTENT_TYPE, SURFACE, file, form, tex
 from tests.support.product import serving
 from tests.support.raw_requests import connection_to
 from tests.support.upstream import Response
+from tokenbalance.wire.client.spool import Spools
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -195,11 +196,12 @@ async def test_a_disk_that_takes_no_more_costs_nothing(
     status: int,
     code: str,
 ) -> None:
-    def write(_descriptor: int, _data: object) -> int:
-        raise OSError(number, os.strerror(number))
+    class Full(io.BytesIO):
+        def write(self, _data: object, /) -> int:
+            raise OSError(number, os.strerror(number))
 
     with monkeypatch.context() as patch:
-        patch.setattr(os, "write", write)
+        patch.setattr(Spools, "_file", lambda *_: Full())
         response = await post(http, holder, LARGE)
     assert (response.status_code, response.json()["error"]["code"]) == (status, code)
     assert upstream.requests == []
