@@ -139,13 +139,13 @@ class Exchange:
             ending.refuse()
             await relay_refusal(relay, upstream)
             return
-        ending.readable = upstream.readable
         operation = relay.asked.operation
+        ending.readable = upstream.readable and not operation.has_fixed_ceiling
         if operation.answer is Answer.BYTES and not (
             operation.charged and is_event_stream(upstream.headers)
         ):
             await relay_bytes(relay, upstream)
-        elif not ending.charged:
+        elif not ending.charged and operation.answer is not Answer.EVENTS:
             await relay_document(relay, upstream)
         elif is_event_stream(upstream.headers):
             await self._stream(relay_declared_stream, upstream)
