@@ -200,8 +200,11 @@ async def test_a_disk_that_takes_no_more_costs_nothing(
         def write(self, _data: object, /) -> int:
             raise OSError(number, os.strerror(number))
 
+    def make(_: Spools) -> Full:
+        return Full()
+
     with monkeypatch.context() as patch:
-        patch.setattr(Spools, "_file", lambda *_: Full())
+        patch.setattr(Spools, "_file", make)
         response = await post(http, holder, LARGE)
     assert (response.status_code, response.json()["error"]["code"]) == (status, code)
     assert upstream.requests == []
