@@ -90,7 +90,7 @@ class Settings(BaseSettings):
     body_max_mb: int = Field(default=64, ge=1, le=2048, validation_alias="TOKENBALANCE_BODY_MAX_MB")
     """Largest JSON body in mebibytes, before and after decompression."""
     upload_max_mb: int = Field(default=512, ge=1, validation_alias="TOKENBALANCE_UPLOAD_MAX_MB")
-    """Largest form with files, likewise."""
+    """Most mebibytes of the files of a form."""
     parallel_max: int = Field(
         default=1000, ge=1, le=1_000_000, validation_alias="TOKENBALANCE_PARALLEL_MAX"
     )

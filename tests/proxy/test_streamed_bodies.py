@@ -128,6 +128,24 @@ async def test_a_refusal_ends_the_sending_and_the_connection(closes: bool) -> No
         responded.set()
 
 
+async def test_a_refusal_is_passed_on_before_its_own_body_is_whole() -> None:
+    body = Counted()
+    responded = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 413 No\r\ncontent-length: 5\r\n\r\nlar")
+        await responded.wait()
+        writer.write(b"ge")
+
+    async with listening(serve) as url, connected(url) as connections, asyncio.timeout(10):
+        response = await Upstream(connections).send("POST", "/files", [], body)
+        assert response.status == 413
+        responded.set()
+        assert await read_all(response) == b"large"
+        assert not [*connections._free, *connections._of_account]
+
+
 async def test_an_answer_that_begins_before_the_end_does_not_end_the_sending() -> None:
     body = Counted()
 

@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.books import create_holder
-from tests.support.forms import CONTENT_TYPE, SURFACE, file, form, text
+from tests.support.forms import CONTENT_TYPE, SURFACE, file, form
 from tests.support.product import serving
 from tests.support.raw_requests import connection_to
 from tests.support.slow_client import status_for
-from tests.support.upstream import Response
+from tests.support.upstream import Gate, Response
 from tokenbalance.errors import ServiceUnavailable, TooManyRequests
 from tokenbalance.proxy import room as rooms
 from tokenbalance.proxy.room import (
@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from tests.support.books import Holder
+    from tests.support.raw_requests import RawConnection, RawResponse
     from tests.support.upstream import ScriptedUpstream
     from tokenbalance.database.connections import Pool
 
@@ -42,6 +43,13 @@ def head_of(holder: Holder, length: int = SIZE) -> str:
     )
 
 
+async def asked_first(connection: RawConnection, holder: Holder, length: int = SIZE) -> RawResponse:
+    """Send a head and wait for what is said to it."""
+    head = head_of(holder, length).replace("\r\n\r\n", "\r\nExpect: 100-continue\r\n\r\n")
+    connection.writer.write(head.encode())
+    return await connection.response()
+
+
 async def test_an_account_may_have_so_many_uploads_in_progress(
     dsn: str, pool: Pool, upstream: ScriptedUpstream
 ) -> None:
@@ -53,9 +61,8 @@ async def test_an_account_may_have_so_many_uploads_in_progress(
     ):
         for _ in range(ACCOUNT_UPLOADS):
             connection = await stack.enter_async_context(connection_to(url))
-            connection.writer.write(head_of(holder).encode() + form(text("a", "1"))[:-8])
-            # Its head was read before that of the next one.
-            await asyncio.sleep(0.05)
+            # It is told to go on once there is room for it.
+            assert (await asked_first(connection, holder)).status == 100
         refused = await stack.enter_async_context(connection_to(url))
         refused.writer.write(head_of(holder).encode())
         response = await refused.response()
@@ -115,6 +122,47 @@ async def test_uploads_take_no_room_of_bodies_in_memory(
             connection.writer.write(head_of(holder, len(body)).encode() + body)
         statuses = [(await connection.response()).status for connection in connections]
     assert statuses == [200] * 4
+
+
+async def test_an_upload_on_its_way_upstream_takes_no_memory(
+    dsn: str, pool: Pool, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    holder = await create_holder(pool, 0)
+    monkeypatch.setattr(rooms, "ACCOUNT_BYTES_MAX", MEBIBYTE)
+    gate = Gate()
+    upstream.always(Response(body=b'{"id": "file-1"}', head_gate=gate))
+    body = form(file("file", bytes(2 * MEBIBYTE)))
+    async with (
+        serving(dsn, upstream.base_url, SURFACE, body_max_mb=1) as url,
+        AsyncExitStack() as stack,
+    ):
+        connections = [await stack.enter_async_context(connection_to(url)) for _ in range(8)]
+        for number, connection in enumerate(connections, start=1):
+            connection.writer.write(head_of(holder, len(body)).encode() + body)
+            await upstream.received(number)
+        gate.open()
+        statuses = [(await connection.response()).status for connection in connections]
+    assert statuses == [200] * 8
+
+
+async def test_a_client_that_leaves_in_the_middle_leaves_nothing(
+    dsn: str, pool: Pool, upstream: ScriptedUpstream
+) -> None:
+    holder = await create_holder(pool, 0)
+    upstream.always(Response(body=b'{"id": "file-1"}'))
+    body = form(file("file", bytes(3 * MEBIBYTE)))
+    async with serving(dsn, upstream.base_url, SURFACE, upload_max_mb=3) as url:
+        # More of them than an account may have at once.
+        for _ in range(2 * ACCOUNT_UPLOADS):
+            async with connection_to(url) as connection:
+                connection.writer.write(head_of(holder, len(body)).encode() + body[:-1])
+                await connection.writer.drain()
+        status = 429
+        async with asyncio.timeout(60):
+            while status == 429:
+                async with connection_to(url) as connection:
+                    status = (await asked_first(connection, holder, len(body))).status
+    assert (status, upstream.requests) == (100, [])
 
 
 async def slowly(*, is_silent: bool) -> AsyncGenerator[bytes]:

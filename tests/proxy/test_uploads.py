@@ -17,7 +17,7 @@ from tests.support.forms import BOUNDARY, CONTENT_TYPE, SURFACE, file, form, tex
 from tests.support.product import serving
 from tests.support.raw_requests import connection_to
 from tests.support.upstream import Response
-from tokenbalance.wire.client import spool
+from tokenbalance.wire.client.spool import Spools
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -169,9 +169,9 @@ async def test_a_form_that_is_too_large_is_refused(
     http: httpx2.AsyncClient, holder: Holder, upstream: ScriptedUpstream, declares: bool
 ) -> None:
     async def pieces() -> AsyncIterator[bytes]:
-        yield form(file("file", bytes(5 * MEBIBYTE)))
+        yield form(file("file", bytes(6 * MEBIBYTE)))
 
-    body = form(file("file", bytes(5 * MEBIBYTE))) if declares else pieces()
+    body = form(file("file", bytes(6 * MEBIBYTE))) if declares else pieces()
     headers = {**holder.headers, "content-type": CONTENT_TYPE}
     response = await http.post("/v1/files", content=body, headers=headers)
     assert (response.status_code, response.json()["error"]["code"]) == (413, "request_too_large")
@@ -196,11 +196,15 @@ async def test_a_disk_that_takes_no_more_costs_nothing(
     status: int,
     code: str,
 ) -> None:
-    def write(_descriptor: int, _data: object) -> int:
-        raise OSError(number, os.strerror(number))
+    class Full(io.BytesIO):
+        def write(self, _data: object, /) -> int:
+            raise OSError(number, os.strerror(number))
+
+    def make(_: Spools) -> Full:
+        return Full()
 
     with monkeypatch.context() as patch:
-        patch.setattr(spool.os, "write", write)
+        patch.setattr(Spools, "_file", make)
         response = await post(http, holder, LARGE)
     assert (response.status_code, response.json()["error"]["code"]) == (status, code)
     assert upstream.requests == []
@@ -232,7 +236,7 @@ async def test_a_form_that_is_refused_by_its_head_is_not_waited_for(
     async with connection_to(str(http.base_url)) as connection:
         head = (
             f"POST /v1/files HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {holder.secret}\r\n"
-            f"Content-Type: {CONTENT_TYPE}\r\nContent-Length: {5 * MEBIBYTE}\r\n"
+            f"Content-Type: {CONTENT_TYPE}\r\nContent-Length: {6 * MEBIBYTE}\r\n"
             "Expect: 100-continue\r\n\r\n"
         )
         connection.writer.write(head.encode())

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tokenbalance.openai.examples.conversations import NEW_CONVERSATION_EXAMPLES
 from tokenbalance.openai.families import FORM, READ
 from tokenbalance.openai.match import Surface
-from tokenbalance.openai.operation import Answer, Operation
+from tokenbalance.openai.operation import Answer, Examples, Operation
 from tokenbalance.wire.client.forms import FormReader
 
 if TYPE_CHECKING:
@@ -18,9 +17,10 @@ if TYPE_CHECKING:
 
 BOUNDARY = b"boundary-of-the-test"
 CONTENT_TYPE = f"multipart/form-data; boundary={BOUNDARY.decode()}"
+_EXAMPLES = Examples({}, {"id": "file-1", "object": "file"})
 SURFACE = Surface([
     Operation(
-        "POST", "/files", FORM, "Upload a file", own_examples=NEW_CONVERSATION_EXAMPLES
+        "POST", "/files", FORM, "Upload a file", own_examples=_EXAMPLES
     ),
     Operation(
         "GET",
@@ -28,7 +28,7 @@ SURFACE = Surface([
         READ,
         "The contents of a file",
         answer=Answer.BYTES,
-        own_examples=NEW_CONVERSATION_EXAMPLES,
+        own_examples=_EXAMPLES,
     ),
 ])  # fmt: skip
 """One file up, and one down."""

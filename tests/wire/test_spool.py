@@ -89,8 +89,9 @@ def test_only_what_a_killed_process_has_left_is_removed(tmp_path: Path) -> None:
     left, made, other = (tmp_path / name for name in ("upload-old", "upload-new", "notes"))
     for path in (left, made, other):
         path.touch()
+    long_ago = time.time() - 3600
     for path in (left, other):
-        os.utime(path, (time.time() - 3600,) * 2)
+        os.utime(path, (long_ago, long_ago))
     spools = Spools(tmp_path)
     spools.open()
     spools.close()

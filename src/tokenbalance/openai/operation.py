@@ -100,7 +100,7 @@ class Family:
     reports_on_request: bool = False
     """Streams report their usage only if `stream_options.include_usage` is set."""
     form_bytes_max: int | None = None
-    """Of a form; None: as long as the operator allows."""
+    """Of the files of a form; None: as many as the operator allows."""
     has_items: bool = False
     """The output of a response is a list of items, which may be billed beside its usage."""
     has_output: bool = True

@@ -1,7 +1,7 @@
 """A response of bytes that nobody reads here: a file, or speech. Passed on as it comes, never kept.
 
-A client has all of it when the announced length has arrived, or the last chunk. Where it is
-charged, the last bytes therefore wait for the charge. It must never change a byte.
+A client has all of it when the announced length has arrived, or the chunk that ends it. Where it is
+charged, the last byte or that chunk therefore waits for the charge. It must never change a byte.
 """
 
 from __future__ import annotations
@@ -19,13 +19,16 @@ async def relay_bytes(relay: Relay, upstream: UpstreamResponse) -> None:
     """Relay a response as it comes; where the upstream breaks it off, it breaks off here too."""
     response, ending = relay.response, relay.ending
     headers = relay.passing.for_client(upstream.headers)
-    await response.start(upstream.status, headers, _length_of(upstream))
+    length = _length_of(upstream)
+    await response.start(upstream.status, headers, length)
+    keeps = ending.charged and length is not None
     kept = b""
     try:
         while chunk := await upstream.read():
-            if ending.charged:
-                kept, chunk = chunk, kept
-            await response.write(chunk)
+            passing = chunk
+            if keeps:
+                passing, kept = kept + chunk[:-1], chunk[-1:]
+            await response.write(passing)
     except UpstreamBroke:
         _ = await ending.settle()
         response.break_off()

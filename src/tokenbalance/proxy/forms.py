@@ -9,7 +9,7 @@ from __future__ import annotations
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from tokenbalance.errors import UnsupportedMediaType
 from tokenbalance.proxy.room import UPLOAD_BYTES_MAX
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
     from tokenbalance.proxy.room import Place
     from tokenbalance.wire.client.request import ClientRequest
 
+AROUND_BYTES_MAX: Final = 1024 * 1024
+"""Of a form, beside as many bytes as its files may have."""
+
 
 @dataclass(frozen=True, slots=True)
 class Forms:
@@ -27,6 +30,7 @@ class Forms:
 
     spools: Spools = field(default_factory=lambda: Spools(Path(tempfile.gettempdir())))
     bytes_max: int = UPLOAD_BYTES_MAX
+    """Of the files of a form."""
 
     async def read(
         self, request: ClientRequest, place: Place, bytes_max: int | None = None
@@ -36,7 +40,7 @@ class Forms:
         Args:
             request: its head says that the body is a form.
             place: what the request occupies; the form is dropped with it.
-            bytes_max: of the operation, if it accepts less than this server.
+            bytes_max: of files of the operation, if it accepts less than this server.
 
         Raises:
             InvalidForm: it is malformed, or can be read in two ways.
@@ -51,6 +55,7 @@ class Forms:
             msg = "A compressed form is not accepted; send it without Content-Encoding."
             raise UnsupportedMediaType(msg)
         limit = self.bytes_max if bytes_max is None else min(bytes_max, self.bytes_max)
+        limit += AROUND_BYTES_MAX
         declared = request.declared_bytes or 0
         if MEMORY_BYTES_MAX < declared <= limit:
             place.store(declared)

@@ -156,7 +156,8 @@ class Spool:
             if self._file is None:
                 msg = "the spool is closed"
                 raise ValueError(msg)
-            return os.pread(self._file.fileno(), size, offset)
+            _ = self._file.seek(offset)
+            return self._file.read(size)
 
     def close(self) -> None:
         """Drop all of it. To free a large file takes a while, so another thread does it."""
@@ -180,9 +181,10 @@ class Spool:
                 return
             if self._file is None:
                 self._file = self._make()
+            _ = self._file.seek(0, os.SEEK_END)
             rest = memoryview(b"".join(pieces))
             while rest:
-                rest = rest[os.write(self._file.fileno(), rest) :]
+                rest = rest[self._file.write(rest) :]
 
     def _close(self) -> None:
         with self._lock:
