@@ -46,7 +46,8 @@ def test_an_endpoint_has_examples_of_requests_and_responses(
     content = operation["responses"]["200"]["content"]
     assert content["application/json"]["example"]
     assert ("requestBody" in operation) is (endpoint.method == "POST")
-    streamed = endpoint.charged and endpoint.path != "/embeddings"
+    family = endpoint.family
+    streamed = endpoint.charged and family.has_output and family.streams
     assert ("text/event-stream" in content) is streamed
 
 
