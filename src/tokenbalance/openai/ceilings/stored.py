@@ -153,9 +153,11 @@ def refuse_lasting_tools(operation: Operation, document: Document) -> None:
     if document.get("store") is False and not document.get("conversation"):
         return
     for index, item in enumerate(items):
-        for tool, at in every_tool(*tools_of(item, path_of(member or "", index))):
-            if allowance_for(tool).call:
-                raise unsupported(at, "Offer it in `tools`, or set `store: false`.")
+        # Hardly any has tools.
+        if isinstance(item, dict) and "tools" in item:
+            for tool, at in every_tool(*tools_of(item, path_of(member or "", index))):
+                if allowance_for(tool).call:
+                    raise unsupported(at, "Offer it in `tools`, or set `store: false`.")
 
 
 def _has_file_url(value: Json) -> bool:
