@@ -13,8 +13,10 @@ from tokenbalance.books.pricing.ceilings import wanted_for
 from tokenbalance.books.pricing.rate_card import read_rate_card
 from tokenbalance.model import PLAIN, Estimate, HostedCalls, Stored
 from tokenbalance.model.objects import Owned
+from tokenbalance.openai import find_operation
 from tokenbalance.openai.ceilings.stored import (
     UNKNOWN,
+    answered,
     known_tokens,
     question_about,
     reads_of,
@@ -178,10 +180,21 @@ def test_a_finished_response_of_the_same_model_is_known(
 
 def test_nothing_is_known_of_two_objects_together() -> None:
     item = {"type": "item_reference", "id": "msg_1"}
-    document = response(previous_response_id="resp_1", input=[item])
-    found = references_of(RESPONSES, document)
     one = Owned("response", "resp_1", None, None, 9, None, "gpt-4.1")
-    assert known_tokens(found, [one], "gpt-4.1") is None
+    both = references("responses", {"previous_response_id": "resp_1", "input": [item]})
+    assert known_tokens(both[:1], [one], "gpt-4.1") is not None
+    assert known_tokens(both, [one], "gpt-4.1") is None
+
+
+def test_what_the_upstream_does_not_count_is_added_to_its_count() -> None:
+    tools = [{"type": "web_search"}]
+    assert answered(RESPONSES, response(), 100) == Stored(100, of_all=True)
+    told = answered(RESPONSES, response(tools=tools), 100)
+    assert told == Stored(100 + 5_120, of_all=True)
+    compact = find_operation("POST", b"/responses/compact")
+    assert answered(compact, response(), 100) == Stored(100 + 1_024, of_all=True)
+    for tokens in (-1, 1.5, True, "9", None):
+        assert answered(RESPONSES, response(), tokens) is None
 
 
 def test_a_chat_and_a_file_at_a_url_are_not_asked_about() -> None:
