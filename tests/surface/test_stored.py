@@ -27,7 +27,7 @@ from tokenbalance.openai.objects.refusal import references_of
 from tokenbalance.openai.tokens.models import model_for
 
 if TYPE_CHECKING:
-    from tokenbalance.model import Document
+    from tokenbalance.model import Document, Json
 
 WINDOW = 10_000
 TOKENS = st.integers(0, 2 * WINDOW)
@@ -179,7 +179,7 @@ def test_a_finished_response_of_the_same_model_is_known(
 
 
 def test_nothing_is_known_of_two_objects_together() -> None:
-    item = {"type": "item_reference", "id": "msg_1"}
+    item: dict[str, Json] = {"type": "item_reference", "id": "msg_1"}
     one = Owned("response", "resp_1", None, None, 9, None, "gpt-4.1")
     both = references("responses", {"previous_response_id": "resp_1", "input": [item]})
     assert known_tokens(both[:1], [one], "gpt-4.1") is not None
