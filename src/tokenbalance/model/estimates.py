@@ -119,6 +119,9 @@ class Estimate:
         turns = calls.input_tokens(calls.most)
         return replace(self, input_tokens=turns + self.predicted, calls=calls)
 
+    more: Quantities = ()
+    """What else it may use at most, by kind: seconds, characters, images, and second bills."""
+
     def with_calls(self, number: int) -> Estimate:
         """The same estimate with at most `number` calls of hosted tools, if it has any."""
         if self.calls is None:

@@ -62,7 +62,12 @@ def bound(operation: Operation, document: Document, upstream: UpstreamTraits = O
     ceiling = operation.ceiling
     if ceiling is None:
         return NO_COST
-    return _estimate(ceiling, document, _model(document, upstream), byte_bound, upstream)
+    if ceiling.fixed is not None:
+        if document.get("stream"):
+            raise unsupported("stream", "Nothing is known of this endpoint.")
+        return Estimate(ceiling.fixed, counted=True)
+    model = _model(ceiling, document, upstream)
+    return _estimate(ceiling, document, model, byte_bound, upstream)
 
 
 def least(operation: Operation, document: Document, upstream: UpstreamTraits = OPENAI) -> Estimate:
@@ -73,9 +78,9 @@ def least(operation: Operation, document: Document, upstream: UpstreamTraits = O
         ModelNotFound: this caller may not use a model of that name.
     """
     ceiling = operation.ceiling
-    if ceiling is None:
-        return NO_COST
-    model = _model(document, upstream)
+    if ceiling is None or ceiling.fixed is not None:
+        return bound(operation, document, upstream)
+    model = _model(ceiling, document, upstream)
     measure = byte_bound if model.is_foreign else partial(least_tokens, vocabulary_of(model))
     return _estimate(ceiling, document, model, measure, upstream)
 
@@ -89,9 +94,9 @@ def loading_for(
         InvalidRequest: the model is missing or wrong.
         ModelNotFound: this caller may not use a model of that name.
     """
-    if operation.ceiling is None:
+    if operation.ceiling is None or operation.ceiling.fixed is not None:
         return None
-    model = _model(document, upstream)
+    model = _model(operation.ceiling, document, upstream)
     return None if model.is_foreign else loading(vocabulary_of(model))
 
 
@@ -119,9 +124,9 @@ def count(
         ModelNotFound: this caller may not use a model of that name.
     """
     ceiling = operation.ceiling
-    if ceiling is None:
-        return NO_COST
-    model = _model(document, upstream)
+    if ceiling is None or ceiling.fixed is not None:
+        return bound(operation, document, upstream)
+    model = _model(ceiling, document, upstream)
     if model.is_foreign or (is_given_up is None and most == math.inf):
         measure = byte_bound if model.is_foreign else _counting(model)
         return replace(_estimate(ceiling, document, model, measure, upstream), counted=True)
@@ -131,20 +136,25 @@ def count(
 
 
 def reading(
-    estimate: Estimate, stored: Stored | None, document: Document, upstream: UpstreamTraits = OPENAI
+    operation: Operation,
+    estimate: Estimate,
+    stored: Stored | None,
+    document: Document,
+    upstream: UpstreamTraits = OPENAI,
 ) -> Estimate:
     """Add to a ceiling what the model reads besides what the request shows.
 
     Args:
+        operation: what is asked for.
         estimate: the ceiling of what is shown.
         stored: what is read besides; None: nothing.
         document: the request, for which the estimate was made.
         upstream: the properties of the upstream.
 
     """
-    if stored is None:
+    if stored is None or operation.ceiling is None:
         return estimate
-    return estimate.with_stored(stored, _model(document, upstream).context)
+    return estimate.with_stored(stored, _model(operation.ceiling, document, upstream).context)
 
 
 class UsageCounter:
@@ -172,6 +182,11 @@ class UsageCounter:
 
     def __call__(self, *texts: str) -> Usage:
         """Count the input, and a text for each choice; CPU-bound."""
+        ceiling = self.endpoint.ceiling
+        if ceiling is not None and ceiling.fixed is not None:
+            return Usage.counted(ceiling.fixed, 0)
+        if ceiling is not None and ceiling.reckon is not None:
+            return ceiling.reckon(self.document, self._model, _counting(self._model))
         with self._lock:
             output = sum(self._count(choice, text) for choice, text in enumerate(texts))
             return Usage.counted(self._input, output)
@@ -187,11 +202,16 @@ class UsageCounter:
     def input_bound(self) -> int:
         """The most tokens that the input may have, without counting them."""
         shown = bound(self.endpoint, self.document, self._upstream)
-        return reading(shown, self._stored, self.document, self._upstream).input_tokens
+        return reading(
+            self.endpoint, shown, self._stored, self.document, self._upstream
+        ).input_tokens
 
     @cached_property
     def _model(self) -> Model:
-        return _model(self.document, self._upstream)
+        ceiling = self.endpoint.ceiling
+        if ceiling is None:
+            return model_for(require_string(self.document, "model"), self._upstream)
+        return _model(ceiling, self.document, self._upstream)
 
     @cached_property
     def _input(self) -> int:
@@ -199,14 +219,18 @@ class UsageCounter:
         if ceiling is None:
             return 0
         shown = ceiling.rule(self.document, self._model, _counting(self._model))
-        return reading(shown, self._stored, self.document, self._upstream).known_input
+        return reading(
+            self.endpoint, shown, self._stored, self.document, self._upstream
+        ).known_input
 
 
 def _counting(model: Model) -> Measure:
     return partial(count_tokens, encoding_of(model))
 
 
-def _model(document: Document, upstream: UpstreamTraits) -> Model:
+def _model(ceiling: Ceiling, document: Document, upstream: UpstreamTraits) -> Model:
+    if not ceiling.names_model:
+        return model_for("", upstream)
     name = require_string(document, "model")
     check_model_name(name, upstream)
     return model_for(name, upstream)

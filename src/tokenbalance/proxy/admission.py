@@ -230,11 +230,11 @@ def _admission(asked: Asked, estimate: Estimate, paid: Estimate, hold: Hold) -> 
 def _most(paid: Estimate, rates: Rates | None) -> Usage:
     """What the request may use at most, without what no report has in any case."""
     usage = Usage.counted(paid.input_tokens, paid.choices * paid.output_cap)
-    called = dearest_calls(paid, rates)
-    if not called:
+    more = (*dearest_calls(paid, rates), *paid.more)
+    if not more:
         return usage
-    quantities = {**usage.quantities, **dict(called)}
-    return Usage(quantities, usage.total + tokens_of(called), estimated=usage.estimated)
+    quantities = {**usage.quantities, **dict(more)}
+    return Usage(quantities, usage.total + tokens_of(more), estimated=usage.estimated)
 
 
 def _calls_cap(paid: Estimate) -> int | None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 from tokenbalance.errors import InvalidType, ModelNotFound
 from tokenbalance.openai.ceilings.media import unsupported
 from tokenbalance.openai.objects.references import Reference, references
+from tokenbalance.openai.unknown import ids_of_request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,11 +28,14 @@ _OWNABLE: Final = {
     "file": "file",
     "image": "item",
     "item": "item",
+    "model": "model",
     "reasoning": "item",
     "response": "response",
     "skill": "skill",
+    "upload_part": "upload_part",
     "vector_store": "vector_store",
     "voice": "voice",
+    "voice_consent": "voice_consent",
 }
 """Kinds of references to objects that can be somebody's, each with the kind of the object."""
 
@@ -42,13 +46,12 @@ def references_of(operation: Operation, document: Document) -> tuple[Reference, 
     Raises:
         UnsupportedParameter: one is of a kind that nobody can own here.
         InvalidType: an id is not a string.
-        ModelNotFound: its model is a fine-tune.
 
     """
+    if operation.has_fixed_ceiling:
+        return ids_of_request(document)
     found: list[Reference] = []
     for reference in references(operation.family.place, document):
-        if reference.kind == "model":
-            raise _no_model(reference)
         kind = _OWNABLE.get(reference.kind)
         if kind is None:
             raise unsupported(reference.param)
