@@ -12,6 +12,7 @@ from tokenbalance.cli.database import open_books, transact
 from tokenbalance.cli.output import Fields, counted, print_json, print_line, print_table
 from tokenbalance.cli.upstream_lists import LISTS, Listed, objects_of_upstream
 from tokenbalance.database.connections import open_sessions
+from tokenbalance.events import Subject
 from tokenbalance.owners.stock import ADOPTABLE, adopt, known_of, objects_of
 from tokenbalance.people.users import find_user
 from tokenbalance.settings import Settings, load_settings
@@ -70,7 +71,8 @@ def adopt_objects(
 
     async def take(session: AsyncSession) -> list[Fields]:
         user = await find_user(session, email)
-        adopted = await adopt(session, ACTOR, user, ids, kind)
+        owner = Subject(user_id=user.id, account_id=user.account.id)
+        adopted = await adopt(session, ACTOR, owner, ids, kind)
         return [{"id": one, "kind": each, "email": user.email} for each, one in adopted]
 
     adopted = transact(take)

@@ -83,14 +83,18 @@ async def objects_of(session: AsyncSession, account_id: int, kind: str | None) -
 
 
 async def adopt(
-    session: AsyncSession, actor: Actor, user: User, ids: Sequence[str], kind: str | None = None
+    session: AsyncSession,
+    actor: Actor,
+    owner: Subject,
+    ids: Sequence[str],
+    kind: str | None = None,
 ) -> list[tuple[str, str]]:
     """Make objects of the upstream a user's.
 
     Args:
         session: the caller's transaction.
         actor: who does it.
-        user: who gets them.
+        owner: who gets them.
         ids: which objects.
         kind: of all of them; None: what each id begins with tells.
 
@@ -101,7 +105,7 @@ async def adopt(
         ObjectError: a kind is not known, or one of them is somebody else's.
 
     """
-    account_id = user.account.id
+    account_id = owner.account_id
     adopted = [(kind or _kind_of(object_id), object_id) for object_id in dict.fromkeys(ids)]
     for each, object_id in adopted:
         if not is_id(object_id):
@@ -116,8 +120,7 @@ async def adopt(
         )
         if taken is None:
             raise ObjectError(f"{object_id} belongs to {await _owner_of(session, each, object_id)}")
-        subject = Subject(user_id=user.id, account_id=account_id)
-        record(session, actor, "object.adopted", subject, kind=each, object=object_id)
+        record(session, actor, "object.adopted", owner, kind=each, object=object_id)
     return adopted
 
 
