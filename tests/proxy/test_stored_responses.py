@@ -21,10 +21,11 @@ if TYPE_CHECKING:
     from tests.support.books import Holder
     from tests.support.upstream import ScriptedUpstream
     from tokenbalance.database.connections import Pool
+    from tokenbalance.model import Document
 
 MODEL = "gpt-4o-mini"
 ASKED: dict[str, Any] = {"model": MODEL, "input": "How are you?", "max_output_tokens": 40}
-CHAT = {
+CHAT: Document = {
     "id": "chatcmpl-1",
     "object": "chat.completion",
     "model": MODEL,
@@ -69,9 +70,13 @@ async def client(pool: Pool, dsn: str, upstream: ScriptedUpstream) -> AsyncItera
 async def test_reading_a_response_again_costs_nothing_and_is_its_makers(client: Client) -> None:
     made = await client.send("POST", "/responses", json=ASKED)
     paid = await client.charges()
-    items = {"object": "list", "data": [{"id": "msg_0", "type": "message"}], "has_more": False}
+    items: Document = {
+        "object": "list",
+        "data": [{"id": "msg_0", "type": "message"}],
+        "has_more": False,
+    }
     cancelled = {**made.json(), "status": "cancelled"}
-    deleted = {"id": "resp_1", "object": "response.deleted", "deleted": True}
+    deleted: Document = {"id": "resp_1", "object": "response.deleted", "deleted": True}
     reads = [
         ("GET", "/responses/resp_1", made.json()),
         ("GET", "/responses/resp_1?beta=true", made.json()),
@@ -128,15 +133,16 @@ async def test_a_compaction_is_held_for_by_what_it_reads_and_charged_by_its_usag
     client: Client,
 ) -> None:
     await client.send("POST", "/responses", json=ASKED)
-    usage = {"input_tokens": 150, "output_tokens": 300, "total_tokens": 450}
-    compacted = {
+    usage: Document = {"input_tokens": 150, "output_tokens": 300, "total_tokens": 450}
+    compaction: Document = {"id": "cmp_1", "type": "compaction", "encrypted_content": "x" * 900}
+    compacted: Document = {
         "id": "resp_c",
         "object": "response.compaction",
-        "output": [{"id": "cmp_1", "type": "compaction", "encrypted_content": "x" * 900}],
+        "output": [compaction],
         "usage": usage,
     }
     client.upstream.script(json_response(compacted))
-    body = {"model": MODEL, "previous_response_id": "resp_1", "input": []}
+    body: Document = {"model": MODEL, "previous_response_id": "resp_1", "input": []}
     response = await client.send("POST", "/responses/compact", json=body)
     assert response.json() == compacted
     assert int(response.headers["x-tokenbalance-charge"]) == 450
@@ -145,7 +151,7 @@ async def test_a_compaction_is_held_for_by_what_it_reads_and_charged_by_its_usag
     assert (theirs.status_code, theirs.json()["error"]["param"]) == (404, "previous_response_id")
     # Its items go on as what they are.
     client.upstream.script(json_response({**compacted, "id": "resp_d", "status": "completed"}))
-    items = {**ASKED, "input": [*compacted["output"], {"role": "user", "content": "Hi"}]}
+    items = {**ASKED, "input": [compaction, {"role": "user", "content": "Hi"}]}
     assert (await client.send("POST", "/responses", json=items)).status_code == 200
 
 
@@ -154,7 +160,7 @@ async def test_a_stored_chat_is_read_changed_and_deleted_by_its_maker(client: Cl
     client.upstream.script(json_response(CHAT))
     await client.send("POST", "/chat/completions", json=body)
     paid = await client.charges()
-    messages = {"object": "list", "data": [{"id": "chatcmpl-1-0", "role": "user"}]}
+    messages: Document = {"object": "list", "data": [{"id": "chatcmpl-1-0", "role": "user"}]}
     deleted = {"id": "chatcmpl-1", "object": "chat.completion.deleted", "deleted": True}
     for method, path, json, said in [
         ("GET", "", None, CHAT),

@@ -20,6 +20,7 @@ from tokenbalance.openai.ceilings.stored import (
     known_tokens,
     question_about,
     reads_of,
+    stored_at_most,
 )
 from tokenbalance.openai.estimate import UsageCounter, count, reading
 from tokenbalance.openai.objects.references import references
@@ -146,7 +147,17 @@ def test_a_file_and_an_earlier_sound_are_read_in_a_chat_and_a_voice_is_not() -> 
     )
     assert read(CHAT, document) == ["messages[0].content[0].file.file_id", "messages[1].audio.id"]
     window = model_for(str(document["model"])).context
-    assert reading(count(CHAT, document), UNKNOWN, document).input_tokens == window
+    assert reading(CHAT, count(CHAT, document), UNKNOWN, document).input_tokens == window
+
+
+def test_files_that_are_no_part_of_a_prompt_have_rules_of_their_own() -> None:
+    edit: Document = {"images": [{"file_id": "file_1"}]}
+    container: Document = {"name": "x", "file_ids": ["file_1"]}
+    for path, document in [("/images/edits", edit), ("/containers", container)]:
+        operation = find_operation("POST", path.encode())
+        found = references_of(operation, document)
+        assert found
+        assert stored_at_most(operation, found) is None
 
 
 # What is known, and what is asked.
