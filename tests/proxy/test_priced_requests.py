@@ -173,7 +173,10 @@ async def test_a_call_that_is_insisted_on_needs_its_fee(
         ),
         ({"tools": [WORLD, {"type": "time_travel"}]}, 403, "tool_not_allowed", "tools[1]"),
         (
-            {"input": [{"type": "additional_tools", "tools": [{"type": "Time travel"}]}]},
+            {
+                "input": [{"type": "additional_tools", "tools": [{"type": "Time travel"}]}],
+                "store": False,
+            },
             403,
             "tool_not_allowed",
             "input[0].tools[0]",

@@ -10,10 +10,9 @@ import pytest
 
 from tests.support.books import create_holder, hold_states
 from tests.support.product import serving
-from tests.support.remembering import COUNTS, RESPONSES, Remembering
+from tests.support.remembering import COUNTS, Remembering
 from tests.support.responses import Gate, Response, json_response
 from tokenbalance.model.objects import Found
-from tokenbalance.openai.objects.found import found_in
 from tokenbalance.openai.tokens.models import model_for
 from tokenbalance.owners.registry import Owners
 from tokenbalance.proxy import stored
@@ -48,8 +47,6 @@ class Client:
         response = await self.http.post("/responses", json=body, headers=self.holder.headers)
         assert response.status_code == expect, response.text
         if expect == 200:
-            found = found_in(RESPONSES, response.json())
-            await Owners(self.pool).record(self.holder.caller, found)
             # What was held covers what was charged.
             assert held(response) >= charged(response)
         return response

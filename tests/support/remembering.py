@@ -9,7 +9,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from tests.support.responses import Response, json_response
+import orjson
+
+from tests.support.responses import Response, event_stream, json_response
 from tokenbalance.openai import find_operation
 from tokenbalance.openai.estimate import count
 
@@ -51,7 +53,8 @@ class Remembering:
         conversation = _conversation_of(document)
         if conversation:
             self.stored[conversation] = reads + writes
-        return json_response(_response(name, str(document["model"]), reads, writes))
+        made = _response(name, str(document["model"]), reads, writes)
+        return _streamed(made) if document.get("stream") else json_response(made)
 
     def _reads(self, document: Document) -> int:
         shown: Document = {"input": "", **document}
@@ -69,6 +72,18 @@ class Remembering:
 def _conversation_of(document: Document) -> str:
     conversation = document.get("conversation") or ""
     return str(conversation["id"] if isinstance(conversation, dict) else conversation)
+
+
+def _streamed(made: Document) -> Response:
+    begun = {**made, "status": "in_progress", "output": [], "usage": None}
+    return event_stream(
+        _event({"type": "response.created", "response": begun}),
+        _event({"type": "response.completed", "response": made}),
+    )
+
+
+def _event(data: Document) -> bytes:
+    return b"data: " + orjson.dumps(data) + b"\n\n"
 
 
 def _response(name: str, model: str, reads: int, writes: int) -> Document:

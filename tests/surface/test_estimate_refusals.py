@@ -153,10 +153,13 @@ def outcome_of(case: dict[str, Any]) -> Estimate | ProxyError:
         _, references, bound = read_document(
             OPERATIONS[case["path"]], hostile.body_of(case), OPENAI
         )
-        # Nobody has what a hostile request names.
-        return ObjectNotFound("not found", param=references[0].param) if references else bound
     except ProxyError as error:
         return error
+    # Nobody has what a hostile request names.
+    for each in references:
+        nobodys = ModelNotFound if each.kind == "model" else ObjectNotFound
+        return nobodys("not found", param=each.param)
+    return bound
 
 
 @pytest.mark.parametrize("case", bad_inputs())

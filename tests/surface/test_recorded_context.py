@@ -44,7 +44,7 @@ class Case:
 
     def reads_at_most(self, stored: Stored | None) -> int:
         shown = count(self.operation, self.document)
-        return reading(shown, stored, self.document).input_tokens
+        return reading(self.operation, shown, stored, self.document).input_tokens
 
 
 @cache

@@ -22,7 +22,7 @@ from tokenbalance.offload import offload, offload_fairly
 from tokenbalance.openai import estimate as estimating
 from tokenbalance.openai import is_socket
 from tokenbalance.openai.ceilings.fees import WITHOUT_EQUIVALENT
-from tokenbalance.openai.ceilings.stored import UNKNOWN, reads_of, refuse_lasting_tools
+from tokenbalance.openai.ceilings.stored import refuse_lasting_tools, stored_at_most
 from tokenbalance.openai.conditions import conditions_of
 from tokenbalance.openai.documents import parse_document
 from tokenbalance.openai.objects.models import check_model_path
@@ -31,8 +31,6 @@ from tokenbalance.openai.query import NO_QUERY
 from tokenbalance.proxy.unpriced import no_fee, refusal_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from tokenbalance.books.pricing.rate_card import RateCard
     from tokenbalance.model import Caller, Document, Rates, Stored, UpstreamTraits
     from tokenbalance.model.objects import Owned
@@ -329,7 +327,7 @@ def read(
     """
     document, references, bound = read_document(operation, body, traits)
     rates = _rates_of(rate_card, operation, document) if operation.charged else None
-    stored = _stored_at_most(operation, references) if references else None
+    stored = stored_at_most(operation, references) if references else None
     is_form = not isinstance(body, bytes)
     return Asked(
         caller,
@@ -363,17 +361,9 @@ def read_document(
     document = parse_document(body) if isinstance(body, bytes) else body.document
     refuse_lasting_tools(operation, document)
     references = references_of(operation, document)
-    stored = _stored_at_most(operation, references) if references else None
+    stored = stored_at_most(operation, references) if references else None
     shown = estimating.bound(operation, document, traits)
     return document, references, estimating.reading(operation, shown, stored, document, traits)
-
-
-def _stored_at_most(operation: Operation, references: Sequence[Reference]) -> Stored | None:
-    ceiling = operation.ceiling
-    if ceiling is not None and ceiling.reckon is not None:
-        # The ceiling knows what it costs: a picture, or nothing.
-        return None
-    return UNKNOWN if operation.charged and reads_of(references) else None
 
 
 def _rates_of(rate_card: RateCard | None, operation: Operation, document: Document) -> Rates | None:

@@ -50,7 +50,8 @@ def test_an_endpoint_has_examples_of_requests_and_responses(
     elif endpoint.answer is not Answer.NOTHING:
         assert content["application/json"]["example"]
     assert ("requestBody" in operation) is bool(endpoint.bodies)
-    streamed = endpoint.charged and endpoint.path != "/embeddings"
+    assert endpoint.examples
+    streamed = bool(endpoint.examples.stream)
     assert ("text/event-stream" in content) is streamed
 
 

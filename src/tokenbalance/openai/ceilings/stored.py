@@ -29,6 +29,8 @@ UNKNOWN: Final = Stored()
 
 _READ: Final = frozenset({"chat_audio", "conversation", "file", "item", "response"})
 """Kinds of objects that a model may read as a part of its prompt."""
+_PROMPTS: Final = frozenset({"chat", "responses"})
+"""Places of documents that are prompts; objects in others have rules of their own."""
 _PREVIOUS: Final = "previous_response_id"
 # Whatever their size, images have a rule of their own, and an annotation is only a copy.
 _BOUNDED: Final = frozenset({
@@ -49,6 +51,12 @@ _AGAIN: Final = 32
 """What an output has around it when it is read again: this many tokens, and one for as many. Nearly
 all of it is already in the usage, by recorded exchanges."""
 _UNFINISHED: Final = frozenset({"in_progress", "queued"})
+
+
+def stored_at_most(operation: Operation, references: Sequence[Reference]) -> Stored | None:
+    """What a request may read that is stored, before anybody has looked; None: nothing."""
+    is_prompt = operation.charged and operation.family.place in _PROMPTS
+    return UNKNOWN if is_prompt and reads_of(references) else None
 
 
 def reads_of(references: Sequence[Reference]) -> list[Reference]:
@@ -153,9 +161,11 @@ def refuse_lasting_tools(operation: Operation, document: Document) -> None:
     if document.get("store") is False and not document.get("conversation"):
         return
     for index, item in enumerate(items):
-        for tool, at in every_tool(*tools_of(item, path_of(member or "", index))):
-            if allowance_for(tool).call:
-                raise unsupported(at, "Offer it in `tools`, or set `store: false`.")
+        # Hardly any has tools.
+        if isinstance(item, dict) and "tools" in item:
+            for tool, at in every_tool(*tools_of(item, path_of(member or "", index))):
+                if allowance_for(tool).call:
+                    raise unsupported(at, "Offer it in `tools`, or set `store: false`.")
 
 
 def _has_file_url(value: Json) -> bool:

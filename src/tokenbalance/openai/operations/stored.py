@@ -28,7 +28,6 @@ _IN_OUTPUT: Final = (
     "file:$.output[].results[].file_id",
 )
 """What a response names that others have made."""
-_INCLUDE: Final = ("include", "include[]")
 
 _RESPONSES: Final = (
     Operation("POST", "/responses/compact", COMPACT, "Compaction of a conversation"),
@@ -39,7 +38,7 @@ _RESPONSES: Final = (
         "One response",
         uses=("response",),
         own_derived=_IN_OUTPUT,
-        query=(*_INCLUDE, "include_obfuscation", "starting_after", "stream"),
+        query=("include", "include_obfuscation", "starting_after", "stream"),
         answer=Answer.EVENTS,
         own_examples=RESPONSE_EXAMPLES,
     ),
@@ -50,6 +49,7 @@ _RESPONSES: Final = (
         "Delete a response",
         uses=("response",),
         deletes="response",
+        answer=Answer.NOTHING,
         own_examples=DELETED_RESPONSE_EXAMPLES,
     ),
     Operation(
@@ -69,7 +69,7 @@ _RESPONSES: Final = (
         lists="item",
         uses=("response",),
         own_derived=("item:$.data[].id", "container:$.data[].container_id"),
-        query=("after", *_INCLUDE, "limit", "order"),
+        query=("after", "include", "limit", "order"),
         own_examples=INPUT_ITEMS_EXAMPLES,
     ),
 )
