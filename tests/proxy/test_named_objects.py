@@ -174,8 +174,8 @@ async def test_a_client_that_leaves_has_what_it_made_all_the_same(
 async def test_a_failed_response_is_its_callers_although_it_costs_nothing(
     http: httpx2.AsyncClient, upstream: ScriptedUpstream, pool: Pool, maker: Holder
 ) -> None:
-    failed = {"id": "resp_1", "status": "failed", "output": [], "usage": None}
-    created = {**failed, "status": "in_progress"}
+    failed: dict[str, Any] = {"id": "resp_1", "status": "failed", "output": [], "usage": None}
+    created: dict[str, Any] = {**failed, "status": "in_progress"}
     upstream.script(event_stream(
         event("response.created", response=created), event("response.failed", response=failed)
     ))  # fmt: skip
@@ -189,7 +189,7 @@ async def test_free_documents_and_streams_name_objects_too(
     http: httpx2.AsyncClient, upstream: ScriptedUpstream, pool: Pool, maker: Holder
 ) -> None:
     gate = Gate()
-    document = {"data": [{"id": "cfile_7"}]}
+    document: dict[str, Any] = {"data": [{"id": "cfile_7"}]}
     stream = events_of()
     upstream.script(json_response(document), event_stream(*stream[:-1], gate, stream[-1]))
     assert (await http.get("/things", headers=maker.headers)).json() == document

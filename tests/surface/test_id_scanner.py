@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.named_objects import LIVING, RESPONSE, STORED
 from tokenbalance.openai import find_operation
-from tokenbalance.openai.objects.places import Place, sought_by
+from tokenbalance.openai.objects.places import Place, Places, sought_by
 from tokenbalance.openai.objects.scanner import IdScanner
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ RESPONSES = find_operation("POST", b"/responses")
 def scanner() -> IdScanner:
     sought = sought_by(RESPONSES, {})
     assert sought
-    return IdScanner(sought.places)
+    return IdScanner(sought.in_document)
 
 
 def found_in(body: bytes, size: int) -> list[Found]:
@@ -75,7 +75,7 @@ def test_a_picture_is_not_kept() -> None:
 
 
 def test_what_may_be_a_part_of_an_id_is_said() -> None:
-    reader = IdScanner([Place("file", ("id",))])
+    reader = IdScanner(Places.of([Place("file", ("id",))]))
     assert reader.feed(b'{"id":"file-') == []
     assert reader.unfinished == len(b'"file-')
     assert [one.id for one in reader.feed(b'1"')] == ["file-1"]

@@ -103,19 +103,19 @@ class Ownership:
 
         """
         sought = sought_by(asked.operation, asked.document)
-        if sought is None or not any(body.rfind(word) >= 0 for word in sought.words):
+        if sought is None or not any(body.rfind(word) >= 0 for word in sought.in_document.words):
             return []
-        return found_at(sought.places, document_of(body.removeprefix(BOM)), _within(asked))
+        return found_at(sought.in_document, document_of(body.removeprefix(BOM)), _within(asked))
 
     def ids_of_long(self, asked: Asked) -> IdScanner | None:
         """Return what finds ids in a response that is too long to be kept; None: it has none."""
         sought = sought_by(asked.operation, asked.document)
-        return sought and IdScanner(sought.places, _within(asked))
+        return sought and IdScanner(sought.in_document, _within(asked))
 
     def ids_of_stream(self, asked: Asked) -> StreamIds | None:
         """Return what finds ids in a stream; None: it has none."""
         sought = sought_by(asked.operation, asked.document)
-        if sought is None or not sought.in_events:
+        if sought is None or not sought.in_events.all:
             return None
         return StreamIds(sought, _within(asked))
 
