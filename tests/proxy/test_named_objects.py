@@ -204,3 +204,19 @@ async def test_free_documents_and_streams_name_objects_too(
     assert received == b"".join(stream)
     assert await owned(pool, maker) == {("container_file", "cfile_7"), ("file", "file-2")}
     assert await charges_of(pool, maker) == []
+
+
+@pytest.mark.parametrize("store", [{}, {"store": True}, {"store": False}])
+async def test_a_key_that_stores_nothing_asks_for_no_store(
+    http: httpx2.AsyncClient,
+    upstream: ScriptedUpstream,
+    pool: Pool,
+    maker: Holder,
+    store: dict[str, Any],
+) -> None:
+    await pool.execute("UPDATE api_keys SET force_store_false = true")
+    upstream.script(json_response(RESPONSE), json_response(CHAT))
+    _ = await http.post("/responses", json=QUESTION | store, headers=maker.headers)
+    _ = await http.post("/chat/completions", json=CHAT_QUESTION | store, headers=maker.headers)
+    assert [orjson.loads(one.body)["store"] for one in upstream.requests] == [False, False]
+    assert await owned(pool, maker) == LIVING

@@ -23,7 +23,7 @@ from tokenbalance.model.values import value
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
-    from tokenbalance.model import Document
+    from tokenbalance.model import Document, Json
     from tokenbalance.openai.operation import Operation
 
 
@@ -85,6 +85,8 @@ _DEFAULT_OF_STORE: Final[Mapping[str | None, bool]] = {"responses": True, "chat"
 """Whether the upstream stores the response of a request without `store`, where it may say so."""
 _STORED: Final = frozenset({"chat_completion", "item", "response"})
 """Kinds of objects that live only where the response is stored."""
+_THEMSELVES: Final = frozenset({"chat_completion", "response"})
+"""Kinds of objects whose requests may ask that they be stored, or not."""
 _SPOKEN: Final = frozenset({"chat_audio"})
 """Kinds of objects that only a response with spoken output has."""
 _NONE: Final = frozenset[str]()
@@ -120,6 +122,14 @@ def sought_by(operation: Operation, request: Document) -> Sought | None:
         stored=default if stored is None else bool(stored),
         spoken=place != "chat" or _is_spoken(request),
     )
+
+
+@lru_cache(maxsize=1024)
+def unstored(operation: Operation) -> Mapping[str, Json]:
+    """Members to set in a document so that the upstream stores nothing of its response."""
+    kinds = {spec.partition(":")[0] for spec in operation.creates}
+    is_asked = operation.family.place in _DEFAULT_OF_STORE and not kinds.isdisjoint(_THEMSELVES)
+    return {"store": False} if is_asked else {}
 
 
 def every_place(operation: Operation) -> Sought | None:
