@@ -54,9 +54,11 @@ def test_what_a_request_or_a_model_wrote_is_never_one(size: int) -> None:
         "tools": [{"output": [{"id": "msg_9", "container_id": "cntr_9"}]}],
         "output": [{"id": "msg_1", "content": [{"text": '\\","id":"msg_9'}], "x": {"id": "x"}}],
         "x" * 5000: "resp_9",
+        "output ": {"[]": {"id": "msg_9"}},
         "id": "resp_1",
     }  # fmt: skip
-    names = {one.id for one in found_in(orjson.dumps(hostile), size)}
+    body = orjson.dumps(hostile).replace(b'"output "', b'"output"')
+    names = {one.id for one in found_in(body, size)}
     assert names == {"msg_1", "resp_1"}
 
 
