@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Final
 
 from tokenbalance.offload import offload
 from tokenbalance.openai.metering.document import JsonMeter
+from tokenbalance.openai.metering.ends import EndMeter
 from tokenbalance.proxy.asked import READ_INLINE_BYTES_MAX
+from tokenbalance.proxy.snapshots import keep_snapshot
 from tokenbalance.wire.upstream import UpstreamBroke
 
 if TYPE_CHECKING:
     from tokenbalance.model.objects import Found
     from tokenbalance.openai.objects.scanner import IdScanner
+    from tokenbalance.openai.operation import Operation
     from tokenbalance.proxy.relay import Relay
     from tokenbalance.wire.upstream import UpstreamResponse
 
@@ -30,8 +33,7 @@ async def relay_document(relay: Relay, upstream: UpstreamResponse, beginning: by
     """
     response, ending = relay.response, relay.ending
     headers = relay.passing.for_client(upstream.headers)
-    has_items = relay.asked.operation.family.has_items
-    meter = JsonMeter(has_items=has_items) if ending.charged else None
+    meter = _meter_of(relay.asked.operation) if ending.charged else None
     ending.meter = meter
     reading = _Reading(relay, upstream, meter, headers)
     try:
@@ -47,6 +49,8 @@ async def relay_document(relay: Relay, upstream: UpstreamResponse, beginning: by
             meter.finish()
     found = reading.found if reading.is_long else await _found_in(relay, kept)
     charge = await relay.settle(found, whole=True)
+    if relay.asked.path_ids:
+        await keep_snapshot(relay.ownership.owners, relay.asked, kept)
     if response.started:
         await response.end(kept)
         return
@@ -70,7 +74,7 @@ class _Reading:
 
     relay: Relay
     upstream: UpstreamResponse
-    meter: JsonMeter | None
+    meter: JsonMeter | EndMeter | None
     headers: list[tuple[bytes, bytes]]
     is_long: bool = False
     """It is passed on as it comes."""
@@ -116,3 +120,10 @@ class _Reading:
         if found:
             await self.relay.ownership.record(self.relay.asked, found)
             self.found += found
+
+
+def _meter_of(operation: Operation) -> JsonMeter | EndMeter:
+    ceiling = operation.ceiling
+    if ceiling is not None and ceiling.reckon is not None:
+        return EndMeter(operation.family)
+    return JsonMeter(has_items=operation.family.has_items)

@@ -134,8 +134,7 @@ class Ownership:
             Whether they are safe. If not, `record` them before their ids are passed on.
 
         """
-        del asked, found
-        return False
+        return self.owners.note(asked.caller, found)
 
     def sending(self, asked: Asked, send: Send) -> Send:
         """Return what sends a request; one that deletes an object marks it as deleted first.

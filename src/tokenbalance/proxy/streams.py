@@ -89,8 +89,13 @@ async def end_early(relay: Relay, meter: StreamMeter, error: ProxyError) -> None
 
 
 def _begin_metering(relay: Relay) -> StreamMeter:
-    several = has_several_choices(relay.asked.document)
-    relay.ending.meter = meter = StreamMeter(hide_usage=relay.hides_usage, several=several)
+    asked = relay.asked
+    draws = asked.operation.family.draws
+    several = not draws and has_several_choices(asked.document)
+    images = asked.bound.choices if draws else 0
+    relay.ending.meter = meter = StreamMeter(
+        hide_usage=relay.hides_usage, several=several, images=images
+    )
     relay.ids = relay.ownership.ids_of_stream(relay.asked)
     return meter
 

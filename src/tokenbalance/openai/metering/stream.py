@@ -14,6 +14,7 @@ client now. The result is the same wherever the cuts were. Three things keep byt
 
     -   a chunk that reports usage and has no choice with any content (chat, completions),
     -   `response.completed`, `.incomplete`, `.failed` (responses),
+    -   the last `.completed` of images, and the `.done` of a transcript or of speech,
     -   a top-level error, and
     -   `data: [DONE]`.
 
@@ -80,12 +81,14 @@ _WHOLE_EVENTS = (b"\n\n", b"\r\n\r\n")
 
 
 _PLAIN_MEMBER = rb'"[^"\\\x00-\x1f]*": ?(?:"' + STRING_BODY + rb'"|[-+.0-9eE]+|null|true|false), ?'
+_FINAL_MEDIA = rb"image_(?:generation|edit)\.completed|transcript\.text\.done|speech\.audio\.done"
+_FINAL = rb"response\.(?:completed|incomplete|failed)|" + _FINAL_MEDIA
 _NOT_THE_END = compiled(
     rb"(?:\xef\xbb\xbf)?(?:(?!data)[^\r\n]+(?>\r\n|\n|\r))*data: ?\{ ?(?:" + _PLAIN_MEMBER + rb")*?"
     rb'(?:"choices": ?\[ ?\{'
-    rb'|"type": ?"(?!response\.(?:completed|incomplete|failed)"|error")[^"\\]*")'
+    rb'|"type": ?"(?!(?:' + _FINAL + rb')"|error")[^"\\]*")'
 )
-_FINAL_TYPE = re.compile(rb'"type": ?"(response\.(?:completed|incomplete|failed))"')
+_FINAL_TYPE = re.compile(rb'"type": ?"(' + _FINAL + rb')"|event: ?(' + _FINAL_MEDIA + rb")")
 
 
 class StreamMeter:
@@ -106,9 +109,9 @@ class StreamMeter:
         "_withheld",
     )
 
-    def __init__(self, *, hide_usage: bool, several: bool = False) -> None:
+    def __init__(self, *, hide_usage: bool, several: bool = False, images: int = 0) -> None:
         self._hide_usage = hide_usage
-        self._report = StreamReport(hide_usage=hide_usage, several=several)
+        self._report = StreamReport(hide_usage=hide_usage, several=several, images=images)
         self._withheld = bytearray()
 
         # The incomplete event: all its bytes (only the last ones if it is overlong), how many of
@@ -167,6 +170,11 @@ class StreamMeter:
     def has_response(self) -> bool:
         """A response came, even if an empty one: a choice, or an event of a response."""
         return self._report.text.has_response
+
+    @property
+    def drawn(self) -> int:
+        """Images that were drawn, as far as can be seen, and are not in the usage."""
+        return self._report.drawn
 
     @property
     def withholding(self) -> bool:
@@ -342,11 +350,11 @@ class StreamMeter:
     def _read_long_event(self, out: list[bytes]) -> None:
         if not self._overlong:
             final = _FINAL_TYPE.search(self._buffer, 0, HEAD)
-            self._final_type = final[1].decode() if final is not None else ""
+            self._final_type = (final[1] or final[2]).decode() if final is not None else ""
             if final is not None and len(self._buffer) <= DOCUMENT_MAX:
                 return
             self._overlong = True
-            self._report.text.collect(bytes(self._buffer))
+            self._report.begin_long(bytes(self._buffer))
         self._let_overlong_pass(out)
 
     def _let_overlong_pass(self, out: list[bytes]) -> None:

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING, Final, TypeGuard
 import orjson
 
 from tokenbalance.model.objects import Found
-from tokenbalance.openai.objects.places import every_place
+from tokenbalance.openai.objects.places import Place, every_place
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from tokenbalance.model import Document, Json
-    from tokenbalance.openai.objects.places import Place, Places, Way
+    from tokenbalance.openai.objects.places import Places, Way
     from tokenbalance.openai.operation import Operation
 
 ID_CHARS_MAX: Final = 512
@@ -81,6 +81,12 @@ def found_in_event(places: Places, document: Document, within: str | None) -> li
         described(place, name, holder, whole, None)
         for place, name, holder in _ids(places.way, document)
     ]
+
+
+def whole(kind: str, name: str, document: Document) -> Found:
+    """The object that a document is itself."""
+    place = Place(kind, ("id",))
+    return described(place, name, document, None, _snapshot(kind, document))
 
 
 def is_id(value: Json) -> TypeGuard[str]:
