@@ -39,6 +39,7 @@ def test_keys_are_listed_with_their_dates_and_stay_revoked(cli: Cli) -> None:
         "revoked_at": None,
         "last_used_at": None,
         "insufficient_status": None,
+        "force_store_false": False,
         "scopes": ["inference"],
         "made_by_key_id": None,
     }
@@ -60,6 +61,14 @@ def test_a_key_chooses_the_status_of_what_its_balance_does_not_cover(cli: Cli) -
     assert created["insufficient_status"] == 429
     assert [key["insufficient_status"] for key in cli.json("key", "list", "a@b.c")] == [429]
     assert cli("key", "create", "a@b.c", "--insufficient-status", "403").code == 2
+
+
+def test_a_key_stores_nothing_until_it_may_again(cli: Cli) -> None:
+    cli("user", "create", "a@b.c")
+    created = cli.json("key", "create", "a@b.c", "--force-store-false")
+    assert created["force_store_false"] is True
+    changed = cli.json("key", "change", str(created["id"]), "--allow-store")
+    assert changed["force_store_false"] is False
 
 
 async def test_a_rotated_key_has_another_secret_and_the_same_id(cli: Cli, pool: Pool) -> None:

@@ -193,6 +193,7 @@ async def test_each_change_of_a_key_is_an_event_and_no_change_is_none(
         "name": "laptop",
         "expires_at": None,
         "insufficient_status": None,
+        "force_store_false": False,
         "scopes": ["inference"],
         "made_by_key_id": None,
         "limits": {},

@@ -89,13 +89,14 @@ class Shelf:
         if Body.JSON in operation.bodies:
             return {"json": document}
         files = {
-            name: ("a.pdf", b"%PDF-1.4")
+            name
             for name, value in document.items()
-            if isinstance(value, str) and value.startswith("@")
+            if str(value).startswith("@") or (isinstance(value, dict) and "filename" in value)
         }
+        plain = {name: value for name, value in document.items() if isinstance(value, str | int)}
         return {
-            "data": {name: value for name, value in document.items() if name not in files},
-            "files": files,
+            "data": {name: value for name, value in plain.items() if name not in files},
+            "files": dict.fromkeys(files or {"file"}, ("a.pdf", b"%PDF-1.4")),
         }
 
 

@@ -174,8 +174,8 @@ async def test_a_client_that_leaves_has_what_it_made_all_the_same(
 async def test_a_failed_response_is_its_callers_although_it_costs_nothing(
     http: httpx2.AsyncClient, upstream: ScriptedUpstream, pool: Pool, maker: Holder
 ) -> None:
-    failed = {"id": "resp_1", "status": "failed", "output": [], "usage": None}
-    created = {**failed, "status": "in_progress"}
+    failed: dict[str, Any] = {"id": "resp_1", "status": "failed", "output": [], "usage": None}
+    created: dict[str, Any] = {**failed, "status": "in_progress"}
     upstream.script(event_stream(
         event("response.created", response=created), event("response.failed", response=failed)
     ))  # fmt: skip
@@ -189,7 +189,7 @@ async def test_free_documents_and_streams_name_objects_too(
     http: httpx2.AsyncClient, upstream: ScriptedUpstream, pool: Pool, maker: Holder
 ) -> None:
     gate = Gate()
-    document = {"data": [{"id": "cfile_7"}]}
+    document: dict[str, Any] = {"data": [{"id": "cfile_7"}]}
     stream = events_of()
     upstream.script(json_response(document), event_stream(*stream[:-1], gate, stream[-1]))
     assert (await http.get("/things", headers=maker.headers)).json() == document
@@ -204,3 +204,19 @@ async def test_free_documents_and_streams_name_objects_too(
     assert received == b"".join(stream)
     assert await owned(pool, maker) == {("container_file", "cfile_7"), ("file", "file-2")}
     assert await charges_of(pool, maker) == []
+
+
+@pytest.mark.parametrize("store", [{}, {"store": True}, {"store": False}])
+async def test_a_key_that_stores_nothing_asks_for_no_store(
+    http: httpx2.AsyncClient,
+    upstream: ScriptedUpstream,
+    pool: Pool,
+    maker: Holder,
+    store: dict[str, Any],
+) -> None:
+    await pool.execute("UPDATE api_keys SET force_store_false = true")
+    upstream.script(json_response(RESPONSE), json_response(CHAT))
+    _ = await http.post("/responses", json=QUESTION | store, headers=maker.headers)
+    _ = await http.post("/chat/completions", json=CHAT_QUESTION | store, headers=maker.headers)
+    assert [orjson.loads(one.body)["store"] for one in upstream.requests] == [False, False]
+    assert await owned(pool, maker) == LIVING

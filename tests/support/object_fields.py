@@ -50,14 +50,25 @@ def filled(name: str, value: Json) -> Document:
 
 
 def _typed(name: str, fields: Document) -> Document:
+    """Give an object the type of those that have such a field."""
     if "container" in fields and "tools[]" in name:
-        return {"type": "code_interpreter", **fields}
-    if "tools[].model" in name or "svg" in fields:
-        return (
-            {"type": "image_generation", **fields} if fields.keys() & {"model", "svg"} else fields
-        )
-    if "svg_usage" in fields:
-        return {"type": "image_generation_call", "result": "AAAA", **fields}
-    if name in {"input[].id", "items[].id"}:
-        return {"type": "item_reference", **fields} if "id" in fields else fields
-    return fields
+        more: Document = {"type": "code_interpreter"}
+    elif "tools[].model" in name or "svg" in fields:
+        more = {"type": "image_generation"} if fields.keys() & {"model", "svg"} else {}
+    elif name.startswith("messages[]"):
+        more = _of_message(fields)
+    elif "svg_usage" in fields:
+        more = {"type": "image_generation_call", "result": "AAAA"}
+    elif name in {"input[].id", "items[].id"} and "id" in fields:
+        more = {"type": "item_reference"}
+    else:
+        more = {}
+    return {**more, **fields}
+
+
+def _of_message(fields: Document) -> Document:
+    if "file" in fields:
+        return {"type": "file"}
+    if fields.keys() & {"audio", "content"}:
+        return {"role": "assistant" if "audio" in fields else "user"}
+    return {}

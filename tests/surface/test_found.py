@@ -27,7 +27,7 @@ def named(operation: Operation, document: Any, request: Any) -> set[tuple[str, s
     sought = sought_by(operation, request)
     if sought is None:
         return set()
-    return {(one.kind, one.id) for one in found_at(sought.places, document, None)}
+    return {(one.kind, one.id) for one in found_at(sought.in_document, document, None)}
 
 
 def row(*places: str, uses: Sequence[str] = ()) -> Operation:

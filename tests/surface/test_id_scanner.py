@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.named_objects import LIVING, RESPONSE, STORED
 from tokenbalance.openai import find_operation
-from tokenbalance.openai.objects.places import Place, sought_by
+from tokenbalance.openai.objects.places import Place, Places, sought_by
 from tokenbalance.openai.objects.scanner import IdScanner
 
 if TYPE_CHECKING:
@@ -21,7 +21,7 @@ RESPONSES = find_operation("POST", b"/responses")
 def scanner() -> IdScanner:
     sought = sought_by(RESPONSES, {})
     assert sought
-    return IdScanner(sought.places)
+    return IdScanner(sought.in_document)
 
 
 def found_in(body: bytes, size: int) -> list[Found]:
@@ -54,9 +54,11 @@ def test_what_a_request_or_a_model_wrote_is_never_one(size: int) -> None:
         "tools": [{"output": [{"id": "msg_9", "container_id": "cntr_9"}]}],
         "output": [{"id": "msg_1", "content": [{"text": '\\","id":"msg_9'}], "x": {"id": "x"}}],
         "x" * 5000: "resp_9",
+        "output ": {"[]": {"id": "msg_9"}},
         "id": "resp_1",
     }  # fmt: skip
-    names = {one.id for one in found_in(orjson.dumps(hostile), size)}
+    body = orjson.dumps(hostile).replace(b'"output "', b'"output"')
+    names = {one.id for one in found_in(body, size)}
     assert names == {"msg_1", "resp_1"}
 
 
@@ -75,7 +77,7 @@ def test_a_picture_is_not_kept() -> None:
 
 
 def test_what_may_be_a_part_of_an_id_is_said() -> None:
-    reader = IdScanner([Place("file", ("id",))])
+    reader = IdScanner(Places.of([Place("file", ("id",))]))
     assert reader.feed(b'{"id":"file-') == []
     assert reader.unfinished == len(b'"file-')
     assert [one.id for one in reader.feed(b'1"')] == ["file-1"]

@@ -106,6 +106,22 @@ def test_so_they_are_in_events_that_are_too_long_to_be_kept(
     assert named(passed.ids) == STORED | LIVING
 
 
+def test_not_even_the_beginning_of_an_id_passes_in_a_long_event(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(stream_ids, "EVENT_KEPT", 20)
+    name = "msg_" + "0" * 48
+    ids, out = ids_of({}), b""
+    for byte in event("response.output_item.done", item={"id": name}):
+        out += ids.feed(bytes([byte]))
+        assert ids.take_new() or b"msg_" not in out or named_before(ids, name)
+    assert name.encode() in out
+
+
+def named_before(ids: StreamIds, name: str) -> bool:
+    return ("item", name) in ids._known
+
+
 def test_a_long_event_is_not_kept(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(stream_ids, "EVENT_KEPT", 1000)
     ids = ids_of({})
@@ -184,6 +200,14 @@ def test_of_a_stream_that_broke_off_everything_that_came_is_found_or_does_not_pa
     assert passed.out + events + begun == STREAM[:place]
     found = {name for _, name in named(passed.ids)}
     assert {name for name in OWN_NAMES if b'"%b"' % name.encode() in passed.out + events} <= found
+
+
+def test_an_event_that_lacks_only_its_end_names_what_it_names() -> None:
+    ids = ids_of({})
+    assert ids.feed(events_of()[0].rstrip(b"\n")) == b""
+    _, begun = ids.abandon()
+    assert begun
+    assert [one.id for one in ids.take_found()] == ["resp_1"]
 
 
 def test_one_that_is_cut_while_its_commit_is_awaited_has_all_its_ids() -> None:

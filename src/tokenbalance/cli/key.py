@@ -76,6 +76,13 @@ def create_key(  # noqa: PLR0913 - the fields of a key, by name
             help="Status of requests that the balance does not cover; default: the server's.",
         ),
     ] = None,
+    force_store_false: Annotated[
+        bool,
+        typer.Option(
+            "--force-store-false",
+            help="Send its responses and chats with store: false, whatever they ask for.",
+        ),
+    ] = False,
     as_json: AsJson = False,
 ) -> None:
     """Create a key; only its secret goes to stdout: KEY=$(tokenbalance key create EMAIL).
@@ -91,6 +98,7 @@ def create_key(  # noqa: PLR0913 - the fields of a key, by name
             name=name or "",
             expires_at=None if expires_in_days is None else _in_days(expires_in_days),
             insufficient_status=int(insufficient_status) if insufficient_status else None,
+            force_store_false=force_store_false,
             scopes=scope or NEW_KEY_SCOPES,
             actor=ACTOR,
         )
@@ -132,6 +140,13 @@ def change_key(  # noqa: PLR0913 - the fields of a key, by name
             "--insufficient-status", help="Status of requests that the balance does not cover."
         ),
     ] = None,
+    force_store_false: Annotated[
+        bool | None,
+        typer.Option(
+            "--force-store-false/--allow-store",
+            help="Send its responses and chats with store: false, or as they are.",
+        ),
+    ] = None,
     scope: Scopes = None,
     as_json: AsJson = False,
 ) -> None:
@@ -147,6 +162,8 @@ def change_key(  # noqa: PLR0913 - the fields of a key, by name
     if insufficient_status is not None:
         is_default = insufficient_status is ChangedStatus.DEFAULT
         changes["insufficient_status"] = None if is_default else int(insufficient_status)
+    if force_store_false is not None:
+        changes["force_store_false"] = force_store_false
     if scope:
         changes["scopes"] = scope
     if not changes:
@@ -217,6 +234,7 @@ def key_fields(key: KeyRow) -> Fields:
         "revoked_at": key.revoked_at,
         "last_used_at": key.last_used_at,
         "insufficient_status": key.insufficient_status,
+        "force_store_false": key.force_store_false,
         "scopes": key.scopes,
         "made_by_key_id": key.made_by_key_id,
     }

@@ -162,6 +162,8 @@ class Caller:
     """What the key may be used for; means nothing where `signed_in`."""
     secret_sha256: bytes = field(default=b"", repr=False)
     """Of the secret that was shown: after a rotation it finds the key no more."""
+    force_store_false: bool = False
+    """Responses and chats are sent with `store: false`, whatever they ask for."""
 
 
 @dataclass(frozen=True, slots=True)

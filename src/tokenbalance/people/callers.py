@@ -30,7 +30,19 @@ if TYPE_CHECKING:
     from tokenbalance.people.remembered import Bearer
 
     _Found: TypeAlias = tuple[
-        int, int, int, int, bool, bool, int | None, int, int, list[Scope], datetime | None, bytes
+        int,
+        int,
+        int,
+        int,
+        bool,
+        bool,
+        int | None,
+        int,
+        int,
+        list[Scope],
+        datetime | None,
+        bytes,
+        bool,
     ]
 
 # `Token` is what the clients of the original project send.
@@ -93,7 +105,7 @@ class Callers:
         rows = await self._pool.fetch(statements.FIND_CALLERS, [pending.item for pending in batch])
         found: dict[bytes, Caller] = {}
         for row in cast("list[_Found]", rows):
-            caller = Caller(*row[:9], tuple(row[9]), row[11])
+            caller = Caller(*row[:9], tuple(row[9]), row[11], row[12])
             found[row[11]] = caller
             self.remembered.keep(caller)
             if _is_due(row[10]):
@@ -145,7 +157,7 @@ async def find_caller(pool: Pool, secret: str) -> Caller:
     if row is None:
         raise RefusedKey(sha256(secret))
     found = cast("_Found", tuple(row))
-    caller = Caller(*found[:9], tuple(found[9]), found[11])
+    caller = Caller(*found[:9], tuple(found[9]), found[11], found[12])
     if _is_due(found[10]):
         _ = await pool.execute(statements.TOUCH_KEYS, [caller.key_id])
     return caller

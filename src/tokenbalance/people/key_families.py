@@ -94,6 +94,8 @@ async def end_families(session: AsyncSession, keys: Select[int], actor: Actor) -
 async def pass_down(session: AsyncSession, maker: ApiKey, actor: Actor) -> None:
     """Let the keys made with a key have no later end and no other scopes than it has now.
 
+    They store nothing where it does not.
+
     The key must be locked. Each change is recorded.
 
     Raises:
@@ -118,6 +120,7 @@ async def pass_down(session: AsyncSession, maker: ApiKey, actor: Actor) -> None:
             raise InvalidScopes(msg)
         key.scopes = scopes
         key.expires_at = earlier(key.expires_at, maker.expires_at)
+        key.force_store_false = key.force_store_false or maker.force_store_false
         changes.append((before, key_row(key)))
     await session.flush()
     await record_keys(session, actor, changes)

@@ -32,12 +32,13 @@ class KeyTerms:
     limits: KeyLimits = field(default_factory=KeyLimits)
     insufficient_status: int | None = None
     """None: the operator's choice."""
+    force_store_false: bool = False
 
     def within(self, maker: KeyTerms) -> KeyTerms:
         """Return these terms for a key that is made with another one.
 
-        It ends no later, each limit is the tighter of both, and it responds with the maker's status
-        where it has none of its own.
+        It ends no later, each limit is the tighter of both, it responds with the maker's status
+        where it has none of its own, and stores nothing where the maker does not.
 
         Raises:
             ScopesMissing: they have a scope that the maker has not.
@@ -50,6 +51,7 @@ class KeyTerms:
             expires_at=earlier(self.expires_at, maker.expires_at),
             limits=tighter(self.limits, maker.limits),
             insufficient_status=self.insufficient_status or maker.insufficient_status,
+            force_store_false=self.force_store_false or maker.force_store_false,
         )
 
     def is_within(self, other: KeyTerms) -> bool:
@@ -58,7 +60,11 @@ class KeyTerms:
             most = self.within(other)
         except (ScopesMissing, InvalidLimit):
             return False
-        return (most.expires_at, most.limits) == (self.expires_at, self.limits)
+        return (most.expires_at, most.limits, most.force_store_false) == (
+            self.expires_at,
+            self.limits,
+            self.force_store_false,
+        )
 
 
 def require_scopes(wanted: Collection[Scope], held: Collection[Scope]) -> None:

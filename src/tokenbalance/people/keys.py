@@ -62,6 +62,7 @@ class KeyChanges(TypedDict, total=False):
     name: str
     expires_at: datetime | None
     insufficient_status: int | None
+    force_store_false: bool
     scopes: Collection[str]
 
 
@@ -71,6 +72,7 @@ class _Values(TypedDict, total=False):
     name: str
     expires_at: datetime | None
     insufficient_status: int | None
+    force_store_false: bool
     scopes: list[Scope]
 
 
@@ -82,6 +84,7 @@ async def create_key(  # noqa: PLR0913 - the fields of a key, by name
     expires_at: datetime | None = None,
     limits: KeyLimits | None = None,
     insufficient_status: int | None = None,
+    force_store_false: bool = False,
     scopes: Collection[str] | None = None,
     by_key_id: int | None = None,
     actor: Actor,
@@ -96,6 +99,7 @@ async def create_key(  # noqa: PLR0913 - the fields of a key, by name
         limits: None: no limits.
         insufficient_status: 402 or 429, the status of a request that the balance does not cover;
             None: the operator's choice.
+        force_store_false: its responses and chats are sent with `store: false`.
         scopes: what it may be used for; None: for inference, or as the key that asks.
         by_key_id: the key that asks, with which it is made and ends; None: a person.
         actor: who creates it, to be recorded.
@@ -115,6 +119,7 @@ async def create_key(  # noqa: PLR0913 - the fields of a key, by name
         expires_at=None if expires_at is None else _clean_expiry(expires_at),
         limits=limits or KeyLimits(),
         insufficient_status=_known_status(insufficient_status),
+        force_store_false=force_store_false,
     )
     if maker is not None:
         terms = terms.within(maker)
@@ -128,6 +133,7 @@ async def create_key(  # noqa: PLR0913 - the fields of a key, by name
         expires_at=terms.expires_at,
         limits=terms.limits.as_document(),
         insufficient_status=terms.insufficient_status,
+        force_store_false=terms.force_store_false,
         scopes=list(terms.scopes),
         made_by_key_id=by_key_id,
     )
@@ -150,8 +156,8 @@ async def change_key(
     """Change a key; its secret keeps working.
 
     An end or scopes beyond those of its maker are cut to the maker's end, or refused. Keys made
-    with it follow where it ends earlier or has fewer scopes than before. A key that asks gives
-    nothing, to itself neither, that it does not have.
+    with it follow where it ends earlier, has fewer scopes than before, or stores nothing. A key
+    that asks gives nothing, to itself neither, that it does not have.
 
     Args:
         session: the caller's transaction.
@@ -172,7 +178,7 @@ async def change_key(
 
     """
     values = _clean(changes)
-    passes_down = "expires_at" in values or "scopes" in values
+    passes_down = not {"expires_at", "force_store_false", "scopes"}.isdisjoint(values)
     if passes_down or by_key_id is not None:
         await _keep_within(session, await get_key(session, key_id, account_id), by_key_id, values)
     new = _working(key_id, account_id).values(**values)
@@ -261,6 +267,8 @@ def _clean(changes: KeyChanges) -> _Values:
         values["expires_at"] = None if expires_at is None else _clean_expiry(expires_at)
     if "insufficient_status" in changes:
         values["insufficient_status"] = _known_status(changes["insufficient_status"])
+    if "force_store_false" in changes:
+        values["force_store_false"] = changes["force_store_false"]
     if "scopes" in changes:
         values["scopes"] = list(clean_scopes(changes["scopes"]))
     return values
@@ -280,6 +288,8 @@ async def _keep_within(
     maker = None if key.made_by_key_id is None else await lock_line(session, key.made_by_key_id)
     if maker is not None and "expires_at" in values:
         values["expires_at"] = earlier(values["expires_at"], maker.expires_at)
+    if maker is not None and maker.force_store_false and "force_store_false" in values:
+        values["force_store_false"] = True
     if by_key_id is not None:
         # Read again: until it is locked, somebody may take from it what this change would restore.
         key = await _locked(session, key.id, key.account_id)
@@ -311,8 +321,14 @@ def _keep_within_asking(asking: KeyRow, key: KeyRow, values: _Values) -> None:
     if is_later and earlier(end, asking.expires_at) != end:
         msg = "a key cannot set an expiry later than its own"
         raise InvalidExpiry(msg)
-    if gained or is_later:
-        given = replace(key.terms, scopes=tuple(gained), expires_at=end)
+    stores_nothing = values.get("force_store_false", key.force_store_false)
+    if gained or is_later or (key.force_store_false and not stores_nothing):
+        given = replace(
+            key.terms,
+            scopes=tuple(gained),
+            expires_at=end,
+            force_store_false=stores_nothing,
+        )
         _require_within(given, asking, key.id)
 
 

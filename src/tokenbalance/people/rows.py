@@ -69,6 +69,8 @@ class KeyRow:
     last_used_at: datetime | None
     insufficient_status: int | None
     """The status of a request that the balance does not cover; None: the operator's choice."""
+    force_store_false: bool
+    """Its responses and chats are sent with `store: false`, whatever they ask for."""
     limits: KeyLimits
     scopes: tuple[Scope, ...]
     """What it may be used for."""
@@ -84,6 +86,7 @@ class KeyRow:
             expires_at=self.expires_at,
             limits=self.limits,
             insufficient_status=self.insufficient_status,
+            force_store_false=self.force_store_false,
         )
 
     def has_ended(self, now: datetime) -> bool:
@@ -134,6 +137,7 @@ def key_row(key: ApiKey) -> KeyRow:
         revoked_at=key.revoked_at,
         last_used_at=key.last_used_at,
         insufficient_status=key.insufficient_status,
+        force_store_false=key.force_store_false,
         limits=KeyLimits.from_document(key.limits),
         scopes=tuple(scope for scope in SCOPES if scope in key.scopes),
         made_by_key_id=key.made_by_key_id,

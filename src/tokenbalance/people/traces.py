@@ -130,6 +130,7 @@ def _facts(key: KeyRow) -> dict[str, Json]:
         "name": key.name,
         "expires_at": _time(key.expires_at),
         "insufficient_status": key.insufficient_status,
+        "force_store_false": key.force_store_false,
         "scopes": list(key.scopes),
         "made_by_key_id": key.made_by_key_id,
     }

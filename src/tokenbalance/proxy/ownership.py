@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeAlias
 
 from tokenbalance.database.connections import UNAVAILABLE
@@ -16,7 +17,7 @@ from tokenbalance.errors import ModelNotFound, ObjectNotFound
 from tokenbalance.openai.metering.sse import BOM, document_of
 from tokenbalance.openai.objects.found import found_at, kind_of_owner
 from tokenbalance.openai.objects.not_found import not_found
-from tokenbalance.openai.objects.places import sought_by
+from tokenbalance.openai.objects.places import sought_by, unstored
 from tokenbalance.openai.objects.scanner import IdScanner
 from tokenbalance.openai.objects.stream_ids import StreamIds
 from tokenbalance.proxy.bearers import no_database
@@ -24,7 +25,9 @@ from tokenbalance.proxy.bearers import no_database
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
+    from tokenbalance.model import Json
     from tokenbalance.model.objects import Found, Owned
+    from tokenbalance.openai.objects.places import Sought
     from tokenbalance.openai.operation import Operation
     from tokenbalance.owners.registry import Owners
     from tokenbalance.proxy.asked import Asked
@@ -38,6 +41,7 @@ _GONE: Final = frozenset({*range(200, 300), 404})
 """Statuses after which the upstream does not have an object that it was to delete."""
 
 
+_NO_EDITS: Final[Mapping[str, Json]] = MappingProxyType({})
 _ANYWHERE: Final = frozenset({"item", "vector_store_file"})
 """Kinds of objects that may be named behind more than one other object: an item belongs to its
 response and to a conversation, and a file may be in several stores. Where it is looked for in vain,
@@ -102,20 +106,20 @@ class Ownership:
             body: of its response, a whole document with a status of 2xx.
 
         """
-        sought = sought_by(asked.operation, asked.document)
-        if sought is None or not any(body.rfind(word) >= 0 for word in sought.words):
+        sought = _sought_by(asked)
+        if sought is None or not any(body.rfind(word) >= 0 for word in sought.in_document.words):
             return []
-        return found_at(sought.places, document_of(body.removeprefix(BOM)), _within(asked))
+        return found_at(sought.in_document, document_of(body.removeprefix(BOM)), _within(asked))
 
     def ids_of_long(self, asked: Asked) -> IdScanner | None:
         """Return what finds ids in a response that is too long to be kept; None: it has none."""
-        sought = sought_by(asked.operation, asked.document)
-        return sought and IdScanner(sought.places, _within(asked))
+        sought = _sought_by(asked)
+        return sought and IdScanner(sought.in_document, _within(asked))
 
     def ids_of_stream(self, asked: Asked) -> StreamIds | None:
         """Return what finds ids in a stream; None: it has none."""
-        sought = sought_by(asked.operation, asked.document)
-        if sought is None or not sought.in_events:
+        sought = _sought_by(asked)
+        if sought is None or not sought.in_events.all:
             return None
         return StreamIds(sought, _within(asked))
 
@@ -169,6 +173,11 @@ class Ownership:
             logger.warning("an object stays deleted although the upstream has it: %s", object_id)
 
 
+def edits_of_store(asked: Asked) -> Mapping[str, Json]:
+    """Members to set in the document of a request whose key must not have anything stored."""
+    return unstored(asked.operation) if asked.caller.force_store_false else _NO_EDITS
+
+
 def _of_path(operation: Operation, ids: tuple[str, ...]) -> Iterator[_Named]:
     parent: str | None = None
     for kind, name in zip(operation.uses, ids, strict=True):
@@ -202,6 +211,12 @@ def _no_such_model(named: _Named) -> ModelNotFound:
 
 def _is_number(kind: str, name: str) -> bool:
     return kind in _NUMBERED and name.isdecimal()
+
+
+def _sought_by(asked: Asked) -> Sought | None:
+    if asked.caller.force_store_false:
+        return sought_by(asked.operation, {**asked.document, **edits_of_store(asked)})
+    return sought_by(asked.operation, asked.document)
 
 
 def _within(asked: Asked) -> str | None:

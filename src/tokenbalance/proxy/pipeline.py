@@ -57,6 +57,7 @@ from tokenbalance.proxy.exchange import Exchange
 from tokenbalance.proxy.free_rate import FreeRate
 from tokenbalance.proxy.model_lists import ModelLists
 from tokenbalance.proxy.object_lists import Descriptions, ObjectList
+from tokenbalance.proxy.ownership import edits_of_store
 from tokenbalance.proxy.relay import Relay
 from tokenbalance.proxy.room import Room
 from tokenbalance.proxy.wording import Wording
@@ -237,6 +238,7 @@ class Proxy:
                     bool(edits),
                     self.ownership,
                 )
+                edits |= edits_of_store(asked)
                 if ending.is_open:
                     edits |= relay.admitted(await self._hold(request, ending, bearer))
                     place.pay()

@@ -62,7 +62,7 @@ class Relay:
         """Send the head before the body is known."""
         return self.response.start(upstream.status, self.passing.for_client(upstream.headers))
 
-    async def settle(self, found: Sequence[Found], *, whole: bool) -> Charge | None:
+    def settle(self, found: Sequence[Found], *, whole: bool) -> Awaitable[Charge | None]:
         """End the hold with what was used, and make what was found the caller's with it.
 
         Args:
@@ -70,7 +70,7 @@ class Relay:
             whole: everything that the upstream had to send has come.
 
         """
-        return await self.ending.settle(whole=whole, found=found)
+        return self.ending.settle(whole=whole, found=found)
 
     def settle_stream(self, *, whole: bool) -> Awaitable[Charge | None]:
         """As `settle`, with what was found in a stream."""

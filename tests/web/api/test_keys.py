@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 FIELDS = {
     *("id", "prefix", "name", "created_at", "expires_at", "revoked_at", "last_used_at"),
-    *("insufficient_status", "scopes", "made_by_key_id"),
+    *("insufficient_status", "force_store_false", "scopes", "made_by_key_id"),
     *("requests_per_minute", "tokens_per_minute", "parallel_requests", "credits_total", "models"),
 }
 
@@ -29,6 +29,7 @@ async def test_a_new_key_works_and_shows_its_secret_once(
         "expires_at": "2999-01-31T01:00:00+01:00",
         "credits_total": 5,
         "insufficient_status": 429,
+        "force_store_false": True,
         "models": ["gpt-4o-*"],
     }
     response = await http.post("/api/keys", json=body, headers=people.user.headers)
@@ -38,7 +39,7 @@ async def test_a_new_key_works_and_shows_its_secret_once(
     assert set(created) == FIELDS
     assert created["expires_at"] == "2999-01-31T00:00:00Z"
     assert (created["credits_total"], created["requests_per_minute"]) == (5, None)
-    assert created["insufficient_status"] == 429
+    assert (created["insufficient_status"], created["force_store_false"]) == (429, True)
     assert secret.startswith("sk-tb-")
     assert created["prefix"] == secret[:12]
     headers = {"Authorization": f"Bearer {secret}"}
@@ -115,12 +116,14 @@ async def test_a_key_is_changed_in_what_is_said_and_in_nothing_else(
         "name": "desk",
         "expires_at": "2999-01-31",
         "insufficient_status": 429,
+        "force_store_false": True,
     }
     response = await http.patch(path, json=body, headers=headers)
     assert response.status_code == 200
     changed = response.json()
     assert set(changed) == FIELDS
     assert (changed["name"], changed["insufficient_status"]) == ("desk", 429)
+    assert changed["force_store_false"] is True
     assert changed["expires_at"] == "2999-01-31T00:00:00Z"
     again = await http.patch(path, json={"insufficient_status": None}, headers=headers)
     assert again.json() == {

@@ -213,9 +213,11 @@ async def test_a_key_has_the_limits_and_the_last_day_that_were_typed(
             credits_total="1,000,000",
             models="gpt-4o-*, o4-mini",
             insufficient_status="429",
+            force_store_false="yes",
         )
         listed = await pages.see("/account/keys")
     assert "status 429 when the balance is too low" in listed.text
+    assert "stores nothing at OpenAI" in listed.text
     key = await pool.fetchrow(
         "SELECT name, expires_at, limits, insufficient_status FROM api_keys WHERE kind = 'key'"
     )

@@ -8,7 +8,7 @@ SELECT a.user_id, k.account_id, k.id AS key_id,
        a.balance - a.held + a.overdraft AS available,
        u.is_superuser, k.kind = 'sign-in' AS signed_in, k.insufficient_status,
        a.balance + a.overdraft AS spendable, a.balance, k.scopes, k.last_used_at,
-       k.secret_sha256
+       k.secret_sha256, k.force_store_false
   FROM (SELECT DISTINCT * FROM unnest($1::bytea[]) LIMIT (SELECT cardinality($1))) asked (secret)
   JOIN api_keys k ON k.secret_sha256 = asked.secret
   JOIN accounts a ON a.id = k.account_id

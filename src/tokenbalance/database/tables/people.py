@@ -108,6 +108,8 @@ class ApiKey(Base):
     """Set by its owner; an absent limit means unlimited."""
     insufficient_status: Mapped[int | None]
     """The status of a request that the balance does not cover; null for the operator's setting."""
+    force_store_false: Mapped[bool] = mapped_column(server_default=text("false"))
+    """Its responses and chats are sent with `store: false`, whatever they ask for."""
     scopes: Mapped[list[Scope]] = mapped_column(
         ARRAY(Text), server_default=text(f"'{{{','.join(SCOPES)}}}'")
     )

@@ -29,6 +29,8 @@ _EVENTS_BEGIN = re.compile(rb"(?:data|event|id|retry)?:")
 _FIELD_NAMES = (b"data:", b"event:", b"id:", b"retry:")
 # A line ends with CRLF, LF or CR; the atomic group keeps CRLF from counting as two.
 _EVENT_END = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
+_LINES_OF_NAMED = 3
+"""Of an event with a name, its data in one line, and the blank line."""
 BETWEEN_EVENTS = re.compile(rb"(?:(?::[^\r\n]*)?(?:\r\n|\n|\r))+")
 """Blank lines, and comments such as `: keep-alive`, which belong to no event."""
 _JSON_COMMA = re.compile(rb"[ \t\r\n]*,[ \t\r\n]*")
@@ -73,6 +75,10 @@ def data_lines(event: bytes) -> list[DataLine]:
 
 def data_of(event: bytes) -> bytes:
     """Return the data of an event."""
+    if event.startswith(b"event: ") and event.count(b"\n") == _LINES_OF_NAMED:
+        begun = event.find(b"\ndata: ")
+        if begun >= 0:
+            return event[begun + len(b"\ndata: ") : -1]
     return b"\n".join([event[start:end] for start, end in data_lines(event)])
 
 

@@ -5,7 +5,7 @@ Pure; what becomes of what is found is never decided here. Where ids are is said
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypeGuard
 
 import orjson
 
@@ -13,9 +13,10 @@ from tokenbalance.model.objects import Found
 from tokenbalance.openai.objects.places import Place, every_place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
+    from collections.abc import Mapping
 
     from tokenbalance.model import Document, Json
+    from tokenbalance.openai.objects.places import Places, Way
     from tokenbalance.openai.operation import Operation
 
 ID_CHARS_MAX: Final = 512
@@ -47,25 +48,25 @@ def found_in(operation: Operation, document: Document, within: str | None = None
 
     """
     sought = every_place(operation)
-    return [] if sought is None else found_at(sought.places, document, within)
+    return [] if sought is None else found_at(sought.in_document, document, within)
 
 
-def found_at(places: Iterable[Place], document: Document, within: str | None) -> list[Found]:
+def found_at(places: Places, document: Document, within: str | None) -> list[Found]:
     """Find the objects that a document names at some places; `within` as in `found_in`."""
     whole = part_of(document, within)
-    found: list[Found] = []
-    for place in places:
-        for holder, value in _walk(document, place.steps):
-            if is_id(value):
-                is_whole = holder is document
-                snapshot = _snapshot(place.kind, holder) if place.steps[-1] == "id" else None
-                found.append(
-                    described(place, value, holder, within if is_whole else whole, snapshot)
-                )
-    return found
+    return [
+        described(
+            place,
+            name,
+            holder,
+            within if holder is document else whole,
+            _snapshot(place.kind, holder) if place.steps[-1] == "id" else None,
+        )
+        for place, name, holder in _ids(places.way, document)
+    ]
 
 
-def found_in_event(places: Iterable[Place], document: Document, within: str | None) -> list[Found]:
+def found_in_event(places: Places, document: Document, within: str | None) -> list[Found]:
     """Find the objects that the data of an event names.
 
     Args:
@@ -77,10 +78,8 @@ def found_in_event(places: Iterable[Place], document: Document, within: str | No
     response = document.get("response")
     whole = part_of(response, within) if isinstance(response, dict) else within
     return [
-        described(place, value, holder, whole, None)
-        for place in places
-        for holder, value in _walk(document, place.steps)
-        if is_id(value)
+        described(place, name, holder, whole, None)
+        for place, name, holder in _ids(places.way, document)
     ]
 
 
@@ -90,13 +89,13 @@ def whole(kind: str, name: str, document: Document) -> Found:
     return described(place, name, document, None, _snapshot(kind, document))
 
 
-def is_id(value: Json) -> bool:
+def is_id(value: Json) -> TypeGuard[str]:
     """Whether a value may be the id of an object."""
     return isinstance(value, str) and 0 < len(value) <= ID_CHARS_MAX
 
 
 def described(
-    place: Place, name: Json, holder: Mapping[str, Json], whole: str | None, snapshot: str | None
+    place: Place, name: str, holder: Mapping[str, Json], whole: str | None, snapshot: str | None
 ) -> Found:
     """Describe an object by the member that has its id.
 
@@ -108,7 +107,7 @@ def described(
         snapshot: the object as it is shown in lists.
 
     """
-    kind, name = place.kind, str(name)
+    kind = place.kind
     if kind in _KNOWN_BY:
         return Found(_KNOWN_BY[kind], name)
     if place.steps[-1] != "id":
@@ -158,22 +157,25 @@ def _snapshot(kind: str, holder: Document) -> str | None:
     return dumped.decode() if len(dumped) <= SNAPSHOT_BYTES_MAX else None
 
 
-def _walk(holder: Json, steps: tuple[str, ...]) -> Iterator[tuple[Document, Json]]:
-    """Yield each value at a place, with the object that has it."""
-    if not isinstance(holder, dict):
-        return
-    value = holder.get(steps[0])
-    rest = steps[1:]
-    if not rest:
-        yield holder, value
-    elif rest[0] != "[]":
-        yield from _walk(value, rest)
-    elif isinstance(value, list):
+def _ids(way: Way, document: Document) -> list[tuple[Place, str, Document]]:
+    """Return each id at the end of a way, with its place and the object that has it."""
+    found: list[tuple[Place, str, Document]] = []
+    _follow(way, document, document, found)
+    return found
+
+
+def _follow(
+    way: Way, value: Json, holder: Document, found: list[tuple[Place, str, Document]]
+) -> None:
+    if is_id(value):
+        found += [(place, value, holder) for place in way.places]
+    elif isinstance(value, dict):
+        for step, further in way.steps.items():
+            if step in value:
+                _follow(further, value[step], value, found)
+    elif isinstance(value, list) and (further := way.steps.get("[]")) is not None:
         for element in value:
-            if rest[1:]:
-                yield from _walk(element, rest[1:])
-            else:
-                yield holder, element
+            _follow(further, element, holder, found)
 
 
 def _text(value: Json) -> str | None:

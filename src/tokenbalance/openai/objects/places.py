@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from tokenbalance.model.values import value
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
-    from tokenbalance.model import Document
+    from tokenbalance.model import Document, Json
     from tokenbalance.openai.operation import Operation
 
 
@@ -45,24 +45,48 @@ class Place(NamedTuple):
         return b'"%b"' % last.encode()
 
 
+class Way(NamedTuple):
+    """Where places lead on from a value."""
+
+    places: tuple[Place, ...]
+    """Those that end here: the value is an id."""
+    steps: Mapping[str, Way]
+    """By what leads on."""
+
+
+@value
+class Places:
+    """Where ids are in one kind of text."""
+
+    all: tuple[Place, ...]
+    way: Way
+    """The way to all of them."""
+    words: tuple[bytes, ...]
+    """A text without any of them has no id."""
+
+    @classmethod
+    def of(cls, places: Iterable[Place]) -> Places:
+        """Take places, each once."""
+        each = tuple(dict.fromkeys(places))
+        words = tuple(dict.fromkeys(place.word for place in each))
+        return cls(each, _way_to([(place.steps, place) for place in each]), words)
+
+
 @value
 class Sought:
     """What is looked for in the response to a request."""
 
-    places: tuple[Place, ...]
-    """In a document."""
-    words: tuple[bytes, ...]
-    """A document without any of them names nothing."""
-    in_events: tuple[Place, ...]
+    in_document: Places
+    in_events: Places
     """In the data of an event."""
-    words_of_events: tuple[bytes, ...]
-    """An event without any of them names nothing."""
 
 
 _DEFAULT_OF_STORE: Final[Mapping[str | None, bool]] = {"responses": True, "chat": False}
 """Whether the upstream stores the response of a request without `store`, where it may say so."""
 _STORED: Final = frozenset({"chat_completion", "item", "response"})
 """Kinds of objects that live only where the response is stored."""
+_THEMSELVES: Final = frozenset({"chat_completion", "response"})
+"""Kinds of objects whose requests may ask that they be stored, or not."""
 _SPOKEN: Final = frozenset({"chat_audio"})
 """Kinds of objects that only a response with spoken output has."""
 _NONE: Final = frozenset[str]()
@@ -100,6 +124,14 @@ def sought_by(operation: Operation, request: Document) -> Sought | None:
     )
 
 
+@lru_cache(maxsize=1024)
+def unstored(operation: Operation) -> Mapping[str, Json]:
+    """Members to set in a document so that the upstream stores nothing of its response."""
+    kinds = {spec.partition(":")[0] for spec in operation.creates}
+    is_asked = operation.family.place in _DEFAULT_OF_STORE and not kinds.isdisjoint(_THEMSELVES)
+    return {"store": False} if is_asked else {}
+
+
 def every_place(operation: Operation) -> Sought | None:
     """Say what the responses of an operation may name, whatever was asked for."""
     return _sought(operation, stored=True, spoken=True)
@@ -116,13 +148,10 @@ def _sought(operation: Operation, *, stored: bool, spoken: bool) -> Sought | Non
     specs = operation.creates
     specs = (*specs, *(_SHELL[spec] for spec in specs if spec in _SHELL))
     read = [(is_event, place) for is_event, place in map(_read, specs) if place.kind not in dead]
-    places = tuple(dict.fromkeys(place for is_event, place in read if not is_event))
+    places = [place for is_event, place in read if not is_event]
     events = [place for is_event, place in read if is_event]
     events += [each for place in places for each in _in_events(place)]
-    if not places and not events:
-        return None
-    in_events = tuple(dict.fromkeys(events))
-    return Sought(places, _words_of(places), in_events, _words_of(in_events))
+    return Sought(Places.of(places), Places.of(events)) if read else None
 
 
 def _read(spec: str) -> tuple[bool, Place]:
@@ -144,5 +173,13 @@ def _in_events(place: Place) -> Iterator[Place]:
         yield Place(place.kind, (*_DELTA, *steps[len(_MESSAGE) :]))
 
 
-def _words_of(places: tuple[Place, ...]) -> tuple[bytes, ...]:
-    return tuple(dict.fromkeys(place.word for place in places))
+def _way_to(ends: list[tuple[tuple[str, ...], Place]]) -> Way:
+    """Make one way of the steps to several places."""
+    firsts = dict.fromkeys(steps[0] for steps, _ in ends if steps)
+    return Way(
+        tuple(place for steps, place in ends if not steps),
+        {
+            first: _way_to([(steps[1:], place) for steps, place in ends if steps[:1] == (first,)])
+            for first in firsts
+        },
+    )

@@ -54,7 +54,8 @@ class _Row:
 _BASE_MODEL: Final = re.compile(r"(?!ft:).*", re.DOTALL)
 _BUILT_IN_SKILL: Final = re.compile(r"openai-[a-z0-9-]+")
 _BUILT_IN_VOICE: Final = re.compile(r"(?!voice_).*", re.DOTALL)
-_MODEL: Final = _Row("model", public=_BASE_MODEL)
+_MODEL: Final = _Row("model", public=_BASE_MODEL, may_be_object=True)
+_VOICE: Final = _Row("voice", public=_BUILT_IN_VOICE, may_be_object=True)
 
 # From the request types of OpenAI's SDK 3.57. The place is the type of an object around the member,
 # or one of seven without a type: five requests themselves, `message` of a chat, and an `item` of
@@ -65,10 +66,10 @@ _ROWS: Final[Mapping[tuple[str, str], _Row]] = {
     ("responses", "previous_response_id"): _Row("response"),
     ("responses", "prompt"): _Row("prompt"),
     ("responses", "prompt_cache_options.comparison_response_id"): _Row("response"),
-    ("chat", "audio.voice"): _Row("voice", public=_BUILT_IN_VOICE, may_be_object=True),
+    ("chat", "audio.voice"): _VOICE,
     ("chat", "audio.voice.id"): _Row("voice"),
     ("chat", "moderation.model"): _MODEL,
-    ("speech", "voice"): _Row("voice", public=_BUILT_IN_VOICE, may_be_object=True),
+    ("speech", "voice"): _VOICE,
     ("speech", "voice.id"): _Row("voice"),
     ("images", "svg.model"): _MODEL,
     ("grader", "grader.model"): _MODEL,
@@ -100,6 +101,7 @@ _MEMBERS: Final[Mapping[str, _Row]] = {
     "environment_id": _Row("environment"),
     "file_id": _Row("file"),
     "file_ids": _Row("file"),
+    "model": _MODEL,
     "part_ids": _Row("upload_part"),
     "previous_response_id": _Row("response"),
     "skill_id": _Row("skill", public=_BUILT_IN_SKILL),
@@ -108,6 +110,7 @@ _MEMBERS: Final[Mapping[str, _Row]] = {
     "vault_ids": _Row("vault"),
     "vector_store_id": _Row("vector_store"),
     "vector_store_ids": _Row("vector_store"),
+    "voice": _VOICE,
 }
 """Members that hold ids in objects of every type."""
 _UNKNOWN: Final = _Row("unknown")
@@ -158,11 +161,12 @@ def references(place: str | None, document: Document) -> list[Reference]:
 
     """
     found: list[Reference] = []
+    if place is not None:
+        _search(document, "", ((place, ""),), found)
+        return found
     model = document.get("model")
     if isinstance(model, str) and _BASE_MODEL.fullmatch(model) is None:
         found.append(Reference("model", model, "model"))
-    if place is not None:
-        _search(document, "", ((place, ""),), found)
     return found
 
 

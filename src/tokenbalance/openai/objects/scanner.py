@@ -16,11 +16,11 @@ from tokenbalance.openai.objects.found import ID_CHARS_MAX, described, is_id
 
 if TYPE_CHECKING:
     import re
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator
 
     from tokenbalance.model import Json
     from tokenbalance.model.objects import Found
-    from tokenbalance.openai.objects.places import Place
+    from tokenbalance.openai.objects.places import Place, Places
 
 _TEXT: Final = compiled(rb'[^"\\]*+(?:\\.[^"\\]*+)*+')
 _NEITHER: Final = compiled(rb'[^"{}\[\],]*+')
@@ -37,7 +37,7 @@ class IdScanner:
 
     __slots__ = ("_ends", "_held", "_keys_next", "_places", "_rest", "_skips", "_steps", "_whole")
 
-    def __init__(self, places: Sequence[Place], whole: str | None = None) -> None:
+    def __init__(self, places: Places, whole: str | None = None) -> None:
         """Begin.
 
         Args:
@@ -46,9 +46,9 @@ class IdScanner:
 
         """
         self._places: dict[tuple[str, ...], list[Place]] = {}
-        for place in places:
+        for place in places.all:
             self._places.setdefault(place.steps, []).append(place)
-        self._ends = frozenset(place.steps[-1] for place in places) | {_CONTAINER}
+        self._ends = frozenset(place.steps[-1] for place in places.all) | {_CONTAINER}
         self._whole = whole
         self._rest = b""
         # Within a string that is too long to be an id or a key.

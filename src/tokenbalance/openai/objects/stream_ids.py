@@ -18,7 +18,7 @@ an event back:
     that is stored. `pending` has that object then, and everything waits until `release` says that
     it is committed. All other ids are only written down: to be lost they would need two failures.
 
-Most events name nothing, which a search for a few words shows: `Sought.words_of_events`. A chat has
+Most events name nothing, which a search for a few words shows: `Places.words`. A chat has
 one id; once that is known, nothing more is searched unless it may have spoken output.
 """
 
@@ -29,11 +29,12 @@ from typing import TYPE_CHECKING, Final
 
 from tokenbalance.openai.metering.sse import BETWEEN_EVENTS, data_of, document_of, end_of_event
 from tokenbalance.openai.objects.found import found_in_event, part_of
+from tokenbalance.openai.objects.places import Places
 from tokenbalance.openai.objects.scanner import IdScanner
 
 if TYPE_CHECKING:
     from tokenbalance.model.objects import Found
-    from tokenbalance.openai.objects.places import Place, Sought
+    from tokenbalance.openai.objects.places import Sought
 
 EVENT_KEPT: Final = 1024 * 1024
 """Bytes of an incomplete event that are kept."""
@@ -61,9 +62,9 @@ class StreamIds:
         """
         self.pending: list[Found] = []
         """What must be committed before anything goes on: then call `release`."""
-        self._places: tuple[Place, ...] = sought.in_events
-        self._words = sought.words_of_events
-        self._own = frozenset(place.kind for place in sought.in_events if place.is_own)
+        self._places = sought.in_events
+        self._words = sought.in_events.words
+        self._own = frozenset(place.kind for place in sought.in_events.all if place.is_own)
         self._whole = within
         self._known: set[tuple[str, str]] = set()
         self._found: dict[tuple[str, str], Found] = {}
@@ -216,6 +217,6 @@ class StreamIds:
         self._known.add(key)
         if one.kind == "chat_completion":
             # Every chunk names it.
-            self._places = tuple(place for place in self._places if not place.is_own)
-            self._words = tuple(place.word for place in self._places)
+            self._places = Places.of(each for each in self._places.all if not each.is_own)
+            self._words = self._places.words
         return True

@@ -19,6 +19,9 @@ StatusChoice: TypeAlias = Literal[402, 429]
 """`people.keys.STATUS_CHOICES`, as a type."""
 _Status: TypeAlias = StatusChoice | None
 _NAME: Final = f"At most {KEY_NAME_CHARS_MAX} characters."
+_STORE: Final = (
+    "Whether its responses and chats are sent with `store: false`, whatever they ask for."
+)
 _STATUS: Final = (
     "The status of a request that the balance does not cover, for programs that support only one"
     " of them; null: the server's default."
@@ -44,6 +47,7 @@ _KEY_EXAMPLE: Final[dict[str, Json]] = {
     "revoked_at": None,
     "last_used_at": None,
     "insufficient_status": 429,
+    "force_store_false": False,
     "scopes": ["inference"],
     "made_by_key_id": None,
     **_LIMITS_EXAMPLE,
@@ -80,6 +84,7 @@ class NewKey(Body):
         " token.",
     )
     insufficient_status: _Status = Field(default=None, description=_STATUS)
+    force_store_false: bool = Field(default=False, description=_STORE)
     requests_per_minute: _Limit = None
     tokens_per_minute: _Limit = None
     parallel_requests: _Limit = None
@@ -116,6 +121,7 @@ class ChangedKey(ChangesBody):
         default=None, description="A time in the future, ISO 8601; null: never."
     )
     insufficient_status: _Status = Field(default=None, description=_STATUS)
+    force_store_false: bool = Field(default=False, description=_STORE)
     scopes: list[Scope] = Field(default=[], description=_SCOPES)
 
     def changes(self) -> KeyChanges:
@@ -127,6 +133,8 @@ class ChangedKey(ChangesBody):
             changes["expires_at"] = self.expires_at
         if "insufficient_status" in self.model_fields_set:
             changes["insufficient_status"] = self.insufficient_status
+        if "force_store_false" in self.model_fields_set:
+            changes["force_store_false"] = self.force_store_false
         if "scopes" in self.model_fields_set:
             changes["scopes"] = self.scopes
         return changes
@@ -160,6 +168,8 @@ class KeyResponse(BaseModel):
     last_used_at: datetime | None
     insufficient_status: int | None
     """Of requests that the balance does not cover, 402 or 429; null: the server's default."""
+    force_store_false: bool
+    """Its responses and chats are sent with `store: false`, whatever they ask for."""
     scopes: list[Scope]
     """What it may be used for."""
     made_by_key_id: int | None
@@ -211,6 +221,7 @@ def key_response(key: KeyRow) -> KeyResponse:
             "revoked_at": key.revoked_at,
             "last_used_at": key.last_used_at,
             "insufficient_status": key.insufficient_status,
+            "force_store_false": key.force_store_false,
             "scopes": list(key.scopes),
             "made_by_key_id": key.made_by_key_id,
             **key.limits.as_document(),

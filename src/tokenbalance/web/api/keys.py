@@ -78,6 +78,7 @@ async def create(
             expires_at=body.expires_at,
             limits=limits,
             insufficient_status=body.insufficient_status,
+            force_store_false=body.force_store_false,
             scopes=default_scopes if body.scopes is None else body.scopes,
             by_key_id=by_key_id,
             actor=actor,

@@ -35,6 +35,7 @@ async def create_from_form(
             expires_at=expires_at,
             limits=limits,
             insufficient_status=insufficient_status,
+            force_store_false=form.flag("force_store_false"),
             scopes=scopes,
             actor=actor,
         )
