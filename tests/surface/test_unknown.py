@@ -11,7 +11,6 @@ from tokenbalance.openai import OPERATIONS, Surface
 from tokenbalance.openai.estimate import bound, count
 from tokenbalance.openai.unknown import (
     IDS_MAX,
-    ids_of_path,
     ids_of_request,
     ids_of_response,
     unknown_operation,
@@ -67,7 +66,7 @@ def test_its_hold_is_the_same_for_every_document() -> None:
 
 
 def test_the_ids_of_a_path_are_what_is_no_plain_word() -> None:
-    assert ids_of_path(b"/new/thing_1/parts/p/THING/x-y/input_tokens") == (
+    assert UNKNOWN.path_ids(b"/new/thing_1/parts/p/THING/x-y/input_tokens") == (
         "thing_1",
         "THING",
         "x-y",
