@@ -89,6 +89,8 @@ class Settings(BaseSettings):
     """Origins of web pages that may call `/v1` from a browser, or `*`."""
     body_max_mb: int = Field(default=64, ge=1, le=2048, validation_alias="TOKENBALANCE_BODY_MAX_MB")
     """Largest JSON body in mebibytes, before and after decompression."""
+    upload_max_mb: int = Field(default=512, ge=1, validation_alias="TOKENBALANCE_UPLOAD_MAX_MB")
+    """Largest form with files, likewise."""
     parallel_max: int = Field(
         default=1000, ge=1, le=1_000_000, validation_alias="TOKENBALANCE_PARALLEL_MAX"
     )
@@ -121,8 +123,7 @@ class Settings(BaseSettings):
     batch_max: int = Field(
         default=BATCH_MAX, ge=1, le=10_000, validation_alias="TOKENBALANCE_BATCH_MAX"
     )
-    """Most requests whose keys, holds or settlements share a statement. 1: every statement that
-    moves credits is about one account, as a database distributed by account needs it."""
+    """Most requests whose keys, holds or settlements share a statement that moves credits."""
     postgres_bin_dir: Path | None = None
     """The folder of `initdb` and `postgres`, instead of the packaged ones."""
 
@@ -170,8 +171,7 @@ class Settings(BaseSettings):
     sweep_s: float = Field(default=15, ge=0.1, le=3600, validation_alias="TOKENBALANCE_SWEEP_S")
     """How often the sweep looks for lapsed leases."""
     shutdown_s: float = Field(default=25, ge=0, le=3600, validation_alias="TOKENBALANCE_SHUTDOWN_S")
-    """How long requests in flight may continue after SIGTERM before they are cut off. The default
-    leaves time to charge them within the 30 s after which container platforms kill."""
+    """How long requests in flight may continue after SIGTERM, so that 30 s suffice for all."""
     rate_card: Path | None = Field(default=None, validation_alias="TOKENBALANCE_RATE_CARD")
     """A TOML file that says what tokens cost; None: one credit each."""
     models: Path | None = Field(default=None, validation_alias="TOKENBALANCE_MODELS")

@@ -1,6 +1,7 @@
 """Real clients against the product, and against refusals.
 
     .venv/bin/python -m tests.clients [--only codex,llm] [--refusals]
+    .venv/bin/python -m tests.clients sdk [--help]
 
 Installs pinned clients in a temporary folder, by npm and pip as they are configured here, and
 starts `tokenbalance serve --sandbox` with its own data folder and port. Then each client asks
@@ -9,7 +10,7 @@ cost, and how many requests it took. Exits with 1 if something is wrong.
 
 With `--refusals` no product is started: a scripted server refuses in several ways, and the table
 says how often each client asks, for how long, and what a person sees in the end. It takes five
-minutes, mostly waiting.
+minutes, mostly waiting. The second command is about the SDKs' own tests: see `sdk.py`.
 
 For hosts other than 127.0.0.1 clients get a proxy that refuses; the first table lists the hosts
 they asked it for. The packages for Node do not use proxies, and ask for no other host.
@@ -28,6 +29,7 @@ from tests.clients.elsewhere import Elsewhere, no_way_elsewhere
 from tests.clients.installation import Installed, install
 from tests.clients.product import served
 from tests.clients.refused import measure
+from tests.clients.sdk import main as main_of_sdk
 from tests.clients.tables import say, show_reactions, show_trials
 from tests.clients.trials import Trial, attempt
 
@@ -88,4 +90,4 @@ def _try_all(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main_of_sdk(sys.argv[2:]) if sys.argv[1:2] == ["sdk"] else main())

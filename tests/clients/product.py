@@ -52,6 +52,11 @@ class Product:
             raise Broken(done.stderr.decode("utf-8", "replace").strip())
         return json.loads(done.stdout)
 
+    @property
+    def environment(self) -> Mapping[str, str]:
+        """What its commands are run with."""
+        return self._environment
+
     def new_key(self, email: str, balance: int) -> str:
         """Create a user with a balance; returns a key of theirs."""
         self.command("user", "create", email, "--balance", str(balance))
@@ -76,8 +81,13 @@ class Product:
 
 
 @contextmanager
-def served(folder: Path) -> Generator[Product]:
-    """Serve the sandbox on a data folder and a port of its own.
+def served(folder: Path, upstream: str | None = None, **settings: str) -> Generator[Product]:
+    """Serve on a data folder and a port of its own.
+
+    Args:
+        folder: what the server writes is in it.
+        upstream: the URL of what it is to take for OpenAI; None: the sandbox.
+        settings: variables of its environment.
 
     Raises:
         Broken: it did not start in time.
@@ -87,10 +97,13 @@ def served(folder: Path) -> Generator[Product]:
     environment = {
         name: value for name, value in os.environ.items() if not name.startswith(foreign)
     } | {"TOKENBALANCE_DATA_DIR": str(folder / "data"), "LOG_FORMAT": "json", "LOG_LEVEL": "info"}
+    if upstream is not None:
+        environment |= {"OPENAI_BASE_URL": upstream, "OPENAI_API_KEY": "sk-of-the-mock"}
+    environment |= settings
     log = folder / "log"
     with log.open("wb") as output:
         server = subprocess.Popen(
-            (*_COMMAND, "serve", "--sandbox", "--port", "0"),
+            (*_COMMAND, "serve", *(() if upstream else ("--sandbox",)), "--port", "0"),
             env=environment,
             cwd=folder,
             stdin=subprocess.DEVNULL,

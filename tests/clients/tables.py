@@ -36,7 +36,7 @@ def show_trials(trials: Sequence[Trial], verified: Mapping[str, Any]) -> bool:
         for trial in trials
     ]
     head = ("client", "version", "tried", "requests", "charge", "elsewhere", "result")
-    _show((head, *rows))
+    show_rows((head, *rows))
     wrong = sum(bool(trial.faults) for trial in trials)
     say(f"\n{len(trials)} turns, {wrong} wrong; ledger verify: {dict(verified)}")
     return not wrong and bool(verified["ok"]) and not verified["open_holds"]
@@ -55,7 +55,7 @@ def show_reactions(reactions: Sequence[Reaction]) -> None:
         )
         for reaction in reactions
     ]
-    _show((("client", "got", "requests", "handshakes", "seconds", "seen"), *rows))
+    show_rows((("client", "got", "requests", "handshakes", "seconds", "seen"), *rows))
 
 
 def _counted(requests: Sequence[str]) -> str:
@@ -64,7 +64,8 @@ def _counted(requests: Sequence[str]) -> str:
     )
 
 
-def _show(rows: Sequence[Sequence[str]]) -> None:
+def show_rows(rows: Sequence[Sequence[str]]) -> None:
+    """Print rows in columns."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     for row in rows:
         cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))

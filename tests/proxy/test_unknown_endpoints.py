@@ -1,4 +1,4 @@
-"""Endpoints that are in no table, where the operator lets them through: held for, charged, owned."""
+"""Endpoints that are in no table, where the operator lets them through."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ if TYPE_CHECKING:
     from tokenbalance.database.connections import Pool
 
 HELD = 500
-USAGE = b'{"id": "thing_1", "parts": [{"id": "part-1"}], "usage": {"input_tokens": 3, "output_tokens": 4}}'
+USAGE = (
+    b'{"id": "thing_1", "parts": [{"id": "part-1"}],'
+    b' "usage": {"input_tokens": 3, "output_tokens": 4}}'
+)
 NO_USAGE = b'{"id": "thing_1", "object": "thing"}'
 
 

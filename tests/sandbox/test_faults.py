@@ -132,7 +132,7 @@ def test_who_shows_no_key_gets_401(sandbox: Sandbox, authorization: str | None) 
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/nothing", 404), ("GET", "/chat/completions", 405), ("POST", "/models/", 405)],
+    [("GET", "/nothing", 404), ("DELETE", "/chat/completions", 405), ("POST", "/models/", 405)],
 )
 def test_an_unknown_url_is_refused_in_the_envelope(
     http: httpx2.Client, method: str, path: str, status: int

@@ -47,9 +47,6 @@ GET POST DELETE /agents/{id}
 GET POST        /batches
 GET             /batches/{id}
 POST            /batches/{id}/cancel
-GET             /chat/completions
-GET POST DELETE /chat/completions/{id}
-GET             /chat/completions/{id}/messages
 GET POST        /fine_tuning/jobs
 GET             /fine_tuning/jobs/{id}
 POST            /fine_tuning/jobs/{id}/cancel
@@ -57,23 +54,6 @@ GET             /fine_tuning/jobs/{id}/checkpoints
 GET             /fine_tuning/jobs/{id}/events
 POST            /fine_tuning/jobs/{id}/pause
 POST            /fine_tuning/jobs/{id}/resume
-GET DELETE      /responses/{id}
-POST            /responses/{id}/cancel
-GET             /responses/{id}/input_items
-""",
-    "its cost is not metered here yet": """
-POST            /audio/speech
-POST            /audio/transcriptions
-POST            /audio/translations
-POST            /audio/voices
-POST            /containers
-POST            /content_provenance_checks
-POST            /decisions
-POST            /fine_tuning/alpha/graders/run
-POST            /images/edits
-POST            /images/generations
-POST            /responses/compact
-POST            /vector_stores/{id}/search
 """,
     "it opens a way to the upstream that bypasses this server": """
 POST            /chatkit/sessions

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _SEGMENT: Final = rb"(?:[A-Za-z0-9_:.-]|%2F)+"
 _SOCKET: Final = "SOCKET"
 _BETA: Final = b"beta=true"
+_TWIN: Final = "?" + _BETA.decode()
 _SHOWN_CHARS: Final = 100
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from tokenbalance.model import Document, Estimate, Json
+    from tokenbalance.model import Document, Estimate, Json, Usage
     from tokenbalance.openai.ceilings.hosted_tools import Offer
     from tokenbalance.openai.tokens.counting import Measure
     from tokenbalance.openai.tokens.models import Model
@@ -55,6 +55,16 @@ class Ceiling:
     fixed: int | None = None
     """Tokens of input that are held whatever is asked for, and charged where the response has no
     usage, since nothing is known of the operation; None: the rule says how many."""
+    uncounted: Callable[[Document], int] | None = None
+    """Tokens at most of the first turn that `/responses/input_tokens` does not count for the same
+    document; None: that operation does not take it."""
+    reckon: Callable[[Document, Model, Measure], Usage] | None = None
+    """What a document has used where the response does not report it; None: the tokens of the
+    input, and of what was written."""
+    names_model: bool = True
+    """A document names the model that it is for, as `model`."""
+    model_of: Callable[[Document], str | None] | None = None
+    """Finds the model where that is not so."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -94,10 +104,31 @@ class Family:
     of a fine-tuned model cannot occur."""
     reports_on_request: bool = False
     """Streams report their usage only if `stream_options.include_usage` is set."""
+    form_bytes_max: int | None = None
+    """Of a form; None: as long as the operator allows."""
     has_items: bool = False
     """The output of a response is a list of items, which may be billed beside its usage."""
     has_output: bool = True
     """A usage report without output tokens is incomplete."""
+    streams: bool = True
+    """A response comes as a stream of events where the request asks for one."""
+    keeps: str | None = None
+    """The member with items that the upstream reads again in later requests, unless told not to."""
+    reads: Callable[[Document], Usage | None] | None = None
+    """Reads what a response reports where that is no `usage`."""
+    undivided: tuple[str, ...] = ()
+    """The kinds that the tokens of a side are where a report does not divide it."""
+    draws: bool = False
+    """Each response has as many images as the request asks for, `n`."""
+    listens_to: str | None = None
+    """The field of a form whose file is audio, the length of which bounds the cost."""
+    fee: str | None = None
+    """The name of the fee of each request: such a request names no model, so that a rate card
+    prices it by the row that this name matches."""
+    switches: tuple[str, ...] = ()
+    """Fields that decide the cost and are true or false; in a form they are spelled out."""
+    numbers: tuple[str, ...] = ()
+    """Fields that decide the cost and are integers, likewise."""
     creates: tuple[str, ...] = ()
     """Objects that a response names and that become the caller's, as `kind:path` of their ids:
     `file:$.id`, `item:$.output[].id`; in streams `response:sse:response.created:$.response.id`."""
@@ -145,6 +176,11 @@ class Operation:
         return self.lists == "model" or "model" in self.uses
 
     @property
+    def lists_owned(self) -> bool:
+        """Whether the response lists objects by their owner: all that the caller has of a kind."""
+        return self.lists is not None and not self.uses and not self.of_models
+
+    @property
     def creates(self) -> tuple[str, ...]:
         """Objects of a response that become the caller's, made by the request or derived."""
         return (
@@ -174,12 +210,6 @@ class Operation:
     def bodies(self) -> tuple[Body, ...]:
         """Kinds of request bodies that are accepted; empty: no body is read."""
         return self.family.bodies
-
-    @property
-    def content_type(self) -> bytes | None:
-        """The media type that bodies are sent upstream with; None: none is read here."""
-        bodies = self.family.bodies
-        return bodies[0].value.encode() if bodies else None
 
     def target(self, path: bytes, query: str) -> str:
         """The path below the upstream's base URL, with the query that goes there.

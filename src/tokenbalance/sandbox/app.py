@@ -2,10 +2,10 @@
 
 With it the whole product can be tried without a key, and it is the tests' default upstream. Every
 response has the real API's shape and headers, every count is a real token count, and the same
-request returns the same text. Nothing is stored, and any API key is accepted.
+request returns the same text. Any API key is accepted, and objects that are made live in the memory
+of the process, for a while (`memory`).
 
-It serves what the product's own table of operations opens: by family, or by path where a path has a
-file here. What has neither returns the example of the documentation.
+It serves what has a file here, and what the product's own table of operations opens beside that.
 
 Ask for a length ("write 300 words"), set a limit, force a tool call (`tool_choice`), name a JSON
 schema; for faults, choose a model from the table in `faults.py`.
@@ -14,9 +14,7 @@ schema; for faults, choose a model from the table in `faults.py`.
 from __future__ import annotations
 
 import asyncio
-import re
 import secrets
-from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
@@ -28,41 +26,28 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from tokenbalance.openai import SURFACE
-from tokenbalance.openai.families import (
-    CHAT,
-    COMPLETIONS,
-    EMBEDDINGS,
-    INPUT_TOKENS,
-    RESPONSES,
-)
-from tokenbalance.sandbox.chat import complete_chat
-from tokenbalance.sandbox.completions import complete
-from tokenbalance.sandbox.embeddings import embed
+from tokenbalance.sandbox.calls import Attachment, Call, read_form
+from tokenbalance.sandbox.endpoints import ENDPOINTS, endpoint_of
 from tokenbalance.sandbox.faults import (
     ApiError,
-    Manner,
     manner_of,
     no_credentials,
-    no_example,
     raise_on_demand,
     unknown_url,
     wrong_method,
 )
 from tokenbalance.sandbox.fields import Fields
-from tokenbalance.sandbox.models import list_models, show_model
-from tokenbalance.sandbox.moderations import moderate
-from tokenbalance.sandbox.replies import Stream, Whole
-from tokenbalance.sandbox.responses import count_input, respond
+from tokenbalance.sandbox.memory import Memory
+from tokenbalance.sandbox.playback import play
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Mapping, Sequence
+    from collections.abc import Awaitable, Callable
 
     from starlette.requests import Request
     from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
     from tokenbalance.openai import Surface
-    from tokenbalance.openai.operation import Family, Operation
-    from tokenbalance.sandbox.replies import Reply
+    from tokenbalance.sandbox.calls import Endpoint
 
     _Handler: TypeAlias = Callable[[Request], Awaitable[Response]]
 
@@ -92,8 +77,9 @@ def create_sandbox(*, pace_s: float = DEFAULT_PACE_S, surface: Surface = SURFACE
         pace_s: seconds between two pieces of a response of the model `slow`.
         surface: the operations that it serves.
     """
+    memory = Memory()
     app = Starlette(
-        routes=[_route(operation, pace_s) for operation in surface.described],
+        routes=_routes(surface, memory, pace_s),
         exception_handlers={
             ApiError: _render,
             HTTPException: _render,
@@ -102,20 +88,6 @@ def create_sandbox(*, pace_s: float = DEFAULT_PACE_S, surface: Surface = SURFACE
     )
     app.router.redirect_slashes = False
     return _AsOpenAI(app)
-
-
-_GENERATED: Final[Mapping[Family, Callable[[Fields], Reply]]] = {
-    CHAT: complete_chat,
-    COMPLETIONS: complete,
-    EMBEDDINGS: embed,
-    INPUT_TOKENS: count_input,
-    RESPONSES: respond,
-}
-_GENERATED_AT: Final[Mapping[str, Callable[[Fields], Reply]]] = {"/moderations": moderate}
-_READ_AT: Final[Mapping[str, Callable[[Mapping[str, str]], Whole]]] = {
-    "/models": lambda _: list_models(),
-    "/models/{model}": lambda parameters: show_model(parameters["model"]),
-}
 
 
 class _AsOpenAI:
@@ -140,76 +112,49 @@ class _AsOpenAI:
         await app(scope, receive, send_with_headers)
 
 
-class _Playback:
-    """Sends a response's parts in the manner that its model stands for."""
-
-    def __init__(
-        self, parts: Sequence[bytes], content_type: str, manner: Manner, pace_s: float
-    ) -> None:
-        self._parts = parts
-        self._content_type = content_type
-        self._manner = manner
-        self._pace_s = pace_s if manner is Manner.SLOW else 0.0
-
-    async def __call__(self, _scope: Scope, receive: Receive, send: Send) -> None:
-        headers = [(b"content-type", self._content_type.encode())]
-        await send({"type": "http.response.start", "status": 200, "headers": headers})
-        whole = self._manner in {Manner.PROMPT, Manner.SLOW}
-        await self._send(self._parts if whole else self._parts[: len(self._parts) // 2], send)
-        if whole:
-            await send({"type": "http.response.body", "body": b"", "more_body": False})
-        elif self._manner is Manner.STALL:
-            while (await receive())["type"] != "http.disconnect":
-                pass
-        # Manner.CUT: an ASGI app drops the connection by returning without the last message.
-
-    async def _send(self, parts: Sequence[bytes], send: Send) -> None:
-        for part in parts:
-            await send({"type": "http.response.body", "body": part, "more_body": True})
-            # Even without a pace, so that a long response does not block others.
-            await asyncio.sleep(self._pace_s)
+def _routes(surface: Surface, memory: Memory, pace_s: float) -> list[Route]:
+    described = {f"{one.method} {one.path}": endpoint_of(one) for one in surface.described}
+    served = {**described, **ENDPOINTS}
+    # A path's own words come before a parameter of another one.
+    return [
+        _route(name, served[name], memory, pace_s)
+        for name in sorted(served, key=lambda name: name.replace("{", "~"))
+    ]
 
 
-def _route(operation: Operation, pace_s: float) -> Route:
-    read = _READ_AT.get(operation.path)
-    if read is not None or not operation.bodies:
-        endpoint = _reading(read or partial(_example, operation))
-    else:
-        generate = _GENERATED_AT.get(operation.path) or _GENERATED.get(operation.family)
-        endpoint = _generating(generate or partial(_example, operation), pace_s)
+def _route(name: str, endpoint: Endpoint, memory: Memory, pace_s: float) -> Route:
+    method, _, path = name.partition(" ")
     # A model's name may have slashes in it, decoded here.
-    path = re.sub(r"\{(\w+)\}", r"{\1:path}", operation.path)
-    return Route(f"/v1{path}", endpoint, methods=[operation.method])
+    path = path.replace("{model}", "{model:path}")
+    return Route(f"/v1{path}", _handler(endpoint, memory, pace_s), methods=[method])
 
 
-def _example(operation: Operation, _request: object) -> Whole:
-    if operation.examples is None:
-        raise no_example(operation.method, operation.path)
-    return Whole(operation.examples.response)
+def _handler(endpoint: Endpoint, memory: Memory, pace_s: float) -> _Handler:
+    """Serve an endpoint, a plain function from a request to its reply."""
 
-
-def _reading(read: Callable[[Mapping[str, str]], Whole]) -> _Handler:
-    """An endpoint whose response is a plain function of the path's parameters."""
-
-    async def endpoint(request: Request) -> Response:
-        parameters = cast("dict[str, str]", request.path_params)
-        return Response(orjson.dumps(read(parameters).document), media_type="application/json")
-
-    return endpoint
-
-
-def _generating(generate: Callable[[Fields], Reply], pace_s: float) -> _Handler:
-    """An endpoint whose response is a plain function of the request's fields."""
-
-    async def endpoint(request: Request) -> ASGIApp:
-        fields = Fields.parse(await _body(request))
+    async def handle(request: Request) -> ASGIApp:
+        fields, files = await _read(request)
         model = fields.text("model") or ""
         raise_on_demand(model)
+        path = cast("dict[str, str]", request.path_params)
+        call = Call(fields, memory, path, request.query_params, files)
         # In a thread, because counting a large prompt would stop every other response.
-        return _play(await asyncio.to_thread(generate, fields), manner_of(model), pace_s)
+        reply = await asyncio.to_thread(endpoint, call)
+        return play(reply, manner_of(model), pace_s, request.headers.get("range"))
 
     # Starlette's type for handlers does not say that it calls any ASGI app they return.
-    return cast("_Handler", endpoint)
+    return cast("_Handler", handle)
+
+
+async def _read(request: Request) -> tuple[Fields, dict[str, list[Attachment]]]:
+    if request.headers.get("content-type", "").startswith("multipart/form-data"):
+        async with request.form(max_part_size=BODY_LIMIT_BYTES) as form:
+            return await read_form(form)
+    body = await _body(request)
+    # Some operations have no body, and SDKs send none.
+    if not body and (request.method != "POST" or request.path_params):
+        return Fields({}), {}
+    return Fields.parse(body), {}
 
 
 async def _body(request: Request) -> bytes:
@@ -220,18 +165,6 @@ async def _body(request: Request) -> bytes:
             message = "The request body is too large for the sandbox."
             raise ApiError(message, status=413, code="request_too_large")
     return bytes(body)
-
-
-def _play(reply: Reply, manner: Manner, pace_s: float) -> ASGIApp:
-    match reply:
-        case Stream(events):
-            return _Playback(events, "text/event-stream; charset=utf-8", manner, pace_s)
-        case Whole(document) if manner is Manner.PROMPT:
-            return Response(orjson.dumps(document), media_type="application/json")
-        case Whole(document):
-            body = orjson.dumps(document)
-            halves = (body[: len(body) // 2], body[len(body) // 2 :])
-            return _Playback(halves, "application/json", manner, pace_s)
 
 
 def _has_key(scope: Scope) -> bool:
@@ -246,6 +179,8 @@ async def _render(request: Request, error: Exception) -> Response:
             return _error_response(error)
         case HTTPException(status_code=HTTPStatus.METHOD_NOT_ALLOWED):
             return _error_response(wrong_method(request.method, request.url.path))
+        case HTTPException(status_code=HTTPStatus.BAD_REQUEST, detail=detail):
+            return _error_response(ApiError(detail))
         case HTTPException():
             return _error_response(unknown_url(request.method, request.url.path))
         case _:

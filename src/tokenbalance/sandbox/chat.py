@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tokenbalance.model import Document
-    from tokenbalance.sandbox.replies import Reply
 
 _ROLES = ("system", "assistant", "user", "function", "tool", "developer")
 _FINISH_REASONS = {True: "stop", False: "length"}
@@ -43,11 +42,16 @@ class _Choice:
     call_id: str = ""
 
 
-def complete_chat(fields: Fields) -> Reply:
+def complete_chat(fields: Fields, files_tokens: int = 0) -> Whole | Stream:
     """Respond to a chat.
+
+    Args:
+        fields: of the request.
+        files_tokens: of the files that its messages name.
 
     Raises:
         ApiError: OpenAI would not accept the request.
+
     """
     model = fields.required_text("model")
     messages = _messages(fields)
@@ -57,12 +61,14 @@ def complete_chat(fields: Fields) -> Reply:
     streamed, with_usage = stream_options(fields)
     prompt = _last_user_text(messages)
     choices = [_choose(fields, model, prompt, cap, index) for index in range(count)]
-    usage = completion_usage(counting.chat_tokens(fields), sum(choice.tokens for choice in choices))
+    read = files_tokens + counting.chat_tokens(fields)
+    usage = completion_usage(read, sum(choice.tokens for choice in choices))
     reported = model != MODEL_WITHOUT_USAGE and (with_usage or not streamed)
     frame = _frame(fields, model)
+    document = _document(frame, choices, usage if reported else None)
     if streamed:
-        return Stream(tuple(_events(frame, choices, usage if reported else None)))
-    return Whole(_document(frame, choices, usage if reported else None))
+        return Stream(tuple(_events(frame, choices, usage if reported else None)), document)
+    return Whole(document)
 
 
 def _messages(fields: Fields) -> list[Fields]:

@@ -60,7 +60,7 @@ def chat_tokens(fields: Fields) -> int:
     messages = sum(_message_tokens(message, model) for message in fields.objects("messages"))
     tools = [tool.value("function") for tool in fields.objects("tools")]
     schema = fields.within("response_format").value("json_schema")
-    schemas = _words_tokens([*tools, fields.value("functions"), schema], model)
+    schemas = words_tokens([*tools, fields.value("functions"), schema], model)
     return messages + schemas + _reply_tokens(model)
 
 
@@ -75,7 +75,7 @@ def response_tokens(fields: Fields) -> int:
     else:
         tokens += sum(_message_tokens(item, model) for item in fields.objects("input"))
     schema = fields.within("text").within("format").value("schema")
-    schemas = _words_tokens([fields.value("tools"), schema], model)
+    schemas = words_tokens([fields.value("tools"), schema], model)
     return tokens + schemas + _reply_tokens(model)
 
 
@@ -105,13 +105,13 @@ def _text_tokens(value: Json, model: str) -> int:
     return 0
 
 
-def _words_tokens(value: Json, model: str) -> int:
+def words_tokens(value: Json, model: str = "") -> int:
     """Count the tokens of every name and string in a JSON value, without punctuation."""
     if isinstance(value, str):
         return count_text(value, model)
     if isinstance(value, list):
-        return sum(_words_tokens(element, model) for element in value)
+        return sum(words_tokens(element, model) for element in value)
     if isinstance(value, dict):
-        members = sum(_words_tokens(member, model) for member in value.values())
+        members = sum(words_tokens(member, model) for member in value.values())
         return members + sum(count_text(name, model) for name in value)
     return 0

@@ -176,3 +176,15 @@ def no_such_model(model: str) -> ApiError:
     return ApiError(
         f"The model '{model}' does not exist", status=404, param="model", code="model_not_found"
     )
+
+
+_WORDS: dict[str, str] = {
+    "file": "No such File object: {id}",
+    "upload": "No such Upload object: {id}",
+}
+
+
+def no_such_object(kind: str, name: str) -> ApiError:
+    """An object that was never made here, or is gone."""
+    words = _WORDS.get(kind, kind.replace("_", " ").capitalize() + " with id '{id}' not found.")
+    return ApiError(words.format(id=name), status=404, param="id")

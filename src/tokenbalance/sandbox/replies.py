@@ -7,6 +7,7 @@ request to bytes.
 from __future__ import annotations
 
 import secrets
+import string
 import time
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
     from tokenbalance.model import Document
 
 DONE = b"data: [DONE]\n\n"
+
+_LETTERS = string.ascii_letters + string.digits
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,9 +34,20 @@ class Stream:
     """A response as server-sent events, each ready to be sent."""
 
     events: tuple[bytes, ...]
+    document: Document | None = None
+    """What the same request would have returned without `stream`, where it may be stored."""
 
 
-Reply: TypeAlias = Whole | Stream
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A response that is not JSON: a file, a sound, a text. Ranges of it can be asked for."""
+
+    data: bytes
+    media_type: str = "application/octet-stream"
+    filename: str | None = None
+
+
+Reply: TypeAlias = Whole | Stream | Content
 
 
 def event(document: Document, name: str | None = None) -> bytes:
@@ -45,6 +59,16 @@ def event(document: Document, name: str | None = None) -> bytes:
 def new_id(prefix: str) -> str:
     """Make an id like OpenAI's: `chatcmpl-...`, `resp_...`."""
     return prefix + secrets.token_hex(16)
+
+
+def deleted(name: str, kind: str) -> Whole:
+    """Say that an object is deleted."""
+    return Whole({"id": name, "object": kind, "deleted": True})
+
+
+def new_file_id() -> str:
+    """Make the id of a file, whose form is its own."""
+    return "file-" + "".join(secrets.choice(_LETTERS) for _ in range(22))
 
 
 def now() -> int:

@@ -1,4 +1,7 @@
-"""`POST /responses` and `POST /responses/input_tokens`: the newer endpoint and its events."""
+"""`POST /responses`: the newer endpoint and its events.
+
+What stored objects add to a request is in `context`, what is stored of it in `stored_responses`.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +17,7 @@ from tokenbalance.sandbox.billed import (
     tool_usage,
 )
 from tokenbalance.sandbox.choices import OUTPUT_LIMIT_TOKENS
+from tokenbalance.sandbox.context import NO_CONTEXT, Context, conversation_of
 from tokenbalance.sandbox.faults import MODEL_WITHOUT_USAGE, ApiError
 from tokenbalance.sandbox.fields import Fields, empty_array, invalid_type, text_within
 from tokenbalance.sandbox.generated import Generated, compose, spell
@@ -24,7 +28,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from tokenbalance.model import Document, Json
-    from tokenbalance.sandbox.replies import Reply
 
 SMALLEST_CAP_TOKENS = 16
 
@@ -71,35 +74,57 @@ class _Turn:
         return "completed" if self.generated.finished else "incomplete"
 
 
-def respond(fields: Fields) -> Reply:
+def respond(fields: Fields, context: Context = NO_CONTEXT) -> Whole | Stream:
     """Respond with one message or one function call, after a search if one is offered.
+
+    Args:
+        fields: of the request.
+        context: what the stored objects that it names add to it.
 
     Raises:
         ApiError: OpenAI would not accept the request.
+
     """
     model = fields.required_text("model")
-    prompt = _prompt(fields)
+    prompt = _prompt(fields, context)
     cap = fields.integer("max_output_tokens", SMALLEST_CAP_TOKENS, OUTPUT_LIMIT_TOKENS)
     _ = fields.number("temperature", 0, 2), fields.number("top_p", 0, 1)
     turn = _turn(fields, model, prompt, cap)
     usage = None
     if model != MODEL_WITHOUT_USAGE:
-        usage = _usage(fields, turn.generated.tokens)
+        usage = _usage(fields, context, turn.generated.tokens)
+    document = _ended(turn, usage)
     if fields.flag("stream"):
-        return Stream(tuple(_events(turn, usage)))
-    return Whole(_ended(turn, usage))
+        return Stream(tuple(_events(turn, document)), document)
+    return Whole(document)
 
 
-def count_input(fields: Fields) -> Whole:
+def count_input(fields: Fields, context: Context = NO_CONTEXT) -> Whole:
     """Count the tokens of a response's input."""
-    _ = fields.text("model"), _prompt(fields)
-    tokens = counting.response_tokens(fields)
+    _ = fields.text("model"), _prompt(fields, context)
+    tokens = context.tokens + counting.response_tokens(fields)
     return Whole({"object": "response.input_tokens", "input_tokens": tokens})
 
 
-def _prompt(fields: Fields) -> str:
-    """Return the user's last text."""
+def resumed(document: Document) -> tuple[bytes, ...]:
+    """Return the first and the last event of a response that has ended."""
+    begun = {**document, "status": "in_progress", "output": [], "usage": None}
+    documents: list[Document] = [
+        {"type": "response.created", "response": begun},
+        {"type": "response.in_progress", "response": begun},
+        {"type": f"response.{document['status']}", "response": document},
+    ]
+    return tuple(
+        event({**one, "sequence_number": number}, str(one["type"]))
+        for number, one in enumerate(documents)
+    )
+
+
+def _prompt(fields: Fields, context: Context) -> str:
+    """Return the user's last text, and which files came with it."""
     value = fields.value("input")
+    if value is None and context.continues:
+        return ""
     if value is None:
         message = (
             "One of \"input\" or \"previous_response_id\" or 'prompt' or 'conversation_id' "
@@ -114,7 +139,8 @@ def _prompt(fields: Fields) -> str:
         raise empty_array("input")
     items = fields.objects("input")
     of_users = [item for item in items if item.value("role") == "user"]
-    return text_within((of_users or items)[-1].value("content"))
+    said = text_within((of_users or items)[-1].value("content"))
+    return " ".join((said, *(f"[{name}]" for name in context.files)))
 
 
 def _turn(fields: Fields, model: str, prompt: str, cap: int | None) -> _Turn:
@@ -144,12 +170,13 @@ def _frame(fields: Fields, model: str) -> Document:
         "output": [],
         "service_tier": served_tier(fields),
         **echoed,
+        **conversation_of(fields),
         "usage": None,
     }
 
 
-def _usage(fields: Fields, output_tokens: int) -> Document:
-    input_tokens = counting.response_tokens(fields)
+def _usage(fields: Fields, context: Context, output_tokens: int) -> Document:
+    input_tokens = context.tokens + counting.response_tokens(fields)
     return {
         "input_tokens": input_tokens,
         "input_tokens_details": {"cached_tokens": 0, **cache_writes(fields, input_tokens)},
@@ -198,13 +225,13 @@ def _part(text: str) -> Document:
     return {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
 
 
-def _events(turn: _Turn, usage: Document | None) -> Iterator[bytes]:
+def _events(turn: _Turn, ended: Document) -> Iterator[bytes]:
     """Yield every event of the response, numbered in order."""
     documents = [
         {"type": "response.created", "response": turn.frame},
         {"type": "response.in_progress", "response": turn.frame},
         *_item_events(turn),
-        {"type": f"response.{turn.status}", "response": _ended(turn, usage)},
+        {"type": f"response.{turn.status}", "response": ended},
     ]
     for number, document in enumerate(documents):
         yield event({**document, "sequence_number": number}, str(document["type"]))

@@ -34,6 +34,8 @@ class Reference:
     """The id, or a list of ids; unchecked, so it may be of any type."""
     param: str
     """Its path in the document: `input[0].content[1].file_id`."""
+    within: str | None = None
+    """The type of the object around it, if it has one: `input_image`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +57,8 @@ _BUILT_IN_VOICE: Final = re.compile(r"(?!voice_).*", re.DOTALL)
 _MODEL: Final = _Row("model", public=_BASE_MODEL)
 
 # From the request types of OpenAI's SDK 3.57. The place is the type of an object around the member,
-# or one of seven without a type: five requests themselves, `message` of a chat, and an `item` of
-# /responses or a conversation that has neither a type nor a role.
+# or one without a type: a request itself, `message` of a chat, and an `item` of /responses or a
+# conversation that has neither a type nor a role.
 _ROWS: Final[Mapping[tuple[str, str], _Row]] = {
     ("responses", "conversation"): _Row("conversation"),
     ("responses", "moderation.model"): _MODEL,
@@ -78,6 +80,9 @@ _ROWS: Final[Mapping[tuple[str, str], _Row]] = {
     ("code_interpreter", "container.id"): _Row("container"),
     ("image_generation", "model"): _MODEL,
     ("image_generation", "svg.model"): _MODEL,
+    ("images", "svg.model"): _MODEL,
+    ("speech", "voice"): _Row("voice", public=_BUILT_IN_VOICE, may_be_object=True),
+    ("speech", "voice.id"): _Row("voice"),
     ("form", "consent"): _Row("voice_consent"),
     ("grader", "grader.model"): _MODEL,
     ("grader", "grader.graders.model"): _MODEL,
@@ -167,7 +172,9 @@ def _search(fields: Mapping[str, Json], at: str, where: _Where, found: list[Refe
             row = _row(fields, member, where)
             if row is not None and not (row.may_be_object and isinstance(value, dict)):
                 if not _is_public(row, value):
-                    found.append(Reference(row.kind, value, path_of(at, member)))
+                    kind = fields.get("type")
+                    within = kind if isinstance(kind, str) else None
+                    found.append(Reference(row.kind, value, path_of(at, member), within))
                 continue
         if isinstance(value, (dict, list)) and member not in _OPAQUE:
             _search_within(value, path_of(at, member), _further(where, member), found)

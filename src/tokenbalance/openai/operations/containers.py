@@ -5,12 +5,21 @@ from __future__ import annotations
 from typing import Final
 
 from tokenbalance.openai.examples import containers as examples
-from tokenbalance.openai.families import FORM_OR_JSON, READ
+from tokenbalance.openai.examples.sessions import NEW_CONTAINER_EXAMPLES
+from tokenbalance.openai.families import CONTAINER_SESSIONS, FORM_OR_JSON, READ
 from tokenbalance.openai.operation import Answer, Operation
 
 _PAGE: Final = ("after", "limit", "order")
 
 CONTAINERS: Final = (
+    Operation(
+        "POST",
+        "/containers",
+        CONTAINER_SESSIONS,
+        "New container",
+        own_creates=("container:$.id",),
+        own_examples=NEW_CONTAINER_EXAMPLES,
+    ),
     Operation(
         "GET",
         "/containers",

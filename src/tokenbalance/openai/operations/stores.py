@@ -5,13 +5,23 @@ from __future__ import annotations
 from typing import Final
 
 from tokenbalance.openai.examples import stores as examples
-from tokenbalance.openai.families import FREE, READ
+from tokenbalance.openai.examples.sessions import SEARCH_EXAMPLES
+from tokenbalance.openai.families import FREE, READ, SEARCHES
 from tokenbalance.openai.operation import Operation
 
 _PAGE: Final = ("after", "before", "limit", "order")
 _FILES: Final = (*_PAGE, "filter")
 
 STORES: Final = (
+    Operation(
+        "POST",
+        "/vector_stores/{vector_store_id}/search",
+        SEARCHES,
+        "Search a vector store",
+        uses=("vector_store",),
+        own_derived=("file:$.data[].file_id",),
+        own_examples=SEARCH_EXAMPLES,
+    ),
     Operation(
         "GET",
         "/vector_stores",
