@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from tokenbalance.errors import InvalidType, ModelNotFound
+from tokenbalance.errors import InvalidType
 from tokenbalance.openai.ceilings.media import unsupported
 from tokenbalance.openai.objects.references import Reference, references
 from tokenbalance.openai.unknown import ids_of_request
@@ -71,8 +71,3 @@ def _each(kind: str, reference: Reference) -> Iterator[Reference]:
     else:
         msg = f"Invalid type for '{param}': expected the id of an object, as a string."
         raise InvalidType(msg, param=param)
-
-
-def _no_model(reference: Reference) -> ModelNotFound:
-    message = f"The model in '{reference.param}' does not exist or you do not have access to it."
-    return ModelNotFound(message, param=reference.param)
