@@ -92,7 +92,7 @@ async def test_no_byte_follows_the_head(product: str, holder: Holder) -> None:
 async def test_head_is_not_served_where_only_post_is(
     http: httpx2.AsyncClient, holder: Holder, upstream: ScriptedUpstream
 ) -> None:
-    for path in ("/v1/chat/completions", "/v1/embeddings", "/v1/responses/resp_1"):
+    for path in ("/v1/completions", "/v1/embeddings", "/v1/images/edits"):
         assert (await http.head(path, headers=holder.headers)).status_code == 404
     assert (await http.head("/api/user/auth")).status_code == 405
     allowed = (await http.patch("/api/balance", headers=holder.headers)).headers["allow"]

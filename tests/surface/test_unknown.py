@@ -11,14 +11,13 @@ from tokenbalance.openai import OPERATIONS, Surface
 from tokenbalance.openai.estimate import bound, count
 from tokenbalance.openai.unknown import (
     IDS_MAX,
-    ids_of_path,
     ids_of_request,
     ids_of_response,
     unknown_operation,
 )
 
 if TYPE_CHECKING:
-    from tokenbalance.model import Document
+    from tokenbalance.model import Document, Json
 
 UNKNOWN = unknown_operation(500)
 SURFACE = Surface(OPERATIONS, UNKNOWN)
@@ -59,7 +58,8 @@ def test_what_is_open_is_found_first() -> None:
 
 
 def test_its_hold_is_the_same_for_every_document() -> None:
-    for document in ({}, {"model": "gpt-5", "input": "x" * 10_000}, {"model": 1}):
+    documents: list[Document] = [{}, {"model": "gpt-5", "input": "x" * 10_000}, {"model": 1}]
+    for document in documents:
         assert bound(UNKNOWN, document) == count(UNKNOWN, document)
         assert bound(UNKNOWN, document).input_tokens == 500
     with pytest.raises(UnsupportedParameter):
@@ -67,7 +67,7 @@ def test_its_hold_is_the_same_for_every_document() -> None:
 
 
 def test_the_ids_of_a_path_are_what_is_no_plain_word() -> None:
-    assert ids_of_path(b"/new/thing_1/parts/p/THING/x-y/input_tokens") == (
+    assert UNKNOWN.path_ids(b"/new/thing_1/parts/p/THING/x-y/input_tokens") == (
         "thing_1",
         "THING",
         "x-y",
@@ -94,9 +94,10 @@ def test_an_id_is_what_is_called_one_or_looks_like_one(document: Document, param
 
 
 def test_their_number_is_bounded() -> None:
-    assert len(ids_of_request({"ids": [], "x_ids": ["a"] * IDS_MAX})) == IDS_MAX
+    ids: list[Json] = ["a"] * IDS_MAX
+    assert len(ids_of_request({"ids": [], "x_ids": ids})) == IDS_MAX
     with pytest.raises(InvalidRequest, match="more than 100 ids"):
-        _ = ids_of_request({"x_ids": ["a"] * (IDS_MAX + 1)})
+        _ = ids_of_request({"x_ids": [*ids, "a"]})
 
 
 def test_every_id_of_a_response_is_found_once() -> None:

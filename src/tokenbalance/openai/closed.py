@@ -55,8 +55,6 @@ GET             /fine_tuning/jobs/{id}/events
 POST            /fine_tuning/jobs/{id}/pause
 POST            /fine_tuning/jobs/{id}/resume
 """,
-    "its cost is not metered here yet": """
-""",
     "it opens a way to the upstream that bypasses this server": """
 POST            /chatkit/sessions
 POST            /chatkit/sessions/{id}/cancel

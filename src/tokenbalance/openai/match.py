@@ -151,7 +151,6 @@ class Surface:
         return (
             _NEW_PATH.fullmatch(path) is not None
             and _subject(path) not in _CLOSED_SUBJECTS
-            and not self._methods_at(path.lower())
             and self.meant_path(path.lower()) is None
         )
 

@@ -7,8 +7,9 @@ needs to know about an endpoint is given an `Operation` and reads its fields.
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from tokenbalance.openai.ceilings.hosted_tools import Offer
     from tokenbalance.openai.tokens.counting import Measure
     from tokenbalance.openai.tokens.models import Model
+
+
+# A name in a path, such as `chat` or `input_tokens`.
+_WORD: Final = re.compile(r"[a-z]+(?:_[a-z]+)*")
 
 
 class Body(enum.Enum):
@@ -188,10 +193,16 @@ class Operation:
     def path_ids(self, path: bytes) -> tuple[str, ...]:
         """The values of the path's parameters, in their order.
 
+        Of a path that is not known, they are all segments that are not plain words.
+
         Args:
             path: by which the operation was found.
 
         """
+        if self.has_fixed_ceiling:
+            return tuple(
+                one for one in path.decode("ascii").split("/")[1:] if not _WORD.fullmatch(one)
+            )
         named = zip(self.path.split("/"), path.decode("ascii").split("/"), strict=True)
         return tuple(value for name, value in named if name.startswith("{"))
 

@@ -1,6 +1,6 @@
 """Operations that are in no table, where the operator lets them through.
 
-Owns what of a path, a request and a response counts as an id, since no row says where ids are:
+Owns what of a request and a response counts as an id, since no row says where ids are:
 every member that is called like one, and every text that looks like one. That finds too many rather
 than too few. An id that is no object of the caller's is refused, so that no response can repeat
 somebody else's and so make it the caller's.
@@ -8,7 +8,6 @@ somebody else's and so make it the caller's.
 
 from __future__ import annotations
 
-import re
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.errors import InvalidRequest
@@ -16,6 +15,7 @@ from tokenbalance.model.objects import Found
 from tokenbalance.openai.documents import path_of
 from tokenbalance.openai.objects.references import AN_ID, COPIES, ID_ENDINGS, Reference
 from tokenbalance.openai.operation import Ceiling, Examples, Family, Operation, Tariff
+from tokenbalance.openai.operations import OPERATIONS
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,8 +29,9 @@ ANY: Final = "any"
 IDS_MAX: Final = 100
 """Most ids of a request."""
 
-# Names of a path, such as `chat` or `input_tokens`; anything else in it is an id.
-_WORD: Final = re.compile(rb"[a-z]+(?:_[a-z]+)*")
+_KINDS: Final = tuple(
+    dict.fromkeys([ANY, *(spec.partition(":")[0] for one in OPERATIONS for spec in one.creates)])
+)
 _TARIFF: Final = Tariff(
     "the charge is the `usage` of the response, or all that was held if there is none"
 )
@@ -62,10 +63,9 @@ def unknown_operation(tokens: int) -> Operation:
     )
 
 
-def ids_of_path(path: bytes) -> tuple[str, ...]:
-    """Return the ids of a path: all of its segments that are not plain words."""
-    segments = path[1:].split(b"/")
-    return tuple(one.decode("ascii") for one in segments if not _WORD.fullmatch(one))
+def kinds_of(kind: str) -> tuple[str, ...]:
+    """The kinds that an object of a kind may be recorded under."""
+    return _KINDS if kind == ANY else (kind,)
 
 
 def ids_of_request(document: Document) -> tuple[Reference, ...]:

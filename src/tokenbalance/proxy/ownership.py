@@ -20,6 +20,7 @@ from tokenbalance.openai.objects.not_found import not_found
 from tokenbalance.openai.objects.places import sought_by, unstored
 from tokenbalance.openai.objects.scanner import IdScanner
 from tokenbalance.openai.objects.stream_ids import StreamIds
+from tokenbalance.openai.unknown import ANY, ids_of_response, kinds_of
 from tokenbalance.proxy.bearers import no_database
 
 if TYPE_CHECKING:
@@ -62,8 +63,9 @@ class _Named:
     """The object in the path that it must be part of."""
 
     @property
-    def key(self) -> tuple[str, str]:
-        return kind_of_owner(self.kind), self.id
+    def keys(self) -> list[tuple[str, str]]:
+        """What is looked up; it is the caller's if one of these is."""
+        return [(kind, self.id) for kind in kinds_of(kind_of_owner(self.kind))]
 
     @property
     def is_number(self) -> bool:
@@ -90,9 +92,8 @@ class Ownership:
         operation = asked.operation
         ids = operation.path_ids(path) if operation.uses else ()
         named = [*_of_path(operation, ids), *_of_body(asked)]
-        owned = await self.owners.find(
-            asked.caller.account_id, list({one.key for one in named if not one.is_number})
-        )
+        sought = {key for one in named if not one.is_number for key in one.keys}
+        owned = await self.owners.find(asked.caller.account_id, list(sought))
         for one in named:
             if not one.is_number:
                 _require(one, owned)
@@ -106,6 +107,8 @@ class Ownership:
             body: of its response, a whole document with a status of 2xx.
 
         """
+        if asked.operation.has_fixed_ceiling:
+            return ids_of_response(document_of(body.removeprefix(BOM)))
         sought = _sought_by(asked)
         if sought is None or not any(body.rfind(word) >= 0 for word in sought.in_document.words):
             return []
@@ -179,6 +182,9 @@ def edits_of_store(asked: Asked) -> Mapping[str, Json]:
 
 
 def _of_path(operation: Operation, ids: tuple[str, ...]) -> Iterator[_Named]:
+    if operation.has_fixed_ceiling:
+        yield from (_Named(ANY, name, None) for name in ids)
+        return
     parent: str | None = None
     for kind, name in zip(operation.uses, ids, strict=True):
         yield _Named(kind, name, None, parent)
@@ -191,7 +197,7 @@ def _of_body(asked: Asked) -> Iterator[_Named]:
 
 
 def _require(named: _Named, owned: Mapping[tuple[str, str], Owned]) -> None:
-    found = owned.get(named.key)
+    found = next((owned[key] for key in named.keys if key in owned), None)
     if found is not None and (
         named.parent is None or named.kind in _ANYWHERE or found.parent == named.parent
     ):

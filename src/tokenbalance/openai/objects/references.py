@@ -58,8 +58,8 @@ _MODEL: Final = _Row("model", public=_BASE_MODEL, may_be_object=True)
 _VOICE: Final = _Row("voice", public=_BUILT_IN_VOICE, may_be_object=True)
 
 # From the request types of OpenAI's SDK 3.57. The place is the type of an object around the member,
-# or one of seven without a type: five requests themselves, `message` of a chat, and an `item` of
-# /responses or a conversation that has neither a type nor a role.
+# or one without a type: a request itself, `message` of a chat, and an `item` of /responses or a
+# conversation that has neither a type nor a role.
 _ROWS: Final[Mapping[tuple[str, str], _Row]] = {
     ("responses", "conversation"): _Row("conversation"),
     ("responses", "moderation.model"): _MODEL,
@@ -86,6 +86,9 @@ _ROWS: Final[Mapping[tuple[str, str], _Row]] = {
     ("code_interpreter", "container.id"): _Row("container"),
     ("image_generation", "model"): _MODEL,
     ("image_generation", "svg.model"): _MODEL,
+    ("images", "svg.model"): _MODEL,
+    ("speech", "voice"): _Row("voice", public=_BUILT_IN_VOICE, may_be_object=True),
+    ("speech", "voice.id"): _Row("voice"),
     ("form", "consent"): _Row("voice_consent"),
     ("label_model", "model"): _MODEL,
     ("score_model", "model"): _MODEL,
