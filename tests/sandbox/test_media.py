@@ -113,9 +113,8 @@ def test_streamed_speech_ends_with_its_usage(http: httpx2.Client) -> None:
 )
 def test_a_transcription_may_be_text(client: openai.OpenAI, form: Any, begins: str) -> None:
     sound = ("a.wav", wav(2.0))
-    text: Any = client.audio.transcriptions.create(
-        file=sound, model="whisper-1", response_format=form
-    )
+    create: Any = client.audio.transcriptions.create
+    text: str = create(file=sound, model="whisper-1", response_format=form)
     assert text.startswith(begins)
 
 

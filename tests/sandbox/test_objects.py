@@ -116,8 +116,11 @@ def test_a_container_has_files_of_its_own(client: openai.OpenAI, file: FileObjec
 def test_a_conversation_grows_with_each_response(client: openai.OpenAI) -> None:
     items: list[Any] = [{"role": "user", "content": "Hello"}]
     conversation = client.conversations.create(items=items, metadata={"topic": "demo"})
-    asked: dict[str, Any] = {"model": "gpt-4o", "conversation": conversation.id}
-    usages = [client.responses.create(input="More", **asked).usage for _ in range(2)]
+
+    def ask() -> Response:
+        return client.responses.create(model="gpt-4o", input="More", conversation=conversation.id)
+
+    usages = [ask().usage for _ in range(2)]
     assert usages[0]
     assert usages[1]
     assert usages[1].input_tokens > usages[0].total_tokens
@@ -126,7 +129,7 @@ def test_a_conversation_grows_with_each_response(client: openai.OpenAI) -> None:
     assert roles == ["user", "user", "assistant", "user", "assistant"]
     _ = client.conversations.delete(conversation.id)
     with pytest.raises(openai.NotFoundError):
-        client.responses.create(input="More", **asked)
+        ask()
 
 
 @pytest.mark.parametrize("stream", [False, True])
