@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from alembic import op
-from sqlalchemy.dialects import postgresql
 
 revision: str = "0014"
 down_revision: str | None = "0013"
@@ -26,7 +25,7 @@ def upgrade() -> None:
         sa.Column("state", sa.Text(), nullable=True),
         sa.Column("bytes", sa.BigInteger(), nullable=True),
         sa.Column("tokens", sa.BigInteger(), nullable=True),
-        sa.Column("snapshot", postgresql.JSONB(), nullable=True),
+        sa.Column("snapshot", sa.Text(), nullable=True),
         sa.Column("created_at", moment, server_default=sa.text("now()"), nullable=False),
         sa.Column("expires_at", moment, nullable=True),
         sa.Column("deleted_at", moment, nullable=True),
@@ -46,6 +45,25 @@ def upgrade() -> None:
         "objects",
         ["parent_id", "account_id"],
         postgresql_where=sa.text("parent_id IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_objects_expiring",
+        "objects",
+        ["expires_at"],
+        postgresql_where=sa.text("expires_at IS NOT NULL AND deleted_at IS NULL"),
+    )
+    op.create_index(
+        "ix_objects_stored",
+        "objects",
+        ["account_id"],
+        postgresql_where=sa.text("bytes > 0 AND kind IN ('container', 'file', 'vector_store')"),
+    )
+    op.create_index(
+        "ix_objects_created_at",
+        "objects",
+        ["created_at"],
+        postgresql_using="brin",
+        postgresql_with={"pages_per_range": 32, "autosummarize": True},
     )
 
 

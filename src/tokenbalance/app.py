@@ -19,6 +19,7 @@ from tokenbalance.books.holds.settler import Settler
 from tokenbalance.books.holds.sweep import Sweep
 from tokenbalance.books.holds.waiting import Waiters
 from tokenbalance.books.ledger.book import Book
+from tokenbalance.books.ledger.storage import StorageCharges
 from tokenbalance.books.reports.rollup import RollUp
 from tokenbalance.database.connections import (
     SWEEP_NAME,
@@ -26,21 +27,26 @@ from tokenbalance.database.connections import (
     open_pool,
     open_sessions,
 )
-from tokenbalance.openai import SURFACE
+from tokenbalance.openai import SURFACE, Surface
 from tokenbalance.openai.tokens import prepare, shipped_models
+from tokenbalance.openai.unknown import unknown_operation
+from tokenbalance.owners.journal import ObjectJournal
 from tokenbalance.owners.registry import Owners
+from tokenbalance.owners.upkeep import Upkeep
 from tokenbalance.people.callers import Callers
 from tokenbalance.people.password_rules import PasswordRules
 from tokenbalance.people.refusals import RefusalCounts
 from tokenbalance.proxy.admission import Admissions
 from tokenbalance.proxy.asked import PREFIXES
 from tokenbalance.proxy.bearers import Bearers
+from tokenbalance.proxy.forms import Forms
 from tokenbalance.proxy.free_rate import FreeRate
 from tokenbalance.proxy.model_lists import ModelLists
 from tokenbalance.proxy.ownership import Ownership
 from tokenbalance.proxy.pipeline import Proxy
 from tokenbalance.proxy.reading import Reading
 from tokenbalance.proxy.room import Room
+from tokenbalance.proxy.stored import StoredContext
 from tokenbalance.settings import Settings, SettingsError, load_settings
 from tokenbalance.telemetry.health import health_router
 from tokenbalance.telemetry.logs import configure_logs
@@ -54,6 +60,7 @@ from tokenbalance.web.docs.pages import mount_docs
 from tokenbalance.web.docs.reference import describe_endpoints
 from tokenbalance.web.panel.mount import mount_panel
 from tokenbalance.wire.client.cors import CrossOrigin
+from tokenbalance.wire.client.spool import Spools
 from tokenbalance.wire.passing_headers import PassingHeaders
 from tokenbalance.wire.upstream import UpstreamAddress, open_upstream
 
@@ -65,7 +72,6 @@ if TYPE_CHECKING:
 
     from tokenbalance.database.connections import Pool
     from tokenbalance.model import Charge, Hold, Usage
-    from tokenbalance.openai import Surface
     from tokenbalance.wire.server.direct import DirectTurn, Respond
     from tokenbalance.wire.upstream import Upstream
 
@@ -143,6 +149,8 @@ def create_app(settings: Settings, dsn: str, surface: Surface = SURFACE) -> Fast
 
     """
     mounted = _Mounted()
+    if settings.unknown_endpoints == "meter":
+        surface = Surface(surface.operations, unknown_operation(settings.unknown_hold))
 
     @asynccontextmanager
     async def lifespan(_app: FastAPI) -> AsyncGenerator[dict[str, object]]:
@@ -241,6 +249,7 @@ async def _open_proxy(
     with suppress(*UNAVAILABLE):
         await leases.open_journal(book)
     body_bytes_max = settings.body_max_mb * 1024 * 1024
+    forms = Forms(_open_spools(settings, stack), settings.upload_max_mb * 1024 * 1024)
     waiters = Waiters(pool, book)
     stack.push_async_callback(waiters.close)
     settler = Settler(book, leases)
@@ -260,27 +269,55 @@ async def _open_proxy(
     _ = await stack.enter_async_context(_running(refused.run()))
     sweep = Sweep(sweep_pool, sweep_book, leases, settings.sweep_s)
     _ = await stack.enter_async_context(_running(sweep.run()))
+    owners = await _open_owners(settings, pool, sweep_pool, stack)
+    storage = StorageCharges(sweep_pool, settings.rates)
+    _ = await stack.enter_async_context(_running(storage.run()))
+    upstream = await _open_upstream(settings, hop, stack)
+    admissions = Admissions(book, waiters, settings.hold_wait_s, settings.insufficient_status)
+    free_rate = FreeRate(settings.free_per_minute)
     return Proxy(
         pool=pool,
         bearers=bearers,
-        reading=Reading(bearers, settings.upstream_traits, settings.rates, body_bytes_max),
+        reading=Reading(bearers, settings.upstream_traits, settings.rates, body_bytes_max, forms),
         leases=leases,
-        admissions=Admissions(book, waiters, settings.hold_wait_s, settings.insufficient_status),
+        admissions=admissions,
         settler=settler,
         metrics=metrics,
-        ownership=Ownership(Owners(pool)),
+        ownership=Ownership(owners),
+        stored=StoredContext(upstream, bearers, admissions, free_rate),
         refused=refused,
-        upstream=await _open_upstream(settings, hop, stack),
+        upstream=upstream,
         surface=surface,
         cancel_on_disconnect=settings.on_disconnect == "cancel",
         own_headers=(SANDBOX_HEADER,) if settings.sandbox else (),
         passing=passing,
         cross_origin=CrossOrigin(settings.cors_origins, passing.may_reach_upstream),
-        room=Room(settings.parallel_max, body_bytes_max),
-        free_rate=FreeRate(settings.free_per_minute),
+        room=Room(settings.parallel_max, body_bytes_max, forms.bytes_max),
+        free_rate=free_rate,
         models=ModelLists(settings.models_copy_s, settings.rates),
         hop=hop,
     )
+
+
+async def _open_owners(
+    settings: Settings, pool: Pool, sweep_pool: Pool, stack: AsyncExitStack
+) -> Owners:
+    """Open the table of objects and its journal, and begin their upkeep."""
+    journal = ObjectJournal(settings.data_dir / "journal")
+    stack.callback(journal.close)
+    upkeep = Upkeep(sweep_pool, journal, settings.sweep_s)
+    with suppress(*UNAVAILABLE):
+        await upkeep.open_journal()
+    _ = await stack.enter_async_context(_running(upkeep.run()))
+    stack.push_async_callback(upkeep.finish)
+    return Owners(pool, journal, batch_max=settings.batch_max)
+
+
+def _open_spools(settings: Settings, stack: AsyncExitStack) -> Spools:
+    spools = Spools(settings.data_dir / "spool")
+    stack.callback(spools.close)
+    spools.open()
+    return spools
 
 
 async def _hop_of(book: Book) -> bytes:

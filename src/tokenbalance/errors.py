@@ -3,6 +3,7 @@
     ProxyError                              500  server_error
     |-- InvalidRequest                      400  invalid_request_error
     |   |-- InvalidJson                     400  . invalid_json
+    |   |-- InvalidForm                     400  . invalid_form
     |   |-- InvalidType                     400  . invalid_type
     |   |-- MissingParameter                400  . missing_required_parameter
     |   |-- UnsupportedParameter            400  . unsupported_parameter
@@ -42,6 +43,7 @@
     |-- UpstreamLoop                        508  upstream_error . upstream_loop
     |-- UpstreamTimeout                     504  upstream_error . upstream_timeout
     |-- UpstreamNotConfigured               503  server_error . upstream_not_configured
+    |-- StorageFull                         507  server_error . storage_full
     `-- ServiceUnavailable                  503  server_error . service_unavailable
         `-- TooManySigningIn                503  . service_unavailable
 
@@ -99,6 +101,12 @@ class InvalidJson(InvalidRequest):
     code = "invalid_json"
 
 
+class InvalidForm(InvalidRequest):
+    """The body is not one strict form: syntax, names, or parts that can be read in two ways."""
+
+    code = "invalid_form"
+
+
 class InvalidType(InvalidRequest):
     """A field that decides the cost has the wrong JSON type."""
 
@@ -154,7 +162,7 @@ class InvalidCredentials(InvalidRequest):
 
 
 class UnsupportedMediaType(InvalidRequest):
-    """The body is not JSON, or is compressed with an unsupported coding."""
+    """The body is neither JSON nor a form, or is compressed with an unsupported coding."""
 
     status = 415
     code = "unsupported_media_type"
@@ -412,6 +420,20 @@ class UpstreamNotConfigured(ProxyError):
     status = 503
     code = "upstream_not_configured"
     final = True
+
+
+class StorageFull(ProxyError):
+    """The disk has no room for an upload."""
+
+    status = 507
+    code = "storage_full"
+    final = True
+
+    def __init__(self) -> None:
+        super().__init__(
+            "The disk of this server has no room for the upload; nothing was sent or charged. The"
+            " operator must free some, or move TOKENBALANCE_DATA_DIR."
+        )
 
 
 class ServiceUnavailable(ProxyError):

@@ -6,11 +6,10 @@ Values come from the environment, then from `.env` in the working directory. Sec
 
 from __future__ import annotations
 
-import re
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
-from urllib.parse import quote, urlsplit
+from typing import Annotated, Literal, Self
+from urllib.parse import urlsplit
 
 import platformdirs
 from pydantic import (
@@ -28,12 +27,17 @@ from tokenbalance.books.pricing.rate_card import RateCard, RateCardError, load_r
 from tokenbalance.database.batches import BATCH_MAX
 from tokenbalance.model import KnownModel, UpstreamTraits
 from tokenbalance.openai.tokens.model_facts import ModelFactsError, read_models
+from tokenbalance.setting_values import (
+    is_openai,
+    is_proxy,
+    one_line,
+    plain_dsn,
+    read_secret,
+    read_text,
+    with_password,
+)
 from tokenbalance.wire.client.cors import origins_of
 from tokenbalance.wire.passing_headers import request_names, response_names
-
-_OPENAI_HOST: Final = "api.openai.com"
-# A URL without a password; hosts may be several, or none.
-_USER_OF_DSN: Final = re.compile(r"(postgresql://)([^:@/?#]*)@([^@]*)")
 
 
 class SettingsError(Exception):
@@ -85,6 +89,8 @@ class Settings(BaseSettings):
     """Origins of web pages that may call `/v1` from a browser, or `*`."""
     body_max_mb: int = Field(default=64, ge=1, le=2048, validation_alias="TOKENBALANCE_BODY_MAX_MB")
     """Largest JSON body in mebibytes, before and after decompression."""
+    upload_max_mb: int = Field(default=512, ge=1, validation_alias="TOKENBALANCE_UPLOAD_MAX_MB")
+    """Largest form with files, likewise."""
     parallel_max: int = Field(
         default=1000, ge=1, le=1_000_000, validation_alias="TOKENBALANCE_PARALLEL_MAX"
     )
@@ -93,6 +99,14 @@ class Settings(BaseSettings):
         default=600, ge=0, le=1_000_000, validation_alias="TOKENBALANCE_FREE_PER_MINUTE"
     )
     """Most requests of one account and worker in a minute that cost nothing; 0: any number."""
+    unknown_endpoints: Literal["deny", "meter"] = Field(
+        default="deny", validation_alias="TOKENBALANCE_UNKNOWN_ENDPOINTS"
+    )
+    """Whether a `POST` of JSON to a path that is in no table is refused, or sent upstream."""
+    unknown_hold: int = Field(
+        default=100_000, ge=1, le=10**9, validation_alias="TOKENBALANCE_UNKNOWN_HOLD"
+    )
+    """Tokens of input that are held for such a request, and charged if no usage is reported."""
     models_copy_s: float = Field(
         default=60, ge=0, le=3600, validation_alias="TOKENBALANCE_MODELS_COPY_S"
     )
@@ -109,8 +123,7 @@ class Settings(BaseSettings):
     batch_max: int = Field(
         default=BATCH_MAX, ge=1, le=10_000, validation_alias="TOKENBALANCE_BATCH_MAX"
     )
-    """Most requests whose keys, holds or settlements share a statement. 1: every statement that
-    moves credits is about one account, as a database distributed by account needs it."""
+    """Most requests whose keys, holds or settlements share a statement that moves credits."""
     postgres_bin_dir: Path | None = None
     """The folder of `initdb` and `postgres`, instead of the packaged ones."""
 
@@ -158,8 +171,7 @@ class Settings(BaseSettings):
     sweep_s: float = Field(default=15, ge=0.1, le=3600, validation_alias="TOKENBALANCE_SWEEP_S")
     """How often the sweep looks for lapsed leases."""
     shutdown_s: float = Field(default=25, ge=0, le=3600, validation_alias="TOKENBALANCE_SHUTDOWN_S")
-    """How long requests in flight may continue after SIGTERM before they are cut off. The default
-    leaves time to charge them within the 30 s after which container platforms kill."""
+    """How long requests in flight may continue after SIGTERM, so that 30 s suffice for all."""
     rate_card: Path | None = Field(default=None, validation_alias="TOKENBALANCE_RATE_CARD")
     """A TOML file that says what tokens cost; None: one credit each."""
     models: Path | None = Field(default=None, validation_alias="TOKENBALANCE_MODELS")
@@ -207,7 +219,7 @@ class Settings(BaseSettings):
     @field_validator("upstream_proxy")
     @classmethod
     def _proxy_is_http(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not _is_proxy(value.get_secret_value()):
+        if value is not None and not is_proxy(value.get_secret_value()):
             msg = "must be http://host:port or https://host:port, optionally with user:password@"
             raise ValueError(msg)
         return value
@@ -220,7 +232,7 @@ class Settings(BaseSettings):
     @field_validator("openai_api_key", "metrics_token")
     @classmethod
     def _secret_is_one_line(cls, value: SecretStr | None) -> SecretStr | None:
-        return None if value is None else _one_line(value.get_secret_value())
+        return None if value is None else one_line(value.get_secret_value())
 
     @field_validator("insufficient_status", mode="before")
     @classmethod
@@ -230,10 +242,10 @@ class Settings(BaseSettings):
     @model_validator(mode="after")
     def _read_secret_files(self) -> Self:
         if self.openai_api_key is None:
-            self.openai_api_key = _read_secret("OPENAI_API_KEY_FILE", self.openai_api_key_file)
+            self.openai_api_key = read_secret("OPENAI_API_KEY_FILE", self.openai_api_key_file)
         if self.metrics_token is None:
             name = "TOKENBALANCE_METRICS_TOKEN_FILE"
-            self.metrics_token = _read_secret(name, self.metrics_token_file)
+            self.metrics_token = read_secret(name, self.metrics_token_file)
             # Empty must not mean that the metrics are open.
             if self.metrics_token is None and self.metrics_token_file is not None:
                 msg = f"{name}: is empty"
@@ -242,10 +254,10 @@ class Settings(BaseSettings):
 
     @model_validator(mode="after")
     def _read_database_password(self) -> Self:
-        password = _read_secret("DATABASE_PASSWORD_FILE", self.database_password_file)
+        password = read_secret("DATABASE_PASSWORD_FILE", self.database_password_file)
         if password is not None:
-            self.database_url = _with_password(self.database_url, password)
-            self.database_direct_url = _with_password(self.database_direct_url, password)
+            self.database_url = with_password(self.database_url, password)
+            self.database_direct_url = with_password(self.database_direct_url, password)
         return self
 
     @model_validator(mode="after")
@@ -255,7 +267,7 @@ class Settings(BaseSettings):
             raise ValueError(msg)
         if self.admin_password_file is not None:
             name = "TOKENBALANCE_ADMIN_PASSWORD_FILE"
-            text = _read_text(name, self.admin_password_file)
+            text = read_text(name, self.admin_password_file)
             # A password may have spaces at its ends.
             self._admin_password = SecretStr(text.removesuffix("\n").removesuffix("\r"))
         return self
@@ -297,9 +309,9 @@ class Settings(BaseSettings):
     @property
     def upstream_traits(self) -> UpstreamTraits:
         """The properties of the upstream, from its kind and its address."""
-        is_openai = self.sandbox or _is_openai(self.openai_base_url)
+        openai = self.sandbox or is_openai(self.openai_base_url)
         return UpstreamTraits(
-            is_openai=is_openai if self.upstream_kind is None else self.upstream_kind == "openai",
+            is_openai=openai if self.upstream_kind is None else self.upstream_kind == "openai",
             knows_openai_models=self.upstream_kind != "compatible",
             default_output_limit=self.default_output_limit,
             own_models=self._own_models,
@@ -323,70 +335,6 @@ def load_settings(**overrides: object) -> Settings:
     except ValidationError as error:
         first = error.errors(include_input=False, include_url=False)[0]
         raise SettingsError(_describe(first["loc"], first["msg"])) from None
-
-
-def plain_dsn(url: str) -> str:
-    """`postgres://` or `postgresql+driver://` as the `postgresql://` that asyncpg reads."""
-    scheme, separator, rest = url.partition("://")
-    if not separator or scheme.partition("+")[0] not in {"postgres", "postgresql"}:
-        msg = "must start with postgresql:// or postgres://"
-        raise ValueError(msg)
-    return f"postgresql://{rest}"
-
-
-def _is_openai(base_url: str) -> bool:
-    """Whether the host is OpenAI's, worldwide or of a region (`eu.api.openai.com`)."""
-    host = (urlsplit(base_url).hostname or "").rstrip(".")
-    return host == _OPENAI_HOST or host.endswith(f".{_OPENAI_HOST}")
-
-
-def _is_proxy(url: str) -> bool:
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return False
-    is_address = parts.scheme in {"http", "https"} and bool(parts.hostname) and port != 0
-    is_more = parts.path.strip("/") or parts.query or parts.fragment
-    return is_address and not is_more and url.isascii() and url.isprintable()
-
-
-def _read_secret(name: str, file: Path | None) -> SecretStr | None:
-    """Read the one line of a file; None if it is empty, or there is no file to read."""
-    if file is None:
-        return None
-    text = _read_text(name, file)
-    try:
-        return _one_line(text)
-    except ValueError as error:
-        msg = f"{name}: {error}"
-        raise ValueError(msg) from None
-
-
-def _read_text(name: str, file: Path) -> str:
-    try:
-        return file.read_text("utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        msg = f"{name}: cannot be read ({type(error).__name__})"
-        raise ValueError(msg) from None
-
-
-def _with_password(url: SecretStr | None, password: SecretStr) -> SecretStr | None:
-    if url is None:
-        return None
-    found = _USER_OF_DSN.fullmatch(url.get_secret_value())
-    if found is None:
-        return url
-    start, user, rest = found.groups()
-    return SecretStr(f"{start}{user}:{quote(password.get_secret_value(), safe='')}@{rest}")
-
-
-def _one_line(value: str) -> SecretStr | None:
-    secret = value.strip()
-    if not secret.isprintable() or not secret.isascii():
-        msg = "must be one line of printable ASCII"
-        raise ValueError(msg)
-    return SecretStr(secret) if secret else None
 
 
 def _describe(location: tuple[int | str, ...], message: str) -> str:

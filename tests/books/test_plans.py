@@ -44,6 +44,17 @@ AN_ACCOUNT = frozenset({"pk_accounts: id"})
 A_KEY = frozenset({"pk_api_keys: id"})
 A_SECRET = frozenset({"uq_api_keys_secret_sha256: secret_sha256"})
 A_USER = frozenset({"pk_users: id"})
+AN_OBJECT = frozenset({"pk_objects: object_id, kind, upstream"})
+ITS_PARTS = frozenset({"ix_objects_parts: parent_id, account_id", "ix_objects_parts: parent_id"})
+A_LOCKED_OBJECT = frozenset({"place in objects"})
+WHAT_EXPIRES = frozenset({"ix_objects_expiring: expires_at"})
+WHAT_IS_OLD = frozenset({"ix_objects_created_at: created_at"})
+WHAT_IS_STORED = frozenset({"all of ix_objects_stored"})
+WHAT_IT_STORES = frozenset({"ix_objects_stored: account_id"})
+ENTRIES_OF_ITS_KEYS = frozenset(
+    {"uq_ledger_one_entry_per_idempotency_key: account_id, idempotency_key"}
+)
+ENTRIES_OF_A_KIND = frozenset({"ix_ledger_not_ends_of_account: account_id, kind"})
 A_WAITER = frozenset({"pk_waiters: account_id, position"})
 THE_ACCOUNTS_WAITERS = A_WAITER | {"pk_waiters: account_id"}
 
@@ -51,7 +62,7 @@ THE_ACCOUNTS_WAITERS = A_WAITER | {"pk_waiters: account_id"}
 THE_OPEN_HOLDS = frozenset({"all of open_holds"})
 ALL_WAITERS = frozenset({"all of waiters"})
 THE_ONE_BOOK = frozenset({"all of books"})
-GROWING = frozenset({f"all of {table}" for table in ("open_holds", "ledger", "waiters")})
+GROWING = frozenset({f"all of {table}" for table in ("open_holds", "ledger", "waiters", "objects")})
 THE_CATALOG = frozenset({"pg_class_oid_index: oid", "all of pg_class"})
 THE_DATABASE = frozenset({"pg_database_datname_index: datname", "all of pg_database"})
 
@@ -72,6 +83,18 @@ DECIDED: Final[dict[str, tuple[frozenset[str], ...]]] = {
     "SETTLE_MANY": (A_HOLD, A_LOCKED_HOLD, AN_ACCOUNT),
     "SETTLE_MANY_OF_ONE": (A_HOLD, A_LOCKED_HOLD, AN_ACCOUNT),
     "SETTLE_RESTORED": (A_HOLD, AN_ACCOUNT),
+    "SETTLE_OWNING": (A_HOLD, AN_ACCOUNT),
+    "SETTLE_MANY_OWNING": (A_HOLD, A_LOCKED_HOLD, AN_ACCOUNT),
+    "SETTLE_MANY_OF_ONE_OWNING": (A_HOLD, A_LOCKED_HOLD, AN_ACCOUNT),
+    "SETTLE_RESTORED_OWNING": (A_HOLD, AN_ACCOUNT),
+    "FIND_OBJECTS": (AN_OBJECT,),
+    "RECORD_OBJECTS": (),
+    "DELETE_OBJECT": (AN_OBJECT, ITS_PARTS),
+    "RESTORE_OBJECT": (AN_OBJECT, ITS_PARTS),
+    "DELETE_EXPIRED_OBJECTS": (WHAT_EXPIRES, A_LOCKED_OBJECT, ITS_PARTS),
+    "FORGET_OBJECTS": (WHAT_IS_OLD, A_LOCKED_OBJECT, AN_OBJECT),
+    "STORING": (WHAT_IS_STORED, ENTRIES_OF_ITS_KEYS),
+    "CHARGE_STORAGE": (AN_ACCOUNT, ENTRIES_OF_A_KIND, WHAT_IT_STORES),
     "FORGOTTEN": (A_HOLD, AN_END),
     "LOCK_ACCOUNT": (AN_ACCOUNT,),
     "RESTORE": (AN_ACCOUNT, AN_END),
@@ -105,7 +128,7 @@ SET session_replication_role = replica;
 DO $$
 DECLARE name text;
 BEGIN
-    FOREACH name IN ARRAY '{users,accounts,api_keys,open_holds,ledger,waiters}'::text[]
+    FOREACH name IN ARRAY '{users,accounts,api_keys,open_holds,ledger,waiters,objects}'::text[]
     LOOP
         EXECUTE format('ALTER TABLE %I SET (autovacuum_enabled = false)', name);
     END LOOP;
@@ -121,6 +144,14 @@ INSERT INTO ledger (account_id, kind, state, amount, balance_after, request_id, 
 SELECT id, 'charge', 'settled', -2, 0, 'ended' || id, id, 2, 2, '', now(), '' FROM accounts;
 INSERT INTO open_holds (account_id, request_id, key_id, amount, endpoint)
 SELECT id, 'ended' || id, id, 2, '' FROM accounts LIMIT 3000;
+INSERT INTO objects (account_id, object_id, kind, parent_id, bytes, expires_at)
+SELECT id, 'made' || id, kind, CASE kind WHEN 'item' THEN 'parent' || id END,
+       CASE kind WHEN 'file' THEN 9 END,
+       CASE WHEN kind = 'file' AND id % 50 = 0 THEN now() + interval '1 day' END
+  FROM accounts, unnest('{response,item,file}'::text[]) kind
+ WHERE kind <> 'file' OR id % 10 = 0;
+INSERT INTO objects (account_id, object_id, kind) SELECT 1, 'many' || n, 'response'
+  FROM generate_series(1, 100000) n;
 """
 END_ALL = "DELETE FROM open_holds;"
 CLEAN = "VACUUM open_holds;"
@@ -128,7 +159,7 @@ OPEN_ONE = """
 INSERT INTO open_holds (account_id, request_id, key_id, amount, endpoint)
 VALUES (1, 'one', 1, 1, '');
 """
-ANALYSE = "ANALYZE users, accounts, api_keys, open_holds, ledger, waiters;"
+ANALYSE = "ANALYZE users, accounts, api_keys, open_holds, ledger, waiters, objects;"
 WAIT = """
 INSERT INTO waiters (account_id, wanted, alive_until)
 SELECT id, 1, now() + interval '1 hour' FROM accounts LIMIT 20000;
@@ -150,8 +181,9 @@ STATES: Final[dict[str, tuple[str, ...]]] = {
     "many are open": (ANALYSE,),
     "many of one account are open": (OPEN_MANY_OF_ONE, ANALYSE),
 }
-READ_ALL = {"FORGET_WAITERS", "FORGET_TOMBSTONES", "LAPSED"}
-"""Statements of the sweep, once in a while: what they go through is never large."""
+READ_ALL = {"FORGET_OBJECTS", "FORGET_WAITERS", "FORGET_TOMBSTONES", "LAPSED"}
+"""Statements of the sweep, once in a while: what they go through is never large, apart from that of
+objects, which runs once an hour, and is planned again when these have outgrown their statistics."""
 MODES = ("generic", "custom")
 ITEMS = 64
 
@@ -196,6 +228,7 @@ def _example(type_: str, number: int = 1) -> str:
     examples = {
         "text": f"ended{number}",
         "bytea": f"secret{number}",
+        "json": "[]",
         "jsonb": "{}",
         "boolean": "true",
         "date": "2030-01-01",

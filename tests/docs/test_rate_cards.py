@@ -13,7 +13,9 @@ from tokenbalance.books.pricing.units import UNITS
 from tokenbalance.model import Conditions, Usage
 
 PAGE = page("docs/rate-cards.md")
-SIMPLE, FULL = [read_rate_card(block.text) for block in PAGE.blocks if block.language == "toml"]
+SIMPLE, FULL, FEES = [
+    read_rate_card(block.text) for block in PAGE.blocks if block.language == "toml"
+]
 
 
 def test_the_first_example_of_a_charge_is_computed_by_the_first_card() -> None:

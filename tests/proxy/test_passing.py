@@ -17,11 +17,11 @@ if TYPE_CHECKING:
 
 @dataclass
 class Ends:
-    """An ending and a response at once; remembers the last bytes."""
+    """The end of a hold and a response at once; remembers the last bytes."""
 
     last: list[bytes] = field(default_factory=list)
 
-    async def settle(self, *, whole: bool) -> None:
+    async def settle_stream(self, *, whole: bool) -> None:
         del whole
 
     async def end(self, body: bytes) -> None:
@@ -31,7 +31,9 @@ class Ends:
 async def test_a_stream_that_is_cut_has_what_was_metered_before() -> None:
     meter, ends = StreamMeter(hide_usage=False), Ends()
     metered = meter.feed(content("Hi"))
-    relay = SimpleNamespace(metered=metered, ending=ends, response=ends)
+    relay = SimpleNamespace(
+        metered=metered, response=ends, ids=None, settle_stream=ends.settle_stream
+    )
     await end_early(cast("Relay", cast("object", relay)), meter, ServiceUnavailable("stop"))
     assert ends.last[0].startswith(content("Hi") + b"data: ")
     assert DONE not in ends.last[0]

@@ -139,9 +139,10 @@ async def test_the_last_use_of_a_key_is_recorded(
         ("POST", "/V1/chat/completions", 404, "unknown_url"),
         ("GET", "/v1/models/..%2Ffiles", 404, "unknown_url"),
         ("GET", "/v1/organization/admin_api_keys", 403, "endpoint_not_allowed"),
-        ("GET", "/v1/responses/resp_123", 403, "endpoint_not_allowed"),
-        ("GET", "/v1/chat/completions", 403, "endpoint_not_allowed"),
-        ("GET", "/v1/chat/completions/chatcmpl-1/messages", 403, "endpoint_not_allowed"),
+        ("GET", "/v1/responses/resp_123", 404, "not_found"),
+        ("GET", "/v1/responses/compact", 404, "not_found"),
+        ("GET", "/v1/responses/resp_123?beta=true", 404, "not_found"),
+        ("GET", "/v1/chat/completions/chatcmpl-1/messages", 404, "not_found"),
         ("POST", "/v1/fine_tuning/jobs", 403, "endpoint_not_allowed"),
         ("GET", "/nothing", 404, "unknown_url"),
     ],
@@ -218,16 +219,13 @@ async def test_a_body_that_cannot_be_priced_is_a_400_that_names_the_field(
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("previous_response_id", "resp_1"),
-        ("conversation", "conv_1"),
         ("prompt", {"id": "pmpt_1"}),
         ("background", True),
-        ("input", [{"role": "user", "content": [{"type": "input_file", "file_id": "file-1"}]}]),
-        ("tools", [{"type": "file_search", "vector_store_ids": ["vs_1"]}]),
+        ("tools", [{"type": "mcp", "tunnel_id": "tunnel_1"}]),
     ],
 )
 @pytest.mark.parametrize("path", ["/v1/responses", "/v1/responses/input_tokens"])
-async def test_what_needs_state_of_other_requests_is_refused(
+async def test_what_nobody_can_own_here_is_refused(
     http: httpx2.AsyncClient,
     holder: Holder,
     upstream: ScriptedUpstream,

@@ -27,7 +27,7 @@ async def test_a_flood_of_refusals_is_in_the_books_when_the_server_has_stopped(
     ):
         for _ in range(3):
             await http.post("/v1/chat/completions", json=CHAT, headers=empty.headers)
-        await http.get("/v1/files", headers=rich.headers)
+        await http.get("/v1/batches", headers=rich.headers)
         # Not by us, not a refusal, and by nobody who is known.
         await http.post("/v1/chat/completions", json=CHAT, headers=rich.headers)
         await http.post("/v1/chat/completions", json=CHAT, headers=rich.headers)

@@ -52,7 +52,9 @@ async def make_template(
 async def clone(cluster: EmbeddedPostgres, template: str) -> str:
     """Create a database like the template; gives its DSN."""
     name = f"test_{next(_numbers)}"
-    await _execute(cluster, f'CREATE DATABASE "{name}" TEMPLATE "{template}"')
+    # Files are copied with half of the CPU that it takes to write them to the log.
+    statement = f'CREATE DATABASE "{name}" TEMPLATE "{template}" STRATEGY FILE_COPY'
+    await _execute(cluster, statement)
     return cluster.dsn_of(name)
 
 

@@ -27,6 +27,7 @@ from tokenbalance.errors import (
     InvalidType,
     MissingParameter,
     ModelNotFound,
+    ObjectNotFound,
     ProxyError,
 )
 from tokenbalance.model import OPENAI, Estimate
@@ -149,7 +150,11 @@ def bad_inputs() -> list[Any]:
 
 def outcome_of(case: dict[str, Any]) -> Estimate | ProxyError:
     try:
-        return read_document(OPERATIONS[case["path"]], hostile.body_of(case), OPENAI)[1]
+        _, references, bound = read_document(
+            OPERATIONS[case["path"]], hostile.body_of(case), OPENAI
+        )
+        # Nobody has what a hostile request names.
+        return ObjectNotFound("not found", param=references[0].param) if references else bound
     except ProxyError as error:
         return error
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING
 
 import pytest
@@ -10,14 +11,17 @@ from tests.support.documents import (
     CHAT,
     RESPONSES,
     chat,
-    parts,
     refusal,
+    request,
     response,
 )
 from tokenbalance.errors import (
     UnsupportedParameter,
 )
+from tokenbalance.model import OPENAI
+from tokenbalance.openai import find_operation
 from tokenbalance.openai.estimate import bound, count
+from tokenbalance.proxy.asked import read_document
 
 if TYPE_CHECKING:
     from tokenbalance.model import Document
@@ -55,14 +59,6 @@ def test_a_tool_that_the_client_runs_is_its_words_alone(tool: dict[str, object])
     estimate = bound(CHAT, chat(tools=[tool]))
     assert estimate.calls is None
     assert estimate.input_tokens < 100
-
-
-def test_a_hosted_tool_in_a_chat_must_not_reach_for_the_state_of_others() -> None:
-    tool = {"type": "file_search", "vector_store_ids": ["vs"]}
-    assert refusal(CHAT, chat(tools=[tool])) == (
-        UnsupportedParameter,
-        "tools[0].vector_store_ids",
-    )
 
 
 def test_a_model_that_searches_does_so_once() -> None:
@@ -108,48 +104,40 @@ def test_hosted_tools_are_held_for_by_calls_and_context() -> None:
 @pytest.mark.parametrize(
     ("fields", "param"),
     [
-        ({"previous_response_id": "resp_1"}, "previous_response_id"),
-        ({"conversation": "conv_1"}, "conversation"),
-        ({"conversation": {"id": "conv_1"}}, "conversation"),
         ({"prompt": {"id": "pmpt_1"}}, "prompt"),
         ({"background": True}, "background"),
-        ({"input": [{"type": "item_reference", "id": "msg_1"}]}, "input[0].id"),
-        ({"input": [{"id": "msg_1"}]}, "input[0].id"),
-        ({"input": [{"type": None, "id": "msg_1"}]}, "input[0].id"),
-        ({"input": [{"type": "image_generation_call", "id": "ig_1"}]}, "input[0].id"),
-        (
-            {"input": [{"role": "user", "content": [{"type": "input_file", "file_id": "f"}]}]},
-            "input[0].content[0].file_id",
-        ),
-        (
-            {"input": [{"role": "user", "content": [{"type": "input_image", "file_id": "f"}]}]},
-            "input[0].content[0].file_id",
-        ),
-        (
-            {"input": [{"type": "computer_call_output", "output": {"file_id": "f"}}]},
-            "input[0].output.file_id",
-        ),
-        (
-            {"tools": [{"type": "file_search", "vector_store_ids": ["vs"]}]},
-            "tools[0].vector_store_ids",
-        ),
-        ({"tools": [{"type": "code_interpreter", "container": "c"}]}, "tools[0].container"),
-        (
-            {"tools": [{"type": "code_interpreter", "container": {"file_ids": ["f"]}}]},
-            "tools[0].container.file_ids",
-        ),
-        (
-            {"tools": [{"type": "shell", "environment": {"container_id": "c"}}]},
-            "tools[0].environment.container_id",
-        ),
-        (
-            {"tools": [{"type": "image_generation", "input_image_mask": {"file_id": "f"}}]},
-            "tools[0].input_image_mask.file_id",
-        ),
+        ({"tools": [{"type": "mcp", "tunnel_id": "t"}]}, "tools[0].tunnel_id"),
+        ({"tools": [{"type": "mcp", "vault_ids": ["v"]}]}, "tools[0].vault_ids"),
+        ({"tools": [{"type": "mcp", "credential_id": "c"}]}, "tools[0].credential_id"),
     ],
 )
-def test_what_needs_the_state_of_others_is_refused(fields: Document, param: str) -> None:
+def test_what_nobody_can_own_here_is_refused(fields: Document, param: str) -> None:
     assert refusal(RESPONSES, response(**fields)) == (UnsupportedParameter, param)
+
+
+ADDED: dict[str, object] = {
+    "type": "additional_tools",
+    "role": "developer",
+    "tools": [{"type": "web_search"}],
+}
+ADDED_FUNCTION: dict[str, object] = {
+    **ADDED,
+    "tools": [{"type": "function", "name": "f", "parameters": {}}],
+}
+
+
+def test_a_tool_of_the_upstreams_is_not_offered_to_requests_that_do_not_show_it() -> None:
+    refused = (UnsupportedParameter, "input[0].tools[0]")
+    assert refusal(RESPONSES, response(input=[ADDED])) == refused
+    assert refusal(RESPONSES, response(input=[ADDED], store=False, conversation="c")) == refused
+    assert bound(RESPONSES, response(input=[ADDED], store=False)).calls
+    items = {"items": [{"role": "user", "content": "Hi"}, ADDED]}
+    assert refusal(find_operation("POST", b"/conversations"), request(**items)) == (
+        UnsupportedParameter,
+        "items[1].tools[0]",
+    )
+    for document in (response(input=[ADDED], store=False), response(input=[ADDED_FUNCTION])):
+        _ = read_document(RESPONSES, json.dumps(document).encode(), OPENAI)
 
 
 @pytest.mark.parametrize(
@@ -183,11 +171,3 @@ def test_public_mcp_servers_and_containers_of_ones_own_pass() -> None:
         {"type": "code_interpreter", "container": {"type": "auto", "file_ids": None}},
     ]
     assert bound(RESPONSES, response(tools=tools, store=None)).input_tokens > 3_000
-
-
-def test_a_stored_file_in_a_chat_is_refused() -> None:
-    document = parts({"type": "file", "file": {"file_id": "file_1"}})
-    assert refusal(CHAT, document) == (
-        UnsupportedParameter,
-        "messages[0].content[0].file.file_id",
-    )

@@ -28,12 +28,12 @@ from openai.types.chat import completion_create_params as chat_create_params
 from openai.types.responses import response_create_params
 from typing_extensions import get_type_hints, is_typeddict
 
-from tokenbalance.errors import ProxyError
+from tokenbalance.errors import ObjectNotFound, ProxyError
 from tokenbalance.model import OPENAI, UpstreamTraits
 from tokenbalance.openai import estimate as estimating
 from tokenbalance.openai import find_operation
 from tokenbalance.openai.ceilings import chat, completions, embeddings, responses
-from tokenbalance.openai.objects.refusal import refuse_references
+from tokenbalance.openai.objects.refusal import references_of
 from tokenbalance.openai.tokens import count_tokens
 
 if TYPE_CHECKING:
@@ -219,7 +219,9 @@ def looked_at(
     codes: set[str] = set()
     for path, build in found:
         try:
-            refuse_references(operation, build(TEXT))
+            if references_of(operation, build(TEXT)):
+                codes.add(ObjectNotFound.code)
+                continue
             without, ceiled = (
                 estimating.count(operation, build(text), upstream).input_tokens
                 for text in ("x", TEXT)
@@ -273,8 +275,8 @@ RESPONSE_NOTES = {"background_options.continuation_id"}
 def test_every_text_of_a_chat_is_counted_or_known_to_cost_nothing() -> None:
     free, codes = looked_at(CHATS, chat_places())
     assert free == FOR_OPENAI_ALONE | ENDS_OF_RESPONSES | CHAT_IDS | CHAT_MEDIA | CHAT_NAMES
-    # A file, a voice or spoken output in the upstream's store, which has no owner here.
-    assert codes == {"unsupported_parameter"}
+    # A file, a voice or spoken output in the upstream's store, which has another owner.
+    assert codes == {"not_found"}
 
 
 def test_every_text_of_a_completion_is_counted_or_known_to_cost_nothing() -> None:
@@ -298,8 +300,8 @@ def test_every_text_of_a_response_is_counted_or_known_to_cost_nothing() -> None:
     free, codes = looked_at(RESPONSES, response_places())
     free = {path for path in free if not path.endswith((*RESPONSE_IDS, *RESPONSE_MEDIA))}
     assert free == FOR_OPENAI_ALONE | RESPONSE_WORDS | RESPONSE_NOTES
-    # What needs the state of others.
-    assert codes == {"unsupported_parameter"}
+    # What somebody has, and what nobody can have here.
+    assert codes == {"not_found", "unsupported_parameter"}
 
 
 @pytest.mark.parametrize(

@@ -230,7 +230,7 @@ def test_openais_names_have_openais_vocabulary_behind_a_gateway(
         "gpt-4\u043e",
         "\uff47pt-4o",
         "Ft:gpt-4o-mini:other::abc",
-        "ft:gpt-4o-mini:other::abc",
+        "FT:gpt-4o-mini:other::abc",
         "m" * 1_000,
     ],
 )

@@ -60,6 +60,7 @@ _PLACES: Final = {
     "usage": _Place("usage", "app", "Export usage, show refusals."),
     "request": _Place("request", "app", "Show requests."),
     "events": _Place("events", "app", "List what superusers, commands and the server changed."),
+    "objects": _Place("objects", "app", "List what users store upstream, adopt and audit objects."),
     "rates": _Place("rates", "app", "Propose rates from known prices, check the rate card."),
     "models": _Place("models", "app", "Show the facts about models that bound their requests."),
 }

@@ -9,7 +9,9 @@ from tokenbalance.books.ledger.credits import CreditError
 from tokenbalance.books.pricing.catalogue.terms import CatalogueError
 from tokenbalance.books.reports import UnknownRequest
 from tokenbalance.cli.database import DatabaseError
+from tokenbalance.cli.upstream_lists import NoObjects
 from tokenbalance.database.connections import UNAVAILABLE
+from tokenbalance.owners.stock import ObjectError
 from tokenbalance.people.key_errors import ApiKeyError
 from tokenbalance.people.password_rules import PasswordError
 from tokenbalance.people.sign_in_tokens import UnknownToken
@@ -21,6 +23,8 @@ _COMPLETE = (
     CatalogueError,
     CreditError,
     DatabaseError,
+    NoObjects,
+    ObjectError,
     PasswordError,
     SettingsError,
     UnknownRequest,

@@ -26,6 +26,7 @@ Change: TypeAlias = Literal[
     "balance.refunded",
     "balance.rerated",
     "balance.overdraft_set",
+    "object.adopted",
 ]
 """What somebody changed: a line for everybody, and a row if they are privileged."""
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, get_args
 
-from tokenbalance.model.estimates import Estimate, HostedCalls
+from tokenbalance.model.estimates import Estimate, HostedCalls, Stored
 from tokenbalance.model.prices import (
     PLAIN,
     Conditions,
@@ -56,6 +56,7 @@ __all__ = [
     "Rates",
     "Scope",
     "Sides",
+    "Stored",
     "Terms",
     "Trace",
     "UpstreamTraits",

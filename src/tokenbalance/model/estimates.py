@@ -43,6 +43,16 @@ class HostedCalls:
 
 
 @value
+class Stored:
+    """What the model reads although a request does not show it, since the upstream stores it."""
+
+    tokens: int | None = None
+    """Tokens at most; None: nobody knows, so it may be all that the model can read."""
+    of_all: bool = False
+    """They are those of everything that the model reads at first, what is shown included."""
+
+
+@value
 class Estimate:
     """The ceiling of what a request may cost, in tokens."""
 
@@ -72,6 +82,45 @@ class Estimate:
     """True where anything other than text may be read or written."""
     unreported: Quantities = ()
     """What the request uses in any case and no usage report has, such as the search of a chat."""
+    assumed: int = 0
+    """Tokens of the first turn that are in it only because nobody knows how much is stored."""
+
+    def with_stored(self, stored: Stored, window: int) -> Estimate:
+        """The same estimate for a request that also reads what is stored.
+
+        Args:
+            stored: that; it may contain images and audio, whatever the request shows.
+            window: tokens at most of one turn. No turn is longer, unless what is shown is already.
+
+        """
+        shown = self._first_turn
+        tokens = window if stored.tokens is None else stored.tokens
+        first = max(shown, min(tokens if stored.of_all else shown + tokens, window))
+        assumed = first - shown if stored.tokens is None else 0
+        return replace(self._with_first_turn(first), has_media=True, assumed=assumed)
+
+    @property
+    def without_assumed(self) -> Estimate:
+        """The same estimate as if nothing were stored where nobody knows how much is."""
+        if not self.assumed:
+            return self
+        first = self._first_turn - self.assumed
+        return replace(self._with_first_turn(first), assumed=0)
+
+    @property
+    def _first_turn(self) -> int:
+        return self.input_tokens - self.predicted if self.calls is None else self.calls.first_turn
+
+    def _with_first_turn(self, first: int) -> Estimate:
+        calls = self.calls
+        if calls is None:
+            return replace(self, input_tokens=first + self.predicted)
+        calls = replace(calls, first_turn=first)
+        turns = calls.input_tokens(calls.most)
+        return replace(self, input_tokens=turns + self.predicted, calls=calls)
+
+    more: Quantities = ()
+    """What else it may use at most, by kind: seconds, characters, images, and second bills."""
 
     def with_calls(self, number: int) -> Estimate:
         """The same estimate with at most `number` calls of hosted tools, if it has any."""

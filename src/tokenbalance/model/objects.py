@@ -43,3 +43,5 @@ class Owned:
     """As that of `Found`."""
     size: int | None
     """As that of `Found`."""
+    model: str | None = None
+    """The name of the model that made it, as the upstream has it; None: not known."""

@@ -12,6 +12,7 @@ from tokenbalance.model import PLAIN, Conditions
 from tokenbalance.openai.ceilings.chat import SEARCH_MODEL
 from tokenbalance.openai.ceilings.hosted_tools import allowance_for
 from tokenbalance.openai.ceilings.image_tool import IMAGE_TOOLS, image_model_of, svg_model_of
+from tokenbalance.openai.ceilings.images import svg_author
 from tokenbalance.openai.ceilings.media import unsupported
 from tokenbalance.openai.ceilings.messages import is_of
 from tokenbalance.openai.documents import optional_object, optional_string, path_of
@@ -43,6 +44,11 @@ def conditions_of(operation: Operation, document: Document) -> Conditions:
         InvalidType: one of the fields that decide it has the wrong type.
         UnsupportedParameter: its tools would have images made by different models.
     """
+    family = operation.family
+    if family.fee is not None:
+        return PLAIN._replace(tools=(family.fee,))
+    if family.draws:
+        return PLAIN._replace(svg_model=svg_author(document))
     if _is_plain(document):
         return PLAIN
     tier = optional_string(document, "service_tier")

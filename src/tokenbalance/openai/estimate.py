@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from concurrent.futures import Future
 
-    from tokenbalance.model import Document, UpstreamTraits
+    from tokenbalance.model import Document, Stored, UpstreamTraits
     from tokenbalance.openai.operation import Ceiling, Operation
     from tokenbalance.openai.tokens.counting import Measure
     from tokenbalance.openai.tokens.models import Model
@@ -62,7 +62,12 @@ def bound(operation: Operation, document: Document, upstream: UpstreamTraits = O
     ceiling = operation.ceiling
     if ceiling is None:
         return NO_COST
-    return _estimate(ceiling, document, _model(document, upstream), byte_bound, upstream)
+    if ceiling.fixed is not None:
+        if document.get("stream"):
+            raise unsupported("stream", "Nothing is known of this endpoint.")
+        return Estimate(ceiling.fixed, counted=True)
+    model = _model(ceiling, document, upstream)
+    return _estimate(ceiling, document, model, byte_bound, upstream)
 
 
 def least(operation: Operation, document: Document, upstream: UpstreamTraits = OPENAI) -> Estimate:
@@ -73,9 +78,9 @@ def least(operation: Operation, document: Document, upstream: UpstreamTraits = O
         ModelNotFound: this caller may not use a model of that name.
     """
     ceiling = operation.ceiling
-    if ceiling is None:
-        return NO_COST
-    model = _model(document, upstream)
+    if ceiling is None or ceiling.fixed is not None:
+        return bound(operation, document, upstream)
+    model = _model(ceiling, document, upstream)
     measure = byte_bound if model.is_foreign else partial(least_tokens, vocabulary_of(model))
     return _estimate(ceiling, document, model, measure, upstream)
 
@@ -89,9 +94,9 @@ def loading_for(
         InvalidRequest: the model is missing or wrong.
         ModelNotFound: this caller may not use a model of that name.
     """
-    if operation.ceiling is None:
+    if operation.ceiling is None or operation.ceiling.fixed is not None:
         return None
-    model = _model(document, upstream)
+    model = _model(operation.ceiling, document, upstream)
     return None if model.is_foreign else loading(vocabulary_of(model))
 
 
@@ -119,9 +124,9 @@ def count(
         ModelNotFound: this caller may not use a model of that name.
     """
     ceiling = operation.ceiling
-    if ceiling is None:
-        return NO_COST
-    model = _model(document, upstream)
+    if ceiling is None or ceiling.fixed is not None:
+        return bound(operation, document, upstream)
+    model = _model(ceiling, document, upstream)
     if model.is_foreign or (is_given_up is None and most == math.inf):
         measure = byte_bound if model.is_foreign else _counting(model)
         return replace(_estimate(ceiling, document, model, measure, upstream), counted=True)
@@ -130,25 +135,58 @@ def count(
     return replace(estimate, counted=not limited.stopped)
 
 
+def reading(
+    operation: Operation,
+    estimate: Estimate,
+    stored: Stored | None,
+    document: Document,
+    upstream: UpstreamTraits = OPENAI,
+) -> Estimate:
+    """Add to a ceiling what the model reads besides what the request shows.
+
+    Args:
+        operation: what is asked for.
+        estimate: the ceiling of what is shown.
+        stored: what is read besides; None: nothing.
+        document: the request, for which the estimate was made.
+        upstream: the properties of the upstream.
+
+    """
+    if stored is None or operation.ceiling is None:
+        return estimate
+    return estimate.with_stored(stored, _model(operation.ceiling, document, upstream).context)
+
+
 class UsageCounter:
     """Counts what a request has used when the upstream does not report it: input and output texts.
 
-    Called again with a text that continues the one before, it counts only what is new. The result
-    is an estimate where the model's vocabulary is not known, not a ceiling.
+    To these it adds the most that the model reads of what is stored. Called again with a text that
+    continues the one before, it counts only what is new. The result is an estimate where the
+    model's vocabulary is not known, not a ceiling.
     """
 
     def __init__(
-        self, endpoint: Operation, document: Document, upstream: UpstreamTraits = OPENAI
+        self,
+        endpoint: Operation,
+        document: Document,
+        upstream: UpstreamTraits = OPENAI,
+        stored: Stored | None = None,
     ) -> None:
         self.endpoint = endpoint
         self.document = document
         self._upstream = upstream
+        self._stored = stored
         self._counted: dict[int, tuple[str, int]] = {}
         # One thread may count for a renewal of the lease while another counts the end.
         self._lock = threading.Lock()
 
     def __call__(self, *texts: str) -> Usage:
         """Count the input, and a text for each choice; CPU-bound."""
+        ceiling = self.endpoint.ceiling
+        if ceiling is not None and ceiling.fixed is not None:
+            return Usage.counted(ceiling.fixed, 0)
+        if ceiling is not None and ceiling.reckon is not None:
+            return ceiling.reckon(self.document, self._model, _counting(self._model))
         with self._lock:
             output = sum(self._count(choice, text) for choice, text in enumerate(texts))
             return Usage.counted(self._input, output)
@@ -163,25 +201,36 @@ class UsageCounter:
 
     def input_bound(self) -> int:
         """The most tokens that the input may have, without counting them."""
-        return bound(self.endpoint, self.document, self._upstream).input_tokens
+        shown = bound(self.endpoint, self.document, self._upstream)
+        return reading(
+            self.endpoint, shown, self._stored, self.document, self._upstream
+        ).input_tokens
 
     @cached_property
     def _model(self) -> Model:
-        return _model(self.document, self._upstream)
+        ceiling = self.endpoint.ceiling
+        if ceiling is None:
+            return model_for(require_string(self.document, "model"), self._upstream)
+        return _model(ceiling, self.document, self._upstream)
 
     @cached_property
     def _input(self) -> int:
         ceiling = self.endpoint.ceiling
         if ceiling is None:
             return 0
-        return ceiling.rule(self.document, self._model, _counting(self._model)).known_input
+        shown = ceiling.rule(self.document, self._model, _counting(self._model))
+        return reading(
+            self.endpoint, shown, self._stored, self.document, self._upstream
+        ).known_input
 
 
 def _counting(model: Model) -> Measure:
     return partial(count_tokens, encoding_of(model))
 
 
-def _model(document: Document, upstream: UpstreamTraits) -> Model:
+def _model(ceiling: Ceiling, document: Document, upstream: UpstreamTraits) -> Model:
+    if not ceiling.names_model:
+        return model_for("", upstream)
     name = require_string(document, "model")
     check_model_name(name, upstream)
     return model_for(name, upstream)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, NamedTuple
 from urllib.parse import unquote_to_bytes
 
 from tokenbalance.errors import EndpointNotAllowed, InvalidValue, UnknownUrl
-from tokenbalance.openai.closed import CLOSED
+from tokenbalance.openai.closed import CLOSED, OF_ONE_ALONE
 from tokenbalance.openai.operations import OPERATIONS
 
 if TYPE_CHECKING:
@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 _SEGMENT: Final = rb"(?:[A-Za-z0-9_:.-]|%2F)+"
 _SOCKET: Final = "SOCKET"
 _BETA: Final = b"beta=true"
+_TWIN: Final = "?" + _BETA.decode()
 _SHOWN_CHARS: Final = 100
 
 
@@ -47,6 +48,8 @@ _CLOSED: Final = tuple(
     for reason, lines in CLOSED.items()
     for *methods, path in filter(None, map(str.split, lines.split("\n")))
 )
+# A path that is passed on although it is not known: plain, so that it cannot be read in two ways.
+_NEW_PATH: Final = re.compile(rb"(?:/[A-Za-z0-9][A-Za-z0-9_-]*){1,8}")
 # Wrong beginnings of a path, from base URLs meant for another server or with a prefix twice.
 _ASTRAY: Final = re.compile(rb"(?:/+(?:v1|api|openai)(?=/))*/+")
 
@@ -58,37 +61,69 @@ def _require_examples(operations: Sequence[Operation]) -> None:
             raise ValueError(msg)
 
 
+def _has_dots(path: bytes) -> bool:
+    """Whether a path has segments that somebody on the way might leave out."""
+    return b"/." in path or b".." in path
+
+
+def _subject(path: bytes) -> bytes:
+    """The first segment of a path."""
+    return path[1:].partition(b"/")[0]
+
+
+_CLOSED_SUBJECTS: Final = frozenset(
+    _subject(line.split()[-1].encode())
+    for reason, lines in CLOSED.items()
+    if reason not in OF_ONE_ALONE
+    for line in lines.split("\n")
+    if line
+)
+"""First segments of paths below which nothing that is not known is passed on."""
+
+
 class Surface:
     """The operations that are open, and how a request finds its own among them."""
 
-    __slots__ = ("_exact", "_open", "_patterns", "_twins", "described", "operations")
+    __slots__ = (
+        "_beside", "_exact", "_patterns", "_twins", "_unknown", "described", "operations",
+    )  # fmt: skip
 
-    def __init__(self, operations: Sequence[Operation]) -> None:
+    def __init__(self, operations: Sequence[Operation], unknown: Operation | None = None) -> None:
         """Take the rows of the table.
+
+        Args:
+            operations: the rows.
+            unknown: stands for all operations that OpenAI may have and that are not known here;
+                None: they are refused.
 
         Raises:
             ValueError: a row has no examples, neither its own nor its family's.
 
         """
         self.operations = tuple(operations)
+        self._unknown = unknown
         _require_examples(self.operations)
         self.described = tuple(one for one in self.operations if "?" not in one.path)
         """What documents list: OpenAPI knows a path without its query, so of twins only one."""
         self._exact = {
             (method, one.path.encode()): one
-            for one in self.operations
+            for one in self.described
             if "{" not in one.path
             for method in ((one.method, "HEAD") if one.method == "GET" else (one.method,))
         }
         self._patterns = tuple(
-            (one.method, _pattern(one.path), one) for one in self.operations if "{" in one.path
+            (one.method, _pattern(one.path), one) for one in self.described if "{" in one.path
         )
+        named = {(one.method, one.path): one for one in self.operations}
         self._twins = {
-            (method, path.removesuffix(b"?" + _BETA)): one
-            for (method, path), one in self._exact.items()
-            if path.endswith(b"?" + _BETA)
+            one: named[one.method, f"{one.path}?{_BETA.decode()}"]
+            for one in self.described
+            if (one.method, f"{one.path}?{_BETA.decode()}") in named
         }
-        self._open = ", ".join(f"{one.method} /v1{one.path}" for one in self.described)
+        self._beside: dict[bytes, list[str]] = {}
+        for one in self.described:
+            shown = f"{one.method} /v1{one.path}"
+            self._beside.setdefault(_subject(one.path.encode()), []).append(shown)
 
     def find(self, method: str, path: bytes, query: bytes = b"") -> Operation:
         """Find the operation of a raw path below `/v1`; `HEAD` is served wherever `GET` is.
@@ -101,13 +136,24 @@ class Surface:
         """
         operation = self._exact.get((method, path))
         if operation is not None:
-            return self._twin_of(operation, method, path, query) if query else operation
-        if b".." not in path:
+            return self._twin_of(operation, query) if query else operation
+        if not _has_dots(path):
             wanted = "GET" if method == "HEAD" else method
             for known_method, pattern, candidate in self._patterns:
                 if wanted == known_method and pattern.fullmatch(path):
-                    return candidate
+                    return self._twin_of(candidate, query) if query else candidate
+        if self._unknown is not None and method == "POST" and self._may_be_new(path):
+            return self._unknown
         raise self._refusal(method, path)
+
+    def _may_be_new(self, path: bytes) -> bool:
+        """Whether a path may be one of OpenAI's that is not known here, and no other spelling."""
+        return (
+            _NEW_PATH.fullmatch(path) is not None
+            and _subject(path) not in _CLOSED_SUBJECTS
+            and not self._methods_at(path.lower())
+            and self.meant_path(path.lower()) is None
+        )
 
     def meant_path(self, path: bytes) -> str | None:
         """Guess the intended path of an unknown one: usually `/v1` is missing, or there twice."""
@@ -115,8 +161,8 @@ class Surface:
         below = b"/" + path[start.end() :].rstrip(b"/") if start else b""
         return f"/v1{below.decode()}" if self._methods_at(below) else None
 
-    def _twin_of(self, operation: Operation, method: str, path: bytes, query: bytes) -> Operation:
-        twin = self._twins.get((method, path))
+    def _twin_of(self, operation: Operation, query: bytes) -> Operation:
+        twin = self._twins.get(operation)
         if twin is None:
             return operation
         spelled = query.split(b"&").count(_BETA)
@@ -134,7 +180,7 @@ class Surface:
         reason = _reason_at(method, path)
         if reason is not None:
             return EndpointNotAllowed(
-                f"{spelled}OpenAI has this, but {reason}. Open here: {self._open}."
+                f"{spelled}OpenAI has this, but {reason}. {self._open_beside(path)}"
             )
         others = self._methods_at(path)
         if others:
@@ -144,8 +190,17 @@ class Surface:
         hint = f" Did you mean {meant}?" if meant is not None else ""
         return UnknownUrl(f"{spelled}this is not an endpoint of this server.{hint}")
 
+    def _open_beside(self, path: bytes) -> str:
+        """Say what is open of the subject of a path, or where to look for what is open."""
+        beside = self._beside.get(_subject(path))
+        if beside is None:
+            return "The page /docs lists what is open."
+        return f"Open here: {', '.join(beside)}."
+
     def _methods_at(self, path: bytes) -> set[str]:
         """Return all methods that OpenAI has on a path, open or closed."""
+        if _has_dots(path):
+            return set()
         is_open = [method for method, known in self._exact if known == path and method != "HEAD"]
         is_open += [method for method, pattern, _ in self._patterns if pattern.fullmatch(path)]
         is_closed = [method for one in _closed_at(path) for method in one.methods]
@@ -169,7 +224,7 @@ def _reason_at(method: str, path: bytes) -> str | None:
 
 
 def _closed_at(path: bytes) -> list[_Closed]:
-    if b"/." in path or b".." in path:
+    if _has_dots(path):
         return []
     return [one for one in _CLOSED if one.pattern.fullmatch(path)]
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from tokenbalance.model import Document, Estimate, Json
+    from tokenbalance.model import Document, Estimate, Json, Usage
     from tokenbalance.openai.ceilings.hosted_tools import Offer
     from tokenbalance.openai.tokens.counting import Measure
     from tokenbalance.openai.tokens.models import Model
@@ -32,6 +32,7 @@ class Answer(enum.Enum):
     JSON = "a document, or a stream of events where the request asks for one"
     EVENTS = "a document, or a stream of events that is not charged"
     BYTES = "bytes that are passed on as they come, with ranges"
+    NOTHING = "no body"
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -46,6 +47,19 @@ class Ceiling:
     """What a hold covers, as the documentation says it: `the counted input plus ...`."""
     offers: Callable[[Document], list[Offer]] | None = None
     """What the upstream may run for a document, each with its path; None: it runs nothing."""
+    fixed: int | None = None
+    """Tokens of input that are held whatever is asked for, and charged where the response has no
+    usage, since nothing is known of the operation; None: the rule says how many."""
+    uncounted: Callable[[Document], int] | None = None
+    """Tokens at most of the first turn that `/responses/input_tokens` does not count for the same
+    document; None: that operation does not take it."""
+    reckon: Callable[[Document, Model, Measure], Usage] | None = None
+    """What a document has used where the response does not report it; None: the tokens of the
+    input, and of what was written."""
+    names_model: bool = True
+    """A document names the model that it is for, as `model`."""
+    model_of: Callable[[Document], str | None] | None = None
+    """Finds the model where that is not so."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -85,10 +99,31 @@ class Family:
     of a fine-tuned model cannot occur."""
     reports_on_request: bool = False
     """Streams report their usage only if `stream_options.include_usage` is set."""
+    form_bytes_max: int | None = None
+    """Of a form; None: as long as the operator allows."""
     has_items: bool = False
     """The output of a response is a list of items, which may be billed beside its usage."""
     has_output: bool = True
     """A usage report without output tokens is incomplete."""
+    streams: bool = True
+    """A response comes as a stream of events where the request asks for one."""
+    keeps: str | None = None
+    """The member with items that the upstream reads again in later requests, unless told not to."""
+    reads: Callable[[Document], Usage | None] | None = None
+    """Reads what a response reports where that is no `usage`."""
+    undivided: tuple[str, ...] = ()
+    """The kinds that the tokens of a side are where a report does not divide it."""
+    draws: bool = False
+    """Each response has as many images as the request asks for, `n`."""
+    listens_to: str | None = None
+    """The field of a form whose file is audio, the length of which bounds the cost."""
+    fee: str | None = None
+    """The name of the fee of each request: such a request names no model, so that a rate card
+    prices it by the row that this name matches."""
+    switches: tuple[str, ...] = ()
+    """Fields that decide the cost and are true or false; in a form they are spelled out."""
+    numbers: tuple[str, ...] = ()
+    """Fields that decide the cost and are integers, likewise."""
     creates: tuple[str, ...] = ()
     """Objects that a response names and that become the caller's, as `kind:path` of their ids:
     `file:$.id`, `item:$.output[].id`; in streams `response:sse:response.created:$.response.id`."""
@@ -115,7 +150,8 @@ class Operation:
     deletes: str | None = None
     """The kind of the object that is deleted: the last one that the path names."""
     query: tuple[str, ...] = ()
-    """The parameters of a request's query that go upstream."""
+    """The parameters of a request's query that go upstream, lists as well: `include` is `include[]`
+    too. Of a list that is answered here, those that it is answered by."""
     own_creates: tuple[str, ...] = ()
     """In addition to its family's."""
     own_derived: tuple[str, ...] = ()
@@ -133,6 +169,11 @@ class Operation:
     def of_models(self) -> bool:
         """Whether the response describes models, some of which belong to other users."""
         return self.lists == "model" or "model" in self.uses
+
+    @property
+    def lists_owned(self) -> bool:
+        """Whether the response lists objects by their owner: all that the caller has of a kind."""
+        return self.lists is not None and not self.uses and not self.of_models
 
     @property
     def creates(self) -> tuple[str, ...]:
@@ -159,30 +200,32 @@ class Operation:
         """Kinds of request bodies that are accepted; empty: no body is read."""
         return self.family.bodies
 
-    @property
-    def content_type(self) -> bytes | None:
-        """The media type that bodies are sent upstream with; None: none is read here."""
-        bodies = self.family.bodies
-        return bodies[0].value.encode() if bodies else None
-
-    def target(self, path: bytes) -> str:
-        """The path below the upstream's base URL, with the row's own query if it has one.
-
-        Anything else in the query of a request is dropped. It could turn the request into another
-        operation, which nobody has bounded, as `beta=true` does. It is not refused either: OpenAI
-        ignores unknown parameters of these operations, and clients that were written for another
-        server add theirs (`api-version`) to every request.
+    def target(self, path: bytes, query: str) -> str:
+        """The path below the upstream's base URL, with the query that goes there.
 
         Args:
             path: by which the operation was found.
+            query: of the request, as far as the operation has it; empty: none.
 
         """
-        return self.path if "{" not in self.path else path.decode("ascii")
+        if "{" not in self.path:
+            target = self.path
+        else:
+            _, mark, own = self.path.partition("?")
+            target = path.decode("ascii") + mark + own
+        if query:
+            target += ("&" if "?" in target else "?") + query
+        return target
 
     @property
     def ceiling(self) -> Ceiling | None:
         """How a request is bounded; None: its fields are not checked."""
         return self.family.ceiling
+
+    @property
+    def has_fixed_ceiling(self) -> bool:
+        """Whether nothing is known of its responses, so that its hold is the same for all."""
+        return self.family.ceiling is not None and self.family.ceiling.fixed is not None
 
     @property
     def metering(self) -> str:

@@ -84,7 +84,7 @@ class Admissions:
         try:
             return await asked.counted(max(funds.limit, 0))
         except Unaffordable as error:
-            raise self._insufficient(asked.caller, f"more than {error.more_than}", funds) from None
+            raise self._insufficient(asked, f"more than {error.more_than}", funds) from None
 
     async def hold_at_once(self, ending: Ending, available: int) -> Admission | None:
         """Reserve what the request may cost, for a caller who was not looked up for it.
@@ -130,7 +130,7 @@ class Admissions:
         if claim.minimum > asked.caller.limit:
             # Reading what is there costs less than a hold that cannot be placed.
             funds = await self._funds_of(asked.caller)
-            self._require_enough(asked.caller, asked.claim(estimate, funds.limit), funds)
+            self._require_enough(asked, asked.claim(estimate, funds.limit), funds)
         if estimate.unasked_cap is not None and asked.caller.available < claim.wanted:
             funds = await self.book.funds(asked.caller.account_id)
             claim = asked.claim(estimate, funds.limit)
@@ -160,12 +160,12 @@ class Admissions:
             if hold is not None:
                 return _lowered(asked, estimate, hold)
             funds = await self._funds_of(caller)
-        self._require_enough(caller, claim, funds)
+        self._require_enough(asked, claim, funds)
         raise BalanceHeld(_what_is_held(claim, funds), await self._retry_after_s(caller.account_id))
 
-    def _require_enough(self, caller: Caller, claim: Claim, funds: Funds) -> None:
+    def _require_enough(self, asked: Asked, claim: Claim, funds: Funds) -> None:
         if funds.limit < claim.minimum:
-            raise self._insufficient(caller, claim.minimum, funds)
+            raise self._insufficient(asked, claim.minimum, funds)
 
     async def _funds_of(self, caller: Caller) -> Funds:
         funds = await self.book.funds_of(caller)
@@ -173,9 +173,14 @@ class Admissions:
             raise EndedKey(caller.key_id)
         return funds
 
-    def _insufficient(self, caller: Caller, needed: int | str, funds: Funds) -> InsufficientQuota:
+    def _insufficient(self, asked: Asked, needed: int | str, funds: Funds) -> InsufficientQuota:
         msg = f"Insufficient balance: {_compared(needed, funds)}"
-        return InsufficientQuota(msg, self._insufficient_status_of(caller))
+        if asked.bound.assumed:
+            msg += (
+                " What the request reads that is stored upstream could not be counted, so that the"
+                f" model's whole context window is held for it: {asked.bound.assumed} tokens."
+            )
+        return InsufficientQuota(msg, self._insufficient_status_of(asked.caller))
 
     def _insufficient_status_of(self, caller: Caller) -> int:
         return caller.insufficient_status or self.insufficient_status
@@ -225,11 +230,11 @@ def _admission(asked: Asked, estimate: Estimate, paid: Estimate, hold: Hold) -> 
 def _most(paid: Estimate, rates: Rates | None) -> Usage:
     """What the request may use at most, without what no report has in any case."""
     usage = Usage.counted(paid.input_tokens, paid.choices * paid.output_cap)
-    called = dearest_calls(paid, rates)
-    if not called:
+    more = (*dearest_calls(paid, rates), *paid.more)
+    if not more:
         return usage
-    quantities = {**usage.quantities, **dict(called)}
-    return Usage(quantities, usage.total + tokens_of(called), estimated=usage.estimated)
+    quantities = {**usage.quantities, **dict(more)}
+    return Usage(quantities, usage.total + tokens_of(more), estimated=usage.estimated)
 
 
 def _calls_cap(paid: Estimate) -> int | None:

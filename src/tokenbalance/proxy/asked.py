@@ -10,6 +10,7 @@ import math
 import threading
 from asyncio import wrap_future
 from bisect import bisect_right
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.pricing.ceilings import affordable, both_for, minimum_for, wanted_for
@@ -20,19 +21,27 @@ from tokenbalance.model.values import value
 from tokenbalance.offload import offload, offload_fairly
 from tokenbalance.openai import estimate as estimating
 from tokenbalance.openai import is_socket
+from tokenbalance.openai.ceilings.fees import WITHOUT_EQUIVALENT
+from tokenbalance.openai.ceilings.stored import UNKNOWN, reads_of, refuse_lasting_tools
 from tokenbalance.openai.conditions import conditions_of
 from tokenbalance.openai.documents import parse_document
 from tokenbalance.openai.objects.models import check_model_path
-from tokenbalance.openai.objects.refusal import references_of, refuse_references
-from tokenbalance.proxy.unpriced import refusal_of
+from tokenbalance.openai.objects.refusal import references_of
+from tokenbalance.openai.query import NO_QUERY
+from tokenbalance.proxy.unpriced import no_fee, refusal_of
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from tokenbalance.books.pricing.rate_card import RateCard
-    from tokenbalance.model import Caller, Document, Rates, UpstreamTraits
+    from tokenbalance.model import Caller, Document, Rates, Stored, UpstreamTraits
     from tokenbalance.model.objects import Owned
     from tokenbalance.openai import Surface
     from tokenbalance.openai.objects.references import Reference
     from tokenbalance.openai.operation import Operation
+    from tokenbalance.openai.query import Query
+    from tokenbalance.wire.client.forms import Form
+    from tokenbalance.wire.upstream import Outgoing
 
 PREFIXES: Final = (b"/v1", b"/api/openai")
 """Where the proxy is mounted; the second is the original project's name for the same thing."""
@@ -51,6 +60,9 @@ READ_INLINE_BYTES_MAX: Final = 256 * 1024
 thread."""
 
 
+_JSON: Final = b"application/json"
+
+
 class Unaffordable(Exception):
     """A request costs more than its account can ever pay with what it has."""
 
@@ -67,7 +79,7 @@ class Asked:
     caller: Caller
     operation: Operation
     body: bytes
-    """As the client sent it, decompressed."""
+    """As the client sent it, decompressed; empty where that was a form."""
     document: Document
     """The body, parsed; empty where the operation has none."""
     bound: Estimate
@@ -77,17 +89,40 @@ class Asked:
     traits: UpstreamTraits
     """Of the upstream that it was bounded for."""
     references: tuple[Reference, ...] = ()
-    """The objects that its body names, each with one id."""
+    """The objects that its body and its query name, each with one id."""
     path_ids: tuple[str, ...] = ()
     """The ids in its path, in order."""
+    query: Query = NO_QUERY
+    """Of its URL, as far as the operation has it."""
     known: tuple[Owned, ...] = ()
     """The caller's objects among those that it names, once they were looked up."""
+    stored: Stored | None = None
+    """What the model reads that the upstream stores, at most; None: nothing."""
+    form: Form | None = None
+    """The body, where it is a form; its fields are the document."""
+
+    @property
+    def outgoing(self) -> Outgoing:
+        """The body as it is sent upstream."""
+        return self.body if self.form is None else self.form.body
+
+    @property
+    def content_type(self) -> bytes | None:
+        """The media type that the body is sent upstream with; None: it has none."""
+        if self.form is not None:
+            return self.form.boundary.content_type
+        return _JSON if self.operation.bodies else None
+
+    def with_query(self, query: Query) -> Asked:
+        """The same with the query of its URL, and the objects that this names."""
+        if not query.parameters:
+            return self
+        return replace(self, query=query, references=(*self.references, *query.references))
 
     @property
     def model(self) -> str | None:
         """The model that it names, if it names one."""
-        model = self.document.get("model")
-        return model if isinstance(model, str) else None
+        return _priced_model(self.operation, self.document)
 
     @property
     def streams(self) -> bool:
@@ -101,7 +136,10 @@ class Asked:
     @property
     def is_quickly_counted(self) -> bool:
         """Whether its text is so short that it can be counted on the event loop."""
-        return self.bound.input_tokens <= COUNTED_INLINE_BYTES_MAX
+        return self.bound.input_tokens <= COUNTED_INLINE_BYTES_MAX or (
+            # What is stored is not counted here.
+            self.stored is not None and len(self.body) <= COUNTED_INLINE_BYTES_MAX
+        )
 
     async def counted(self, limit: int | None = None) -> Estimate:
         """The ceiling with its text counted, in a thread where that takes long.
@@ -119,7 +157,7 @@ class Asked:
             loading = estimating.loading_for(*counting)
             if loading is not None:
                 await wrap_future(loading)
-            return estimating.count(*counting)
+            return self._with_stored(estimating.count(*counting))
         if limit is None:
             return await self._counted_in_thread()
         estimate = await self._counted_in_thread(await self._most_tokens(limit))
@@ -158,7 +196,7 @@ class Asked:
         reading = self.operation, self.document, self.traits
         is_long = len(self.body) > READ_INLINE_BYTES_MAX
         least = await offload(estimating.least, *reading) if is_long else estimating.least(*reading)
-        self._require_affordable(least, limit)
+        self._require_affordable(self._with_stored(least), limit)
         tokens = range(self.bound.input_tokens + 1)
         return bisect_right(tokens, limit, key=lambda n: minimum_for(Estimate(n), self.rates)) - 1
 
@@ -174,7 +212,7 @@ class Asked:
             await wrap_future(loading)
         given_up = threading.Event()
         try:
-            return await offload_fairly(
+            counted = await offload_fairly(
                 self.caller.account_id,
                 self.bound.input_tokens,
                 estimating.count,
@@ -184,6 +222,7 @@ class Asked:
                 most,
                 given_up.is_set,
             )
+            return self._with_stored(counted)
         finally:
             # It may still run, when this is cancelled.
             given_up.set()
@@ -204,7 +243,16 @@ class Asked:
 
     def counter(self) -> estimating.UsageCounter:
         """Counts what it has used, where the upstream does not report it."""
-        return estimating.UsageCounter(self.operation, self.document, self.traits)
+        return estimating.UsageCounter(self.operation, self.document, self.traits, self.stored)
+
+    def with_stored(self, stored: Stored) -> Asked:
+        """The same, where it is known how much the model reads that the upstream stores."""
+        shown = self.bound.without_assumed
+        bound = estimating.reading(self.operation, shown, stored, self.document, self.traits)
+        return replace(self, stored=stored, bound=bound)
+
+    def _with_stored(self, shown: Estimate) -> Estimate:
+        return estimating.reading(self.operation, shown, self.stored, self.document, self.traits)
 
 
 def is_ample(wanted: int, available: int) -> bool:
@@ -262,7 +310,7 @@ def path_below_prefix(raw_path: bytes) -> bytes:
 def read(
     caller: Caller,
     operation: Operation,
-    body: bytes,
+    body: bytes | Form,
     traits: UpstreamTraits,
     rate_card: RateCard | None,
 ) -> Asked:
@@ -281,16 +329,30 @@ def read(
     """
     document, references, bound = read_document(operation, body, traits)
     rates = _rates_of(rate_card, operation, document) if operation.charged else None
-    return Asked(caller, operation, body, document, bound, rates, traits, references)
+    stored = _stored_at_most(operation, references) if references else None
+    is_form = not isinstance(body, bytes)
+    return Asked(
+        caller,
+        operation,
+        b"" if is_form else body,
+        document,
+        bound,
+        rates,
+        traits,
+        references,
+        stored=stored,
+        form=body if is_form else None,
+    )
 
 
 def read_document(
-    operation: Operation, body: bytes, traits: UpstreamTraits
+    operation: Operation, body: bytes | Form, traits: UpstreamTraits
 ) -> tuple[Document, tuple[Reference, ...], Estimate]:
     """Read a body strictly, and bound what the request may use without counting.
 
     Returns:
-        The document, the objects of the upstream that it names, and the bound.
+        The document, the objects of the upstream that it names, and the bound. Of what is stored
+        the model may read as much as it can, until somebody has looked.
 
     Raises:
         InvalidRequest: it is not strict JSON, a field that decides the cost is wrong, or one names
@@ -298,21 +360,41 @@ def read_document(
         ModelNotFound: its model is not one that a caller may use.
 
     """
-    document = parse_document(body)
-    references: tuple[Reference, ...] = ()
-    if operation.charged:
-        refuse_references(operation, document)
-    else:
-        references = references_of(operation, document)
-    return document, references, estimating.bound(operation, document, traits)
+    document = parse_document(body) if isinstance(body, bytes) else body.document
+    refuse_lasting_tools(operation, document)
+    references = references_of(operation, document)
+    stored = _stored_at_most(operation, references) if references else None
+    shown = estimating.bound(operation, document, traits)
+    return document, references, estimating.reading(operation, shown, stored, document, traits)
+
+
+def _stored_at_most(operation: Operation, references: Sequence[Reference]) -> Stored | None:
+    return UNKNOWN if operation.charged and reads_of(references) else None
 
 
 def _rates_of(rate_card: RateCard | None, operation: Operation, document: Document) -> Rates | None:
     if rate_card is None:
+        if operation.family.fee in WITHOUT_EQUIVALENT:
+            raise no_fee(operation)
         return None
-    model = document.get("model")
+    model = _priced_model(operation, document)
+    if model is None and operation.ceiling is not None and operation.ceiling.model_of is not None:
+        # A grader that asks no model.
+        return None
     conditions = conditions_of(operation, document)
     try:
-        return rate_card.rates_for(model if isinstance(model, str) else "", conditions)
+        return rate_card.rates_for(model or "", conditions)
     except UnpricedRequest as error:
         raise refusal_of(error, operation, document) from None
+
+
+def _priced_model(operation: Operation, document: Document) -> str | None:
+    """The model whose row of a card prices a request, or the name of a fee in place of one."""
+    family = operation.family
+    if family.fee is not None:
+        return family.fee
+    ceiling = family.ceiling
+    if ceiling is not None and ceiling.model_of is not None:
+        return ceiling.model_of(document)
+    model = document.get("model")
+    return model if isinstance(model, str) else None

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from tokenbalance.offload import offload
 from tokenbalance.openai.metering.document import JsonMeter
+from tokenbalance.openai.metering.ends import EndMeter
+from tokenbalance.proxy.asked import READ_INLINE_BYTES_MAX
+from tokenbalance.proxy.snapshots import keep_snapshot
 from tokenbalance.wire.upstream import UpstreamBroke
 
 if TYPE_CHECKING:
+    from tokenbalance.model.objects import Found
+    from tokenbalance.openai.objects.scanner import IdScanner
+    from tokenbalance.openai.operation import Operation
     from tokenbalance.proxy.relay import Relay
     from tokenbalance.wire.upstream import UpstreamResponse
 
@@ -25,13 +33,13 @@ async def relay_document(relay: Relay, upstream: UpstreamResponse, beginning: by
     """
     response, ending = relay.response, relay.ending
     headers = relay.passing.for_client(upstream.headers)
-    has_items = relay.asked.operation.family.has_items
-    meter = JsonMeter(has_items=has_items) if ending.charged else None
+    meter = _meter_of(relay.asked.operation) if ending.charged else None
     ending.meter = meter
+    reading = _Reading(relay, upstream, meter, headers)
     try:
         kept = None if beginning or response.started else upstream.take_whole()
         if kept is None:
-            kept = await _keep(relay, upstream, beginning, (meter, headers))
+            kept = await reading.keep(beginning)
         elif meter is not None:
             meter.feed(kept)
     except UpstreamBroke as error:
@@ -39,10 +47,10 @@ async def relay_document(relay: Relay, upstream: UpstreamResponse, beginning: by
     finally:
         if meter is not None:
             meter.finish()
-    asked = relay.asked
-    if not asked.operation.charged and asked.operation.creates:
-        await relay.ownership.record(asked, kept)
-    charge = await ending.settle(whole=True)
+    found = reading.found if reading.is_long else await _found_in(relay, kept)
+    charge = await relay.settle(found, whole=True)
+    if relay.asked.path_ids:
+        await keep_snapshot(relay.ownership.owners, relay.asked, kept)
     if response.started:
         await response.end(kept)
         return
@@ -53,24 +61,69 @@ async def relay_document(relay: Relay, upstream: UpstreamResponse, beginning: by
     await response.whole(upstream.status, headers, body)
 
 
-async def _keep(
-    relay: Relay,
-    upstream: UpstreamResponse,
-    chunk: bytes,
-    watched: tuple[JsonMeter | None, list[tuple[bytes, bytes]]],
-) -> bytes:
-    """Read a document to its end; returns what was not relayed of it."""
-    response = relay.response
-    meter, headers = watched
-    kept = bytearray()
-    while chunk := chunk or await upstream.read():
-        if meter is not None:
-            meter.feed(chunk)
-        if len(kept) + len(chunk) > BUFFERED_BYTES_MAX or response.started:
-            if not response.started:
-                await response.start(upstream.status, headers)
-            await response.write(bytes(kept))
-            kept.clear()
-        kept += chunk
-        chunk = b""
-    return bytes(kept)
+async def _found_in(relay: Relay, body: bytes) -> list[Found]:
+    """Find what a whole document names."""
+    if len(body) <= READ_INLINE_BYTES_MAX:
+        return relay.ownership.found_in(relay.asked, body)
+    return await offload(relay.ownership.found_in, relay.asked, body)
+
+
+@dataclass(slots=True, eq=False)
+class _Reading:
+    """Reads a document to its end."""
+
+    relay: Relay
+    upstream: UpstreamResponse
+    meter: JsonMeter | EndMeter | None
+    headers: list[tuple[bytes, bytes]]
+    is_long: bool = False
+    """It is passed on as it comes."""
+    found: list[Found] = field(default_factory=list["Found"])
+    """What a long one names, all of which is the caller's already."""
+    _ids: IdScanner | None = None
+
+    async def keep(self, chunk: bytes) -> bytes:
+        """Read it; returns what was not relayed of it, behind the beginning that was read."""
+        response = self.relay.response
+        kept = bytearray()
+        while chunk := chunk or await self.upstream.read():
+            if self.meter is not None:
+                self.meter.feed(chunk)
+            if len(kept) + len(chunk) > BUFFERED_BYTES_MAX or response.started:
+                if not self.is_long:
+                    await self._begin(bytes(kept))
+                ready = len(kept) - await self._unknown(chunk)
+                await response.write(bytes(kept[:ready]))
+                del kept[:ready]
+            kept += chunk
+            chunk = b""
+        return bytes(kept)
+
+    async def _begin(self, kept: bytes) -> None:
+        """Begin to pass it on."""
+        relay = self.relay
+        self.is_long = True
+        self._ids = relay.ownership.ids_of_long(relay.asked)
+        if self._ids is not None:
+            await self._record(await offload(self._ids.feed, kept))
+        if not relay.response.started:
+            await relay.response.start(self.upstream.status, self.headers)
+
+    async def _unknown(self, chunk: bytes) -> int:
+        """Look for ids in what came last; how many bytes before it may be a part of one."""
+        if self._ids is None:
+            return 0
+        await self._record(self._ids.feed(chunk))
+        return max(self._ids.unfinished - len(chunk), 0)
+
+    async def _record(self, found: list[Found]) -> None:
+        if found:
+            await self.relay.ownership.record(self.relay.asked, found)
+            self.found += found
+
+
+def _meter_of(operation: Operation) -> JsonMeter | EndMeter:
+    ceiling = operation.ceiling
+    if ceiling is not None and ceiling.reckon is not None:
+        return EndMeter(operation.family)
+    return JsonMeter(has_items=operation.family.has_items)

@@ -43,9 +43,10 @@ from typing import TYPE_CHECKING, Final, Protocol
 
 from tokenbalance.books.holds.journal import JournalUnavailable, State
 from tokenbalance.books.pricing.ceilings import tokens_of
+from tokenbalance.books.pricing.equivalents import as_charged, known_before
 from tokenbalance.model import Purpose, Usage
 from tokenbalance.openai.metering.bills import with_fees
-from tokenbalance.openai.metering.doubt import is_doubtful, reckoned
+from tokenbalance.openai.metering.doubt import is_doubtful, reckoned, with_drawn, within_reason
 from tokenbalance.openai.metering.outcome import Metered, used_nothing
 from tokenbalance.proxy.progress import Progress
 
@@ -56,7 +57,9 @@ if TYPE_CHECKING:
     from tokenbalance.books.holds.settler import Settler
     from tokenbalance.books.ledger.book import Book
     from tokenbalance.model import Charge, Claim, Hold
+    from tokenbalance.model.objects import Found
     from tokenbalance.openai.estimate import UsageCounter
+    from tokenbalance.owners.registry import Owners
     from tokenbalance.proxy.asked import Asked
 
 _NOTHING: Final = Usage()
@@ -97,6 +100,8 @@ class Ending:
     """What the request may use at most: charged where nobody can tell what it has used."""
     meter: Meter | None = None
     """None as long as nothing has come from the upstream."""
+    owners: Owners | None = None
+    """Who has objects that come of it; None where none do."""
     readable: bool = True
     """False where the meter cannot read what comes; the ceiling is charged then."""
     _lease: Lease | None = None
@@ -188,6 +193,9 @@ class Ending:
             raise ValueError("Only a request with an open hold is dispatched.")
         lease.dispatch()
         lease.look = self._look
+        if self.asked.bound.more:
+            # What another process would expire the hold with has only tokens.
+            self.note(known_before(self.asked.bound.more, self.asked.rates))
 
     def refuse(self) -> None:
         """Write down that the upstream has refused the request: whatever follows, it is voided."""
@@ -201,13 +209,16 @@ class Ending:
         if self._lease is not None and usage is not None:
             # The books get it at the end anyway.
             with suppress(JournalUnavailable):
-                self._lease.slot.use(self._with_unreported(usage))
+                self._lease.slot.use(self._as_charged(usage))
 
-    async def settle(self, *, whole: bool = False) -> Charge | None:
+    async def settle(self, *, whole: bool = False, found: Sequence[Found] = ()) -> Charge | None:
         """Charge what the meter has seen; void where that is nothing.
 
         Args:
             whole: everything that the upstream had to send has come.
+            found: objects that the response names. They become the caller's in any case, with the
+                charge where there is one, and are the caller's when this returns: committed, or
+                in the journal where the database is away.
 
         Returns:
             The charge, when it is committed; None when nothing was used, when the end waits for the
@@ -219,25 +230,26 @@ class Ending:
         """
         lease = self._lease
         if lease is None:
+            await self._record(found)
             return None
         if lease.hold is None or not self.charged:
             raise ValueError("Only a request that was dispatched is settled.")
-        usage = None
-        if self.meter is not None:
-            if self.readable and used_nothing(self.meter, ended=whole):
-                await self.void()
-                return None
-            usage = self.meter.usage
-        if usage is not None and is_doubtful(usage, self.asked.operation, self.asked.document):
-            self.note(usage)
-            usage = None
-        elif usage is not None and self.meter is not None and self.meter.is_partial:
-            usage = self._with_bills_of_ceiling(usage)
-        if usage is not None:
-            usage = self._with_unreported(usage)
-        ceiling = self._with_unreported(self.ceiling)
+        if self.meter is not None and self.readable and used_nothing(self.meter, ended=whole):
+            await self._record(found)
+            await self.void()
+            return None
+        usage = self._reported()
         self._close(lease, Stage.SETTLED)
-        return await self._settler.settle(lease, lease.hold, usage, self._reckoned, ceiling)
+        if self.owners is None or not found:
+            return await self._charge(lease, lease.hold, usage)
+        carried = self.owners.carry(lease.caller, found)
+        lease.objects = carried.rows
+        charge = await self._charge(lease, lease.hold, usage)
+        if charge is not None:
+            carried.committed()
+        elif not carried.is_noted:
+            await self._record(found)
+        return charge
 
     async def void(self) -> None:
         """Give back whatever is held: nothing was used."""
@@ -260,6 +272,30 @@ class Ending:
         else:
             await self.void()
 
+    def _reported(self) -> Usage | None:
+        """The usage that the upstream has reported; None if it has to be counted."""
+        meter = self.meter
+        usage = None if meter is None else meter.usage
+        if usage is None:
+            return None
+        if is_doubtful(usage, self.asked.operation, self.asked.document):
+            self.note(usage)
+            return None
+        if meter is not None and meter.is_partial:
+            usage = self._with_bills_of_ceiling(usage)
+        usage = self._as_charged(within_reason(usage, self.ceiling))
+        if meter is not None and meter.drawn:
+            usage = with_drawn(usage, meter.drawn, self.asked.bound, self.ceiling)
+        return usage
+
+    def _charge(self, lease: Lease, hold: Hold, usage: Usage | None) -> Awaitable[Charge | None]:
+        ceiling = self._with_unreported(self.ceiling)
+        return self._settler.settle(lease, hold, usage, self._reckoned, ceiling)
+
+    async def _record(self, found: Sequence[Found]) -> None:
+        if self.owners is not None and found:
+            await self.owners.record(self.asked.caller, found)
+
     def _close(self, lease: Lease, last: Stage) -> None:
         meter, progress = self.meter, self.progress
         if meter is not None and meter.failed:
@@ -280,6 +316,13 @@ class Ending:
         unreported = self.asked.bound.unreported
         return with_fees(usage, unreported) if unreported else usage
 
+    def _as_charged(self, usage: Usage) -> Usage:
+        """What of a usage these rates are for, with what no report has."""
+        asked = self.asked
+        if asked.bound.more:
+            usage = as_charged(usage, asked.rates, asked.bound.more)
+        return self._with_unreported(usage)
+
     def _reckoned(self) -> Usage:
         return self._look()() if self.readable else self._with_unreported(self.ceiling)
 
@@ -288,8 +331,17 @@ class Ending:
         if self._count is None:
             self._count = self.asked.counter()
         count, ceiling, meter = self._count, self.ceiling, self.meter
-        usage, texts, fees = None, (), ()
+        usage, texts, fees, drawn = None, (), (), 0
         if meter is not None:
             usage, texts, fees = meter.usage, meter.relayed_texts(), tuple(meter.fees.items())
+            drawn = meter.drawn
         fees += self.asked.bound.unreported
-        return lambda: with_fees(reckoned(usage, texts, count, ceiling), fees)
+        asked = self.asked
+
+        def seen() -> Usage:
+            used = with_fees(reckoned(usage, texts, count, ceiling), fees)
+            if drawn:
+                used = with_drawn(used, drawn, asked.bound, ceiling)
+            return as_charged(used, asked.rates, asked.bound.more) if asked.bound.more else used
+
+        return seen

@@ -32,6 +32,8 @@ from typing import TYPE_CHECKING
 from tokenbalance.books.holds.journal import JournalUnavailable
 from tokenbalance.errors import ProxyError, ServiceUnavailable, UpstreamIncomplete
 from tokenbalance.openai.metering.stream import StreamMeter
+from tokenbalance.openai.operation import Answer
+from tokenbalance.proxy.bytes import relay_bytes
 from tokenbalance.proxy.departure import Departure
 from tokenbalance.proxy.documents import relay_document
 from tokenbalance.proxy.refusals import relay_refusal
@@ -126,6 +128,9 @@ class Exchange:
             raise relay.cut_off()
         if isinstance(meter, StreamMeter):
             await end_early(relay, meter, relay.cut_off())
+        elif relay.asked.operation.answer is Answer.BYTES:
+            _ = await relay.ending.settle()
+            relay.response.break_off()
 
     async def _relay(self, upstream: UpstreamResponse) -> None:
         relay = self.relay
@@ -134,8 +139,13 @@ class Exchange:
             ending.refuse()
             await relay_refusal(relay, upstream)
             return
-        ending.readable = upstream.readable
-        if not ending.charged:
+        operation = relay.asked.operation
+        ending.readable = upstream.readable and not operation.has_fixed_ceiling
+        if operation.answer is Answer.BYTES and not (
+            operation.charged and is_event_stream(upstream.headers)
+        ):
+            await relay_bytes(relay, upstream)
+        elif not ending.charged and operation.answer is not Answer.EVENTS:
             await relay_document(relay, upstream)
         elif is_event_stream(upstream.headers):
             await self._stream(relay_declared_stream, upstream)

@@ -7,18 +7,24 @@ sent. It must never ask the upstream whose something is.
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, TypeAlias
 
-from tokenbalance.errors import ObjectNotFound
-from tokenbalance.openai.metering.sse import document_of
-from tokenbalance.openai.objects.found import found_in
+from tokenbalance.database.connections import UNAVAILABLE
+from tokenbalance.errors import ModelNotFound, ObjectNotFound
+from tokenbalance.openai.metering.sse import BOM, document_of
+from tokenbalance.openai.objects.found import found_at, kind_of_owner
 from tokenbalance.openai.objects.not_found import not_found
+from tokenbalance.openai.objects.places import sought_by
+from tokenbalance.openai.objects.scanner import IdScanner
+from tokenbalance.openai.objects.stream_ids import StreamIds
+from tokenbalance.proxy.bearers import no_database
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 
-    from tokenbalance.model.objects import Owned
+    from tokenbalance.model.objects import Found, Owned
     from tokenbalance.openai.operation import Operation
     from tokenbalance.owners.registry import Owners
     from tokenbalance.proxy.asked import Asked
@@ -26,8 +32,20 @@ if TYPE_CHECKING:
 
     Send: TypeAlias = Callable[[], Awaitable[UpstreamResponse]]
 
+logger = logging.getLogger(__name__)
+
 _GONE: Final = frozenset({*range(200, 300), 404})
 """Statuses after which the upstream does not have an object that it was to delete."""
+
+
+_ANYWHERE: Final = frozenset({"item", "vector_store_file"})
+"""Kinds of objects that may be named behind more than one other object: an item belongs to its
+response and to a conversation, and a file may be in several stores. Where it is looked for in vain,
+the upstream says so; all of them are the caller's."""
+_NUMBERED: Final = frozenset({"skill_version"})
+"""Kinds of objects that a path names by their number among those of their parent."""
+_UNMARKED: Final = frozenset({"vector_store_file"})
+"""Kinds of objects whose deletion leaves what their id names: a file stays its owner's."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,9 +53,18 @@ class _Named:
     kind: str
     id: str
     param: str | None
-    """Where the body has it; None: the path does."""
+    """Where the body or the query has it; None: the path does."""
     parent: str | None = None
     """The object in the path that it must be part of."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        return kind_of_owner(self.kind), self.id
+
+    @property
+    def is_number(self) -> bool:
+        """Whether it is no id: its parent decides whose it is."""
+        return _is_number(self.kind, self.id)
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,47 +87,87 @@ class Ownership:
         ids = operation.path_ids(path) if operation.uses else ()
         named = [*_of_path(operation, ids), *_of_body(asked)]
         owned = await self.owners.find(
-            asked.caller.account_id, list({(one.kind, one.id) for one in named})
+            asked.caller.account_id, list({one.key for one in named if not one.is_number})
         )
         for one in named:
-            _require(one, owned)
+            if not one.is_number:
+                _require(one, owned)
         return replace(asked, known=tuple(owned.values()), path_ids=ids)
 
-    async def record(self, asked: Asked, body: bytes) -> None:
-        """Make what a response names the caller's; returns when that is committed.
+    def found_in(self, asked: Asked, body: bytes) -> list[Found]:
+        """Find what a response names that may be its caller's.
 
         Args:
             asked: the request.
             body: of its response, a whole document with a status of 2xx.
 
         """
-        document = document_of(body)
-        within = asked.path_ids[0] if asked.path_ids else None
-        await self.owners.record(asked.caller, found_in(asked.operation, document, within))
+        sought = sought_by(asked.operation, asked.document)
+        if sought is None or not any(body.rfind(word) >= 0 for word in sought.words):
+            return []
+        return found_at(sought.places, document_of(body.removeprefix(BOM)), _within(asked))
+
+    def ids_of_long(self, asked: Asked) -> IdScanner | None:
+        """Return what finds ids in a response that is too long to be kept; None: it has none."""
+        sought = sought_by(asked.operation, asked.document)
+        return sought and IdScanner(sought.places, _within(asked))
+
+    def ids_of_stream(self, asked: Asked) -> StreamIds | None:
+        """Return what finds ids in a stream; None: it has none."""
+        sought = sought_by(asked.operation, asked.document)
+        if sought is None or not sought.in_events:
+            return None
+        return StreamIds(sought, _within(asked))
+
+    async def record(self, asked: Asked, found: Sequence[Found]) -> None:
+        """Make objects the caller's; returns when that is committed."""
+        await self.owners.record(asked.caller, found)
+
+    def note(self, asked: Asked, found: Sequence[Found]) -> bool:
+        """Write down that objects are the caller's; the end of the stream commits it.
+
+        Returns:
+            Whether they are safe. If not, `record` them before their ids are passed on.
+
+        """
+        del asked, found
+        return False
 
     def sending(self, asked: Asked, send: Send) -> Send:
         """Return what sends a request; one that deletes an object marks it as deleted first.
 
         From that moment on it is nobody's. If the upstream still has it, it is the caller's again.
         """
-        if asked.operation.deletes is None:
+        deleted = asked.operation.deletes
+        if deleted is None or deleted in _UNMARKED or _is_number(deleted, asked.path_ids[-1]):
             return send
-        account_id, kind = asked.caller.account_id, asked.operation.uses[-1]
-        object_id = asked.path_ids[-1]
+        account_id, kind, object_id = asked.caller.account_id, deleted, asked.path_ids[-1]
 
         async def mark_and_send() -> UpstreamResponse:
-            if not await self.owners.delete(account_id, kind, object_id):
-                raise ObjectNotFound(not_found(kind, object_id))
+            try:
+                is_marked = await self.owners.delete(account_id, kind, object_id)
+            except UNAVAILABLE as error:
+                raise no_database(error) from error
+            if not is_marked:
+                # Another request has deleted it since it was looked up.
+                within = asked.path_ids[-2] if asked.path_ids[1:] else None
+                raise ObjectNotFound(not_found(kind, object_id, parent=within))
             is_gone = False
             try:
                 upstream = await send()
                 is_gone = upstream.status in _GONE
             finally:
                 if not is_gone:
-                    await self.owners.restore(account_id, kind, object_id)
+                    await self._restore(account_id, kind, object_id)
             return upstream
 
         return mark_and_send
+
+    async def _restore(self, account_id: int, kind: str, object_id: str) -> None:
+        try:
+            await self.owners.restore(account_id, kind, object_id)
+        except UNAVAILABLE:
+            logger.warning("an object stays deleted although the upstream has it: %s", object_id)
 
 
 def _of_path(operation: Operation, ids: tuple[str, ...]) -> Iterator[_Named]:
@@ -116,6 +183,27 @@ def _of_body(asked: Asked) -> Iterator[_Named]:
 
 
 def _require(named: _Named, owned: Mapping[tuple[str, str], Owned]) -> None:
-    found = owned.get((named.kind, named.id))
-    if found is None or (named.parent is not None and found.parent != named.parent):
-        raise ObjectNotFound(not_found(named.kind, named.id), param=named.param)
+    found = owned.get(named.key)
+    if found is not None and (
+        named.parent is None or named.kind in _ANYWHERE or found.parent == named.parent
+    ):
+        return
+    kind, name, param = named.kind, named.id, named.param
+    if kind == "model":
+        raise _no_such_model(named)
+    raise ObjectNotFound(not_found(kind, name, param=param, parent=named.parent), param=param)
+
+
+def _no_such_model(named: _Named) -> ModelNotFound:
+    if named.param is None:
+        return ModelNotFound(not_found(named.kind, named.id), param="model")
+    message = f"The model in '{named.param}' does not exist or you do not have access to it."
+    return ModelNotFound(message, param=named.param)
+
+
+def _is_number(kind: str, name: str) -> bool:
+    return kind in _NUMBERED and name.isdecimal()
+
+
+def _within(asked: Asked) -> str | None:
+    return asked.path_ids[0] if asked.path_ids else None

@@ -9,7 +9,9 @@
     enter          how many requests of the account are in progress        429
     read           body -> document, and the ceiling of what it may cost   400
     own            the objects that it names are the caller's              404
+                   what the model reads of them: known, or asked upstream
                    a body that is too slow, or that there is no room for   408 / 429 / 503
+    list           of the caller's objects: from the table, and that is all
     hold           reserve the ceiling, or wait for it; committed before
                    anything is sent                                        402 / 429
                    a key that has ended in the meantime                    401
@@ -42,6 +44,9 @@ from tokenbalance.errors import (
 from tokenbalance.offload import offload
 from tokenbalance.openai import SURFACE
 from tokenbalance.openai.editing import with_members
+from tokenbalance.openai.objects.listing import read_query
+from tokenbalance.openai.operation import Answer
+from tokenbalance.openai.query import NO_QUERY, query_of
 from tokenbalance.people.access import require_inference
 from tokenbalance.people.callers import EndedKey, RefusedKey
 from tokenbalance.people.refused_keys import note_missing_scope, note_refused_key
@@ -51,6 +56,7 @@ from tokenbalance.proxy.ending import Ending
 from tokenbalance.proxy.exchange import Exchange
 from tokenbalance.proxy.free_rate import FreeRate
 from tokenbalance.proxy.model_lists import ModelLists
+from tokenbalance.proxy.object_lists import Descriptions, ObjectList
 from tokenbalance.proxy.relay import Relay
 from tokenbalance.proxy.room import Room
 from tokenbalance.proxy.wording import Wording
@@ -80,7 +86,9 @@ if TYPE_CHECKING:
     from tokenbalance.proxy.admission import Admission, Admissions
     from tokenbalance.proxy.bearers import Bearers
     from tokenbalance.proxy.ownership import Ownership
+    from tokenbalance.proxy.progress import Progress
     from tokenbalance.proxy.reading import Reading
+    from tokenbalance.proxy.stored import StoredContext
     from tokenbalance.telemetry.metrics import Metrics
     from tokenbalance.wire.server.direct import DirectTurn
     from tokenbalance.wire.upstream import Upstream, UpstreamResponse
@@ -114,6 +122,8 @@ class Proxy:
     """What requests may occupy in this process."""
     ownership: Ownership
     """Whose the objects are that requests and responses name."""
+    stored: StoredContext
+    """How much of them the model reads."""
     refused: RefusalCounts
     """Where requests are counted that were refused."""
     free_rate: FreeRate = field(default_factory=FreeRate)
@@ -202,13 +212,19 @@ class Proxy:
         began: float,
     ) -> None:
         path, operation, upstream = self._enter(request, bearer)
+        query = query_of(operation, request.query) if request.query else NO_QUERY
         if not operation.charged:
             await self._admit_free(bearer, path, operation)
         account_id = bearer.caller.account_id
         with self.room.enter(account_id) as place:
             asked = await self.reading.read(request, bearer, operation, place)
+            asked = asked.with_query(query)
             if asked.references or (operation.uses and not operation.of_models):
                 asked = await self._own(asked, path)
+                asked = await self.stored.find(request, bearer, asked)
+            if operation.lists_owned:
+                await self._list(request, response, asked, upstream)
+                return
             ending = self._begin(asked, request_id, began)
             try:
                 edits = operation.usage_request(asked.document)
@@ -224,19 +240,26 @@ class Proxy:
                 if ending.is_open:
                     edits |= relay.admitted(await self._hold(request, ending, bearer))
                     place.pay()
-                body = asked.body
-                if edits and len(body) > READ_INLINE_BYTES_MAX:
-                    body = await offload(with_members, body, asked.document, edits)
-                elif edits:
-                    body = with_members(body, asked.document, edits)
+                body = asked.outgoing
+                # A form goes as it came: its ceiling has no fields that limit the upstream.
+                if edits and isinstance(body, bytes) and asked.form is None:
+                    if len(body) > READ_INLINE_BYTES_MAX:
+                        body = await offload(with_members, body, asked.document, edits)
+                    else:
+                        body = with_members(body, asked.document, edits)
 
-                target = operation.target(path)
-                headers = self.passing.for_upstream(request.headers, operation.content_type)
+                target = operation.target(path, query.encoded)
+                in_part = operation.answer is Answer.BYTES and operation.method == "GET"
+                headers = self.passing.for_upstream(
+                    request.headers, asked.content_type, in_part=in_part
+                )
+                method = request.method if in_part else operation.method
 
                 def send() -> Awaitable[UpstreamResponse]:
-                    return upstream.send(operation.method, target, headers, body, account_id)
+                    return upstream.send(method, target, headers, body, account_id)
 
-                exchange = Exchange(request, relay, self.cancel_on_disconnect)
+                # Nobody needs the rest of a file that its client has left.
+                exchange = Exchange(request, relay, self.cancel_on_disconnect or in_part)
                 if operation.of_models:
                     await exchange.run(self.models.sending(target, headers, send, response))
                 else:
@@ -244,9 +267,11 @@ class Proxy:
             finally:
                 if ending.is_open:
                     await ending.cut()
-                progress = ending.progress
-                if progress.streams and progress.first_byte_s is not None:
-                    self.metrics.answered(operation.path, progress.first_byte_s)
+                self._measure(operation, ending.progress)
+
+    def _measure(self, operation: Operation, progress: Progress) -> None:
+        if progress.streams and progress.first_byte_s is not None:
+            self.metrics.answered(operation.path, progress.first_byte_s)
 
     def _enter(self, request: ClientRequest, bearer: Bearer) -> tuple[bytes, Operation, Upstream]:
         """Find what is asked for; refuse who may not, or cannot pay for anything."""
@@ -296,11 +321,28 @@ class Proxy:
         except UNAVAILABLE as error:
             raise no_database(error) from error
 
+    async def _list(
+        self, request: ClientRequest, response: ClientResponse, asked: Asked, upstream: Upstream
+    ) -> None:
+        """Respond with a list of the caller's objects, in place of an exchange."""
+        account_id = asked.caller.account_id
+        headers = self.passing.for_upstream(request.headers)
+        descriptions = Descriptions(upstream, self.surface, headers, account_id, self.free_rate)
+        query = read_query(asked.operation.lists or "", request.query)
+        listed = ObjectList(request, self.ownership.owners, descriptions, account_id, query)
+        try:
+            body = await listed.page()
+        except UNAVAILABLE as error:
+            raise no_database(error) from error
+        await response.whole(HTTPStatus.OK, [(b"content-type", b"application/json")], body)
+
     def _begin(self, asked: Asked, request_id: str, began: float) -> Ending:
         try:
-            return Ending.begin(asked, request_id, self.leases, self.settler, began)
+            ending = Ending.begin(asked, request_id, self.leases, self.settler, began)
         except JournalUnavailable as error:
             raise ServiceUnavailable from error
+        ending.owners = self.ownership.owners
+        return ending
 
     async def _hold(self, request: ClientRequest, ending: Ending, bearer: Bearer) -> Admission:
         """Hold the bound by bytes where the account affords it many times over, else the count."""

@@ -19,7 +19,10 @@ from tokenbalance.model import OPENAI
 from tokenbalance.offload import offload
 from tokenbalance.openai import SURFACE
 from tokenbalance.openai.conditions import conditions_of
+from tokenbalance.owners.registry import Owners
 from tokenbalance.proxy.asked import READ_INLINE_BYTES_MAX, match, read
+from tokenbalance.proxy.ownership import Ownership
+from tokenbalance.proxy.stored import known_stored
 from tokenbalance.wire.client.request import BODY_BYTES_MAX
 
 if TYPE_CHECKING:
@@ -84,21 +87,29 @@ class Quotes:
 
         Nothing is held, and nothing is dispatched. As in the proxy, the input is counted where the
         account could hardly pay for it, and bounded by its bytes where it could many times over.
-        The bound is also returned where the account cannot pay for it and no model reads so much.
+        What the upstream stores is not counted: unless it is known, it is as much as the model can
+        read. The bound is also returned where the account cannot pay for it and no model reads so
+        much.
 
         Raises:
             UnknownUrl, EndpointNotAllowed: as the proxy does for that path.
+            ObjectNotFound: as the proxy does for objects that are not the caller's.
             InvalidRequest, ModelNotFound, ServiceTierNotAllowed, ToolNotAllowed: as the proxy does
                 for that body.
 
         """
         raw_path, _, query = path.encode("ascii", "replace").partition(b"?")
-        _, operation = match(self.surface, "POST", raw_path, query)
+        path_below, operation = match(self.surface, "POST", raw_path, query)
         source = _as_bytes(body)
         if len(source) <= READ_INLINE_BYTES_MAX:
             asked = read(caller, operation, source, self.upstream, self.rate_card)
         else:
             asked = await offload(read, caller, operation, source, self.upstream, self.rate_card)
+        if asked.references or (operation.uses and not operation.of_models):
+            asked = await Ownership(Owners(self.pool)).check(asked, path_below)
+        known = known_stored(asked)
+        if known is not None:
+            asked = asked.with_stored(known)
         book = Book(self.pool)
         funds = await book.funds(caller.account_id)
         if not operation.charged:

@@ -6,12 +6,16 @@ Owns the kinds of bodies, and which are read in a thread. What a body means is n
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from tokenbalance.errors import UnsupportedMediaType
 from tokenbalance.model import OPENAI, Estimate
 from tokenbalance.offload import offload
+from tokenbalance.openai.operation import Body
 from tokenbalance.proxy.asked import READ_INLINE_BYTES_MAX, Asked, read
+from tokenbalance.proxy.forms import Forms
+from tokenbalance.wire.client.forms import is_form
 from tokenbalance.wire.client.request import BODY_BYTES_MAX, decoded
 
 if TYPE_CHECKING:
@@ -37,6 +41,7 @@ class Reading:
     rate_card: RateCard | None = None
     """None: every token is one credit."""
     body_bytes_max: int = BODY_BYTES_MAX
+    forms: Forms = field(default_factory=Forms)
 
     async def read(
         self, request: ClientRequest, bearer: Bearer, operation: Operation, place: Place
@@ -48,6 +53,8 @@ class Reading:
             ClientGone: the client has left.
 
         """
+        if Body.FORM in operation.bodies and _brings_form(request, operation):
+            return await self._read_form(request, bearer, operation, place)
         codings = request.codings()
         began = time.monotonic()
         body = await request.read_body(self.body_bytes_max, keep=place.keep)
@@ -64,3 +71,28 @@ class Reading:
         if len(body) <= READ_INLINE_BYTES_MAX:
             return read(caller, operation, body, self.traits, self.rate_card)
         return await offload(read, caller, operation, body, self.traits, self.rate_card)
+
+    async def _read_form(
+        self, request: ClientRequest, bearer: Bearer, operation: Operation, place: Place
+    ) -> Asked:
+        began = time.monotonic()
+        form = await self.forms.read(request, place, operation.family.form_bytes_max)
+        if not operation.charged and time.monotonic() - began > RECHECK_AFTER_S:
+            # As for a document.
+            await self.bearers.look_up(bearer)
+        return read(bearer.caller, operation, form, self.traits, self.rate_card)
+
+
+def _brings_form(request: ClientRequest, operation: Operation) -> bool:
+    """Whether the body is a form, of an operation that takes one.
+
+    Raises:
+        UnsupportedMediaType: it is not, and the operation takes nothing else.
+
+    """
+    if is_form(request.headers):
+        return True
+    if Body.JSON not in operation.bodies:
+        msg = "The request body must be a form (Content-Type: multipart/form-data; boundary=...)."
+        raise UnsupportedMediaType(msg)
+    return False

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING
 from tokenbalance.errors import ServiceUnavailable, UpstreamIncomplete, UpstreamUnavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable
+    from collections.abc import Awaitable, Sequence
 
-    from tokenbalance.model import Document
+    from tokenbalance.model import Charge, Document
+    from tokenbalance.model.objects import Found
+    from tokenbalance.openai.objects.stream_ids import StreamIds
     from tokenbalance.proxy.admission import Admission
     from tokenbalance.proxy.asked import Asked
     from tokenbalance.proxy.ending import Ending
@@ -38,6 +40,8 @@ class Relay:
     """The client has not asked for the usage that a stream reports."""
     ownership: Ownership
     """Records the objects that the response names."""
+    ids: StreamIds | None = None
+    """Of a stream that may name objects: finds them."""
     metered: bytes = b""
     """Of a stream: what was metered and is not sent yet, since something has to be done first."""
 
@@ -57,6 +61,24 @@ class Relay:
     def start(self, upstream: UpstreamResponse) -> Awaitable[None]:
         """Send the head before the body is known."""
         return self.response.start(upstream.status, self.passing.for_client(upstream.headers))
+
+    async def settle(self, found: Sequence[Found], *, whole: bool) -> Charge | None:
+        """End the hold with what was used, and make what was found the caller's with it.
+
+        Args:
+            found: objects that the response names.
+            whole: everything that the upstream had to send has come.
+
+        """
+        if found:
+            await self.ownership.record(self.asked, found)
+        return await self.ending.settle(whole=whole)
+
+    def settle_stream(self, *, whole: bool) -> Awaitable[Charge | None]:
+        """As `settle`, with what was found in a stream."""
+        if self.ids is None:
+            return self.ending.settle(whole=whole)
+        return self.settle(self.ids.take_found(), whole=whole)
 
     def broke_off(self) -> UpstreamIncomplete | UpstreamUnavailable:
         """The upstream ended its response early."""

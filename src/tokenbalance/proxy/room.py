@@ -2,6 +2,7 @@
 
     in progress    the requests of one account, from the check of their key to their end
     unpaid bytes   of bodies whose request has no hold yet, of one account and of all accounts
+    stored bytes   of forms on the disk, until their request ends, of one account and of all
 
 The first UNCOUNTED_BYTES of a body do not count, since its connection keeps as much before anybody
 reads it: so short requests are served even while the process has no room for long ones. All of it
@@ -19,6 +20,8 @@ from tokenbalance.wire.client.request import BODY_BYTES_MAX
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from tokenbalance.wire.client.spool import Spool
+
 MEBIBYTE: Final = 1024 * 1024
 PARALLEL_MAX: Final = 1000
 """The default of the most requests of an account that are in progress."""
@@ -27,6 +30,12 @@ ACCOUNT_BYTES_MAX: Final = 64 * MEBIBYTE
 """Unpaid bytes of one account, in addition to one body of the largest size."""
 PROCESS_BYTES_MAX: Final = 256 * MEBIBYTE
 """Unpaid bytes of all accounts; as many as one account may have, if that is more."""
+UPLOAD_BYTES_MAX: Final = 512 * MEBIBYTE
+"""The default limit of a form with files: of one file of OpenAI's."""
+ACCOUNT_UPLOADS: Final = 4
+"""Stored bytes of one account, in forms of the largest size."""
+PROCESS_UPLOADS: Final = 32
+"""Stored bytes of all accounts, likewise."""
 _RETRY_AFTER_S: Final = 1
 
 
@@ -35,19 +44,24 @@ class _Account:
     id: int
     in_progress: int = 0
     unpaid_bytes: int = 0
+    stored_bytes: int = 0
 
 
 class Room:
     """What the requests of this process occupy, and how much they may."""
 
     def __init__(
-        self, parallel_max: int = PARALLEL_MAX, body_bytes_max: int = BODY_BYTES_MAX
+        self,
+        parallel_max: int = PARALLEL_MAX,
+        body_bytes_max: int = BODY_BYTES_MAX,
+        upload_bytes_max: int = UPLOAD_BYTES_MAX,
     ) -> None:
         """Start empty.
 
         Args:
             parallel_max: the most requests of one account that are in progress at a time.
             body_bytes_max: the largest body; one of this size always fits into an empty process.
+            upload_bytes_max: the largest form with files.
 
         """
         self._parallel_max = parallel_max
@@ -55,6 +69,14 @@ class Room:
         self._process_bytes_max = max(PROCESS_BYTES_MAX, self._account_bytes_max)
         self._accounts: dict[int, _Account] = {}
         self._unpaid_bytes = 0
+        self._account_stored_max = ACCOUNT_UPLOADS * upload_bytes_max
+        self._process_stored_max = PROCESS_UPLOADS * upload_bytes_max
+        self._stored_bytes = 0
+
+    @property
+    def stored_bytes(self) -> int:
+        """The bytes of forms that are on the disk, or are about to be."""
+        return self._stored_bytes
 
     @property
     def unpaid_bytes(self) -> int:
@@ -105,6 +127,25 @@ class Room:
         account.unpaid_bytes -= unpaid_bytes
         self._unpaid_bytes -= unpaid_bytes
 
+    def store(self, account: _Account, more: int) -> None:
+        """Count more bytes on the disk; fewer, if negative.
+
+        Raises:
+            TooManyRequests: the account may not have so many.
+            ServiceUnavailable: the process may not.
+
+        """
+        if more > 0 and account.stored_bytes + more > self._account_stored_max:
+            msg = (
+                "The uploads of this account that are in progress are larger than"
+                f" {self._account_stored_max} bytes together"
+            )
+            raise TooManyRequests(msg, _RETRY_AFTER_S)
+        if more > 0 and self._stored_bytes + more > self._process_stored_max:
+            raise ServiceUnavailable("The server has no room for another large upload")
+        account.stored_bytes += more
+        self._stored_bytes += more
+
     def leave(self, account: _Account) -> None:
         """Count a request as ended."""
         account.in_progress -= 1
@@ -115,15 +156,17 @@ class Room:
 class Place:
     """What one request occupies, until it exits."""
 
-    __slots__ = ("_account", "_room", "_unpaid_bytes")
+    __slots__ = ("_account", "_room", "_spool", "_stored_bytes", "_unpaid_bytes")
 
     def __init__(self, room: Room, account: _Account) -> None:
         self._room: Room = room
         self._account: _Account = account
         self._unpaid_bytes: int = 0
+        self._stored_bytes: int = 0
+        self._spool: Spool | None = None
 
     def keep(self, size: int) -> None:
-        """Occupy room for a body that is `size` bytes long so far.
+        """Occupy room for a body of which `size` bytes are in memory now.
 
         Raises:
             TooManyRequests, ServiceUnavailable: there is no room for it; nothing was added.
@@ -133,6 +176,30 @@ class Place:
         if more > 0:
             self._room.take(self._account, more)
             self._unpaid_bytes += more
+
+    def release(self, size: int) -> None:
+        """Occupy room for no more than `size` bytes in memory: the others are on the disk now."""
+        fewer = self._unpaid_bytes - max(size - UNCOUNTED_BYTES, 0)
+        if fewer > 0:
+            self._room.give_back(self._account, fewer)
+            self._unpaid_bytes -= fewer
+
+    def store(self, size: int) -> None:
+        """Occupy room on the disk for a form that is `size` bytes long, as far as is known.
+
+        Raises:
+            TooManyRequests, ServiceUnavailable: there is no room for it; nothing was added.
+
+        """
+        more = size - self._stored_bytes
+        if more > 0:
+            self._room.store(self._account, more)
+            self._stored_bytes = size
+
+    def own(self, spool: Spool) -> Spool:
+        """Close a spool when the request ends."""
+        self._spool = spool
+        return spool
 
     def pay(self) -> None:
         """Stop counting the body: the request has its hold, or has ended."""
@@ -150,4 +217,8 @@ class Place:
         _traceback: TracebackType | None,
     ) -> None:
         self.pay()
+        if self._spool is not None:
+            self._spool.close()
+        if self._stored_bytes:
+            self._room.store(self._account, -self._stored_bytes)
         self._room.leave(self._account)

@@ -17,6 +17,7 @@ from tokenbalance.wire.upstream import UpstreamBroke
 if TYPE_CHECKING:
     from tokenbalance.errors import ProxyError
     from tokenbalance.model import Usage
+    from tokenbalance.openai.objects.stream_ids import StreamIds
     from tokenbalance.proxy.relay import Relay
     from tokenbalance.wire.upstream import UpstreamResponse
 
@@ -79,15 +80,23 @@ async def relay_requested_stream(relay: Relay, upstream: UpstreamResponse) -> No
 
 async def end_early(relay: Relay, meter: StreamMeter, error: ProxyError) -> None:
     """End a stream with what was whole of it, and with the error unless that was all."""
-    rest, relay.metered = relay.metered + meter.abandon(), b""
-    _ = await relay.ending.settle(whole=meter.ended)
+    events, begun = (b"", b"") if relay.ids is None else relay.ids.abandon()
+    rest = relay.metered + (meter.feed(events) if events else b"") + meter.abandon(begun)
+    relay.metered = b""
+    _ = await relay.settle_stream(whole=meter.ended)
     rest = _reworded(relay, meter, rest)
     await relay.response.end(rest if meter.ended else rest + _event(error))
 
 
 def _begin_metering(relay: Relay) -> StreamMeter:
-    several = has_several_choices(relay.asked.document)
-    relay.ending.meter = meter = StreamMeter(hide_usage=relay.hides_usage, several=several)
+    asked = relay.asked
+    draws = asked.operation.family.draws
+    several = not draws and has_several_choices(asked.document)
+    images = asked.bound.choices if draws else 0
+    relay.ending.meter = meter = StreamMeter(
+        hide_usage=relay.hides_usage, several=several, images=images
+    )
+    relay.ids = relay.ownership.ids_of_stream(relay.asked)
     return meter
 
 
@@ -95,18 +104,21 @@ async def _relay_events(
     relay: Relay, upstream: UpstreamResponse, meter: StreamMeter, beginning: bytes
 ) -> None:
     passing = _Passing(relay, meter)
+    take = passing.take if relay.ids is None else passing.take_known
     try:
         more = bool(beginning)
-        if more and passing.take(beginning):
-            more = await upstream.feed(passing.take)
+        if more and take(beginning):
+            more = await upstream.feed(take)
         while more:
             await passing.go_on()
-            more = await upstream.feed(passing.take)
+            more = await upstream.feed(take)
     except UpstreamBroke:
         await end_early(relay, meter, relay.broke_off())
         return
-    rest = _reworded(relay, meter, meter.finish())
-    _ = await relay.ending.settle(whole=True)
+    left = b"" if relay.ids is None else relay.ids.finish()
+    rest = meter.feed(left) + meter.finish() if left else meter.finish()
+    rest = _reworded(relay, meter, rest)
+    _ = await relay.settle_stream(whole=True)
     await relay.response.end(rest)
 
 
@@ -133,8 +145,29 @@ class _Passing:
         relay.metered = b""
         return True
 
+    def take_known(self, chunk: bytes) -> bool:
+        """As `take`, of a stream that may name objects."""
+        ids = self.relay.ids
+        return self.take(chunk) if ids is None else self._take_known(ids, ids.feed(chunk))
+
     async def go_on(self) -> None:
-        """Send what `take` could not, after the charge if the stream ends with it."""
+        """Send what was taken, after the charge or the commit for which it has to wait."""
+        await self._send()
+        relay, ids = self.relay, self.relay.ids
+        while ids is not None and ids.pending:
+            await relay.ownership.record(relay.asked, ids.pending)
+            if not self._take_known(ids, ids.release()):
+                await self._send()
+
+    def _take_known(self, ids: StreamIds, events: bytes) -> bool:
+        """Take events once it is written down what they name."""
+        new = ids.take_new()
+        if new and not self.relay.ownership.note(self.relay.asked, new):
+            ids.hold(new, events)
+            return False
+        return (not events or self.take(events)) and not ids.pending
+
+    async def _send(self) -> None:
         relay, meter = self.relay, self.meter
         passing = relay.metered
         if meter.ended:
@@ -149,7 +182,7 @@ async def _at_the_end(relay: Relay, meter: StreamMeter) -> bytes:
     if meter.failed and meter.usage is None:
         # Nobody knows yet what it used: nothing, if really nothing follows.
         return meter.release()
-    _ = await relay.ending.settle(whole=True)
+    _ = await relay.settle_stream(whole=True)
     return meter.take()
 
 

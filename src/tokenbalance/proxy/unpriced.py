@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.pricing.rate_card import UnpricedModel, UnpricedTier, UnpricedTool
 from tokenbalance.errors import (
+    EndpointNotAllowed,
     ModelNotFound,
     ServiceTierNotAllowed,
     ToolNotAllowed,
@@ -31,6 +32,8 @@ _MEMBERS: Final = {"image_model": "model", "svg_model": "svg.model"}
 
 def refusal_of(error: UnpricedRequest, operation: Operation, document: Document) -> ProxyError:
     """Make the error for a request that the card does not price."""
+    if operation.family.fee is not None and isinstance(error, (UnpricedModel, UnpricedTool)):
+        return no_fee(operation)
     if isinstance(error, UnpricedModel):
         return _no_model(error, operation, document)
     if isinstance(error, UnpricedTier):
@@ -47,6 +50,16 @@ def refusal_of(error: UnpricedRequest, operation: Operation, document: Document)
         return ToolNotAllowed(msg, param=path_of_tool(operation, document, error.tool))
     msg = f"Unsupported parameter: '{_WINDOW}': the rate card has no price for this window."
     return UnsupportedParameter(msg, param=_WINDOW)
+
+
+def no_fee(operation: Operation) -> EndpointNotAllowed:
+    """Make the error for an operation whose fee the card does not have."""
+    fee = operation.family.fee
+    msg = (
+        f"{operation.method} /v1{operation.path} has a fee, and the rate card has none for it. The"
+        f' operator must add a row with match = "{fee}" and calls = {{ {fee} = ... }}.'
+    )
+    return EndpointNotAllowed(msg)
 
 
 def refusal_of_model(name: str, param: str = "model", advice: str = "") -> ModelNotFound:

@@ -58,6 +58,8 @@ RESPONSE_HEADERS: Final = (
     "x-request-id",
     "x-should-retry",
 )
+_OF_PARTS: Final = frozenset({b"if-modified-since", b"if-none-match", b"if-range", b"range"})
+"""Headers of requests for a part of a file, or for one that has changed."""
 # Left out on purpose: x-ratelimit-* and the other x-codex-* (figures of the shared key), location
 # (of the upstream), set-cookie, www-authenticate, openai-organization, openai-project, server, via,
 # alt-svc, cf-*, x-models-etag (of a list of models that is not ours).
@@ -116,17 +118,22 @@ class PassingHeaders:
         self.may_reach_upstream: Callable[[bytes], bool] = lru_cache(1024)(to_upstream.have)
         self._may_reach_client: Callable[[bytes], bool] = lru_cache(1024)(to_client.have)
 
-    def for_upstream(self, received: Headers, content_type: bytes | None = None) -> Headers:
+    def for_upstream(
+        self, received: Headers, content_type: bytes | None = None, *, in_part: bool = False
+    ) -> Headers:
         """Pick the client's headers that the upstream may see.
 
         Args:
             received: as the client sent them.
             content_type: the media type that the body was checked for, sent as it is written here:
                 a client's own parameters could let the upstream read other text than was metered.
+            in_part: the response may be a part of a file, or say that it has not changed.
 
         """
         passes, named = self.may_reach_upstream, _named_by_connection(received)
         headers = [field for field in received if passes(field[0]) and field[0] not in named]
+        if in_part:
+            headers += [field for field in received if field[0] in _OF_PARTS - named]
         if content_type is not None:
             headers.append((b"content-type", content_type))
         return headers

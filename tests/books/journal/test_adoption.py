@@ -15,6 +15,7 @@ from tokenbalance.books.holds.journal import (
     Unfinished,
     files,
 )
+from tokenbalance.disk import locked
 
 
 class TestAdopting:
@@ -74,9 +75,9 @@ class TestAdopting:
         opened = os.open(path, os.O_RDWR)
         (tmp_path / "new").touch()
         (tmp_path / "new").rename(path)
-        assert not files._lock(opened, path)
+        assert not locked._lock(opened, path)
         path.unlink()
-        assert not files._lock(opened, path)
+        assert not locked._lock(opened, path)
         os.close(opened)
 
     @pytest.mark.parametrize(
@@ -92,7 +93,7 @@ class TestAdopting:
     ) -> None:
         boot_id = tmp_path / "boot_id"
         boot_id.write_text("then\n")
-        monkeypatch.setattr(files, "_BOOT_ID", boot_id)
+        monkeypatch.setattr(locked, "_BOOT_ID", boot_id)
         dead = Journal.open(folder)
         dead.begin(ENTRY)
         die(dead)
@@ -107,7 +108,7 @@ class TestAdopting:
     def test_a_boot_that_was_unknown_is_never_the_same(
         self, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(files, "_BOOT_ID", tmp_path / "none")
+        monkeypatch.setattr(locked, "_BOOT_ID", tmp_path / "none")
         dead = Journal.open(folder)
         dead.begin(ENTRY)
         die(dead)
@@ -206,7 +207,7 @@ class TestAdopting:
 
     def test_what_a_process_left_half_made_is_removed(self, folder: Path, journal: Journal) -> None:
         (folder / "1-dead.new").touch()
-        alive = files.LockedFile.create(folder)
+        alive = files.SlotsFile.create(folder)
         journal.adopt()
         assert sorted(folder.iterdir()) == sorted([alive.path, path_of(journal)])
         alive.discard()

@@ -103,6 +103,8 @@ TABLE = [
     Row("GET /api/requests", SIGNED_IN),
     Row("GET /api/requests", OF_THE_USER, query="user_id={user_id}"),
     Row("GET /api/requests/{request_id}", THE_USERS),
+    Row("GET /api/objects", SIGNED_IN),
+    Row("GET /api/objects", OF_THE_USER, query="user_id={user_id}"),
     Row("GET /api/refusals", SIGNED_IN),
     Row("GET /api/refusals", OF_THE_USER, query="user_id={user_id}"),
     Row("POST /api/quote", SIGNED_IN, body={"path": "/v1/chat/completions", "body": CHAT}),

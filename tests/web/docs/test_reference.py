@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from tokenbalance.openai import SURFACE, find_operation
 from tokenbalance.openai.estimate import bound
+from tokenbalance.openai.operation import Answer
 from tokenbalance.web.docs.reference import describe_endpoints, operation_id
 
 if TYPE_CHECKING:
@@ -43,9 +44,12 @@ def test_an_endpoint_has_examples_of_requests_and_responses(
     document: Any, endpoint: Operation
 ) -> None:
     operation = operation_of(document, endpoint)
-    content = operation["responses"]["200"]["content"]
-    assert content["application/json"]["example"]
-    assert ("requestBody" in operation) is (endpoint.method == "POST")
+    content = operation["responses"]["200"].get("content", {})
+    if endpoint.answer is Answer.BYTES:
+        assert "application/octet-stream" in content
+    elif endpoint.answer is not Answer.NOTHING:
+        assert content["application/json"]["example"]
+    assert ("requestBody" in operation) is bool(endpoint.bodies)
     streamed = endpoint.charged and endpoint.path != "/embeddings"
     assert ("text/event-stream" in content) is streamed
 
@@ -80,13 +84,31 @@ def test_each_refusal_is_shown_by_errors_with_all_four_keys(
     own = {status: resolved(document, response) for status, response in responses.items()}
     assert {"401", "404", "429", "502", "503", "504", "default"} <= set(own)
     assert ({"402", "424"} <= set(own)) is endpoint.charged
-    assert ({"400", "408", "413", "415"} <= set(own)) is (endpoint.method == "POST")
+    assert ({"408", "413", "415"} <= set(own)) is bool(endpoint.bodies)
+    assert ("400" in own) is bool(endpoint.bodies or endpoint.query)
     for status in set(own) - {"200", "default"}:
         examples = own[status]["content"]["application/json"]["examples"]
         for name, example in examples.items():
             error = example["value"]["error"]
             assert set(error) == {"message", "type", "param", "code"}
             assert error["code"] == name.partition(" ")[0]
+
+
+def test_endpoints_are_grouped_by_what_they_are_about(document: Any) -> None:
+    used = {
+        tag for endpoint in SURFACE.described for tag in operation_of(document, endpoint)["tags"]
+    }
+    assert {"OpenAI: files", "OpenAI: vector stores", "OpenAI: chat"} <= used
+    assert {tag["name"] for tag in document["tags"]} == used
+
+
+def test_the_parameters_of_a_query_are_described(document: Any) -> None:
+    operation = operation_of(document, find_operation("GET", b"/conversations/conv_1/items"))
+    told = [(one["name"], one["in"]) for one in operation["parameters"]]
+    assert told == [
+        ("conversation_id", "path"),
+        *((name, "query") for name in ("after", "include", "limit", "order")),
+    ]
 
 
 def test_every_reference_leads_somewhere(document: Any) -> None:

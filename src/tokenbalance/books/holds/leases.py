@@ -49,6 +49,8 @@ class Lease:
     """Takes what was seen so far, and returns a function that counts it, called in a thread."""
     trace: Trace = UNTRACED
     """How the request went; known when its end begins."""
+    objects: str | None = None
+    """Objects that become the caller's with the charge, as JSON; None: there are none."""
 
     async def place(self, book: Book, claim: Claim, position: int | None = None) -> Hold | None:
         """Place the hold, if it fits at this moment.

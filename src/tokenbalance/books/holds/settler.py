@@ -132,7 +132,7 @@ class Settler:
     def _settling(self, lease: Lease, hold: Hold, usage: Usage) -> End:
         if lease.slot.usage != usage:
             _record(lease, lambda: lease.slot.use(usage))
-        return partial(self._book.settle, hold, usage, lease.trace)
+        return partial(self._book.settle, hold, usage, lease.trace, lease.objects)
 
     async def _count_and_settle(
         self,

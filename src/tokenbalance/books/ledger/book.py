@@ -162,28 +162,34 @@ class Book:
         """Read how many requests wait for an account; to be shown, never to decide by."""
         return cast("int", await self._pool.fetchval(statements.WAITING, account_id))
 
-    async def settle(self, hold: Hold, usage: Usage, trace: Trace = UNTRACED) -> Charge | None:
+    async def settle(
+        self, hold: Hold, usage: Usage, trace: Trace = UNTRACED, objects: str | None = None
+    ) -> Charge | None:
         """End a hold with the charge for what was used, or correct that of an expired one.
 
         Args:
             hold: the hold.
             usage: what was used.
             trace: how the request went, as far as it is known.
+            objects: what becomes the caller's with it, as JSON; also where the hold has ended.
 
         Returns:
             The charge, with the balance right after it; None if the hold was already voided, and
-            nothing changed. A hold that was already settled keeps its charge.
+            no balance changed. A hold that was already settled keeps its charge.
 
         Raises:
             UnknownHold: it was never placed.
 
         """
-        settlement = Settlement.of(hold, usage, trace)
+        settlement = Settlement.of(hold, usage, trace, objects)
         charge = await self._settlements.settle(settlement)
         if charge is not None:
             self._released(hold.account_id)
             self._charged(hold, usage, charge, expired=False)
             return charge
+        if objects is not None:
+            # By whatever the hold has ended, these are the account's.
+            await self._record(hold, objects)
         # It was settled before and the result was lost, or it has expired.
         corrected = await self.correct(hold, usage, trace)
         try:
@@ -319,6 +325,16 @@ class Book:
 
         """
         return await self._forgotten.restore(holds)
+
+    async def _record(self, hold: Hold, objects: str) -> None:
+        key_id = None if hold.terms is None else hold.terms.key_id
+        _ = await self._pool.execute(
+            statements.RECORD_OBJECTS,
+            [hold.account_id],
+            [key_id],
+            [objects],
+            False,  # noqa: FBT003 - a parameter of the statement
+        )
 
     async def _settle_forgotten(self, settlement: Settlement) -> Charge | None:
         """Settle what the database forgot.

@@ -68,7 +68,9 @@ class Forgotten:
             The charge; None if these books know of the request, or never had its account.
 
         """
-        return await self._end(settlement, statements.SETTLE_RESTORED, *settlement.trace)
+        is_owning = settlement.objects is not None
+        statement = statements.SETTLE_RESTORED_OWNING if is_owning else statements.SETTLE_RESTORED
+        return await self._end(settlement, statement, *settlement.more())
 
     async def expire(self, settlement: Settlement) -> Charge | None:
         """Restore a hold whose process is gone and expire it, in one transaction; else as above."""

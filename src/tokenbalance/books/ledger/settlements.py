@@ -36,11 +36,15 @@ class Settlement:
     amount: int
     """The charge."""
     trace: Trace = UNTRACED
+    objects: str | None = None
+    """Objects that become the caller's with the charge, as JSON; None: there are none."""
 
     @classmethod
-    def of(cls, hold: Hold, usage: Usage, trace: Trace = UNTRACED) -> Settlement:
+    def of(
+        cls, hold: Hold, usage: Usage, trace: Trace = UNTRACED, objects: str | None = None
+    ) -> Settlement:
         """Charge a usage at the rates of its hold."""
-        return cls(hold, usage, charge_for(usage, hold.rates), trace)
+        return cls(hold, usage, charge_for(usage, hold.rates), trace, objects)
 
     @property
     def account_id(self) -> int:
@@ -48,7 +52,7 @@ class Settlement:
         return self.hold.account_id
 
     def arguments(self) -> tuple[object, ...]:
-        """The first parameters of every statement that charges; its trace follows."""
+        """The first parameters of every statement that charges; `more` follow."""
         usage = self.usage
         return (
             self.hold.account_id,
@@ -58,6 +62,10 @@ class Settlement:
             _stored(usage, self.hold.rates),
             usage.total,
         )
+
+    def more(self) -> tuple[object, ...]:
+        """The other parameters of a statement that settles: the trace, and objects if any."""
+        return self.trace if self.objects is None else (*self.trace, self.objects)
 
 
 def _stored(usage: Usage, rates: Rates | None) -> str | None:
@@ -103,7 +111,9 @@ class Settlements:
 
     async def settle_alone(self, settlement: Settlement) -> Charge | None:
         """Settle a hold with a statement of its own; None if it is not open."""
-        return await self.charge(statements.SETTLE, settlement, *settlement.trace)
+        is_owning = settlement.objects is not None
+        statement = statements.SETTLE_OWNING if is_owning else statements.SETTLE
+        return await self.charge(statement, settlement, *settlement.more())
 
     async def charge(self, statement: str, settlement: Settlement, *more: object) -> Charge | None:
         """Run a statement that charges one hold; None if it changed nothing."""
@@ -114,19 +124,27 @@ class Settlements:
         return Charge(settlement.amount, balance, held)
 
     async def _settle_shared(self, batch: Batch[Settlement, Charge | None]) -> None:
-        await self._settle_many(statements.SETTLE_MANY, batch)
+        owning = statements.SETTLE_MANY_OWNING
+        await self._settle_many((statements.SETTLE_MANY, owning), batch)
 
     async def _settle_queued(self, batch: Batch[Settlement, Charge | None]) -> None:
         if len(batch) > 1:
-            await self._settle_many(statements.SETTLE_MANY_OF_ONE, batch)
+            owning = statements.SETTLE_MANY_OF_ONE_OWNING
+            await self._settle_many((statements.SETTLE_MANY_OF_ONE, owning), batch)
         await each_alone(batch, self.settle_alone)
 
-    async def _settle_many(self, statement: str, batch: Batch[Settlement, Charge | None]) -> None:
-        columns = zip(
-            *((*pending.item.arguments(), *pending.item.trace) for pending in batch), strict=True
-        )
+    async def _settle_many(
+        self, plain_and_owning: tuple[str, str], batch: Batch[Settlement, Charge | None]
+    ) -> None:
+        items = [pending.item for pending in batch]
+        columns = [
+            *zip(*((*item.arguments(), *item.trace) for item in items), strict=True),
+        ]
+        is_owning = any(item.objects is not None for item in items)
+        if is_owning:
+            columns.append(tuple(item.objects for item in items))
         with left_on_item_error():
-            rows = await self._pool.fetch(statement, *columns)
+            rows = await self._pool.fetch(plain_and_owning[is_owning], *columns)
             for number, balance, held in cast("list[tuple[int, int, int]]", rows):
                 pending = batch[number - 1]
                 pending.resolve(Charge(pending.item.amount, balance, held))

@@ -30,7 +30,8 @@ class Assumption:
 
     name: str
     """For programs, never changed: `tool_calls`, `tool_fees`, `image_tool`, `search_fee`,
-    `token_kinds`, `cache_lifetime`, `service_tier`, `long_context`, `surcharge`."""
+    `token_kinds`, `cache_lifetime`, `service_tier`, `long_context`, `surcharge`,
+    `stored_context`."""
     text: str
     """For people: one sentence."""
     credits: int
@@ -72,6 +73,13 @@ def _of_calls(estimate: Estimate, rates: Rates | None) -> Iterator[Assumption]:
             f"Up to {calls.most} calls of hosted tools, after each of which the model reads"
             " everything again.",
             without_fees - wanted_for(free.with_calls(0), rates),
+        )
+    if estimate.assumed:
+        yield Assumption(
+            "stored_context",
+            f"What the upstream stores is not counted for a quote: up to {estimate.assumed} tokens,"
+            " which fill the model's context window.",
+            wanted - wanted_for(estimate.without_assumed, rates),
         )
     if estimate.unreported:
         yield Assumption(

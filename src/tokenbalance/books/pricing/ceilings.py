@@ -65,7 +65,7 @@ def _credits_for(
     estimate: Estimate, rates: Rates | None, inputs: int, output: int, calls: int
 ) -> int:
     if rates is None:
-        tokens = inputs + estimate.choices * output
+        tokens = inputs + estimate.choices * output + tokens_of(estimate.more)
         return max(tokens + _call_tokens(estimate, calls) if calls else tokens, 1)
     at = _rates_at(estimate, rates, inputs)
     fees = _fees(estimate, rates, calls)
@@ -107,7 +107,7 @@ def _cap_within(estimate: Estimate, amount: int, rates: Rates | None) -> int:
     inputs = estimate.input_tokens
     calls = 0 if estimate.calls is None else estimate.calls.most
     if rates is None:
-        left = amount - inputs - _call_tokens(estimate, calls)
+        left = amount - inputs - _call_tokens(estimate, calls) - tokens_of(estimate.more)
         return min(left // estimate.choices, estimate.output_cap)
     input_rate, output_rate, per = _rates_at(estimate, rates, inputs)
     if output_rate == 0:
@@ -164,6 +164,8 @@ def _fees(estimate: Estimate, rates: Rates, calls: int) -> int:
     cost = rates.nano[REQUEST]
     if estimate.unreported:
         cost += cost_of_use(estimate.unreported, rates)
+    if estimate.more:
+        cost += cost_of_use(estimate.more, rates)
     if calls and estimate.calls is not None and estimate.calls.uses:
         cost += calls * max(cost_of_use(use, rates) for use in estimate.calls.uses)
     return cost

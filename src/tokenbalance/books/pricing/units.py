@@ -58,6 +58,10 @@ FREE_TOOLS: Final = frozenset(
 """Tools without a fee: what they use is tokens, or they are run by the client."""
 
 
+NEVER_FREE: Final = frozenset({"content_provenance_check", "voice"})
+"""Fees of requests that use nothing else: they are refused where a card has no such fee."""
+
+
 def fee_kind(tool: str) -> str:
     """Name the kind of a tool's fee: for a session, or for a call."""
     return f"{SESSION if tool in _BY_SESSION else CALL}{tool}"

@@ -38,13 +38,25 @@ from tokenbalance.database.statements.charges import (
     SETTLE,
     SETTLE_MANY,
     SETTLE_MANY_OF_ONE,
+    SETTLE_MANY_OF_ONE_OWNING,
+    SETTLE_MANY_OWNING,
+    SETTLE_OWNING,
     SETTLE_RESTORED,
+    SETTLE_RESTORED_OWNING,
 )
 from tokenbalance.database.statements.forgotten import FORGOTTEN, LOCK_ACCOUNT, RESTORE
 from tokenbalance.database.statements.leases import KNOWN, LAPSED, RENEW
+from tokenbalance.database.statements.object_lists import (
+    DESCRIBE_OBJECT,
+    NEWEST_OBJECTS,
+    OLDEST_OBJECTS,
+    PLACE_OF_OBJECT,
+)
 from tokenbalance.database.statements.objects import (
+    DELETE_EXPIRED_OBJECTS,
     DELETE_OBJECT,
     FIND_OBJECTS,
+    FORGET_OBJECTS,
     RECORD_OBJECTS,
     RESTORE_OBJECT,
 )
@@ -56,6 +68,7 @@ from tokenbalance.database.statements.rerates import (
     RERATE,
     RERATED_ACCOUNTS,
 )
+from tokenbalance.database.statements.storage import CHARGE_STORAGE, STORING
 from tokenbalance.database.statements.voids import FORGET_TOMBSTONES, LEAVE_TOMBSTONE, VOID
 from tokenbalance.database.statements.waiters import (
     ENTER,
@@ -69,9 +82,12 @@ from tokenbalance.database.statements.waiters import (
 
 __all__ = [
     "CHARGED",
+    "CHARGE_STORAGE",
     "CORRECT",
     "COUNT_REFUSALS",
+    "DELETE_EXPIRED_OBJECTS",
     "DELETE_OBJECT",
+    "DESCRIBE_OBJECT",
     "ENDED",
     "ENDED_KEYS",
     "ENTER",
@@ -79,6 +95,7 @@ __all__ = [
     "EXPIRE_RESTORED",
     "FIND_CALLERS",
     "FIND_OBJECTS",
+    "FORGET_OBJECTS",
     "FORGET_TOMBSTONES",
     "FORGET_WAITERS",
     "FORGOTTEN",
@@ -90,11 +107,14 @@ __all__ = [
     "LEAVE_TOMBSTONE",
     "LITTERED",
     "LOCK_ACCOUNT",
+    "NEWEST_OBJECTS",
     "NEWEST_RATES",
+    "OLDEST_OBJECTS",
     "OUTGROWN",
     "PLACE",
     "PLACE_MANY",
     "PLACE_MANY_OF_ONE",
+    "PLACE_OF_OBJECT",
     "PROMISING",
     "RECORD_OBJECTS",
     "REFUSED_KEY",
@@ -107,7 +127,12 @@ __all__ = [
     "SETTLE",
     "SETTLE_MANY",
     "SETTLE_MANY_OF_ONE",
+    "SETTLE_MANY_OF_ONE_OWNING",
+    "SETTLE_MANY_OWNING",
+    "SETTLE_OWNING",
     "SETTLE_RESTORED",
+    "SETTLE_RESTORED_OWNING",
+    "STORING",
     "TOUCH_KEYS",
     "VOID",
     "WAITED_FOR",

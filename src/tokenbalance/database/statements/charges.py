@@ -1,10 +1,14 @@
 """Ends of holds that charge: settle, expire, and the correction of an estimated charge.
 
 They all start with the same parameters, those of `Settlement.arguments` in `books.ledger`. Those
-of a living process go on with a `Trace`.
+of a living process go on with a `Trace`, and those that are called `OWNING` with the objects that
+the response names, which become the caller's in the same statement. Most requests have none, and
+pay nothing for it.
 """
 
 from typing import Final
+
+from tokenbalance.database.statements.objects import RECORDING
 
 # The compare-and-set of an end is the deletion of the open hold, so a charge happens only once: if
 # there is no hold to delete, none of the steps after it finds a row.
@@ -29,9 +33,19 @@ WITH hold AS (
            $6, $5, $4, rates, endpoint, model, created_at, estimated_input,
            estimated_output, '{actor}', '{note}'{values}
       FROM account
-)
+){objects}
 SELECT balance, held FROM account
 """
+
+_OBJECTS: Final = f""", owned AS (
+    -- $15 rows of objects, as JSON
+{
+    RECORDING.format(
+        items="(SELECT $1::bigint, key_id, $15::json, 1 FROM account)",
+        deleted_at="o.deleted_at",
+    )
+}
+)"""  # noqa: S608 - made of constants
 
 _TRACE: Final = """,
 -- $7..$14 a trace: upstream status, error code, upstream request id,
@@ -44,31 +58,37 @@ _TRACE_COLUMNS: Final = """,
 _TRACE_VALUES: Final = """,
            $7, $8, $9, $10, $11, $12, $13, $14"""
 
-SETTLE: Final = _CHARGE.format(
-    state="settled",
-    trace=_TRACE,
-    columns=_TRACE_COLUMNS,
-    values=_TRACE_VALUES,
-    only_if=" AND amount > 0",
-    actor="proxy",
-    note="",
-)
 
-SETTLE_RESTORED: Final = _CHARGE.format(
-    state="settled",
-    trace=_TRACE,
-    columns=_TRACE_COLUMNS,
-    values=_TRACE_VALUES,
-    # Restored in this transaction, perhaps with no credits; so it is no tombstone.
-    only_if="",
-    actor="proxy",
-    note="its hold was lost in a crash or failover of the database",
-)
+def _settle(*, only_if: str, note: str = "", objects: str = "") -> str:
+    return _CHARGE.format(
+        state="settled",
+        trace=_TRACE,
+        columns=_TRACE_COLUMNS,
+        values=_TRACE_VALUES,
+        only_if=only_if,
+        actor="proxy",
+        note=note,
+        objects=objects,
+    )
+
+
+_IS_NO_TOMBSTONE: Final = " AND amount > 0"
+# Restored in the same transaction, perhaps with no credits; so it is no tombstone.
+_RESTORED: Final = ""
+_WAS_LOST: Final = "its hold was lost in a crash or failover of the database"
+
+SETTLE: Final = _settle(only_if=_IS_NO_TOMBSTONE)
+
+SETTLE_OWNING: Final = _settle(only_if=_IS_NO_TOMBSTONE, objects=_OBJECTS)
+
+SETTLE_RESTORED: Final = _settle(only_if=_RESTORED, note=_WAS_LOST)
+
+SETTLE_RESTORED_OWNING: Final = _settle(only_if=_RESTORED, note=_WAS_LOST, objects=_OBJECTS)
 
 _SETTLE_MANY: Final = """
 -- $1 accounts, $2 requests, $3 charges, $4 estimated, $5 quantities by kind or nulls, $6 totals,
 -- $7..$14 upstream status, error code, upstream request id, milliseconds to the first byte and in
--- all, streamed, output cap, capped
+-- all, streamed, output cap, capped{objects_comment}
 -- SETTLE for many: the compare-and-set of each hold, then each account's row once, then the entries
 -- in order. Holds that are locked, not open or listed twice are left to SETTLE. So is a hold that
 -- a heartbeat renews at this very moment: this snapshot does not see its new row version.
@@ -76,10 +96,10 @@ WITH item AS (
     SELECT *
       FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::boolean[], $5::text[], $6::bigint[],
                   $7::smallint[], $8::text[], $9::text[], $10::integer[], $11::integer[],
-                  $12::boolean[], $13::bigint[], $14::boolean[])
+                  $12::boolean[], $13::bigint[], $14::boolean[]{objects_column})
            WITH ORDINALITY AS item (account_id, request_id, charge, estimated, quantities, total,
                                     upstream_status, error_code, upstream_request_id, first_byte_ms,
-                                    total_ms, streamed, output_cap, capped, number)
+                                    total_ms, streamed, output_cap, capped{objects_name}, number)
      LIMIT (SELECT cardinality($1))
 ), hold AS (
     SELECT item.*, h.place, a.balance, a.held
@@ -123,13 +143,37 @@ WITH item AS (
            output_cap, capped
       FROM charged
      ORDER BY number
-)
+){objects}
 SELECT number, balance_after, held_after FROM charged
 """
 
-SETTLE_MANY: Final = _SETTLE_MANY.format(or_skip=" SKIP LOCKED")
+_OBJECTS_OF_MANY: Final = f""", owned AS (
+{
+    RECORDING.format(
+        items="(SELECT account_id, key_id, objects, number FROM charged)",
+        deleted_at="o.deleted_at",
+    )
+}
+)"""  # noqa: S608 - made of constants
 
-SETTLE_MANY_OF_ONE: Final = _SETTLE_MANY.format(or_skip="")
+
+def _settle_many(*, or_skip: str, owning: bool) -> str:
+    return _SETTLE_MANY.format(
+        or_skip=or_skip,
+        objects_comment=",\n-- $15 rows of objects as JSON, or nulls" if owning else "",
+        objects_column=", $15::json[]" if owning else "",
+        objects_name=", objects" if owning else "",
+        objects=_OBJECTS_OF_MANY if owning else "",
+    )
+
+
+SETTLE_MANY: Final = _settle_many(or_skip=" SKIP LOCKED", owning=False)
+
+SETTLE_MANY_OWNING: Final = _settle_many(or_skip=" SKIP LOCKED", owning=True)
+
+SETTLE_MANY_OF_ONE: Final = _settle_many(or_skip="", owning=False)
+
+SETTLE_MANY_OF_ONE_OWNING: Final = _settle_many(or_skip="", owning=True)
 
 EXPIRE: Final = _CHARGE.format(
     state="expired",
@@ -140,6 +184,7 @@ EXPIRE: Final = _CHARGE.format(
     only_if=" AND amount > 0 AND ($7 OR lease_until < now())",
     actor="sweep",
     note="its process was gone",
+    objects="",
 )
 
 EXPIRE_RESTORED: Final = _CHARGE.format(
@@ -151,6 +196,7 @@ EXPIRE_RESTORED: Final = _CHARGE.format(
     only_if="",
     actor="sweep",
     note="its process was gone, and its hold lost in a crash or failover of the database",
+    objects="",
 )
 
 CORRECT: Final = """

@@ -1,44 +1,59 @@
 """Objects of the upstream: found by their owner, recorded, deleted.
 
 Every look-up has the account in it: an object of somebody else is not found, like one that nobody
-has.
+has. Rows to be recorded come as JSON, a list for each caller, as `owners.rows` writes them.
 """
 
 from typing import Final
 
 FIND_OBJECTS: Final = """
--- $1 account, $2 ids, $3 kinds
-SELECT o.kind, o.object_id, o.parent_id, o.state, o.tokens, o.bytes
-  FROM unnest($2::text[], $3::text[]) AS item (object_id, kind)
+-- $1 accounts, $2 ids, $3 kinds
+SELECT item.number, o.kind, o.object_id, o.parent_id, o.state, o.tokens, o.bytes,
+       CASE WHEN o.kind = 'response' THEN o.snapshot::json->>'model' END
+  FROM (SELECT *
+          FROM unnest($1::bigint[], $2::text[], $3::text[])
+               WITH ORDINALITY AS item (account_id, object_id, kind, number)
+         LIMIT (SELECT cardinality($1))) item
  CROSS JOIN LATERAL (
        SELECT *
          FROM objects
         WHERE object_id = item.object_id AND kind = item.kind AND upstream = 'openai'
-          AND account_id + 0 = $1 AND deleted_at IS NULL) o
+          AND account_id + 0 = item.account_id AND deleted_at IS NULL) o
 """
 
-RECORD_OBJECTS: Final = """
--- $1 accounts, $2 keys, $3 ids, $4 kinds, $5 parents, $6 states, $7 bytes, $8 tokens, $9 seconds of
--- their ends since 1970, $10 snapshots
--- A row of another account is left as it is. One that was deleted is back if the upstream names it
--- again as made.
-INSERT INTO objects AS o
-       (account_id, key_id, object_id, kind, parent_id, state, bytes, tokens, expires_at, snapshot)
-SELECT account_id, key_id, object_id, kind, parent_id, state, bytes, tokens,
-       to_timestamp(expires_at), snapshot::jsonb
-  FROM unnest($1::bigint[], $2::bigint[], $3::text[], $4::text[], $5::text[], $6::text[],
-              $7::bigint[], $8::bigint[], $9::bigint[], $10::text[])
-       AS item (account_id, key_id, object_id, kind, parent_id, state, bytes, tokens, expires_at,
-                snapshot)
-ON CONFLICT (object_id, kind, upstream) DO UPDATE
-   SET parent_id = coalesce(excluded.parent_id, o.parent_id),
-       state = coalesce(excluded.state, o.state),
-       bytes = coalesce(excluded.bytes, o.bytes),
-       tokens = coalesce(excluded.tokens, o.tokens),
-       expires_at = coalesce(excluded.expires_at, o.expires_at),
-       snapshot = coalesce(excluded.snapshot, o.snapshot),
-       deleted_at = NULL
- WHERE o.account_id = excluded.account_id
+RECORDING: Final = """
+    INSERT INTO objects AS o
+           (account_id, key_id, object_id, kind, parent_id, state, bytes, tokens, expires_at,
+            snapshot)
+    SELECT DISTINCT ON (object_id, kind)
+           account_id, key_id, object_id, kind, parent_id, state, bytes, tokens,
+           to_timestamp(expires_at), snapshot
+      FROM {items} AS item (account_id, key_id, objects, number),
+           json_to_recordset(objects)
+           AS object (object_id text, kind text, parent_id text, state text, bytes bigint,
+                      tokens bigint, expires_at bigint, snapshot text)
+     ORDER BY object_id, kind, number DESC
+    ON CONFLICT (object_id, kind, upstream) DO UPDATE
+       SET parent_id = coalesce(excluded.parent_id, o.parent_id),
+           state = coalesce(excluded.state, o.state),
+           bytes = coalesce(excluded.bytes, o.bytes),
+           tokens = coalesce(excluded.tokens, o.tokens),
+           expires_at = coalesce(excluded.expires_at, o.expires_at),
+           snapshot = coalesce(excluded.snapshot, o.snapshot),
+           deleted_at = {deleted_at}
+     WHERE o.account_id = excluded.account_id"""
+"""Inserts the rows of several callers, always in one order, so that no two of these statements wait
+for each other. A row of another account is left as it is. Of rows with one key the last counts."""
+
+RECORD_OBJECTS: Final = f"""
+-- $1 accounts, $2 keys, $3 rows of each as JSON, $4 whether the upstream has just named them
+-- Then one that was deleted is back.
+{
+    RECORDING.format(
+        items="unnest($1::bigint[], $2::bigint[], $3::json[]) WITH ORDINALITY",
+        deleted_at="CASE WHEN $4 THEN NULL ELSE o.deleted_at END",
+    )
+}
 """
 
 DELETE_OBJECT: Final = """
@@ -64,4 +79,49 @@ UPDATE objects
   FROM deleted
  WHERE account_id = $1 AND upstream = 'openai' AND deleted_at = moment
    AND ((object_id = $2 AND kind = $3) OR parent_id = $2)
+"""
+
+DELETE_EXPIRED_OBJECTS: Final = """
+-- $1 how many at once
+-- The upstream has deleted them by itself, and what was part of them. Of other kinds such a moment
+-- is something else: the end of a job, or one that moves whenever the object is used. Skips what
+-- another sweep is deleting.
+WITH expired AS (
+    SELECT ctid AS place, object_id, account_id, expires_at
+      FROM objects
+     WHERE expires_at < now() AND deleted_at IS NULL AND kind IN ('chat_audio', 'file', 'upload')
+     ORDER BY expires_at
+     LIMIT $1
+       FOR UPDATE SKIP LOCKED
+), part AS (
+    SELECT p.place, expired.expires_at
+      FROM expired
+     CROSS JOIN LATERAL (
+           SELECT ctid AS place
+             FROM objects
+            WHERE parent_id = expired.object_id AND account_id = expired.account_id
+              AND deleted_at IS NULL
+              FOR UPDATE SKIP LOCKED) p
+)
+UPDATE objects o
+   SET deleted_at = gone.expires_at
+  FROM (SELECT place, expires_at FROM expired UNION SELECT place, expires_at FROM part) gone
+ WHERE o.ctid = gone.place
+"""
+
+FORGET_OBJECTS: Final = """
+-- $1 how many at once
+-- Responses that the upstream keeps no longer, and their items: 30 days after they were made. Those
+-- of a conversation live as long as it does.
+DELETE FROM objects
+ WHERE ctid = ANY (ARRAY (
+       SELECT o.ctid
+         FROM objects o
+        WHERE o.kind IN ('response', 'item') AND o.created_at < now() - interval '31 days'
+          AND NOT EXISTS (SELECT
+                            FROM objects c
+                           WHERE c.object_id = o.parent_id AND c.kind = 'conversation'
+                             AND c.upstream = o.upstream AND c.deleted_at IS NULL)
+        LIMIT $1
+          FOR UPDATE SKIP LOCKED))
 """

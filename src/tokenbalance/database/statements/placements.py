@@ -42,8 +42,9 @@ RETURNING amount
 
 _PLACE_MANY: Final = """
 -- $1 accounts, $2 requests, $3 SHA-256 of the keys' secrets, $4 wanted, $5 minima, $6 endpoints,
--- $7 models, $8 known inputs, $9 estimated outputs, $10 which of $12 or nulls, $11 lease in seconds,
--- $12 different rates: few cards have so many models that all of a batch differ
+-- $7 models, $8 known inputs, $9 estimated outputs, $10 which of $12 or nulls,
+-- $11 lease in seconds, $12 different rates: few cards have so many models that all of a batch
+-- differ
 -- PLACE for requests that are not waiting: for each account, in order, as many as fit in full. None
 -- of them is capped, and each account's row is written once. Whatever is left out, for any reason,
 -- is left to PLACE.

@@ -21,7 +21,16 @@ from sqlalchemy.orm import Mapped, mapped_column
 
 from tokenbalance.database.tables.base import Base, TableArgs, one_of
 
-ENTRY_KINDS: Final = ("grant", "top-up", "set", "charge", "refund", "adjustment", "expiry")
+ENTRY_KINDS: Final = (
+    "grant",
+    "top-up",
+    "set",
+    "charge",
+    "refund",
+    "adjustment",
+    "storage",
+    "expiry",
+)
 """Kinds of rows that change a balance, as people see them."""
 LEDGER_KINDS: Final = (*ENTRY_KINDS, "void")
 HOLD_STATES: Final = ("open", "settled", "voided", "expired")
@@ -57,6 +66,8 @@ class LedgerEntry(Base):
         adjustment  null      set          a rerate, the only one of these with `rates`: a request
                                            costs what these make of its usage from then on
         refund      null      set          credits given back
+        storage     null      null         what was stored since `started_at`: bytes times days in
+                                           `quantities`, and the rate
         any other   null      null         what people entered
 
     The usage of a request is the sum of its rows. Rows without `balance_after` change no balance
@@ -155,7 +166,7 @@ class LedgerEntry(Base):
     total: Mapped[int] = mapped_column(server_default=text("0"))
     """Tokens, the upstream's own total. Of a correction: the difference."""
     started_at: Mapped[datetime | None]
-    """When the hold was placed."""
+    """When the hold was placed; of storage: since when it is charged."""
     estimated_input: Mapped[int | None]
     """Tokens: the ceiling of the input, as estimated before dispatch."""
     estimated_output: Mapped[int | None]
@@ -164,7 +175,8 @@ class LedgerEntry(Base):
     """Part of the trace, which a correction has as well. It is null where another process ended
     the request. What each member says is told by `model.Trace`."""
     asked: Mapped[int | None]
-    """The amount that was asked for, where open holds kept a part of it."""
+    """The amount that was asked for, where open holds kept a part of it; of storage: what it costs,
+    where the balance had less."""
     first_byte_ms: Mapped[int | None] = mapped_column(Integer)
     total_ms: Mapped[int | None] = mapped_column(Integer)
     upstream_status: Mapped[int | None] = mapped_column(SmallInteger)

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import datetime  # noqa: TC003 - SQLAlchemy reads the annotations
+from typing import Final
 
 from sqlalchemy import CheckConstraint, Index, func, text
-from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tokenbalance.database.tables.base import Base, TableArgs
+
+STORED: Final = "bytes > 0 AND kind IN ('container', 'file', 'vector_store')"
+"""What storage is charged for."""
 
 
 class StoredObject(Base):
@@ -35,6 +38,19 @@ class StoredObject(Base):
             "account_id",
             postgresql_where=text("parent_id IS NOT NULL"),
         ),
+        Index(
+            "ix_objects_expiring",
+            "expires_at",
+            postgresql_where=text("expires_at IS NOT NULL AND deleted_at IS NULL"),
+        ),
+        Index("ix_objects_stored", "account_id", postgresql_where=text(STORED)),
+        # Of all that was ever made: a B-tree would slow down every response; this has a few pages.
+        Index(
+            "ix_objects_created_at",
+            "created_at",
+            postgresql_using="brin",
+            postgresql_with={"pages_per_range": 32, "autosummarize": True},
+        ),
     )
 
     object_id: Mapped[str] = mapped_column(primary_key=True)
@@ -50,8 +66,9 @@ class StoredObject(Base):
     bytes: Mapped[int | None]
     tokens: Mapped[int | None]
     """The most that a request which continues it reads again; null: not known."""
-    snapshot: Mapped[dict[str, object] | None] = mapped_column(JSONB)
-    """The object as the upstream described it last."""
+    snapshot: Mapped[str | None]
+    """The object as the upstream described it last, as JSON: with its members in their order, and
+    with characters that Postgres' own types of JSON cannot hold."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]

@@ -51,7 +51,7 @@ _PROMPT: Final = 8_192
 """Tokens of the prompt that the model writes for an image; the limit is 32,000 characters."""
 _IMAGE: Final = 8_192
 """Tokens of an image that is read: at high fidelity a long one has about 6,500."""
-_MOST_IMAGES: Final = 16
+MOST_IMAGES: Final = 16
 """Images that an edit may be given."""
 
 
@@ -84,9 +84,9 @@ def use_of(tool: Mapping[str, Json], images: int, model: Model, outer: str) -> Q
 
     """
     # An edit may read what an earlier call has drawn, and a mask.
-    images = min(images + 1 + (tool.get("input_image_mask") is not None), _MOST_IMAGES)
+    images = min(images + 1 + (tool.get("input_image_mask") is not None), MOST_IMAGES)
     read = _PROMPT + images * _IMAGE
-    drawn = (("image_tool_input", read), ("image_tool_output", _drawn_tokens(tool)))
+    drawn = (("image_tool_input", read), ("image_tool_output", drawn_tokens(tool)))
     author = svg_model_of(tool, outer)
     if author is None:
         return drawn
@@ -95,7 +95,13 @@ def use_of(tool: Mapping[str, Json], images: int, model: Model, outer: str) -> Q
     return (*drawn, ("svg_input", read + _IMAGE), ("svg_output", writer.maximum_output))
 
 
-def _drawn_tokens(tool: Mapping[str, Json]) -> int:
+def drawn_tokens(tool: Mapping[str, Json]) -> int:
+    """Tokens at most of one image of this size, quality and format, with all that comes before it.
+
+    Args:
+        tool: the fields of the tool, or of a request for images, which are the same.
+
+    """
     quality = tool.get("quality")
     axis = _QUALITIES.get(quality, _FINEST) if isinstance(quality, str) else _FINEST
     tokens = axis * axis * (_OFFSET_PIXELS + _pixels(tool)) // _PIXELS_PER_TOKEN

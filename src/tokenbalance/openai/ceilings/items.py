@@ -201,7 +201,11 @@ def _image(part: dict[str, Json], _at: str, model: Model, _measure: Measure) -> 
 def _file(part: dict[str, Json], at: str, model: Model, measure: Measure) -> int:
     name = measure(optional_string(part, "filename", at=at) or "")
     data = optional_string(part, "file_data", at=at)
-    return name + (unknown_file_tokens(model) if data is None else file_tokens(model, data))
+    if data is not None:
+        return name + file_tokens(model, data)
+    # One that the upstream stores is bounded with all that it stores.
+    is_stored = part.get("file_id") and not part.get("file_url")
+    return name + (0 if is_stored else unknown_file_tokens(model))
 
 
 def _audio(part: dict[str, Json], at: str, model: Model, _measure: Measure) -> int:

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from tokenbalance.model import Json
     from tokenbalance.openai.tokens.models import Model
 
+TOKENS_PER_SECOND: Final = 10
+"""Input tokens of a second of audio, in models that count it in tokens."""
 _BYTES_PER_AUDIO_TOKEN: Final = 100
 """Ten tokens a second; the smallest usual encoding (MP3 at 8 kbit/s) has 1,000 bytes a second."""
 _AUDIO: Final = 64

@@ -192,4 +192,7 @@ def _caption_tokens(part: dict[str, Json], measure: Measure) -> int:
 def _file_tokens(file: dict[str, Json], at: str, model: Model, measure: Measure) -> int:
     name = measure(optional_string(file, "filename", at=at) or "")
     data = optional_string(file, "file_data", at=at)
-    return name + (unknown_file_tokens(model) if data is None else file_tokens(model, data))
+    if data is not None:
+        return name + file_tokens(model, data)
+    # One that the upstream stores is bounded with all that it stores.
+    return name + (0 if file.get("file_id") else unknown_file_tokens(model))

@@ -1,7 +1,7 @@
 """What a model response may cost: OpenAI's rules for `/responses`.
 
-Text costs what it costs in a chat. References to objects that the upstream stores (earlier
-responses, conversations, prompts, files) are refused before, by `objects.refusal`.
+Text costs what it costs in a chat. What the upstream stores (earlier responses, conversations,
+items, files) is not in it: `stored` says what that adds.
 """
 
 from __future__ import annotations
@@ -21,11 +21,12 @@ from tokenbalance.openai.ceilings.hosted_tools import (
     hosted_calls,
     tools_tokens,
 )
-from tokenbalance.openai.ceilings.image_tool import IMAGE_TOOLS, use_of
+from tokenbalance.openai.ceilings.image_tool import IMAGE_TOOLS, MOST_IMAGES, use_of
 from tokenbalance.openai.ceilings.items import images_in, is_media, item_tokens, tools_of
 from tokenbalance.openai.ceilings.media import unsupported
 from tokenbalance.openai.ceilings.messages import MESSAGE, is_of
 from tokenbalance.openai.ceilings.schemas import format_tokens, json_tokens, unread_tokens
+from tokenbalance.openai.ceilings.stored import has_stored_turns, is_continued
 from tokenbalance.openai.documents import (
     optional_boolean,
     optional_integer,
@@ -64,6 +65,8 @@ FIELDS: Final = frozenset({
 })  # fmt: skip
 """Fields that have a rule here or that the model does not read; others are measured whole."""
 _TEXT_FIELDS: Final = frozenset({"format", "verbosity"})
+COMPACTION: Final = 1_024
+"""What `/responses/compact` adds to the prompt; recorded ones have about 90 tokens more."""
 
 _FORMAT_TYPES: Final = frozenset({"json_schema"})
 _BOUNDED_MODES: Final = (None, "standard")
@@ -98,6 +101,19 @@ def estimate(document: Document, model: Model, measure: Measure) -> Estimate:
     )
 
 
+def compaction(document: Document, model: Model, measure: Measure) -> Estimate:
+    """Return the ceiling of a compaction: it reads a whole input, and nothing limits its output.
+
+    Raises:
+        InvalidRequest: a field that decides the cost is missing or wrong.
+    """
+    return Estimate(
+        input_tokens=COMPACTION + _prompt_tokens(document, model, measure),
+        output_cap=model.maximum_output,
+        has_media=_has_media(document, []),
+    )
+
+
 def _refuse_unbounded(document: Document) -> None:
     """Refuse fields that multiply the cost without a limit that could be set."""
     if optional_boolean(document, "background"):
@@ -108,6 +124,15 @@ def _refuse_unbounded(document: Document) -> None:
     reasoning = document.get("reasoning")
     if isinstance(reasoning, dict) and reasoning.get("mode") not in _BOUNDED_MODES:
         raise unsupported("reasoning.mode")
+
+
+def uncounted(document: Document) -> int:
+    """Tokens at most of a first turn that `/responses/input_tokens` may not count.
+
+    Raises:
+        InvalidRequest: as `estimate` does for the tools.
+    """
+    return _description_tokens(document, [tool for tool, _ in _every_tool(document)])
 
 
 def offers(document: Document) -> list[Offer]:
@@ -161,6 +186,7 @@ def _uses(
     for tool in hosted:
         if is_of(tool, IMAGE_TOOLS):
             images, outer = images_in(document.get("input")), str(document.get("model"))
+            images = MOST_IMAGES if has_stored_turns(document) else images
             uses.add(use_of(tool, images, model, outer))
         elif fee := fee_of(allowance_for(tool)):
             uses.add(fee)
@@ -212,6 +238,8 @@ def _instructions_tokens(instructions: Json, measure: Measure) -> int:
 
 
 def _input_tokens(document: Document, model: Model, measure: Measure) -> int:
+    if document.get("input") is None and is_continued(document):
+        return 0
     value = require(document, "input")
     if isinstance(value, str):
         return MESSAGE + measure(value)

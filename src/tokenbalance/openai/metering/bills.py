@@ -3,6 +3,7 @@
     service_tier                        tier:<name> = 1, of the response that came
     tool_usage.image_gen                image_tool_*: tokens of the image model
     output[].svg_usage                  svg_*: tokens of the model that wrote an SVG
+    svg_usage                           the same, of a response with images alone
     tool_usage.web_search.num_requests  call:web_search
     output[].type                       call:<tool>, session:<tool>: nothing else reports them
 
@@ -69,6 +70,9 @@ def bills_of(response: Document) -> dict[str, int]:
     bills = _of_items(output) if isinstance(output, list) else {}
     if isinstance(tools, dict):
         _add_tools(bills, tools)
+    svg = response.get("svg_usage")
+    if isinstance(svg, dict):
+        bills |= _svg(svg)
     return bills
 
 

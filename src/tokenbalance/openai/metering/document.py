@@ -29,6 +29,7 @@ NEAR = 512
 """Bytes at the beginning of a document, and before its usage, in which the tier is searched."""
 
 
+_IMAGE_CALL: Final = b'"image_generation_call"'
 _NO_FEES: Final[Mapping[str, int]] = MappingProxyType({})
 
 
@@ -44,6 +45,7 @@ class JsonMeter:
         "_body",
         "_calls",
         "_has_items",
+        "_pictures",
         "_text",
         "error_code",
         "failed",
@@ -76,6 +78,7 @@ class JsonMeter:
         self.is_partial = False
         """It is too long to find everything that is billed beside its usage."""
         self._has_items = has_items
+        self._pictures = 0
         self._calls = False
         self._body = bytearray()
         # What was collected from a body that is too long to be kept whole.
@@ -98,10 +101,18 @@ class JsonMeter:
         usage = self._reported()
         if usage is not None and usage.total:
             self.usage = usage
-        elif self._text is not None:
+            return
+        if self._has_items:
+            self._pictures = self._body.count(_IMAGE_CALL)
+        if self._text is not None:
             self.has_output = self.has_response = True
         else:
             self._read_whole(self._document())
+
+    @property
+    def drawn(self) -> int:
+        """Images that a tool has made and that are not in the usage."""
+        return self._pictures if self.usage is None else 0
 
     def relayed_texts(self) -> list[str]:
         """Return the output text of each choice, for counting when usage is missing.

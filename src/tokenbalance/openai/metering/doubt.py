@@ -10,6 +10,7 @@ counts with OpenAI's vocabularies never exceed its own, and with others not by m
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from tokenbalance.model import Usage
@@ -18,7 +19,7 @@ from tokenbalance.openai.metering.bills import second_total
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from tokenbalance.model import Document, Json
+    from tokenbalance.model import Document, Estimate, Json
     from tokenbalance.openai.operation import Operation
 
 _TOKEN_BYTES: Final = 5
@@ -58,7 +59,7 @@ def has_several_choices(document: Document) -> bool:
 
 def is_doubtful(usage: Usage, operation: Operation, document: Document) -> bool:
     """Whether a report may be incomplete, as far as can be said without counting."""
-    if not usage.total:
+    if not usage.total or operation.has_fixed_ceiling or not _is_of_text(operation):
         return False
     if not operation.family.has_output:
         return not usage.input or _has_several_texts(document.get("input"))
@@ -77,9 +78,55 @@ def reckoned(usage: Usage | None, texts: Sequence[str], count: Counter, ceiling:
     return _completed(usage, _within(ceiling, count(*texts)), count.document)
 
 
+def _is_of_text(operation: Operation) -> bool:
+    """Whether what an operation uses can be counted in the texts that come and go."""
+    ceiling = operation.ceiling
+    return ceiling is None or ceiling.reckon is None
+
+
 def _within(ceiling: Usage, counted: Usage) -> Usage:
     inputs, outputs = min(counted.input, ceiling.input), min(counted.output, ceiling.output)
-    return Usage.counted(inputs, outputs)
+    quantities = {**counted.quantities, "input": inputs, "output": outputs}
+    return replace(counted, quantities=quantities, total=inputs + outputs)
+
+
+def within_reason(usage: Usage, ceiling: Usage) -> Usage:
+    """Return a usage whose total is no more than its parts, or than the ceiling.
+
+    Some servers count hidden reasoning in the total alone, which the ceiling covers. What is beyond
+    both has no part that says what it was, and a total of 10**15 tokens would empty any account.
+    """
+    parts = usage.input + usage.output + second_total(usage.quantities)
+    most = max(parts, ceiling.total)
+    if usage.total <= most or not ceiling.total:
+        return usage
+    return replace(usage, total=most, estimated=True)
+
+
+def with_drawn(usage: Usage, images: int, most: Estimate, ceiling: Usage) -> Usage:
+    """Add images that were drawn and not reported, each as its ceiling has it.
+
+    Args:
+        usage: without them.
+        images: how many there are.
+        most: the ceiling of the request, by image.
+        ceiling: what the request may use at most.
+
+    """
+    uses = () if most.calls is None else most.calls.uses
+    of_tool = dict(next((use for use in uses if dict(use).get(_BY_TOOL)), ()))
+    kind, parts, each = "output", ("output", "image_output"), most.output_cap
+    if of_tool:
+        kind, parts = _BY_TOOL, (_BY_TOOL, f"{_BY_TOOL[: -len('output')]}image_output")
+        each = of_tool[_BY_TOOL]
+    more = min(images * each, max(ceiling.of(kind) - usage.of(kind), 0))
+    if more <= 0:
+        return usage
+    quantities = {**usage.quantities, **{part: usage.of(part) + more for part in parts}}
+    return replace(usage, quantities=quantities, total=usage.total + more, estimated=True)
+
+
+_BY_TOOL: Final = "image_tool_output"
 
 
 def _covers_its_bytes(usage: Usage, count: Counter) -> bool:

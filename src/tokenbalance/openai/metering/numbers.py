@@ -30,6 +30,12 @@ KINDS: Final[Mapping[str, str]] = {
     "usage.input_tokens_details.cache_write_tokens_details.ttl_12h_tokens": "cache_write_12h",
     "usage.output_tokens": "output",
     "usage.output_tokens_details.reasoning_tokens": "reasoning",
+    # Images.
+    "usage.input_tokens_details.image_tokens": "image_input",
+    "usage.output_tokens_details.image_tokens": "image_output",
+    # Transcriptions.
+    "usage.input_token_details.audio_tokens": "audio_input",
+    "usage.seconds": "second_audio",
     # The image model of the image tool.
     "tool_usage.image_gen.input_tokens": "image_tool_input",
     "tool_usage.image_gen.input_tokens_details.image_tokens": "image_tool_image_input",
@@ -39,7 +45,8 @@ KINDS: Final[Mapping[str, str]] = {
     ),
     "tool_usage.image_gen.output_tokens": "image_tool_output",
     "tool_usage.image_gen.output_tokens_details.image_tokens": "image_tool_image_output",
-    # The model that the image tool has SVG written by; of items in `output` alone.
+    # The model that has written SVG, for the image tool (of items in `output` alone) or for a
+    # response with images.
     "svg_usage.input_tokens": "svg_input",
     "svg_usage.output_tokens": "svg_output",
     "svg_usage.reasoning_tokens": "svg_reasoning",
@@ -51,9 +58,14 @@ KINDS: Final[Mapping[str, str]] = {
 _SUM: Final = "the sum of input and output; what is more than that is output"
 _PREDICTED: Final = "billed as the output that it is part of"
 _TEXT: Final = "what the other kinds leave of the side"
+_GRADED: Final = "the sum of what a run's model used; what is more than its prompts is output"
 
 NO_KIND: Final[Mapping[str, str]] = {
     "usage.total_tokens": _SUM,
+    "usage.input_tokens_details.text_tokens": _TEXT,
+    "usage.input_token_details.text_tokens": _TEXT,
+    "usage.output_tokens_details.text_tokens": _TEXT,
+    "token_usage": _GRADED,
     "usage.prompt_tokens_details.text_tokens": _TEXT,
     "usage.completion_tokens_details.text_tokens": _TEXT,
     "usage.completion_tokens_details.accepted_prediction_tokens": _PREDICTED,

@@ -49,6 +49,11 @@ class Metered(Protocol):
         ...
 
     @property
+    def drawn(self) -> int:
+        """Images that were drawn, as far as can be seen, and are not in the usage."""
+        ...
+
+    @property
     def is_partial(self) -> bool:
         """More may be billed than the usage says: the response is too long to find all of it."""
         ...

@@ -44,7 +44,10 @@ _DOCUMENT_KEYS = frozenset({"transcript", "input", "code", *(k.decode() for k in
 _NOT_OUTPUT = frozenset({"logprobs", "annotations", "results", "outputs"})
 
 # A choice, or an event of a response: a response has begun, though it may be empty.
-_RESPONSE = re.compile(rb'"choices"\s*+:\s*+\[\s*+\{|"type"\s*+:\s*+"response\.')
+_RESPONSE = re.compile(
+    rb'"choices"\s*+:\s*+\[\s*+\{'
+    rb'|"type"\s*+:\s*+"(?:response|image_generation|image_edit|transcript|speech)\.'
+)
 _DATA_LINE = re.compile(rb"(?:\xef\xbb\xbf)?data:(.*+)")
 
 

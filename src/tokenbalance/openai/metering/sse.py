@@ -27,6 +27,10 @@ _SPACE = b" \t\r\n"
 
 _EVENTS_BEGIN = re.compile(rb"(?:data|event|id|retry)?:")
 _FIELD_NAMES = (b"data:", b"event:", b"id:", b"retry:")
+# A line ends with CRLF, LF or CR; the atomic group keeps CRLF from counting as two.
+_EVENT_END = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
+BETWEEN_EVENTS = re.compile(rb"(?:(?::[^\r\n]*)?(?:\r\n|\n|\r))+")
+"""Blank lines, and comments such as `: keep-alive`, which belong to no event."""
 _JSON_COMMA = re.compile(rb"[ \t\r\n]*,[ \t\r\n]*")
 
 
@@ -65,6 +69,20 @@ def data_lines(event: bytes) -> list[DataLine]:
     if event.startswith(b"data: ") and event.find(b"\n") == len(event) - 2:
         return [DataLine(6, len(event) - 2)]
     return [DataLine(start, end) for name, start, end in fields(event) if name == b"data"]
+
+
+def data_of(event: bytes) -> bytes:
+    """Return the data of an event."""
+    return b"\n".join([event[start:end] for start, end in data_lines(event)])
+
+
+def end_of_event(buffer: bytearray, start: int) -> int:
+    """Return where the first event in a buffer ends, searched from `start` on; -1 if nowhere."""
+    if buffer.find(b"\r", start) < 0:
+        end = buffer.find(b"\n\n", start)
+        return end + 2 if end >= 0 else -1
+    found = _EVENT_END.search(buffer, start)
+    return found.end() if found is not None else -1
 
 
 def document_of(data: bytes) -> Document:

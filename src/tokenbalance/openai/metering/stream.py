@@ -14,6 +14,7 @@ client now. The result is the same wherever the cuts were. Three things keep byt
 
     -   a chunk that reports usage and has no choice with any content (chat, completions),
     -   `response.completed`, `.incomplete`, `.failed` (responses),
+    -   the last `.completed` of images, and the `.done` of a transcript or of speech,
     -   a top-level error, and
     -   `data: [DONE]`.
 
@@ -63,6 +64,7 @@ from typing import TYPE_CHECKING
 from tokenbalance.openai.json_text import compiled
 from tokenbalance.openai.metering.document import DOCUMENT_MAX, TAIL
 from tokenbalance.openai.metering.output_text import STRING_BODY
+from tokenbalance.openai.metering.sse import BETWEEN_EVENTS, end_of_event
 from tokenbalance.openai.metering.stream_report import StreamReport, lacks_only_its_end
 
 if TYPE_CHECKING:
@@ -77,17 +79,16 @@ HEAD = 4 * 1024
 
 _WHOLE_EVENTS = (b"\n\n", b"\r\n\r\n")
 
-# A line ends with CRLF, LF or CR; the atomic group keeps CRLF from counting as two.
-_EVENT_END = re.compile(rb"(?>\r\n|\n|\r)(?>\r\n|\n|\r)")
-_BETWEEN_EVENTS = re.compile(rb"(?:(?::[^\r\n]*)?(?:\r\n|\n|\r))+")
 
 _PLAIN_MEMBER = rb'"[^"\\\x00-\x1f]*": ?(?:"' + STRING_BODY + rb'"|[-+.0-9eE]+|null|true|false), ?'
+_FINAL_MEDIA = rb"image_(?:generation|edit)\.completed|transcript\.text\.done|speech\.audio\.done"
+_FINAL = rb"response\.(?:completed|incomplete|failed)|" + _FINAL_MEDIA
 _NOT_THE_END = compiled(
     rb"(?:\xef\xbb\xbf)?(?:(?!data)[^\r\n]+(?>\r\n|\n|\r))*data: ?\{ ?(?:" + _PLAIN_MEMBER + rb")*?"
     rb'(?:"choices": ?\[ ?\{'
-    rb'|"type": ?"(?!response\.(?:completed|incomplete|failed)"|error")[^"\\]*")'
+    rb'|"type": ?"(?!(?:' + _FINAL + rb')"|error")[^"\\]*")'
 )
-_FINAL_TYPE = re.compile(rb'"type": ?"(response\.(?:completed|incomplete|failed))"')
+_FINAL_TYPE = re.compile(rb'"type": ?"(' + _FINAL + rb')"|event: ?(' + _FINAL_MEDIA + rb")")
 
 
 class StreamMeter:
@@ -108,9 +109,9 @@ class StreamMeter:
         "_withheld",
     )
 
-    def __init__(self, *, hide_usage: bool, several: bool = False) -> None:
+    def __init__(self, *, hide_usage: bool, several: bool = False, images: int = 0) -> None:
         self._hide_usage = hide_usage
-        self._report = StreamReport(hide_usage=hide_usage, several=several)
+        self._report = StreamReport(hide_usage=hide_usage, several=several, images=images)
         self._withheld = bytearray()
 
         # The incomplete event: all its bytes (only the last ones if it is overlong), how many of
@@ -171,6 +172,11 @@ class StreamMeter:
         return self._report.text.has_response
 
     @property
+    def drawn(self) -> int:
+        """Images that were drawn, as far as can be seen, and are not in the usage."""
+        return self._report.drawn
+
+    @property
     def withholding(self) -> bool:
         """Bytes are being withheld until the charge is committed."""
         return self._report.withholding
@@ -222,12 +228,18 @@ class StreamMeter:
         out.insert(0, self.take())
         return b"".join(out)
 
-    def abandon(self) -> bytes:
+    def abandon(self, unseen: bytes = b"") -> bytes:
         """End a stream that broke off: as `finish`, without its last, incomplete event.
 
         If a part of that event was already sent, a blank line is added, so that it cannot run into
         what is sent after it.
+
+        Args:
+            unseen: what has come of that event and was not fed; it is metered, and sent only where
+                it ends the stream.
+
         """
+        self._buffer += unseen
         released = bytes(self._withheld)
         self._withheld.clear()
         begun = self._sent > 0
@@ -295,7 +307,7 @@ class StreamMeter:
             return
         if self._buffer.find(b"\n", self._scanned) < 0 > self._buffer.find(b"\r", self._scanned):
             return
-        between = _BETWEEN_EVENTS.match(self._buffer)
+        between = BETWEEN_EVENTS.match(self._buffer)
         if between is not None:
             end = between.end()
             self._emit(bytes(self._buffer[:end]), out)
@@ -306,11 +318,7 @@ class StreamMeter:
         # The first of the two line ends may be the last byte that was searched before.
         start = max(self._scanned - 1, 0)
         self._scanned = len(self._buffer)
-        if self._buffer.find(b"\r", start) < 0:
-            end = self._buffer.find(b"\n\n", start)
-            return end + 2 if end >= 0 else -1
-        found = _EVENT_END.search(self._buffer, start)
-        return found.end() if found is not None else -1
+        return end_of_event(self._buffer, start)
 
     def _end_event(self, end: int, out: list[bytes]) -> None:
         event = bytes(self._buffer[:end])
@@ -342,11 +350,11 @@ class StreamMeter:
     def _read_long_event(self, out: list[bytes]) -> None:
         if not self._overlong:
             final = _FINAL_TYPE.search(self._buffer, 0, HEAD)
-            self._final_type = final[1].decode() if final is not None else ""
+            self._final_type = (final[1] or final[2]).decode() if final is not None else ""
             if final is not None and len(self._buffer) <= DOCUMENT_MAX:
                 return
             self._overlong = True
-            self._report.text.collect(bytes(self._buffer))
+            self._report.begin_long(bytes(self._buffer))
         self._let_overlong_pass(out)
 
     def _let_overlong_pass(self, out: list[bytes]) -> None:

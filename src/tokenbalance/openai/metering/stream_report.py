@@ -36,7 +36,14 @@ from tokenbalance.openai.metering.sse import (
     is_usage_only,
     without_usage,
 )
-from tokenbalance.openai.metering.usage import TIER_KEY, USAGE_KEY, read_usage, trailing_usage
+from tokenbalance.openai.metering.usage import (
+    TIER_KEY,
+    USAGE_KEY,
+    read_media_usage,
+    read_usage,
+    sum_of,
+    trailing_usage,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +53,18 @@ if TYPE_CHECKING:
 _FINAL_TYPES = frozenset({"response.completed", "response.incomplete", "response.failed"})
 
 _ITEM_DONE = "response.output_item.done"
+_IMAGE_CALL = "image_generation_call"
+_IMAGE_DONE = f"response.{_IMAGE_CALL}.completed"
+_COMPLETED = {
+    "image_edit.completed": ("image_output",),
+    "image_generation.completed": ("image_output",),
+}
+_DONE = {"speech.audio.done": ("audio_output",), "transcript.text.done": ("audio_input",)}
+"""Events with the usage of an image, and with that of audio: what tokens are that they do not
+divide."""
+_MEDIA = {**_COMPLETED, **_DONE}
+_OF_AN_IMAGE = b"image_"
+"""In the types of all events of an image; base64 has no such letters."""
 
 _NULL_USAGE = b',"usage":null'
 # It begins with the text to be cut, which is faster than to begin with what precedes it.
@@ -67,6 +86,9 @@ class StreamReport:
         "_calls",
         "_has_items",
         "_hide_usage",
+        "_images",
+        "_is_drawing",
+        "_pictures",
         "ended",
         "error_code",
         "failed",
@@ -77,7 +99,7 @@ class StreamReport:
         "withholding",
     )
 
-    def __init__(self, *, hide_usage: bool, several: bool) -> None:
+    def __init__(self, *, hide_usage: bool, several: bool, images: int = 0) -> None:
         self.usage: Usage | None = None
         """The greatest valid usage report."""
         self.ended = False
@@ -97,6 +119,11 @@ class StreamReport:
         """What decides the fees of calls that have ended, by the id of their items."""
         self._has_items = False
         self._hide_usage = hide_usage
+        # Images that are yet to come, of a stream of images; whether one of them is begun.
+        self._images = images
+        self._is_drawing = False
+        # Images that a tool has made, by the ids of their items.
+        self._pictures: set[str] = set()
 
     @property
     def fees(self) -> Mapping[str, int]:
@@ -108,8 +135,24 @@ class StreamReport:
         """There was text, or the final response has items."""
         return self._has_items or bool(self.text.texts())
 
+    @property
+    def drawn(self) -> int:
+        """Images that were drawn, as far as can be seen, and are not in the usage."""
+        return (
+            int(self._is_drawing)
+            if self.usage is not None
+            else max(len(self._pictures), int(self._is_drawing))
+        )
+
+    def begin_long(self, beginning: bytes) -> None:
+        """Take the beginning of an event that is too long to be kept."""
+        self._is_drawing = self._is_drawing or self._images > 0
+        self.text.collect(beginning)
+
     def read_plain(self, events: bytes) -> bytes | None:
         """Return what may be sent on of events with text only; None if one may have a meaning."""
+        if self._images and events.rfind(_OF_AN_IMAGE) >= 0:
+            self._is_drawing = True
         if self.withholding:
             return None
         plain = _without_null_usage(events) if self._hide_usage else events
@@ -140,6 +183,10 @@ class StreamReport:
 
         `final_type` is its type if that ends the stream, else empty.
         """
+        if final_type in _COMPLETED or final_type in _DONE:
+            found = trailing_usage(tail)
+            self._note_media({} if found is None else found[1], final_type)
+            return
         has_bills = False
         for opening in (b"{", b'{"response":{'):
             # What is billed beside the usage comes shortly before it. Of equal reports the last
@@ -165,8 +212,11 @@ class StreamReport:
         return fees_of({"output": [*self._calls.values()]})
 
     def _note(self, document: Document, name: str) -> None:
-        self._note_usage(document)
         kind = document.get("type")
+        if (kind if isinstance(kind, str) else name) in _MEDIA:
+            self._note_media(document, kind if isinstance(kind, str) else name)
+            return
+        self._note_usage(document)
         failed_before = self.failed
         if is_error(document) or name == "error":
             self._end(failed=True)
@@ -179,6 +229,16 @@ class StreamReport:
         self._note_response(document.get("response"), kind)
         if self.failed and not failed_before:
             self.error_code = error_code(document)
+
+    def _note_media(self, document: Document, kind: str) -> None:
+        """Note the end of an image, or of audio. Each image has a usage of its own."""
+        usage = read_media_usage(document.get("usage"), _MEDIA[kind], document)
+        self._is_drawing = kind in _COMPLETED and usage is None
+        if usage is not None and usage.total:
+            self.usage = usage if self.usage is None else sum_of(self.usage, usage)
+        self._images -= kind in _COMPLETED
+        if self._images <= 0:
+            self._end(failed=False)
 
     def _note_response(self, value: Json, kind: str) -> None:
         response = value if isinstance(value, dict) else {}
@@ -207,7 +267,11 @@ class StreamReport:
         """Note a call that has ended, by the event of its end or by its item, which knows more."""
         item = document.get("item")
         if kind == _ITEM_DONE and isinstance(item, dict):
+            if item.get("type") == _IMAGE_CALL:
+                self._pictures.add(str(item.get("id")))
             self._note_call(self._name(item.get("id")), item)
+        elif kind == _IMAGE_DONE:
+            self._pictures.add(str(document.get("item_id")))
         elif (call := call_of_event(kind)) is not None:
             _ = self._calls.setdefault(self._name(document.get("item_id")), {"type": call})
 

@@ -7,11 +7,14 @@ that a report may have.
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import orjson
 
 from tokenbalance.model import Document, Json, Usage
+from tokenbalance.openai.ceilings.media import TOKENS_PER_SECOND
 from tokenbalance.openai.metering.bills import (
     UNKNOWN_TIER,
     bills_of,
@@ -55,6 +58,9 @@ PARTS: Final = Parts(
 )
 
 _NOTHING: Final[Document] = {}
+_SECONDS_MAX: Final = 10**7
+"""A longer recording is a mistake: it would have 115 days."""
+_SIDE_OF: Final = {"audio_input": "input", "audio_output": "output", "image_output": "output"}
 
 
 def read_usage(value: Json, parts: Parts = PARTS, response: Document = _NOTHING) -> Usage | None:
@@ -86,6 +92,9 @@ def read_usage(value: Json, parts: Parts = PARTS, response: Document = _NOTHING)
         return None
     quantities = {"input": inputs, "output": outputs}
     details = _either(value, "prompt_tokens_details", "input_tokens_details")
+    if details is None:
+        # What transcriptions call it.
+        details = value.get("input_token_details")
     if isinstance(details, dict):
         _add_parts(quantities, details, parts.input, inputs)
         if "cache_write" in quantities:
@@ -96,6 +105,58 @@ def read_usage(value: Json, parts: Parts = PARTS, response: Document = _NOTHING)
     if response:
         total += _add_bills(quantities, total, response)
     return Usage(quantities, total)
+
+
+def read_media_usage(
+    value: Json, undivided: tuple[str, ...], response: Document = _NOTHING
+) -> Usage | None:
+    """Read a usage object of audio or images: in seconds, or in tokens.
+
+    Args:
+        value: the object.
+        undivided: the kinds that the tokens of a side are where a report does not divide it.
+        response: as for `read_usage`.
+
+    Seconds are rounded up, once. The tokens that they stand for are beside them; what is charged is
+    decided by the rates.
+    """
+    if isinstance(value, dict) and "seconds" in value and "input_tokens" not in value:
+        return seconds_used(value["seconds"])
+    usage = read_usage(value, response=response)
+    if usage is None or not undivided or not isinstance(value, dict):
+        return usage
+    more = {
+        kind: usage.of(side)
+        for kind in undivided
+        if usage.of(side := _SIDE_OF[kind]) and not _is_divided(value, side)
+    }
+    return replace(usage, quantities={**usage.quantities, **more})
+
+
+def seconds_used(value: Json) -> Usage | None:
+    """Return the usage of so many seconds of audio; None if that is no such number."""
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
+        return None
+    if not 0 <= value <= _SECONDS_MAX:
+        return None
+    seconds = math.ceil(value)
+    heard = TOKENS_PER_SECOND * seconds
+    return Usage({"input": heard, "audio_input": heard, "second_audio": seconds}, heard)
+
+
+def sum_of(one: Usage, other: Usage) -> Usage:
+    """Add two usages, those of two images of a stream."""
+    quantities = dict(one.quantities)
+    for kind, number in other.quantities.items():
+        quantities[kind] = quantities.get(kind, 0) + number
+    return replace(one, quantities=quantities, total=one.total + other.total)
+
+
+def _is_divided(value: Document, side: str) -> bool:
+    return any(
+        isinstance(value.get(name), dict) and value[name]
+        for name in (f"{side}_tokens_details", f"{side}_token_details")
+    )
 
 
 def trailing_usage(
@@ -154,12 +215,15 @@ def _divide_cache_writes(quantities: dict[str, int], input_details: Document) ->
     quantities |= {"cache_write": shortly, "cache_write_12h": written - shortly}
 
 
+_BILLED: Final = frozenset({"output", "svg_usage", "tool_usage"})
+
+
 def _add_bills(quantities: dict[str, int], total: int, response: Document) -> int:
     """Add what is billed beside a usage of `total` tokens; return the tokens of second bills."""
     tier = response.get("service_tier")
     if tier and total:
         quantities[tier_kind(tier) if isinstance(tier, str) else UNKNOWN_TIER] = 1
-    if "output" not in response and "tool_usage" not in response:
+    if not response.keys() & _BILLED:
         return 0
     bills = bills_of(response)
     quantities |= bills

@@ -1,20 +1,19 @@
-"""Which objects a response names: the ids at the places that the operation's row says.
+"""Which objects a response names, and what is kept of each.
 
-Owns the notation of those places (`kind:$.a.b[].c`) and what is kept of an object. Pure; what
-becomes of what is found is never decided here.
+Pure; what becomes of what is found is never decided here. Where ids are is said by `places`.
 """
 
 from __future__ import annotations
 
-from functools import lru_cache
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import TYPE_CHECKING, Final
 
 import orjson
 
 from tokenbalance.model.objects import Found
+from tokenbalance.openai.objects.places import Place, every_place
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterable, Iterator, Mapping
 
     from tokenbalance.model import Document, Json
     from tokenbalance.openai.operation import Operation
@@ -22,21 +21,24 @@ if TYPE_CHECKING:
 ID_CHARS_MAX: Final = 512
 """Longer ids are not kept; OpenAI's have fewer than a hundred characters."""
 SNAPSHOT_BYTES_MAX: Final = 64 * 1024
-_UNLISTED: Final = frozenset({"chat_audio", "container_file", "item", "response", "upload_part"})
+_PARTS: Final = frozenset({
+    "chat_message", "container_file", "item", "skill_version", "upload_part",
+    "vector_store_file_batch",
+})  # fmt: skip
+"""Kinds that live and end with another object. A file is no part of what uses it."""
+_UNLISTED: Final = _PARTS | {"chat_audio", "response"}
 """Kinds that no list of their own shows, so that no snapshot of them is needed."""
-_WHOLE: Final = ("id",)
+_KNOWN_BY: Final = {"vector_store_file": "file"}
+"""Kinds whose ids are those of another kind."""
 
 
-class _Place(NamedTuple):
-    kind: str
-    event: str | None
-    """The type of the event whose data it is in; None: a document."""
-    steps: tuple[str, ...]
-    """Members that lead to the id; `[]` means each element."""
+def kind_of_owner(kind: str) -> str:
+    """The kind under which an object of a kind is owned: a file of a vector store is a file."""
+    return _KNOWN_BY.get(kind, kind)
 
 
 def found_in(operation: Operation, document: Document, within: str | None = None) -> list[Found]:
-    """Find the objects that a document names.
+    """Find all objects that a document names.
 
     Args:
         operation: whose response it is.
@@ -44,44 +46,116 @@ def found_in(operation: Operation, document: Document, within: str | None = None
         within: the object that the path names, of which those in the response are part.
 
     """
+    sought = every_place(operation)
+    return [] if sought is None else found_at(sought.places, document, within)
+
+
+def found_at(places: Iterable[Place], document: Document, within: str | None) -> list[Found]:
+    """Find the objects that a document names at some places; `within` as in `found_in`."""
+    whole = part_of(document, within)
     found: list[Found] = []
-    for spec in operation.creates:
-        place = _place(spec)
-        if place.event is None:
-            found += _at(place, document, within)
+    for place in places:
+        for holder, value in _walk(document, place.steps):
+            if is_id(value):
+                is_whole = holder is document
+                snapshot = _snapshot(place.kind, holder) if place.steps[-1] == "id" else None
+                found.append(
+                    described(place, value, holder, within if is_whole else whole, snapshot)
+                )
     return found
 
 
-def _at(place: _Place, document: Document, within: str | None) -> Iterator[Found]:
-    top = document.get("id")
-    for holder, value in _walk(document, place.steps):
-        if not isinstance(value, str) or not 0 < len(value) <= ID_CHARS_MAX:
-            continue
-        if place.steps == _WHOLE:
-            yield _whole(place.kind, value, document, within)
-        else:
-            container = holder.get("container_id")
-            parent = container if place.kind == "container_file" else within or top
-            yield Found(place.kind, value, parent if isinstance(parent, str) else None)
+def found_in_event(places: Iterable[Place], document: Document, within: str | None) -> list[Found]:
+    """Find the objects that the data of an event names.
+
+    Args:
+        places: in events.
+        document: the data.
+        within: the response that the stream is, once that is known, or the object in the path.
+
+    """
+    response = document.get("response")
+    whole = part_of(response, within) if isinstance(response, dict) else within
+    return [
+        described(place, value, holder, whole, None)
+        for place in places
+        for holder, value in _walk(document, place.steps)
+        if is_id(value)
+    ]
 
 
-def _whole(kind: str, name: str, document: Document, within: str | None) -> Found:
-    """The object that the document itself is."""
-    usage = document.get("usage")
-    snapshot = None
-    if kind not in _UNLISTED:
-        dumped = orjson.dumps(document)
-        snapshot = dumped.decode() if len(dumped) <= SNAPSHOT_BYTES_MAX else None
+def whole(kind: str, name: str, document: Document) -> Found:
+    """The object that a document is itself."""
+    place = Place(kind, ("id",))
+    return described(place, name, document, None, _snapshot(kind, document))
+
+
+def is_id(value: Json) -> bool:
+    """Whether a value may be the id of an object."""
+    return isinstance(value, str) and 0 < len(value) <= ID_CHARS_MAX
+
+
+def described(
+    place: Place, name: Json, holder: Mapping[str, Json], whole: str | None, snapshot: str | None
+) -> Found:
+    """Describe an object by the member that has its id.
+
+    Args:
+        place: where the id is.
+        name: the id.
+        holder: the JSON object that has it.
+        whole: what it is part of, if it is of a kind that is part of something.
+        snapshot: the object as it is shown in lists.
+
+    """
+    kind, name = place.kind, str(name)
+    if kind in _KNOWN_BY:
+        return Found(_KNOWN_BY[kind], name)
+    if place.steps[-1] != "id":
+        container = _text(holder.get("container_id"))
+        if kind == "container_file":
+            # A citation of a file that is in no container is one of a file.
+            return Found(kind, name, container) if container else Found("file", name)
+        return Found(kind, name, whole if kind in _PARTS else None)
+    if kind == "response":
+        # Its tokens are those of a model.
+        snapshot = orjson.dumps({"model": _text(holder.get("model"))}).decode()
     return Found(
         kind,
         name,
-        parent=within,
-        state=_text(document.get("status")),
-        size=_number(document.get("bytes", document.get("usage_bytes"))),
-        tokens=_number(usage.get("total_tokens")) if isinstance(usage, dict) else None,
-        expires_at=_number(document.get("expires_at")),
+        parent=whole if kind in _PARTS else None,
+        state=_text(holder.get("status")),
+        size=_number(holder.get("bytes", holder.get("usage_bytes"))),
+        tokens=_tokens_of(holder),
+        expires_at=_number(holder.get("expires_at")),
         snapshot=snapshot,
     )
+
+
+def part_of(document: Document, within: str | None) -> str | None:
+    """What the parts of a document belong to: items live with their conversation, if any."""
+    conversation = document.get("conversation")
+    named = conversation.get("id") if isinstance(conversation, dict) else None
+    return within or _text(named) or _text(document.get("id"))
+
+
+def _tokens_of(holder: Mapping[str, Json]) -> int | None:
+    """The most that a later response reads of one; None where its usage does not say it."""
+    usage, items = holder.get("usage"), holder.get("output")
+    if not isinstance(usage, dict):
+        return None
+    for item in items if isinstance(items, list) else []:
+        # Another model has drawn it, but this one will read it.
+        if isinstance(item, dict) and item.get("type") == "image_generation_call":
+            return None
+    return _number(usage.get("total_tokens"))
+
+
+def _snapshot(kind: str, holder: Document) -> str | None:
+    if kind in _UNLISTED or kind in _KNOWN_BY:
+        return None
+    dumped = orjson.dumps(holder)
+    return dumped.decode() if len(dumped) <= SNAPSHOT_BYTES_MAX else None
 
 
 def _walk(holder: Json, steps: tuple[str, ...]) -> Iterator[tuple[Document, Json]]:
@@ -100,13 +174,6 @@ def _walk(holder: Json, steps: tuple[str, ...]) -> Iterator[tuple[Document, Json
                 yield from _walk(element, rest[1:])
             else:
                 yield holder, element
-
-
-@lru_cache(maxsize=512)
-def _place(spec: str) -> _Place:
-    kind, *event, path = spec.split(":")
-    steps = path.removeprefix("$.").replace("[]", ".[]").split(".")
-    return _Place(kind, event[-1] if event else None, tuple(steps))
 
 
 def _text(value: Json) -> str | None:

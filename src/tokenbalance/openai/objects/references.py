@@ -34,6 +34,8 @@ class Reference:
     """The id, or a list of ids; unchecked, so it may be of any type."""
     param: str
     """Its path in the document: `input[0].content[1].file_id`."""
+    within: str | None = None
+    """The type of the object around it, if it has one: `input_image`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +57,7 @@ _BUILT_IN_VOICE: Final = re.compile(r"(?!voice_).*", re.DOTALL)
 _MODEL: Final = _Row("model", public=_BASE_MODEL)
 
 # From the request types of OpenAI's SDK 3.57. The place is the type of an object around the member,
-# or one of five without a type: three requests themselves, `message` of a chat, and an `item` of
+# or one of seven without a type: five requests themselves, `message` of a chat, and an `item` of
 # /responses or a conversation that has neither a type nor a role.
 _ROWS: Final[Mapping[tuple[str, str], _Row]] = {
     ("responses", "conversation"): _Row("conversation"),
@@ -78,6 +80,11 @@ _ROWS: Final[Mapping[tuple[str, str], _Row]] = {
     ("code_interpreter", "container.id"): _Row("container"),
     ("image_generation", "model"): _MODEL,
     ("image_generation", "svg.model"): _MODEL,
+    ("form", "consent"): _Row("voice_consent"),
+    ("grader", "grader.model"): _MODEL,
+    ("grader", "grader.graders.model"): _MODEL,
+    ("label_model", "model"): _MODEL,
+    ("score_model", "model"): _MODEL,
 }
 _MEMBERS: Final[Mapping[str, _Row]] = {
     "agent_id": _Row("agent"),
@@ -90,6 +97,7 @@ _MEMBERS: Final[Mapping[str, _Row]] = {
     "environment_id": _Row("environment"),
     "file_id": _Row("file"),
     "file_ids": _Row("file"),
+    "part_ids": _Row("upload_part"),
     "previous_response_id": _Row("response"),
     "skill_id": _Row("skill", public=_BUILT_IN_SKILL),
     "tunnel_id": _Row("tunnel"),
@@ -108,14 +116,14 @@ _OPAQUE: Final = frozenset({
 """Members with free-form contents: nothing in them is an id, whatever it is called."""
 
 # What an id looks like, for members without a row. A text with spaces is not one.
-_AN_ID: Final = re.compile(
+AN_ID: Final = re.compile(
     r"(?:file|upload|part|batch|resp|conv|chatcmpl|audio|vs|vsfb|cntr|cfile|skill|ftjob|ftckpt|voice"
     r"|cons|rtc|item|msg|rs|ig|cmp|asst|thread|run|pmpt|wf)[-_][A-Za-z0-9_-]{6,}"
 )
-_COPIES: Final = frozenset({"approval_request_id", "call_id", "caller_id"})
+COPIES: Final = frozenset({"approval_request_id", "call_id", "caller_id"})
 """Ids that refer to another part of the same request."""
 
-_ID_ENDINGS: Final = ("_id", "_ids")
+ID_ENDINGS: Final = ("_id", "_ids")
 _NAMES: Final = frozenset(member.rpartition(".")[2] for _, member in _ROWS) | _MEMBERS.keys()
 """Names of members that may hold an id somewhere."""
 _PLAIN_MESSAGE: Final = frozenset({"role", "content"})
@@ -157,11 +165,13 @@ def references(place: str | None, document: Document) -> list[Reference]:
 
 def _search(fields: Mapping[str, Json], at: str, where: _Where, found: list[Reference]) -> None:
     for member, value in fields.items():
-        if value and (member in _NAMES or member.endswith(_ID_ENDINGS)):
+        if value and (member in _NAMES or member.endswith(ID_ENDINGS)):
             row = _row(fields, member, where)
             if row is not None and not (row.may_be_object and isinstance(value, dict)):
                 if not _is_public(row, value):
-                    found.append(Reference(row.kind, value, path_of(at, member)))
+                    kind = fields.get("type")
+                    within = kind if isinstance(kind, str) else None
+                    found.append(Reference(row.kind, value, path_of(at, member), within))
                 continue
         if isinstance(value, (dict, list)) and member not in _OPAQUE:
             _search_within(value, path_of(at, member), _further(where, member), found)
@@ -192,10 +202,10 @@ def _row(fields: Mapping[str, Json], member: str, where: _Where) -> _Row | None:
 
 
 def _looks_like_an_id(member: str, value: Json) -> bool:
-    if not member.endswith(_ID_ENDINGS) or member in _COPIES:
+    if not member.endswith(ID_ENDINGS) or member in COPIES:
         return False
     values = value if isinstance(value, list) else [value]
-    return any(isinstance(each, str) and _AN_ID.fullmatch(each) for each in values)
+    return any(isinstance(each, str) and AN_ID.fullmatch(each) for each in values)
 
 
 def _is_public(row: _Row, value: Json) -> bool:

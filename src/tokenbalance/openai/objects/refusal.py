@@ -1,16 +1,18 @@
 """A question between match and estimate: which objects does a request refer to?
 
-References of kinds that nobody can own here are refused, and the message says how to avoid them.
+References of kinds that nobody can own here are refused.
 Which members are references is decided by `references`, and whose the objects are by the caller.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.errors import InvalidType, ModelNotFound
 from tokenbalance.openai.ceilings.media import unsupported
 from tokenbalance.openai.objects.references import Reference, references
+from tokenbalance.openai.unknown import ids_of_request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,18 +20,6 @@ if TYPE_CHECKING:
     from tokenbalance.model import Document
     from tokenbalance.openai.operation import Operation
 
-_INSTEAD: Final = {
-    "container": 'Leave it out: a container of the request\'s own is `{"type": "auto"}`.',
-    "conversation": "Send the whole conversation as `input`.",
-    "file": "Send the file itself, as `file_data` or in a data URL.",
-    "image": "Send the image itself: with `store: false` clients do.",
-    "item": "It is an `item_reference`, which only the upstream can look up. Send the item itself:"
-    " with `store: false` clients do.",
-    "reasoning": "Send it with its `encrypted_content`, which comes with `store: false` and"
-    ' `include: ["reasoning.encrypted_content"]`, or leave the item out.',
-    "response": "Send the whole conversation as `input`: with `store: false` clients do.",
-}
-"""How to avoid a reference, by the kind of object that it refers to."""
 _OWNABLE: Final = {
     "chat_audio": "chat_audio",
     "container": "container",
@@ -38,27 +28,16 @@ _OWNABLE: Final = {
     "file": "file",
     "image": "item",
     "item": "item",
+    "model": "model",
     "reasoning": "item",
     "response": "response",
     "skill": "skill",
+    "upload_part": "upload_part",
     "vector_store": "vector_store",
     "voice": "voice",
+    "voice_consent": "voice_consent",
 }
 """Kinds of references to objects that can be somebody's, each with the kind of the object."""
-
-
-def refuse_references(operation: Operation, document: Document) -> None:
-    """Refuse a request to an operation that refers to an object which the upstream stores.
-
-    Raises:
-        UnsupportedParameter: it does.
-        ModelNotFound: its model is a fine-tune.
-
-    """
-    for reference in references(operation.family.place, document):
-        if reference.kind == "model":
-            raise _no_model(reference)
-        raise unsupported(reference.param, _INSTEAD.get(reference.kind, ""))
 
 
 def references_of(operation: Operation, document: Document) -> tuple[Reference, ...]:
@@ -67,13 +46,12 @@ def references_of(operation: Operation, document: Document) -> tuple[Reference, 
     Raises:
         UnsupportedParameter: one is of a kind that nobody can own here.
         InvalidType: an id is not a string.
-        ModelNotFound: its model is a fine-tune.
 
     """
+    if operation.has_fixed_ceiling:
+        return ids_of_request(document)
     found: list[Reference] = []
     for reference in references(operation.family.place, document):
-        if reference.kind == "model":
-            raise _no_model(reference)
         kind = _OWNABLE.get(reference.kind)
         if kind is None:
             raise unsupported(reference.param)
@@ -85,11 +63,11 @@ def _each(kind: str, reference: Reference) -> Iterator[Reference]:
     value, param = reference.value, reference.param
     if isinstance(value, list):
         for index, one in enumerate(value):
-            yield from _each(kind, Reference(kind, one, f"{param}[{index}]"))
+            yield from _each(kind, replace(reference, value=one, param=f"{param}[{index}]"))
     elif isinstance(value, dict):
-        yield from _each(kind, Reference(kind, value.get("id"), f"{param}.id"))
+        yield from _each(kind, replace(reference, value=value.get("id"), param=f"{param}.id"))
     elif isinstance(value, str):
-        yield Reference(kind, value, param)
+        yield replace(reference, kind=kind)
     else:
         msg = f"Invalid type for '{param}': expected the id of an object, as a string."
         raise InvalidType(msg, param=param)

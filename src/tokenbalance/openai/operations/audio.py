@@ -1,10 +1,23 @@
-"""Speech, transcriptions, and voices."""
+"""Speech, transcriptions, and new voices."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from tokenbalance.openai.operation import Operation
+from tokenbalance.openai.examples.audio import VOICE_EXAMPLES
+from tokenbalance.openai.families import SPEECH, TRANSCRIPTIONS, TRANSLATIONS, VOICES
+from tokenbalance.openai.operation import Answer, Operation
 
-AUDIO: Final[tuple[Operation, ...]] = ()
+AUDIO: Final = (
+    Operation("POST", "/audio/speech", SPEECH, "Speech", answer=Answer.BYTES),
+    Operation("POST", "/audio/transcriptions", TRANSCRIPTIONS, "Transcription"),
+    Operation("POST", "/audio/translations", TRANSLATIONS, "Transcription in English"),
+    Operation(
+        "POST",
+        "/audio/voices",
+        VOICES,
+        "New voice",
+        own_creates=("voice:$.id",),
+        own_examples=VOICE_EXAMPLES,
+    ),
+)

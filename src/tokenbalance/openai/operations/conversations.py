@@ -4,16 +4,8 @@ from __future__ import annotations
 
 from typing import Final
 
-from tokenbalance.openai.examples.conversations import (
-    CHANGED_CONVERSATION_EXAMPLES,
-    CONVERSATION_EXAMPLES,
-    DELETED_CONVERSATION_EXAMPLES,
-    NEW_CONVERSATION_EXAMPLES,
-)
-from tokenbalance.openai.families import (
-    CONVERSATION,
-    READ,
-)
+from tokenbalance.openai.examples import conversations as examples
+from tokenbalance.openai.families import CONVERSATION, READ
 from tokenbalance.openai.operation import Operation
 
 CONVERSATIONS: Final = (
@@ -23,7 +15,7 @@ CONVERSATIONS: Final = (
         CONVERSATION,
         "Create a conversation",
         own_creates=("conversation:$.id",),
-        own_examples=NEW_CONVERSATION_EXAMPLES,
+        own_examples=examples.NEW_CONVERSATION,
     ),
     Operation(
         "GET",
@@ -31,7 +23,7 @@ CONVERSATIONS: Final = (
         READ,
         "One conversation",
         uses=("conversation",),
-        own_examples=CONVERSATION_EXAMPLES,
+        own_examples=examples.CONVERSATION,
     ),
     Operation(
         "POST",
@@ -39,7 +31,7 @@ CONVERSATIONS: Final = (
         CONVERSATION,
         "Change a conversation",
         uses=("conversation",),
-        own_examples=CHANGED_CONVERSATION_EXAMPLES,
+        own_examples=examples.CHANGED_CONVERSATION,
     ),
     Operation(
         "DELETE",
@@ -48,6 +40,54 @@ CONVERSATIONS: Final = (
         "Delete a conversation",
         uses=("conversation",),
         deletes="conversation",
-        own_examples=DELETED_CONVERSATION_EXAMPLES,
+        own_examples=examples.DELETED_CONVERSATION,
+    ),
+    Operation(
+        "GET",
+        "/conversations/{conversation_id}/items",
+        READ,
+        "Items of a conversation",
+        uses=("conversation",),
+        lists="item",
+        query=("after", "include", "limit", "order"),
+        own_derived=(
+            "item:$.data[].id",
+            "container:$.data[].container_id",
+            "container_file:$.data[].content[].annotations[].file_id",
+        ),
+        own_examples=examples.ITEMS,
+    ),
+    Operation(
+        "POST",
+        "/conversations/{conversation_id}/items",
+        CONVERSATION,
+        "Add items to a conversation",
+        uses=("conversation",),
+        query=("include",),
+        own_creates=("item:$.data[].id",),
+        own_examples=examples.NEW_ITEMS,
+    ),
+    Operation(
+        "GET",
+        "/conversations/{conversation_id}/items/{item_id}",
+        READ,
+        "One item of a conversation",
+        uses=("conversation", "item"),
+        query=("include",),
+        own_derived=(
+            "item:$.id",
+            "container:$.container_id",
+            "container_file:$.content[].annotations[].file_id",
+        ),
+        own_examples=examples.ITEM,
+    ),
+    Operation(
+        "DELETE",
+        "/conversations/{conversation_id}/items/{item_id}",
+        READ,
+        "Delete an item of a conversation",
+        uses=("conversation", "item"),
+        deletes="item",
+        own_examples=examples.DELETED_ITEM,
     ),
 )

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
-if TYPE_CHECKING:
-    from tokenbalance.openai.operation import Operation
+from tokenbalance.openai.families import IMAGE_EDITS
+from tokenbalance.openai.families import IMAGES as DRAWN
+from tokenbalance.openai.operation import Operation
 
-IMAGES: Final[tuple[Operation, ...]] = ()
+IMAGES: Final = (
+    Operation("POST", "/images/generations", DRAWN, "Images"),
+    Operation("POST", "/images/edits", IMAGE_EDITS, "Edited images"),
+)

@@ -44,6 +44,8 @@ _FOREIGN: Final = replace(
     LARGEST, encoding=None, maximum_output=128_000, image=ImageRule(low=2_833, high=48_169)
 )
 """A model that is not OpenAI's; no server of such models is known to write more by itself."""
+FINE_TUNE: Final = "ft:"
+"""How the name of a fine-tuned model begins."""
 _LONGEST_NAME: Final = 255
 _SHOWN_NAME: Final = 128
 _OPENAI_NAME: Final = re.compile(r"[a-z0-9][a-z0-9._:/-]*")
@@ -64,9 +66,9 @@ def model_for(name: str, upstream: UpstreamTraits = OPENAI) -> Model:
     The operator's rows are looked up for every upstream. The shipped rows are about OpenAI's
     models, and hold at another upstream only where OpenAI's names mean OpenAI's models.
     """
-    own = _own_row(name.removeprefix("ft:"), upstream.own_models)
+    own = _own_row(name.removeprefix(FINE_TUNE), upstream.own_models)
     if upstream.is_openai:
-        row = _longer(own, _shipped_row(name.removeprefix("ft:")))
+        row = _longer(own, _shipped_row(name.removeprefix(FINE_TUNE)))
         if row is None:
             return _UNKNOWN
         # A row of the operator's that names no encoding is about a model of OpenAI's here.
@@ -83,7 +85,7 @@ def model_for(name: str, upstream: UpstreamTraits = OPENAI) -> Model:
 
 def retirement_of(name: str, upstream: UpstreamTraits = OPENAI) -> dt.date | None:
     """The day on which a model is shut down; None if none is known."""
-    family = name.removeprefix("ft:")
+    family = name.removeprefix(FINE_TUNE)
     own = _own_row(family, upstream.own_models)
     # What OpenAI shuts down may run on at another upstream.
     row = _longer(own, _shipped_row(family) if upstream.is_openai else None)
@@ -135,17 +137,20 @@ def vocabulary_of(model: Model) -> str:
 
 @lru_cache(maxsize=1024)
 def check_model_name(name: str, upstream: UpstreamTraits = OPENAI) -> None:
-    """Refuse a name that cannot be a model of the upstream, or that this caller may not use.
+    """Refuse a name that cannot be a model of the upstream.
 
     An upstream names its models as it likes. Refused is a name that another program could read as
     a different model than the one priced here, because it trims or folds it, takes it for a path,
-    or sees only a part of it; and, where OpenAI's names are known, a variant spelling of one.
+    or sees only a part of it; and, where OpenAI's names are known, a variant spelling of one. So is
+    a variant of `ft:`, by which fine-tunes are known, whose owner is looked up.
 
     Raises:
-        ModelNotFound: it is such a name, or a fine-tune, which belongs to somebody else.
+        ModelNotFound: it is such a name.
     """
-    is_somebodys = name.casefold().startswith("ft:")
-    if not _is_plain(name) or is_somebodys or _is_variant(name, upstream):
+    is_variant = _is_variant(name, upstream) or (
+        name.casefold().startswith(FINE_TUNE) and not name.startswith(FINE_TUNE)
+    )
+    if not _is_plain(name) or is_variant:
         message = f"The model `{shown_name(name)}` does not exist or you do not have access to it."
         raise ModelNotFound(message, param="model")
 

@@ -59,8 +59,8 @@ class AssumptionResponse(BaseModel):
     )
 
     name: str
-    """`tool_calls`, `tool_fees`, `image_tool`, `search_fee`, `token_kinds`, `cache_lifetime`,
-    `service_tier`, `long_context` or `surcharge`; there may be more later."""
+    """`tool_calls`, `tool_fees`, `image_tool`, `search_fee`, `stored_context`, `token_kinds`,
+    `cache_lifetime`, `service_tier`, `long_context` or `surcharge`; there may be more later."""
     text: str
     """One sentence for people."""
     credits: int

@@ -8,6 +8,7 @@ from tokenbalance.web.api.balances import balances_router
 from tokenbalance.web.api.events import events_router
 from tokenbalance.web.api.keys import keys_router
 from tokenbalance.web.api.ledger import ledger_router
+from tokenbalance.web.api.objects import objects_router
 from tokenbalance.web.api.quote import quote_router
 from tokenbalance.web.api.rates import rates_router
 from tokenbalance.web.api.refused import refused_router
@@ -30,6 +31,7 @@ _ROUTERS: Final = (
     usage_router,
     requests_router,
     refused_router,
+    objects_router,
     quote_router,
     rates_router,
     events_router,

@@ -7,6 +7,7 @@ the proxy sends.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.errors import (
@@ -19,6 +20,7 @@ from tokenbalance.errors import (
     MissingParameter,
     ModelNotFound,
     NotAllowed,
+    ObjectNotFound,
     ProxyError,
     RequestTimeout,
     RequestTooLarge,
@@ -141,11 +143,13 @@ _REFUSED: Final = (
     ),
     _Refused(
         404,
-        "There is no such model, or this server may not use it; or there is no such endpoint.",
+        "There is no such model, or this server may not use it; there is no such object, or it"
+        " belongs to somebody else; or there is no such endpoint.",
         (
             ModelNotFound(
                 "The model `gpt-0` does not exist or you do not have access to it.", param="model"
             ),
+            ObjectNotFound("No such File object: file-123"),
             UnknownUrl("Invalid URL: POST /v1/nothing is not an endpoint of this server."),
         ),
     ),
@@ -276,7 +280,7 @@ def responses_of(operation: Operation) -> Document:
     own: Document = {
         str(refused.status): {"$ref": f"#/components/responses/{_name(refused.status)}"}
         for refused in _REFUSED
-        if (operation.bodies or not refused.with_body)
+        if (_takes_body(operation, refused.status) or not refused.with_body)
         and (operation.charged or not refused.charged)
     }
     other: Document = {
@@ -286,6 +290,11 @@ def responses_of(operation: Operation) -> Document:
         "content": {"application/json": {"schema": _REFERENCE}},
     }
     return {**own, "default": other}
+
+
+def _takes_body(operation: Operation, status: int) -> bool:
+    """Whether an operation has what is refused with a status: a body, or parameters likewise."""
+    return bool(operation.bodies or (operation.query and status == HTTPStatus.BAD_REQUEST))
 
 
 def _described(refused: _Refused) -> Document:

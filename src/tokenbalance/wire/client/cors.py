@@ -29,9 +29,13 @@ _TAKEN: Final = frozenset(
         b"content-encoding",
         b"content-type",
         b"idempotency-key",
+        b"if-modified-since",
+        b"if-none-match",
+        b"if-range",
         b"openai-organization",
         b"openai-project",
         b"pragma",
+        b"range",
         b"x-requested-with",
     }
 )

@@ -138,8 +138,8 @@ class ClientRequest:
             ClientGone: the client disconnected.
 
         """
-        declared = self._header(b"content-length")
-        if declared is not None and declared.isdigit() and int(declared) > bytes_max:
+        declared = self.declared_bytes
+        if declared is not None and declared > bytes_max:
             raise _too_large(bytes_max)
         whole = self._incoming.take_whole()
         if whole is not None:
@@ -193,6 +193,47 @@ class ClientRequest:
             return b"".join(pieces)
         return await offload(b"".join, pieces)
 
+    async def feed_body(self, take: Callable[[bytes], Awaitable[None]], bytes_max: int) -> None:
+        """Give the body to `take`, piece by piece; it may take as long as for `read_body`.
+
+        The time that `take` needs is not the client's.
+
+        Raises:
+            RequestTooLarge: it is longer than `bytes_max`, or declared to be.
+            RequestTimeout: the client stopped sending, or sent too slowly.
+            ClientGone: the client disconnected.
+
+        """
+        if (self.declared_bytes or 0) > bytes_max:
+            raise _too_large(bytes_max)
+        now = asyncio.get_running_loop().time
+        began = now()
+        size = 0
+        more = True
+        while more:
+            due = began + BODY_START_S + size / BODY_BYTES_PER_S
+            try:
+                async with asyncio.timeout_at(min(now() + BODY_SILENCE_MAX_S, due)):
+                    message = await self._incoming.receive()
+            except TimeoutError:
+                raise _too_slow() from None
+            if message["type"] == "http.disconnect":
+                raise ClientGone
+            piece = cast("bytes", message.get("body", b""))
+            more = bool(message.get("more_body"))
+            size += len(piece)
+            if size > bytes_max:
+                raise _too_large(bytes_max)
+            taken = now()
+            await take(piece)
+            began += now() - taken
+
+    @property
+    def declared_bytes(self) -> int | None:
+        """How long the body is according to its head; None where that does not say it."""
+        declared = self._header(b"content-length")
+        return int(declared) if declared is not None and declared.isdigit() else None
+
     def codings(self) -> tuple[bytes, ...]:
         """The content codings of the body, in the order in which they were applied.
 
@@ -243,10 +284,10 @@ class ClientRequest:
     @property
     def is_brief(self) -> bool:
         """Whether it has a short body that the client sends without being asked to."""
-        declared = self._header(b"content-length")
-        if declared is None or b"expect" in self._fields:
-            return False
-        return declared.isdigit() and int(declared) <= BRIEF_BYTES_MAX
+        declared = self.declared_bytes
+        return (
+            declared is not None and b"expect" not in self._fields and declared <= BRIEF_BYTES_MAX
+        )
 
     @property
     def asks_for_websocket(self) -> bool:

@@ -47,11 +47,11 @@ class ClientResponse(ABC):
         """Add headers of ours, before the head is sent."""
         self._own_headers += headers
 
-    async def start(self, status: int, headers: Headers) -> None:
-        """Send the head, at once."""
+    async def start(self, status: int, headers: Headers, length: int | None = None) -> None:
+        """Send the head, at once; `length` is that of the body, if it is known."""
         self.status = status
         # Servers keep back a head until there is some of the body.
-        await self._send_with_head([*headers, *self._own_headers], None, b"", is_last=False)
+        await self._send_with_head([*headers, *self._own_headers], length, b"", is_last=False)
 
     @abstractmethod
     def write(self, body: bytes) -> Awaitable[None]:
@@ -64,6 +64,10 @@ class ClientResponse(ABC):
     @abstractmethod
     def end(self, body: bytes = b"") -> Awaitable[None]:
         """Send the last bytes."""
+
+    @abstractmethod
+    def break_off(self) -> None:
+        """End a response that was started where it is, so that the client sees that it broke."""
 
     async def whole(self, status: int, headers: Headers, body: bytes) -> None:
         """Send a complete response."""
@@ -104,6 +108,10 @@ class AsgiResponse(ClientResponse):
         return self._send({"type": "http.response.body", "body": body, "more_body": False})
 
     @override
+    def break_off(self) -> None:
+        """Leave it to the server, which sees a response without an end: ASGI has no word for it."""
+
+    @override
     async def _send_with_head(
         self, headers: Headers, length: int | None, body: bytes, *, is_last: bool
     ) -> None:
@@ -139,6 +147,10 @@ class DirectResponse(ClientResponse):
         if self._turn.must_wait:
             await self._turn.writable()
         self._turn.put(body, is_last=True)
+
+    @override
+    def break_off(self) -> None:
+        self._turn.break_off()
 
     @override
     async def _send_with_head(

@@ -300,6 +300,14 @@ class Turn:
         if is_last:
             self._complete()
 
+    def break_off(self) -> None:
+        """End the response before its end, so that the client sees that some of it is missing."""
+        if self.disconnected or self.response_complete:
+            return
+        self.response_complete = self.closes = True
+        self._notify()
+        self._connection.close_after(self)
+
     def _framed(self, body: bytes, *, is_last: bool) -> bytes:
         if self._is_head:
             self._bytes_left = 0

@@ -1,6 +1,6 @@
 """Requests to the upstream; the head and the bytes of each response as they arrive."""
 
-from tokenbalance.wire.upstream.client import Headers
+from tokenbalance.wire.upstream.client import Headers, Outgoing
 from tokenbalance.wire.upstream.faults import UpstreamBroke
 from tokenbalance.wire.upstream.seam import (
     Upstream,
@@ -12,6 +12,7 @@ from tokenbalance.wire.upstream.seam import (
 
 __all__ = [
     "Headers",
+    "Outgoing",
     "Upstream",
     "UpstreamAddress",
     "UpstreamBroke",

@@ -11,8 +11,21 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
 Headers: TypeAlias = list[tuple[bytes, bytes]]
+Outgoing: TypeAlias = "bytes | Streamed"
+"""The body of a request."""
 Take: TypeAlias = "Callable[[bytes], bool]"
 """Takes some of a body; returns False if its caller is to do something before more is given."""
+
+
+class Streamed(Protocol):
+    """A body that is not in memory."""
+
+    size: int
+    """In bytes."""
+
+    async def read(self, offset: int) -> bytes:
+        """Read some of it from a place on, as much as is to be sent at once."""
+        ...
 
 
 class Response(Protocol):
@@ -62,7 +75,7 @@ class Client(Protocol):
     """Sends requests, and adds the operator's credentials to each."""
 
     def send(
-        self, method: str, target: str, headers: Headers, body: bytes, account: int = 0
+        self, method: str, target: str, headers: Headers, body: Outgoing, account: int = 0
     ) -> Awaitable[Response]:
         """Send a request, once, for an account, and wait for the head of its response.
 
@@ -78,6 +91,11 @@ class Client(Protocol):
     def close(self) -> Awaitable[None]:
         """Close every connection."""
         ...
+
+
+def size_of(body: Outgoing) -> int:
+    """The length of a body in bytes."""
+    return len(body) if isinstance(body, bytes) else body.size
 
 
 async def feed_from(read: Callable[[], Awaitable[bytes]], take: Take) -> bool:

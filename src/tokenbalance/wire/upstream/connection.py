@@ -24,6 +24,8 @@ from tokenbalance.wire.upstream.incoming import IncomingResponse
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from tokenbalance.wire.upstream.client import Outgoing, Streamed
+
 PIECE_BYTES: Final = 64 * 1024
 """Of a body, written at once."""
 
@@ -62,7 +64,7 @@ class Connection(asyncio.Protocol):
         self._is_full: bool = False
         self._is_paused: bool = False
 
-    async def ask(self, head: bytes, body: bytes, *, wants_body: bool) -> IncomingResponse:
+    async def ask(self, head: bytes, body: Outgoing, *, wants_body: bool) -> IncomingResponse:
         """Send a request and wait for the head of its response.
 
         Raises:
@@ -71,7 +73,9 @@ class Connection(asyncio.Protocol):
         """
         response = self._response = IncomingResponse(self, ResponseReader(wants_body=wants_body))
         try:
-            if len(body) <= PIECE_BYTES:
+            if not isinstance(body, bytes):
+                await self._stream(response, head, body)
+            elif len(body) <= PIECE_BYTES:
                 self._transport.write(head + body)
             else:
                 await self._write(response, head, body)
@@ -92,6 +96,28 @@ class Connection(asyncio.Protocol):
                 continue
             self._transport.write(rest[:PIECE_BYTES])
             rest = rest[PIECE_BYTES:]
+        self._is_sending = False
+
+    async def _stream(self, response: IncomingResponse, head: bytes, body: Streamed) -> None:
+        """Write a body that is not in memory as fast as the upstream takes it.
+
+        Once the upstream refuses the request, the rest is not sent, and the connection is spent.
+        """
+        self._is_sending = True
+        self._transport.write(head)
+        sent = 0
+        while sent < body.size and not self.is_spent:
+            if response.has_begun and not 200 <= response.status < 300:  # noqa: PLR2004 - the class of status codes
+                break
+            if self._is_full:
+                await response.wait()
+                continue
+            piece = await body.read(sent)
+            if not piece:
+                msg = "the body of a request is shorter than it was"
+                raise EOFError(msg)
+            sent += len(piece)
+            self._transport.write(piece)
         self._is_sending = False
 
     def abort(self) -> None:

@@ -13,6 +13,7 @@ import asyncio
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.errors import UpstreamUnavailable
+from tokenbalance.wire.upstream.client import size_of
 from tokenbalance.wire.upstream.connection import Connection
 from tokenbalance.wire.upstream.dialing import Dialer
 from tokenbalance.wire.upstream.request_head import RequestHeads
@@ -20,7 +21,7 @@ from tokenbalance.wire.upstream.request_head import RequestHeads
 if TYPE_CHECKING:
     from urllib.parse import SplitResult
 
-    from tokenbalance.wire.upstream.client import Headers
+    from tokenbalance.wire.upstream.client import Headers, Outgoing
     from tokenbalance.wire.upstream.incoming import IncomingResponse
 
 READ_TIMEOUT_S: Final = 600.0
@@ -50,10 +51,10 @@ class Connections:
         self._all_closed: asyncio.Event = asyncio.Event()
 
     async def send(
-        self, method: str, target: str, headers: Headers, body: bytes, account: int = 0
+        self, method: str, target: str, headers: Headers, body: Outgoing, account: int = 0
     ) -> IncomingResponse:
         """Send a request and wait for the head of its response; raises what `Client` names."""
-        head = self._heads.write(method, target, headers, len(body))
+        head = self._heads.write(method, target, headers, size_of(body))
         wants_body = method != "HEAD"
         kept = self._take_free(account)
         if kept is not None:

@@ -22,7 +22,7 @@ from tokenbalance.wire.upstream.faults import UpstreamBroke, too_late, unreachab
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable
 
-    from tokenbalance.wire.upstream.client import Headers, Take
+    from tokenbalance.wire.upstream.client import Headers, Outgoing, Streamed, Take
 
 _TIMED_OUT: Final = (TimeoutError, httpx2.TimeoutException)
 _FAILED: Final = (httpx2.HTTPError, httpx2.InvalidURL, OSError, ValueError)
@@ -81,17 +81,20 @@ class ProxiedClient:
         )
 
     async def send(
-        self, method: str, target: str, headers: Headers, body: bytes, account: int = 0
+        self, method: str, target: str, headers: Headers, body: Outgoing, account: int = 0
     ) -> ProxiedResponse:
         """Send a request and wait for the head of its response; raises what `Client` names."""
         del account  # The transport's connections are shared by all accounts.
+        sent = [*headers, *self._own_headers]
+        if not isinstance(body, bytes):
+            sent.append((b"content-length", b"%d" % body.size))
         try:
             response = await self._transport.handle_async_request(
                 httpx2.Request(
                     method,
                     self._base_url + target,
-                    headers=[*headers, *self._own_headers],
-                    content=body,
+                    headers=sent,
+                    content=body if isinstance(body, bytes) else _pieces(body),
                     extensions={"timeout": _timeouts()},
                 )
             )
@@ -105,6 +108,13 @@ class ProxiedClient:
     async def close(self) -> None:
         """Close every connection."""
         await self._transport.aclose()
+
+
+async def _pieces(body: Streamed) -> AsyncIterator[bytes]:
+    sent = 0
+    while piece := await body.read(sent):
+        yield piece
+        sent += len(piece)
 
 
 def _timeouts() -> dict[str, float | None]:

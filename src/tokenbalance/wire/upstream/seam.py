@@ -23,7 +23,7 @@ from tokenbalance.wire.upstream.incoming import IncomingResponse
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Callable
 
-    from tokenbalance.wire.upstream.client import Client, Headers, Response, Take
+    from tokenbalance.wire.upstream.client import Client, Headers, Outgoing, Response, Take
 
 logger = logging.getLogger(__name__)
 
@@ -141,7 +141,7 @@ class Upstream:
         self._client: Client = client
 
     async def send(
-        self, method: str, target: str, headers: Headers, body: bytes, account: int = 0
+        self, method: str, target: str, headers: Headers, body: Outgoing, account: int = 0
     ) -> UpstreamResponse:
         """Send a request and wait for the head of its response.
 
@@ -149,7 +149,7 @@ class Upstream:
             method: HTTP method.
             target: path below the upstream's base URL, with its query.
             headers: end-to-end headers; the operator's credentials are added to them.
-            body: sent as it is.
+            body: sent as it is; one that is not in memory is read as fast as it is sent.
             account: whom it is for; nobody else reads from the connection until it is silent.
 
         Raises:

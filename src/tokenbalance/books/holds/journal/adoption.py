@@ -10,8 +10,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tokenbalance.books.holds.journal.files import JOURNAL, NEW, UNMATCHED, LockedFile, boot_id
+from tokenbalance.books.holds.journal.files import JOURNAL, UNMATCHED, SlotsFile
 from tokenbalance.books.holds.journal.lines import SLOT_BYTES, State, read_header, read_slot
+from tokenbalance.disk.locked import NEW, boot_id
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +47,7 @@ class Abandoned:
     requests: tuple[Unfinished, ...]
     corrupt: int
     """How many lines are unreadable: written in part, or damaged."""
-    _file: LockedFile
+    _file: SlotsFile
 
     @property
     def path(self) -> Path:
@@ -95,7 +96,7 @@ class Adoption:
 
     def _adopt(self, path: Path) -> Abandoned | None:
         try:
-            file = LockedFile.take(path)
+            file = SlotsFile.take(path)
             return None if file is None else _read(file)
         except _UnknownFormat:
             self._log(path, "its format is unknown")
@@ -113,12 +114,12 @@ class Adoption:
         """Remove files whose processes died before using them."""
         for path in self._folder.glob("*" + NEW):
             with suppress(OSError):
-                file = LockedFile.take(path)
+                file = SlotsFile.take(path)
                 if file is not None:
                     file.discard()
 
 
-def _read(file: LockedFile) -> Abandoned:
+def _read(file: SlotsFile) -> Abandoned:
     """Read a file, closing it if that fails."""
     try:
         return _parsed(file, file.read())
@@ -127,7 +128,7 @@ def _read(file: LockedFile) -> Abandoned:
         raise
 
 
-def _parsed(file: LockedFile, text: bytes) -> Abandoned:
+def _parsed(file: SlotsFile, text: bytes) -> Abandoned:
     header = read_header(text[:SLOT_BYTES])
     if header is not None and not header.readable:
         raise _UnknownFormat

@@ -12,14 +12,10 @@ import os
 from typing import TYPE_CHECKING
 
 from tokenbalance.books.holds.journal.adoption import Adoption
-from tokenbalance.books.holds.journal.files import (
-    JOURNAL,
-    LockedFile,
-    flush_and_close,
-    flush_folder,
-)
+from tokenbalance.books.holds.journal.files import JOURNAL, SlotsFile
 from tokenbalance.books.holds.journal.lines import State, slot_line
 from tokenbalance.books.holds.journal.slots import JournalUnavailable, Slots
+from tokenbalance.disk.locked import flush_and_close, flush_folder
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,7 +30,7 @@ logger = logging.getLogger(__name__)
 class Journal:
     """The requests of this process, and those of dead processes."""
 
-    def __init__(self, folder: Path, file: LockedFile) -> None:
+    def __init__(self, folder: Path, file: SlotsFile) -> None:
         """Do not call this: `open` makes a journal."""
         self._folder = folder
         self._slots = Slots(file)
@@ -53,7 +49,7 @@ class Journal:
 
         """
         try:
-            file = LockedFile.create(folder)
+            file = SlotsFile.create(folder)
             try:
                 file.rewrite({})
                 file.rename(file.path.with_suffix(JOURNAL))
@@ -181,7 +177,7 @@ class Journal:
         The old file stays in place, and is written to, until the new one is on the disk with the
         same content. So a crash at any moment loses nothing that either of them has accepted.
         """
-        new = await asyncio.to_thread(LockedFile.create, self._folder)
+        new = await asyncio.to_thread(SlotsFile.create, self._folder)
         try:
             shown: dict[Slot, Known] = {}
             while changed := self._slots.changed_since(shown):

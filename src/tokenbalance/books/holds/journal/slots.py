@@ -17,7 +17,7 @@ from tokenbalance.books.holds.journal.lines import FREED, SLOTS_MAX, State, slot
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from tokenbalance.books.holds.journal.files import LockedFile
+    from tokenbalance.books.holds.journal.files import SlotsFile
     from tokenbalance.books.holds.journal.lines import Entry, Known, PlacedWith
     from tokenbalance.model import Usage
 
@@ -108,7 +108,7 @@ class Slot:
 class Slots:
     """The slots in use, the free line numbers, and the file."""
 
-    def __init__(self, file: LockedFile) -> None:
+    def __init__(self, file: SlotsFile) -> None:
         self.file = file
         self.live: set[Slot] = set()
         self.refused = False
@@ -165,7 +165,7 @@ class Slots:
         known = {slot: (slot.state, slot.usage) for slot in (*shown, *self.live)}
         return {slot: now for slot, now in known.items() if shown.get(slot) != now}
 
-    def move(self, file: LockedFile, order: list[Slot]) -> None:
+    def move(self, file: SlotsFile, order: list[Slot]) -> None:
         """Switch to another file, which has these slots in this order."""
         self.file.close()
         self.file, self.refused = file, False

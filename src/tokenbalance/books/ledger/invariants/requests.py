@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.ledger.invariants.charges import corrections, due, quantities, rates
 from tokenbalance.books.ledger.invariants.proof import Invariant, Proof
+from tokenbalance.books.pricing.rates import AMOUNT_MAX
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -27,7 +28,7 @@ class _Rule:
 _LATER_ROWS: Final = "state IS NULL AND request_id IS NOT NULL"
 _ENTRIES: Final = f"""
        (SELECT id, account_id, request_id, key_id, kind, state, amount, balance_after, hold,
-               overrun, total, estimated, rates, {quantities()}
+               overrun, total, estimated, rates, asked, {quantities()}
           FROM ledger OFFSET 0)
 """  # noqa: S608 - made of constants
 _CORRECTION: Final = "kind = 'adjustment' AND rates IS NULL"
@@ -124,8 +125,8 @@ _ONLY_CHARGES_ARE_RERATED: Final = _Rule(
     "'request %s of account %s: is voided, with %s rerates', e.request_id, e.account_id, l.rerates",
 )
 _EACH_RERATE_CHANGES_ONLY_THE_PRICE: Final = _Rule(
-    "(e.state IS NULL AND e.rates IS NOT NULL AND (e.kind <> 'adjustment' OR e.request_id IS NULL"
-    " OR e.amount = 0 OR e.total <> 0 OR e.overrun <> 0))",
+    "(e.state IS NULL AND e.rates IS NOT NULL AND e.kind <> 'storage' AND (e.kind <> 'adjustment'"
+    " OR e.request_id IS NULL OR e.amount = 0 OR e.total <> 0 OR e.overrun <> 0))",
     "'entry %s of account %s: has rates, but is a %s of %s credits and %s tokens, overrun %s',"
     " e.id, e.account_id, e.kind, e.amount, e.total, e.overrun",
 )
@@ -145,6 +146,16 @@ _NO_OTHER_ENTRY_NAMES_A_REQUEST: Final = _Rule(
     "l.strangers > 0",
     "'request %s of account %s: is named by %s entries that are not of requests',"
     " e.request_id, e.account_id, l.strangers",
+)
+
+_STORED: Final = f"""
+       least({AMOUNT_MAX}, ceil((e.used->>'byte_day')::numeric * (e.rates->>'gb_day')::numeric
+                                / 1000000000))
+"""
+_EACH_STORAGE_IS_BYTES_TIMES_DAYS: Final = _Rule(
+    f"(e.kind = 'storage' AND coalesce(-coalesce(e.asked, e.amount) <> {_STORED}, true))",
+    "'entry %s of account %s: is %s credits for storage, its rate and what was stored make %s',"
+    f" e.id, e.account_id, -coalesce(e.asked, e.amount), {_STORED}",
 )
 
 # True of most rows, so that most rules are evaluated for only a few. It must imply that none of
@@ -187,6 +198,7 @@ _EACH_ROW_IS_RIGHT: Final = _of_each_row(
         _EACH_ESTIMATE_IS_MARKED,
         _NO_REFUND_IS_MORE_THAN_THE_CHARGE,
         _NO_OTHER_ENTRY_NAMES_A_REQUEST,
+        _EACH_STORAGE_IS_BYTES_TIMES_DAYS,
     ),
     _PLAIN,
 )

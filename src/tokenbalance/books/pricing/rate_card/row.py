@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.pricing.factors import ONE, STANDARD_TIERS, build_factors
 from tokenbalance.books.pricing.rates import build_rates
-from tokenbalance.books.pricing.units import FREE_TOOLS, UNITS, fee_kind
+from tokenbalance.books.pricing.units import FREE_TOOLS, NEVER_FREE, UNITS, fee_kind
 from tokenbalance.model import PLAIN
 
 if TYPE_CHECKING:
@@ -163,8 +163,7 @@ class Row:
         return self.regions.get(region, max(self.regions.values()))
 
     def _require_fees(self, tools: tuple[str, ...]) -> None:
-        if not self.has_fees:
-            return
         for tool in tools:
-            if tool not in FREE_TOOLS and fee_kind(tool) not in self.nano:
+            is_due = self.has_fees or tool in NEVER_FREE
+            if is_due and tool not in FREE_TOOLS and fee_kind(tool) not in self.nano:
                 raise UnpricedTool(tool)

@@ -1,4 +1,4 @@
-"""A user's own page: balance and usage, keys, requests, ledger, prices, sign-ins, profile."""
+"""A user's own page: balance, usage, keys, requests, ledger, objects, prices, sign-ins, profile."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from tokenbalance.web.panel.account import (
     keys,
     ledger,
     models,
+    objects,
     overview,
     profile,
     requests,
@@ -22,6 +23,7 @@ ROUTES: tuple[Route, ...] = (
     *keys.ROUTES,
     *requests.ROUTES,
     *ledger.ROUTES,
+    *objects.ROUTES,
     *models.ROUTES,
     *sign_ins.ROUTES,
     *profile.ROUTES,

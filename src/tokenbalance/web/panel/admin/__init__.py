@@ -6,6 +6,7 @@ user         one user; balance, standing and user_keys handle the forms of its p
 keys         the API keys of all users
 ledger       the entries of all users
 requests     the requests of all users; request explains one, and refunds it
+objects      what a user has stored upstream
 events       what superusers, commands and the server have changed
 rates        the rate card, and what a request would cost
 books        the health of the books, and their verification
@@ -27,6 +28,7 @@ from tokenbalance.web.panel.admin import (
     keys,
     ledger,
     new_user,
+    objects,
     overview,
     rates,
     request,
@@ -54,6 +56,7 @@ ROUTES: tuple[Route, ...] = (
     *ledger.ROUTES,
     *requests.ROUTES,
     *request.ROUTES,
+    *objects.ROUTES,
     *events.ROUTES,
     *rates.ROUTES,
     *books.ROUTES,
