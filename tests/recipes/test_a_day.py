@@ -148,7 +148,8 @@ class Day:
         speech = await self.client.audio.speech.create(
             model="gpt-4o-mini-tts", voice="alloy", input=text, response_format="wav"
         )
-        # A binary response reports nothing: its text is charged, and what may be around it.
+        # A binary response reports nothing: its text is charged, and what may be around it. So
+        # is the query of a search.
         self.pays_about("/audio/speech", 5, 32)
         heard = await self.client.audio.transcriptions.create(
             model="gpt-4o-transcribe", file=("speech.wav", speech.content)
@@ -161,7 +162,7 @@ class Day:
         self.made |= {"notes": notes.id, "vector_store": store.id}
         found = await self.client.vector_stores.search(store.id, query="apples")
         assert [one.file_id for one in found.data] == [notes.id]
-        self.pays_about("/vector_stores/{vector_store_id}/search", 1)
+        self.pays_about("/vector_stores/{vector_store_id}/search", 1, 32)
 
     async def runs_code(self) -> None:
         container = await self.client.containers.create(name="box")
