@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import httpx2
 import pytest
@@ -16,6 +16,7 @@ from tokenbalance.sandbox.sounds import wav
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
+    from tokenbalance.model import Document
     from tokenbalance.openai.operation import Operation
 
 SAMPLES = [
@@ -62,7 +63,7 @@ def _content(operation: Operation, document: Any) -> dict[str, Any]:
     fields: dict[str, Any] = {}
     for name, value in document.items():
         if isinstance(value, dict) and name not in files:
-            members: dict[str, object] = value
+            members = cast("Document", value)
             fields |= {f"{name}[{inner}]": str(one) for inner, one in members.items()}
         elif name not in files:
             fields[name] = "true" if value is True else value
