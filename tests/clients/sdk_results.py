@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
 
-_CLOSED: Final = re.compile(r"OpenAI has this, but (?P<reason>[^.]+)\. Open here")
+_CLOSED: Final = re.compile(r"OpenAI has this, but (?P<reason>[^.]+)\.")
 _EXPECTED: Final[Mapping[str, str]] = {
     r"has a fee, and the rate card has none": "it has a fee, and there is no rate card",
     r"'prompt' is not supported": "stored prompts are closed, as a field",
