@@ -10,7 +10,7 @@ import asyncio
 import json
 import re
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -19,6 +19,7 @@ import asyncpg
 from tokenbalance.cli.database import open_database
 from tokenbalance.errors import EndpointNotAllowed, InvalidValue, UnknownUrl
 from tokenbalance.openai import find_operation
+from tokenbalance.openai.objects.found import kind_of_owner
 from tokenbalance.openai.objects.references import references
 from tokenbalance.settings import load_settings
 
@@ -77,8 +78,21 @@ def named_in(records: Sequence[Path]) -> list[Adopted]:
                 if known is None or (known.parent is None and one.parent is not None):
                     found[key] = one
                 elif known.snapshot is None and one.snapshot is not None:
-                    found[key] = Adopted(one.kind, one.id, known.parent, one.snapshot)
-    return list(found.values())
+                    found[key] = replace(known, snapshot=one.snapshot)
+    return _described(list(found.values()))
+
+
+def _described(objects: Sequence[Adopted]) -> list[Adopted]:
+    """Describe what no test reads as another object of its kind, since lists show it."""
+    examples = {one.kind: one.snapshot for one in objects if one.snapshot is not None}
+
+    def described(one: Adopted) -> Adopted:
+        if one.snapshot is not None or one.kind not in examples:
+            return one
+        document = json.loads(examples[one.kind]) | {"id": one.id}
+        return replace(one, snapshot=json.dumps(document))
+
+    return [described(one) for one in objects]
 
 
 def _named(line: Mapping[str, Any]) -> Iterator[Adopted]:
@@ -90,7 +104,9 @@ def _named(line: Mapping[str, Any]) -> Iterator[Adopted]:
     parent: str | None = None
     ids = operation.path_ids(path.encode()) if operation.uses else ()
     for place, (kind, name) in enumerate(zip(operation.uses, ids, strict=True), 1):
-        yield Adopted(kind, name, parent, _snapshot(line, place == len(ids), operation))
+        own = kind_of_owner(kind)
+        shown = _snapshot(line, place == len(ids) and own == kind, operation)
+        yield Adopted(own, name, parent, shown)
         parent = name
     yield from _of_query(query, operation, parent)
     yield from _of_body(line, operation)
@@ -105,7 +121,7 @@ def _of_query(query: str, operation: Operation, parent: str | None) -> Iterator[
     for part in query.split("&"):
         name, _, value = part.partition("=")
         if name in {"after", "before"} and value and operation.lists is not None:
-            yield Adopted(operation.lists, value, parent)
+            yield Adopted(kind_of_owner(operation.lists), value, parent)
 
 
 def _of_body(line: Mapping[str, Any], operation: Operation) -> Iterator[Adopted]:
@@ -122,7 +138,7 @@ def _of_body(line: Mapping[str, Any], operation: Operation) -> Iterator[Adopted]
         values = one.value if isinstance(one.value, list) else [one.value]
         for value in values:
             if isinstance(value, str):
-                yield Adopted(one.kind, value)
+                yield Adopted(kind_of_owner(one.kind), value)
 
 
 def adopt(email: str, objects: Sequence[Adopted]) -> None:

@@ -147,8 +147,8 @@ def _retrieve_version(call: Call) -> Whole:
 
 def _delete_version(call: Call) -> Whole:
     version = _named_version(call)
-    skill = _named(call).document
-    if version.id == skill["default_version"]:
+    skill = call.memory.find("skill", _named(call).id)
+    if skill is not None and version.id == skill.document["default_version"]:
         message = "The default version of a skill cannot be deleted."
         raise ApiError(message, param="version")
     call.memory.drop(version)

@@ -107,7 +107,7 @@ def _evaluated(node: ast.expr, names: dict[str, Any]) -> Any:
     text = ast.unparse(node)
     if "Binary" in text or "NoneType" in text or text == "str":
         return None
-    if "_create_response_format_type" in text:
+    if "response_format_type" in text:
         return importlib.import_module("openai.types.audio").Transcription
     return eval(text, dict(names))  # noqa: S307 - a name in the installed SDK
 
