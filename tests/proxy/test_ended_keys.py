@@ -28,7 +28,7 @@ from tokenbalance.model import CLI
 from tokenbalance.people.key_ends import revoke_key
 from tokenbalance.people.keys import create_key
 from tokenbalance.people.secrets import new_secret, prefix, sha256
-from tokenbalance.proxy import pipeline
+from tokenbalance.proxy import reading
 
 if TYPE_CHECKING:
     import httpx2
@@ -193,7 +193,7 @@ async def test_a_free_request_looks_its_key_up_again_after_a_slow_body(
     pool: Pool, product: str, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     holder = await create_holder(pool)
-    monkeypatch.setattr(pipeline, "RECHECK_AFTER_S", 0.0)
+    monkeypatch.setattr(reading, "RECHECK_AFTER_S", 0.0)
     body = b'{"input": "I want to hug you"}'
     async with connection_to(product) as connection:
         for revoked, status in [(False, 200), (True, 401)]:

@@ -298,10 +298,12 @@ async def test_a_settlement_is_tried_until_it_is_committed(
     commit = Book.settle
     faults = [fault, fault]
 
-    async def settle(book: Book, hold: Hold, usage: Usage, trace: Trace) -> Charge | None:
+    async def settle(
+        book: Book, hold: Hold, usage: Usage, trace: Trace, objects: str | None
+    ) -> Charge | None:
         if faults:
             raise faults.pop()
-        return await commit(book, hold, usage, trace)
+        return await commit(book, hold, usage, trace, objects)
 
     monkeypatch.setattr(Book, "settle", settle)
     response = await post(http, holder, CHAT)

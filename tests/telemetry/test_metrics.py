@@ -72,7 +72,7 @@ def values_in(page: str) -> dict[str, float]:
         ("POST", b"/v1/chat/completions/", UNKNOWN),
         ("GET", b"/v1/models/gpt-4o-mini", "/models/{model}"),
         ("GET", b"/v1/models/another-one", "/models/{model}"),
-        ("GET", b"/v1/chat/completions", UNKNOWN),
+        ("PATCH", b"/v1/chat/completions", UNKNOWN),
         ("POST", b"/v1/nothing/of/ours", UNKNOWN),
         ("POST", b"/v1/%63hat/completions", UNKNOWN),
         ("GET", b"/v1\xff/", UNKNOWN),

@@ -285,7 +285,9 @@ class Ending:
             usage = self._with_bills_of_ceiling(usage)
         usage = self._as_charged(within_reason(usage, self.ceiling))
         if meter is not None and meter.drawn:
-            usage = with_drawn(usage, meter.drawn, self.asked.bound, self.ceiling)
+            asked = self.asked
+            draws = asked.operation.family.draws
+            usage = with_drawn(usage, meter.drawn, asked.bound, self.ceiling, draws=draws)
         return usage
 
     def _charge(self, lease: Lease, hold: Hold, usage: Usage | None) -> Awaitable[Charge | None]:
@@ -341,7 +343,8 @@ class Ending:
         def seen() -> Usage:
             used = with_fees(reckoned(usage, texts, count, ceiling), fees)
             if drawn:
-                used = with_drawn(used, drawn, asked.bound, ceiling)
+                draws = asked.operation.family.draws
+                used = with_drawn(used, drawn, asked.bound, ceiling, draws=draws)
             return as_charged(used, asked.rates, asked.bound.more) if asked.bound.more else used
 
         return seen

@@ -30,6 +30,7 @@ from tests.support.upstream_faults import (
     post,
     report,
 )
+from tokenbalance.openai.metering.doubt import PLAUSIBLE_TOKENS
 
 if TYPE_CHECKING:
     import httpx2
@@ -103,7 +104,11 @@ REPORTS: dict[str, tuple[list[bytes], Cost]] = {
     "lists": ([report("[9]", "[3]", "[12]")], COUNTED),
     "a leading zero": ([report("9", "3", "012")], COUNTED),
     "more than was held": ([report("9", "3", "5000")], Cost(5000)),
-    "the most there can be": ([report("9", "3", str(HUGE))], Cost(HUGE)),
+    "the most that is plausible": (
+        [report("9", "3", str(PLAUSIBLE_TOKENS))],
+        Cost(PLAUSIBLE_TOKENS),
+    ),
+    "the most there can be": ([report("9", "3", str(HUGE))], Cost(INPUT + 50, estimated=True)),
     "twice the same": ([GOOD, GOOD], REPORTED),
     "twice, growing": ([GOOD, LARGER], Cost(20)),
 }

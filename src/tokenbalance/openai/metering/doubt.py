@@ -90,12 +90,18 @@ def _within(ceiling: Usage, counted: Usage) -> Usage:
     return replace(counted, quantities=quantities, total=inputs + outputs)
 
 
-def within_reason(usage: Usage, ceiling: Usage) -> Usage:
-    """Return a usage whose total is no more than its parts, or than the ceiling.
+PLAUSIBLE_TOKENS: Final = 2**24
+"""More tokens than any model reads and writes in one request."""
 
-    Some servers count hidden reasoning in the total alone, which the ceiling covers. What is beyond
-    both has no part that says what it was, and a total of 10**15 tokens would empty any account.
+
+def within_reason(usage: Usage, ceiling: Usage) -> Usage:
+    """Return a usage whose total is plausible, or no more than its parts or the ceiling.
+
+    Some servers count hidden reasoning in the total alone. A total that no request could have and
+    that its parts do not explain is nonsense, and would empty any account.
     """
+    if usage.total <= PLAUSIBLE_TOKENS:
+        return usage
     parts = usage.input + usage.output + second_total(usage.quantities)
     most = max(parts, ceiling.total)
     if usage.total <= most or not ceiling.total:
@@ -103,7 +109,7 @@ def within_reason(usage: Usage, ceiling: Usage) -> Usage:
     return replace(usage, total=most, estimated=True)
 
 
-def with_drawn(usage: Usage, images: int, most: Estimate, ceiling: Usage) -> Usage:
+def with_drawn(usage: Usage, images: int, most: Estimate, ceiling: Usage, *, draws: bool) -> Usage:
     """Add images that were drawn and not reported, each as its ceiling has it.
 
     Args:
@@ -111,6 +117,7 @@ def with_drawn(usage: Usage, images: int, most: Estimate, ceiling: Usage) -> Usa
         images: how many there are.
         most: the ceiling of the request, by image.
         ceiling: what the request may use at most.
+        draws: an image is an output of the request itself, and not one of a tool.
 
     """
     uses = () if most.calls is None else most.calls.uses
@@ -119,6 +126,8 @@ def with_drawn(usage: Usage, images: int, most: Estimate, ceiling: Usage) -> Usa
     if of_tool:
         kind, parts = _BY_TOOL, (_BY_TOOL, f"{_BY_TOOL[: -len('output')]}image_output")
         each = of_tool[_BY_TOOL]
+    elif not draws:
+        return usage
     more = min(images * each, max(ceiling.of(kind) - usage.of(kind), 0))
     if more <= 0:
         return usage
