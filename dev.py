@@ -2,7 +2,7 @@
 """Sets up this checkout in `.venv` and runs it; needs only Python 3.11 and a package index.
 
     python3 dev.py serve [...]   the proxy on an embedded Postgres (options of `tokenbalance serve`)
-    python3 dev.py check         format, lint, types, import contracts, tests with coverage
+    python3 dev.py check         format, lint, types, import contracts, tests
     python3 dev.py test [...]    the tests alone (options of pytest)
     python3 dev.py fix           formats, and repairs what the linter can repair
     python3 dev.py lock [...]    writes requirements.lock from pyproject.toml (--upgrade: all anew)
@@ -116,7 +116,8 @@ def check(_: list[str]) -> int:
     verdict = f"failed: {', '.join(failed)}" if failed else "all passed"
     print(f"format, lint, types, imports: {verdict}", flush=True)
     # Tests mostly wait: for processes, databases, timeouts. An idle worker takes over from others.
-    parallel = ("--numprocesses=3", "--dist=worksteal", "--cov", "--cov-report=term:skip-covered")
+    # Coverage takes a quarter of the time more, so it is measured when somebody asks for it.
+    parallel = ("--numprocesses=3", "--dist=worksteal")
     return run(module("pytest", *parallel), title="tests") or int(bool(failed))
 
 

@@ -209,8 +209,8 @@ CASES: Final = (
         "/audio/speech",
         SPOKEN,
         Response(body=b"\xff\xfb\x90" * 900, headers=[("content-type", "audio/mpeg")]),
-        8 + 32,
-        20 + 39 * 12,
+        8,
+        4 + 39 * 12,
         estimated=True,
     ),
     Case(
@@ -232,7 +232,7 @@ CASES: Final = (
         "/audio/speech",
         {**SPOKEN, "model": "tts-1"},
         Response(body=b"\xff\xfb\x90" * 900, headers=[("content-type", "audio/mpeg")]),
-        8 + 32,
+        8,
         len(TEXT) * 15,
         estimated=True,
     ),
@@ -283,7 +283,7 @@ CASES: Final = (
         "/vector_stores/vs_1/search",
         {"query": "return policy"},
         document({"object": "vector_store.search_results.page", "data": []}),
-        2 + 8,
+        2,
         2_500,
     ),
     Case(

@@ -122,3 +122,20 @@ async def test_without_a_card_only_fine_tunes_are_cut(
         ]
         upstream.script(Response(body=b"{}"))
         assert (await http.get("/v1/models/o9", headers=holder.headers)).status_code == 200
+
+
+SECONDS = """
+version = 2
+[[models]]
+match = "whisper-1"
+second_audio = 100
+"""
+
+
+async def test_a_row_for_seconds_is_none_for_a_chat(
+    dsn: str, upstream: ScriptedUpstream, holder: Holder, tmp_path: Path
+) -> None:
+    async with priced(dsn, upstream, written(tmp_path, SECONDS)) as http:
+        refused = await post(http, holder, model="whisper-1")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (404, "model_not_found")
+    assert upstream.requests == []

@@ -14,21 +14,18 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.pricing.ceilings import affordable, both_for, minimum_for, wanted_for
-from tokenbalance.books.pricing.rate_card import UnpricedRequest
 from tokenbalance.errors import UnknownUrl, WebSocketNotSupported
 from tokenbalance.model import Claim, Estimate
 from tokenbalance.model.values import value
 from tokenbalance.offload import offload, offload_fairly
 from tokenbalance.openai import estimate as estimating
 from tokenbalance.openai import is_socket
-from tokenbalance.openai.ceilings.fees import WITHOUT_EQUIVALENT
 from tokenbalance.openai.ceilings.stored import refuse_lasting_tools, stored_at_most
-from tokenbalance.openai.conditions import conditions_of
 from tokenbalance.openai.documents import parse_document
 from tokenbalance.openai.objects.models import check_model_path
 from tokenbalance.openai.objects.refusal import references_of
 from tokenbalance.openai.query import NO_QUERY
-from tokenbalance.proxy.unpriced import no_fee, refusal_of
+from tokenbalance.proxy.rates import priced_model, rates_of
 
 if TYPE_CHECKING:
     from tokenbalance.books.pricing.rate_card import RateCard
@@ -120,7 +117,7 @@ class Asked:
     @property
     def model(self) -> str | None:
         """The model that it names, if it names one."""
-        return _priced_model(self.operation, self.document)
+        return priced_model(self.operation, self.document)
 
     @property
     def streams(self) -> bool:
@@ -326,7 +323,7 @@ def read(
 
     """
     document, references, bound = read_document(operation, body, traits)
-    rates = _rates_of(rate_card, operation, document) if operation.charged else None
+    rates = rates_of(rate_card, operation, document) if operation.charged else None
     stored = stored_at_most(operation, references) if references else None
     is_form = not isinstance(body, bytes)
     return Asked(
@@ -364,31 +361,3 @@ def read_document(
     stored = stored_at_most(operation, references) if references else None
     shown = estimating.bound(operation, document, traits)
     return document, references, estimating.reading(operation, shown, stored, document, traits)
-
-
-def _rates_of(rate_card: RateCard | None, operation: Operation, document: Document) -> Rates | None:
-    if rate_card is None:
-        if operation.family.fee in WITHOUT_EQUIVALENT:
-            raise no_fee(operation)
-        return None
-    model = _priced_model(operation, document)
-    if model is None and operation.ceiling is not None and operation.ceiling.model_of is not None:
-        # A grader that asks no model.
-        return None
-    conditions = conditions_of(operation, document)
-    try:
-        return rate_card.rates_for(model or "", conditions)
-    except UnpricedRequest as error:
-        raise refusal_of(error, operation, document) from None
-
-
-def _priced_model(operation: Operation, document: Document) -> str | None:
-    """The model whose row of a card prices a request, or the name of a fee in place of one."""
-    family = operation.family
-    if family.fee is not None:
-        return family.fee
-    ceiling = family.ceiling
-    if ceiling is not None and ceiling.model_of is not None:
-        return ceiling.model_of(document)
-    model = document.get("model")
-    return model if isinstance(model, str) else None

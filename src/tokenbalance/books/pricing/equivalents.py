@@ -19,7 +19,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from tokenbalance.books.pricing.units import INPUT, OUTPUT, UNITS
+from tokenbalance.books.pricing.units import INPUT, OUTPUT, REQUEST, UNITS
 from tokenbalance.model import Usage
 
 if TYPE_CHECKING:
@@ -53,6 +53,14 @@ def as_charged(usage: Usage, rates: Rates | None, known: Quantities = ()) -> Usa
         return usage
     more = {kind: number for kind, number in known if kind in COUNTS and rates.nano[kind]}
     return replace(usage, quantities={**usage.quantities, **more}) if more else usage
+
+
+def is_for_counts(rates: Rates) -> bool:
+    """Whether rates are for seconds, characters or images, and none for tokens or requests."""
+    nano = rates.nano
+    return any(nano[kind] for kind in COUNTS) and not any(
+        nano[kind] for kind in (*UNITS.own_tokens, REQUEST)
+    )
 
 
 def known_before(more: Quantities, rates: Rates | None) -> Usage | None:

@@ -55,7 +55,7 @@ WITH account AS (
            jsonb_build_object('byte_day', byte_days),
            jsonb_build_object('gb_day', trim_scale($2)::text), moment, 'server',
            format('%s GB days since %s UTC, at %s credits each',
-                  trim_scale(round(byte_days / 1000000000, 6)),
+                  trim_scale(round(byte_days / 1000000000, 9)),
                   to_char(moment AT TIME ZONE 'UTC', 'YYYY-MM-DD HH24:MI'), trim_scale($2)),
            {_TODAY}
       FROM taken

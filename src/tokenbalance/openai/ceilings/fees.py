@@ -19,7 +19,6 @@ VOICE: Final = "voice"
 PROVENANCE_CHECK: Final = "content_provenance_check"
 WITHOUT_EQUIVALENT: Final = frozenset({VOICE, PROVENANCE_CHECK})
 """Fees of requests that use nothing which could be charged in their place."""
-_FRAME: Final = 8
 
 
 def estimate(fee: str, document: Document, _model: Model, measure: Measure) -> Estimate:
@@ -49,5 +48,5 @@ def _query_tokens(fee: str, document: Document, measure: Measure) -> int:
         if not isinstance(text, str):
             at = path_of("query", index) if isinstance(query, list) else "query"
             raise type_error(at, "a string", text)
-        tokens += measure(text) + _FRAME
+        tokens += measure(text)
     return tokens

@@ -52,7 +52,8 @@ def estimate(document: Document, _model: Model, measure: Measure) -> Estimate:
 def reckon(document: Document, _model: Model, measure: Measure) -> Usage:
     """Return what speech has used that nothing reports."""
     text = require_string(document, "input")
-    read, spoken = _input_tokens(document, text, measure), _usual(byte_bound(text))
+    instructions = measure(optional_string(document, "instructions") or "")
+    read, spoken = measure(text) + instructions, _usual(byte_bound(text))
     quantities = {"input": read, "output": spoken, "audio_output": spoken}
     return Usage({**quantities, "character": len(text)}, read + spoken, estimated=True)
 

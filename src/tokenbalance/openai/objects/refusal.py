@@ -59,12 +59,16 @@ def references_of(operation: Operation, document: Document) -> tuple[Reference, 
     return tuple(found)
 
 
+_AS_OBJECTS: Final = frozenset({"container", "conversation", "voice"})
+"""Kinds that may be named by a JSON object with an `id`."""
+
+
 def _each(kind: str, reference: Reference) -> Iterator[Reference]:
     value, param = reference.value, reference.param
     if isinstance(value, list):
         for index, one in enumerate(value):
             yield from _each(kind, replace(reference, value=one, param=f"{param}[{index}]"))
-    elif isinstance(value, dict):
+    elif isinstance(value, dict) and kind in _AS_OBJECTS:
         yield from _each(kind, replace(reference, value=value.get("id"), param=f"{param}.id"))
     elif isinstance(value, str):
         yield replace(reference, kind=kind)
