@@ -164,21 +164,34 @@ class Operation:
     answer: Answer = Answer.JSON
     own_examples: Examples | None = None
     """In place of its family's."""
+    # What follows from these is asked several times per request, so it is computed once.
+    charged: bool = field(init=False)
+    """Credits are held and charged."""
+    of_models: bool = field(init=False)
+    """The response describes models, some of which belong to other users."""
+    lists_owned: bool = field(init=False)
+    """The response lists objects by their owner: all that the caller has of a kind."""
+    bodies: tuple[Body, ...] = field(init=False)
+    """Kinds of request bodies that are accepted; empty: no body is read."""
+    ceiling: Ceiling | None = field(init=False)
+    """How a request is bounded; None: its fields are not checked."""
+    has_fixed_ceiling: bool = field(init=False)
+    """Nothing is known of its responses, so that its hold is the same for all."""
 
-    @property
-    def charged(self) -> bool:
-        """Whether credits are held and charged."""
-        return not self.family.tariff.is_free
-
-    @property
-    def of_models(self) -> bool:
-        """Whether the response describes models, some of which belong to other users."""
-        return self.lists == "model" or "model" in self.uses
-
-    @property
-    def lists_owned(self) -> bool:
-        """Whether the response lists objects by their owner: all that the caller has of a kind."""
-        return self.lists is not None and not self.uses and not self.of_models
+    def __post_init__(self) -> None:
+        """Compute what follows from the other fields."""
+        of_models = self.lists == "model" or "model" in self.uses
+        ceiling = self.family.ceiling
+        derived = {
+            "charged": not self.family.tariff.is_free,
+            "of_models": of_models,
+            "lists_owned": self.lists is not None and not self.uses and not of_models,
+            "bodies": self.family.bodies,
+            "ceiling": ceiling,
+            "has_fixed_ceiling": ceiling is not None and ceiling.fixed is not None,
+        }
+        for name, value in derived.items():
+            object.__setattr__(self, name, value)
 
     @property
     def creates(self) -> tuple[str, ...]:
@@ -206,11 +219,6 @@ class Operation:
         named = zip(self.path.split("/"), path.decode("ascii").split("/"), strict=True)
         return tuple(value for name, value in named if name.startswith("{"))
 
-    @property
-    def bodies(self) -> tuple[Body, ...]:
-        """Kinds of request bodies that are accepted; empty: no body is read."""
-        return self.family.bodies
-
     def target(self, path: bytes, query: str) -> str:
         """The path below the upstream's base URL, with the query that goes there.
 
@@ -227,16 +235,6 @@ class Operation:
         if query:
             target += ("&" if "?" in target else "?") + query
         return target
-
-    @property
-    def ceiling(self) -> Ceiling | None:
-        """How a request is bounded; None: its fields are not checked."""
-        return self.family.ceiling
-
-    @property
-    def has_fixed_ceiling(self) -> bool:
-        """Whether nothing is known of its responses, so that its hold is the same for all."""
-        return self.family.ceiling is not None and self.family.ceiling.fixed is not None
 
     @property
     def metering(self) -> str:

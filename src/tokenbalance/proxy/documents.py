@@ -35,10 +35,11 @@ async def relay_document(relay: Relay, upstream: UpstreamResponse, beginning: by
     headers = relay.passing.for_client(upstream.headers)
     meter = _meter_of(relay.asked.operation) if ending.charged else None
     ending.meter = meter
-    reading = _Reading(relay, upstream, meter, headers)
+    reading = None
     try:
         kept = None if beginning or response.started else upstream.take_whole()
         if kept is None:
+            reading = _Reading(relay, upstream, meter, headers)
             kept = await reading.keep(beginning)
         elif meter is not None:
             meter.feed(kept)
@@ -47,7 +48,12 @@ async def relay_document(relay: Relay, upstream: UpstreamResponse, beginning: by
     finally:
         if meter is not None:
             meter.finish()
-    found = reading.found if reading.is_long else await _found_in(relay, kept)
+    if reading is not None and reading.is_long:
+        found = reading.found
+    elif len(kept) <= READ_INLINE_BYTES_MAX:
+        found = relay.ownership.found_in(relay.asked, kept)
+    else:
+        found = await offload(relay.ownership.found_in, relay.asked, kept)
     charge = await relay.settle(found, whole=True)
     if relay.asked.path_ids:
         await keep_snapshot(relay.ownership.owners, relay.asked, kept)
@@ -59,13 +65,6 @@ async def relay_document(relay: Relay, upstream: UpstreamResponse, beginning: by
         response.add_header(b"x-tokenbalance-balance", charge.balance)
     body = relay.wording.of_document(kept, upstream.status, relay.asked.model)
     await response.whole(upstream.status, headers, body)
-
-
-async def _found_in(relay: Relay, body: bytes) -> list[Found]:
-    """Find what a whole document names."""
-    if len(body) <= READ_INLINE_BYTES_MAX:
-        return relay.ownership.found_in(relay.asked, body)
-    return await offload(relay.ownership.found_in, relay.asked, body)
 
 
 @dataclass(slots=True, eq=False)
