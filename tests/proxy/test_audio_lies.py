@@ -110,7 +110,27 @@ def m4a(packets: int, delta: int, timescale: int = 8_000, *more: bytes) -> bytes
     return box(b"ftyp", b"M4A ") + box(b"moov", box(b"mvhd", bytes(100)), box(b"trak", media))
 
 
+def alac(packets: int) -> bytes:
+    """Packets of 4,096 samples at 8,000 Hz, of no time."""
+    told = struct.pack(">IIIIIII", 0, 4_096, 0, 0, 0, 0, 8_000)
+    entry = box(b"alac", bytes(28), box(b"alac", told))
+    table = box(
+        b"stbl",
+        box(b"stsd", bytes(7) + b"\x01", entry),
+        box(b"stts", struct.pack(">IIII", 0, 1, packets, 0)),
+        box(b"stsz", struct.pack(">III", 0, 20, packets)),
+    )
+    media = box(
+        b"mdia",
+        box(b"mdhd", struct.pack(">IIIIII", 0, 0, 0, 8_000, 0, 0)),
+        box(b"hdlr", bytes(8) + b"soun" + bytes(12)),
+        box(b"minf", table),
+    )
+    return box(b"ftyp", b"M4A ") + box(b"moov", box(b"trak", media))
+
+
 LIES: Final = {
+    "alac of no time": (alac(100), 51.2),
     "wav, plain": (riff(SLOW, samples(80_000)), 10),
     "wav with two forms": (riff(FAST, SLOW, samples(80_000)), UNREADABLE),
     "wav with a form after its samples": (riff(FAST, samples(80_000), SLOW), UNREADABLE),
@@ -135,7 +155,7 @@ LIES: Final = {
     "webm with laces": (clusters(element("A3", b"\x81\x00\x00\x82\x01abc")), UNREADABLE),
     "webm twice": (webm(2) + webm(2), UNREADABLE),
     "flac of one sample": (flac(100), 51.2),
-    "flac": (flac(100, 409_600), 51.2),
+    "flac": (flac(125, 512_000), 64),
     "m4a": (m4a(100, 1_024), 12.8),
     "m4a of no time": (m4a(100, 0), 12.8),
     "m4a of a fast clock": (m4a(100, 1_024, 2**31), 12.8),

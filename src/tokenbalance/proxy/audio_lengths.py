@@ -8,7 +8,7 @@ is only taken where the bytes allow it:
     WebM           the time of its last block, or the sum of its packets of Opus
     Ogg            the sum of its packets
     FLAC           the sum of its frames
-    MP4            its packets of AAC, by what each has when it is decoded
+    MP4            its packets of AAC or ALAC, by what each has when it is decoded
 
 What cannot be read has no length here; the ceiling bounds it by its size. Files are read in a
 thread, in bounded pieces, and with a bound on all of them together. It must never raise for
@@ -30,6 +30,8 @@ from tokenbalance.proxy.webm import webm_seconds
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+_DIGITS: Final = 6
+"""Of a second: a sum of many parts is not taken for a second more."""
 _BY_MAGIC: Final = {b"fLaC": flac_seconds, b"\x1aE\xdf\xa3": webm_seconds, b"OggS": ogg_seconds}
 
 
@@ -51,7 +53,9 @@ def seconds_of(file: BinaryIO, size: int) -> float | None:
         seconds = read(BoundedFile(file), size)
     except (OSError, ValueError, OverflowError, Unreadable):
         return None
-    return seconds if seconds is not None and 0 < seconds < float("inf") else None
+    if seconds is None or not 0 < seconds < float("inf"):
+        return None
+    return round(seconds, _DIGITS) or None
 
 
 def _reader_for(head: bytes) -> Callable[[BoundedFile, int], float | None] | None:

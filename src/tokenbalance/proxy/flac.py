@@ -19,8 +19,12 @@ _HEAD_BYTES: Final = 42
 _INFO: Final = 34
 _TOTAL_BITS: Final = 36
 _BITS_SHIFT, _CHANNELS_SHIFT, _RATE_SHIFT = 36, 41, 44
-_SYNC: Final = re.compile(rb"\xff[\xf8\xf9][\x10-\xff][\x00-\xaf]")
-"""Begins a frame; the codes of its block size and channels are not the reserved ones."""
+_NO_WIDTH: Final = 3
+_SYNC: Final = re.compile(
+    b"\xff[\xf8\xf9][\x10-\xff][%b](?:[\x00-\x7f]|[\xc0-\xdf][\x80-\xbf]|[\xe0-\xfe][\x80-\xbf]{2})"
+    % re.escape(bytes(byte for byte in range(0, 0xB0, 2) if byte >> 1 & 7 != _NO_WIDTH))
+)
+"""Begins a frame; its codes are not the reserved ones, and its number is written as in UTF-8."""
 _FRAME_HEADER_MAX: Final = 16
 _FRAME_BYTES_MIN: Final = 10
 _FRAMES_MAX: Final = 150_000

@@ -1,4 +1,4 @@
-"""How long an MP4 with AAC is: its packets, by the samples that each has when it is decoded.
+"""How long an MP4 with AAC or ALAC is: its packets, by the samples that each has decoded.
 
 The durations of the head are not believed. A file in fragments, with other sound, or without a
 table of packets has no length here.
@@ -28,6 +28,8 @@ _AAC_RATES: Final = (
 _LOW_COMPLEXITY: Final = frozenset({2, 5, 29})
 """Kinds of AAC whose packets have 1,024 samples at the rate that comes first (twice at double)."""
 _CONFIG: Final = 5
+_ALAC_NAMES: Final = 2
+"""The sound is named so, and its description."""
 _LONG: Final = 1
 _OF_DATA: Final = b"dhlr"
 """A second handler that QuickTime writes."""
@@ -44,6 +46,7 @@ class _Track:
     deltas: int = 0
     packets: int = 0
     rate: int = 0
+    packet_samples: int = 0
     tables: int = 0
 
 
@@ -69,7 +72,7 @@ def _length(track: _Track) -> float:
     # One box of each kind: decoders differ in which of two they take.
     if not track.timescale or not track.packets or not track.rate or track.tables != _TABLES:
         raise Unreadable
-    return max(track.deltas / track.timescale, track.packets * _FRAME_SAMPLES / track.rate)
+    return max(track.deltas / track.timescale, track.packets * track.packet_samples / track.rate)
 
 
 def _boxes(file: BoundedFile, size: int) -> Iterator[tuple[bytes, int, int]]:
@@ -103,7 +106,7 @@ def _read(file: BoundedFile, track: _Track, kind: bytes, at: int, length: int) -
         place = 20 if body[:1] == b"\x01" else 12
         track.timescale = int.from_bytes(body[place : place + 4], "big")
     elif kind == b"stsd":
-        track.rate = _rate(body)
+        track.packet_samples, track.rate = _packets_of(body)
     elif kind == b"stts":
         _read_times(file, track, at, length)
     else:
@@ -124,12 +127,23 @@ def _read_times(file: BoundedFile, track: _Track, at: int, length: int) -> None:
             track.packets = max(track.packets, count)
 
 
-def _rate(body: bytes) -> int:
-    """The rate that the one description of the sound has for its decoder; 0 if there is none."""
-    esds = body.find(b"esds")
-    if body[4:8] != b"\x00\x00\x00\x01" or body[12:16] != b"mp4a" or body.count(b"esds") != 1:
-        return 0
-    at = esds + 4 + 4
+def _packets_of(body: bytes) -> tuple[int, int]:
+    """Samples of a packet, and their rate: as the one description of the sound tells its decoder.
+
+    Zeros if there is none, or another.
+    """
+    if body[4:8] != b"\x00\x00\x00\x01":
+        return 0, 0
+    if body[12:16] == b"mp4a" and body.count(b"esds") == 1:
+        return _FRAME_SAMPLES, _aac_rate(body, body.index(b"esds") + 8)
+    at = body.find(b"alac", 16) + 8
+    if body[12:16] == b"alac" and body.count(b"alac") == _ALAC_NAMES and len(body) >= at + 24:
+        told = body[at : at + 4], body[at + 20 : at + 24]
+        return int.from_bytes(told[0], "big"), int.from_bytes(told[1], "big")
+    return 0, 0
+
+
+def _aac_rate(body: bytes, at: int) -> int:
     for tag, skipped in ((3, 3), (4, 13), (_CONFIG, 0)):
         if body[at : at + 1] != bytes([tag]):
             return 0
