@@ -144,6 +144,12 @@ LIES: Final = {
     "opus in 2.5 ms": (opus(10, b"\x80abc"), 1.25),
     "opus after opus": (opus(10) + opus(10), 60),
     "opus with a gap": (opus(10) + bytes(8) + opus(10), UNREADABLE),
+    "opus with packets that never end": (
+        OPUS + (page([b"\x18" + bytes(254)], 0).replace(b"\x02\xff\x00", b"\x01\xff")) * 20, 1.2,
+    ),
+    "webm with an element beyond its end": (
+        clusters(blocks(1)) + b"\xec\x10\x7f\xff\xffab", UNREADABLE,
+    ),
     "vorbis of one time": (vorbis(100), 12.8),
     "webm of time 0": (clusters(blocks(100), blocks(100)), 12),
     "webm of the smallest scale": (

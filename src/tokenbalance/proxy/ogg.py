@@ -25,7 +25,7 @@ _OPUS_HEADS: Final = (b"OpusHead", b"OpusTags")
 _VORBIS: Final = b"\x01vorbis"
 _VORBIS_HEAD: Final = 30
 _VORBIS_BLOCK_BITS_MAX: Final = 13
-_PACKETS_MAX: Final = 1_000_000
+_PACKETS_MAX: Final = 2_000_000
 _PACKET_BYTES_MIN: Final = 1
 """Of a packet without content: its length."""
 
