@@ -52,6 +52,11 @@ def element(kind: str, body: bytes, *, is_open: bool = False) -> bytes:
     return bytes.fromhex(kind) + size + body
 
 
+TRACKS: Final = element(
+    "1654AE6B", element("AE", element("D7", b"\x01") + element("86", b"A_OPUS"))
+)
+
+
 def webm(seconds: int) -> bytes:
     """As a browser records: no duration, and clusters that end where the next one begins."""
     clusters = b"".join(
@@ -59,14 +64,14 @@ def webm(seconds: int) -> bytes:
             "1F43B675",
             element("E7", struct.pack(">I", 1_000 * number))
             + b"".join(
-                element("A3", b"\x81" + struct.pack(">h", 20 * block) + b"\x80opus")
+                element("A3", b"\x81" + struct.pack(">h", 20 * block) + b"\x80\x08opus")
                 for block in range(50)
             ),
             is_open=True,
         )
         for number in range(seconds)
     )
-    return element("1A45DFA3", b"") + element("18538067", clusters, is_open=True)
+    return element("1A45DFA3", b"") + element("18538067", TRACKS + clusters, is_open=True)
 
 
 @pytest.mark.parametrize(

@@ -53,6 +53,20 @@ async def test_what_decides_the_cost_of_an_image_is_checked(
     assert upstream.requests == []
 
 
+async def test_images_to_edit_that_are_no_list_are_refused_by_name(
+    http: httpx2.AsyncClient, pool: Pool, upstream: ScriptedUpstream
+) -> None:
+    holder = await create_holder(pool, RICH)
+    for images in ({"file_id": "file-1"}, "file-1", 3):
+        body = {**PROMPT, "images": images}
+        refused = await http.post("/v1/images/edits", json=body, headers=holder.headers)
+        error = refused.json()["error"]
+        assert (refused.status_code, error["code"], error["param"]) == (
+            400, "invalid_type", "images",
+        )  # fmt: skip
+    assert upstream.requests == []
+
+
 async def test_files_that_are_given_cost_what_a_picture_does_or_nothing(
     http: httpx2.AsyncClient, pool: Pool
 ) -> None:

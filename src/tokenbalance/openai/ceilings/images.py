@@ -15,6 +15,7 @@ from tokenbalance.openai.ceilings.image_tool import drawn_tokens, svg_model_of
 from tokenbalance.openai.ceilings.schemas import unread_tokens
 from tokenbalance.openai.documents import (
     optional_integer,
+    optional_list,
     optional_object,
     optional_string,
     require_string,
@@ -112,7 +113,12 @@ def _input_tokens(document: Document, name: str, measure: Measure) -> int:
 
 
 def _images_read(document: Document) -> int:
-    """Images that an edit is given, with what is laid over the first one."""
+    """Images that an edit is given, with what is laid over the first one.
+
+    Raises:
+        InvalidType: `images` is no list.
+    """
+    _ = optional_list(document, "images")
     return sum(
         len(given) if isinstance(given, list) else given is not None
         for given in map(document.get, ("image", "image[]", "images", "mask", "markup"))
