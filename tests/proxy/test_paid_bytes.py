@@ -55,3 +55,18 @@ async def test_speech_that_breaks_off_is_charged_and_breaks_off_for_the_client(
     with pytest.raises(httpx2.RemoteProtocolError):
         _ = await http.post(PATH, json=SPOKEN, headers=holder.headers)
     assert await hold_states(pool, holder) == ["settled"]
+
+
+@pytest.mark.parametrize("framing", [Framing.NONE, Framing.CHUNKED])
+async def test_speech_without_a_byte_costs_nothing_and_has_ended_in_the_books_before_its_end(
+    http: httpx2.AsyncClient, pool: Pool, upstream: ScriptedUpstream, framing: Framing
+) -> None:
+    holder = await create_holder(pool, 100_000)
+    length = [("content-length", "0")] if framing is Framing.NONE else []
+    upstream.script(Response(headers=[OF_AUDIO, *length], body=b"", framing=framing))
+    response = await http.post(PATH, json=SPOKEN, headers=holder.headers)
+    assert (response.status_code, response.content) == (200, b"")
+    assert response.headers["content-type"] == "audio/mpeg"
+    assert await hold_states(pool, holder) == ["voided"]
+    account = await account_of(pool, holder)
+    assert (account.balance, account.held) == (100_000, 0)
