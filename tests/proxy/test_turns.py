@@ -99,7 +99,9 @@ async def test_who_waits_in_vain_is_told_which_conversation_is_busy(
     path: str,
     body: dict[str, Any],
     is_elsewhere: bool,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
+    monkeypatch.setattr(turns, "GRACE_S", 0.05)
     memory, gate = Remembering(), Gate()
     upstream.always(memory)
     holder = await holder_of(pool, 10**6)
@@ -122,9 +124,8 @@ async def test_who_waits_in_vain_is_told_which_conversation_is_busy(
 
 
 async def test_a_request_takes_over_from_another_process_when_that_is_done(
-    pool: Pool, dsn: str, upstream: ScriptedUpstream, monkeypatch: pytest.MonkeyPatch
+    pool: Pool, dsn: str, upstream: ScriptedUpstream
 ) -> None:
-    monkeypatch.setattr(turns, "POLL_S", 0.01)
     memory = Remembering()
     upstream.script(json_response({"object": "list", "data": []}), memory, memory)
     holder = await holder_of(pool, 10**6)
@@ -151,3 +152,18 @@ async def test_a_process_that_died_keeps_a_conversation_no_longer_than_its_lease
     assert await owners.occupy(holder.account_id, NAME, "alive", 30, kind="conversation")
     await owners.vacate(holder.account_id, NAME, "dead", kind="conversation")
     assert not await owners.occupy(holder.account_id, NAME, "late", 30, kind="conversation")
+
+
+async def test_a_conversation_is_free_for_the_next_turn_at_any_process(
+    pool: Pool, dsn: str, upstream: ScriptedUpstream
+) -> None:
+    upstream.always(Remembering())
+    holder = await holder_of(pool, 10**6)
+    async with (
+        serving(dsn, upstream.base_url, hold_wait_s=0) as url,
+        serving(dsn, upstream.base_url, hold_wait_s=0) as other,
+        httpx2.AsyncClient(timeout=30, headers=holder.headers) as http,
+    ):
+        for base in [url, other] * 3 + [url] * 3:
+            response = await http.post(f"{base}/v1/responses", json=BODY)
+            assert response.status_code == 200

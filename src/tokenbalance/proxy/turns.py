@@ -34,7 +34,10 @@ logger = logging.getLogger(__name__)
 BUSY_S: Final = 30.0
 """How long the row of a conversation is busy, unless that is put off."""
 POLL_S: Final = 0.25
-"""How often a request looks whether another process is done."""
+"""How often a request looks whether another process is done; at first more often."""
+GRACE_S: Final = 1.0
+"""How long it waits at least: a turn ends a moment after its client has the response."""
+_FIRST_POLL_S: Final = 0.01
 _RETRY_AFTER_S: Final = 5
 _KIND: Final = "conversation"
 
@@ -80,7 +83,7 @@ class Turns:
         """
         key = asked.caller.account_id, name
         loop = asyncio.get_running_loop()
-        until = loop.time() + self._wait_s
+        until = loop.time() + max(self._wait_s, GRACE_S)
         queue = self._queues.setdefault(key, _Queue())
         queue.users += 1
         try:
@@ -93,10 +96,12 @@ class Turns:
             raise
         turn = _Turn(self, key, queue)
         place.at_exit = turn.end
+        pause = _FIRST_POLL_S
         while not await self._owners.occupy(*key, turn.token, BUSY_S, kind=_KIND):
-            if loop.time() + POLL_S > until:
+            if loop.time() + pause > until:
                 raise _refused(name)
-            await asyncio.sleep(POLL_S)
+            await asyncio.sleep(pause)
+            pause = min(2 * pause, POLL_S)
         turn.keep(self._owners)
 
     async def close(self) -> None:
