@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
+import asyncpg
 import httpx2
 import pytest
 
@@ -70,3 +72,29 @@ async def test_speech_without_a_byte_costs_nothing_and_has_ended_in_the_books_be
     assert await hold_states(pool, holder) == ["voided"]
     account = await account_of(pool, holder)
     assert (account.balance, account.held) == (100_000, 0)
+
+
+async def test_the_head_of_an_empty_body_waits_for_the_books(
+    http: httpx2.AsyncClient, pool: Pool, dsn: str, upstream: ScriptedUpstream
+) -> None:
+    holder = await create_holder(pool, 100_000)
+    gate = Gate()
+    empty = [OF_AUDIO, ("content-length", "0")]
+    upstream.script(Response(headers=empty, body=b"", framing=Framing.NONE, head_gate=gate))
+    sent = asyncio.create_task(http.post(PATH, json=SPOKEN, headers=holder.headers))
+    await upstream.received()
+    blocking = await asyncpg.connect(dsn)
+    try:
+        async with asyncio.timeout(5), blocking.transaction():
+            await blocking.execute("LOCK TABLE holds IN ACCESS EXCLUSIVE MODE")
+            gate.open()
+            for _ in range(2):
+                while not await blocking.fetchval(
+                    "SELECT count(*) FROM pg_locks WHERE NOT granted"
+                ):
+                    pass
+            assert not sent.done()
+    finally:
+        await blocking.close()
+    assert (await sent).status_code == 200
+    assert await hold_states(pool, holder) == ["voided"]
