@@ -47,6 +47,7 @@ from tokenbalance.proxy.pipeline import Proxy
 from tokenbalance.proxy.reading import Reading
 from tokenbalance.proxy.room import Room
 from tokenbalance.proxy.stored import StoredContext
+from tokenbalance.proxy.turns import Turns
 from tokenbalance.settings import Settings, SettingsError, load_settings
 from tokenbalance.telemetry.health import health_router
 from tokenbalance.telemetry.logs import configure_logs
@@ -274,6 +275,8 @@ async def _open_proxy(
     _ = await stack.enter_async_context(_running(storage.run()))
     upstream = await _open_upstream(settings, hop, stack)
     admissions = Admissions(book, waiters, settings.hold_wait_s, settings.insufficient_status)
+    turns = Turns(owners, settings.hold_wait_s)
+    stack.push_async_callback(turns.close)
     free_rate = FreeRate(settings.free_per_minute)
     return Proxy(
         pool=pool,
@@ -284,6 +287,7 @@ async def _open_proxy(
         settler=settler,
         metrics=metrics,
         ownership=Ownership(owners),
+        turns=turns,
         stored=StoredContext(upstream, bearers, admissions, free_rate),
         refused=refused,
         upstream=upstream,

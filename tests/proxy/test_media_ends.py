@@ -208,3 +208,28 @@ async def test_characters_are_charged_although_the_process_dies_meanwhile(
     others.close_journal()
     (charge,) = await charges_of(pool, holder)
     assert (-charge["amount"], charge["estimated"]) == (15 * len(SPOKEN["input"]), True)
+
+
+@pytest.mark.parametrize("images", [1, 3])
+async def test_images_are_charged_by_their_ceiling_although_the_process_dies_meanwhile(
+    pool: Pool, tmp_path: Path, images: int
+) -> None:
+    holder = await create_holder(pool, 10**6)
+    body = orjson.dumps({**PROMPT, "n": images})
+    asked = read(holder.caller, find_operation("POST", GENERATIONS.encode()), body, OPENAI, None)
+    book, leases = Book(pool), Leases(tmp_path / "journal")
+    await leases.open_journal(book)
+    ending = Ending.begin(asked, "tb_1", leases, Settler(book, leases))
+    estimate = count(asked.operation, asked.document)
+    assert await ending.place(book, asked.claim(estimate))
+    ending.ceiling = Usage.counted(estimate.input_tokens, images * estimate.output_cap)
+    ending.dispatch()
+    leases.close_journal()
+
+    others = Leases(tmp_path / "journal")
+    await others.open_journal(book)
+    await Sweep(pool, book, others, 15)._end_abandoned()
+    others.close_journal()
+    (charge,) = await charges_of(pool, holder)
+    assert (-charge["amount"], charge["estimated"]) == (ending.ceiling.total, True)
+    assert charge["overrun"] == 0

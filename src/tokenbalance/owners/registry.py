@@ -179,6 +179,25 @@ class Owners:
         """Take a deletion back: the upstream has the object still."""
         _ = await self._pool.execute(statements.RESTORE_OBJECT, account_id, object_id, kind)
 
+    async def occupy(
+        self, account_id: int, object_id: str, holder: str, seconds: float, *, kind: str
+    ) -> bool:
+        """Keep an object for one request, for so many seconds from now.
+
+        Returns:
+            False while another one has it.
+
+        """
+        return bool(
+            await self._pool.fetch(
+                statements.OCCUPY_OBJECT, account_id, object_id, kind, holder, seconds
+            )
+        )
+
+    async def vacate(self, account_id: int, object_id: str, holder: str, *, kind: str) -> None:
+        """Let others have an object that a request has kept."""
+        _ = await self._pool.execute(statements.VACATE_OBJECT, account_id, object_id, kind, holder)
+
     def _note(self, caller: Caller, rows: str, keys: Iterable[Key] = ()) -> Line | None:
         if self._journal is None:
             return None

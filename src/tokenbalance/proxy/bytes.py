@@ -1,11 +1,13 @@
 """A response of bytes that nobody reads here: a file, or speech. Passed on as it comes, never kept.
 
 A client has all of it when the announced length has arrived, or the chunk that ends it. Where it is
-charged, the last byte or that chunk therefore waits for the charge. It must never change a byte.
+charged, the last byte or that chunk therefore waits for the charge, and so does the head of an
+empty body. A response without a byte costs nothing. It must never change a byte.
 """
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from tokenbalance.wire.upstream import UpstreamBroke
@@ -20,12 +22,17 @@ async def relay_bytes(relay: Relay, upstream: UpstreamResponse) -> None:
     response, ending = relay.response, relay.ending
     headers = relay.passing.for_client(upstream.headers)
     length = _length_of(upstream)
+    if ending.charged and (length == 0 or upstream.status == HTTPStatus.NO_CONTENT):
+        await _end(relay, is_empty=True)
+        await response.whole(upstream.status, headers, b"")
+        return
     await response.start(upstream.status, headers, length)
     keeps = ending.charged and length is not None
+    is_empty = True
     kept = b""
     try:
         while chunk := await upstream.read():
-            passing = chunk
+            passing, is_empty = chunk, False
             if keeps:
                 passing, kept = kept + chunk[:-1], chunk[-1:]
             await response.write(passing)
@@ -33,8 +40,16 @@ async def relay_bytes(relay: Relay, upstream: UpstreamResponse) -> None:
         _ = await ending.settle()
         response.break_off()
         return
-    _ = await ending.settle(whole=True)
+    await _end(relay, is_empty=is_empty)
     await response.end(kept)
+
+
+async def _end(relay: Relay, *, is_empty: bool) -> None:
+    """End the hold of a response that is complete."""
+    if is_empty and not relay.asked.operation.has_fixed_ceiling:
+        await relay.ending.void()
+    else:
+        _ = await relay.ending.settle(whole=True)
 
 
 def _length_of(upstream: UpstreamResponse) -> int | None:

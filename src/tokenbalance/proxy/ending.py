@@ -38,7 +38,7 @@ from __future__ import annotations
 import enum
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, Protocol
 
 from tokenbalance.books.holds.journal import JournalUnavailable, State
@@ -193,7 +193,10 @@ class Ending:
             raise ValueError("Only a request with an open hold is dispatched.")
         lease.dispatch()
         lease.look = self._look
-        if self.asked.bound.more:
+        if self.asked.operation.family.draws and self.ceiling.total:
+            # Nobody can see how many images were drawn for a process that has died.
+            self.note(replace(self.ceiling, estimated=True))
+        elif self.asked.bound.more:
             # What another process would expire the hold with has only tokens.
             self.note(known_before(self.asked.bound.more, self.asked.rates))
 

@@ -9,6 +9,7 @@
     enter          how many requests of the account are in progress        429
     read           body -> document, and the ceiling of what it may cost   400
     own            the objects that it names are the caller's              404
+                   a turn of those that add to the same conversation     429
                    what the model reads of them: known, or asked upstream
                    a body that is too slow, or that there is no room for   408 / 429 / 503
     list           of the caller's objects: from the table, and that is all
@@ -59,7 +60,8 @@ from tokenbalance.proxy.model_lists import ModelLists
 from tokenbalance.proxy.object_lists import Descriptions, ObjectList
 from tokenbalance.proxy.ownership import edits_of_store
 from tokenbalance.proxy.relay import Relay
-from tokenbalance.proxy.room import Room
+from tokenbalance.proxy.room import Place, Room
+from tokenbalance.proxy.turns import Turns, conversation_of
 from tokenbalance.proxy.wording import Wording
 from tokenbalance.telemetry.alarms import Alarms
 from tokenbalance.telemetry.request_log import RequestLog
@@ -125,6 +127,8 @@ class Proxy:
     """Whose the objects are that requests and responses name."""
     stored: StoredContext
     """How much of them the model reads."""
+    turns: Turns
+    """Who adds to a conversation."""
     refused: RefusalCounts
     """Where requests are counted that were refused."""
     free_rate: FreeRate = field(default_factory=FreeRate)
@@ -221,7 +225,7 @@ class Proxy:
             asked = await self.reading.read(request, bearer, operation, place)
             asked = asked.with_query(query)
             if asked.references or (operation.uses and not operation.of_models):
-                asked = await self._own(asked, path)
+                asked = await self._own(request, asked, path, place)
                 asked = await self.stored.find(request, bearer, asked)
             if operation.lists_owned:
                 await self._list(request, response, asked, upstream)
@@ -317,11 +321,17 @@ class Proxy:
             )
             raise UpstreamLoop(msg)
 
-    async def _own(self, asked: Asked, path: bytes) -> Asked:
+    async def _own(self, request: ClientRequest, asked: Asked, path: bytes, place: Place) -> Asked:
+        """Look its objects up, and wait until nobody else adds to its conversation."""
         try:
-            return await self.ownership.check(asked, path)
+            asked = await self.ownership.check(asked, path)
+            conversation = conversation_of(asked)
+            if conversation is not None:
+                async with request.cancelling_when_gone():
+                    await self.turns.take(asked, conversation, place)
         except UNAVAILABLE as error:
             raise no_database(error) from error
+        return asked
 
     async def _list(
         self, request: ClientRequest, response: ClientResponse, asked: Asked, upstream: Upstream

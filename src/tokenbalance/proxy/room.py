@@ -18,6 +18,7 @@ from tokenbalance.errors import ServiceUnavailable, TooManyRequests
 from tokenbalance.wire.client.request import BODY_BYTES_MAX
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from types import TracebackType
 
     from tokenbalance.wire.client.spool import Spool
@@ -156,7 +157,7 @@ class Room:
 class Place:
     """What one request occupies, until it exits."""
 
-    __slots__ = ("_account", "_room", "_spool", "_stored_bytes", "_unpaid_bytes")
+    __slots__ = ("_account", "_room", "_spool", "_stored_bytes", "_unpaid_bytes", "at_exit")
 
     def __init__(self, room: Room, account: _Account) -> None:
         self._room: Room = room
@@ -164,6 +165,8 @@ class Place:
         self._unpaid_bytes: int = 0
         self._stored_bytes: int = 0
         self._spool: Spool | None = None
+        self.at_exit: Callable[[], None] | None = None
+        """Called when the request ends."""
 
     def keep(self, size: int) -> None:
         """Occupy room for a body of which `size` bytes are in memory now.
@@ -217,6 +220,8 @@ class Place:
         _traceback: TracebackType | None,
     ) -> None:
         self.pay()
+        if self.at_exit is not None:
+            self.at_exit()
         if self._spool is not None:
             self._spool.close()
         if self._stored_bytes:

@@ -57,8 +57,10 @@ from tokenbalance.database.statements.objects import (
     DELETE_OBJECT,
     FIND_OBJECTS,
     FORGET_OBJECTS,
+    OCCUPY_OBJECT,
     RECORD_OBJECTS,
     RESTORE_OBJECT,
+    VACATE_OBJECT,
 )
 from tokenbalance.database.statements.placements import PLACE, PLACE_MANY, PLACE_MANY_OF_ONE
 from tokenbalance.database.statements.refusals import COUNT_REFUSALS
@@ -109,6 +111,7 @@ __all__ = [
     "LOCK_ACCOUNT",
     "NEWEST_OBJECTS",
     "NEWEST_RATES",
+    "OCCUPY_OBJECT",
     "OLDEST_OBJECTS",
     "OUTGROWN",
     "PLACE",
@@ -134,6 +137,7 @@ __all__ = [
     "SETTLE_RESTORED_OWNING",
     "STORING",
     "TOUCH_KEYS",
+    "VACATE_OBJECT",
     "VOID",
     "WAITED_FOR",
     "WAITING",

@@ -81,6 +81,24 @@ UPDATE objects
    AND ((object_id = $2 AND kind = $3) OR parent_id = $2)
 """
 
+OCCUPY_OBJECT: Final = """
+-- $1 account, $2 id, $3 kind, $4 who, $5 seconds
+-- Nothing comes back while somebody else has it.
+UPDATE objects
+   SET busy_by = $4, busy_until = now() + $5 * interval '1 second'
+ WHERE object_id = $2 AND kind = $3 AND upstream = 'openai' AND account_id + 0 = $1
+   AND (busy_by = $4 OR busy_until IS NULL OR busy_until < now())
+RETURNING object_id
+"""
+
+VACATE_OBJECT: Final = """
+-- $1 account, $2 id, $3 kind, $4 who
+UPDATE objects
+   SET busy_by = NULL, busy_until = NULL
+ WHERE object_id = $2 AND kind = $3 AND upstream = 'openai' AND account_id + 0 = $1
+   AND busy_by = $4
+"""
+
 DELETE_EXPIRED_OBJECTS: Final = """
 -- $1 how many at once
 -- The upstream has deleted them by itself, and what was part of them. Of other kinds such a moment

@@ -72,3 +72,7 @@ class StoredObject(Base):
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     expires_at: Mapped[datetime | None]
     deleted_at: Mapped[datetime | None]
+    busy_by: Mapped[str | None]
+    """The request that adds to it; null: none does."""
+    busy_until: Mapped[datetime | None]
+    """When that one has it no more, unless it says otherwise."""
