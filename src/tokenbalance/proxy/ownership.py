@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from tokenbalance.database.connections import UNAVAILABLE
 from tokenbalance.errors import ModelNotFound, ObjectNotFound
 from tokenbalance.openai.metering.sse import BOM, document_of
-from tokenbalance.openai.objects.found import found_at, kind_of_owner
+from tokenbalance.openai.objects.found import found_at, kind_of_owner, listed_id
 from tokenbalance.openai.objects.not_found import not_found
 from tokenbalance.openai.objects.places import sought_by, unstored
 from tokenbalance.openai.objects.scanner import IdScanner
@@ -65,6 +65,8 @@ class _Named:
     @property
     def keys(self) -> list[tuple[str, str]]:
         """What is looked up; it is the caller's if one of these is."""
+        if self.kind == "item" and self.param is None:
+            return _item_behind(self.parent, self.id)
         return [(kind, self.id) for kind in kinds_of(kind_of_owner(self.kind))]
 
     @property
@@ -148,15 +150,16 @@ class Ownership:
         if deleted is None or deleted in _UNMARKED or _is_number(deleted, asked.path_ids[-1]):
             return send
         account_id, kind, object_id = asked.caller.account_id, deleted, asked.path_ids[-1]
+        within = asked.path_ids[-2] if asked.path_ids[1:] else None
+        keys = _item_behind(within, object_id) if kind == "item" else [(kind, object_id)]
 
         async def mark_and_send() -> UpstreamResponse:
             try:
-                is_marked = await self.owners.delete(account_id, kind, object_id)
+                marked = [key for key in keys if await self.owners.delete(account_id, *key)]
             except UNAVAILABLE as error:
                 raise no_database(error) from error
-            if not is_marked:
+            if not marked:
                 # Another request has deleted it since it was looked up.
-                within = asked.path_ids[-2] if asked.path_ids[1:] else None
                 raise ObjectNotFound(not_found(kind, object_id, parent=within))
             is_gone = False
             try:
@@ -164,7 +167,8 @@ class Ownership:
                 is_gone = upstream.status in _GONE
             finally:
                 if not is_gone:
-                    await self._restore(account_id, kind, object_id)
+                    for key in marked:
+                        await self._restore(account_id, *key)
             return upstream
 
         return mark_and_send
@@ -213,6 +217,11 @@ def _no_such_model(named: _Named) -> ModelNotFound:
         return ModelNotFound(not_found(named.kind, named.id), param="model")
     message = f"The model in '{named.param}' does not exist or you do not have access to it."
     return ModelNotFound(message, param=named.param)
+
+
+def _item_behind(parent: str | None, name: str) -> list[tuple[str, str]]:
+    """What an item in a path may be recorded as: made for the caller, or shown by their list."""
+    return [("item", name), ("listed_item", listed_id(parent, name))]
 
 
 def _is_number(kind: str, name: str) -> bool:
