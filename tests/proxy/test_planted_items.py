@@ -105,6 +105,8 @@ async def test_a_listed_item_is_read_and_deleted_behind_its_conversation_only(
     upstream.always(SHOWN)
     _ = await http.get(ITEMS, headers=owner.headers)
     asked = [
+        ("GET", f"{ITEMS}?after=msg_planted"),
+        ("GET", "/conversations/conv_3/items?after=msg_planted"),
         ("GET", f"{ITEMS}/msg_planted"),
         ("GET", "/conversations/conv_3/items/msg_planted"),
         ("DELETE", f"{ITEMS}/msg_planted"),
@@ -114,7 +116,7 @@ async def test_a_listed_item_is_read_and_deleted_behind_its_conversation_only(
         (await http.request(method, path, headers=owner.headers)).status_code
         for method, path in asked
     ]
-    assert told == [200, 404, 200, 404]
+    assert told == [200, 404, 200, 404, 200, 404]
     theirs = "/conversations/conv_2/items/msg_planted"
     assert (await http.get(theirs, headers=other.headers)).status_code == 200
 

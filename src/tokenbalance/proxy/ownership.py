@@ -61,12 +61,14 @@ class _Named:
     """Where the body or the query has it; None: the path does."""
     parent: str | None = None
     """The object in the path that it must be part of."""
+    shown_by: str | None = None
+    """The object whose list may have shown this item."""
 
     @property
     def keys(self) -> list[tuple[str, str]]:
         """What is looked up; it is the caller's if one of these is."""
-        if self.kind == "item" and self.param is None:
-            return _item_behind(self.parent, self.id)
+        if self.shown_by is not None and self.kind == "item":
+            return _item_behind(self.shown_by, self.id)
         return [(kind, self.id) for kind in kinds_of(kind_of_owner(self.kind))]
 
     @property
@@ -93,7 +95,7 @@ class Ownership:
         """
         operation = asked.operation
         ids = operation.path_ids(path) if operation.uses else ()
-        named = [*_of_path(operation, ids), *_of_body(asked)]
+        named = [*_of_path(operation, ids), *_of_body(asked, ids)]
         sought = {key for one in named if not one.is_number for key in one.keys}
         owned = await self.owners.find(asked.caller.account_id, list(sought))
         for one in named:
@@ -191,13 +193,15 @@ def _of_path(operation: Operation, ids: tuple[str, ...]) -> Iterator[_Named]:
         return
     parent: str | None = None
     for kind, name in zip(operation.uses, ids, strict=True):
-        yield _Named(kind, name, None, parent)
+        yield _Named(kind, name, None, parent, parent)
         parent = name
 
 
-def _of_body(asked: Asked) -> Iterator[_Named]:
+def _of_body(asked: Asked, ids: tuple[str, ...]) -> Iterator[_Named]:
+    # Without a body, what is named is a cursor of the list behind the path.
+    shown_by = ids[0] if asked.operation.method == "GET" and ids else None
     for reference in asked.references:
-        yield _Named(reference.kind, str(reference.value), reference.param)
+        yield _Named(reference.kind, str(reference.value), reference.param, None, shown_by)
 
 
 def _require(named: _Named, owned: Mapping[tuple[str, str], Owned]) -> None:
