@@ -45,6 +45,7 @@ A_KEY = frozenset({"pk_api_keys: id"})
 A_SECRET = frozenset({"uq_api_keys_secret_sha256: secret_sha256"})
 A_USER = frozenset({"pk_users: id"})
 AN_OBJECT = frozenset({"pk_objects: object_id, kind, upstream"})
+ITS_WHOLE = frozenset({"pk_objects: object_id, upstream"})
 ITS_PARTS = frozenset({"ix_objects_parts: parent_id, account_id", "ix_objects_parts: parent_id"})
 A_LIST = frozenset(
     {"ix_objects_listed: account_id, kind", "ix_objects_listed: account_id, kind, created_at"}
@@ -86,12 +87,12 @@ DECIDED: Final[dict[str, tuple[frozenset[str], ...]]] = {
     "SETTLE_MANY": (A_HOLD, A_LOCKED_HOLD, AN_ACCOUNT),
     "SETTLE_MANY_OF_ONE": (A_HOLD, A_LOCKED_HOLD, AN_ACCOUNT),
     "SETTLE_RESTORED": (A_HOLD, AN_ACCOUNT),
-    "SETTLE_OWNING": (A_HOLD, AN_ACCOUNT),
-    "SETTLE_MANY_OWNING": (A_HOLD, A_LOCKED_HOLD, AN_ACCOUNT),
-    "SETTLE_MANY_OF_ONE_OWNING": (A_HOLD, A_LOCKED_HOLD, AN_ACCOUNT),
-    "SETTLE_RESTORED_OWNING": (A_HOLD, AN_ACCOUNT),
+    "SETTLE_OWNING": (A_HOLD, AN_ACCOUNT, ITS_WHOLE),
+    "SETTLE_MANY_OWNING": (A_HOLD, A_LOCKED_HOLD, AN_ACCOUNT, ITS_WHOLE),
+    "SETTLE_MANY_OF_ONE_OWNING": (A_HOLD, A_LOCKED_HOLD, AN_ACCOUNT, ITS_WHOLE),
+    "SETTLE_RESTORED_OWNING": (A_HOLD, AN_ACCOUNT, ITS_WHOLE),
     "FIND_OBJECTS": (AN_OBJECT,),
-    "RECORD_OBJECTS": (),
+    "RECORD_OBJECTS": (ITS_WHOLE,),
     "PLACE_OF_OBJECT": (AN_OBJECT,),
     "NEWEST_OBJECTS": (A_LIST,),
     "OLDEST_OBJECTS": (A_LIST,),

@@ -153,6 +153,9 @@ async def test_a_response_that_is_deleted_while_it_streams_is_charged_and_stays_
     assert deleted.status_code == 200
     assert [charge["total"] for charge in await charges_of(pool, maker)] == [24]
     assert await statuses(http, maker, "/made/resp_1") == [404]
+    # So are its items, which were named after that.
+    live = "SELECT count(*) FROM objects WHERE parent_id = 'resp_1' AND deleted_at IS NULL"
+    assert await pool.fetchval(live) == 0
 
 
 async def test_a_file_that_is_taken_out_of_a_store_is_still_there(

@@ -100,6 +100,19 @@ def test_a_tool_that_names_what_is_kept_is_found_wherever_tools_stand(
         ({"type": "item_reference", "id": "msg_1"}, "item", "id"),
         ({"id": "msg_1"}, "item", "id"),
         ({"type": None, "id": "msg_1"}, "item", "id"),
+        ({"role": None, "id": "msg_1"}, "item", "id"),
+        ({"role": "", "id": "msg_1", "content": "hi"}, "item", "id"),
+        ({"role": [], "id": "msg_1", "content": "hi"}, "item", "id"),
+        ({"role": "user", "id": "msg_1"}, "item", "id"),
+        ({"type": "", "role": "user", "id": "msg_1", "content": "hi"}, "item", "id"),
+        ({"type": [], "id": "msg_1", "content": "hi"}, "item", "id"),
+        ({"type": "ITEM_REFERENCE", "id": "msg_1"}, "item", "id"),
+        ({"type": "item_reference ", "id": "msg_1"}, "item", "id"),
+        ({"type": "of a later year", "id": "msg_1", "content": "hi"}, "item", "id"),
+        ({"type": "code_interpreter", "id": "msg_1"}, "item", "id"),
+        ({"type": "message", "role": "user", "id": "msg_1"}, "item", "id"),
+        ({"type": "file_search_call", "id": "fs_1"}, "item", "id"),
+        ({"type": "mcp_call", "id": "mcp_1", "arguments": None}, "item", "id"),
         ({"type": "reasoning", "id": "rs_1", "summary": []}, "reasoning", "id"),
         ({"type": "reasoning", "id": "rs_1", "encrypted_content": ""}, "reasoning", "id"),
         ({"type": "compaction", "id": "cmp_1"}, "reasoning", "id"),
@@ -192,6 +205,13 @@ def test_a_file_in_a_moderation_is_found() -> None:
     assert found_ids == [("file", "input[0].image_url.file_id")]
 
 
+@pytest.mark.parametrize("member", ["file_id", "thing_ids", "previous_response_id"])
+def test_an_id_is_found_where_no_ids_are_known(member: str) -> None:
+    value: Json = ["file-abcdefgh"] if member.endswith("s") else "file-abcdefgh"
+    fields: Document = {"model": "gpt-5", "input": [[1, 2], "x"], "user_id": "me", member: value}
+    assert [param for _, param in found(None, fields)] == [member]
+
+
 # What is not.
 
 
@@ -219,6 +239,9 @@ def test_words_and_what_everybody_may_use_are_no_references(tool: dict[str, Json
     [
         {"role": "assistant", "type": "message", "id": "msg_1", "content": []},
         {"role": "user", "id": "msg_1", "content": "hi"},
+        {"type": "message", "role": "user", "id": "msg_1", "content": ""},
+        {"type": "web_search_call", "id": "ws_1", "action": {"type": "search"}},
+        {"type": "mcp_list_tools", "id": "mcpl_1", "tools": []},
         {"type": "function_call", "id": "fc_12345678", "call_id": "call_1", "arguments": "{}"},
         {"type": "reasoning", "id": "rs_12345678", "encrypted_content": "gAAA", "summary": []},
         {"type": "reasoning", "summary": []},

@@ -116,7 +116,6 @@ COMPACT: Final = Family(
         uncounted=lambda _: responses.COMPACTION,
     ),
     place="responses",
-    creates=("item:$.output[].id",),
     streams=False,
     examples=COMPACTION_EXAMPLES,
 )

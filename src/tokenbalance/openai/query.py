@@ -92,7 +92,7 @@ def _listed_kind(operation: Operation) -> str | None:
     kind = operation.lists
     if kind is None or not operation.uses:
         return None
-    owned = {spec.partition(":")[0] for spec in operation.creates}
+    owned = {spec.partition(":")[0].removeprefix("listed_") for spec in operation.creates}
     return kind if kind in owned else None
 
 

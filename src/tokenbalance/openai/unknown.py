@@ -29,8 +29,11 @@ ANY: Final = "any"
 IDS_MAX: Final = 100
 """Most ids of a request."""
 
-_KINDS: Final = tuple(
-    dict.fromkeys([ANY, *(spec.partition(":")[0] for one in OPERATIONS for spec in one.creates)])
+_KINDS: Final = (
+    ANY,
+    *sorted(
+        {spec.partition(":")[0] for one in OPERATIONS for spec in one.creates} - {"listed_item"}
+    ),
 )
 _TARIFF: Final = Tariff(
     "the charge is the `usage` of the response, or all that was held if there is none"

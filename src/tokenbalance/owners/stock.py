@@ -72,7 +72,9 @@ async def objects_of(session: AsyncSession, account_id: int, kind: str | None) -
     rows = select(StoredObject).where(
         StoredObject.account_id == account_id,
         StoredObject.deleted_at.is_(None),
-        StoredObject.kind != "item" if kind is None else StoredObject.kind == kind,
+        StoredObject.kind.not_in(("item", "listed_item"))
+        if kind is None
+        else StoredObject.kind == kind,
     )
     found = await session.scalars(rows.order_by(StoredObject.created_at, StoredObject.object_id))
     return [

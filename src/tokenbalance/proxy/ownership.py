@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from tokenbalance.database.connections import UNAVAILABLE
 from tokenbalance.errors import ModelNotFound, ObjectNotFound
 from tokenbalance.openai.metering.sse import BOM, document_of
-from tokenbalance.openai.objects.found import found_at, kind_of_owner
+from tokenbalance.openai.objects.found import found_at, kind_of_owner, listed_id
 from tokenbalance.openai.objects.not_found import not_found
 from tokenbalance.openai.objects.places import sought_by, unstored
 from tokenbalance.openai.objects.scanner import IdScanner
@@ -61,10 +61,14 @@ class _Named:
     """Where the body or the query has it; None: the path does."""
     parent: str | None = None
     """The object in the path that it must be part of."""
+    shown_by: str | None = None
+    """The object whose list may have shown this item."""
 
     @property
     def keys(self) -> list[tuple[str, str]]:
         """What is looked up; it is the caller's if one of these is."""
+        if self.shown_by is not None and self.kind == "item":
+            return _item_behind(self.shown_by, self.id)
         return [(kind, self.id) for kind in kinds_of(kind_of_owner(self.kind))]
 
     @property
@@ -91,7 +95,7 @@ class Ownership:
         """
         operation = asked.operation
         ids = operation.path_ids(path) if operation.uses else ()
-        named = [*_of_path(operation, ids), *_of_body(asked)]
+        named = [*_of_path(operation, ids), *_of_body(asked, ids)]
         sought = {key for one in named if not one.is_number for key in one.keys}
         owned = await self.owners.find(asked.caller.account_id, list(sought))
         for one in named:
@@ -148,15 +152,16 @@ class Ownership:
         if deleted is None or deleted in _UNMARKED or _is_number(deleted, asked.path_ids[-1]):
             return send
         account_id, kind, object_id = asked.caller.account_id, deleted, asked.path_ids[-1]
+        within = asked.path_ids[-2] if asked.path_ids[1:] else None
+        keys = _item_behind(within, object_id) if kind == "item" else [(kind, object_id)]
 
         async def mark_and_send() -> UpstreamResponse:
             try:
-                is_marked = await self.owners.delete(account_id, kind, object_id)
+                marked = [key for key in keys if await self.owners.delete(account_id, *key)]
             except UNAVAILABLE as error:
                 raise no_database(error) from error
-            if not is_marked:
+            if not marked:
                 # Another request has deleted it since it was looked up.
-                within = asked.path_ids[-2] if asked.path_ids[1:] else None
                 raise ObjectNotFound(not_found(kind, object_id, parent=within))
             is_gone = False
             try:
@@ -164,7 +169,8 @@ class Ownership:
                 is_gone = upstream.status in _GONE
             finally:
                 if not is_gone:
-                    await self._restore(account_id, kind, object_id)
+                    for key in marked:
+                        await self._restore(account_id, *key)
             return upstream
 
         return mark_and_send
@@ -187,13 +193,15 @@ def _of_path(operation: Operation, ids: tuple[str, ...]) -> Iterator[_Named]:
         return
     parent: str | None = None
     for kind, name in zip(operation.uses, ids, strict=True):
-        yield _Named(kind, name, None, parent)
+        yield _Named(kind, name, None, parent, parent)
         parent = name
 
 
-def _of_body(asked: Asked) -> Iterator[_Named]:
+def _of_body(asked: Asked, ids: tuple[str, ...]) -> Iterator[_Named]:
+    # Without a body, what is named is a cursor of the list behind the path.
+    shown_by = ids[0] if asked.operation.method == "GET" and ids else None
     for reference in asked.references:
-        yield _Named(reference.kind, str(reference.value), reference.param)
+        yield _Named(reference.kind, str(reference.value), reference.param, None, shown_by)
 
 
 def _require(named: _Named, owned: Mapping[tuple[str, str], Owned]) -> None:
@@ -213,6 +221,11 @@ def _no_such_model(named: _Named) -> ModelNotFound:
         return ModelNotFound(not_found(named.kind, named.id), param="model")
     message = f"The model in '{named.param}' does not exist or you do not have access to it."
     return ModelNotFound(message, param=named.param)
+
+
+def _item_behind(parent: str | None, name: str) -> list[tuple[str, str]]:
+    """What an item in a path may be recorded as: made for the caller, or shown by their list."""
+    return [("item", name), ("listed_item", listed_id(parent, name))]
 
 
 def _is_number(kind: str, name: str) -> bool:

@@ -42,7 +42,7 @@ _OBJECTS: Final = f""", owned AS (
 {
     RECORDING.format(
         items="(SELECT $1::bigint, key_id, $15::json, 1 FROM account)",
-        deleted_at="o.deleted_at",
+        deleted_at="coalesce(o.deleted_at, excluded.deleted_at)",
     )
 }
 )"""  # noqa: S608 - made of constants
@@ -151,7 +151,7 @@ _OBJECTS_OF_MANY: Final = f""", owned AS (
 {
     RECORDING.format(
         items="(SELECT account_id, key_id, objects, number FROM charged)",
-        deleted_at="o.deleted_at",
+        deleted_at="coalesce(o.deleted_at, excluded.deleted_at)",
     )
 }
 )"""  # noqa: S608 - made of constants

@@ -24,10 +24,14 @@ SELECT item.number, o.kind, o.object_id, o.parent_id, o.state, o.tokens, o.bytes
 RECORDING: Final = """
     INSERT INTO objects AS o
            (account_id, key_id, object_id, kind, parent_id, state, bytes, tokens, expires_at,
-            snapshot)
+            snapshot, deleted_at)
     SELECT DISTINCT ON (object_id, kind)
            account_id, key_id, object_id, kind, parent_id, state, bytes, tokens,
-           to_timestamp(expires_at), snapshot
+           to_timestamp(expires_at), snapshot,
+           (SELECT max(p.deleted_at)
+              FROM objects p
+             WHERE p.object_id = object.parent_id AND p.upstream = 'openai'
+               AND p.account_id + 0 = item.account_id)
       FROM {items} AS item (account_id, key_id, objects, number),
            json_to_recordset(objects)
            AS object (object_id text, kind text, parent_id text, state text, bytes bigint,
@@ -43,7 +47,8 @@ RECORDING: Final = """
            deleted_at = {deleted_at}
      WHERE o.account_id = excluded.account_id"""
 """Inserts the rows of several callers, always in one order, so that no two of these statements wait
-for each other. A row of another account is left as it is. Of rows with one key the last counts."""
+for each other. A row of another account is left as it is. Of rows with one key the last counts. A
+part of what is deleted is deleted with it."""
 
 RECORD_OBJECTS: Final = f"""
 -- $1 accounts, $2 keys, $3 rows of each as JSON, $4 whether the upstream has just named them
@@ -51,7 +56,7 @@ RECORD_OBJECTS: Final = f"""
 {
     RECORDING.format(
         items="unnest($1::bigint[], $2::bigint[], $3::json[]) WITH ORDINALITY",
-        deleted_at="CASE WHEN $4 THEN NULL ELSE o.deleted_at END",
+        deleted_at="CASE WHEN $4 THEN excluded.deleted_at ELSE o.deleted_at END",
     )
 }
 """
@@ -135,7 +140,8 @@ DELETE FROM objects
  WHERE ctid = ANY (ARRAY (
        SELECT o.ctid
          FROM objects o
-        WHERE o.kind IN ('response', 'item') AND o.created_at < now() - interval '31 days'
+        WHERE o.kind IN ('response', 'item', 'listed_item')
+          AND o.created_at < now() - interval '31 days'
           AND NOT EXISTS (SELECT
                             FROM objects c
                            WHERE c.object_id = o.parent_id AND c.kind = 'conversation'

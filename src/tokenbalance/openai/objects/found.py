@@ -23,7 +23,7 @@ ID_CHARS_MAX: Final = 512
 """Longer ids are not kept; OpenAI's have fewer than a hundred characters."""
 SNAPSHOT_BYTES_MAX: Final = 64 * 1024
 _PARTS: Final = frozenset({
-    "chat_message", "container_file", "item", "skill_version", "upload_part",
+    "chat_message", "container_file", "item", "listed_item", "skill_version", "upload_part",
     "vector_store_file_batch",
 })  # fmt: skip
 """Kinds that live and end with another object. A file is no part of what uses it."""
@@ -36,6 +36,15 @@ _KNOWN_BY: Final = {"vector_store_file": "file"}
 def kind_of_owner(kind: str) -> str:
     """The kind under which an object of a kind is owned: a file of a vector store is a file."""
     return _KNOWN_BY.get(kind, kind)
+
+
+def listed_id(parent: str | None, name: str) -> str:
+    """The id under which an item is known that a list of its parent shows.
+
+    Whoever wrote an id into an item is not its owner: it leads to the item behind this parent, and
+    cannot be taken by one account before another.
+    """
+    return f"{parent}/{name}"
 
 
 def found_in(operation: Operation, document: Document, within: str | None = None) -> list[Found]:
@@ -110,6 +119,8 @@ def described(
     kind = place.kind
     if kind in _KNOWN_BY:
         return Found(_KNOWN_BY[kind], name)
+    if kind == "listed_item":
+        return Found(kind, listed_id(whole, name), whole)
     if place.steps[-1] != "id":
         container = _text(holder.get("container_id"))
         if kind == "container_file":

@@ -83,7 +83,7 @@ class Sought:
 
 _DEFAULT_OF_STORE: Final[Mapping[str | None, bool]] = {"responses": True, "chat": False}
 """Whether the upstream stores the response of a request without `store`, where it may say so."""
-_STORED: Final = frozenset({"chat_completion", "item", "response"})
+_STORED: Final = frozenset({"chat_completion", "item", "listed_item", "response"})
 """Kinds of objects that live only where the response is stored."""
 _THEMSELVES: Final = frozenset({"chat_completion", "response"})
 """Kinds of objects whose requests may ask that they be stored, or not."""
@@ -98,6 +98,7 @@ _IN_STREAMS: Final = ((_EACH_ITEM, "item"), (_EACH_PART, "part"), (_EACH_ANNOTAT
 _PARTS_OF_STREAMS: Final = frozenset({"annotation", "item", "part", "response"})
 _MESSAGE: Final = ("choices", "[]", "message")
 _DELTA: Final = ("choices", "[]", "delta")
+_LISTED: Final = "item:$.data[].id"
 _SHELL: Final = {
     "container:$.output[].container_id": "container:$.output[].environment.container_id",
 }
@@ -115,7 +116,8 @@ def sought_by(operation: Operation, request: Document) -> Sought | None:
     place = operation.family.place
     default = _DEFAULT_OF_STORE.get(place)
     if default is None:
-        return _sought(operation, stored=True, spoken=True)
+        carried = place == "conversation" and _carries_ids(request.get("items"))
+        return _sought(operation, stored=True, spoken=True, carried=carried)
     stored = request.get("store")
     return _sought(
         operation,
@@ -137,16 +139,27 @@ def every_place(operation: Operation) -> Sought | None:
     return _sought(operation, stored=True, spoken=True)
 
 
+def _carries_ids(items: Json) -> bool:
+    """Whether a client has named an item itself, so that its id says nothing of its owner."""
+    return not isinstance(items, list) or any(
+        not isinstance(item, dict) or item.get("id") is not None for item in items
+    )
+
+
 def _is_spoken(request: Document) -> bool:
     modalities = request.get("modalities")
     return bool(request.get("audio")) or (isinstance(modalities, list) and "audio" in modalities)
 
 
 @lru_cache(maxsize=1024)
-def _sought(operation: Operation, *, stored: bool, spoken: bool) -> Sought | None:
+def _sought(
+    operation: Operation, *, stored: bool, spoken: bool, carried: bool = False
+) -> Sought | None:
     dead = (_NONE if stored else _STORED) | (_NONE if spoken else _SPOKEN)
     specs = operation.creates
     specs = (*specs, *(_SHELL[spec] for spec in specs if spec in _SHELL))
+    if carried:
+        specs = tuple(f"listed_{spec}" if spec == _LISTED else spec for spec in specs)
     read = [(is_event, place) for is_event, place in map(_read, specs) if place.kind not in dead]
     places = [place for is_event, place in read if not is_event]
     events = [place for is_event, place in read if is_event]

@@ -134,6 +134,45 @@ _NAMES: Final = frozenset(member.rpartition(".")[2] for _, member in _ROWS) | _M
 """Names of members that may hold an id somewhere."""
 _PLAIN_MESSAGE: Final = frozenset({"role", "content"})
 _PLACES: Final = frozenset(place for place, _ in _ROWS)
+_WITH_ROWS: Final = frozenset(
+    {"compaction", "image_generation_call", "item_reference", "reasoning"}
+)
+"""Types of items whose ids have rows of their own."""
+_ROLES: Final = frozenset({
+    "assistant", "critic", "developer", "discriminator", "system", "tool", "user",
+})  # fmt: skip
+_CONTENTS: Final[Mapping[str, tuple[str, ...]]] = {
+    "additional_tools": ("tools",),
+    "agent_message": ("content",),
+    "apply_patch_call": ("operation",),
+    "apply_patch_call_output": ("status",),
+    "code_interpreter_call": ("container_id",),
+    "computer_call": ("action", "actions"),
+    "computer_call_output": ("output",),
+    "configuration_update": ("reasoning", "text"),
+    "custom_tool_call": ("input",),
+    "custom_tool_call_output": ("output",),
+    "file_search_call": ("queries",),
+    "function_call": ("arguments",),
+    "function_call_output": ("output",),
+    "local_shell_call": ("action",),
+    "local_shell_call_output": ("output",),
+    "mcp_approval_request": ("arguments",),
+    "mcp_approval_response": ("approve",),
+    "mcp_call": ("arguments",),
+    "mcp_list_tools": ("tools",),
+    "message": ("content",),
+    "multi_agent_call": ("arguments",),
+    "multi_agent_call_output": ("output",),
+    "program": ("code",),
+    "program_output": ("result",),
+    "shell_call": ("action",),
+    "shell_call_output": ("output",),
+    "tool_search_call": ("arguments",),
+    "tool_search_output": ("tools",),
+    "web_search_call": ("action",),
+}
+"""Types of items that carry what they are, each with the members that have it."""
 _WAYS: Final = frozenset(
     (place, member[: dot.start()]) for place, member in _ROWS for dot in re.finditer(r"\.", member)
 )
@@ -156,17 +195,19 @@ def references(place: str | None, document: Document) -> list[Reference]:
     """Find every id in a document that may be one of a stored object.
 
     Args:
-        place: of the whole document, as in the table; None: it has no ids but its model's.
+        place: of the whole document, as in the table; None: of its lists, only those that are
+            called ids are searched, since inputs may be millions of tokens.
         document: the request's.
 
     """
     found: list[Reference] = []
-    if place is not None:
-        _search(document, "", ((place, ""),), found)
-        return found
-    model = document.get("model")
-    if isinstance(model, str) and _BASE_MODEL.fullmatch(model) is None:
-        found.append(Reference("model", model, "model"))
+    if place is None:
+        document = {
+            member: value
+            for member, value in document.items()
+            if not isinstance(value, list) or member.endswith(ID_ENDINGS)
+        }
+    _search(document, "", () if place is None else ((place, ""),), found)
     return found
 
 
@@ -238,7 +279,21 @@ def _further(where: _Where, member: str) -> _Where:
 
 def _places_of(value: Mapping[str, Json], where: _Where) -> _Where:
     kind = value.get("type")
-    is_typed = isinstance(kind, str)
-    if where == _AN_ITEM and (is_typed or "role" in value):
+    if where == _AN_ITEM and _is_copy(kind, value):
         where = ()
-    return (*where, (kind, "")) if is_typed and kind in _PLACES else where
+    return (*where, (kind, "")) if isinstance(kind, str) and kind in _PLACES else where
+
+
+def _is_copy(kind: Json, item: Mapping[str, Json]) -> bool:
+    """Whether the id of an item is only a copy, since its contents are with it, or has a row.
+
+    What the upstream may read as a reference is one: an item without contents, and one of a type or
+    a role that is not known exactly as it is written.
+    """
+    if kind is None:
+        role = item.get("role")
+        return isinstance(role, str) and role in _ROLES and item.get("content") is not None
+    if not isinstance(kind, str):
+        return False
+    members = _CONTENTS.get(kind, ())
+    return kind in _WITH_ROWS or any(item.get(member) is not None for member in members)

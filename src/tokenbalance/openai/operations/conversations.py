@@ -51,7 +51,7 @@ CONVERSATIONS: Final = (
         lists="item",
         query=("after", "include", "limit", "order"),
         own_derived=(
-            "item:$.data[].id",
+            "listed_item:$.data[].id",
             "container:$.data[].container_id",
             "container_file:$.data[].content[].annotations[].file_id",
         ),
@@ -75,7 +75,6 @@ CONVERSATIONS: Final = (
         uses=("conversation", "item"),
         query=("include",),
         own_derived=(
-            "item:$.id",
             "container:$.container_id",
             "container_file:$.content[].annotations[].file_id",
         ),

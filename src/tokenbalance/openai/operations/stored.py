@@ -68,7 +68,7 @@ _RESPONSES: Final = (
         "Input items of a response",
         lists="item",
         uses=("response",),
-        own_derived=("item:$.data[].id", "container:$.data[].container_id"),
+        own_derived=("listed_item:$.data[].id", "container:$.data[].container_id"),
         query=("after", "include", "limit", "order"),
         own_examples=INPUT_ITEMS_EXAMPLES,
     ),
