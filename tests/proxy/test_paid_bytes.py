@@ -86,7 +86,7 @@ async def test_the_head_of_an_empty_body_waits_for_the_books(
     blocking = await asyncpg.connect(dsn)
     try:
         async with asyncio.timeout(5), blocking.transaction():
-            await blocking.execute("LOCK TABLE holds IN ACCESS EXCLUSIVE MODE")
+            await blocking.execute("LOCK TABLE open_holds IN ACCESS EXCLUSIVE MODE")
             gate.open()
             for _ in range(2):
                 while not await blocking.fetchval(
