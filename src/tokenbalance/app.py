@@ -63,7 +63,7 @@ from tokenbalance.web.panel.mount import mount_panel
 from tokenbalance.wire.client.cors import CrossOrigin
 from tokenbalance.wire.client.spool import Spools
 from tokenbalance.wire.passing_headers import PassingHeaders
-from tokenbalance.wire.upstream import UpstreamAddress, open_upstream
+from tokenbalance.wire.upstream import open_upstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Coroutine
@@ -367,16 +367,9 @@ async def _running(work: Coroutine[object, object, None]) -> AsyncGenerator[None
 
 
 async def _open_upstream(settings: Settings, hop: bytes, stack: AsyncExitStack) -> Upstream | None:
-    if settings.openai_api_key is None:
+    address = settings.upstream_address(hop)
+    if address is None:
         return None
-    address = UpstreamAddress(
-        base_url=settings.openai_base_url,
-        api_key=settings.openai_api_key.get_secret_value(),
-        organization=settings.openai_organization,
-        project=settings.openai_project,
-        proxy_url=_revealed(settings.upstream_proxy),
-        hop=hop,
-    )
     return await stack.enter_async_context(open_upstream(address))
 
 

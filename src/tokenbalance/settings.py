@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Literal, Self
 from urllib.parse import urlsplit
 
 import platformdirs
@@ -38,6 +38,9 @@ from tokenbalance.setting_values import (
 )
 from tokenbalance.wire.client.cors import origins_of
 from tokenbalance.wire.passing_headers import request_names, response_names
+
+if TYPE_CHECKING:
+    from tokenbalance.wire.upstream import UpstreamAddress
 
 
 class SettingsError(Exception):
@@ -315,6 +318,29 @@ class Settings(BaseSettings):
             knows_openai_models=self.upstream_kind != "compatible",
             default_output_limit=self.default_output_limit,
             own_models=self._own_models,
+        )
+
+    def upstream_address(self, hop: bytes | None = None) -> UpstreamAddress | None:
+        """Where the upstream is, and how it is called; None without a key.
+
+        Args:
+            hop: names this installation to the upstream; None: nothing does.
+
+        """
+        from tokenbalance.wire.upstream import (  # noqa: PLC0415 - few commands call the upstream
+            UpstreamAddress,
+        )
+
+        if self.openai_api_key is None:
+            return None
+        proxy = self.upstream_proxy
+        return UpstreamAddress(
+            base_url=self.openai_base_url,
+            api_key=self.openai_api_key.get_secret_value(),
+            organization=self.openai_organization,
+            project=self.openai_project,
+            proxy_url=None if proxy is None else proxy.get_secret_value(),
+            hop=hop,
         )
 
     @property

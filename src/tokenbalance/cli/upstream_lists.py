@@ -9,7 +9,7 @@ from urllib.parse import quote
 import orjson
 
 from tokenbalance.errors import ProxyError
-from tokenbalance.wire.upstream import UpstreamAddress, UpstreamBroke, open_upstream
+from tokenbalance.wire.upstream import UpstreamBroke, open_upstream
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Iterable
@@ -50,16 +50,9 @@ async def objects_of_upstream(settings: Settings, kinds: Iterable[str]) -> list[
         NoObjects: there is no key, no response, or one that is no list.
 
     """
-    if settings.openai_api_key is None:
+    address = settings.upstream_address()
+    if address is None:
         raise NoObjects("OPENAI_API_KEY is not set")
-    proxy = settings.upstream_proxy
-    address = UpstreamAddress(
-        base_url=settings.openai_base_url,
-        api_key=settings.openai_api_key.get_secret_value(),
-        organization=settings.openai_organization,
-        project=settings.openai_project,
-        proxy_url=None if proxy is None else proxy.get_secret_value(),
-    )
     try:
         async with open_upstream(address) as upstream:
             return [row for kind in kinds async for row in _rows(upstream, kind)]

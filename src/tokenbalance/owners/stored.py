@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast, get_args
 
 import orjson
 from sqlalchemy import column, literal, select, true, tuple_, values
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
         str, str, str | None, int | None, str | None, datetime, datetime | None
     ]
 
-KINDS: Final = (
+Kind: TypeAlias = Literal[
     "batch",
     "chat_completion",
     "container",
@@ -41,8 +41,9 @@ KINDS: Final = (
     "vector_store",
     "voice",
     "voice_consent",
-)
+]
 """Kinds that are listed: those that people make. What is only a part of another one is not."""
+KINDS: Final[tuple[Kind, ...]] = get_args(Kind)
 _NAMED_BY: Final = ("filename", "name", "title", "model")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _STEP: Final = timedelta(microseconds=1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from tokenbalance.errors import ProxyError
 from tokenbalance.openai.objects.models import visible_models
-from tokenbalance.wire.upstream import UpstreamAddress, UpstreamBroke, open_upstream
+from tokenbalance.wire.upstream import UpstreamBroke, open_upstream
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -31,16 +31,9 @@ async def models_of_upstream(settings: Settings) -> list[str]:
         NoList: there is no key, no response, or one that is no list.
 
     """
-    if settings.openai_api_key is None:
+    address = settings.upstream_address()
+    if address is None:
         raise NoList("OPENAI_API_KEY is not set")
-    proxy = settings.upstream_proxy
-    address = UpstreamAddress(
-        base_url=settings.openai_base_url,
-        api_key=settings.openai_api_key.get_secret_value(),
-        organization=settings.openai_organization,
-        project=settings.openai_project,
-        proxy_url=None if proxy is None else proxy.get_secret_value(),
-    )
     try:
         async with asyncio.timeout(_TIMEOUT_S), open_upstream(address) as upstream:
             return sorted(_names(await _body(upstream)))

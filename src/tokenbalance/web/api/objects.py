@@ -2,12 +2,12 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Annotated, ClassVar, Literal, TypeAlias
+from typing import Annotated, ClassVar, TypeAlias
 
 from fastapi import Depends, Query, Request
 from pydantic import BaseModel, ConfigDict
 
-from tokenbalance.owners.stored import StoredRow, stored_page
+from tokenbalance.owners.stored import Kind, StoredRow, stored_page
 from tokenbalance.web.api.callers import Authenticated
 from tokenbalance.web.api.fields import FIRST_PAGE, Cursor, Limit, UserId
 from tokenbalance.web.api.responses import PageResponse, example, page_response
@@ -17,22 +17,6 @@ from tokenbalance.web.context import management_of
 
 objects_router = api_router("Stored objects")
 
-Kind: TypeAlias = Literal[
-    "batch",
-    "chat_completion",
-    "container",
-    "conversation",
-    "file",
-    "fine_tuning_job",
-    "model",
-    "response",
-    "skill",
-    "upload",
-    "vector_store",
-    "voice",
-    "voice_consent",
-]
-"""`KINDS`, as a type."""
 _Kind: TypeAlias = Annotated[Kind | None, Query(description="Only objects of this kind.")]
 
 
