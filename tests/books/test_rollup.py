@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from tests.support.books import create_holder, placed
+from tests.support.days import midnight
 from tests.support.usage import Used, request_id_of, summed_by_report, summed_directly, use, void
 from tokenbalance.books.ledger.book import Book
 from tokenbalance.books.reports import EVER, Group, Period, UsageQuery, ids, overview, rollup
@@ -276,7 +277,7 @@ async def test_the_overview_counts_what_is_summed_and_what_is_not(
     pool: Pool, sessions: Sessions
 ) -> None:
     one, other = await create_holder(pool, 1000), await create_holder(pool, 500)
-    yesterday = TODAY - timedelta(hours=5)
+    yesterday = midnight() - timedelta(hours=5)
     for holder, tokens in ((one, 30), (other, 70)):
         await use(pool, holder, Used(tokens=tokens, at=yesterday))
     await void(pool, one, yesterday)

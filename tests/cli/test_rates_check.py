@@ -10,17 +10,18 @@ import orjson
 import pytest
 
 from tests.support.books import create_holder
+from tests.support.days import today
 from tests.support.upstream import ScriptedUpstream, json_response
 from tests.support.usage import Used, use
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
+    from datetime import date
 
     from tests.cli.conftest import Cli, Response
     from tokenbalance.database.connections import Pool
     from tokenbalance.model import Json
 
-NOW = datetime.now(UTC)
 KEY = "sk-of-the-operator"
 CARD = """
 version = 2
@@ -32,16 +33,20 @@ output = 2
 tier = { flex = 0.5 }
 calls = { web_search = 10 }
 """
-MODELS = f"""
+
+
+def models(day: date) -> str:
+    """Facts about three models, of which one has ended and one is about to."""
+    return f"""
 [[models]]
 names = ["old-"]
-retires = {NOW.date() - timedelta(days=1)}
+retires = {day - timedelta(days=1)}
 [[models]]
 names = ["ending-"]
-retires = {NOW.date() + timedelta(days=60)}
+retires = {day + timedelta(days=60)}
 [[models]]
 names = ["new-"]
-retires = {NOW.date() + timedelta(days=61)}
+retires = {day + timedelta(days=61)}
 """
 
 
@@ -56,7 +61,7 @@ async def upstream() -> AsyncGenerator[ScriptedUpstream]:
 @pytest.fixture
 def shop(cli: Cli, upstream: ScriptedUpstream) -> Cli:
     """The command with a card, facts about models, and an upstream."""
-    for name, text in (("RATE_CARD", CARD), ("MODELS", MODELS)):
+    for name, text in (("RATE_CARD", CARD), ("MODELS", models(today()))):
         file = cli.folder / f"{name}.toml"
         file.write_text(text)
         cli.settings[f"TOKENBALANCE_{name}"] = str(file)
@@ -100,7 +105,7 @@ async def test_models_without_a_row_are_told_whether_used_or_offered(
     holder = await create_holder(pool)
     _ = await use(pool, holder, Used(model="other-1"))
     _ = await use(pool, holder, Used(model=None))
-    _ = await use(pool, holder, Used(model="forgotten", at=NOW - timedelta(days=40)))
+    _ = await use(pool, holder, Used(model="forgotten", at=datetime.now(UTC) - timedelta(days=40)))
     names = ("other-2", "ft:other-3:us::1", "other-1", "new-1")
     upstream.always(json_response({"data": [{"id": name} for name in names]}))
     response = await check(shop)
@@ -168,6 +173,7 @@ async def test_models_that_are_shut_down_within_60_days_are_told(
     shop: Cli, pool: Pool, upstream: ScriptedUpstream
 ) -> None:
     del pool
+    day = today()
     card = shop.folder / "RATE_CARD.toml"
     card.write_text(CARD.replace('"new-1"', '"new-1", "old-1", "ending-1"'))
     names = ("old-1", "ending-1", "new-1")
@@ -175,8 +181,8 @@ async def test_models_that_are_shut_down_within_60_days_are_told(
     response = await check(shop)
     assert response.code == 1
     assert response.out.splitlines() == [
-        f"ending-1 (offered): will be shut down on {NOW.date() + timedelta(days=60)}, in 60 days",
-        f"old-1 (offered): was shut down on {NOW.date() - timedelta(days=1)}",
+        f"ending-1 (offered): will be shut down on {day + timedelta(days=60)}, in 60 days",
+        f"old-1 (offered): was shut down on {day - timedelta(days=1)}",
     ]
 
 

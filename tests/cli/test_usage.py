@@ -6,7 +6,7 @@ import io
 import os
 import pty
 import subprocess
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,8 @@ import pytest
 
 from tests.cli.conftest import COMMAND, TIMEOUT_S
 from tests.support.books import create_holder
-from tests.support.refused import TODAY, refuse
+from tests.support.days import midnight
+from tests.support.refused import refuse
 from tests.support.usage import Used, use
 from tokenbalance.books.reports import USAGE_COLUMNS
 
@@ -23,9 +24,9 @@ if TYPE_CHECKING:
     from tests.cli.conftest import Cli
     from tokenbalance.database.connections import Pool
 
-MIDNIGHT = datetime.now(UTC).replace(hour=0, minute=0, second=0, microsecond=0)
-YESTERDAY = MIDNIGHT - timedelta(hours=12)
-SINCE = str((MIDNIGHT - timedelta(days=3)).date())
+THIS_MORNING = midnight()
+YESTERDAY = THIS_MORNING - timedelta(hours=12)
+SINCE = str((YESTERDAY - timedelta(days=3)).date())
 
 
 async def test_usage_is_written_as_csv_and_as_json_lines(cli: Cli, pool: Pool) -> None:
@@ -48,15 +49,17 @@ async def test_usage_is_written_as_csv_and_as_json_lines(cli: Cli, pool: Pool) -
 async def test_refusals_of_a_user_are_counted_by_day_key_and_code(cli: Cli, pool: Pool) -> None:
     holder = await create_holder(pool)
     email = await pool.fetchval("SELECT email FROM users WHERE id = $1", holder.user_id)
+    today = midnight().date()
+    yesterday = today - timedelta(days=1)
     await refuse(pool, holder.account_id, holder.key_id, "insufficient_quota", 1200)
-    await refuse(pool, holder.account_id, holder.key_id, "balance_held", 3, YESTERDAY.date())
+    await refuse(pool, holder.account_id, holder.key_id, "balance_held", 3, yesterday)
     shown = cli("usage", "refusals", email)
-    as_json = cli("usage", "refusals", email, "--since", str(MIDNIGHT.date()), "--json")
+    as_json = cli("usage", "refusals", email, "--since", str(today), "--json")
     lines = [line.split()[:4] for line in shown.out.splitlines()]
     assert [line[0:1] + line[2:] for line in lines] == [
         ["day", "code", "count"],
-        [str(TODAY), "insufficient_quota", "1,200"],
-        [str(YESTERDAY.date()), "balance_held", "3"],
+        [str(today), "insufficient_quota", "1,200"],
+        [str(yesterday), "balance_held", "3"],
     ]
     (row,) = orjson.loads(as_json.out)
     assert (row["key_id"], row["code"], row["count"]) == (
@@ -93,11 +96,11 @@ async def test_only_what_is_asked_for_is_written(cli: Cli, pool: Pool, tmp_path:
     _ = await use(pool, one, Used(at=YESTERDAY - timedelta(days=9)))
     mine = await use(pool, one, Used(at=YESTERDAY))
     _ = await use(pool, other, Used(at=YESTERDAY))
-    _ = await use(pool, one, Used(at=MIDNIGHT))
+    _ = await use(pool, one, Used(at=THIS_MORNING))
     email = await pool.fetchval("SELECT email FROM users WHERE id = $1", one.user_id)
     file = tmp_path / "usage.jsonl"
 
-    until = f"{MIDNIGHT:%Y-%m-%dT%H:%M}"
+    until = f"{THIS_MORNING:%Y-%m-%dT%H:%M}"
     asked = ("--since", SINCE, "--until", until, "--user", email.upper(), "--output", str(file))
     response = cli("usage", "export", *asked, "--json")
 

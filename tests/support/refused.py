@@ -8,8 +8,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from tokenbalance.database.connections import Pool
 
-TODAY = datetime.now(UTC).date()
-
 
 async def refuse(
     pool: Pool, account_id: int, key_id: int, code: str, count: int, day: date | None = None

@@ -26,6 +26,8 @@ async def test_every_endpoint_is_documented_with_how_it_is_metered(
         operation = paths[f"/v1{endpoint.path}"][endpoint.method.lower()]
         assert "Metering: " in operation["description"]
         assert ("free" in operation["description"]) is not endpoint.charged
+        assert {"200", "401", "503"} <= set(operation["responses"]), endpoint.path
+        assert ("402" in operation["responses"]) is endpoint.charged, endpoint.path
 
 
 async def test_the_documentation_answers_by_the_addresses_of_the_original(

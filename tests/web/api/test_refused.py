@@ -6,7 +6,8 @@ import base64
 from datetime import date, timedelta
 from typing import TYPE_CHECKING, Any
 
-from tests.support.refused import TODAY, refuse
+from tests.support.days import today
+from tests.support.refused import refuse
 
 if TYPE_CHECKING:
     import httpx2
@@ -29,12 +30,13 @@ def found(page: dict[str, Any]) -> list[tuple[date, str, int]]:
 async def test_refusals_are_counted_by_day_and_code_for_whose_key_it_was(
     http: httpx2.AsyncClient, pool: Pool, people: People
 ) -> None:
-    yesterday = TODAY - timedelta(days=1)
+    day = today()
+    yesterday = day - timedelta(days=1)
     await refuse(pool, people.user.account_id, people.user.key_id, "insufficient_quota", 12)
     await refuse(pool, people.user.account_id, people.user.key_id, "balance_held", 3, yesterday)
     await refuse(pool, people.other.account_id, people.other.key_id, "balance_held", 7)
     page = await get(http, people.user)
-    assert found(page) == [(TODAY, "insufficient_quota", 12), (yesterday, "balance_held", 3)]
+    assert found(page) == [(day, "insufficient_quota", 12), (yesterday, "balance_held", 3)]
     assert page["data"][0]["key"]["id"] == people.user.key_id
     assert page == await get(http, people.superuser, user_id=people.user.user_id)
     assert found(await get(http, people.superuser)) == []
@@ -44,7 +46,8 @@ async def test_a_period_counts_each_day_that_it_touches(
     http: httpx2.AsyncClient, pool: Pool, people: People
 ) -> None:
     user = people.user
-    days = [TODAY - timedelta(days=n) for n in range(4)]
+    day = today()
+    days = [day - timedelta(days=n) for n in range(4)]
     for day in days:
         await refuse(pool, user.account_id, user.key_id, "balance_held", 1, day)
     for since, until, expected in [
@@ -60,7 +63,7 @@ async def test_pages_of_refusals_follow_each_other(
     http: httpx2.AsyncClient, pool: Pool, people: People
 ) -> None:
     user = people.user
-    rows = [(day, code) for day in (TODAY, TODAY - timedelta(days=1)) for code in ("b", "a")]
+    rows = [(day, code) for day in (today(), today() - timedelta(days=1)) for code in ("b", "a")]
     for day, code in rows:
         await refuse(pool, user.account_id, user.key_id, code, 1, day)
     read: list[tuple[date, str]] = []
