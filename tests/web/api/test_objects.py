@@ -6,8 +6,7 @@ from typing import TYPE_CHECKING, get_args
 
 from tests.support.stored_objects import record, store
 from tokenbalance.model.objects import Found
-from tokenbalance.owners.stored import KINDS
-from tokenbalance.web.api.objects import Kind
+from tokenbalance.owners.stored import KINDS, Kind
 
 if TYPE_CHECKING:
     import httpx2
