@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, get_args
 
 from tokenbalance.model.estimates import Estimate, HostedCalls, Stored
+from tokenbalance.model.limits import LimitState, Policy, Rules
 from tokenbalance.model.prices import (
     PLAIN,
     Conditions,
@@ -48,12 +49,15 @@ __all__ = [
     "ImageRule",
     "Json",
     "KnownModel",
+    "LimitState",
     "Long",
     "Model",
     "Peak",
+    "Policy",
     "Purpose",
     "Quantities",
     "Rates",
+    "Rules",
     "Scope",
     "Sides",
     "Stored",
@@ -164,6 +168,10 @@ class Caller:
     """Of the secret that was shown: after a rotation it finds the key no more."""
     force_store_false: bool = False
     """Responses and chats are sent with `store: false`, whatever they ask for."""
+    is_due: bool = False
+    """A grant of the account has ended, or an allowance is due, and this is not entered yet."""
+    policy: Policy | None = None
+    """What limits its requests; None: nothing."""
 
 
 @dataclass(frozen=True, slots=True)

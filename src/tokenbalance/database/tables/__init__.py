@@ -13,6 +13,7 @@ from tokenbalance.database.tables.ledger import (
     Books,
     LedgerEntry,
 )
+from tokenbalance.database.tables.limits import UNITS, Limit
 from tokenbalance.database.tables.objects import StoredObject
 from tokenbalance.database.tables.people import (
     INSUFFICIENT_STATUSES,
@@ -45,6 +46,7 @@ __all__ = [
     "KEY_KINDS",
     "LEDGER_KINDS",
     "SIGN_IN_WAYS",
+    "UNITS",
     "Account",
     "ApiKey",
     "Base",
@@ -52,6 +54,7 @@ __all__ = [
     "EventRecord",
     "KnownBrowser",
     "LedgerEntry",
+    "Limit",
     "OpenHold",
     "RefusalCount",
     "SignIn",

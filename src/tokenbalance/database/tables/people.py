@@ -62,6 +62,15 @@ class Account(Base):
     held: Mapped[int] = mapped_column(server_default=text("0"))
     overdraft: Mapped[int] = mapped_column(server_default=text("0"))
     """How far below zero holds may take the balance."""
+    limits: Mapped[dict[str, Any]] = mapped_column(  # pyright: ignore[reportExplicitAny] - any JSON
+        JSONB, server_default=text("'{}'")
+    )
+    """Of all its requests together, set by a superuser; an absent limit means unlimited."""
+    time_zone: Mapped[str] = mapped_column(server_default="UTC")
+    """IANA name: where its days, weeks and months begin."""
+    next_expiry: Mapped[datetime | None]
+    """When the next of its grants ends or its next allowance is due; null: none does. No hold is
+    placed at or after it before that is entered."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     user: Mapped[User] = relationship(back_populates="account", lazy="raise")
@@ -106,6 +115,15 @@ class ApiKey(Base):
         JSONB, server_default=text("'{}'")
     )
     """Set by its owner; an absent limit means unlimited."""
+    limits_version: Mapped[int] = mapped_column(server_default=text("0"))
+    """Of all limits that bind it, its own or others': new with each change of them, 0 if there are
+    none. A hold is only placed for the version that its request was checked against."""
+    sub_account_from: Mapped[str | None]
+    """Where a request names the end user on whose behalf it is sent; null: it may name nobody."""
+    sub_account_limits: Mapped[dict[str, Any]] = mapped_column(  # pyright: ignore[reportExplicitAny] - any JSON
+        JSONB, server_default=text("'{}'")
+    )
+    """Of each end user; as those of a key."""
     insufficient_status: Mapped[int | None]
     """The status of a request that the balance does not cover; null for the operator's setting."""
     force_store_false: Mapped[bool] = mapped_column(server_default=text("false"))
