@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 ADA = Attempt("ada@example.com", PASSWORD, "192.0.2.1")
 FLOOD = "203.0.113.9"
 AT_ONCE = 2
+OVERTAKING = 4
+"""Beside the two under way, a few may be verified while the statements of one run: it has had its
+turn by then. In an unfair order it would come after eight at least."""
 OF_A_NETWORK = 8
 STRANGERS = Line.STRANGERS.value
 MADE_UP = "x" * 43
@@ -211,8 +214,7 @@ async def test_80_from_one_address_keep_no_other_address_out(
 ) -> None:
     await create(ADA.email, password_hash=cheap_hash)
     guesses = [replace(ADA, password="a guess", address=FLOOD)] * 80
-    # Two are under way, and a third may overtake while statements run.
-    assert await place_among(sessions, slow, ADA, API_SIGN_IN, *guesses) <= AT_ONCE + 1
+    assert await place_among(sessions, slow, ADA, API_SIGN_IN, *guesses) <= AT_ONCE + OVERTAKING
 
 
 async def test_many_addresses_keep_no_known_browser_out(
@@ -225,7 +227,8 @@ async def test_many_addresses_keep_no_known_browser_out(
     slow.begun.clear()
     guesses = [replace(ADA, password="a guess", address=each) for each in addresses(100)]
     known = replace(ADA, browser=browser)
-    assert await place_among(sessions, slow, known, BROWSER_SIGN_IN, *guesses) <= AT_ONCE + 1
+    place = await place_among(sessions, slow, known, BROWSER_SIGN_IN, *guesses)
+    assert place <= AT_ONCE + OVERTAKING
 
 
 async def test_a_made_up_browser_waits_again_with_the_strangers(
