@@ -71,7 +71,13 @@ class Waiters:
         return sum(len(in_order) for in_order in self._by_account.values())
 
     async def place(
-        self, caller: Caller, claim: Claim, attempt: Attempt, wait_s: float
+        self,
+        caller: Caller,
+        claim: Claim,
+        attempt: Attempt,
+        wait_s: float,
+        *,
+        by_limit: bool = False,
     ) -> Hold | None:
         """Place a hold as soon as it is this request's turn and it fits.
 
@@ -80,10 +86,12 @@ class Waiters:
             claim: how much.
             attempt: places the hold if it fits, given the position among the waiters.
             wait_s: the longest wait, in seconds.
+            by_limit: it waits for a limit and not for the balance, so that nobody of the account
+                leaves credits for it. Those of one key stand in one line.
 
         Returns:
-            The hold; None if it can never fit, if the time is up, if too many wait already, or if
-            the key has ended.
+            The hold; None if it can never fit, if a limit refuses it that does not only wait for
+            open holds, if the time is up, if too many wait already, or if the key has ended.
 
         """
         if len(self._by_account.get(caller.account_id, ())) >= WAITERS_MAX:
