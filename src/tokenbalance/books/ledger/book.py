@@ -98,11 +98,11 @@ class Book:
 
         """
         self._pool = pool
-        self._placements = Placements(pool, lease_s, batch_max)
-        self._settlements = Settlements(pool, batch_max)
-        self._forgotten = Forgotten(pool, lease_s)
         self.limits = Limits(pool)
         """Reads what limits have left, of any subject."""
+        self._placements = Placements(pool, self.limits, lease_s, batch_max)
+        self._settlements = Settlements(pool, batch_max)
+        self._forgotten = Forgotten(pool, lease_s)
         self.lease_s = lease_s
         """How long a hold outlives the last heartbeat of its process."""
         self.on_release: Callable[[int], None] | None = None
