@@ -65,7 +65,7 @@ class Process:
 
     def line(self, holder: Holder) -> list[Any]:
         """Those who wait here for credits of the account."""
-        return self.waiters._by_account.get(holder.account_id, [])
+        return self.waiters._by_account.get(holder.account_id, {}).get(None, [])
 
 
 async def standing(pool: Pool) -> int:
