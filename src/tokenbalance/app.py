@@ -41,6 +41,8 @@ from tokenbalance.proxy.asked import PREFIXES
 from tokenbalance.proxy.bearers import Bearers
 from tokenbalance.proxy.forms import Forms
 from tokenbalance.proxy.free_rate import FreeRate
+from tokenbalance.proxy.holding import Holding
+from tokenbalance.proxy.limits.gate import Gate
 from tokenbalance.proxy.model_lists import ModelLists
 from tokenbalance.proxy.ownership import Ownership
 from tokenbalance.proxy.pipeline import Proxy
@@ -278,6 +280,7 @@ async def _open_proxy(
     turns = Turns(owners, settings.hold_wait_s)
     stack.push_async_callback(turns.close)
     free_rate = FreeRate(settings.free_per_minute)
+    gate = Gate(bearers)
     return Proxy(
         pool=pool,
         bearers=bearers,
@@ -288,7 +291,9 @@ async def _open_proxy(
         metrics=metrics,
         ownership=Ownership(owners),
         turns=turns,
-        stored=StoredContext(upstream, bearers, admissions, free_rate),
+        gate=gate,
+        holding=Holding(bearers, admissions, gate),
+        stored=StoredContext(upstream, bearers, admissions, free_rate, gate),
         refused=refused,
         upstream=upstream,
         surface=surface,
