@@ -42,7 +42,9 @@ from tokenbalance.proxy.bearers import Bearers
 from tokenbalance.proxy.forms import Forms
 from tokenbalance.proxy.free_rate import FreeRate
 from tokenbalance.proxy.holding import Holding
+from tokenbalance.proxy.limits.admission import LimitedAdmissions
 from tokenbalance.proxy.limits.gate import Gate
+from tokenbalance.proxy.limits.storms import Storms
 from tokenbalance.proxy.model_lists import ModelLists
 from tokenbalance.proxy.ownership import Ownership
 from tokenbalance.proxy.pipeline import Proxy
@@ -280,7 +282,9 @@ async def _open_proxy(
     turns = Turns(owners, settings.hold_wait_s)
     stack.push_async_callback(turns.close)
     free_rate = FreeRate(settings.free_per_minute)
-    gate = Gate(bearers)
+    storms = Storms()
+    gate = Gate(bearers, storms)
+    limited = LimitedAdmissions(admissions, storms)
     return Proxy(
         pool=pool,
         bearers=bearers,
@@ -292,7 +296,7 @@ async def _open_proxy(
         ownership=Ownership(owners),
         turns=turns,
         gate=gate,
-        holding=Holding(bearers, admissions, gate),
+        holding=Holding(bearers, admissions, limited, gate),
         stored=StoredContext(upstream, bearers, admissions, free_rate, gate),
         refused=refused,
         upstream=upstream,

@@ -101,12 +101,13 @@ class Policy:
     end_users: EndUsers | None = None
     """None: requests name nobody, or whom they name makes no difference."""
     end_user: str | None = None
-    """Of one request: the subject of the end user whom it names; their rules are among these."""
+    """Of one request: the end user whom it names, who is among the subjects."""
 
     def of_end_user(self, subject: str, rules: Rules | None) -> Policy:
         """The policy of a request that names an end user."""
         bound = self.rules if rules is None else (*self.rules, rules)
-        return Policy(self.version, self.subjects, bound, self.end_users, subject)
+        subjects = (*self.subjects, subject)
+        return Policy(self.version, subjects, bound, self.end_users, subject)
 
 
 @value

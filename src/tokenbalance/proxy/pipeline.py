@@ -313,8 +313,11 @@ class Proxy:
         if self.upstream is None:
             msg = "No upstream API key is configured here. The operator must set OPENAI_API_KEY."
             raise UpstreamNotConfigured(msg)
-        if operation.charged and not bearer.is_remembered:
-            self.admissions.refuse_empty(bearer.caller)
+        if operation.charged:
+            if not bearer.is_remembered:
+                self.admissions.refuse_empty(bearer.caller)
+            if bearer.caller.policy is not None:
+                self.gate.refuse_storm(request, bearer)
         return path, operation, self.upstream
 
     async def _admit_free(self, bearer: Bearer, path: bytes, operation: Operation) -> None:

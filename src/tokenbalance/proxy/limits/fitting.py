@@ -31,10 +31,6 @@ class Needs:
         """What is taken of a unit."""
         return {"credits": self.credits, "tokens": self.tokens}.get(unit, 1)
 
-    def least_of(self, unit: str) -> int:
-        """What is taken of a unit with the smallest output."""
-        return {"credits": self.least_credits, "tokens": self.least_tokens}.get(unit, 1)
-
 
 def needs_of(estimate: Estimate, rates: Rates | None, limit: int = UNBOUNDED) -> Needs:
     """Return what a hold of an estimate takes; `limit` is the most that the account may hold."""
@@ -71,6 +67,37 @@ def tightest_rule(policy: Policy) -> Rules | None:
     return min(limiting, key=lambda rules: rules.credits_per_request or 0, default=None)
 
 
-def spendable(states: Iterable[LimitState], unit: str) -> int:
-    """What a hold could take of a unit if no other request were in progress."""
-    return min((state.spendable for state in states if state.unit == unit), default=UNBOUNDED)
+def fitted(
+    estimate: Estimate, rates: Rates | None, states: Iterable[LimitState], credit_limit: int
+) -> Estimate:
+    """Lower an estimate to what its account and each of its limits could give it.
+
+    Args:
+        estimate: the ceiling of a request.
+        rates: what its usage costs.
+        states: what limits have left.
+        credit_limit: the most that the account may hold.
+
+    """
+    states, needs = tuple(states), needs_of(estimate, rates)
+    return lowered(
+        estimate,
+        rates,
+        credit_limit=min(_most(states, "credits", needs.least_credits), credit_limit),
+        token_limit=_most(states, "tokens", needs.least_tokens),
+    )
+
+
+def _most(states: Iterable[LimitState], unit: str, least: int) -> int:
+    """What a hold could take of a unit if no other request were in progress.
+
+    A window that has less left than the least makes it wait for the next, which has all of it.
+    """
+    return min(
+        (
+            state.spendable if state.spendable >= least else state.amount
+            for state in states
+            if state.unit == unit
+        ),
+        default=UNBOUNDED,
+    )

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from tokenbalance.people.remembered import Bearer
     from tokenbalance.proxy.asked import Asked
     from tokenbalance.proxy.bearers import Bearers
+    from tokenbalance.proxy.limits.storms import Storms
     from tokenbalance.wire.client.request import ClientRequest
 
 
@@ -36,6 +37,21 @@ class Gate:
     """Judges requests by the rules of their keys."""
 
     bearers: Bearers
+    storms: Storms
+
+    def refuse_storm(self, request: ClientRequest, bearer: Bearer) -> None:
+        """Refuse a request beyond a rate that is known to be used up, without a look-up.
+
+        Raises:
+            LimitReached: its rate of requests has no room yet.
+
+        """
+        policy = bearer.caller.policy
+        if policy is None or not self.storms:
+            return
+        # A body that names somebody was not read yet.
+        bound = policy_for(bearer.caller.key_id, policy, request.headers, {})
+        self.storms.check(bearer, bound.end_user)
 
     async def judge(
         self,
