@@ -41,6 +41,10 @@ from tokenbalance.proxy.asked import PREFIXES
 from tokenbalance.proxy.bearers import Bearers
 from tokenbalance.proxy.forms import Forms
 from tokenbalance.proxy.free_rate import FreeRate
+from tokenbalance.proxy.holding import Holding
+from tokenbalance.proxy.limits.admission import LimitedAdmissions
+from tokenbalance.proxy.limits.gate import Gate
+from tokenbalance.proxy.limits.storms import Storms
 from tokenbalance.proxy.model_lists import ModelLists
 from tokenbalance.proxy.ownership import Ownership
 from tokenbalance.proxy.pipeline import Proxy
@@ -278,6 +282,9 @@ async def _open_proxy(
     turns = Turns(owners, settings.hold_wait_s)
     stack.push_async_callback(turns.close)
     free_rate = FreeRate(settings.free_per_minute)
+    storms = Storms()
+    gate = Gate(bearers, storms)
+    limited = LimitedAdmissions(admissions, storms)
     return Proxy(
         pool=pool,
         bearers=bearers,
@@ -288,7 +295,9 @@ async def _open_proxy(
         metrics=metrics,
         ownership=Ownership(owners),
         turns=turns,
-        stored=StoredContext(upstream, bearers, admissions, free_rate),
+        gate=gate,
+        holding=Holding(bearers, admissions, limited, gate),
+        stored=StoredContext(upstream, bearers, admissions, free_rate, gate),
         refused=refused,
         upstream=upstream,
         surface=surface,

@@ -234,7 +234,8 @@ class Asked:
             estimate = affordable(estimate, limit, self.rates)
         wanted, minimum = both_for(estimate, self.rates)
         outputs = estimate.choices * estimate.output_cap
-        return Claim(wanted, minimum, estimate.known_input, outputs)
+        tokens = 0 if self.caller.policy is None else wanted_for(estimate, None)
+        return Claim(wanted, minimum, estimate.known_input, outputs, tokens)
 
     def counter(self) -> estimating.UsageCounter:
         """Counts what it has used, where the upstream does not report it."""

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tokenbalance.errors import ServiceUnavailable, UpstreamIncomplete, UpstreamUnavailable
+from tokenbalance.proxy.limits.headers import rate_headers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -56,6 +57,8 @@ class Relay:
             self.response.add_header(b"x-tokenbalance-output-cap", admission.output_cap)
         if admission.calls_cap is not None:
             self.response.add_header(b"x-tokenbalance-tool-calls-cap", admission.calls_cap)
+        if admission.hold.rooms:
+            self.response.add_headers(rate_headers(admission.hold.rooms))
         return admission.edits
 
     def start(self, upstream: UpstreamResponse) -> Awaitable[None]:
