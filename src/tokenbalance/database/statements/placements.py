@@ -18,6 +18,7 @@ WITH account AS (
     UPDATE accounts
        SET held = held + least($4, balance + overdraft)
      WHERE id = $1
+       AND (accounts.next_expiry IS NULL OR accounts.next_expiry > now())
        AND (SELECT u.is_active FROM users u WHERE u.id = accounts.user_id)
        AND EXISTS (SELECT
                      FROM api_keys k
@@ -63,6 +64,7 @@ WITH item AS (
       JOIN users u ON u.id = a.user_id
      WHERE k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()) AND u.is_active
        AND ('inference' = ANY (k.scopes) OR k.kind = 'sign-in')
+       AND (a.next_expiry IS NULL OR a.next_expiry > now())
        FOR NO KEY UPDATE OF a{or_skip}
 ), line AS (
     SELECT *, row_number() OVER (PARTITION BY account_id ORDER BY number) AS place FROM account
