@@ -169,7 +169,8 @@ SET session_replication_role = replica;
 DO $$
 DECLARE name text;
 BEGIN
-    FOREACH name IN ARRAY '{users,accounts,api_keys,open_holds,ledger,waiters,objects,allowances,grants,burns}'::text[]
+    FOREACH name IN ARRAY
+        '{users,accounts,api_keys,open_holds,ledger,waiters,objects,grants,burns}'::text[]
     LOOP
         EXECUTE format('ALTER TABLE %I SET (autovacuum_enabled = false)', name);
     END LOOP;

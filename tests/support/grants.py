@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-from tokenbalance.books.grants.due import DueGrants, bring_up_to_date
+from tokenbalance.books.grants.due import bring_up_to_date, enter_some_due
 from tokenbalance.books.grants.issuing import NewGrant, grants_of, issue
 from tokenbalance.books.ledger.credits import Cause
 from tokenbalance.model import CLI
@@ -65,7 +65,7 @@ async def pass_time(pool: Pool, holder: Holder, days: float) -> None:
 
 async def enter_all_due(pool: Pool) -> int:
     """Enter what is due, as the upkeep does."""
-    return await DueGrants(pool, 1).enter()
+    return await enter_some_due(pool)
 
 
 async def catch_up(sessions: Sessions, holder: Holder) -> None:

@@ -11,6 +11,7 @@ import pytest
 from tests.support.books import account_of, create_holder, entries_of, place, placed
 from tests.support.grants import CAUSE, LATER, catch_up, enter_all_due, pass_time, remains
 from tokenbalance.books.grants.allowances import (
+    AllowanceEndInvalid,
     NewAllowance,
     RolloverOutOfRange,
     UnknownAllowance,
@@ -20,7 +21,6 @@ from tokenbalance.books.grants.allowances import (
     remove,
 )
 from tokenbalance.books.grants.due import enter_due_of
-from tokenbalance.books.grants.issuing import EndInvalid
 from tokenbalance.books.ledger.audit import audit
 from tokenbalance.books.ledger.book import Book
 from tokenbalance.books.ledger.credits import AmountNotPositive, CreditError
@@ -177,8 +177,11 @@ async def test_an_allowance_ends_is_changed_and_removed(pool: Pool, sessions: Se
     [
         (NewAllowance(amount=0, every="day"), AmountNotPositive),
         (NewAllowance(amount=1, every="day", rollover_max=-1), RolloverOutOfRange),
-        (NewAllowance(amount=1, every="day", ends_at=LATER.replace(year=2020)), EndInvalid),
-        (NewAllowance(amount=1, every="day", starts_at=LATER, ends_at=LATER), EndInvalid),
+        (
+            NewAllowance(amount=1, every="day", ends_at=LATER.replace(year=2020)),
+            AllowanceEndInvalid,
+        ),
+        (NewAllowance(amount=1, every="day", starts_at=LATER, ends_at=LATER), AllowanceEndInvalid),
     ],
 )
 async def test_an_allowance_that_makes_no_sense_is_refused(

@@ -14,7 +14,7 @@ from sqlalchemy import func, select
 
 from tokenbalance.books.grants.calendar import Every, period_at
 from tokenbalance.books.grants.due import settle_up
-from tokenbalance.books.grants.issuing import EndInvalid, opened
+from tokenbalance.books.grants.issuing import opened
 from tokenbalance.books.grants.purse import Rule
 from tokenbalance.books.ledger.credits import (
     CREDITS_MAX,
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     from tokenbalance.model import Json
 
 NEWEST: Final = datetime.max.replace(tzinfo=UTC)
+
+
+class AllowanceEndInvalid(CreditError):
+    """The end has passed, or is not after the start."""
 
 
 class RolloverOutOfRange(CreditError):
@@ -96,7 +100,7 @@ async def create(
     purse = await opened(session, account)
     if new.ends_at is not None and new.ends_at <= max(new.starts_at or purse.now, purse.now):
         msg = "an allowance must end in the future, and after its start"
-        raise EndInvalid(msg)
+        raise AllowanceEndInvalid(msg)
     row = Allowance(
         account_id=account_id,
         amount=new.amount,

@@ -52,7 +52,7 @@ class DueGrants:
         while True:
             pause_s = self._period_s
             try:
-                if await self.enter() == _AT_ONCE:
+                if await enter_some_due(self._pool) == _AT_ONCE:
                     pause_s = 0
             except UNAVAILABLE as error:
                 logger.warning("what is due cannot be entered now: %s", type(error).__name__)
@@ -61,19 +61,20 @@ class DueGrants:
                 logger.exception("what is due cannot be entered")
             await asyncio.sleep(pause_s)
 
-    async def enter(self) -> int:
-        """Enter what is due for some accounts; raises what asyncpg raises.
 
-        Returns:
-            How many were due.
+async def enter_some_due(pool: Pool) -> int:
+    """Enter what is due for the accounts that have waited longest; raises what asyncpg raises.
 
-        """
-        due = await self._pool.fetch(statements.DUE_ACCOUNTS, _AT_ONCE)
-        for (account_id,) in cast("list[tuple[int]]", due):
-            async with self._pool.acquire() as connection, connection.transaction():
-                if await connection.fetchval(statements.LOCK_DUE_PURSE, account_id) is not None:
-                    await enter_due(connection, account_id)
-        return len(due)
+    Returns:
+        How many were due.
+
+    """
+    due = await pool.fetch(statements.DUE_ACCOUNTS, _AT_ONCE)
+    for (account_id,) in cast("list[tuple[int]]", due):
+        async with pool.acquire() as connection, connection.transaction():
+            if await connection.fetchval(statements.LOCK_DUE_PURSE, account_id) is not None:
+                await enter_due(connection, account_id)
+    return len(due)
 
 
 async def enter_due_of(pool: Pool, account_id: int) -> None:

@@ -43,7 +43,7 @@ PRIORITY_MAX: Final = 100
 
 
 class EndInvalid(CreditError):
-    """The end is not in the future, or before the start."""
+    """The end is not in the future."""
 
 
 class PriorityOutOfRange(CreditError):

@@ -14,6 +14,7 @@ callers use it at the same time: each looks only after it has the lock.
     |-- AmountNotPositive
     |-- AmountZero
     |-- AmountTooLarge
+    |-- AllowanceEndInvalid
     |-- BalanceTooLow
     |-- EndInvalid
     |-- InvalidIdempotencyKey
