@@ -58,7 +58,7 @@ async def test_a_grant_that_has_ended_pays_for_nothing(
     assert await client.chat.completions.create(**CHAT)
     await end(pool, soon)
     with pytest.raises(openai.APIStatusError) as refused:
-        _ = await client.chat.completions.create(**CHAT)
+        await client.chat.completions.create(**CHAT)
     assert (refused.value.status_code, refused.value.code) == (402, "insufficient_quota")
     assert len(upstream.requests) == 1
     assert (await account_of(pool, holder)).balance == 0

@@ -143,16 +143,15 @@ async def change(
     account = await lock_account(session, account_id)
     purse = await opened(session, account)
     row = await _find(session, account_id, allowance_id)
-    before = {name: _shown(getattr(row, name)) for name in changes}
+    before = _terms(row)
     for name, value in changes.items():
         setattr(row, name, value)
     _check(row.amount, row.rollover_max)
     row.next_at = _next(purse, row)
     await session.flush()
+    after = _terms(row)
     details = {
-        name: changed(old, _shown(getattr(row, name)))
-        for name, old in before.items()
-        if old != _shown(getattr(row, name))
+        name: changed(old, after[name]) for name, old in before.items() if old != after[name]
     }
     if details:
         _record(session, cause, account, row, "allowance.changed", **details)
@@ -277,5 +276,10 @@ def _record(
     record(session, cause.actor, event, subject, allowance=row.id, note=cause.note, **details)
 
 
-def _shown(value: object) -> Json:
-    return value.isoformat() if isinstance(value, datetime) else cast("Json", value)
+def _terms(row: Allowance) -> dict[str, Json]:
+    """What may be changed, as an event shows it."""
+    return {
+        "amount": row.amount,
+        "rollover_max": row.rollover_max,
+        "ends_at": None if row.ends_at is None else row.ends_at.isoformat(),
+    }

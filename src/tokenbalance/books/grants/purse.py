@@ -27,6 +27,22 @@ if TYPE_CHECKING:
     Connection: TypeAlias = (
         "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
     )
+    _Account: TypeAlias = tuple[int, int, int, str, datetime | None]
+    _Entry: TypeAlias = tuple[int, int, int, str | None, datetime]
+    _Grant: TypeAlias = tuple[
+        int,
+        int,
+        int,
+        int,
+        datetime | None,
+        datetime | None,
+        int | None,
+        datetime | None,
+        int,
+        str,
+    ]
+    _Rule: TypeAlias = tuple[int, int, Every, datetime | None, datetime | None, int, datetime, str]
+    _Range: TypeAlias = tuple[int, int, int, int, bool, list[int], list[int]]
 
 _TIMEOUT_S: Final = 10.0
 """Of a statement: the first one may wait for the account's lock."""
@@ -87,17 +103,9 @@ class Purse:
             Its id.
 
         """
-        entry = await self.connection.fetchval(
-            statements.ENTER_BY_ITSELF,
-            self.account_id,
-            kind,
-            amount,
-            "server",
-            note,
-            timeout=_TIMEOUT_S,
-        )
+        rows = await self._fetch(statements.ENTER_BY_ITSELF, kind, amount, "server", note)
         self.balance += amount
-        return cast("int", entry)
+        return cast("list[tuple[int]]", rows)[0][0]
 
     def issue(self, lot: Lot) -> None:
         """Add a grant that an entry has issued, the last one of the account."""
@@ -115,7 +123,8 @@ class Purse:
 
     async def held_before(self, ends: Sequence[datetime]) -> list[int]:
         """What open holds reserve that were placed before each of these moments."""
-        return [row[0] for row in await self._fetch(statements.HELD_BEFORE, ends)]
+        rows = cast("list[tuple[int]]", await self._fetch(statements.HELD_BEFORE, ends))
+        return [held for (held,) in rows]
 
     async def move(self, rule: Rule, next_at: datetime | None) -> None:
         """Note when the next period of an allowance begins."""
@@ -152,7 +161,7 @@ class Purse:
             statement, self.account_id, *arguments, timeout=_TIMEOUT_S
         )
 
-    async def _catch_up(self) -> None:
+    async def catch_up(self) -> None:
         """Burn what was spent since the last range."""
         after = self.lots.up_to
         entries = [_entry(row) for row in await self._fetch(statements.ENTRIES_AFTER, after)]
@@ -163,7 +172,7 @@ class Purse:
         }
         wanted = await self._ranges_of(of_requests.values())
         rows = await self._fetch(statements.GRANTS, wanted)
-        lots = [Lot(*row) for row in rows]
+        lots = [Lot(*row) for row in cast("list[_Grant]", rows)]
         self.known = {lot.id: replace(lot) for lot in lots}
         self.lots.lots = {lot.id: lot for lot in lots}
         ends = [
@@ -176,8 +185,8 @@ class Purse:
             entries += map(_entry, late)
         self.lots.follow(sorted(entries, key=attrgetter("id")), of_requests)
         if self.balance != self.lots.balance:
-            newest = (await self._fetch(statements.LAST_ENTRY))[0][0]
-            self.lots.burn_charges(cast("int", newest), self.balance)
+            newest = cast("list[tuple[int]]", await self._fetch(statements.LAST_ENTRY))
+            self.lots.burn_charges(newest[0][0], self.balance)
 
     async def _entries_of(self, request_id: str) -> list[Entry]:
         rows = await self._fetch(statements.ENTRIES_OF_REQUEST, request_id)
@@ -211,12 +220,12 @@ async def open_purse(connection: Connection, account_id: int, *, begin: bool) ->
         None if it has none, or does not exist.
 
     """
-    account = await connection.fetchrow(statements.LOCK_PURSE, account_id, timeout=_TIMEOUT_S)
+    found = await connection.fetchrow(statements.LOCK_PURSE, account_id, timeout=_TIMEOUT_S)
     row = await connection.fetchrow(statements.LAST_BURN, account_id, timeout=_TIMEOUT_S)
-    if account is None or (row is None and not begin):
+    if found is None or (row is None and not begin):
         return None
     rules = await connection.fetch(statements.DUE_ALLOWANCES, account_id, timeout=_TIMEOUT_S)
-    balance, held, overdraft, time_zone, next_expiry = account
+    balance, held, overdraft, time_zone, next_expiry = cast("_Account", tuple(found))
     last = None if row is None else _range(row)
     if row is None:
         lots, now = await _begin(connection, account_id, balance)
@@ -232,11 +241,11 @@ async def open_purse(connection: Connection, account_id: int, *, begin: bool) ->
         next_expiry,
         now,
         lots,
-        [Rule(*rule) for rule in rules],
+        [Rule(*rule) for rule in cast("list[_Rule]", rules)],
         last=last,
     )
     if last is not None:
-        await purse._catch_up()  # noqa: SLF001 - its own constructor
+        await purse.catch_up()
     return purse
 
 
@@ -250,13 +259,15 @@ async def connection_of(session: AsyncSession) -> Connection:
 async def _begin(connection: Connection, account_id: int, balance: int) -> tuple[Lots, datetime]:
     """Make a balance the first grant of its account."""
     row = await connection.fetchrow(statements.LAST_ENTRY, account_id, timeout=_TIMEOUT_S)
-    now = await connection.fetchval("SELECT clock_timestamp()", timeout=_TIMEOUT_S)
+    now = cast(
+        "datetime", await connection.fetchval("SELECT clock_timestamp()", timeout=_TIMEOUT_S)
+    )
     newest = 0 if row is None else cast("int", row[0])
     lots = Lots({}, balance, newest)
     if balance > 0:
         lots.lots[newest] = Lot(newest, balance, balance)
     lots.ranges.append(Range(max(newest - 1, 0), newest, balance, balance, False, []))  # noqa: FBT003 - a field
-    return lots, cast("datetime", now)
+    return lots, now
 
 
 def _after(last: Range) -> Lots:
@@ -279,10 +290,10 @@ def _row(lot: Lot) -> tuple[object, ...]:
 
 
 def _entry(row: asyncpg.Record) -> Entry:
-    return Entry(*row)
+    return Entry(*cast("_Entry", tuple(row)))
 
 
 def _range(row: asyncpg.Record) -> Range:
-    entries_after, up_to, before, after, is_plain, grants, amounts = tuple(row)[:7]
-    parts = [*zip(cast("list[int]", grants), cast("list[int]", amounts), strict=True)]
+    entries_after, up_to, before, after, is_plain, grants, amounts = cast("_Range", tuple(row)[:7])
+    parts = [*zip(grants, amounts, strict=True)]
     return Range(entries_after, up_to, before, after, is_plain, parts)

@@ -218,7 +218,11 @@ def balance_response(
 ) -> BalanceResponse:
     """Build the response for a balance, which may consist of grants."""
     return BalanceResponse(
-        **_funds(user),
+        user=user.id,
+        balance=user.account.balance,
+        held=user.account.held,
+        available=user.account.available,
+        overdraft=user.account.overdraft,
         grants=[
             RemainingResponse(remaining=grant.remaining, expires_at=grant.expires_at)
             for grant in grants
@@ -237,18 +241,15 @@ def _next(allowances: Sequence[AllowanceRow]) -> NextAllowanceResponse | None:
 
 def changed_balance_response(user: UserRow, entry: Entry) -> ChangedBalanceResponse:
     """Build the response for a balance that an entry has changed."""
-    return ChangedBalanceResponse(**_funds(user), kept_for_holds=entry.kept_for_holds)
-
-
-def _funds(user: UserRow) -> dict[str, int]:
     account = user.account
-    return {
-        "user": user.id,
-        "balance": account.balance,
-        "held": account.held,
-        "available": account.available,
-        "overdraft": account.overdraft,
-    }
+    return ChangedBalanceResponse(
+        user=user.id,
+        balance=account.balance,
+        held=account.held,
+        available=account.available,
+        overdraft=account.overdraft,
+        kept_for_holds=entry.kept_for_holds,
+    )
 
 
 def key_ref_response(key: KeyRef | None) -> KeyRefResponse | None:
