@@ -14,6 +14,7 @@ from fastapi import FastAPI
 from typing_extensions import override
 
 import tokenbalance
+from tokenbalance.books.grants.due import DueGrants
 from tokenbalance.books.holds.leases import Leases
 from tokenbalance.books.holds.settler import Settler
 from tokenbalance.books.holds.sweep import Sweep
@@ -262,7 +263,7 @@ async def _open_proxy(
     metrics = await _open_metrics(watched, pool, surface, stack)
     sweep_book = Book(sweep_pool, settings.lease_s)
     callers = Callers(pool, settings.batch_max)
-    bearers = Bearers(callers)
+    bearers = Bearers(callers, pool)
 
     def charged(hold: Hold, usage: Usage, charge: Charge, expired: bool) -> None:  # noqa: FBT001 - the signature of `Book.on_charge`
         metrics.charged(hold, usage, charge, expired)
@@ -274,6 +275,7 @@ async def _open_proxy(
     _ = await stack.enter_async_context(_running(refused.run()))
     sweep = Sweep(sweep_pool, sweep_book, leases, settings.sweep_s)
     _ = await stack.enter_async_context(_running(sweep.run()))
+    _ = await stack.enter_async_context(_running(DueGrants(pool, settings.sweep_s).run()))
     owners = await _open_owners(settings, pool, stack)
     storage = StorageCharges(pool, settings.rates)
     _ = await stack.enter_async_context(_running(storage.run()))

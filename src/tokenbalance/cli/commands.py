@@ -54,6 +54,8 @@ _PLACES: Final = {
     ),
     "key": _Place("key", "app", "Create, list, change, rotate and revoke API keys."),
     "balance": _Place("balance", "app", "Show and change balances and overdrafts, in credits."),
+    "grant": _Place("grant", "app", "Grant credits with an end, list what remains of grants."),
+    "allowance": _Place("allowance", "app", "Issue credits each day, week or month."),
     "ledger": _Place(
         "ledger", "app", "List entries, refund and rerate requests, verify the books."
     ),

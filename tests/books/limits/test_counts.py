@@ -13,7 +13,6 @@ from tokenbalance.model import Claim, Purpose, Usage
 
 if TYPE_CHECKING:
     from tokenbalance.database.connections import Pool, Sessions
-    from tokenbalance.model import Hold
 
 
 @pytest.fixture

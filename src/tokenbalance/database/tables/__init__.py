@@ -6,6 +6,7 @@ the request path touches has `account_id` in its key, so it can be distributed b
 
 from tokenbalance.database.tables.base import Base
 from tokenbalance.database.tables.events import EventRecord
+from tokenbalance.database.tables.grants import PERIODS, Allowance, Burn, Grant
 from tokenbalance.database.tables.ledger import (
     ENTRY_KINDS,
     HOLD_STATES,
@@ -45,13 +46,17 @@ __all__ = [
     "INSUFFICIENT_STATUSES",
     "KEY_KINDS",
     "LEDGER_KINDS",
+    "PERIODS",
     "SIGN_IN_WAYS",
     "UNITS",
     "Account",
+    "Allowance",
     "ApiKey",
     "Base",
     "Books",
+    "Burn",
     "EventRecord",
+    "Grant",
     "KnownBrowser",
     "LedgerEntry",
     "Limit",

@@ -54,6 +54,11 @@ class Account(Base):
     __table_args__: TableArgs = (
         CheckConstraint("held >= 0", "held_not_negative"),
         CheckConstraint("overdraft >= 0", "overdraft_not_negative"),
+        Index(
+            "ix_accounts_next_expiry",
+            "next_expiry",
+            postgresql_where=text("next_expiry IS NOT NULL"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)

@@ -4,6 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
+from tokenbalance.books.grants.allowances import (
+    AllowanceEndInvalid,
+    RolloverOutOfRange,
+    UnknownAllowance,
+)
+from tokenbalance.books.grants.issuing import EndInvalid, PriorityOutOfRange
 from tokenbalance.books.ledger.credits import (
     AmountTooLarge,
     BalanceTooLow,
@@ -122,7 +128,12 @@ _RESPONSES: Final[Mapping[type[BaseException], Response]] = {
     KeyReused: _as(IdempotencyKeyReused, IDEMPOTENCY_HEADER),
     OverdraftInUse: _as(IntegerBelowMinimum, "overdraft"),
     OverdraftOutOfRange: _as(InvalidValue, "overdraft"),
+    EndInvalid: _as(InvalidValue, "expires_at"),
+    PriorityOutOfRange: _as(InvalidValue, "priority"),
+    AllowanceEndInvalid: _as(InvalidValue, "ends_at"),
+    RolloverOutOfRange: _as(InvalidValue, "rollover_max"),
     UnknownAccount: _as(NotFound),
+    UnknownAllowance: _as(NotFound),
     UnknownRequest: _as(NotFound),
     UnexplainedRequest: _as(NotFound),
     InvalidCursor: _as(InvalidValue, "after"),

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from tokenbalance.web.api.balances import balances_router
 from tokenbalance.web.api.events import events_router
+from tokenbalance.web.api.grants import grants_router
 from tokenbalance.web.api.keys import keys_router
 from tokenbalance.web.api.ledger import ledger_router
 from tokenbalance.web.api.objects import objects_router
@@ -26,6 +27,7 @@ _ROUTERS: Final = (
     tokens_router,
     users_router,
     balances_router,
+    grants_router,
     keys_router,
     ledger_router,
     usage_router,

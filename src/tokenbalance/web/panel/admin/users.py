@@ -5,6 +5,7 @@ from __future__ import annotations
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
+from tokenbalance.books.grants.due import enter_some_due
 from tokenbalance.people.users import users_page
 from tokenbalance.web.panel.admin.filters import kept, pages
 from tokenbalance.web.panel.admin.routing import route
@@ -26,6 +27,7 @@ async def show(visit: Visit) -> Response:
     search, after = form.text("search"), form.typed("after") or None
     page = None
     if not form.errors:
+        await enter_some_due(visit.management.pool)
         async with visit.management.sessions() as session:
             page = await users_page(session, search, after, ROWS)
     return render(
