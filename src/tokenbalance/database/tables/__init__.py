@@ -6,6 +6,7 @@ the request path touches has `account_id` in its key, so it can be distributed b
 
 from tokenbalance.database.tables.base import Base
 from tokenbalance.database.tables.events import EventRecord
+from tokenbalance.database.tables.imports import UserImport, WelcomeLink
 from tokenbalance.database.tables.ledger import (
     ENTRY_KINDS,
     HOLD_STATES,
@@ -69,5 +70,7 @@ __all__ = [
     "UsageTotal",
     "UsageTotalKind",
     "User",
+    "UserImport",
     "Waiter",
+    "WelcomeLink",
 ]
