@@ -54,6 +54,12 @@ class Plan:
     mistakes: tuple[Mistake, ...]
     """In the order of lines; if there are any, nothing is done."""
 
+    @property
+    def credits(self) -> int:
+        """What is given at once, to all together."""
+        everybody = (*self.new, *(person for person, _ in self.added))
+        return sum(person.credits for person in everybody)
+
     def require_no_mistake(self) -> None:
         """Refuse a plan that cannot be carried out.
 

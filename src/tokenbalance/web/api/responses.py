@@ -83,7 +83,7 @@ class UserResponse(BaseModel):
     """A user with their balance."""
 
     model_config: ClassVar[ConfigDict] = example(
-        **PERSON_EXAMPLE, is_superuser=False, is_active=True, **FUNDS_EXAMPLE
+        **PERSON_EXAMPLE, is_superuser=False, is_active=True, tags=["cs101"], **FUNDS_EXAMPLE
     )
 
     id: int
@@ -91,6 +91,8 @@ class UserResponse(BaseModel):
     name: str
     is_superuser: bool
     is_active: bool
+    tags: list[str]
+    """Sorted, each once."""
     balance: int
     held: int
     available: int
@@ -182,6 +184,7 @@ def user_response(user: UserRow) -> UserResponse:
         name=user.name,
         is_superuser=user.is_superuser,
         is_active=user.is_active,
+        tags=list(user.tags),
         balance=user.account.balance,
         held=user.account.held,
         available=user.account.available,

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from tokenbalance.web.api.balances import balances_router
 from tokenbalance.web.api.events import events_router
+from tokenbalance.web.api.imports import imports_router
 from tokenbalance.web.api.keys import keys_router
 from tokenbalance.web.api.ledger import ledger_router
 from tokenbalance.web.api.objects import objects_router
@@ -14,6 +15,7 @@ from tokenbalance.web.api.rates import rates_router
 from tokenbalance.web.api.refused import refused_router
 from tokenbalance.web.api.requests import requests_router
 from tokenbalance.web.api.sign_in import sign_in_router
+from tokenbalance.web.api.tags import tags_router
 from tokenbalance.web.api.tokens import tokens_router
 from tokenbalance.web.api.usage import usage_router
 from tokenbalance.web.api.users import users_router
@@ -25,6 +27,8 @@ _ROUTERS: Final = (
     sign_in_router,
     tokens_router,
     users_router,
+    imports_router,
+    tags_router,
     balances_router,
     keys_router,
     ledger_router,
