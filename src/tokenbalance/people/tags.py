@@ -13,11 +13,14 @@ from sqlalchemy import BigInteger, Integer, func, select
 from sqlalchemy import cast as as_type
 
 from tokenbalance.database.tables import Account, User
+from tokenbalance.people.known_browsers import forget_all_browsers
+from tokenbalance.people.rows import user_row
+from tokenbalance.people.sign_in_tokens import end_all_tokens
 from tokenbalance.people.tag_names import clean_tag, clean_tags
+from tokenbalance.people.traces import record_user
 from tokenbalance.people.users import (
     Changes,
     UserError,
-    change_ordinary,
     lock_record,
     lock_tagged,
     update_user,
@@ -129,8 +132,15 @@ async def set_tag_active(
         raise UnknownTag(_nobody(clean_tag(tag)))
     ordinary = [user for user in members if not user.is_superuser]
     changing = [user for user in ordinary if user.is_active is not active]
+    before = [user_row(user) for user in changing]
     for user in changing:
-        _ = await change_ordinary(session, user, Changes(is_active=active), actor=actor)
+        user.is_active = active
+    await session.flush()
+    if not active:
+        await end_all_tokens(session, [user.account.id for user in changing])
+        await forget_all_browsers(session, [user.id for user in changing])
+    for old, user in zip(before, changing, strict=True):
+        record_user(session, actor, old, user_row(user))
     return SetActive(len(changing), len(members) - len(ordinary))
 
 

@@ -259,13 +259,6 @@ async def set_active(session: AsyncSession, email: str, *, active: bool, actor: 
     return await _apply(session, user, Changes(is_active=active), NOTHING_KEPT, actor)
 
 
-async def change_ordinary(
-    session: AsyncSession, user: User, changes: Changes, *, actor: Actor
-) -> UserRow:
-    """Change a locked user who is no superuser; for `people` only, with clean values."""
-    return await _apply(session, user, changes, NOTHING_KEPT, actor)
-
-
 async def lock_tagged(session: AsyncSession, tag: str) -> Sequence[User]:
     """Lock everybody who has a tag, in the order of ids, as `lock_record`; for `people` only."""
     query = _tagged(_with_account(), tag).order_by(User.id)
