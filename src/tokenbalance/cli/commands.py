@@ -52,6 +52,7 @@ _PLACES: Final = {
     "sign-in": _Place(
         "sign_in", "app", "List and end sign-in tokens; let a user sign in without waiting."
     ),
+    "tag": _Place("tag", "app", "List tags; credit, disable or enable everybody who has one."),
     "key": _Place("key", "app", "Create, list, change, rotate and revoke API keys."),
     "balance": _Place("balance", "app", "Show and change balances and overdrafts, in credits."),
     "grant": _Place("grant", "app", "Grant credits with an end, list what remains of grants."),

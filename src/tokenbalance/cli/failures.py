@@ -12,9 +12,11 @@ from tokenbalance.cli.database import DatabaseError
 from tokenbalance.cli.upstream_lists import NoObjects
 from tokenbalance.database.connections import UNAVAILABLE
 from tokenbalance.owners.stock import ObjectError
+from tokenbalance.people.imports.mistakes import ImportRefused
 from tokenbalance.people.key_errors import ApiKeyError
 from tokenbalance.people.password_rules import PasswordError
 from tokenbalance.people.sign_in_tokens import UnknownToken
+from tokenbalance.people.tag_names import InvalidTag
 from tokenbalance.people.users import UserError
 from tokenbalance.settings import SettingsError
 
@@ -23,6 +25,8 @@ _COMPLETE = (
     CatalogueError,
     CreditError,
     DatabaseError,
+    ImportRefused,
+    InvalidTag,
     NoObjects,
     ObjectError,
     PasswordError,

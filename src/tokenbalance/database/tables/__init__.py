@@ -7,6 +7,7 @@ the request path touches has `account_id` in its key, so it can be distributed b
 from tokenbalance.database.tables.base import Base
 from tokenbalance.database.tables.events import EventRecord
 from tokenbalance.database.tables.grants import PERIODS, Allowance, Burn, Grant
+from tokenbalance.database.tables.imports import UserImport, WelcomeLink
 from tokenbalance.database.tables.ledger import (
     ENTRY_KINDS,
     HOLD_STATES,
@@ -74,5 +75,7 @@ __all__ = [
     "UsageTotal",
     "UsageTotalKind",
     "User",
+    "UserImport",
     "Waiter",
+    "WelcomeLink",
 ]

@@ -33,6 +33,7 @@ class User(Base):
     __table_args__: TableArgs = (
         CheckConstraint("position('@' in email) > 1", "email_has_at"),
         Index("uq_users_email_lower", func.lower(text("email")), unique=True),
+        Index("ix_users_tags", "tags", postgresql_using="gin"),
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
@@ -43,6 +44,8 @@ class User(Base):
     is_active: Mapped[bool] = mapped_column(server_default=text("true"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     last_sign_in_at: Mapped[datetime | None]
+    tags: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+    """Words by which users are found and handled together; sorted, each once."""
 
     account: Mapped[Account] = relationship(back_populates="user", lazy="raise")
 

@@ -40,6 +40,8 @@ from tokenbalance.errors import (
     TooManySigningIn,
 )
 from tokenbalance.people.attempts import TooSoon
+from tokenbalance.people.imports.enrolling import ImportRepeated
+from tokenbalance.people.imports.mistakes import ImportRefused
 from tokenbalance.people.key_errors import (
     ApiKeyError,
     InvalidExpiry,
@@ -56,6 +58,8 @@ from tokenbalance.people.password_rules import PasswordError
 from tokenbalance.people.passwords import Busy
 from tokenbalance.people.sign_in import SlowDown, WrongCredentials, WrongPassword
 from tokenbalance.people.sign_in_tokens import UnknownToken
+from tokenbalance.people.tag_names import InvalidTag
+from tokenbalance.people.tags import UnknownTag
 from tokenbalance.people.users import (
     EmailTaken,
     InvalidEmail,
@@ -101,6 +105,10 @@ _RESPONSES: Final[Mapping[type[BaseException], Response]] = {
     InvalidName: _as(InvalidValue, "name"),
     EmailTaken: _as(InvalidValue, "email"),
     UnknownUser: _as(NotFound),
+    InvalidTag: _as(InvalidValue, "tag"),
+    UnknownTag: _as(NotFound),
+    ImportRefused: _as(InvalidValue, "csv"),
+    ImportRepeated: _as(IdempotencyKeyReused, IDEMPOTENCY_HEADER),
     PasswordError: _as(InvalidValue, "password"),
     Busy: lambda error: TooManySigningIn(_sentence(str(error))),
     WrongCredentials: _as(InvalidCredentials),

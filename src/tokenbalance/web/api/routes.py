@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 from tokenbalance.web.api.balances import balances_router
 from tokenbalance.web.api.events import events_router
 from tokenbalance.web.api.grants import grants_router
+from tokenbalance.web.api.imports import imports_router
 from tokenbalance.web.api.keys import keys_router
 from tokenbalance.web.api.ledger import ledger_router
 from tokenbalance.web.api.objects import objects_router
@@ -15,6 +16,7 @@ from tokenbalance.web.api.rates import rates_router
 from tokenbalance.web.api.refused import refused_router
 from tokenbalance.web.api.requests import requests_router
 from tokenbalance.web.api.sign_in import sign_in_router
+from tokenbalance.web.api.tags import tags_router
 from tokenbalance.web.api.tokens import tokens_router
 from tokenbalance.web.api.usage import usage_router
 from tokenbalance.web.api.users import users_router
@@ -26,6 +28,8 @@ _ROUTERS: Final = (
     sign_in_router,
     tokens_router,
     users_router,
+    imports_router,
+    tags_router,
     balances_router,
     grants_router,
     keys_router,
