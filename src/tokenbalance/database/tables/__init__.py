@@ -4,6 +4,7 @@ Constraints are part of the design: a state that must not exist cannot be writte
 the request path touches has `account_id` in its key, so it can be distributed by account.
 """
 
+from tokenbalance.database.tables.alerts import Alert, AlertDelivery, AlertThreshold, Webhook
 from tokenbalance.database.tables.base import Base
 from tokenbalance.database.tables.events import EventRecord
 from tokenbalance.database.tables.ledger import (
@@ -48,6 +49,9 @@ __all__ = [
     "SIGN_IN_WAYS",
     "UNITS",
     "Account",
+    "Alert",
+    "AlertDelivery",
+    "AlertThreshold",
     "ApiKey",
     "Base",
     "Books",
@@ -70,4 +74,5 @@ __all__ = [
     "UsageTotalKind",
     "User",
     "Waiter",
+    "Webhook",
 ]
