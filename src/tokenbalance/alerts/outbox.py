@@ -178,8 +178,9 @@ async def note(session: AsyncSession, delivery: Delivery, problem: str | None) -
         return False
     pause_s = PAUSES_S[min(delivery.attempts, len(PAUSES_S) - 1)]
     next_at = func.now() + timedelta(seconds=pause_s)
-    last_at = delivery.created_at + GIVEN_UP_AFTER
-    given_up = await session.scalar(select(next_at > last_at))
+    given_up = await session.scalar(
+        select(next_at > Alert.created_at + GIVEN_UP_AFTER).where(Alert.id == delivery.alert_id)
+    )
     done_at = func.now() if given_up else None
     _ = await session.execute(one.values(**tried, next_at=next_at, done_at=done_at))
     return bool(given_up)
