@@ -12,12 +12,11 @@ import pytest
 
 from tests.support.books import create_holder
 from tests.support.upstream import Response, ScriptedUpstream
+from tokenbalance.alerts.errors import UnknownWebhook, WebhookError
 from tokenbalance.alerts.operator import OperatorAlerts
 from tokenbalance.alerts.sender import Receivers, Sender
 from tokenbalance.alerts.signing import new_secret, signed_headers
 from tokenbalance.alerts.webhooks import (
-    UnknownWebhook,
-    WebhookError,
     make_webhook,
     remove_webhook,
     try_webhook,

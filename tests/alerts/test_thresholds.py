@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.books import create_holder, placed
-from tokenbalance.alerts.thresholds import InvalidThresholds, set_thresholds, thresholds_of
+from tokenbalance.alerts.errors import InvalidThresholds
+from tokenbalance.alerts.thresholds import set_thresholds, thresholds_of
 from tokenbalance.books.ledger.book import Book
 from tokenbalance.books.ledger.credits import Cause, add
 from tokenbalance.model import CLI, Usage

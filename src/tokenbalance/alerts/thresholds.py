@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Final
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
+from tokenbalance.alerts.errors import InvalidThresholds
 from tokenbalance.database.tables import Account, AlertThreshold
 from tokenbalance.model import JSON_INTEGER_MAX
 
@@ -20,10 +21,6 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
 THRESHOLDS_MAX: Final = 10
-
-
-class InvalidThresholds(ValueError):
-    """The thresholds are not acceptable; the message is one line for people."""
 
 
 async def thresholds_of(session: AsyncSession, account_id: int) -> list[int]:

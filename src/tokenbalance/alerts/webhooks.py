@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 from sqlalchemy import func, select, update
 
+from tokenbalance.alerts.errors import UnknownWebhook, WebhookError
 from tokenbalance.alerts.events import ACCOUNT_EVENTS, EVENTS, TEST
 from tokenbalance.alerts.signing import new_secret
 from tokenbalance.database.ids import ID_MAX
@@ -25,21 +26,6 @@ if TYPE_CHECKING:
 WEBHOOKS_MAX: Final = 10
 """Of an account, or of the operator."""
 URL_CHARS_MAX: Final = 2000
-
-
-class WebhookError(ValueError):
-    """A webhook is not acceptable; the message is one line for people."""
-
-    def __init__(self, field: str, reason: str) -> None:
-        super().__init__(f"{field}: {reason}")
-        self.field = field
-
-
-class UnknownWebhook(LookupError):
-    """No webhook has this id, or it is another account's."""
-
-    def __init__(self, webhook_id: int) -> None:
-        super().__init__(f"no webhook has the id {webhook_id}")
 
 
 @dataclass(frozen=True, slots=True)
