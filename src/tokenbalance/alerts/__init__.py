@@ -10,6 +10,7 @@
     sender        delivers what is due, until it is cancelled
     written       what was told, page by page
     upcoming      what is about to end: keys and models
+    repeating     work that no error ends
     operator      faults that only the operator can mend
 
 Alerts about money are written by triggers, in the transaction that changes a balance or a limit.

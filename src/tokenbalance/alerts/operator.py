@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy.dialects.postgresql import insert
 
-from tokenbalance.database.connections import UNAVAILABLE
+from tokenbalance.database.connections import is_unavailable
 from tokenbalance.database.tables import Alert
 
 if TYPE_CHECKING:
@@ -69,5 +69,6 @@ class OperatorAlerts:
         try:
             async with self._sessions.begin() as session:
                 await tell_operator(session, event, f"{datetime.now(UTC):%Y-%m-%d %H}")
-        except UNAVAILABLE as error:
-            logger.debug("an alert cannot be written now: %s", type(error).__name__)
+        except Exception as error:
+            if not is_unavailable(error):
+                logger.exception("an alert cannot be written")

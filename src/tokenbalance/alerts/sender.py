@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final, Protocol
 import orjson
 
 from tokenbalance.alerts import outbox
+from tokenbalance.alerts.repeating import repeat
 from tokenbalance.alerts.signing import signed_headers
-from tokenbalance.database.connections import UNAVAILABLE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -57,23 +57,11 @@ class Sender:
         self._sessions = sessions
         self._receivers = receivers
         self._every_s = every_s
+        self._forget_at = 0.0
 
     async def run(self) -> None:
-        """Deliver what is due, again and again."""
-        forget_at = 0.0
-        while True:
-            try:
-                while await self.step():
-                    pass
-                if time.monotonic() >= forget_at:
-                    forget_at = time.monotonic() + _FORGET_EVERY_S
-                    async with self._sessions.begin() as session:
-                        await outbox.forget(session)
-            except UNAVAILABLE as error:
-                logger.debug("alerts cannot be delivered now: %s", type(error).__name__)
-            except Exception:
-                logger.exception("alerts cannot be delivered")
-            await asyncio.sleep(self._every_s)
+        """Deliver what is due, until cancelled; no error ends it."""
+        await repeat(self._work, "alerts cannot be delivered", self._every_s, self._every_s)
 
     async def step(self) -> bool:
         """Address what is new and try what is due; whether anything was."""
@@ -95,6 +83,14 @@ class Sender:
                         problem,
                     )
         return bool(addressed or taken)
+
+    async def _work(self) -> None:
+        while await self.step():
+            pass
+        if time.monotonic() >= self._forget_at:
+            self._forget_at = time.monotonic() + _FORGET_EVERY_S
+            async with self._sessions.begin() as session:
+                await outbox.forget(session)
 
     async def _deliver(self, delivery: Delivery) -> str | None:
         """Try once; why it failed, or None."""

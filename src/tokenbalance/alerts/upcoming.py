@@ -5,8 +5,6 @@ What is about grants is told by the same step once they have ends. Any number of
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -14,8 +12,8 @@ from sqlalchemy import Text, cast, func, literal, select
 from sqlalchemy.dialects.postgresql import insert
 
 from tokenbalance.alerts.operator import tell_operator
+from tokenbalance.alerts.repeating import repeat
 from tokenbalance.books.reports import Group, Period, UsageQuery, all_usage_by
-from tokenbalance.database.connections import UNAVAILABLE
 from tokenbalance.database.tables import Alert, ApiKey
 from tokenbalance.openai.tokens.models import retirement_of
 
@@ -24,8 +22,6 @@ if TYPE_CHECKING:
 
     from tokenbalance.database.connections import Sessions
     from tokenbalance.model import UpstreamTraits
-
-logger = logging.getLogger(__name__)
 
 KEY_NOTICE: Final = timedelta(days=7)
 MODEL_NOTICE: Final = timedelta(days=60)
@@ -43,18 +39,13 @@ class Upcoming:
 
     async def run(self) -> None:
         """Look at once and then every hour, until cancelled; no error ends it."""
-        while True:
-            pause_s = _EVERY_S
-            try:
-                async with self._sessions.begin() as session:
-                    await tell_of_keys(session)
-                    await tell_of_models(session, self._upstream)
-            except UNAVAILABLE as error:
-                logger.debug("nothing upcoming can be told now: %s", type(error).__name__)
-                pause_s = _RETRY_S
-            except Exception:
-                logger.exception("nothing upcoming can be told")
-            await asyncio.sleep(pause_s)
+        await repeat(self.look, "nothing upcoming can be told", _EVERY_S, _RETRY_S)
+
+    async def look(self) -> None:
+        """Look once."""
+        async with self._sessions.begin() as session:
+            await tell_of_keys(session)
+            await tell_of_models(session, self._upstream)
 
 
 async def tell_of_keys(session: AsyncSession) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from typing import Annotated, Final
 
 import typer
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from tokenbalance.alerts.operator import tell_operator
@@ -19,7 +20,7 @@ from tokenbalance.cli.arguments import ACTOR, AsJson, Email, Note, read_credits
 from tokenbalance.cli.database import open_books, transact
 from tokenbalance.cli.ledger_rerate import rerate
 from tokenbalance.cli.output import Fields, counted, print_json, print_line, print_table
-from tokenbalance.database.connections import CONNECT_TIMEOUT_S, UNAVAILABLE, connect, open_sessions
+from tokenbalance.database.connections import CONNECT_TIMEOUT_S, connect, open_sessions
 from tokenbalance.people.users import find_user
 from tokenbalance.settings import load_settings
 
@@ -101,13 +102,11 @@ async def _audit(dsn: str) -> AuditReport:
 
 async def _tell(dsn: str, verdict: AuditReport) -> None:
     """Write an alert, once a day; a database that takes none is no reason to hide the verdict."""
-    with suppress(*UNAVAILABLE):
+    today = datetime.now(UTC).date().isoformat()
+    with suppress(DBAPIError):
         async with open_sessions(dsn) as sessions, sessions.begin() as session:
             await tell_operator(
-                session,
-                "books.violated",
-                datetime.now(UTC).date().isoformat(),
-                violations=len(verdict.violations),
+                session, "books.violated", today, violations=len(verdict.violations)
             )
 
 
