@@ -14,6 +14,10 @@ from fastapi import FastAPI
 from typing_extensions import override
 
 import tokenbalance
+from tokenbalance.alerts.letters import MailServer
+from tokenbalance.alerts.operator import OperatorAlerts
+from tokenbalance.alerts.sender import Receivers, Sender
+from tokenbalance.alerts.upcoming import Upcoming
 from tokenbalance.books.grants.due import DueGrants
 from tokenbalance.books.holds.leases import Leases
 from tokenbalance.books.holds.settler import Settler
@@ -65,6 +69,7 @@ from tokenbalance.web.context import STATEMENT_TIMEOUT_S, Management
 from tokenbalance.web.docs.pages import mount_docs
 from tokenbalance.web.docs.reference import describe_endpoints
 from tokenbalance.web.panel.mount import mount_panel
+from tokenbalance.wire.callbacks import Callbacks, NotDelivered
 from tokenbalance.wire.client.cors import CrossOrigin
 from tokenbalance.wire.client.spool import Spools
 from tokenbalance.wire.passing_headers import PassingHeaders
@@ -173,6 +178,7 @@ def create_app(settings: Settings, dsn: str, surface: Surface = SURFACE) -> Fast
                 upstream=settings.upstream_traits,
                 surface=surface,
             )
+            await _tell_of_alerts(settings, dsn, proxy, stack)
             roll_up = RollUp(await stack.enter_async_context(open_sessions(dsn)))
             _ = await stack.enter_async_context(_running(roll_up.run()))
             yield {
@@ -312,6 +318,26 @@ async def _open_proxy(
         models=ModelLists(settings.models_copy_s, settings.rates),
         hop=hop,
     )
+
+
+async def _tell_of_alerts(
+    settings: Settings, dsn: str, proxy: Proxy, stack: AsyncExitStack
+) -> None:
+    """Begin to deliver alerts, and to look for what they are about."""
+    sessions = await stack.enter_async_context(open_sessions(dsn))
+    callbacks = Callbacks(to_private=settings.webhooks_to_private)
+    stack.push_async_callback(callbacks.close)
+    mail_url = _revealed(settings.smtp_url)
+    mail = None if mail_url is None else MailServer(mail_url, settings.mail_from or "")
+    receivers = Receivers(callbacks, NotDelivered, mail, settings.alert_emails)
+    operator = OperatorAlerts(sessions)
+    stack.push_async_callback(operator.close)
+    proxy.wording.alarms.on_sound = operator.tell
+    for work in (
+        Sender(sessions, receivers).run(),
+        Upcoming(sessions, settings.upstream_traits).run(),
+    ):
+        _ = await stack.enter_async_context(_running(work))
 
 
 async def _open_owners(settings: Settings, pool: Pool, stack: AsyncExitStack) -> Owners:

@@ -64,6 +64,8 @@ _PLACES: Final = {
     "request": _Place("request", "app", "Show requests."),
     "events": _Place("events", "app", "List what superusers, commands and the server changed."),
     "objects": _Place("objects", "app", "List what users store upstream, adopt and audit objects."),
+    "alert": _Place("alert", "app", "List alerts; set the balances that users are told of."),
+    "webhook": _Place("alert", "webhooks", "Send alerts to addresses, signed."),
     "rates": _Place("rates", "app", "Propose rates from known prices, check the rate card."),
     "models": _Place("models", "app", "Show the facts about models that bound their requests."),
 }

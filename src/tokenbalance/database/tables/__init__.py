@@ -4,6 +4,7 @@ Constraints are part of the design: a state that must not exist cannot be writte
 the request path touches has `account_id` in its key, so it can be distributed by account.
 """
 
+from tokenbalance.database.tables.alerts import Alert, AlertDelivery, AlertThreshold, Webhook
 from tokenbalance.database.tables.base import Base
 from tokenbalance.database.tables.events import EventRecord
 from tokenbalance.database.tables.grants import PERIODS, Allowance, Burn, Grant
@@ -51,6 +52,9 @@ __all__ = [
     "SIGN_IN_WAYS",
     "UNITS",
     "Account",
+    "Alert",
+    "AlertDelivery",
+    "AlertThreshold",
     "Allowance",
     "ApiKey",
     "Base",
@@ -77,5 +81,6 @@ __all__ = [
     "User",
     "UserImport",
     "Waiter",
+    "Webhook",
     "WelcomeLink",
 ]

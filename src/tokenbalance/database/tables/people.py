@@ -79,6 +79,10 @@ class Account(Base):
     next_expiry: Mapped[datetime | None]
     """When the next of its grants ends or its next allowance is due; null: none does. No hold is
     placed at or after it before that is entered."""
+    alert_below: Mapped[int | None]
+    """The highest threshold that is armed: a trigger compares the balance with it."""
+    alert_rearm_at: Mapped[int | None]
+    """The lowest threshold that was crossed; a balance of so much arms it again."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     user: Mapped[User] = relationship(back_populates="account", lazy="raise")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
+from tokenbalance.alerts.errors import InvalidThresholds, UnknownWebhook, WebhookError
 from tokenbalance.books.grants.allowances import (
     AllowanceEndInvalid,
     RolloverOutOfRange,
@@ -93,6 +94,10 @@ def _limit(error: Exception) -> ProxyError:
     return InvalidValue(_sentence(str(error)), param=cast("InvalidLimit", error).field)
 
 
+def _webhook(error: Exception) -> ProxyError:
+    return InvalidValue(_sentence(str(error)), param=cast("WebhookError", error).field)
+
+
 def _scopes_missing(error: Exception) -> ProxyError:
     refused = cast("ScopesMissing", error)
     return MissingScope(refused.missing, refused.held, param="scopes")
@@ -100,6 +105,9 @@ def _scopes_missing(error: Exception) -> ProxyError:
 
 # The nearest class of an error that is in the table counts.
 _RESPONSES: Final[Mapping[type[BaseException], Response]] = {
+    InvalidThresholds: _as(InvalidValue, "below"),
+    WebhookError: _webhook,
+    UnknownWebhook: _as(NotFound),
     UserError: _as(InvalidRequest),
     InvalidEmail: _as(InvalidValue, "email"),
     InvalidName: _as(InvalidValue, "name"),
