@@ -130,7 +130,8 @@ class Settler:
             self._none_pending.set()
 
     def _settling(self, lease: Lease, hold: Hold, usage: Usage) -> End:
-        if lease.slot.usage != usage:
+        noted = lease.slot.usage
+        if noted is None or noted != usage:
             _record(lease, lambda: lease.slot.use(usage))
         return partial(self._book.settle, hold, usage, lease.trace, lease.objects)
 

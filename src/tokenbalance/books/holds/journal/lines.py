@@ -183,8 +183,9 @@ def _payload(entry: Entry, usage: Usage | None) -> bytes:
         "endpoint": entry.endpoint,
     }
     if (hold := entry.hold) is not None:
-        rates = None if hold.rates is None else packed_rates(hold.rates)
-        named["hold"] = [*hold._replace(rates=rates)]
+        amount, model, rates, known_input, estimated_output = hold
+        packed = None if rates is None else packed_rates(rates)
+        named["hold"] = [amount, model, packed, known_input, estimated_output]
     if usage is None:
         return orjson.dumps({"entry": named, "usage": None})
     used = {**usage.quantities, "total": usage.total, "estimated": usage.estimated}
