@@ -148,7 +148,10 @@ class Settler:
     async def _end(self, lease: Lease, end: End) -> Charge | None:
         """End a hold within its request; if that fails, in a task of its own."""
         try:
-            charge = await _attempt(lease, end)
+            charge = await end()
+        except UnknownHold:
+            _report_unknown(lease)
+            charge = None
         except asyncio.CancelledError:
             self._start(self._repeat(lease, end, _new_outcome()))
             raise
@@ -184,7 +187,11 @@ class Settler:
                 is_safe = is_safe or await self._secure(lease, outcome)
                 await asyncio.sleep(pause_s)
             try:
-                charge = await _attempt(lease, end)
+                charge = await end()
+                break
+            except UnknownHold:
+                _report_unknown(lease)
+                charge = None
                 break
             except Exception as again:  # noqa: BLE001 - it is logged when it is tried again
                 error = again
@@ -204,12 +211,9 @@ class Settler:
         return True
 
 
-async def _attempt(lease: Lease, end: End) -> Charge | None:
-    try:
-        return await end()
-    except UnknownHold:
-        logger.critical("these books have no hold for request %s", lease.purpose.request_id)
-        return None
+def _report_unknown(lease: Lease) -> None:
+    """Report that there was nothing to end."""
+    logger.critical("these books have no hold for request %s", lease.purpose.request_id)
 
 
 def _pause_after(error: Exception, lease: Lease, before_s: float) -> float:

@@ -148,7 +148,7 @@ def _rates_at(estimate: Estimate, rates: Rates, inputs: int) -> _RatesAt:
     if factors is None:
         return input_rate, output_rate, 1
     # Fractions multiply slowly, and all of this happens several times for each request.
-    up, per = factors.assumed.numerator, factors.assumed.denominator
+    up, per = factors.assumed.as_integer_ratio()
     if factors.always is not None:
         up, per = up * factors.always.numerator, per * factors.always.denominator
     long = factors.long
