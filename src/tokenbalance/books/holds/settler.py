@@ -54,15 +54,15 @@ class Settler:
     def __len__(self) -> int:
         return len(self._pending)
 
-    async def settle(
+    def settle(
         self,
         lease: Lease,
         hold: Hold,
         usage: Usage | None,
         count: Callable[[], Usage],
         ceiling: Usage,
-    ) -> Charge | None:
-        """Charge what was used.
+    ) -> Awaitable[Charge | None]:
+        """Charge what was used. Its end begins with the call, whoever waits for it.
 
         Args:
             lease: the lease of the request.
@@ -78,10 +78,10 @@ class Settler:
         """
         self._begin(lease)
         if usage is not None:
-            return await self._end(lease, self._settling(lease, hold, usage))
+            return self._end(lease, self._settling(lease, hold, usage))
         outcome = _new_outcome()
         self._start(self._count_and_settle(lease, hold, (count, ceiling), outcome))
-        return await outcome
+        return outcome
 
     async def void(self, lease: Lease, hold: Hold) -> None:
         """Release the whole hold; returns when that is committed or safe in the journal."""

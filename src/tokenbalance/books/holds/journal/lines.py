@@ -129,16 +129,19 @@ def slot_line(entry: Entry, known: Known) -> bytes:
     if state is State.FREE:
         return b" " * (SLOT_BYTES - 1) + b"\n"
     payload = _payload(entry, usage)
-    if entry.hold is not None and len(payload) > _PAYLOAD_BYTES:
+    # What the hold needs is given up for a usage.
+    is_final = usage is not None or entry.hold is not None
+    room = _PAYLOAD_BYTES if is_final else _PAYLOAD_BYTES - USAGE_BYTES_MAX
+    if len(payload) <= room:
+        return _sealed(state, payload)
+    if entry.hold is not None:
         return slot_line(entry.held(None), known)
-    if usage is not None and len(payload) > _PAYLOAD_BYTES:
+    if usage is not None:
         payload = _payload(entry, _without(usage, _PARTS))
     if usage is not None and len(payload) > _PAYLOAD_BYTES:
         # Only counts that cannot be true, of many kinds, need so much.
         payload = _payload(entry, _without(usage, usage.quantities.keys() - {INPUT, OUTPUT}))
-    # What the hold needs is given up for a usage.
-    is_final = usage is not None or entry.hold is not None
-    if len(payload) > (_PAYLOAD_BYTES if is_final else _PAYLOAD_BYTES - USAGE_BYTES_MAX):
+    if len(payload) > room:
         raise ValueError("The entry does not fit in a slot.")
     return _sealed(state, payload)
 
