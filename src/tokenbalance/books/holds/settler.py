@@ -132,7 +132,7 @@ class Settler:
     def _settling(self, lease: Lease, hold: Hold, usage: Usage) -> End:
         noted = lease.slot.usage
         if noted is None or noted != usage:
-            _record(lease, lambda: lease.slot.use(usage))
+            _record(lease, partial(lease.slot.use, usage))
         return partial(self._book.settle, hold, usage, lease.trace, lease.objects)
 
     async def _count_and_settle(
