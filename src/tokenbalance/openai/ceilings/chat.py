@@ -301,7 +301,9 @@ def choice_tokens(document: Document, measure: Measure) -> int:
 
 
 def _format_tokens(document: Document, measure: Measure) -> int:
-    wanted = optional_object(document, "response_format") or {}
+    wanted = optional_object(document, "response_format")
+    if not wanted:
+        return 0
     schema = optional_object(wanted, "json_schema", at="response_format")
     tokens = unread_tokens(wanted, _FORMAT_FIELDS, measure)
     return tokens + (0 if schema is None else format_tokens(schema, measure))

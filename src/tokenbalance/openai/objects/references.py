@@ -259,10 +259,13 @@ def _looks_like_an_id(member: str, value: Json) -> bool:
 def _is_public(row: _Row, value: Json) -> bool:
     if isinstance(value, (int, float)):
         return True
+    if row.public is None:
+        return False
+    is_public = row.public.fullmatch
+    if isinstance(value, str):
+        return is_public(value) is not None
     names = value if isinstance(value, list) else [value]
-    return row.public is not None and all(
-        isinstance(name, str) and row.public.fullmatch(name) is not None for name in names
-    )
+    return all(isinstance(name, str) and is_public(name) is not None for name in names)
 
 
 def _further(where: _Where, member: str) -> _Where:
