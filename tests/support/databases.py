@@ -68,30 +68,6 @@ _END_OTHERS: Final = """
      WHERE datname = current_database() AND pid <> pg_backend_pid()
        AND backend_type = 'client backend'
 """
-_EMPTY: Final = """
-DO $$
-DECLARE name text; ids record;
-BEGIN
-    SET LOCAL session_replication_role = replica; -- No trigger refuses it.
-    FOR name IN
-        SELECT quote_ident(relname)
-          FROM pg_class
-         WHERE relnamespace = 'public'::regnamespace AND relkind = 'r'
-           AND relname NOT IN ('alembic_version', 'books', 'usage_summed')
-           AND (pg_stat_file(pg_relation_filepath(oid))).size > 0
-    LOOP
-        EXECUTE 'DELETE FROM ' || name;
-    END LOOP;
-    FOR ids IN
-        SELECT seqrelid, seqstart FROM pg_sequence
-         WHERE pg_sequence_last_value(seqrelid) IS NOT NULL
-    LOOP
-        PERFORM setval(ids.seqrelid, ids.seqstart, false);
-    END LOOP;
-END $$
-"""
-_KEPT: Final = ("alembic_version", "books", "usage_summed")
-"""Tables that have rows from the beginning."""
 
 
 @dataclass
@@ -132,7 +108,9 @@ class Databases:
         connection = await asyncpg.connect(dsn)
         try:
             shape = await connection.fetch(_SHAPE)
-            return _Database(dsn, shape, {name: await _rows(connection, name) for name in _KEPT})
+            return _Database(
+                dsn, shape, {name: await _rows(connection, name) for name in postgres.KEPT}
+            )
         finally:
             await connection.close()
 
@@ -148,7 +126,7 @@ class Databases:
                 return False
             if await connection.fetchval(_BYTES) > BYTES_MAX:
                 return False
-            await connection.execute(_EMPTY)
+            await connection.execute(postgres.EMPTY)
             for name, rows in database.rows.items():
                 if await _rows(connection, name) != rows:
                     await _restore(connection, name, rows)
