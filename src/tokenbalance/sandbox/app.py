@@ -36,7 +36,7 @@ from tokenbalance.sandbox.faults import (
     unknown_url,
     wrong_method,
 )
-from tokenbalance.sandbox.fields import Fields
+from tokenbalance.sandbox.fields import Fields, refuse_wrong_metadata
 from tokenbalance.sandbox.memory import Memory
 from tokenbalance.sandbox.playback import play
 
@@ -136,6 +136,7 @@ def _handler(endpoint: Endpoint, memory: Memory, pace_s: float) -> _Handler:
         fields, files = await _read(request)
         model = fields.text("model") or ""
         raise_on_demand(model)
+        refuse_wrong_metadata(fields)
         path = cast("dict[str, str]", request.path_params)
         call = Call(fields, memory, path, request.query_params, files)
         # In a thread, because counting a large prompt would stop every other response.
