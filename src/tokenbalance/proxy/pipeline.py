@@ -58,7 +58,7 @@ from tokenbalance.proxy.exchange import Exchange
 from tokenbalance.proxy.free_rate import FreeRate
 from tokenbalance.proxy.model_lists import ModelLists
 from tokenbalance.proxy.object_lists import Descriptions, ObjectList
-from tokenbalance.proxy.ownership import edits_of_store
+from tokenbalance.proxy.ownership import edits_of_store, names_object
 from tokenbalance.proxy.relay import Relay
 from tokenbalance.proxy.room import Place, Room
 from tokenbalance.proxy.turns import Turns, conversation_of
@@ -224,7 +224,7 @@ class Proxy:
         with self.room.enter(account_id) as place:
             asked = await self.reading.read(request, bearer, operation, place)
             asked = asked.with_query(query)
-            if asked.references or (operation.uses and not operation.of_models):
+            if asked.references or (operation.uses and names_object(operation, path)):
                 asked = await self._own(request, asked, path, place)
                 asked = await self.stored.find(request, bearer, asked)
             if operation.lists_owned:

@@ -8,7 +8,8 @@ of the process, for a while (`memory`).
 It serves what has a file here, and what the product's own table of operations opens beside that.
 
 Ask for a length ("write 300 words"), set a limit, force a tool call (`tool_choice`), offer a hosted
-tool and ask for it ("draw a cat"), name a JSON schema; for faults, choose a model from the table in `faults.py`.
+tool and ask for it ("draw a cat"), name a JSON schema; for faults, choose a model from the table in
+`faults.py`.
 """
 
 from __future__ import annotations
