@@ -249,8 +249,8 @@ _CHARGE: Final[Document] = {
         "schema": _COUNT,
     },
     "x-tokenbalance-charge": {
-        "description": "Credits that the request cost; absent from streams and speech, whose headers"
-        " are sent before.",
+        "description": "Credits that the request cost; absent from streams and speech, whose"
+        " headers are sent before.",
         "schema": _COUNT,
     },
     "x-tokenbalance-balance": {
