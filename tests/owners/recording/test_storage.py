@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.books import account_of, create_holder, entries_of
 from tests.support.broken_books import break_books
+from tests.support.days import midnight
 from tokenbalance.books.ledger.audit import audit
 from tokenbalance.books.ledger.storage import StorageCharges
 from tokenbalance.books.pricing.rate_card import read_rate_card
@@ -143,19 +144,15 @@ async def test_nothing_is_charged_for_the_time_before_there_was_a_price(
     holder = await create_holder(pool, 10_000)
     await last_charged(pool, holder, dt.timedelta(days=20))
     await store(pool, holder, 100 * GB)
-    today = now()
+    today = midnight()
     row = '\n[[models]]\nmatch = "storage"\ngb_day = '
     card = f"version = 2{row}0.5\nvalid_from = {today.date() - dt.timedelta(days=begins)}"
     if before is not None:
         card += f"{row}{before}"
-    day_so_far = 0.0 if days == 10 else (today - _midnight(today)) / dt.timedelta(days=1)
+    day_so_far = 0.0 if days == 10 else (now() - today) / dt.timedelta(days=1)
     charged = await charges(pool, card).charge()
     assert abs(charged - (days + day_so_far) * 50) <= 1
     assert (await audit(pool)).violations == []
-
-
-def _midnight(moment: dt.datetime) -> dt.datetime:
-    return dt.datetime.combine(moment.date(), dt.time(), dt.UTC)
 
 
 @pytest.mark.parametrize(
