@@ -113,8 +113,9 @@ def _named(line: Mapping[str, Any]) -> Iterator[Adopted]:
 
 
 def _snapshot(line: Mapping[str, Any], is_last: bool, operation: Operation) -> str | None:
-    is_object = is_last and operation.lists is None and operation.path.endswith("}")
-    return line["shown"] or None if is_object else None
+    # A deletion shows something else.
+    is_object = is_last and operation.method != "DELETE" and operation.path.endswith("}")
+    return line["shown"] or None if is_object and operation.lists is None else None
 
 
 def _of_query(query: str, operation: Operation, parent: str | None) -> Iterator[Adopted]:

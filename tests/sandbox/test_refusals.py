@@ -68,6 +68,11 @@ def test_a_response_continues_another_one_or_a_conversation_and_not_both(
 
 def test_models_of_every_kind_are_listed(client: openai.OpenAI) -> None:
     names = {model.id for model in client.models.list()}
-    expected = {"gpt-image-1", "gpt-4o-mini-tts", "gpt-4o-transcribe", "text-embedding-3-small"}
+    expected = {
+        "gpt-image-1-mini",
+        "gpt-4o-mini-tts",
+        "gpt-4o-transcribe",
+        "text-embedding-3-small",
+    }
     assert expected <= names
     assert all(client.models.retrieve(name).id == name for name in expected)

@@ -25,7 +25,7 @@ MODELS = (
     "gpt-5",
     "gpt-5-mini",
     "gpt-3.5-turbo-instruct",
-    "gpt-image-1",
+    "gpt-image-2.6-flare",
     "gpt-image-1-mini",
     "gpt-4o-mini-tts",
     "gpt-4o-transcribe",
