@@ -184,6 +184,7 @@ def create_app(settings: Settings, dsn: str, surface: Surface = SURFACE) -> Fast
             yield {
                 "pool": proxy.pool,
                 "leases": proxy.leases,
+                "owners": proxy.ownership.owners,
                 "metrics": proxy.metrics,
                 "metrics_access": MetricsAccess(_revealed(settings.metrics_token)),
                 "management": management,
@@ -258,6 +259,8 @@ async def _open_proxy(
     passing = PassingHeaders(settings.request_headers, settings.response_headers)
     leases = Leases(settings.data_dir / "journal")
     stack.callback(leases.close_journal)
+    objects = ObjectJournal(settings.data_dir / "journal")
+    stack.callback(objects.close)
     with suppress(*UNAVAILABLE):
         await leases.open_journal(book)
     body_bytes_max = settings.body_max_mb * 1024 * 1024
@@ -265,7 +268,7 @@ async def _open_proxy(
     waiters = Waiters(pool, book)
     stack.push_async_callback(waiters.close)
     settler = Settler(book, leases)
-    watched = Watched(leases, settler, waiters)
+    watched = Watched(leases, settler, waiters, objects)
     metrics = await _open_metrics(watched, pool, surface, stack)
     sweep_book = Book(sweep_pool, settings.lease_s)
     callers = Callers(pool, settings.batch_max)
@@ -282,7 +285,7 @@ async def _open_proxy(
     sweep = Sweep(sweep_pool, sweep_book, leases, settings.sweep_s)
     _ = await stack.enter_async_context(_running(sweep.run()))
     _ = await stack.enter_async_context(_running(DueGrants(pool, settings.sweep_s).run()))
-    owners = await _open_owners(settings, pool, stack)
+    owners = await _open_owners(settings, pool, objects, stack)
     storage = StorageCharges(pool, settings.rates)
     _ = await stack.enter_async_context(_running(storage.run()))
     upstream = await _open_upstream(settings, hop, stack)
@@ -340,10 +343,10 @@ async def _tell_of_alerts(
         _ = await stack.enter_async_context(_running(work))
 
 
-async def _open_owners(settings: Settings, pool: Pool, stack: AsyncExitStack) -> Owners:
+async def _open_owners(
+    settings: Settings, pool: Pool, journal: ObjectJournal, stack: AsyncExitStack
+) -> Owners:
     """Open the table of objects and its journal, and begin their upkeep."""
-    journal = ObjectJournal(settings.data_dir / "journal")
-    stack.callback(journal.close)
     upkeep = Upkeep(pool, journal, settings.sweep_s)
     with suppress(*UNAVAILABLE):
         await upkeep.open_journal()
