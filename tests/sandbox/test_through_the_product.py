@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from tokenbalance.sandbox.serving import Sandbox
 
 PROMPT = "Search my files for apples, run code, save a file, and draw a picture"
+MODEL = "gpt-4o-mini"
 BALANCE = 10**7
 
 
@@ -31,11 +32,10 @@ async def ask(client: openai.AsyncOpenAI, store: str, *, stream: bool) -> Respon
         {"type": "code_interpreter", "container": {"type": "auto"}},
         {"type": "image_generation", "quality": "low"},
     ]
-    asked: Any = {"model": "gpt-4o-mini", "input": PROMPT, "tools": tools, "max_tool_calls": 3}
+    body = {"tools": tools, "max_tool_calls": 3}
     if not stream:
-        made: Any = await client.responses.create(**asked)
-        return made
-    async with client.responses.stream(**asked) as events:
+        return await client.responses.create(model=MODEL, input=PROMPT, extra_body=body)
+    async with client.responses.stream(model=MODEL, input=PROMPT, extra_body=body) as events:
         return await events.get_final_response()
 
 
