@@ -62,6 +62,18 @@ ENTRIES_OF_A_KIND = frozenset({"ix_ledger_not_ends_of_account: account_id, kind"
 ITS_LIMITS = frozenset({"uq_limits_subject_name: account_id, subject"})
 THE_FEW = frozenset({"all of limits"})
 A_LIMIT = frozenset({"pk_limits: account_id, id"})
+WHO_IS_DUE = frozenset({"ix_accounts_next_expiry: next_expiry"})
+ITS_ENTRIES = frozenset(
+    {
+        "ix_ledger_account_id_id: account_id",
+        "ix_ledger_account_id_id: account_id, id",
+        "ix_ledger_not_ends_of_account: account_id, kind, id",
+    }
+)
+ITS_BURNS = frozenset({"pk_burns: account_id", "pk_burns: account_id, up_to"})
+ITS_GRANTS = frozenset({"pk_grants: account_id"})
+ITS_ALLOWANCES = frozenset({"pk_allowances: account_id"})
+AN_ALLOWANCE = frozenset({"pk_allowances: account_id, id"})
 A_WAITER = frozenset({"pk_waiters: account_id, position"})
 THE_ACCOUNTS_WAITERS = A_WAITER | {"pk_waiters: account_id"}
 
@@ -155,6 +167,25 @@ DECIDED: Final[dict[str, tuple[frozenset[str], ...]]] = {
     "OUTGROWN": (THE_CATALOG,),
     "LITTERED": (),
     "COUNT_REFUSALS": (),
+    "IS_DUE": (AN_ACCOUNT,),
+    "DUE_ACCOUNTS": (WHO_IS_DUE,),
+    "LOCK_PURSE": (AN_ACCOUNT,),
+    "LOCK_DUE_PURSE": (AN_ACCOUNT,),
+    "LAST_BURN": (ITS_BURNS,),
+    "LAST_ENTRY": (ITS_ENTRIES,),
+    "GRANTS": (ITS_GRANTS,),
+    "ENTRIES_AFTER": (ITS_ENTRIES | ENTRIES_OF_A_KIND,),
+    "LATE_CHARGES": (ITS_ENTRIES,),
+    "ENTRIES_OF_REQUEST": (AN_END, LATER_ROWS),
+    "BURN_OF_ENTRY": (ITS_BURNS,),
+    "HELD_BEFORE": (THE_OPEN_HOLDS | {"pk_open_holds: account_id"},),
+    "DUE_ALLOWANCES": (ITS_ALLOWANCES,),
+    "MOVE_ALLOWANCE": (AN_ALLOWANCE,),
+    "ENTER_BY_ITSELF": (AN_ACCOUNT,),
+    "SAVE_GRANTS": (),
+    "SAVE_BURN": (),
+    "FORGET_BURN": (ITS_BURNS,),
+    "SET_NEXT_EXPIRY": (AN_ACCOUNT,),
 }
 
 ALONE = """
@@ -164,7 +195,7 @@ DO $$
 DECLARE name text;
 BEGIN
     FOREACH name IN ARRAY
-        '{users,accounts,api_keys,open_holds,ledger,waiters,objects,limits}'::text[]
+        '{users,accounts,api_keys,open_holds,ledger,waiters,objects,limits,grants,burns}'::text[]
     LOOP
         EXECUTE format('ALTER TABLE %I SET (autovacuum_enabled = false)', name);
     END LOOP;
@@ -186,6 +217,13 @@ SELECT id, 'made' || id, kind, CASE kind WHEN 'item' THEN 'parent' || id END,
        CASE WHEN kind = 'file' AND id % 50 = 0 THEN now() + interval '1 day' END
   FROM accounts, unnest('{response,item,file}'::text[]) kind
  WHERE id <= 30000 AND (kind <> 'file' OR id % 10 = 0);
+INSERT INTO allowances (account_id, amount, every, created_by)
+SELECT id, 1, 'week', '' FROM accounts WHERE id <= 10000;
+INSERT INTO grants (account_id, id, amount, remaining) SELECT id, id, 1, 1 FROM accounts
+ WHERE id <= 10000;
+INSERT INTO burns (account_id, up_to, entries_after, balance_before, balance_after, is_plain,
+                   grants, amounts)
+SELECT id, 2 * id, id, 0, 0, true, '{}', '{}' FROM accounts WHERE id <= 10000;
 INSERT INTO objects (account_id, object_id, kind) SELECT 1, 'many' || n, 'response'
   FROM generate_series(1, 20000) n;
 """
@@ -205,7 +243,7 @@ OPEN_ONE = """
 INSERT INTO open_holds (account_id, request_id, key_id, amount, endpoint)
 VALUES (1, 'one', 1, 1, '');
 """
-ANALYSE = "ANALYZE users, accounts, api_keys, open_holds, ledger, waiters, objects, limits;"
+ANALYSE = "ANALYZE users, accounts, api_keys, open_holds, ledger, waiters, objects, limits, grants, burns;"
 WAIT = """
 INSERT INTO waiters (account_id, wanted, alive_until)
 SELECT id, 1, now() + interval '1 hour' FROM accounts LIMIT 20000;
@@ -232,7 +270,7 @@ STATES: Final[dict[str, tuple[str, ...]]] = {
     f"{FEW}one": (LIMIT_ONE, "ANALYZE limits;"),
     "there was one limit, there are many": ("DELETE FROM limits;", LIMIT_ALL, ANALYSE),
 }
-READ_ALL = {"FORGET_OBJECTS", "FORGET_WAITERS", "FORGET_TOMBSTONES", "LAPSED"}
+READ_ALL = {"FORGET_OBJECTS", "FORGET_WAITERS", "FORGET_TOMBSTONES", "LAPSED", "HELD_BEFORE"}
 """Statements of the sweep, once in a while: what they go through is never large, apart from that of
 objects, which runs once an hour, and is planned again when these have outgrown their statistics."""
 MODES = ("generic", "custom")

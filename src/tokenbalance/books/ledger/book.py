@@ -32,7 +32,7 @@ from tokenbalance.model import UNTRACED, Charge, Hold, Terms, Trace, Usage
 from tokenbalance.model.values import value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
     from uuid import UUID
 
     from tokenbalance.database.connections import Pool
@@ -114,9 +114,9 @@ class Book:
         """Return the id of these books."""
         return str(cast("UUID", await self._pool.fetchval(statements.WHICH_BOOKS)))
 
-    async def place(
+    def place(
         self, caller: Caller, purpose: Purpose, claim: Claim, *, position: int | None = None
-    ) -> Hold | None:
+    ) -> Coroutine[object, object, Hold | None]:
         """Reserve what is claimed, or what the balance affords if that is at least the minimum.
 
         What the balance affords does not depend on open holds: a request is capped because the
@@ -136,8 +136,8 @@ class Book:
         """
         placement = Placement(caller, purpose, claim)
         if position is not None:
-            return await self._placements.place_alone(placement, position)
-        return await self._placements.place(placement)
+            return self._placements.place_alone(placement, position)
+        return self._placements.place(placement)
 
     async def funds(self, account_id: int) -> Funds:
         """Read what an account has; to be shown, never to decide by."""

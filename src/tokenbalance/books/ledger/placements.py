@@ -110,7 +110,7 @@ class Placements:
         self._queues = AccountQueues[Placement, Hold | None](
             self._place_shared,
             self._place_queued,
-            attrgetter("account_id"),
+            attrgetter("caller.account_id"),
             batch_max,
             turns=pool.turns,
         )

@@ -96,7 +96,7 @@ class Settlements:
         self._queues = AccountQueues[Settlement, Charge | None](
             self._settle_shared,
             self._settle_queued,
-            attrgetter("account_id"),
+            attrgetter("hold.account_id"),
             batch_max,
             turns=pool.turns,
         )
