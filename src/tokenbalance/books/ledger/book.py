@@ -160,12 +160,8 @@ class Book:
     async def limits_of(self, caller: Caller) -> tuple[LimitState, ...]:
         """Read what the limits of a caller have left, after entering windows that have begun.
 
-        Never to decide by: `refusal_of` explains with it what a placement has decided.
-
-        Returns:
-            In one fixed order: the subjects of the policy as they stand there, the limits of each
-            as in `COUNTED`, then its budgets by name. Empty without a policy.
-
+        To be shown, never to decide by: with it `refusal_of` explains what a placement decided.
+        Ordered as `Limits.states` has it, by the subjects of the policy; empty without one.
         """
         if caller.policy is None:
             return ()

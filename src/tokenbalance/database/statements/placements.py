@@ -74,8 +74,11 @@ WITH account AS (
       FROM (SELECT credits, subject
               FROM account, unnest($16::text[]) AS subject
              LIMIT (SELECT cardinality($16))) s
-      JOIN limits l ON l.account_id = $1 AND l.subject = s.subject
-       FOR NO KEY UPDATE OF l
+     CROSS JOIN LATERAL (
+           SELECT *
+             FROM limits
+            WHERE account_id = $1 AND limits.subject = s.subject
+              FOR NO KEY UPDATE) l
 ), {JUDGING}, placed AS (
     INSERT INTO open_holds
            (account_id, request_id, key_id, amount, endpoint, model, known_input, lease_until,
