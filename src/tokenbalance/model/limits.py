@@ -7,7 +7,7 @@ A limit belongs to a subject: the account that pays, or one key, member, project
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from tokenbalance.model.values import value
 
@@ -109,6 +109,10 @@ class Policy:
         subjects = (*self.subjects, subject)
         return Policy(self.version, subjects, bound, self.end_users, subject)
 
+    def on_behalf_of(self, subject: str) -> Policy:
+        """The policy of a request that names its end user, whose counts it takes from as well."""
+        return Policy(self.version, (*self.subjects, subject), self.rules)
+
 
 @value
 class LimitState:
@@ -127,6 +131,8 @@ class LimitState:
     """By requests in progress; of a rate 0, since they are in `used`."""
     resets_at: datetime | None
     """When all of it is available again; None: never by itself."""
+    at: datetime
+    """The moment, by the database's clock."""
 
     @property
     def spendable(self) -> int:
@@ -137,3 +143,15 @@ class LimitState:
     def remaining(self) -> int:
         """What a hold can take now; never negative."""
         return max(self.amount - self.used - self.reserved, 0)
+
+
+class Room(NamedTuple):
+    """What a limit leaves for requests or tokens, right after a hold took from it."""
+
+    unit: Unit
+    amount: int
+    """The limit."""
+    remaining: int
+    """What the next hold can take at that moment; never negative."""
+    reset_us: int
+    """After how many microseconds all of it is available again."""

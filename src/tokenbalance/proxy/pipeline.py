@@ -61,7 +61,7 @@ from tokenbalance.proxy.free_rate import FreeRate
 from tokenbalance.proxy.limits.end_users import without_name
 from tokenbalance.proxy.model_lists import ModelLists
 from tokenbalance.proxy.object_lists import Descriptions, ObjectList
-from tokenbalance.proxy.ownership import edits_of_store
+from tokenbalance.proxy.ownership import edits_of_store, names_object
 from tokenbalance.proxy.relay import Relay
 from tokenbalance.proxy.room import Place, Room
 from tokenbalance.proxy.turns import Turns, conversation_of
@@ -236,7 +236,7 @@ class Proxy:
             asked = asked.with_query(query)
             if bearer.caller.policy is not None:
                 asked = await self.gate.judge_asked(request, bearer, asked)
-            if asked.references or (operation.uses and not operation.of_models):
+            if asked.references or (operation.uses and names_object(operation, path)):
                 asked = await self._own(request, asked, path, place)
                 asked = await self.stored.find(request, bearer, asked)
             if operation.lists_owned:
