@@ -1,4 +1,4 @@
-"""More requests than a rate admits: refused without the database, and only as long as it was read."""
+"""More requests than a rate admits: refused without the database, as long as it was read."""
 
 from __future__ import annotations
 

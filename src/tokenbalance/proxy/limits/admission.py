@@ -121,6 +121,7 @@ class LimitedAdmissions:
         """
         asked = ending.asked
         caller = asked.caller
+        await self._open_end_user(caller)
         states = await self.admissions.book.limits_of(caller)
         try:
             estimate = await self._counted(request, asked)
