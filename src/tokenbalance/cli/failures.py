@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncpg
 from sqlalchemy.exc import DBAPIError
 
+from tokenbalance.alerts.errors import AlertError
 from tokenbalance.books.ledger.credits import CreditError
 from tokenbalance.books.pricing.catalogue.terms import CatalogueError
 from tokenbalance.books.reports import UnknownRequest
@@ -21,6 +22,7 @@ from tokenbalance.people.users import UserError
 from tokenbalance.settings import SettingsError
 
 _COMPLETE = (
+    AlertError,
     ApiKeyError,
     CatalogueError,
     CreditError,

@@ -93,6 +93,25 @@ TABLE = [
         body={"amount": 30},
         headers={"Idempotency-Key": "k"},
     ),
+    Row("GET /api/balance/{user_id}/grants", SUPERUSERS),
+    Row(
+        "POST /api/balance/{user_id}/grants",
+        CREATED_BY_SUPERUSERS,
+        body={"amount": 30},
+        headers={"Idempotency-Key": "g"},
+    ),
+    Row("GET /api/balance/{user_id}/allowances", SUPERUSERS),
+    Row(
+        "POST /api/balance/{user_id}/allowances",
+        CREATED_BY_SUPERUSERS,
+        body={"amount": 30, "every": "day"},
+    ),
+    Row(
+        "PATCH /api/balance/{user_id}/allowances/{allowance_id}",
+        (401, 401, 403, 403, 404),
+        body={"amount": 30},
+    ),
+    Row("DELETE /api/balance/{user_id}/allowances/{allowance_id}", (401, 401, 403, 403, 404)),
     Row("GET /api/keys", SIGNED_IN),
     Row("GET /api/keys", OF_THE_USER, query="user_id={user_id}"),
     Row("POST /api/keys", (401, 401, 201, 201, 201), body={"name": "mine"}),
@@ -156,6 +175,7 @@ async def belongings(pool: Pool, people: People) -> dict[str, str]:
         "user_id": str(people.user.user_id),
         "key_id": str(key_id),
         "token_id": str(key_id),
+        "allowance_id": "999",
         "request_id": request_id,
         "tag": tag,
     }

@@ -57,6 +57,11 @@ class Account(Base):
     __table_args__: TableArgs = (
         CheckConstraint("held >= 0", "held_not_negative"),
         CheckConstraint("overdraft >= 0", "overdraft_not_negative"),
+        Index(
+            "ix_accounts_next_expiry",
+            "next_expiry",
+            postgresql_where=text("next_expiry IS NOT NULL"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
@@ -74,6 +79,10 @@ class Account(Base):
     next_expiry: Mapped[datetime | None]
     """When the next of its grants ends or its next allowance is due; null: none does. No hold is
     placed at or after it before that is entered."""
+    alert_below: Mapped[int | None]
+    """The highest threshold that is armed: a trigger compares the balance with it."""
+    alert_rearm_at: Mapped[int | None]
+    """The lowest threshold that was crossed; a balance of so much arms it again."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     user: Mapped[User] = relationship(back_populates="account", lazy="raise")

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
+from tokenbalance.alerts.errors import InvalidThresholds, UnknownWebhook, WebhookError
+from tokenbalance.books.grants.allowances import (
+    AllowanceEndInvalid,
+    RolloverOutOfRange,
+    UnknownAllowance,
+)
+from tokenbalance.books.grants.issuing import EndInvalid, PriorityOutOfRange
 from tokenbalance.books.ledger.credits import (
     AmountTooLarge,
     BalanceTooLow,
@@ -87,6 +94,10 @@ def _limit(error: Exception) -> ProxyError:
     return InvalidValue(_sentence(str(error)), param=cast("InvalidLimit", error).field)
 
 
+def _webhook(error: Exception) -> ProxyError:
+    return InvalidValue(_sentence(str(error)), param=cast("WebhookError", error).field)
+
+
 def _scopes_missing(error: Exception) -> ProxyError:
     refused = cast("ScopesMissing", error)
     return MissingScope(refused.missing, refused.held, param="scopes")
@@ -94,6 +105,9 @@ def _scopes_missing(error: Exception) -> ProxyError:
 
 # The nearest class of an error that is in the table counts.
 _RESPONSES: Final[Mapping[type[BaseException], Response]] = {
+    InvalidThresholds: _as(InvalidValue, "below"),
+    WebhookError: _webhook,
+    UnknownWebhook: _as(NotFound),
     UserError: _as(InvalidRequest),
     InvalidEmail: _as(InvalidValue, "email"),
     InvalidName: _as(InvalidValue, "name"),
@@ -130,7 +144,12 @@ _RESPONSES: Final[Mapping[type[BaseException], Response]] = {
     KeyReused: _as(IdempotencyKeyReused, IDEMPOTENCY_HEADER),
     OverdraftInUse: _as(IntegerBelowMinimum, "overdraft"),
     OverdraftOutOfRange: _as(InvalidValue, "overdraft"),
+    EndInvalid: _as(InvalidValue, "expires_at"),
+    PriorityOutOfRange: _as(InvalidValue, "priority"),
+    AllowanceEndInvalid: _as(InvalidValue, "ends_at"),
+    RolloverOutOfRange: _as(InvalidValue, "rollover_max"),
     UnknownAccount: _as(NotFound),
+    UnknownAllowance: _as(NotFound),
     UnknownRequest: _as(NotFound),
     UnexplainedRequest: _as(NotFound),
     InvalidCursor: _as(InvalidValue, "after"),

@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar
 from fastapi import Depends, Query, Request
 from pydantic import ConfigDict, Field, SecretStr
 
+from tokenbalance.books.grants.due import enter_some_due
 from tokenbalance.errors import MissingParameter
 from tokenbalance.model import Actor, Caller
 from tokenbalance.people.access import require_sign_in
@@ -162,6 +163,7 @@ async def list_users(
     after: Cursor = None,
 ) -> PageResponse[UserResponse]:
     """List users with their balances, page by page."""
+    await enter_some_due(management_of(request).pool)
     async with management_of(request).sessions() as session:
         return page_response(await users_page(session, search, after, limit, tag), user_response)
 

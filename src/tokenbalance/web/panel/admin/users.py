@@ -6,6 +6,7 @@ import secrets
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
+from tokenbalance.books.grants.due import enter_some_due
 from tokenbalance.people.tag_names import InvalidTag, clean_tag
 from tokenbalance.people.tags import list_tags
 from tokenbalance.people.users import users_page
@@ -40,6 +41,8 @@ async def users_list(visit: Visit, sent: Form) -> Response:
     search, after = form.text("search"), form.typed("after") or None
     tag = _read_tag(form)
     page = None
+    if not form.errors:
+        await enter_some_due(visit.management.pool)
     async with visit.management.sessions() as session:
         if not form.errors:
             page = await users_page(session, search, after, ROWS, tag)
