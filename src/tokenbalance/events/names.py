@@ -14,6 +14,8 @@ Change: TypeAlias = Literal[
     "user.demoted",
     "user.password_set",
     "user.unlocked",
+    "user.tagged",
+    "user.link_created",
     "key.created",
     "key.changed",
     "key.rotated",

@@ -73,6 +73,16 @@ TABLE = [
     Row("GET /api/users", SUPERUSERS),
     Row("PATCH /api/users/{user_id}", SUPERUSERS, body={"name": "Them"}),
     Row("PATCH /api/users/{user_id}", SIGN_INS, body={"is_superuser": True}),
+    Row("POST /api/users/import", SUPERUSERS, body={"csv": "a@b.c", "dry_run": True}),
+    Row("GET /api/tags", SUPERUSERS),
+    Row(
+        "POST /api/tags/{tag}/credits",
+        CREATED_BY_SUPERUSERS,
+        body={"amount": 30},
+        headers={"Idempotency-Key": "k"},
+    ),
+    Row("POST /api/tags/{tag}/disable", SUPERUSERS),
+    Row("POST /api/tags/{tag}/enable", SUPERUSERS),
     Row("GET /api/balance", SIGNED_IN),
     Row("GET /api/balance/{user_id}", SUPERUSERS),
     Row("PUT /api/balance/{user_id}", SUPERUSERS, body={"balance": 30}),
@@ -157,6 +167,8 @@ async def belongings(pool: Pool, people: People) -> dict[str, str]:
         " VALUES ($1, 'tb-spare', sha256(gen_random_uuid()::text::bytea)) RETURNING id",
         people.user.account_id,
     )
+    tag = f"tag-{people.user.user_id}"
+    await pool.execute("UPDATE users SET tags = $1 WHERE id = $2", [tag], people.user.user_id)
     request_id = f"tb_request_of_{people.user.user_id}"
     await placed(Book(pool, 60), people.user, request_id, 10)
     return {
@@ -165,6 +177,7 @@ async def belongings(pool: Pool, people: People) -> dict[str, str]:
         "token_id": str(key_id),
         "allowance_id": "999",
         "request_id": request_id,
+        "tag": tag,
     }
 
 

@@ -36,13 +36,12 @@ from tokenbalance.database.statements.charges import (
     EXPIRE,
     EXPIRE_RESTORED,
     SETTLE,
+    SETTLE_FULL,
     SETTLE_MANY,
+    SETTLE_MANY_FULL,
     SETTLE_MANY_OF_ONE,
-    SETTLE_MANY_OF_ONE_OWNING,
-    SETTLE_MANY_OWNING,
-    SETTLE_OWNING,
+    SETTLE_MANY_OF_ONE_FULL,
     SETTLE_RESTORED,
-    SETTLE_RESTORED_OWNING,
 )
 from tokenbalance.database.statements.forgotten import FORGOTTEN, LOCK_ACCOUNT, RESTORE
 from tokenbalance.database.statements.grants import (
@@ -67,6 +66,7 @@ from tokenbalance.database.statements.grants import (
     SET_NEXT_EXPIRY,
 )
 from tokenbalance.database.statements.leases import KNOWN, LAPSED, RENEW
+from tokenbalance.database.statements.limits import ENTER_WINDOW, LIMITS, OPEN_END_USER
 from tokenbalance.database.statements.object_lists import (
     DESCRIBE_OBJECT,
     NEWEST_OBJECTS,
@@ -83,7 +83,14 @@ from tokenbalance.database.statements.objects import (
     RESTORE_OBJECT,
     VACATE_OBJECT,
 )
-from tokenbalance.database.statements.placements import PLACE, PLACE_MANY, PLACE_MANY_OF_ONE
+from tokenbalance.database.statements.placements import (
+    PLACE,
+    PLACE_LIMITED,
+    PLACE_MANY,
+    PLACE_MANY_LIMITED,
+    PLACE_MANY_OF_ONE,
+    PLACE_MANY_OF_ONE_LIMITED,
+)
 from tokenbalance.database.statements.refusals import COUNT_REFUSALS
 from tokenbalance.database.statements.rerates import (
     CHARGED,
@@ -98,6 +105,7 @@ from tokenbalance.database.statements.waiters import (
     FORGET_WAITERS,
     LEAVE,
     PROMISING,
+    PROMISING_LIMITED,
     RENEW_WAITERS,
     WAITED_FOR,
     WAITING,
@@ -118,6 +126,7 @@ __all__ = [
     "ENDED_KEYS",
     "ENTER",
     "ENTER_BY_ITSELF",
+    "ENTER_WINDOW",
     "ENTRIES_AFTER",
     "ENTRIES_OF_REQUEST",
     "EXPIRE",
@@ -141,6 +150,7 @@ __all__ = [
     "LATE_CHARGES",
     "LEAVE",
     "LEAVE_TOMBSTONE",
+    "LIMITS",
     "LITTERED",
     "LOCK_ACCOUNT",
     "LOCK_DUE_PURSE",
@@ -150,12 +160,17 @@ __all__ = [
     "NEWEST_RATES",
     "OCCUPY_OBJECT",
     "OLDEST_OBJECTS",
+    "OPEN_END_USER",
     "OUTGROWN",
     "PLACE",
+    "PLACE_LIMITED",
     "PLACE_MANY",
+    "PLACE_MANY_LIMITED",
     "PLACE_MANY_OF_ONE",
+    "PLACE_MANY_OF_ONE_LIMITED",
     "PLACE_OF_OBJECT",
     "PROMISING",
+    "PROMISING_LIMITED",
     "RECORD_OBJECTS",
     "REFUSED_KEY",
     "RENEW",
@@ -167,13 +182,12 @@ __all__ = [
     "SAVE_BURN",
     "SAVE_GRANTS",
     "SETTLE",
+    "SETTLE_FULL",
     "SETTLE_MANY",
+    "SETTLE_MANY_FULL",
     "SETTLE_MANY_OF_ONE",
-    "SETTLE_MANY_OF_ONE_OWNING",
-    "SETTLE_MANY_OWNING",
-    "SETTLE_OWNING",
+    "SETTLE_MANY_OF_ONE_FULL",
     "SETTLE_RESTORED",
-    "SETTLE_RESTORED_OWNING",
     "SET_NEXT_EXPIRY",
     "STORING",
     "TOUCH_KEYS",

@@ -88,7 +88,7 @@ class UserResponse(BaseModel):
     """A user with their balance."""
 
     model_config: ClassVar[ConfigDict] = example(
-        **PERSON_EXAMPLE, is_superuser=False, is_active=True, **FUNDS_EXAMPLE
+        **PERSON_EXAMPLE, is_superuser=False, is_active=True, tags=["cs101"], **FUNDS_EXAMPLE
     )
 
     id: int
@@ -96,6 +96,8 @@ class UserResponse(BaseModel):
     name: str
     is_superuser: bool
     is_active: bool
+    tags: list[str]
+    """Sorted, each once."""
     balance: int
     held: int
     available: int
@@ -207,6 +209,7 @@ def user_response(user: UserRow) -> UserResponse:
         name=user.name,
         is_superuser=user.is_superuser,
         is_active=user.is_active,
+        tags=list(user.tags),
         balance=user.account.balance,
         held=user.account.held,
         available=user.account.available,
