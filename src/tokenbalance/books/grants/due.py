@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tokenbalance.books.grants.burning import Part
     from tokenbalance.books.grants.purse import Connection, Purse, Rule
     from tokenbalance.database.connections import Pool
+    from tokenbalance.model import Caller
 
 logger = logging.getLogger(__name__)
 
@@ -81,6 +82,27 @@ async def enter_due_of(pool: Pool, account_id: int) -> None:
     """Enter what is due for one account, in a transaction; raises what asyncpg raises."""
     async with pool.acquire() as connection, connection.transaction():
         await enter_due(connection, account_id)
+
+
+async def funds_row(pool: Pool, caller: Caller) -> tuple[int, int, int, bool] | None:
+    """Read balance, held and overdraft of a caller's account; what is due is entered first.
+
+    So whoever is about to be refused, or waits, gets what an allowance issues meanwhile.
+
+    Returns:
+        None if no request may be sent with the caller's key any more.
+
+    """
+    funds = await _funds_row(pool, caller)
+    if funds is None or not funds[3]:
+        return funds
+    await enter_due_of(pool, caller.account_id)
+    return await _funds_row(pool, caller)
+
+
+async def _funds_row(pool: Pool, caller: Caller) -> tuple[int, int, int, bool] | None:
+    row = await pool.fetchrow(statements.FUNDS_OF_CALLER, caller.account_id, caller.secret_sha256)
+    return None if row is None else cast("tuple[int, int, int, bool]", tuple(row))
 
 
 async def bring_up_to_date(session: AsyncSession, account_id: int) -> None:

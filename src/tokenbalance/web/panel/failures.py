@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.responses import Response
 
+from tokenbalance.books.grants.allowances import UnknownAllowance
 from tokenbalance.books.reports import UnknownRequest
 from tokenbalance.database.connections import is_unavailable
 from tokenbalance.database.paging import InvalidCursor
@@ -48,7 +49,14 @@ _HEADINGS: Final = {
     503: "Temporarily unavailable",
 }
 
-_NOT_THERE: Final = (UnknownKey, UnknownToken, UnknownUser, UnknownRequest, InvalidCursor)
+_NOT_THERE: Final = (
+    UnknownAllowance,
+    UnknownKey,
+    UnknownToken,
+    UnknownUser,
+    UnknownRequest,
+    InvalidCursor,
+)
 """Handlers need not catch these: the page about them needs no details."""
 
 
