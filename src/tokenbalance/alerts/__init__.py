@@ -11,6 +11,7 @@
     written       what was told, page by page
     upcoming      what is about to end: keys and models
     repeating     work that no error ends
+    service       all of it, for one process
     operator      faults that only the operator can mend
 
 Alerts about money are written by triggers, in the transaction that changes a balance or a limit.
