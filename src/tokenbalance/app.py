@@ -10,8 +10,6 @@ import os
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Final
 
-from fastapi import FastAPI
-
 import tokenbalance
 from tokenbalance.alerts.letters import MailServer
 from tokenbalance.alerts.service import Alerts
@@ -75,6 +73,7 @@ from tokenbalance.wire.upstream import open_upstream
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Coroutine
 
+    from fastapi import FastAPI
     from pydantic import SecretStr
     from starlette.types import Receive, Scope, Send
 
