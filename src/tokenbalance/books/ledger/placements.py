@@ -34,7 +34,6 @@ if TYPE_CHECKING:
 
 _ATTEMPTS: Final = 3
 """To place a hold while windows of its limits end."""
-_NONE: Final[Mapping[int, Room]] = MappingProxyType({})
 
 
 @value
@@ -55,7 +54,12 @@ class Placement:
         """The key of the hold."""
         return self.caller.account_id, self.purpose.request_id
 
-    def placed(self, amount: int, limit_ids: list[int] | None = None, rooms: _Rooms = None) -> Hold:
+    def placed(
+        self,
+        amount: int,
+        limit_ids: list[int] | None = None,
+        rooms: Mapping[int, Room] = MappingProxyType({}),
+    ) -> Hold:
         """The hold, placed with this many credits.
 
         Args:
@@ -209,7 +213,7 @@ class Placements:
         with left_on_item_error():
             rows = await self._pool.fetch(statement, *columns, self._lease_s, rates, *limits)
             # What limits leave is told in a row of its own, after all.
-            left = _rooms(cast("_Rooms", rows.pop()[4])) if limits else _NONE
+            left = _rooms(cast("_Rooms", rows.pop()[4])) if limits else {}
             placed = {
                 (account_id, request_id): cast("_Taken", tuple(taken[:2]))
                 for account_id, request_id, *taken in cast("list[tuple[int, str, int]]", rows)
