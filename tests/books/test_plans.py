@@ -243,7 +243,9 @@ OPEN_ONE = """
 INSERT INTO open_holds (account_id, request_id, key_id, amount, endpoint)
 VALUES (1, 'one', 1, 1, '');
 """
-ANALYSE = "ANALYZE users, accounts, api_keys, open_holds, ledger, waiters, objects, limits, grants, burns;"
+ANALYSE = """
+ANALYZE users, accounts, api_keys, open_holds, ledger, waiters, objects, limits, grants, burns;
+"""
 WAIT = """
 INSERT INTO waiters (account_id, wanted, alive_until)
 SELECT id, 1, now() + interval '1 hour' FROM accounts LIMIT 20000;

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
 _ATTEMPTS: Final = 3
 """To place a hold while windows of its limits end."""
+_NONE: Final = MappingProxyType[int, Room]({})
 
 
 @value
@@ -58,7 +59,7 @@ class Placement:
         self,
         amount: int,
         limit_ids: list[int] | None = None,
-        rooms: Mapping[int, Room] = MappingProxyType({}),
+        rooms: Mapping[int, Room] = _NONE,
     ) -> Hold:
         """The hold, placed with this many credits.
 
