@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import pytest
@@ -214,4 +215,60 @@ async def test_a_removed_limit_is_owed_nothing(
     await limit_key(sessions, holder, parallel_requests=1)
     await settle(book, hold)
     assert await counts(pool) == {"parallel_requests": (0, 0)}
+    assert (await audit(pool)).violations == []
+
+
+async def test_holds_of_two_windows_end_in_one_statement(
+    pool: Pool, book: Book, holder: Holder
+) -> None:
+    caller = await caller_of(pool, holder)
+    holds = [await placed(book, caller, f"tb_{number}") for number in range(3)]
+    # The first was placed in a window that has ended since.
+    await pool.execute(
+        "UPDATE open_holds SET created_at = created_at - interval '1 day' WHERE request_id = 'tb_0'"
+    )
+    await pool.execute(
+        "UPDATE limits SET window_start = now() - interval '1 hour',"
+        " reserved = reserved - CASE unit WHEN 'tokens' THEN 300 ELSE 100 END WHERE name IN"
+        " ('tokens_per_day', 'credits_per_day', 'credits_per_week', 'credits_per_month')"
+    )
+    assert (await audit(pool)).violations == []
+    charges = await asyncio.gather(*(book.settle(hold, USED) for hold in holds))
+    assert None not in charges
+    assert await counts(pool) == {
+        "tokens_per_day": (100, 0),
+        "credits_per_day": (100, 0),
+        "credits_per_week": (100, 0),
+        "credits_per_month": (100, 0),
+        "parallel_requests": (0, 0),
+        "credits_total": (150, 0),
+    }
+
+
+async def test_end_users_have_counts_of_their_own(
+    pool: Pool, sessions: Sessions, book: Book
+) -> None:
+    holder = await create_holder(pool, 1000)
+    await limit_key(sessions, holder, credits_total=500)
+    caller = await caller_of(pool, holder)
+    callers: list[Caller] = []
+    for name in ("end:a", "end:b"):
+        limits = {"parallel_requests": 1, "credits_per_day": 150, "models": ["gpt-*"]}
+        for _ in range(2):
+            await book.limits.open_end_user(holder.account_id, name, limits)
+        assert caller.policy is not None
+        callers.append(replace(caller, policy=caller.policy.on_behalf_of(name)))
+    held = [await place(book, caller, f"tb_{number}") for number, caller in enumerate(callers)]
+    assert None not in held
+    refused = await asyncio.gather(*(place(book, caller, "tb_9", 1) for caller in callers))
+    assert refused == [None, None]
+    await book.limits.open_end_user(holder.account_id, "end:a", {"parallel_requests": 2})
+    assert await place(book, callers[0], "tb_2") is not None
+    assert [
+        (state.subject, state.name, state.amount, state.reserved)
+        for state in await book.limits_of(callers[0])
+    ] == [
+        (f"key:{holder.key_id}", "credits_total", 500, 300),
+        ("end:a", "parallel_requests", 2, 2),
+    ]
     assert (await audit(pool)).violations == []

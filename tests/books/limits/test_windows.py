@@ -130,29 +130,32 @@ def test_every_moment_lies_in_one_window_on_a_thousand_random_schedules() -> Non
 
 def expect_as_counted(window: Window, period: str, zone: ZoneInfo, anchor: datetime) -> None:
     """Look at the days of a window one by one."""
-    if period in CALENDAR:
-        days = days_in(window, zone)
-    if period == "day":
-        assert len(days) == 1
-    elif period == "week":
-        assert days[0].weekday() == 0
-        assert {day.isocalendar()[:2] for day in days} == {days[0].isocalendar()[:2]}
-    elif period == "month":
-        assert {(day.year, day.month) for day in days} == {(days[0].year, days[0].month)}
-        assert (days[-1] + timedelta(days=1)).day == 1
-    elif period == "quarter":
-        assert {(day.year, (day.month - 1) // 3) for day in days} == {
-            (days[0].year, (days[0].month - 1) // 3)
-        }
-        assert days[0].day == 1
-    else:
-        number = days_of(period)
-        local = anchor.astimezone(zone)
-        passed = (window.start.astimezone(zone).date() - local.date()).days
-        # On a day that was left out, or at a time that was, it is the moment at which it was.
-        assert passed % number in {0, 1}
-        hours = (window.end - window.start) / timedelta(hours=1)
-        assert abs(hours - number * 24) <= 25
+    if period not in CALENDAR:
+        expect_days(window, days_of(period), zone, anchor)
+        return
+    days = days_in(window, zone)
+    first, after = days[0], days[-1] + timedelta(days=1)
+    match period:
+        case "day":
+            assert len(days) == 1
+        case "week":
+            assert first.weekday() == 0
+            assert {day.isocalendar()[:2] for day in days} == {first.isocalendar()[:2]}
+        case "month":
+            assert {(day.year, day.month) for day in days} == {(first.year, first.month)}
+            assert (first.day, after.day) == (1, 1)
+        case _:
+            quarters = {(day.year, (day.month - 1) // 3) for day in days}
+            assert len(quarters) == 1
+            assert (first.day, after.day, after.month % 3) == (1, 1, 1)
+
+
+def expect_days(window: Window, number: int, zone: ZoneInfo, anchor: datetime) -> None:
+    passed = (window.start.astimezone(zone).date() - anchor.astimezone(zone).date()).days
+    # On a day that was left out, or at a time that was, it is the moment at which it was.
+    assert passed % number in {0, 1}
+    hours = (window.end - window.start) / timedelta(hours=1)
+    assert abs(hours - number * 24) <= 25
 
 
 def days_in(window: Window, zone: ZoneInfo) -> list[date]:

@@ -177,8 +177,10 @@ class Sweep:
         except UnknownHold:
             if entry.hold is None:
                 raise
-        amount, model, rates, known_input, *more = entry.hold
-        terms = Terms(entry.key_id, entry.endpoint, model, known_input, *more)
+        amount, model, rates, known_input, estimated_output, tokens, limit_ids = entry.hold
+        terms = Terms(
+            entry.key_id, entry.endpoint, model, known_input, estimated_output, tokens, limit_ids
+        )
         hold = Hold(entry.request_id, entry.account_id, amount, stored_rates(rates), terms)
         return Known.of(hold, known_input, 0)
 
