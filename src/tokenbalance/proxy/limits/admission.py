@@ -19,7 +19,6 @@ from tokenbalance.books.pricing.ceilings import minimum_for
 from tokenbalance.books.pricing.rates import AMOUNT_MAX
 from tokenbalance.errors import ProxyError
 from tokenbalance.proxy.admission import lowered_admission
-from tokenbalance.proxy.asked import is_ample
 from tokenbalance.proxy.limits.fitting import (
     UNBOUNDED,
     fitted,
@@ -49,6 +48,8 @@ if TYPE_CHECKING:
 
 Key = TypeVar("Key")
 
+AMPLE_TOKENS: Final = 100
+"""With so many times the bound by bytes left, nobody needs the count, which is a quarter of it."""
 KEYS_MAX: Final = 8192
 """Of how many keys, and end users, something is remembered."""
 
@@ -248,9 +249,9 @@ class LimitedAdmissions:
     def _is_ample(self, asked: Asked, available: int) -> bool:
         """Whether the bound by bytes is small beside everything that could limit it."""
         caller = asked.caller
-        return is_ample(
-            tokens_for(asked.bound), self._tokens_left.get(caller.key_id, 0)
-        ) and asked.is_ample(min(available, _most_credits(_policy_of(caller))))
+        if self._tokens_left.get(caller.key_id, 0) < AMPLE_TOKENS * tokens_for(asked.bound):
+            return False
+        return asked.is_ample(min(available, _most_credits(_policy_of(caller))))
 
     def _note(self, caller: Caller, rooms: tuple[Room, ...]) -> None:
         left = min((room.remaining for room in rooms if room.unit == "tokens"), default=UNBOUNDED)
