@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from tokenbalance.books.limits import refusal_of
 from tokenbalance.books.pricing.ceilings import minimum_for
 from tokenbalance.books.pricing.rates import AMOUNT_MAX
-from tokenbalance.errors import ProxyError
+from tokenbalance.errors import ProxyError, RequestTooExpensive
 from tokenbalance.proxy.admission import lowered_admission
 from tokenbalance.proxy.limits.fitting import (
     UNBOUNDED,
@@ -96,13 +96,16 @@ class LimitedAdmissions:
 
         Raises:
             EndedKey, InsufficientQuota: as `Admissions.try_hold` does.
-            RequestTooExpensive: its key may not use so much for one request.
 
         """
         asked = ending.asked
         await self._open_end_user(asked.caller)
         estimate = await self._estimate(request, asked)
-        within = self._within_rules(asked, estimate)
+        try:
+            within = self._within_rules(asked, estimate)
+        except RequestTooExpensive:
+            # `hold_lowered` refuses it, with what is left of other limits.
+            return None
         if minimum_for(within, asked.rates) > asked.caller.limit:
             await self.admissions.require_covered(asked, within)
         return await self._place(ending, estimate, within, asked.claim(within))
