@@ -37,7 +37,7 @@ async def ask(http: httpx2.AsyncClient, holder: Holder) -> httpx2.Response:
 def gate(upstream: ScriptedUpstream) -> Gate:
     """What holds the next response back."""
     gate = Gate()
-    upstream.script(event_stream([content("Hi"), gate, USAGE, DONE]))
+    upstream.script(event_stream(content("Hi"), gate, USAGE, DONE))
     return gate
 
 
@@ -140,7 +140,7 @@ async def test_an_sdk_that_tries_again_when_it_was_told_to_succeeds(
         api_key=holder.secret, base_url=f"{product}/v1", max_retries=1
     ) as client:
         for _ in range(4):
-            _ = await client.chat.completions.create(**CHAT)
+            await client.chat.completions.create(**CHAT)
     assert len(slept) == 2
     assert len(upstream.requests) == 4
 
