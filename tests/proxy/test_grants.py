@@ -34,15 +34,16 @@ async def test_an_allowance_that_is_due_pays_for_the_request_that_finds_it(
     upstream: ScriptedUpstream,
 ) -> None:
     holder = await create_holder(pool)
-    begun = datetime.now(UTC) - timedelta(hours=1)
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
     async with sessions.begin() as session:
-        new = NewAllowance(amount=20_000, every="day", starts_at=begun)
+        new = NewAllowance(amount=20_000, every="day", starts_at=tomorrow)
         _ = await create(session, holder.account_id, new, CAUSE)
     client = sdk(holder)
     for day in range(3):
+        # Without a credit at first: it would be refused on its head.
+        await pass_time(pool, holder, 1.01)
         assert await client.chat.completions.create(**CHAT)
         assert len(upstream.requests) == day + 1
-        await pass_time(pool, holder, 1)
     assert [kind for kind, *_ in await entries_of(pool, holder)] == [
         "grant",
         "charge",

@@ -59,23 +59,32 @@ class DueGrants:
                 logger.warning("what is due cannot be entered now: %s", type(error).__name__)
                 pause_s = _RETRY_S
             except Exception:
-                logger.exception("what is due cannot be entered")
+                logger.exception("what is due cannot be found")
             await asyncio.sleep(pause_s)
 
 
 async def enter_some_due(pool: Pool) -> int:
     """Enter what is due for the accounts that have waited longest; raises what asyncpg raises.
 
+    An account of which it cannot be entered keeps no other one from it.
+
     Returns:
-        How many were due.
+        For how many it was entered, here or by somebody else.
 
     """
     due = await pool.fetch(statements.DUE_ACCOUNTS, _AT_ONCE)
+    entered = 0
     for (account_id,) in cast("list[tuple[int]]", due):
-        async with pool.acquire() as connection, connection.transaction():
-            if await connection.fetchval(statements.LOCK_DUE_PURSE, account_id) is not None:
-                await enter_due(connection, account_id)
-    return len(due)
+        try:
+            async with pool.acquire() as connection, connection.transaction():
+                if await connection.fetchval(statements.LOCK_DUE_PURSE, account_id) is not None:
+                    await enter_due(connection, account_id)
+            entered += 1
+        except UNAVAILABLE:
+            raise
+        except Exception:
+            logger.exception("what is due of account %d cannot be entered", account_id)
+    return entered
 
 
 async def enter_due_of(pool: Pool, account_id: int) -> None:
