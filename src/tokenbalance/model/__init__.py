@@ -11,6 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, get_args
 
 from tokenbalance.model.estimates import Estimate, HostedCalls, Stored
+from tokenbalance.model.limits import LimitState, Policy, Room, Rules
 from tokenbalance.model.prices import (
     PLAIN,
     Conditions,
@@ -48,12 +49,16 @@ __all__ = [
     "ImageRule",
     "Json",
     "KnownModel",
+    "LimitState",
     "Long",
     "Model",
     "Peak",
+    "Policy",
     "Purpose",
     "Quantities",
     "Rates",
+    "Room",
+    "Rules",
     "Scope",
     "Sides",
     "Stored",
@@ -164,6 +169,10 @@ class Caller:
     """Of the secret that was shown: after a rotation it finds the key no more."""
     force_store_false: bool = False
     """Responses and chats are sent with `store: false`, whatever they ask for."""
+    is_due: bool = False
+    """A grant of the account has ended, or an allowance is due, and this is not entered yet."""
+    policy: Policy | None = None
+    """What limits its requests; None: nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -213,11 +222,13 @@ class Claim:
     """Tokens that are charged if its process dies before it knows more: its input."""
     estimated_output: int = 0
     """Most tokens of all its choices together, as requested."""
+    tokens: int = 0
+    """What limits of tokens count: input and the most output; only where there is a policy."""
 
     @property
     def undivided(self) -> Claim:
         """The same claim, for all of it or nothing."""
-        return Claim(self.wanted, self.wanted, self.known_input, self.estimated_output)
+        return Claim(self.wanted, self.wanted, self.known_input, self.estimated_output, self.tokens)
 
 
 class Terms(NamedTuple):
@@ -230,6 +241,10 @@ class Terms(NamedTuple):
     """As that of the claim."""
     estimated_output: int = 0
     """As that of the claim."""
+    tokens: int = 0
+    """As those of the claim; 0 where it took from no limit."""
+    limit_ids: tuple[int, ...] | None = None
+    """The limits that it took from; None: none."""
 
 
 @value
@@ -243,6 +258,10 @@ class Hold:
     """The rates of its purpose."""
     terms: Terms | None = field(default=None, compare=False)
     """None: it was read from the books, so these have it."""
+    is_plain: bool = field(default=False, compare=False)
+    """It took from no limit. False: it did, or that is not known here."""
+    rooms: tuple[Room, ...] = field(default=(), compare=False)
+    """What limits leave for requests and for tokens: the tightest of each, if there is one."""
 
 
 _NOTHING_USED: Final[Mapping[str, int]] = MappingProxyType({})

@@ -18,6 +18,7 @@ from tokenbalance.database.batches import BATCH_MAX, Batches, Left
 from tokenbalance.database.connections import UNAVAILABLE
 from tokenbalance.errors import InvalidApiKey
 from tokenbalance.model import Caller
+from tokenbalance.people.policies import policy_of
 from tokenbalance.people.remembered import RememberedKeys
 from tokenbalance.people.secrets import sha256
 
@@ -43,6 +44,9 @@ if TYPE_CHECKING:
         datetime | None,
         bytes,
         bool,
+        bool,
+        int,
+        str | None,
     ]
 
 # `Token` is what the clients of the original project send.
@@ -105,7 +109,7 @@ class Callers:
         rows = await self._pool.fetch(statements.FIND_CALLERS, [pending.item for pending in batch])
         found: dict[bytes, Caller] = {}
         for row in cast("list[_Found]", rows):
-            caller = Caller(*row[:9], tuple(row[9]), row[11], row[12])
+            caller = _caller(row)
             found[row[11]] = caller
             self.remembered.keep(caller)
             if _is_due(row[10]):
@@ -157,10 +161,15 @@ async def find_caller(pool: Pool, secret: str) -> Caller:
     if row is None:
         raise RefusedKey(sha256(secret))
     found = cast("_Found", tuple(row))
-    caller = Caller(*found[:9], tuple(found[9]), found[11], found[12])
+    caller = _caller(found)
     if _is_due(found[10]):
         _ = await pool.execute(statements.TOUCH_KEYS, [caller.key_id])
     return caller
+
+
+def _caller(found: _Found) -> Caller:
+    policy = None if found[15] is None else policy_of(found[2], found[14], found[15])
+    return Caller(*found[:9], tuple(found[9]), *found[11:14], policy)
 
 
 def _is_due(last_used_at: datetime | None) -> bool:

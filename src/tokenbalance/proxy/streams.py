@@ -70,7 +70,7 @@ async def relay_requested_stream(relay: Relay, upstream: UpstreamResponse) -> No
                 is_stream = begins_events(beginning)
                 break
     except UpstreamBroke as error:
-        raise relay.broke_off() from error
+        raise await relay.charged(relay.broke_off()) from error
     if is_stream:
         meter = _begin_metering(relay)
         await relay.start(upstream)

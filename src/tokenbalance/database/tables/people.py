@@ -33,6 +33,7 @@ class User(Base):
     __table_args__: TableArgs = (
         CheckConstraint("position('@' in email) > 1", "email_has_at"),
         Index("uq_users_email_lower", func.lower(text("email")), unique=True),
+        Index("ix_users_tags", "tags", postgresql_using="gin"),
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
@@ -43,6 +44,8 @@ class User(Base):
     is_active: Mapped[bool] = mapped_column(server_default=text("true"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     last_sign_in_at: Mapped[datetime | None]
+    tags: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+    """Words by which users are found and handled together; sorted, each once."""
 
     account: Mapped[Account] = relationship(back_populates="user", lazy="raise")
 
@@ -54,6 +57,11 @@ class Account(Base):
     __table_args__: TableArgs = (
         CheckConstraint("held >= 0", "held_not_negative"),
         CheckConstraint("overdraft >= 0", "overdraft_not_negative"),
+        Index(
+            "ix_accounts_next_expiry",
+            "next_expiry",
+            postgresql_where=text("next_expiry IS NOT NULL"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
@@ -62,6 +70,19 @@ class Account(Base):
     held: Mapped[int] = mapped_column(server_default=text("0"))
     overdraft: Mapped[int] = mapped_column(server_default=text("0"))
     """How far below zero holds may take the balance."""
+    limits: Mapped[dict[str, Any]] = mapped_column(  # pyright: ignore[reportExplicitAny] - any JSON
+        JSONB, server_default=text("'{}'")
+    )
+    """Of all its requests together, set by a superuser; an absent limit means unlimited."""
+    time_zone: Mapped[str] = mapped_column(server_default="UTC")
+    """IANA name: where its days, weeks and months begin."""
+    next_expiry: Mapped[datetime | None]
+    """When the next of its grants ends or its next allowance is due; null: none does. No hold is
+    placed at or after it before that is entered."""
+    alert_below: Mapped[int | None]
+    """The highest threshold that is armed: a trigger compares the balance with it."""
+    alert_rearm_at: Mapped[int | None]
+    """The lowest threshold that was crossed; a balance of so much arms it again."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     user: Mapped[User] = relationship(back_populates="account", lazy="raise")
@@ -106,6 +127,15 @@ class ApiKey(Base):
         JSONB, server_default=text("'{}'")
     )
     """Set by its owner; an absent limit means unlimited."""
+    limits_version: Mapped[int] = mapped_column(server_default=text("0"))
+    """Of all limits that bind it, its own or others': new with each change of them, 0 if there are
+    none. A hold is only placed for the version that its request was checked against."""
+    sub_account_from: Mapped[str | None]
+    """Where a request names the end user on whose behalf it is sent; null: it may name nobody."""
+    sub_account_limits: Mapped[dict[str, Any]] = mapped_column(  # pyright: ignore[reportExplicitAny] - any JSON
+        JSONB, server_default=text("'{}'")
+    )
+    """Of each end user; as those of a key."""
     insufficient_status: Mapped[int | None]
     """The status of a request that the balance does not cover; null for the operator's setting."""
     force_store_false: Mapped[bool] = mapped_column(server_default=text("false"))

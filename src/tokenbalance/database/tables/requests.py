@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime  # noqa: TC003 - SQLAlchemy reads the annotations
 
-from sqlalchemy import CheckConstraint, ForeignKey, Identity, Text, func, text
-from sqlalchemy.dialects.postgresql import JSONB
+from sqlalchemy import BigInteger, CheckConstraint, ForeignKey, Identity, Text, func, text
+from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import Mapped, mapped_column
 
 from tokenbalance.database.tables.base import Base, TableArgs
@@ -53,6 +53,10 @@ class OpenHold(Base):
     """Tokens: the ceiling of the input, as estimated before dispatch."""
     estimated_output: Mapped[int] = mapped_column(server_default=text("0"))
     """Tokens: the most that all choices together may have."""
+    tokens: Mapped[int] = mapped_column(server_default=text("0"))
+    """The ceiling of its tokens, as limits count them; 0 where it takes from none."""
+    limit_ids: Mapped[list[int] | None] = mapped_column(ARRAY(BigInteger))
+    """The limits that it took from, and gives back to at its end; null: none."""
     endpoint: Mapped[str]
     model: Mapped[str | None]
     rates: Mapped[dict[str, object] | None] = mapped_column(JSONB)

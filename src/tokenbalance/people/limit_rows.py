@@ -1,0 +1,102 @@
+"""Limits as the books count them: rows of their own, and a version for every key that they bind.
+
+Works in the caller's transaction and never commits. Must never change what has been taken.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, cast
+
+from sqlalchemy import BigInteger, and_, delete, func, or_, select, update
+from sqlalchemy import cast as sql_cast
+from sqlalchemy.dialects.postgresql import insert
+
+from tokenbalance.database.tables import Account, ApiKey, Limit
+from tokenbalance.model.limits import ACCOUNT, COUNTED, KEY, WITHOUT_WINDOWS
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+BUDGET: Final = "budget:"
+"""How the name of a budget begins; every other name is that of a limit in `COUNTED`."""
+NOT_BEGUN: Final = datetime.fromtimestamp(0, UTC)
+"""The end of the window of a limit that has never had one: the first hold enters a window."""
+
+
+async def store_limits(
+    session: AsyncSession, account_id: int, subject: str, limits: Mapping[str, object]
+) -> None:
+    """Write the counted limits of a subject; its budgets stay as they are.
+
+    What has been taken from a limit stays taken while the limit exists. Those that are no longer
+    set are removed. Follow it with `renew_versions`, once the limits themselves are stored.
+
+    Args:
+        session: the caller's transaction.
+        account_id: the account that pays.
+        subject: whose limits.
+        limits: all limits that are set, by the names of the API.
+
+    """
+    await lock_counts(session, account_id)
+    of_subject = and_(Limit.account_id == account_id, Limit.subject == subject)
+    counted = {name: cast("int", limits[name]) for name in COUNTED if name in limits}
+    _ = await session.execute(
+        delete(Limit).where(
+            of_subject, ~Limit.name.startswith(BUDGET), Limit.name.not_in(list(counted))
+        )
+    )
+    for name, amount in counted.items():
+        unit, period = COUNTED[name]
+        new = insert(Limit).values(
+            account_id=account_id,
+            subject=subject,
+            name=name,
+            unit=unit,
+            period=period,
+            amount=amount,
+        )
+        if period not in WITHOUT_WINDOWS:
+            new = new.values(window_end=NOT_BEGUN)
+        _ = await session.execute(
+            new.on_conflict_do_update(
+                index_elements=[Limit.account_id, Limit.subject, Limit.name],
+                set_={"amount": amount},
+            )
+        )
+
+
+async def renew_versions(session: AsyncSession, account_id: int, key_id: int | None = None) -> None:
+    """Name a new version of what limits a key, or every key of an account; 0 where nothing does."""
+    of_account = select(Account.limits).where(Account.id == account_id).scalar_subquery()
+    has_rows = (
+        select(Limit.id)
+        .where(
+            Limit.account_id == account_id,
+            or_(
+                Limit.subject == ACCOUNT,
+                Limit.subject == func.concat(KEY, ApiKey.id),
+            ),
+        )
+        .exists()
+    )
+    is_limited = or_(
+        ApiKey.limits != {}, of_account != {}, has_rows, ApiKey.sub_account_from.is_not(None)
+    )
+    now = sql_cast(func.extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger)
+    for limited, version in ((is_limited, now), (~is_limited, 0)):
+        change = update(ApiKey).where(ApiKey.account_id == account_id, limited)
+        if key_id is not None:
+            change = change.where(ApiKey.id == key_id)
+        _ = await session.execute(
+            change.values(limits_version=version), execution_options={"synchronize_session": False}
+        )
+
+
+async def lock_counts(session: AsyncSession, account_id: int) -> None:
+    """Lock the account: its counts change only while it is locked."""
+    one = select(Account.id).where(Account.id == account_id)
+    _ = await session.execute(one.with_for_update(key_share=True))
