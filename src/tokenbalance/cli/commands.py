@@ -53,6 +53,8 @@ _PLACES: Final = {
         "sign_in", "app", "List and end sign-in tokens; let a user sign in without waiting."
     ),
     "key": _Place("key", "app", "Create, list, change, rotate and revoke API keys."),
+    "limit": _Place("limit", "app", "Show and set limits of an account, and what is left."),
+    "budget": _Place("budget", "app", "Add, list and remove budgets of accounts and keys."),
     "balance": _Place("balance", "app", "Show and change balances and overdrafts, in credits."),
     "ledger": _Place(
         "ledger", "app", "List entries, refund and rerate requests, verify the books."

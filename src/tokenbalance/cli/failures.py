@@ -12,7 +12,9 @@ from tokenbalance.cli.database import DatabaseError
 from tokenbalance.cli.upstream_lists import NoObjects
 from tokenbalance.database.connections import UNAVAILABLE
 from tokenbalance.owners.stock import ObjectError
+from tokenbalance.people.budgets import BudgetError
 from tokenbalance.people.key_errors import ApiKeyError
+from tokenbalance.people.limits import InvalidLimit
 from tokenbalance.people.password_rules import PasswordError
 from tokenbalance.people.sign_in_tokens import UnknownToken
 from tokenbalance.people.users import UserError
@@ -20,10 +22,12 @@ from tokenbalance.settings import SettingsError
 
 _COMPLETE = (
     ApiKeyError,
+    BudgetError,
     CatalogueError,
     CreditError,
     DatabaseError,
     NoObjects,
+    InvalidLimit,
     ObjectError,
     PasswordError,
     SettingsError,

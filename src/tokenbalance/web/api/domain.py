@@ -33,7 +33,9 @@ from tokenbalance.errors import (
     TooManyAttempts,
     TooManySigningIn,
 )
+from tokenbalance.people.account_limits import UnknownAccount as NoSuchAccount
 from tokenbalance.people.attempts import TooSoon
+from tokenbalance.people.budgets import BudgetError, BudgetIsBound, OwnBudget, UnknownBudget
 from tokenbalance.people.key_errors import (
     ApiKeyError,
     InvalidExpiry,
@@ -114,6 +116,11 @@ _RESPONSES: Final[Mapping[type[BaseException], Response]] = {
     MakerEnded: _as(InvalidApiKey),
     UnknownKey: _as(NotFound),
     UnknownToken: _as(NotFound),
+    NoSuchAccount: _as(NotFound),
+    BudgetError: _as(InvalidRequest),
+    BudgetIsBound: _as(NotAllowed),
+    OwnBudget: _as(NotAllowed),
+    UnknownBudget: _as(NotFound),
     CreditError: _as(InvalidValue, "amount"),
     AmountTooLarge: _as(IntegerAboveMaximum, "amount"),
     BalanceTooLow: _as(IntegerBelowMinimum, "amount"),

@@ -19,7 +19,7 @@ from starlette.responses import HTMLResponse, RedirectResponse
 from tokenbalance.books.ledger.credits import NOTE_CHARS_MAX
 from tokenbalance.people.access import sees_everything
 from tokenbalance.people.emails import EMAIL_CHARS_MAX
-from tokenbalance.people.keys import KEY_NAME_CHARS_MAX
+from tokenbalance.people.key_fields import KEY_NAME_CHARS_MAX
 from tokenbalance.people.users import NAME_CHARS_MAX
 from tokenbalance.web.panel.assets import asset
 from tokenbalance.web.panel.cookies import Cookie, clear_cookie, set_cookie
