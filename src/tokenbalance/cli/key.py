@@ -12,6 +12,7 @@ from tokenbalance.cli.arguments import ACTOR, AsJson, Email
 from tokenbalance.cli.database import transact
 from tokenbalance.cli.output import (
     Document,
+    Fields,
     Value,
     print_aside,
     print_json,
@@ -173,7 +174,7 @@ def list_keys(email: Email, *, as_json: AsJson = False) -> None:
             "id prefix name scopes limits made_by_key_id created_at expires_at revoked_at"
             " last_used_at"
         )
-        print_table(columns.split(), [{**key_fields(key), "limits": _limits(key)} for key in found])
+        print_table(columns.split(), [_row(key) for key in found])
 
 
 @app.command("change")
@@ -314,7 +315,7 @@ def key_fields(key: KeyRow) -> Mapping[str, Document]:
         "scopes": key.scopes,
         "made_by_key_id": key.made_by_key_id,
         "sub_account_from": key.sub_account_from,
-        "sub_account_limits": key.sub_account_limits.as_document(),
+        "sub_account_limits": cast("Document", key.sub_account_limits.as_document()),
         **key.limits.values(),
     }
 
@@ -342,6 +343,14 @@ def _text(value: Document) -> str:
             return "yes" if value else "no"
         case _:
             return str(value)
+
+
+def _row(key: KeyRow) -> Fields:
+    """Return a key as a row of a table."""
+    return {
+        **{name: cast("Value", value) for name, value in key_fields(key).items()},
+        "limits": _limits(key),
+    }
 
 
 def _limits(key: KeyRow) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, cast
 
 import typer
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from sqlalchemy.ext.asyncio import AsyncSession
 
-    from tokenbalance.cli.output import Fields
+    from tokenbalance.cli.output import Document, Fields
     from tokenbalance.model.limits import LimitState
     from tokenbalance.people.rows import AccountRow
 
@@ -81,12 +81,12 @@ def set_limits(
         _print(account)
 
 
-def _account(account: AccountRow) -> dict[str, int | str | dict[str, object]]:
+def _account(account: AccountRow) -> dict[str, Document]:
     return {
         "account_id": account.id,
         "user_id": account.user_id,
         "time_zone": account.time_zone,
-        "limits": dict(account.limits.as_document()),
+        "limits": cast("Document", account.limits.as_document()),
     }
 
 
