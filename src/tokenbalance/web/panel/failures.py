@@ -19,6 +19,7 @@ from tokenbalance.books.reports import UnknownRequest
 from tokenbalance.database.connections import is_unavailable
 from tokenbalance.database.paging import InvalidCursor
 from tokenbalance.errors import NotFound, ProxyError
+from tokenbalance.people.budgets import UnknownBudget
 from tokenbalance.people.key_errors import KeyEnded, UnknownKey
 from tokenbalance.people.passwords import Busy
 from tokenbalance.people.sign_in_tokens import UnknownToken
@@ -48,7 +49,14 @@ _HEADINGS: Final = {
     503: "Temporarily unavailable",
 }
 
-_NOT_THERE: Final = (UnknownKey, UnknownToken, UnknownUser, UnknownRequest, InvalidCursor)
+_NOT_THERE: Final = (
+    UnknownBudget,
+    UnknownKey,
+    UnknownToken,
+    UnknownUser,
+    UnknownRequest,
+    InvalidCursor,
+)
 """Handlers need not catch these: the page about them needs no details."""
 
 

@@ -3,6 +3,7 @@
 overview     the state of everything, and the last days
 users        all users, with a search; new_user creates one
 user         one user; balance, standing and user_keys handle the forms of its page
+limits       limits and budgets of a user's account, or of a key
 keys         the API keys of all users
 ledger       the entries of all users
 requests     the requests of all users; request explains one, and refunds it
@@ -27,6 +28,7 @@ from tokenbalance.web.panel.admin import (
     key_secret,
     keys,
     ledger,
+    limits,
     new_user,
     objects,
     overview,
@@ -51,6 +53,7 @@ ROUTES: tuple[Route, ...] = (
     *balance.ROUTES,
     *standing.ROUTES,
     *user_keys.ROUTES,
+    *limits.ROUTES,
     *key_secret.ROUTES,
     *keys.ROUTES,
     *ledger.ROUTES,
