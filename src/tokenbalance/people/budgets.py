@@ -66,8 +66,8 @@ class BudgetIsBound(BudgetError):
         super().__init__("this budget can be changed only by a superuser")
 
 
-class OwnBudget(BudgetError):
-    """A key would change one of its own budgets."""
+class HasBudgets(BudgetError):
+    """The key that asks has budgets itself: it would give what it does not have."""
 
 
 async def list_budgets(
@@ -171,11 +171,11 @@ async def change_budget(  # noqa: PLR0913 - the fields of a budget, by name
 ) -> Budget:
     """Change a budget; what is used of it stays used. None leaves a value as it is.
 
-    A key that asks, `by_key_id`, changes none of its own.
+    A key that asks, `by_key_id`, changes none if it has budgets itself.
 
     Raises:
         UnknownBudget: no budget of the account has this id.
-        BudgetIsBound: nobody but a superuser may change it.
+        BudgetIsBound, HasBudgets: nobody but a superuser may change it, or not with this key.
         InvalidLimit: a value is not valid, or the name is in use.
 
     """
@@ -207,11 +207,11 @@ async def remove_budget(  # noqa: PLR0913 - each says who asks for what
 ) -> Budget:
     """Remove a budget, and return it as it was.
 
-    A key that asks, `by_key_id`, removes none of its own.
+    A key that asks, `by_key_id`, removes none if it has budgets itself.
 
     Raises:
         UnknownBudget: no budget of the account has this id.
-        BudgetIsBound: nobody but a superuser may remove it.
+        BudgetIsBound, HasBudgets: nobody but a superuser may remove it, or not with this key.
 
     """
     row = await _lock_budget(session, account_id, budget_id, by_superuser, by_key_id)
@@ -226,6 +226,36 @@ async def remove_budget(  # noqa: PLR0913 - each says who asks for what
     await renew_versions(session, account_id, removed.key_id)
     record_budget(session, actor, await get_account(session, account_id), removed, None)
     return removed
+
+
+async def copy_budgets(session: AsyncSession, from_key_id: int, key: ApiKey) -> None:
+    """Give a new key the budgets of the key that it is made with; nothing of them is used.
+
+    What only a superuser may change stays so. Follow it with `bind_key`.
+    """
+    maker = await get_key(session, from_key_id, None)
+    bound: list[int] = []
+    for budget in await list_budgets(session, maker.account_id, maker.id):
+        row = await session.scalar(
+            insert(Limit)
+            .values(
+                account_id=key.account_id,
+                subject=subject_of_key(key.id),
+                name=f"{BUDGET}{budget.name}",
+                unit=budget.unit,
+                period=budget.every,
+                amount=budget.amount,
+                anchor=budget.anchor,
+                window_end=NOT_BEGUN,
+            )
+            .returning(Limit.id)
+        )
+        if row is not None and budget.id in maker.bounded.budgets:
+            bound.append(row)
+    if bound:
+        bounded = replace(BoundedLimits.stored(key.limits), budgets=tuple(bound))
+        key.limits = bounded.as_document()
+        await session.flush()
 
 
 async def _lock_budget(
@@ -245,10 +275,17 @@ async def _lock_budget(
     key_id = key_of(row.subject)
     if not by_superuser and (key_id is None or row.id in await _bound(session, key_id)):
         raise BudgetIsBound
-    if by_key_id is not None and by_key_id == key_id:
-        msg = "a key cannot change its own budgets: sign in, or use another key"
-        raise OwnBudget(msg)
+    if by_key_id is not None and await _has_budgets(session, by_key_id):
+        msg = "a key that has budgets cannot change any: sign in, or use another key"
+        raise HasBudgets(msg)
     return row
+
+
+async def _has_budgets(session: AsyncSession, key_id: int) -> bool:
+    own = select(Limit.id).where(
+        Limit.subject == subject_of_key(key_id), Limit.name.startswith(BUDGET)
+    )
+    return await session.scalar(own.limit(1)) is not None
 
 
 async def _bound(session: AsyncSession, key_id: int) -> tuple[int, ...]:

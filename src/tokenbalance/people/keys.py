@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING
 
 from tokenbalance.database.tables import ApiKey
 from tokenbalance.people.bounded_limits import BoundedLimits
+from tokenbalance.people.budgets import copy_budgets
 from tokenbalance.people.end_users import clean_source
 from tokenbalance.people.key_fields import clean_expiry, clean_key_name, known_status
 from tokenbalance.people.key_givers import (
@@ -116,6 +117,8 @@ async def create_key(  # noqa: PLR0913 - the fields of a key, by name
     )
     session.add(key)
     await session.flush()
+    if by_key_id is not None:
+        await copy_budgets(session, by_key_id, key)
     await bind_key(session, key)
     await session.refresh(key)
     await record_new_key(session, actor, key_row(key))

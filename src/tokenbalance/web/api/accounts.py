@@ -222,7 +222,7 @@ async def change(  # noqa: PLR0913, PLR0917 - what the path, the key and the bod
     """Change the amount or the name of a budget; what is used of it stays used.
 
     A budget of an account, or that a superuser has set for a key, is changed by superusers only
-    (403). A key cannot change its own budgets (403).
+    (403). A key that has budgets of its own cannot change any (403).
     """
     _require_seen(caller, account_id)
     given = body.model_fields_set

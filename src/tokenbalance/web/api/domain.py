@@ -35,7 +35,7 @@ from tokenbalance.errors import (
 )
 from tokenbalance.people.account_limits import UnknownAccount as NoSuchAccount
 from tokenbalance.people.attempts import TooSoon
-from tokenbalance.people.budgets import BudgetError, BudgetIsBound, OwnBudget, UnknownBudget
+from tokenbalance.people.budgets import BudgetError, BudgetIsBound, HasBudgets, UnknownBudget
 from tokenbalance.people.key_errors import (
     ApiKeyError,
     InvalidExpiry,
@@ -119,7 +119,7 @@ _RESPONSES: Final[Mapping[type[BaseException], Response]] = {
     NoSuchAccount: _as(NotFound),
     BudgetError: _as(InvalidRequest),
     BudgetIsBound: _as(NotAllowed),
-    OwnBudget: _as(NotAllowed),
+    HasBudgets: _as(NotAllowed),
     UnknownBudget: _as(NotFound),
     CreditError: _as(InvalidValue, "amount"),
     AmountTooLarge: _as(IntegerAboveMaximum, "amount"),
