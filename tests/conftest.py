@@ -9,8 +9,9 @@ import openai
 import pytest
 
 from tests.support import postgres
+from tests.support.databases import Databases
 from tests.support.pooler import pooling
-from tests.support.product import serving
+from tests.support.product import RestingRollUp, serving
 from tests.support.tracing import trace_outside_of_greenlets
 from tests.support.upstream import ScriptedUpstream
 from tokenbalance.database.connections import Pool, open_pool, open_sessions
@@ -41,6 +42,14 @@ def _no_certificates(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("SSL_CERT_FILE", raising=False)
         patch.setenv("SSL_CERT_DIR", str(tmp_path_factory.mktemp("certificates")))
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_to_sum_up() -> Iterator[None]:
+    """Let products rest who would sum up what is minutes old: each compiles its statements anew."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("tokenbalance.app.RollUp", RestingRollUp)
         yield
 
 
@@ -95,14 +104,18 @@ def through(
         yield through
 
 
+@pytest.fixture(scope="session")
+def databases(cluster: EmbeddedPostgres, template: str) -> Databases:
+    """The databases that tests have one after the other."""
+    return Databases(cluster, template)
+
+
 @pytest.fixture
-async def dsn(
-    cluster: EmbeddedPostgres, template: str, through: Callable[[str], str]
-) -> AsyncIterator[str]:
+async def dsn(databases: Databases, through: Callable[[str], str]) -> AsyncIterator[str]:
     """A migrated database of the test's own."""
-    dsn = await postgres.clone(cluster, template)
+    dsn = await databases.take()
     yield through(dsn)
-    await postgres.drop(cluster, dsn)
+    await databases.give_back(dsn)
 
 
 @pytest.fixture

@@ -14,6 +14,11 @@ from fastapi import FastAPI
 from typing_extensions import override
 
 import tokenbalance
+from tokenbalance.alerts.letters import MailServer
+from tokenbalance.alerts.operator import OperatorAlerts
+from tokenbalance.alerts.sender import Receivers, Sender
+from tokenbalance.alerts.upcoming import Upcoming
+from tokenbalance.books.grants.due import DueGrants
 from tokenbalance.books.holds.leases import Leases
 from tokenbalance.books.holds.settler import Settler
 from tokenbalance.books.holds.sweep import Sweep
@@ -41,6 +46,10 @@ from tokenbalance.proxy.asked import PREFIXES
 from tokenbalance.proxy.bearers import Bearers
 from tokenbalance.proxy.forms import Forms
 from tokenbalance.proxy.free_rate import FreeRate
+from tokenbalance.proxy.holding import Holding
+from tokenbalance.proxy.limits.admission import LimitedAdmissions
+from tokenbalance.proxy.limits.gate import Gate
+from tokenbalance.proxy.limits.storms import Storms
 from tokenbalance.proxy.model_lists import ModelLists
 from tokenbalance.proxy.ownership import Ownership
 from tokenbalance.proxy.pipeline import Proxy
@@ -60,6 +69,7 @@ from tokenbalance.web.context import STATEMENT_TIMEOUT_S, Management
 from tokenbalance.web.docs.pages import mount_docs
 from tokenbalance.web.docs.reference import describe_endpoints
 from tokenbalance.web.panel.mount import mount_panel
+from tokenbalance.wire.callbacks import Callbacks, NotDelivered
 from tokenbalance.wire.client.cors import CrossOrigin
 from tokenbalance.wire.client.spool import Spools
 from tokenbalance.wire.passing_headers import PassingHeaders
@@ -169,11 +179,13 @@ def create_app(settings: Settings, dsn: str, surface: Surface = SURFACE) -> Fast
                 upstream=settings.upstream_traits,
                 surface=surface,
             )
+            await _tell_of_alerts(settings, dsn, proxy, stack)
             roll_up = RollUp(await stack.enter_async_context(open_sessions(dsn)))
             _ = await stack.enter_async_context(_running(roll_up.run()))
             yield {
                 "pool": proxy.pool,
                 "leases": proxy.leases,
+                "owners": proxy.ownership.owners,
                 "metrics": proxy.metrics,
                 "metrics_access": MetricsAccess(_revealed(settings.metrics_token)),
                 "management": management,
@@ -248,6 +260,8 @@ async def _open_proxy(
     passing = PassingHeaders(settings.request_headers, settings.response_headers)
     leases = Leases(settings.data_dir / "journal")
     stack.callback(leases.close_journal)
+    objects = ObjectJournal(settings.data_dir / "journal")
+    stack.callback(objects.close)
     with suppress(*UNAVAILABLE):
         await leases.open_journal(book)
     body_bytes_max = settings.body_max_mb * 1024 * 1024
@@ -255,11 +269,11 @@ async def _open_proxy(
     waiters = Waiters(pool, book)
     stack.push_async_callback(waiters.close)
     settler = Settler(book, leases)
-    watched = Watched(leases, settler, waiters)
+    watched = Watched(leases, settler, waiters, objects)
     metrics = await _open_metrics(watched, pool, surface, stack)
     sweep_book = Book(sweep_pool, settings.lease_s)
     callers = Callers(pool, settings.batch_max)
-    bearers = Bearers(callers)
+    bearers = Bearers(callers, pool)
 
     def charged(hold: Hold, usage: Usage, charge: Charge, expired: bool) -> None:  # noqa: FBT001 - the signature of `Book.on_charge`
         metrics.charged(hold, usage, charge, expired)
@@ -271,7 +285,8 @@ async def _open_proxy(
     _ = await stack.enter_async_context(_running(refused.run()))
     sweep = Sweep(sweep_pool, sweep_book, leases, settings.sweep_s)
     _ = await stack.enter_async_context(_running(sweep.run()))
-    owners = await _open_owners(settings, pool, stack)
+    _ = await stack.enter_async_context(_running(DueGrants(pool, settings.sweep_s).run()))
+    owners = await _open_owners(settings, pool, objects, stack)
     storage = StorageCharges(pool, settings.rates)
     _ = await stack.enter_async_context(_running(storage.run()))
     upstream = await _open_upstream(settings, hop, stack)
@@ -279,6 +294,9 @@ async def _open_proxy(
     turns = Turns(owners, settings.hold_wait_s)
     stack.push_async_callback(turns.close)
     free_rate = FreeRate(settings.free_per_minute)
+    storms = Storms()
+    gate = Gate(bearers, storms)
+    limited = LimitedAdmissions(admissions, storms)
     return Proxy(
         pool=pool,
         bearers=bearers,
@@ -289,7 +307,9 @@ async def _open_proxy(
         metrics=metrics,
         ownership=Ownership(owners),
         turns=turns,
-        stored=StoredContext(upstream, bearers, admissions, free_rate),
+        gate=gate,
+        holding=Holding(bearers, admissions, limited, gate),
+        stored=StoredContext(upstream, bearers, admissions, free_rate, gate),
         refused=refused,
         upstream=upstream,
         surface=surface,
@@ -304,10 +324,30 @@ async def _open_proxy(
     )
 
 
-async def _open_owners(settings: Settings, pool: Pool, stack: AsyncExitStack) -> Owners:
+async def _tell_of_alerts(
+    settings: Settings, dsn: str, proxy: Proxy, stack: AsyncExitStack
+) -> None:
+    """Begin to deliver alerts, and to look for what they are about."""
+    sessions = await stack.enter_async_context(open_sessions(dsn))
+    callbacks = Callbacks(to_private=settings.webhooks_to_private)
+    stack.push_async_callback(callbacks.close)
+    mail_url = _revealed(settings.smtp_url)
+    mail = None if mail_url is None else MailServer(mail_url, settings.mail_from or "")
+    receivers = Receivers(callbacks, NotDelivered, mail, settings.alert_emails)
+    operator = OperatorAlerts(sessions)
+    stack.push_async_callback(operator.close)
+    proxy.wording.alarms.on_sound = operator.tell
+    for work in (
+        Sender(sessions, receivers).run(),
+        Upcoming(sessions, settings.upstream_traits).run(),
+    ):
+        _ = await stack.enter_async_context(_running(work))
+
+
+async def _open_owners(
+    settings: Settings, pool: Pool, journal: ObjectJournal, stack: AsyncExitStack
+) -> Owners:
     """Open the table of objects and its journal, and begin their upkeep."""
-    journal = ObjectJournal(settings.data_dir / "journal")
-    stack.callback(journal.close)
     upkeep = Upkeep(pool, journal, settings.sweep_s)
     with suppress(*UNAVAILABLE):
         await upkeep.open_journal()

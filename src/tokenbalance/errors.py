@@ -21,9 +21,13 @@
     |       `-- UrlTooLong                  414  . request_too_large
     |-- InvalidApiKey                       401  . invalid_api_key
     |-- InsufficientQuota                   402  insufficient_quota . insufficient_quota
+    |-- RequestTooExpensive                 402  . request_too_expensive
+    |-- LimitReached                        429  the unit . rate_limit_exceeded
     |-- BalanceHeld                         429  rate_limit_error . balance_held
     |-- NotAllowed                          403  . permission_denied
     |   `-- MissingScope                    403  . missing_scope
+    |-- IpNotAllowed                        403  . ip_not_allowed
+    |-- ModelNotAllowed                     403  . model_not_allowed
     |-- EndpointNotAllowed                  403  . endpoint_not_allowed
     |-- ServiceTierNotAllowed               403  . service_tier_not_allowed
     |-- ToolNotAllowed                      403  . tool_not_allowed
@@ -74,9 +78,9 @@ class ProxyError(Exception):
     """Something went wrong on our side; a retry may succeed."""
 
     status: int = 500
-    type: ClassVar[str] = "server_error"
+    type: str = "server_error"
     code: ClassVar[str] = "internal_error"
-    final: ClassVar[bool | None] = None
+    final: bool | None = None
     """Whether a retry would get the same error; None: as its status says."""
     headers: tuple[tuple[bytes, bytes], ...] = ()
     """Its own headers; `headers_of` returns all that it is sent with."""
@@ -225,6 +229,39 @@ class InsufficientQuota(ProxyError):
         self.status = status
 
 
+class RequestTooExpensive(ProxyError):
+    """One request may hold fewer credits than this one needs with the smallest output."""
+
+    status = 402
+    type = "invalid_request_error"
+    code = "request_too_expensive"
+
+
+class LimitReached(ProxyError):
+    """A limit of the key, its account or an end user leaves no room for the request now."""
+
+    status = 429
+    code = "rate_limit_exceeded"
+
+    def __init__(self, message: str, kind: str, retry_after_ms: int | None) -> None:
+        """Say when the next attempt succeeds.
+
+        Args:
+            message: of the error.
+            kind: its `type`: what is limited, such as `tokens`.
+            retry_after_ms: None: no attempt ever will.
+
+        """
+        super().__init__(message)
+        self.type = kind
+        self.final = retry_after_ms is None
+        if retry_after_ms is not None:
+            self.headers = (
+                (b"retry-after", b"%d" % -(-retry_after_ms // 1000)),
+                (b"retry-after-ms", b"%d" % retry_after_ms),
+            )
+
+
 class BalanceHeld(ProxyError):
     """The balance covers the request, but requests in progress hold it; it may fit later."""
 
@@ -260,8 +297,24 @@ class MissingScope(NotAllowed):
         )
 
 
+class IpNotAllowed(ProxyError):
+    """The key may not be used from this address."""
+
+    status = 403
+    type = "invalid_request_error"
+    code = "ip_not_allowed"
+
+
+class ModelNotAllowed(ProxyError):
+    """The key may not be used for this model."""
+
+    status = 403
+    type = "invalid_request_error"
+    code = "model_not_allowed"
+
+
 class EndpointNotAllowed(ProxyError):
-    """OpenAI has this endpoint, but it cannot be used through a shared key."""
+    """OpenAI has this endpoint, but it is not open to shared keys, or not to this one."""
 
     status = 403
     type = "invalid_request_error"
@@ -269,7 +322,7 @@ class EndpointNotAllowed(ProxyError):
 
 
 class ServiceTierNotAllowed(ProxyError):
-    """The rate card cannot price what the upstream bills for this tier."""
+    """The rate card cannot price this tier, or the key is not for it."""
 
     status = 403
     type = "invalid_request_error"
@@ -277,7 +330,7 @@ class ServiceTierNotAllowed(ProxyError):
 
 
 class ToolNotAllowed(ProxyError):
-    """The rate card has no fee for what the upstream bills for calls of this tool."""
+    """The rate card has no fee for calls of this tool, or the key is not for it."""
 
     status = 403
     type = "invalid_request_error"

@@ -46,6 +46,27 @@ def is_proxy(url: str) -> bool:
     return is_address and not is_more and url.isascii() and url.isprintable()
 
 
+def is_mail_server(url: str) -> bool:
+    """Whether a URL is the address of a mail server, with or without a name and a password."""
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return False
+    is_address = parts.scheme in {"smtp", "smtps"} and bool(parts.hostname) and port != 0
+    is_more = parts.path.strip("/") or parts.query or parts.fragment
+    return is_address and not is_more and url.isascii() and url.isprintable()
+
+
+def addresses_in(text: str) -> tuple[str, ...]:
+    """Read e-mail addresses that are separated by commas."""
+    found = tuple(part.strip() for part in text.split(",") if part.strip())
+    if not all("@" in one.strip("@") and " " not in one and one.isprintable() for one in found):
+        msg = "must be e-mail addresses, separated by commas"
+        raise ValueError(msg)
+    return found
+
+
 def read_secret(name: str, file: Path | None) -> SecretStr | None:
     """Read the one line of a file; None if it is empty, or there is no file to read."""
     if file is None:

@@ -30,6 +30,8 @@ from tokenbalance.openai.tokens.model_facts import ModelFactsError, read_models
 from tokenbalance.people.limit_text import read_setting
 from tokenbalance.people.limits import NO_LIMITS, KeyLimits
 from tokenbalance.setting_values import (
+    addresses_in,
+    is_mail_server,
     is_openai,
     is_proxy,
     one_line,
@@ -195,6 +197,19 @@ class Settings(BaseSettings):
     """A file that contains the password of `admin_email`."""
     _admin_password: SecretStr | None = PrivateAttr(default=None)
 
+    webhooks_to_private: bool = Field(
+        default=False, validation_alias="TOKENBALANCE_WEBHOOKS_TO_PRIVATE"
+    )
+    """Whether webhooks may lead to addresses that are not public."""
+    smtp_url: SecretStr | None = Field(default=None, validation_alias="TOKENBALANCE_SMTP_URL")
+    """The mail server for alerts: `smtp://` or `smtps://`; None: no e-mail is sent."""
+    mail_from: str | None = Field(default=None, validation_alias="TOKENBALANCE_MAIL_FROM")
+    """The sender of e-mails."""
+    alert_emails: Annotated[tuple[str, ...], NoDecode] = Field(
+        default=(), validation_alias="TOKENBALANCE_ALERT_EMAILS"
+    )
+    """Who is told by e-mail of what only the operator can mend."""
+
     sandbox: bool = Field(default=False, validation_alias="TOKENBALANCE_SANDBOX")
     """The upstream is the built-in fake: every response says so. Set by `serve --sandbox`."""
 
@@ -229,6 +244,27 @@ class Settings(BaseSettings):
     @classmethod
     def _limits_are_limits(cls, value: object) -> object:
         return read_setting(value) if isinstance(value, str) else value
+
+    @field_validator("smtp_url")
+    @classmethod
+    def _mail_server_is_one(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not is_mail_server(value.get_secret_value()):
+            msg = "must be smtp://host:port or smtps://host:port, optionally with user:password@"
+            raise ValueError(msg)
+        return value
+
+    @field_validator("alert_emails", mode="before")
+    @classmethod
+    def _emails_are_addresses(cls, value: object) -> object:
+        return addresses_in(value) if isinstance(value, str) else value
+
+    @field_validator("mail_from")
+    @classmethod
+    def _sender_is_one_address(cls, value: str | None) -> str | None:
+        if value is not None and len(addresses_in(value)) != 1:
+            msg = "must be one e-mail address"
+            raise ValueError(msg)
+        return value
 
     @field_validator("upstream_proxy")
     @classmethod
@@ -284,6 +320,13 @@ class Settings(BaseSettings):
             text = read_text(name, self.admin_password_file)
             # A password may have spaces at its ends.
             self._admin_password = SecretStr(text.removesuffix("\n").removesuffix("\r"))
+        return self
+
+    @model_validator(mode="after")
+    def _mail_has_a_sender(self) -> Self:
+        if self.smtp_url is not None and self.mail_from is None:
+            msg = "TOKENBALANCE_MAIL_FROM: must be set with TOKENBALANCE_SMTP_URL"
+            raise ValueError(msg)
         return self
 
     @model_validator(mode="after")

@@ -59,6 +59,21 @@ ENTRIES_OF_ITS_KEYS = frozenset(
     {"uq_ledger_one_entry_per_idempotency_key: account_id, idempotency_key"}
 )
 ENTRIES_OF_A_KIND = frozenset({"ix_ledger_not_ends_of_account: account_id, kind"})
+ITS_LIMITS = frozenset({"uq_limits_subject_name: account_id, subject"})
+THE_FEW = frozenset({"all of limits"})
+A_LIMIT = frozenset({"pk_limits: account_id, id"})
+WHO_IS_DUE = frozenset({"ix_accounts_next_expiry: next_expiry"})
+ITS_ENTRIES = frozenset(
+    {
+        "ix_ledger_account_id_id: account_id",
+        "ix_ledger_account_id_id: account_id, id",
+        "ix_ledger_not_ends_of_account: account_id, kind, id",
+    }
+)
+ITS_BURNS = frozenset({"pk_burns: account_id", "pk_burns: account_id, up_to"})
+ITS_GRANTS = frozenset({"pk_grants: account_id"})
+ITS_ALLOWANCES = frozenset({"pk_allowances: account_id"})
+AN_ALLOWANCE = frozenset({"pk_allowances: account_id, id"})
 A_WAITER = frozenset({"pk_waiters: account_id, position"})
 THE_ACCOUNTS_WAITERS = A_WAITER | {"pk_waiters: account_id"}
 
@@ -66,7 +81,9 @@ THE_ACCOUNTS_WAITERS = A_WAITER | {"pk_waiters: account_id"}
 THE_OPEN_HOLDS = frozenset({"all of open_holds"})
 ALL_WAITERS = frozenset({"all of waiters"})
 THE_ONE_BOOK = frozenset({"all of books"})
-GROWING = frozenset({f"all of {table}" for table in ("open_holds", "ledger", "waiters", "objects")})
+GROWING = frozenset(
+    {f"all of {table}" for table in ("open_holds", "ledger", "waiters", "objects", "limits")}
+)
 THE_CATALOG = frozenset({"pg_class_oid_index: oid", "all of pg_class"})
 THE_DATABASE = frozenset({"pg_database_datname_index: datname", "all of pg_database"})
 
@@ -78,19 +95,38 @@ DECIDED: Final[dict[str, tuple[frozenset[str], ...]]] = {
     "ENDED_KEYS": (A_SECRET, AN_ACCOUNT, A_USER),
     "REFUSED_KEY": (A_SECRET, A_KEY, AN_ACCOUNT, A_USER),
     "PLACE": (AN_ACCOUNT, A_SECRET, A_USER, THE_ACCOUNTS_WAITERS),
+    "PLACE_LIMITED": (AN_ACCOUNT, A_SECRET, A_USER, THE_ACCOUNTS_WAITERS, ITS_LIMITS, A_LIMIT),
     "PLACE_MANY": (AN_ACCOUNT, A_SECRET, A_USER, THE_ACCOUNTS_WAITERS),
     "PLACE_MANY_OF_ONE": (AN_ACCOUNT, A_SECRET, A_USER, THE_ACCOUNTS_WAITERS),
+    "PLACE_MANY_LIMITED": (
+        AN_ACCOUNT,
+        A_SECRET,
+        A_USER,
+        THE_ACCOUNTS_WAITERS,
+        ITS_LIMITS,
+        A_LIMIT,
+    ),
+    "PLACE_MANY_OF_ONE_LIMITED": (
+        AN_ACCOUNT,
+        A_SECRET,
+        A_USER,
+        THE_ACCOUNTS_WAITERS,
+        ITS_LIMITS,
+        A_LIMIT,
+    ),
+    "LIMITS": (AN_ACCOUNT, ITS_LIMITS),
+    "ENTER_WINDOW": (AN_ACCOUNT, A_LIMIT),
+    "OPEN_END_USER": (AN_ACCOUNT, ITS_LIMITS),
     "FUNDS": (AN_ACCOUNT,),
     "WAITED_FOR": (THE_ACCOUNTS_WAITERS,),
     "WAITING": (THE_ACCOUNTS_WAITERS,),
     "SETTLE": (A_HOLD, AN_ACCOUNT),
     "SETTLE_MANY": (A_HOLD, A_LOCKED_HOLD, AN_ACCOUNT),
     "SETTLE_MANY_OF_ONE": (A_HOLD, A_LOCKED_HOLD, AN_ACCOUNT),
-    "SETTLE_RESTORED": (A_HOLD, AN_ACCOUNT),
-    "SETTLE_OWNING": (A_HOLD, AN_ACCOUNT, ITS_WHOLE),
-    "SETTLE_MANY_OWNING": (A_HOLD, A_LOCKED_HOLD, AN_ACCOUNT, ITS_WHOLE),
-    "SETTLE_MANY_OF_ONE_OWNING": (A_HOLD, A_LOCKED_HOLD, AN_ACCOUNT, ITS_WHOLE),
-    "SETTLE_RESTORED_OWNING": (A_HOLD, AN_ACCOUNT, ITS_WHOLE),
+    "SETTLE_RESTORED": (A_HOLD, AN_ACCOUNT, ITS_WHOLE, A_LIMIT),
+    "SETTLE_FULL": (A_HOLD, AN_ACCOUNT, ITS_WHOLE, A_LIMIT),
+    "SETTLE_MANY_FULL": (A_HOLD, A_LOCKED_HOLD, AN_ACCOUNT, ITS_WHOLE, A_LIMIT),
+    "SETTLE_MANY_OF_ONE_FULL": (A_HOLD, A_LOCKED_HOLD, AN_ACCOUNT, ITS_WHOLE, A_LIMIT),
     "FIND_OBJECTS": (AN_OBJECT,),
     "RECORD_OBJECTS": (ITS_WHOLE,),
     "PLACE_OF_OBJECT": (AN_OBJECT,),
@@ -107,16 +143,16 @@ DECIDED: Final[dict[str, tuple[frozenset[str], ...]]] = {
     "CHARGE_STORAGE": (AN_ACCOUNT, ENTRIES_OF_A_KIND, WHAT_IT_STORES),
     "FORGOTTEN": (A_HOLD, AN_END),
     "LOCK_ACCOUNT": (AN_ACCOUNT,),
-    "RESTORE": (AN_ACCOUNT, AN_END),
-    "EXPIRE": (A_HOLD, AN_ACCOUNT),
-    "EXPIRE_RESTORED": (A_HOLD, AN_ACCOUNT),
+    "RESTORE": (AN_ACCOUNT, AN_END, A_LIMIT),
+    "EXPIRE": (A_HOLD, AN_ACCOUNT, A_LIMIT),
+    "EXPIRE_RESTORED": (A_HOLD, AN_ACCOUNT, A_LIMIT),
     "NEWEST_RATES": (AN_END, LATER_ROWS),
     "CORRECT": (AN_END, AN_ACCOUNT, LATER_ROWS),
     "ENDED": (AN_END, AN_ACCOUNT, LATER_ROWS, A_HOLD),
     "RERATED_ACCOUNTS": (AN_ACCOUNT | {"all of pk_accounts"}, THE_ACCOUNTS_ROWS),
     "CHARGED": (THE_ACCOUNTS_ROWS, LATER_ROWS),
     "RERATE": (AN_END, AN_ACCOUNT, LATER_ROWS),
-    "VOID": (A_HOLD, AN_ACCOUNT),
+    "VOID": (A_HOLD, AN_ACCOUNT, A_LIMIT),
     "LEAVE_TOMBSTONE": (AN_ACCOUNT, A_KEY, AN_END),
     "FORGET_TOMBSTONES": (THE_OPEN_HOLDS, A_LOCKED_HOLD, THE_DATABASE),
     "RENEW": (A_HOLD, A_LOCKED_HOLD),
@@ -126,10 +162,30 @@ DECIDED: Final[dict[str, tuple[frozenset[str], ...]]] = {
     "LEAVE": (A_WAITER,),
     "RENEW_WAITERS": (A_WAITER,),
     "PROMISING": (AN_ACCOUNT, A_WAITER),
+    "PROMISING_LIMITED": (AN_ACCOUNT, A_WAITER, ITS_LIMITS),
     "FORGET_WAITERS": (ALL_WAITERS,),
     "OUTGROWN": (THE_CATALOG,),
     "LITTERED": (),
     "COUNT_REFUSALS": (),
+    "IS_DUE": (AN_ACCOUNT,),
+    "DUE_ACCOUNTS": (WHO_IS_DUE,),
+    "LOCK_PURSE": (AN_ACCOUNT,),
+    "LOCK_DUE_PURSE": (AN_ACCOUNT,),
+    "LAST_BURN": (ITS_BURNS,),
+    "LAST_ENTRY": (ITS_ENTRIES,),
+    "GRANTS": (ITS_GRANTS,),
+    "ENTRIES_AFTER": (ITS_ENTRIES | ENTRIES_OF_A_KIND,),
+    "LATE_CHARGES": (ITS_ENTRIES,),
+    "ENTRIES_OF_REQUEST": (AN_END, LATER_ROWS),
+    "BURN_OF_ENTRY": (ITS_BURNS,),
+    "HELD_BEFORE": (THE_OPEN_HOLDS | {"pk_open_holds: account_id"},),
+    "DUE_ALLOWANCES": (ITS_ALLOWANCES,),
+    "MOVE_ALLOWANCE": (AN_ALLOWANCE,),
+    "ENTER_BY_ITSELF": (AN_ACCOUNT,),
+    "SAVE_GRANTS": (),
+    "SAVE_BURN": (),
+    "FORGET_BURN": (ITS_BURNS,),
+    "SET_NEXT_EXPIRY": (AN_ACCOUNT,),
 }
 
 ALONE = """
@@ -138,7 +194,8 @@ SET session_replication_role = replica;
 DO $$
 DECLARE name text;
 BEGIN
-    FOREACH name IN ARRAY '{users,accounts,api_keys,open_holds,ledger,waiters,objects}'::text[]
+    FOREACH name IN ARRAY
+        '{users,accounts,api_keys,open_holds,ledger,waiters,objects,limits,grants,burns}'::text[]
     LOOP
         EXECUTE format('ALTER TABLE %I SET (autovacuum_enabled = false)', name);
     END LOOP;
@@ -160,8 +217,25 @@ SELECT id, 'made' || id, kind, CASE kind WHEN 'item' THEN 'parent' || id END,
        CASE WHEN kind = 'file' AND id % 50 = 0 THEN now() + interval '1 day' END
   FROM accounts, unnest('{response,item,file}'::text[]) kind
  WHERE id <= 30000 AND (kind <> 'file' OR id % 10 = 0);
+INSERT INTO allowances (account_id, amount, every, created_by)
+SELECT id, 1, 'week', '' FROM accounts WHERE id <= 10000;
+INSERT INTO grants (account_id, id, amount, remaining) SELECT id, id, 1, 1 FROM accounts
+ WHERE id <= 10000;
+INSERT INTO burns (account_id, up_to, entries_after, balance_before, balance_after, is_plain,
+                   grants, amounts)
+SELECT id, 2 * id, id, 0, 0, true, '{}', '{}' FROM accounts WHERE id <= 10000;
 INSERT INTO objects (account_id, object_id, kind) SELECT 1, 'many' || n, 'response'
   FROM generate_series(1, 20000) n;
+"""
+LIMIT_ALL = """
+INSERT INTO limits (account_id, subject, name, unit, period, amount)
+SELECT id, 'key:' || id, name, 'tokens', 'minute', 9
+  FROM accounts, unnest('{tokens_per_minute,tokens_per_day}'::text[]) name
+ WHERE id <= 50000;
+"""
+LIMIT_ONE = """
+INSERT INTO limits (account_id, subject, name, unit, period, amount)
+VALUES (1, 'key:1', 'tokens_per_minute', 'tokens', 'minute', 9);
 """
 END_ALL = "DELETE FROM open_holds;"
 CLEAN = "VACUUM open_holds;"
@@ -169,7 +243,7 @@ OPEN_ONE = """
 INSERT INTO open_holds (account_id, request_id, key_id, amount, endpoint)
 VALUES (1, 'one', 1, 1, '');
 """
-ANALYSE = "ANALYZE users, accounts, api_keys, open_holds, ledger, waiters, objects;"
+ANALYSE = "ANALYZE users, accounts, api_keys, open_holds, ledger, waiters, objects, limits, grants, burns;"
 WAIT = """
 INSERT INTO waiters (account_id, wanted, alive_until)
 SELECT id, 1, now() + interval '1 hour' FROM accounts LIMIT 20000;
@@ -183,15 +257,20 @@ INSERT INTO open_holds (account_id, request_id, key_id, amount, endpoint, lease_
 SELECT 1, 'of-one' || n, 1, 1, '', now() + interval '1 minute' FROM generate_series(1, 20000) n;
 """
 NEW = "new books"
+FEW = "limits: "
+"""A table of one page may be read as a whole; when it has grown, the sweep renews the plans."""
 STATES: Final[dict[str, tuple[str, ...]]] = {
     NEW: (ALONE,),
-    "one is open": (BOOKS, END_ALL, CLEAN, OPEN_ONE, ANALYSE, WAIT),
+    "one is open": (BOOKS, LIMIT_ALL, END_ALL, CLEAN, OPEN_ONE, ANALYSE, WAIT),
     "none is open": (END_ALL, CLEAN, ANALYSE),
     "none was open, many are": (OPEN_MANY,),
     "many are open": (ANALYSE,),
     "many of one account are open": (OPEN_MANY_OF_ONE, ANALYSE),
+    f"{FEW}none": ("DELETE FROM limits;", "VACUUM limits;", "ANALYZE limits;"),
+    f"{FEW}one": (LIMIT_ONE, "ANALYZE limits;"),
+    "there was one limit, there are many": ("DELETE FROM limits;", LIMIT_ALL, ANALYSE),
 }
-READ_ALL = {"FORGET_OBJECTS", "FORGET_WAITERS", "FORGET_TOMBSTONES", "LAPSED"}
+READ_ALL = {"FORGET_OBJECTS", "FORGET_WAITERS", "FORGET_TOMBSTONES", "LAPSED", "HELD_BEFORE"}
 """Statements of the sweep, once in a while: what they go through is never large, apart from that of
 objects, which runs once an hour, and is planned again when these have outgrown their statistics."""
 MODES = ("generic", "custom")
@@ -274,15 +353,20 @@ def test_every_statement_has_a_plan_that_is_decided() -> None:
 @pytest.mark.parametrize("name", STATEMENTS)
 def test_a_statement_reads_what_is_decided_whatever_was_analysed(plans: Plans, name: str) -> None:
     decided = DECIDED[name]
-    large = {state: reads for state, reads in plans[name].items() if not state.startswith(NEW)}
+    large = {
+        state: reads - THE_FEW if state.startswith(FEW) else reads
+        for state, reads in plans[name].items()
+        if not state.startswith(NEW)
+    }
     others = {
         state: others
         for state, reads in large.items()
         if (others := reads - frozenset().union(*decided))
     }
     assert others == {}
-    for reads in large.values():
-        assert all(reads & one for one in decided)
+    for state, reads in large.items():
+        at_least = set(decided) - ({A_LIMIT, ITS_LIMITS} if state.startswith(FEW) else set())
+        assert all(reads & one for one in at_least)
 
 
 @pytest.mark.parametrize("name", sorted(STATEMENTS.keys() - READ_ALL))

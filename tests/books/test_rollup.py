@@ -12,7 +12,9 @@ from hypothesis import strategies as st
 
 from tests.support.books import create_holder, placed
 from tests.support.days import midnight
+from tests.support.product import serving
 from tests.support.usage import Used, request_id_of, summed_by_report, summed_directly, use, void
+from tokenbalance import app
 from tokenbalance.books.ledger.book import Book
 from tokenbalance.books.reports import EVER, Group, Period, UsageQuery, ids, overview, rollup
 from tokenbalance.books.reports.rollup import RollUp
@@ -271,6 +273,16 @@ async def test_an_error_is_logged_and_summing_up_goes_on(
     with suppress(asyncio.CancelledError):
         await running
     assert "cannot sum up usage now" in caplog.text
+
+
+async def test_a_server_sums_up_as_soon_as_it_has_started(
+    dsn: str, pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(app, "RollUp", RollUp)
+    await use(pool, await create_holder(pool), Used(at=TODAY - timedelta(days=2)))
+    async with serving(dsn, None), asyncio.timeout(PATIENCE_S):
+        while not await pool.fetchval("SELECT sum(requests) FROM usage_days"):
+            await asyncio.sleep(0.01)
 
 
 async def test_the_overview_counts_what_is_summed_and_what_is_not(

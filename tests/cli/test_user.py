@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 def test_a_user_is_created_with_a_grant_and_found_in_any_case(cli: Cli) -> None:
     ada = {"id": 1, "email": "Ada@Example.com", "name": "Ada [b]", "is_superuser": False}
     funds = {"balance": 1_234_567, "held": 0, "available": 1_234_567}
-    expected = {**ada, "is_active": True, **funds}
+    expected = {**ada, "is_active": True, **funds, "tags": []}
 
     created = cli.json(
         *("user", "create", " Ada@Example.com ", "--name", "Ada [b]", "--balance", "1234567")
@@ -34,7 +34,7 @@ def test_a_user_is_created_with_a_grant_and_found_in_any_case(cli: Cli) -> None:
     assert cli.json("user", "list") == [expected]
     # Aligned, with thousands separators, and the name as it is rather than as markup.
     assert cli("user", "list").out.splitlines() == [
-        "id  email            name     is_superuser  is_active    balance  held  available",
+        "id  email            name     is_superuser  is_active    balance  held  available  tags",
         "1   Ada@Example.com  Ada [b]  no            yes        1,234,567     0  1,234,567",
     ]
 

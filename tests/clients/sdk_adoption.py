@@ -1,7 +1,9 @@
 """The ids that the SDK's tests use become objects of the account that runs them.
 
 They are taken from what was recorded while the tests ran directly, by the product's own table of
-operations. Deletions are taken back at once, since many tests delete and use the same id.
+operations. Deletions are taken back at once, since many tests delete and use the same id. The mock
+server makes a new id each time, also of what it was asked for, so that a file that it has put into
+a store is one that it cannot describe: such objects are described like others of their kind.
 """
 
 from __future__ import annotations
@@ -36,6 +38,11 @@ CREATE OR REPLACE FUNCTION stay() RETURNS trigger LANGUAGE plpgsql AS
     'BEGIN NEW.deleted_at := NULL; RETURN NEW; END';
 CREATE OR REPLACE TRIGGER stays BEFORE UPDATE ON objects FOR EACH ROW
     WHEN (NEW.deleted_at IS NOT NULL) EXECUTE FUNCTION stay();
+CREATE OR REPLACE FUNCTION describe() RETURNS trigger LANGUAGE plpgsql AS
+    'BEGIN SELECT snapshot INTO NEW.snapshot FROM objects
+        WHERE kind = NEW.kind AND snapshot IS NOT NULL LIMIT 1; RETURN NEW; END';
+CREATE OR REPLACE TRIGGER describes BEFORE INSERT ON objects FOR EACH ROW
+    WHEN (NEW.snapshot IS NULL) EXECUTE FUNCTION describe();
 """
 _ADOPT: Final = """
 INSERT INTO objects (object_id, kind, account_id, parent_id, snapshot)

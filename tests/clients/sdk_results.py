@@ -20,6 +20,9 @@ _EXPECTED: Final[Mapping[str, str]] = {
     r"(?s)Missing required parameter.*test_(?:responses|input_tokens)\.py": (
         "OpenAI requires this parameter as well; the mock server does not"
     ),
+    r"(?s)Missing required parameter: 'model'.*test_images\.py": (
+        "OpenAI asks that a model is named, and does not say which one it takes otherwise"
+    ),
 }
 """What refusals say that are meant to be, and why they are."""
 _RESOURCE: Final = re.compile(r"tests\.api_resources\.(?P<path>.+)\.\w+$")

@@ -163,8 +163,9 @@ def test_end_users_are_named_nowhere_else(source: str) -> None:
         clean_source(source)
 
 
-def test_only_counted_limits_are_those_of_end_users() -> None:
-    assert limits_of_each({"credits_per_day": 5}) == KeyLimits(credits_per_day=5)
-    for wrong in ({"models": ["o3"]}, {"credits_per_request": 5}, {"credits_per_day": 0}, {"x": 1}):
-        with pytest.raises(InvalidLimit, match=r"^sub_account_limits: "):
-            limits_of_each(wrong)
+def test_limits_of_end_users_are_limits_whose_mistakes_name_their_field() -> None:
+    limits = {"credits_per_day": 5, "models": ["o3"]}
+    assert limits_of_each(limits) == KeyLimits(credits_per_day=5, models=("o3",))
+    for name, value in (("credits_per_day", 0), ("models", []), ("x", 1)):
+        with pytest.raises(InvalidLimit, match=f"^sub_account_limits: {name}: "):
+            limits_of_each({name: value})

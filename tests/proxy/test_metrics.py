@@ -143,10 +143,10 @@ async def test_a_charge_whose_answer_was_lost_is_counted_once(
     gate = Gate()
     async with (
         FaultProxy(database_target(dsn)) as proxy,
-        serving(dsn_through(proxy, dsn), upstream.base_url) as url,
+        serving(dsn_through(proxy, dsn), upstream.base_url, database_pool_size=1) as url,
         httpx2.AsyncClient(base_url=url, timeout=30) as http,
     ):
-        # Whose statements are known to the connection that the next one takes.
+        # Whose statements are known to the one connection that there is.
         await chat(url, holder)
         before = await metrics_of(http)
         upstream.script(event_stream(content("one"), gate, USAGE, DONE))

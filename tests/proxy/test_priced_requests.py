@@ -260,6 +260,27 @@ async def test_a_search_model_needs_the_fee_of_a_search(
         error = response.json()["error"]
         assert (error["code"], error["param"]) == ("tool_not_allowed", param)
         assert "`web_search`" in error["message"]
+        assert f"`{param}`" in error["message"]
+        assert "tool_choice" not in error["message"]
+
+
+@pytest.mark.parametrize(
+    ("tool", "said"),
+    [
+        ({"type": "time_travel"}, "The tool `time_travel` in `tools[1]` cannot be used"),
+        ({"type": "Time travel"}, "its `type` is not the name of a tool"),
+        ({"type": 1}, "its `type` is not the name of a tool"),
+        ({}, "its `type` is not the name of a tool"),
+    ],
+)
+async def test_a_tool_without_a_fee_is_named_with_its_place(
+    pool: Pool, http: httpx2.AsyncClient, tool: dict[str, Any], said: str
+) -> None:
+    response = await respond(http, await create_holder(pool, RICH), tools=[WORLD, tool])
+    error = response.json()["error"]
+    assert (response.status_code, error["param"]) == (403, "tools[1]")
+    assert said in error["message"]
+    assert "`tools[1]`" in error["message"]
 
 
 # What a quote says.

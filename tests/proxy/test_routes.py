@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 import pytest
 
 from tests.support.books import Holder, create_holder, hold_states
+from tests.support.stored_objects import record
 from tests.support.upstream import Response, json_response
 from tokenbalance.errors import InvalidValue
+from tokenbalance.model.objects import Found
 from tokenbalance.openai import OPERATIONS, find_operation, meant_path
 
 if TYPE_CHECKING:
@@ -248,9 +250,10 @@ async def test_a_list_in_an_unknown_coding_is_not_passed_on(
 
 
 @pytest.mark.parametrize("name", ["ft:gpt-4o-mini:acme::abc", "FT:x"])
-async def test_a_fine_tune_does_not_exist(
-    http: httpx2.AsyncClient, holder: Holder, upstream: ScriptedUpstream, name: str
+async def test_a_fine_tune_does_not_exist_for_those_who_do_not_have_it(
+    http: httpx2.AsyncClient, holder: Holder, upstream: ScriptedUpstream, pool: Pool, name: str
 ) -> None:
+    await record(pool, await create_holder(pool), Found("model", "ft:gpt-4o-mini:acme::abc"))
     request = http.build_request("GET", "http://x/", headers=holder.headers)
     request.url = http.base_url.copy_with(raw_path=f"/v1/models/{name}".encode())
     response = await http.send(request)
@@ -262,6 +265,17 @@ async def test_a_fine_tune_does_not_exist(
         "code": "model_not_found",
     }
     assert upstream.requests == []
+
+
+async def test_a_fine_tune_is_shown_to_its_owner(
+    http: httpx2.AsyncClient, holder: Holder, upstream: ScriptedUpstream, pool: Pool
+) -> None:
+    name = "ft:gpt-4o-mini:acme::abc"
+    await record(pool, holder, Found("model", name))
+    upstream.script(json_response(THEIRS))
+    response = await http.get(f"/v1/models/{name}", headers=holder.headers)
+    assert (response.status_code, response.json()) == (200, THEIRS)
+    assert len(upstream.requests) == 1
 
 
 async def test_the_sdk_lists_models(

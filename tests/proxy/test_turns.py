@@ -92,7 +92,16 @@ async def test_requests_and_writes_of_one_conversation_take_turns_and_are_covere
     assert await pool.fetchval("SELECT busy_by FROM objects WHERE object_id = $1", NAME) is None
 
 
-@pytest.mark.parametrize(("path", "body"), [("/responses", BODY), (WRITE, ITEMS)])
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("/responses", BODY),
+        (WRITE, ITEMS),
+        (f"/conversations/{NAME}", ITEMS),
+        ("/new/things", {"conversation_id": NAME}),
+        (f"/new/{NAME}", {}),
+    ],
+)
 @pytest.mark.parametrize("is_elsewhere", [False, True])
 async def test_who_waits_in_vain_is_told_which_conversation_is_busy(
     pool: Pool,
@@ -108,13 +117,14 @@ async def test_who_waits_in_vain_is_told_which_conversation_is_busy(
     upstream.always(memory)
     holder = await holder_of(pool, 10**6)
     async with (
-        serving(dsn, upstream.base_url, hold_wait_s=0) as url,
-        serving(dsn, upstream.base_url, hold_wait_s=0) as other,
+        serving(dsn, upstream.base_url, hold_wait_s=0, unknown_endpoints="meter") as url,
+        serving(dsn, upstream.base_url, hold_wait_s=0, unknown_endpoints="meter") as other,
         httpx2.AsyncClient(timeout=30, headers=holder.headers) as http,
     ):
         upstream.script(memory, Response(head_gate=gate))
         first = asyncio.create_task(http.post(f"{url}/v1/responses", json=BODY))
         await upstream.received(2)
+        busy_s = await pool.fetchval("SELECT extract(epoch FROM busy_until - now()) FROM objects")
         refused = await http.post(f"{other if is_elsewhere else url}/v1{path}", json=body)
         gate.open()
         await first
@@ -123,6 +133,28 @@ async def test_who_waits_in_vain_is_told_which_conversation_is_busy(
     error = refused.json()["error"]
     assert (error["code"], NAME in error["message"]) == ("rate_limit_exceeded", True)
     assert len(upstream.requests) == 2
+    # As long as it stays busy if its process dies.
+    assert busy_s <= 30
+
+
+async def test_what_adds_nothing_to_a_conversation_does_not_wait(
+    pool: Pool, dsn: str, upstream: ScriptedUpstream
+) -> None:
+    holder = await holder_of(pool)
+    owners = Owners(pool)
+    assert await owners.occupy(holder.account_id, NAME, "a", 30, kind="conversation")
+    await owners.record(holder.caller, [Found("item", "msg_1", NAME)])
+    gone = json_response({"id": NAME, "object": "conversation", "deleted": True})
+    upstream.script(json_response({"id": NAME}), json_response({"id": NAME}), gone)
+    async with (
+        serving(dsn, upstream.base_url, hold_wait_s=0) as url,
+        httpx2.AsyncClient(base_url=f"{url}/v1", timeout=30, headers=holder.headers) as http,
+    ):
+        path = f"/conversations/{NAME}"
+        changed = await http.post(path, json={"metadata": {"title": "New"}})
+        cut = await http.delete(f"{path}/items/msg_1")
+        deleted = await http.delete(path)
+    assert [each.status_code for each in (changed, cut, deleted)] == [200, 200, 200]
 
 
 async def test_a_request_takes_over_from_another_process_when_that_is_done(

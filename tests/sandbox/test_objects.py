@@ -157,10 +157,21 @@ def test_a_response_is_continued_with_all_that_was_said(
 def test_a_stored_response_is_streamed_again_from_where_it_broke_off(
     client: openai.OpenAI,
 ) -> None:
+    whole = list(client.responses.create(model="gpt-4o", input="Hello", stream=True))
+    last = whole[-1]
+    assert last.type == "response.completed"
+    for after in (0, 7, len(whole) - 2):
+        again = client.responses.retrieve(last.response.id, stream=True, starting_after=after)
+        assert list(again) == whole[after + 1 :]
+    assert list(client.responses.retrieve(last.response.id, stream=True)) == whole
+
+
+def test_a_response_in_one_document_is_streamed_with_all_its_events(client: openai.OpenAI) -> None:
     made = client.responses.create(model="gpt-4o", input="Hello")
     events = list(client.responses.retrieve(made.id, stream=True, starting_after=0))
-    assert [event.sequence_number for event in events] == [1, 2]
-    assert events[-1].type == "response.completed"
+    assert [event.sequence_number for event in events] == list(range(1, len(events) + 1))
+    deltas = [one.delta for one in events if one.type == "response.output_text.delta"]
+    assert "".join(deltas) == made.output_text
 
 
 def test_a_response_that_is_not_stored_cannot_be_continued(client: openai.OpenAI) -> None:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
 import tempfile
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from typing_extensions import override
+
 from tokenbalance.app import create_app
+from tokenbalance.books.reports.rollup import RollUp
 from tokenbalance.openai import SURFACE
 from tokenbalance.settings import Settings
 from tokenbalance.wire.server.lifecycle import Server, build_config
@@ -21,6 +25,15 @@ if TYPE_CHECKING:
     from tokenbalance.openai import Surface
 
 UPSTREAM_KEY = "sk-upstream-secret-of-the-operator"
+
+
+class RestingRollUp(RollUp):
+    """In place of the product's own, where sums are not the subject."""
+
+    @override
+    async def run(self) -> None:
+        """Do nothing, until cancelled."""
+        await asyncio.Event().wait()
 
 
 def product_app(

@@ -102,9 +102,13 @@ def shorten_timeouts(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def assert_incomplete(response: httpx2.Response) -> None:
-    """The client was told, and told not to buy it again."""
+    """The client was told, told what it cost, and told not to buy it again."""
     assert (response.status_code, error_code(response)) == (424, "upstream_incomplete")
     assert response.headers["x-should-retry"] == "false"
+    charge, balance = (
+        int(response.headers[f"x-tokenbalance-{name}"]) for name in ("charge", "balance")
+    )
+    assert 0 < charge == BALANCE - balance
 
 
 # --- an answer outside 2xx: as it came, and free ------------------------------------------------

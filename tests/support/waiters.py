@@ -36,6 +36,9 @@ class Process:
     turns: list[str] = field(default_factory=list)
     """Who got a hold here, in that order."""
 
+    tried: set[str] = field(default_factory=set)
+    """Whose attempts have had a response."""
+
     async def wait(
         self, holder: Holder, request_id: str, wanted: int, minimum: int = 0, wait_s: float = 30
     ) -> Hold | None:
@@ -43,9 +46,11 @@ class Process:
         claim = Claim(wanted, minimum or wanted)
 
         async def attempt(position: int) -> Hold | None:
-            return await self.book.place(
+            hold = await self.book.place(
                 holder.caller, purpose(request_id), claim, position=position
             )
+            self.tried.add(request_id)
+            return hold
 
         hold = await self.waiters.place(holder.caller, claim, attempt, wait_s)
         if hold is not None:
@@ -55,17 +60,22 @@ class Process:
     async def begin(
         self, holder: Holder, request_id: str, wanted: int, minimum: int = 0, wait_s: float = 30
     ) -> asyncio.Task[Hold | None]:
-        """Begin to wait; returns when the request stands in line and has tried in vain."""
+        """Begin to wait; returns when the request stands in line, and the first one has tried.
+
+        An attempt that is still on its way would get what the test releases next.
+        """
         before = set(self.line(holder))
         waiting = asyncio.create_task(self.wait(holder, request_id, wanted, minimum, wait_s))
         async with asyncio.timeout(PATIENCE_S):
-            while before.issuperset(line := self.line(holder)) or line[0].woken.is_set():
+            while not waiting.done() and before.issuperset(self.line(holder)):
+                await asyncio.sleep(0.001)
+            while not (waiting.done() or before or request_id in self.tried):
                 await asyncio.sleep(0.001)
         return waiting
 
     def line(self, holder: Holder) -> list[Any]:
         """Those who wait here for credits of the account."""
-        return self.waiters._by_account.get(holder.account_id, [])
+        return self.waiters._by_account.get(holder.account_id, {}).get(None, [])
 
 
 async def standing(pool: Pool) -> int:

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 
     from tests.support.people import Somebody
 
+PATIENCE_MS = 60_000
+"""Of a test with the browser, on a machine that may be busy."""
 _OWN_SCHEMES = {"data", "blob", "about"}
 
 
@@ -35,7 +37,7 @@ class WatchedBrowser:
     ) -> AsyncGenerator[WatchedBrowser]:
         """Open a window with nothing in its cookies."""
         context = await chromium.new_context(base_url=product, **options)
-        context.set_default_timeout(15_000)
+        context.set_default_timeout(PATIENCE_MS)
         page = await context.new_page()
         browser = cls(context, page, product)
         context.on("console", browser._on_console)

@@ -212,6 +212,38 @@ def test_an_id_is_found_where_no_ids_are_known(member: str) -> None:
     assert [param for _, param in found(None, fields)] == [member]
 
 
+def test_an_id_is_found_in_a_list_where_no_ids_are_known() -> None:
+    fields: Document = {"model": "gpt-5", "input": ["x"], "more": [{"file_id": "f"}]}
+    assert found(None, fields) == [("file", "more[0].file_id")]
+
+
+@pytest.mark.parametrize(
+    ("place", "fields", "kind", "param"),
+    [
+        ("free", {"file_ids": "f"}, "file", "file_ids"),
+        ("free", {"part_ids": "p"}, "upload_part", "part_ids"),
+        ("free", {"files": "file-abc123"}, "file", "files"),
+        ("free", {"files": ["file-abc123"]}, "file", "files[0]"),
+        ("free", {"skills": ["skill_abc123"]}, "skill", "skills[0]"),
+        ("images", {"images": [{"image_url": "x"}, "file-abc123"]}, "file", "images[1]"),
+        ("images", {"mask": "file-abc123"}, "file", "mask"),
+        ("responses", {"tools": [{"vector_store_ids": "v"}]}, "vector_store",
+         "tools[0].vector_store_ids"),
+        ("chat", {"messages": [{"content": [{"type": "file", "file": "file-abc123"}]}]}, "file",
+         "messages[0].content[0].file"),
+    ],
+)  # fmt: skip
+def test_an_id_is_found_where_a_list_or_an_object_belongs(
+    place: str, fields: dict[str, Json], kind: str, param: str
+) -> None:
+    assert found(place, fields) == [(kind, param)]
+
+
+def test_objects_beside_an_id_are_searched_as_well() -> None:
+    files: list[Json] = ["file-abc123", {"file_id": "f"}, "data:,file-abc123", 1]
+    assert found("free", {"files": files}) == [("file", "files[0]"), ("file", "files[1].file_id")]
+
+
 # What is not.
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -11,13 +12,12 @@ from prometheus_client.values import close_all_multiprocess_files
 from tokenbalance.books.pricing.units import UNITS
 from tokenbalance.model import Charge, Hold, Usage
 from tokenbalance.openai import OPERATIONS
+from tokenbalance.owners.journal import ObjectJournal
 from tokenbalance.telemetry.metrics import UNKNOWN, Metrics, Watched
 from tokenbalance.telemetry.totals import Totals
 from tokenbalance.telemetry.worker_files import FOLDER, give_place, shared_files
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tokenbalance.books.holds.leases import Leases
     from tokenbalance.telemetry.totals import BooksWatch
 
@@ -40,10 +40,13 @@ class Books:
         return self._known
 
 
-def made(holds: int = 0, totals: Totals | None = None) -> Metrics:
+def made(holds: int = 0, totals: Totals | None = None, *, notes: bool = True) -> Metrics:
+    objects = ObjectJournal(Path("nowhere"))
+    if notes:
+        objects.open("books")
     leases = cast("Leases", cast("object", Leaseholder([None] * holds)))
     books = cast("BooksWatch", cast("object", Books(totals)))
-    return Metrics(Watched(leases, [None, None], ()), books)
+    return Metrics(Watched(leases, [None, None], (), objects), books)
 
 
 async def values_of(metrics: Metrics) -> dict[str, float]:
@@ -138,6 +141,10 @@ async def test_tokens_are_counted_by_kind_and_each_once() -> None:
         "output": 4,
         "reasoning": 10,
     }
+
+
+async def test_a_journal_of_objects_that_is_not_open_is_not_healthy() -> None:
+    assert (await values_of(made(notes=False)))["tokenbalance_journal_healthy"] == 0
 
 
 async def test_what_is_in_progress_and_what_the_books_hold_are_shown() -> None:

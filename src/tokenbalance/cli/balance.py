@@ -6,6 +6,7 @@ from typing import Annotated, Final, TypeAlias
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from tokenbalance.books.grants.due import bring_up_to_date
 from tokenbalance.books.ledger.credits import Cause, add, set_balance
 from tokenbalance.books.ledger.entries import Entry
 from tokenbalance.books.ledger.overdrafts import set_overdraft
@@ -36,7 +37,12 @@ _AGAIN: Final[Mapping[Entering, str]] = {
 @app.command("show")
 def show(email: Email, *, as_json: AsJson = False) -> None:
     """Show a balance, the credits held by running requests, and what is available."""
-    user = transact(lambda session: find_user(session, email))
+
+    async def find(session: AsyncSession) -> UserRow:
+        await bring_up_to_date(session, (await find_user(session, email)).account.id)
+        return await find_user(session, email)
+
+    user = transact(find)
     if as_json:
         print_json({"user": user.id, **_funds(user)})
     else:

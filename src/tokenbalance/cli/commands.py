@@ -52,10 +52,13 @@ _PLACES: Final = {
     "sign-in": _Place(
         "sign_in", "app", "List and end sign-in tokens; let a user sign in without waiting."
     ),
+    "tag": _Place("tag", "app", "List tags; credit, disable or enable everybody who has one."),
     "key": _Place("key", "app", "Create, list, change, rotate and revoke API keys."),
     "limit": _Place("limit", "app", "Show and set limits of an account, and what is left."),
     "budget": _Place("budget", "app", "Add, list and remove budgets of accounts and keys."),
     "balance": _Place("balance", "app", "Show and change balances and overdrafts, in credits."),
+    "grant": _Place("grant", "app", "Grant credits with an end, list what remains of grants."),
+    "allowance": _Place("allowance", "app", "Issue credits each day, week or month."),
     "ledger": _Place(
         "ledger", "app", "List entries, refund and rerate requests, verify the books."
     ),
@@ -63,6 +66,8 @@ _PLACES: Final = {
     "request": _Place("request", "app", "Show requests."),
     "events": _Place("events", "app", "List what superusers, commands and the server changed."),
     "objects": _Place("objects", "app", "List what users store upstream, adopt and audit objects."),
+    "alert": _Place("alert", "app", "List alerts; set the balances that users are told of."),
+    "webhook": _Place("alert", "webhooks", "Send alerts to addresses, signed."),
     "rates": _Place("rates", "app", "Propose rates from known prices, check the rate card."),
     "models": _Place("models", "app", "Show the facts about models that bound their requests."),
 }

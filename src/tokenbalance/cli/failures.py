@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncpg
 from sqlalchemy.exc import DBAPIError
 
+from tokenbalance.alerts.errors import AlertError
 from tokenbalance.books.ledger.credits import CreditError
 from tokenbalance.books.pricing.catalogue.terms import CatalogueError
 from tokenbalance.books.reports import UnknownRequest
@@ -13,19 +14,24 @@ from tokenbalance.cli.upstream_lists import NoObjects
 from tokenbalance.database.connections import UNAVAILABLE
 from tokenbalance.owners.stock import ObjectError
 from tokenbalance.people.budgets import BudgetError
+from tokenbalance.people.imports.mistakes import ImportRefused
 from tokenbalance.people.key_errors import ApiKeyError
 from tokenbalance.people.limits import InvalidLimit
 from tokenbalance.people.password_rules import PasswordError
 from tokenbalance.people.sign_in_tokens import UnknownToken
+from tokenbalance.people.tag_names import InvalidTag
 from tokenbalance.people.users import UserError
 from tokenbalance.settings import SettingsError
 
 _COMPLETE = (
+    AlertError,
     ApiKeyError,
     BudgetError,
     CatalogueError,
     CreditError,
     DatabaseError,
+    ImportRefused,
+    InvalidTag,
     NoObjects,
     InvalidLimit,
     ObjectError,

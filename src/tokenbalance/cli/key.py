@@ -329,7 +329,7 @@ def _facts(key: KeyRow) -> list[dict[str, Value]]:
         if value is not None and name not in LIMITS and name != "sub_account_limits"
     }
     shown |= {name: value for name, value in key.limits.values().items() if value is not None}
-    shown |= {f"end user: {name}": cast("int", value) for name, value in of_each.items()}
+    shown |= {f"end user: {name}": cast("Value", value) for name, value in of_each.items()}
     return [{"field": name, "value": _text(value)} for name, value in shown.items()]
 
 

@@ -1,12 +1,16 @@
 """`tokenbalance ledger ...`: entries of an account, refunds, corrected prices, and the proof."""
 
 import asyncio
+from contextlib import suppress
 from dataclasses import asdict
+from datetime import UTC, datetime
 from typing import Annotated, Final
 
 import typer
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from tokenbalance.alerts.operator import tell_operator
 from tokenbalance.books import reports as report
 from tokenbalance.books.ledger.audit import AuditReport, audit
 from tokenbalance.books.ledger.credits import Cause
@@ -16,7 +20,7 @@ from tokenbalance.cli.arguments import ACTOR, AsJson, Email, Note, read_credits
 from tokenbalance.cli.database import open_books, transact
 from tokenbalance.cli.ledger_rerate import rerate
 from tokenbalance.cli.output import Fields, counted, print_json, print_line, print_table
-from tokenbalance.database.connections import CONNECT_TIMEOUT_S, connect
+from tokenbalance.database.connections import CONNECT_TIMEOUT_S, connect, open_sessions
 from tokenbalance.people.users import find_user
 from tokenbalance.settings import load_settings
 
@@ -76,6 +80,8 @@ def verify_ledger(*, as_json: AsJson = False) -> None:
     """Verify the invariants of the books, also under load. Exits with 1 if one is broken."""
     with open_books(load_settings()) as dsn:
         verdict = asyncio.run(_audit(dsn))
+        if not verdict.ok:
+            asyncio.run(_tell(dsn, verdict))
     if as_json:
         print_json(asdict(verdict))
     else:
@@ -92,6 +98,16 @@ async def _audit(dsn: str) -> AuditReport:
     finally:
         for connection in connections:
             connection.terminate()
+
+
+async def _tell(dsn: str, verdict: AuditReport) -> None:
+    """Write an alert, once a day; a database that takes none is no reason to hide the verdict."""
+    today = datetime.now(UTC).date().isoformat()
+    with suppress(DBAPIError):
+        async with open_sessions(dsn) as sessions, sessions.begin() as session:
+            await tell_operator(
+                session, "books.violated", today, violations=len(verdict.violations)
+            )
 
 
 def _print(verdict: AuditReport) -> None:

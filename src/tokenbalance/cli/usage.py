@@ -31,6 +31,7 @@ from tokenbalance.cli.database import open_books, transact
 from tokenbalance.cli.output import Fields, counted, print_aside, print_json, print_table
 from tokenbalance.database.connections import Session, Sessions, open_sessions
 from tokenbalance.database.paging import PAGE_ROWS_MAX
+from tokenbalance.people.tags import accounts_of_tag
 from tokenbalance.people.users import find_user
 from tokenbalance.settings import load_settings
 
@@ -56,6 +57,7 @@ class _Export:
 
     period: Period
     email: str | None
+    tag: str | None
     format: Format
 
 
@@ -106,6 +108,9 @@ def export(  # noqa: PLR0913 - each is an option of its own
     since: Annotated[str, typer.Option(metavar="D", help=f"From this moment on. {ISO}")],
     until: Annotated[str | None, typer.Option(metavar="D", help="Before this moment.")] = None,
     user: Annotated[str | None, typer.Option(metavar="EMAIL", help="Only this user.")] = None,
+    tag: Annotated[
+        str | None, typer.Option(metavar="TAG", help="Only users who have this tag.")
+    ] = None,
     format: Annotated[Format, typer.Option(help="Format of the file.")] = Format.CSV,  # noqa: A002 - the option's name
     output: Annotated[
         Path | None,
@@ -119,7 +124,7 @@ def export(  # noqa: PLR0913 - each is an option of its own
     """Write a row for each charged request, in the order in which they ended."""
     end = None if until is None else read_moment(until, "--until")
     period = Period(read_moment(since, "--since"), end)
-    wanted = _Export(period, user, Format.JSONL if as_json else format)
+    wanted = _Export(period, user, tag, Format.JSONL if as_json else format)
     try:
         with open_books(load_settings()) as dsn, _opened(output) as file:
             asyncio.run(_write(dsn, wanted, file))
@@ -140,9 +145,9 @@ def _forget_stdout() -> None:
 
 async def _write(dsn: str, wanted: _Export, file: BinaryIO) -> None:
     async with open_sessions(dsn) as sessions:
-        account_id = await _account(sessions, wanted.email)
-        with await _progress(sessions, wanted.period, account_id) as report:
-            batches = _counted(export_usage(sessions, wanted.period, account_id), report)
+        whose = await _accounts(sessions, wanted)
+        with await _progress(sessions, wanted.period, whose) as report:
+            batches = _counted(export_usage(sessions, wanted.period, among=whose), report)
             lines = csv_lines if wanted.format is Format.CSV else json_lines
             async with aclosing(lines(USAGE_COLUMNS, batches)) as pieces:
                 async for piece in pieces:
@@ -150,11 +155,15 @@ async def _write(dsn: str, wanted: _Export, file: BinaryIO) -> None:
     file.flush()
 
 
-async def _account(sessions: Sessions, email: str | None) -> int | None:
-    if email is None:
-        return None
+async def _accounts(sessions: Sessions, wanted: _Export) -> tuple[int, ...] | None:
+    """Return the accounts whose usage is exported; None: all."""
+    found: list[set[int]] = []
     async with sessions() as session:
-        return (await find_user(session, email)).account.id
+        if wanted.email is not None:
+            found.append({(await find_user(session, wanted.email)).account.id})
+        if wanted.tag is not None:
+            found.append({*await accounts_of_tag(session, wanted.tag)})
+    return tuple(sorted(set[int].intersection(*found))) if found else None
 
 
 async def _counted(batches: AsyncIterable[Batch], report: Report) -> AsyncGenerator[Batch]:
@@ -166,11 +175,11 @@ async def _counted(batches: AsyncIterable[Batch], report: Report) -> AsyncGenera
 
 
 async def _progress(
-    sessions: Sessions, period: Period, account_id: int | None
+    sessions: Sessions, period: Period, whose: tuple[int, ...] | None
 ) -> AbstractContextManager[Report]:
     """Choose how progress is shown: a bar on a terminal, lines elsewhere."""
     if sys.stderr.isatty():
-        return _bar(await count_usage(sessions, period, account_id))
+        return _bar(await count_usage(sessions, period, among=whose))
     return _log_lines()
 
 

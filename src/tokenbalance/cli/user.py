@@ -10,13 +10,16 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tokenbalance.books.ledger.credits import Cause, grant
 from tokenbalance.cli.arguments import ACTOR, AsJson, Email, read_credits
 from tokenbalance.cli.database import transact
+from tokenbalance.cli.imports import import_users
 from tokenbalance.cli.output import Fields, print_aside, print_json, print_line, print_table
 from tokenbalance.people import users
 from tokenbalance.people.password_rules import PasswordRules
 from tokenbalance.people.rows import UserRow
+from tokenbalance.people.tags import tag_user as change_tags
 from tokenbalance.settings import load_settings
 
 app = typer.Typer(name="user", help="Create, list, disable and enable users; set passwords.")
+_ = app.command("import")(import_users)
 
 Name: TypeAlias = Annotated[str, typer.Option("--name", help="Display name.")]
 PasswordStdin: TypeAlias = Annotated[
@@ -93,9 +96,33 @@ def set_password(
 
 
 @app.command("list")
-def list_users(*, as_json: AsJson = False) -> None:
+def list_users(
+    *,
+    tag: Annotated[str, typer.Option("--tag", help="Only users who have this tag.")] = "",
+    as_json: AsJson = False,
+) -> None:
     """List all users in order of creation."""
-    _print([user_fields(user) for user in transact(users.list_users)], as_json=as_json)
+    found = transact(lambda session: users.list_users(session, tag))
+    _print([user_fields(user) for user in found], as_json=as_json)
+
+
+@app.command("tag")
+def tag_user(
+    email: Email,
+    tags: Annotated[list[str], typer.Argument(metavar="TAG...")],
+    *,
+    remove: Annotated[bool, typer.Option("--remove", help="Take the tags away instead.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Give a user tags: words of letters, digits and -_.:, in lower case."""
+
+    async def change(session: AsyncSession) -> UserRow:
+        user = await users.find_user(session, email)
+        add, away = ((), tags) if remove else (tags, ())
+        return await change_tags(session, user.id, add=add, remove=away, actor=ACTOR)
+
+    user = transact(change)
+    _report(user, f"Tags are now {', '.join(user.tags) or 'none'}", as_json=as_json)
 
 
 @app.command("show")
@@ -128,6 +155,7 @@ def user_fields(user: UserRow) -> Fields:
         "balance": user.account.balance,
         "held": user.account.held,
         "available": user.account.available,
+        "tags": user.tags,
     }
 
 
@@ -167,7 +195,7 @@ def _print(found: Fields | list[Fields], *, as_json: bool) -> None:
         print_json(found)
     else:
         rows = found if isinstance(found, list) else [found]
-        columns = "id email name is_superuser is_active balance held available"
+        columns = "id email name is_superuser is_active balance held available tags"
         print_table(columns.split(), rows)
 
 

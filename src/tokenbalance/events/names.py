@@ -14,6 +14,8 @@ Change: TypeAlias = Literal[
     "user.demoted",
     "user.password_set",
     "user.unlocked",
+    "user.tagged",
+    "user.link_created",
     "key.created",
     "key.changed",
     "key.rotated",
@@ -30,6 +32,9 @@ Change: TypeAlias = Literal[
     "balance.refunded",
     "balance.rerated",
     "balance.overdraft_set",
+    "allowance.created",
+    "allowance.changed",
+    "allowance.removed",
     "object.adopted",
 ]
 """What somebody changed: a line for everybody, and a row if they are privileged."""

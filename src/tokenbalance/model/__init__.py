@@ -11,7 +11,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, get_args
 
 from tokenbalance.model.estimates import Estimate, HostedCalls, Stored
-from tokenbalance.model.limits import LimitState, Policy, Rules
+from tokenbalance.model.limits import LimitState, Policy, Room, Rules
 from tokenbalance.model.prices import (
     PLAIN,
     Conditions,
@@ -57,6 +57,7 @@ __all__ = [
     "Purpose",
     "Quantities",
     "Rates",
+    "Room",
     "Rules",
     "Scope",
     "Sides",
@@ -221,11 +222,13 @@ class Claim:
     """Tokens that are charged if its process dies before it knows more: its input."""
     estimated_output: int = 0
     """Most tokens of all its choices together, as requested."""
+    tokens: int = 0
+    """What limits of tokens count: input and the most output; only where there is a policy."""
 
     @property
     def undivided(self) -> Claim:
         """The same claim, for all of it or nothing."""
-        return Claim(self.wanted, self.wanted, self.known_input, self.estimated_output)
+        return Claim(self.wanted, self.wanted, self.known_input, self.estimated_output, self.tokens)
 
 
 class Terms(NamedTuple):
@@ -238,6 +241,10 @@ class Terms(NamedTuple):
     """As that of the claim."""
     estimated_output: int = 0
     """As that of the claim."""
+    tokens: int = 0
+    """As those of the claim; 0 where it took from no limit."""
+    limit_ids: tuple[int, ...] | None = None
+    """The limits that it took from; None: none."""
 
 
 @value
@@ -251,6 +258,10 @@ class Hold:
     """The rates of its purpose."""
     terms: Terms | None = field(default=None, compare=False)
     """None: it was read from the books, so these have it."""
+    is_plain: bool = field(default=False, compare=False)
+    """It took from no limit. False: it did, or that is not known here."""
+    rooms: tuple[Room, ...] = field(default=(), compare=False)
+    """What limits leave for requests and for tokens: the tightest of each, if there is one."""
 
 
 _NOTHING_USED: Final[Mapping[str, int]] = MappingProxyType({})

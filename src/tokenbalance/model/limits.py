@@ -7,7 +7,7 @@ A limit belongs to a subject: the account that pays, or one key, member, project
 from __future__ import annotations
 
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
 
 from tokenbalance.model.values import value
 
@@ -69,6 +69,8 @@ ACCOUNT: Final = "account"
 """The subject of what binds every key of an account."""
 KEY: Final = "key:"
 """How the subject of one key begins; its id follows."""
+END: Final = "end:"
+"""How the subject of an end user begins; 32 hexadecimal digits follow."""
 
 
 def subject_of_key(key_id: int) -> str:
@@ -95,6 +97,19 @@ class Rules:
 
 
 @value
+class EndUsers:
+    """The people on whose behalf one key sends requests: each has these limits of their own."""
+
+    named_by: str
+    """What of a request names them: `header:` and the name of a header, `user`, or
+    `safety_identifier`."""
+    counted: tuple[tuple[str, int], ...]
+    """Names of `COUNTED`, with the amounts."""
+    rules: Rules | None
+    """What is checked; its subject stands for any of them."""
+
+
+@value
 class Policy:
     """Everything that limits the requests of one key."""
 
@@ -104,6 +119,20 @@ class Policy:
     """Whose counts a hold takes from, the key's own first."""
     rules: tuple[Rules, ...]
     """What is checked before a hold, the key's own first; only subjects that have some."""
+    end_users: EndUsers | None = None
+    """None: requests name nobody, or whom they name makes no difference."""
+    end_user: str | None = None
+    """Of one request: the end user whom it names, who is among the subjects."""
+
+    def of_end_user(self, subject: str, rules: Rules | None) -> Policy:
+        """The policy of a request that names an end user."""
+        bound = self.rules if rules is None else (*self.rules, rules)
+        subjects = (*self.subjects, subject)
+        return Policy(self.version, subjects, bound, self.end_users, subject)
+
+    def on_behalf_of(self, subject: str) -> Policy:
+        """The policy of a request that names its end user, whose counts it takes from as well."""
+        return Policy(self.version, (*self.subjects, subject), self.rules)
 
 
 @value
@@ -123,6 +152,8 @@ class LimitState:
     """By requests in progress; of a rate 0, since they are in `used`."""
     resets_at: datetime | None
     """When all of it is available again; None: never by itself."""
+    at: datetime
+    """The moment, by the database's clock."""
 
     @property
     def spendable(self) -> int:
@@ -133,3 +164,15 @@ class LimitState:
     def remaining(self) -> int:
         """What a hold can take now; never negative."""
         return max(self.amount - self.used - self.reserved, 0)
+
+
+class Room(NamedTuple):
+    """What a limit leaves for requests or tokens, right after a hold took from it."""
+
+    unit: Unit
+    amount: int
+    """The limit."""
+    remaining: int
+    """What the next hold can take at that moment; never negative."""
+    reset_us: int
+    """After how many microseconds all of it is available again."""

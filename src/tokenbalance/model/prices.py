@@ -99,3 +99,5 @@ class Rates:
     extras: tuple[str, ...] = field(default=(), compare=False, repr=False)
     """The kinds in `nano` that cost something and are neither tokens nor the request: fees, and
     counts such as seconds."""
+    is_for_counts: bool = field(default=False, compare=False, repr=False)
+    """They are for seconds, characters or images, and none for tokens or requests."""

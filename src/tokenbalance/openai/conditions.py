@@ -18,6 +18,8 @@ from tokenbalance.openai.ceilings.messages import is_of
 from tokenbalance.openai.documents import optional_object, optional_string, path_of
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from tokenbalance.model import Document
     from tokenbalance.openai.ceilings.hosted_tools import Offer
     from tokenbalance.openai.operation import Operation
@@ -87,6 +89,31 @@ def path_of_images(operation: Operation, document: Document) -> str:
     """The path of the tool that makes images."""
     offers = _offers(operation, document)
     return next((at for tool, at in offers if is_of(tool, IMAGE_TOOLS)), "tools")
+
+
+def hosted_tools(operation: Operation, document: Document) -> Iterator[tuple[frozenset[str], str]]:
+    """Yield what the upstream may run for a request, by each of its names, with its path.
+
+    A name is the type of the tool, and what its fee is called where that says the same of several
+    types.
+    """
+    for tool, at in _offers(operation, document):
+        allowance = allowance_for(tool)
+        if allowance.call or allowance.fee is not None:
+            names = {str(tool.get("type")), allowance.fee}
+            yield frozenset(name for name in names if name is not None), at
+
+
+def models_of_tools(operation: Operation, document: Document) -> Iterator[tuple[str, str]]:
+    """Yield the models that may make images for a request besides its own, with their paths."""
+    if operation.family.draws and (author := svg_author(document)) is not None:
+        yield author, "svg.model"
+    for tool, at in _offers(operation, document):
+        if is_of(tool, IMAGE_TOOLS):
+            yield image_model_of(tool), path_of(at, "model")
+            author = svg_model_of(tool, str(document.get("model")))
+            if author is not None:
+                yield author, path_of(path_of(at, "svg"), "model")
 
 
 def _offers(operation: Operation, document: Document) -> list[Offer]:

@@ -23,7 +23,7 @@ from tokenbalance.openai.tokens.counting import (
     least_tokens,
 )
 from tokenbalance.openai.tokens.models import (
-    check_model_name,
+    checked_model,
     encoding_of,
     model_for,
     vocabulary_of,
@@ -231,9 +231,7 @@ def _counting(model: Model) -> Measure:
 def _model(ceiling: Ceiling, document: Document, upstream: UpstreamTraits) -> Model:
     if not ceiling.names_model:
         return model_for("", upstream)
-    name = require_string(document, "model")
-    check_model_name(name, upstream)
-    return model_for(name, upstream)
+    return checked_model(require_string(document, "model"), upstream)
 
 
 def _estimate(

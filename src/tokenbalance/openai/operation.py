@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from tokenbalance.openai.tokens.models import Model
 
 
+_GROUPS: Final = {"uploads": "files", "fine_tuning": "graders"}
+"""Groups of operations that are not called as the first segment of their paths."""
 # A name in a path, such as `chat` or `input_tokens`.
 _WORD: Final = re.compile(r"[a-z]+(?:_[a-z]+)*")
 
@@ -167,6 +169,8 @@ class Operation:
     # What follows from these is asked several times per request, so it is computed once.
     charged: bool = field(init=False)
     """Credits are held and charged."""
+    group: str = field(init=False)
+    """What rules of keys call it and its kin, such as `chat`."""
     of_models: bool = field(init=False)
     """The response describes models, some of which belong to other users."""
     lists_owned: bool = field(init=False)
@@ -184,6 +188,7 @@ class Operation:
         ceiling = self.family.ceiling
         derived = {
             "charged": not self.family.tariff.is_free,
+            "group": _group_of(self.path),
             "of_models": of_models,
             "lists_owned": self.lists is not None and not self.uses and not of_models,
             "bodies": self.family.bodies,
@@ -202,6 +207,15 @@ class Operation:
             *self.family.derived,
             *self.own_derived,
         )
+
+    def group_at(self, path: bytes) -> str:
+        """Its group; that of the path where the operation is not known.
+
+        Args:
+            path: by which it was found.
+
+        """
+        return _group_of(path.decode("ascii")) if self.has_fixed_ceiling else self.group
 
     def path_ids(self, path: bytes) -> tuple[str, ...]:
         """The values of the path's parameters, in their order.
@@ -257,3 +271,8 @@ class Operation:
         if isinstance(options, dict) and options.get("include_usage") is True:
             return {}
         return {"stream_options": {"include_usage": True}}
+
+
+def _group_of(path: str) -> str:
+    segment = path[1:].partition("?")[0].partition("/")[0]
+    return _GROUPS.get(segment, segment)

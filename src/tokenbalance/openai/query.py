@@ -48,6 +48,8 @@ class Query:
     @property
     def encoded(self) -> str:
         """The query as it goes upstream, without a question mark."""
+        if not self.parameters:
+            return ""
         return "&".join(
             f"{quote(name, safe='')}={quote(value, safe='')}" for name, value in self.parameters
         )

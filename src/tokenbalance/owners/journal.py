@@ -88,6 +88,22 @@ class ObjectJournal:
     def __len__(self) -> int:
         return len(self._lines)
 
+    @property
+    def ready(self) -> bool:
+        """Whether it is open, and the disk took what was written last."""
+        return self.folder is not None and not self._failed
+
+    async def repair(self) -> None:
+        """Try the disk again where it has failed. To be called now and then."""
+        if not self._failed:
+            return
+        try:
+            file = self._writable(len(HEADER))
+            await asyncio.to_thread(flush_and_close, os.dup(file.locked.descriptor))
+        except OSError:
+            return
+        self._failed = False
+
     def note(self, written: Written, keys: Iterable[Key] = ()) -> Line:
         """Append a line; it is written when this returns.
 

@@ -95,6 +95,11 @@ class Owners:
         self._recording = Batches[Written, None](self._record, batch_max, turns=turns)
         self.lists: ObjectLists = ObjectLists(pool)
 
+    @property
+    def ready(self) -> bool:
+        """Whether objects can be noted, so that they are safe while the database is away."""
+        return self._journal is None or self._journal.ready
+
     async def find(
         self, account_id: int, ids: Sequence[tuple[str, str]]
     ) -> dict[tuple[str, str], Owned]:

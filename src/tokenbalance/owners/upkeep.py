@@ -84,6 +84,7 @@ class Upkeep:
         """Do everything once; raises what asyncpg raises."""
         await self.open_journal()
         self._journal.leave_removed()
+        await self._journal.repair()
         await self.record_overdue(self._overdue_s)
         await self._adopt()
         await self._repeat(statements.DELETE_EXPIRED_OBJECTS)

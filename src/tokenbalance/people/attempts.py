@@ -138,6 +138,21 @@ async def count_sign_up(session: AsyncSession, address: str) -> None:
     _ = await _count(session, literal(_address_subject(address, "sign-up")), SIGN_UPS_FREE)
 
 
+async def count_welcome(session: AsyncSession, address: str) -> Counted:
+    """Count an attempt to use a link of a new user; `take_back` once it is known to be a right one.
+
+    Args:
+        session: a transaction to commit at once: other attempts wait for it.
+        address: as for `Origin`.
+
+    Raises:
+        TooSoon: the attempt comes too early.
+
+    """
+    subject = literal(_address_subject(address, "welcome"))
+    return Counted(await _count(session, subject, ADDRESS_FREE), ())
+
+
 async def forgive(session: AsyncSession, counted: Counted) -> None:
     """Forget a subject's own failures after a correct password; take this attempt back elsewhere.
 

@@ -18,6 +18,8 @@ from tokenbalance.database.tables import KnownBrowser
 from tokenbalance.people.secrets import sha256
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from sqlalchemy import ColumnElement
     from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -75,6 +77,11 @@ async def remember_browser(session: AsyncSession, user_id: int, secret: str | No
         delete(KnownBrowser).where(KnownBrowser.user_id == user_id, _surplus(user_id))
     )
     return new
+
+
+async def forget_all_browsers(session: AsyncSession, user_ids: Collection[int]) -> None:
+    """Forget the browsers of several users."""
+    await session.execute(delete(KnownBrowser).where(KnownBrowser.user_id.in_(user_ids)))
 
 
 async def forget_browsers(

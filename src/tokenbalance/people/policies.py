@@ -11,12 +11,13 @@ from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 import orjson
 
-from tokenbalance.model.limits import ACCOUNT, Policy, Rules, subject_of_key
+from tokenbalance.model.limits import ACCOUNT, COUNTED, END, EndUsers, Policy, Rules, subject_of_key
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     _Limits: TypeAlias = Mapping[str, int | list[str]]
+    _Stored: TypeAlias = Mapping[str, _Limits | str | None]
 
 _CACHED: Final = 8192
 _RULES: Final = tuple(field.name for field in fields(Rules) if field.name != "subject")
@@ -29,11 +30,14 @@ def policy_of(key_id: int, version: int, stored: str) -> Policy:
     Args:
         key_id: which key.
         version: of everything that limits it.
-        stored: the limits of key and account as they are stored, as JSON.
+        stored: the limits of key, account and end users as they are stored, as JSON.
 
     """
-    limits = cast("Mapping[str, _Limits]", orjson.loads(stored))
-    of_subjects = {subject_of_key(key_id): limits["key"], ACCOUNT: limits["account"]}
+    limits = cast("_Stored", orjson.loads(stored))
+    of_subjects = {
+        subject_of_key(key_id): cast("_Limits", limits["key"]),
+        ACCOUNT: cast("_Limits", limits["account"]),
+    }
     return Policy(
         version,
         tuple(of_subjects),
@@ -42,7 +46,18 @@ def policy_of(key_id: int, version: int, stored: str) -> Policy:
             for subject, of_subject in of_subjects.items()
             if not of_subject.keys().isdisjoint(_RULES)
         ),
+        _end_users(limits),
     )
+
+
+def _end_users(stored: _Stored) -> EndUsers | None:
+    named_by = cast("str | None", stored["named_by"])
+    limits = cast("_Limits", stored["end"])
+    if named_by is None or not limits:
+        return None
+    counted = tuple((name, cast("int", limits[name])) for name in COUNTED if name in limits)
+    has_rules = not limits.keys().isdisjoint(_RULES)
+    return EndUsers(named_by, counted, _rules_of(END, limits) if has_rules else None)
 
 
 def _rules_of(subject: str, limits: _Limits) -> Rules:

@@ -56,6 +56,8 @@ class UserRow:
     """False: cannot sign in."""
     created_at: datetime
     last_sign_in_at: datetime | None
+    tags: tuple[str, ...] = ()
+    """Sorted, each once."""
     account: AccountRow
 
 
@@ -138,6 +140,7 @@ def user_row(user: User) -> UserRow:
         has_password=user.password_hash is not None,
         created_at=user.created_at,
         last_sign_in_at=user.last_sign_in_at,
+        tags=tuple(user.tags),
         account=account_row(user.account),
     )
 

@@ -31,6 +31,7 @@ _SUPERUSER: Final[dict[bool, Change]] = {True: "user.promoted", False: "user.dem
 
 def record_new_user(session: AsyncSession, actor: Actor, user: UserRow) -> None:
     """Record that a user was created."""
+    tags: dict[str, Json] = {"tags": list(user.tags)} if user.tags else {}
     record(
         session,
         actor,
@@ -39,6 +40,7 @@ def record_new_user(session: AsyncSession, actor: Actor, user: UserRow) -> None:
         email=user.email,
         name=user.name,
         is_superuser=user.is_superuser,
+        **tags,
     )
 
 
@@ -65,6 +67,9 @@ def record_user(
     if after.is_superuser != before.is_superuser:
         change = changed(before.is_superuser, after.is_superuser)
         record(session, actor, _SUPERUSER[after.is_superuser], subject, is_superuser=change)
+    if after.tags != before.tags:
+        tags = changed(list(before.tags), list(after.tags))
+        record(session, actor, "user.tagged", subject, tags=tags)
     if new_password:
         record(session, actor, "user.password_set", subject)
 
@@ -74,10 +79,20 @@ def record_unlock(session: AsyncSession, actor: Actor, user: UserRow, failures: 
     record(session, actor, "user.unlocked", _subject(user), failures=failures)
 
 
+def record_link(session: AsyncSession, actor: Actor, user: UserRow) -> None:
+    """Record that a link was made by which a user sets a first password."""
+    record(session, actor, "user.link_created", _subject(user))
+
+
 async def record_new_key(session: AsyncSession, actor: Actor, key: KeyRow) -> None:
     """Record that a key was created."""
-    (subject,) = await _subjects(session, [key])
-    record(session, actor, "key.created", subject, **_facts(key))
+    await record_new_keys(session, actor, [key])
+
+
+async def record_new_keys(session: AsyncSession, actor: Actor, keys: Sequence[KeyRow]) -> None:
+    """Record that keys were created, an event for each."""
+    for subject, key in zip(await _subjects(session, keys), keys, strict=True):
+        record(session, actor, "key.created", subject, **_facts(key))
 
 
 async def record_key(session: AsyncSession, actor: Actor, before: KeyRow, after: KeyRow) -> None:

@@ -29,6 +29,7 @@ from tokenbalance.people.emails import EMAIL_CHARS_MAX, email_mistake, normal_em
 from tokenbalance.people.known_browsers import forget_browsers
 from tokenbalance.people.rows import user_row
 from tokenbalance.people.sign_in_tokens import invalidate_tokens
+from tokenbalance.people.tag_names import clean_tag, clean_tags
 from tokenbalance.people.traces import record_new_user, record_user
 
 if TYPE_CHECKING:
@@ -87,6 +88,8 @@ class Changes:
     is_active: bool | None = None
     is_superuser: bool | None = None
     password_hash: str | None = field(default=None, repr=False)
+    tags: tuple[str, ...] | None = None
+    """All of them."""
 
     @property
     def end_sign_ins(self) -> bool:
@@ -173,14 +176,14 @@ async def get_user(session: AsyncSession, user_id: int) -> UserRow:
     return user_row(await _get(session, _with_account(), user_id))
 
 
-async def list_users(session: AsyncSession) -> Sequence[UserRow]:
-    """Return every user in the order of creation."""
-    users = await session.scalars(_with_account().order_by(User.id))
-    return [user_row(user) for user in users]
+async def list_users(session: AsyncSession, tag: str = "") -> Sequence[UserRow]:
+    """Return every user, or those who have the tag, in the order of creation."""
+    query = _tagged(_with_account(), tag).order_by(User.id)
+    return [user_row(user) for user in await session.scalars(query)]
 
 
 async def users_page(
-    session: AsyncSession, search: str, after: str | None, limit: int
+    session: AsyncSession, search: str, after: str | None, limit: int, tag: str = ""
 ) -> Page[UserRow]:
     """Return a page of the users, in the order of creation.
 
@@ -189,12 +192,14 @@ async def users_page(
         search: a part of the e-mail or the name, ignoring case; empty for every user.
         after: the `next` of the previous page; None for the first page.
         limit: rows at most.
+        tag: only those who have it; empty for every user.
 
     Raises:
         InvalidCursor: `after` is not a cursor of this list.
+        InvalidTag: no user can have this tag.
 
     """
-    query = _with_account().order_by(User.id).limit(limit + 1)
+    query = _tagged(_with_account(), tag).order_by(User.id).limit(limit + 1)
     if after is not None:
         (last_id,) = read_cursor(after, (int,))
         query = query.where(User.id > last_id)
@@ -229,15 +234,16 @@ async def update_user(
 
     Raises:
         UnknownUser: no user has this id.
-        InvalidName: the name is not acceptable.
+        InvalidName, InvalidTag: the name or a tag is not acceptable.
         LastSuperuser: there would be no active superuser; nothing was changed.
 
     """
     name = None if changes.name is None else clean_name(changes.name)
+    tags = None if changes.tags is None else clean_tags(changes.tags)
     if changes.may_leave_no_superuser:
         await _keep_a_superuser(session, user_id)
     user = await lock_record(session, user_id)
-    return await _apply(session, user, replace(changes, name=name), kept, actor)
+    return await _apply(session, user, replace(changes, name=name, tags=tags), kept, actor)
 
 
 async def set_active(session: AsyncSession, email: str, *, active: bool, actor: Actor) -> UserRow:
@@ -251,6 +257,14 @@ async def set_active(session: AsyncSession, email: str, *, active: bool, actor: 
     """
     user = await lock_record(session, (await find_record(session, email)).id)
     return await _apply(session, user, Changes(is_active=active), NOTHING_KEPT, actor)
+
+
+async def lock_tagged(session: AsyncSession, tag: str) -> Sequence[User]:
+    """Lock everybody who has a tag, in the order of ids, as `lock_record`; for `people` only."""
+    query = _tagged(_with_account(), tag).order_by(User.id)
+    locked = query.with_for_update(of=User, key_share=True)
+    users = await session.scalars(locked, execution_options={"populate_existing": True})
+    return users.all()
 
 
 async def find_record(session: AsyncSession, email: str) -> User:
@@ -328,9 +342,9 @@ async def _apply(
 ) -> UserRow:
     before = user_row(user)
     for change in fields(changes):
-        value = cast("str | bool | None", getattr(changes, change.name))
+        value = cast("str | bool | tuple[str, ...] | None", getattr(changes, change.name))
         if value is not None:
-            setattr(user, change.name, value)
+            setattr(user, change.name, list(value) if isinstance(value, tuple) else value)
     await session.flush()
     if changes.end_sign_ins:
         # That they ended is told by the event of the change.
@@ -349,6 +363,10 @@ async def _get(session: AsyncSession, query: Select[User], user_id: int) -> User
         msg = f"no user has the id {user_id}"
         raise UnknownUser(msg)
     return user
+
+
+def _tagged(query: Select[User], tag: str) -> Select[User]:
+    return query.where(User.tags.contains([clean_tag(tag)])) if tag else query
 
 
 def _with_account() -> Select[User]:

@@ -69,7 +69,7 @@ class Admissions:
                 "Insufficient balance: this request needs 1 credit or more, 0 are available"
                 f" (balance {caller.balance}, held by requests in progress {held})."
             )
-            raise InsufficientQuota(msg, self._insufficient_status_of(caller))
+            raise InsufficientQuota(msg, self.insufficient_status_of(caller))
 
     async def counted(self, asked: Asked) -> Estimate:
         """The ceiling with its text counted, as far as the account can pay for it.
@@ -80,7 +80,7 @@ class Admissions:
         """
         if asked.is_quickly_counted or asked.claim(asked.bound).minimum <= asked.caller.available:
             return await asked.counted()
-        funds = await self._funds_of(asked.caller)
+        funds = await self.funds_of(asked.caller)
         try:
             return await asked.counted(max(funds.limit, 0))
         except Unaffordable as error:
@@ -128,17 +128,35 @@ class Admissions:
         asked = ending.asked
         claim = asked.claim(estimate)
         if claim.minimum > asked.caller.limit:
-            # Reading what is there costs less than a hold that cannot be placed.
-            funds = await self._funds_of(asked.caller)
-            self._require_enough(asked, asked.claim(estimate, funds.limit), funds)
+            await self.require_covered(asked, estimate)
         if estimate.unasked_cap is not None and asked.caller.available < claim.wanted:
             funds = await self.book.funds(asked.caller.account_id)
             claim = asked.claim(estimate, funds.limit)
         hold = await ending.place(self.book, claim)
-        return None if hold is None else _lowered(asked, estimate, hold)
+        return None if hold is None else lowered_admission(asked, estimate, estimate, hold)
 
-    async def wait_for_hold(self, ending: Ending, estimate: Estimate) -> Admission:
+    async def require_covered(self, asked: Asked, estimate: Estimate) -> None:
+        """Make sure that the balance covers the least of a request.
+
+        Reading what is there costs less than a hold that cannot be placed.
+
+        Raises:
+            EndedKey: the key has ended since it was looked up, or its user was disabled.
+            InsufficientQuota: the balance does not cover the input and the smallest output.
+
+        """
+        funds = await self.funds_of(asked.caller)
+        self._require_enough(asked, asked.claim(estimate, funds.limit), funds)
+
+    async def wait_for_hold(
+        self, ending: Ending, estimate: Estimate, fitted: Estimate | None = None
+    ) -> Admission:
         """Wait for other open holds of the account, where the request would fit without them.
+
+        Args:
+            ending: of the request.
+            estimate: its ceiling, as it asks for it.
+            fitted: what of that limits allow; None: all.
 
         Raises:
             EndedKey: the key has ended since it was looked up, or its user was disabled.
@@ -148,8 +166,9 @@ class Admissions:
         """
         asked = ending.asked
         caller = asked.caller
-        funds = await self._funds_of(caller)
-        claim = asked.claim(estimate, funds.limit)
+        fitted = estimate if fitted is None else fitted
+        funds = await self.funds_of(caller)
+        claim = asked.claim(fitted, funds.limit)
         if funds.limit >= claim.minimum and self.wait_s > 0:
             hold = await self.waiters.place(
                 caller,
@@ -158,16 +177,22 @@ class Admissions:
                 self.wait_s,
             )
             if hold is not None:
-                return _lowered(asked, estimate, hold)
-            funds = await self._funds_of(caller)
+                return lowered_admission(asked, estimate, fitted, hold)
+            funds = await self.funds_of(caller)
         self._require_enough(asked, claim, funds)
-        raise BalanceHeld(_what_is_held(claim, funds), await self._retry_after_s(caller.account_id))
+        raise BalanceHeld(_what_is_held(claim, funds), await self.retry_after_s(caller.account_id))
 
     def _require_enough(self, asked: Asked, claim: Claim, funds: Funds) -> None:
         if funds.limit < claim.minimum:
             raise self._insufficient(asked, claim.minimum, funds)
 
-    async def _funds_of(self, caller: Caller) -> Funds:
+    async def funds_of(self, caller: Caller) -> Funds:
+        """Read what the account of a caller has.
+
+        Raises:
+            EndedKey: the key has ended since it was looked up, or its user was disabled.
+
+        """
         funds = await self.book.funds_of(caller)
         if funds is None:
             raise EndedKey(caller.key_id)
@@ -180,12 +205,13 @@ class Admissions:
                 " What the request reads that is stored upstream could not be counted, so that the"
                 f" model's whole context window is held for it: {asked.bound.assumed} tokens."
             )
-        return InsufficientQuota(msg, self._insufficient_status_of(asked.caller))
+        return InsufficientQuota(msg, self.insufficient_status_of(asked.caller))
 
-    def _insufficient_status_of(self, caller: Caller) -> int:
+    def insufficient_status_of(self, caller: Caller) -> int:
+        """The status of what its balance, or that of its key, does not cover."""
         return caller.insufficient_status or self.insufficient_status
 
-    async def _retry_after_s(self, account_id: int) -> int:
+    async def retry_after_s(self, account_id: int) -> int:
         """Estimate after how many seconds a retry is worthwhile.
 
         Nobody knows how long a response takes. But waiting requests go first, so a retry at once is
@@ -206,8 +232,17 @@ def _compared(needed: int | str, funds: Funds) -> str:
     )
 
 
-def _lowered(asked: Asked, estimate: Estimate, hold: Hold) -> Admission:
-    return _admission(asked, estimate, paid_for(estimate, hold.amount, hold.rates), hold)
+def lowered_admission(asked: Asked, estimate: Estimate, fitted: Estimate, hold: Hold) -> Admission:
+    """Return what a hold pays for.
+
+    Args:
+        asked: the request.
+        estimate: its ceiling, as it asks for it.
+        fitted: what of that limits allow.
+        hold: what was placed for that.
+
+    """
+    return _admission(asked, estimate, paid_for(fitted, hold.amount, hold.rates), hold)
 
 
 def _admission(asked: Asked, estimate: Estimate, paid: Estimate, hold: Hold) -> Admission:

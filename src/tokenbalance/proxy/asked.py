@@ -22,7 +22,6 @@ from tokenbalance.openai import estimate as estimating
 from tokenbalance.openai import is_socket
 from tokenbalance.openai.ceilings.stored import refuse_lasting_tools, stored_at_most
 from tokenbalance.openai.documents import parse_document
-from tokenbalance.openai.objects.models import check_model_path
 from tokenbalance.openai.objects.refusal import references_of
 from tokenbalance.openai.query import NO_QUERY
 from tokenbalance.proxy.rates import priced_model, rates_of
@@ -234,7 +233,8 @@ class Asked:
             estimate = affordable(estimate, limit, self.rates)
         wanted, minimum = both_for(estimate, self.rates)
         outputs = estimate.choices * estimate.output_cap
-        return Claim(wanted, minimum, estimate.known_input, outputs)
+        tokens = 0 if self.caller.policy is None else wanted_for(estimate, None)
+        return Claim(wanted, minimum, estimate.known_input, outputs, tokens)
 
     def counter(self) -> estimating.UsageCounter:
         """Counts what it has used, where the upstream does not report it."""
@@ -270,7 +270,6 @@ def match(
     Raises:
         UnknownUrl, EndpointNotAllowed: there is no such operation, or it is not open.
         WebSocketNotSupported: it is one of OpenAI's sockets.
-        ModelNotFound: the path names a model that a caller may not use.
 
     """
     path = path_below_prefix(raw_path)
@@ -280,10 +279,7 @@ def match(
             " true instead."
         )
         raise WebSocketNotSupported(msg)
-    operation = surface.find(method, path, query)
-    if operation.of_models:
-        check_model_path(path)
-    return path, operation
+    return path, surface.find(method, path, query)
 
 
 def path_below_prefix(raw_path: bytes) -> bytes:

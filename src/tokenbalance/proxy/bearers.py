@@ -9,6 +9,7 @@ import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from tokenbalance.books.grants.due import enter_due_of
 from tokenbalance.database.connections import UNAVAILABLE
 from tokenbalance.errors import ServiceUnavailable
 from tokenbalance.people.access import require_inference
@@ -16,6 +17,8 @@ from tokenbalance.people.callers import shown_key
 from tokenbalance.people.remembered import Bearer
 
 if TYPE_CHECKING:
+    from tokenbalance.database.connections import Pool
+    from tokenbalance.model import Caller
     from tokenbalance.people.callers import Callers
     from tokenbalance.wire.client.request import ClientRequest
 
@@ -27,6 +30,7 @@ class Bearers:
     """Finds the bearers of keys."""
 
     callers: Callers
+    pool: Pool
 
     async def authenticate(self, request: ClientRequest) -> Bearer:
         """Find who sends a request: one of the last minute may be remembered.
@@ -41,7 +45,7 @@ class Bearers:
         if bearer is not None:
             return bearer
         try:
-            return Bearer.looked_up(await self.callers.look_up(key))
+            return Bearer.looked_up(await self._look_up(key))
         except UNAVAILABLE as error:
             raise no_database(error) from error
 
@@ -55,10 +59,18 @@ class Bearers:
         """
         bearer.is_remembered = False
         try:
-            bearer.caller = await self.callers.look_up(bearer.caller.secret_sha256)
+            bearer.caller = await self._look_up(bearer.caller.secret_sha256)
         except UNAVAILABLE as error:
             raise no_database(error) from error
         require_inference(bearer.caller)
+
+    async def _look_up(self, secret_sha256: bytes) -> Caller:
+        """Look up a caller; what is due of the account's grants is entered before it is judged."""
+        caller = await self.callers.look_up(secret_sha256)
+        if not caller.is_due:
+            return caller
+        await enter_due_of(self.pool, caller.account_id)
+        return await self.callers.look_up(secret_sha256)
 
 
 def no_database(error: Exception) -> ServiceUnavailable:

@@ -35,19 +35,23 @@ async def relay_document(relay: Relay, upstream: UpstreamResponse, beginning: by
     headers = relay.passing.for_client(upstream.headers)
     meter = _meter_of(relay.asked.operation) if ending.charged else None
     ending.meter = meter
-    reading = None
+    reading, broken, kept = None, None, b""
     try:
-        kept = None if beginning or response.started else upstream.take_whole()
-        if kept is None:
+        whole = None if beginning or response.started else upstream.take_whole()
+        if whole is None:
             reading = _Reading(relay, upstream, meter, headers)
             kept = await reading.keep(beginning)
-        elif meter is not None:
-            meter.feed(kept)
+        else:
+            kept = whole
+            if meter is not None:
+                meter.feed(kept)
     except UpstreamBroke as error:
-        raise relay.broke_off() from error
+        broken = error
     finally:
         if meter is not None:
             meter.finish()
+    if broken is not None:
+        raise await relay.charged(relay.broke_off()) from broken
     if reading is not None and reading.is_long:
         found = reading.found
     elif len(kept) <= READ_INLINE_BYTES_MAX:
@@ -60,9 +64,7 @@ async def relay_document(relay: Relay, upstream: UpstreamResponse, beginning: by
     if response.started:
         await response.end(kept)
         return
-    if charge is not None:
-        response.add_header(b"x-tokenbalance-charge", charge.amount)
-        response.add_header(b"x-tokenbalance-balance", charge.balance)
+    relay.tell_charge(charge)
     body = relay.wording.of_document(kept, upstream.status, relay.asked.model)
     await response.whole(upstream.status, headers, body)
 

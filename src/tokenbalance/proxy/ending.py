@@ -165,6 +165,12 @@ class Ending:
             return self._last is Stage.SETTLED
         return self._lease.slot.state in _CHARGED
 
+    def ask(self, asked: Asked) -> None:
+        """Go on with a caller who was looked up again, before the hold is placed."""
+        self.asked = asked
+        if self._lease is not None:
+            self._lease.caller = asked.caller
+
     def place(
         self, book: Book, claim: Claim, position: int | None = None
     ) -> Awaitable[Hold | None]:

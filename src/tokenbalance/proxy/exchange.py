@@ -95,7 +95,7 @@ class Exchange:
             if self.relay.response.started:
                 raise
             logger.exception("a response could not be relayed")
-            raise self.relay.broke_off() from error
+            raise await self.relay.charged(self.relay.broke_off()) from error
         finally:
             await upstream.close()
 
@@ -109,7 +109,7 @@ class Exchange:
             upstream = await send()
         except UpstreamBroke as error:
             ending.progress.error_code = UpstreamIncomplete.code
-            raise self.relay.broke_off() from error
+            raise await self.relay.charged(self.relay.broke_off()) from error
         except Exception as error:
             if isinstance(error, ProxyError):
                 ending.progress.error_code = error.code
@@ -117,7 +117,7 @@ class Exchange:
             raise
         except asyncio.CancelledError:
             # The upstream may be working on it already.
-            raise self.relay.cut_off() from None
+            raise await self.relay.charged(self.relay.cut_off()) from None
         ending.progress.responded(upstream)
         return upstream
 
@@ -125,7 +125,7 @@ class Exchange:
         """Tell the client that the response ends here."""
         relay, meter = self.relay, self.relay.ending.meter
         if not relay.response.started:
-            raise relay.cut_off()
+            raise await relay.charged(relay.cut_off())
         if isinstance(meter, StreamMeter):
             await end_early(relay, meter, relay.cut_off())
         elif relay.asked.operation.answer is Answer.BYTES:

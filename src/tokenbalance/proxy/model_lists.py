@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.books.pricing.rate_card import UnpricedModel
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from tokenbalance.books.pricing.rate_card import RateCard
+    from tokenbalance.openai.objects.models import IsRefused
     from tokenbalance.wire.client.response import ClientResponse
     from tokenbalance.wire.upstream import UpstreamResponse
 
@@ -94,6 +96,7 @@ class ModelLists:
         headers: Headers,
         fetch: Callable[[], Awaitable[UpstreamResponse]],
         response: ClientResponse,
+        hides: IsRefused | None = None,
     ) -> Callable[[], Awaitable[UpstreamResponse]]:
         """Return what answers a request about models, from a copy if there is to be one.
 
@@ -102,6 +105,7 @@ class ModelLists:
             headers: those that go upstream.
             fetch: asks the upstream.
             response: gets an `age` where it is a copy.
+            hides: says of a name whether the caller may not see its model; None: of none.
 
         """
 
@@ -109,9 +113,11 @@ class ModelLists:
             return await (await fetch()).edited(self._visible)
 
         if not self._copy_s or target.partition("?")[0] != _LIST:
-            return fetch_visible
-        key = target, tuple(field for field in headers if _may_change_it(field[0]))
-        return lambda: self._answer(key, fetch_visible, response)
+            answer = fetch_visible
+        else:
+            key = target, tuple(field for field in headers if _may_change_it(field[0]))
+            answer = partial(self._answer, key, fetch_visible, response)
+        return answer if hides is None else partial(_without, answer, hides)
 
     def _visible(self, body: bytes) -> bytes:
         return visible_models(body, self._is_refused)
@@ -175,6 +181,13 @@ def _is_worth_keeping(task: asyncio.Task[_Copy]) -> bool:
         return False
     copy = task.result()
     return copy.status == 200 and len(copy.body) <= COPY_BYTES_MAX  # noqa: PLR2004 - the one status of a list
+
+
+async def _without(
+    answer: Callable[[], Awaitable[UpstreamResponse]], hides: IsRefused
+) -> UpstreamResponse:
+    """Cut what one caller may not see from what all see."""
+    return await (await answer()).edited(lambda body: visible_models(body, hides))
 
 
 async def _fetched(fetch: Callable[[], Awaitable[UpstreamResponse]]) -> _Copy:

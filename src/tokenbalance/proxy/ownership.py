@@ -16,6 +16,7 @@ from tokenbalance.database.connections import UNAVAILABLE
 from tokenbalance.errors import ModelNotFound, ObjectNotFound
 from tokenbalance.openai.metering.sse import BOM, document_of
 from tokenbalance.openai.objects.found import found_at, kind_of_owner, listed_id
+from tokenbalance.openai.objects.models import is_fine_tune_path
 from tokenbalance.openai.objects.not_found import not_found
 from tokenbalance.openai.objects.places import sought_by, unstored
 from tokenbalance.openai.objects.scanner import IdScanner
@@ -180,6 +181,14 @@ class Ownership:
             await self.owners.restore(account_id, kind, object_id)
         except UNAVAILABLE:
             logger.warning("an object stays deleted although the upstream has it: %s", object_id)
+
+
+def names_object(operation: Operation, path: bytes) -> bool:
+    """Whether the path of an operation that uses objects names one that may be somebody's.
+
+    Models are everybody's, but for fine-tunes.
+    """
+    return not operation.of_models or is_fine_tune_path(path)
 
 
 def edits_of_store(asked: Asked) -> Mapping[str, Json]:

@@ -3,6 +3,8 @@
     preflight      a browser asks what it may send                         204
     authenticate   bearer key -> caller, who may send requests             401 / 403
                    of the last minute: by the hold, or before a refusal
+                   a limited key: by its rules, as far as the request is    403
+                   known, after each of these stages and of the next
     match          method + raw path -> operation                          404 / 403
     afford         not a credit left: refused before the body is read      402
                    what costs nothing has a rate instead                   429
@@ -29,7 +31,7 @@ import asyncio
 import logging
 import os
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
@@ -56,9 +58,10 @@ from tokenbalance.proxy.bearers import no_database
 from tokenbalance.proxy.ending import Ending
 from tokenbalance.proxy.exchange import Exchange
 from tokenbalance.proxy.free_rate import FreeRate
+from tokenbalance.proxy.limits.end_users import without_name
 from tokenbalance.proxy.model_lists import ModelLists
 from tokenbalance.proxy.object_lists import Descriptions, ObjectList
-from tokenbalance.proxy.ownership import edits_of_store
+from tokenbalance.proxy.ownership import edits_of_store, names_object
 from tokenbalance.proxy.relay import Relay
 from tokenbalance.proxy.room import Place, Room
 from tokenbalance.proxy.turns import Turns, conversation_of
@@ -86,15 +89,17 @@ if TYPE_CHECKING:
     from tokenbalance.openai.operation import Operation
     from tokenbalance.people.refusals import RefusalCounts
     from tokenbalance.people.remembered import Bearer
-    from tokenbalance.proxy.admission import Admission, Admissions
+    from tokenbalance.proxy.admission import Admissions
     from tokenbalance.proxy.bearers import Bearers
+    from tokenbalance.proxy.holding import Holding
+    from tokenbalance.proxy.limits.gate import Gate
     from tokenbalance.proxy.ownership import Ownership
     from tokenbalance.proxy.progress import Progress
     from tokenbalance.proxy.reading import Reading
     from tokenbalance.proxy.stored import StoredContext
     from tokenbalance.telemetry.metrics import Metrics
     from tokenbalance.wire.server.direct import DirectTurn
-    from tokenbalance.wire.upstream import Upstream, UpstreamResponse
+    from tokenbalance.wire.upstream import Outgoing, Upstream, UpstreamResponse
 
 logger = logging.getLogger(__name__)
 request_log = RequestLog(logger)
@@ -129,6 +134,10 @@ class Proxy:
     """How much of them the model reads."""
     turns: Turns
     """Who adds to a conversation."""
+    gate: Gate
+    """What limited keys may ask for."""
+    holding: Holding
+    """Where holds are placed."""
     refused: RefusalCounts
     """Where requests are counted that were refused."""
     free_rate: FreeRate = field(default_factory=FreeRate)
@@ -220,11 +229,14 @@ class Proxy:
         query = query_of(operation, request.query) if request.query else NO_QUERY
         if not operation.charged:
             await self._admit_free(bearer, path, operation)
-        account_id = bearer.caller.account_id
-        with self.room.enter(account_id) as place:
+        if bearer.caller.policy is not None:
+            await self.gate.judge(request, bearer, operation)
+        with self.room.enter(bearer.caller.account_id) as place:
             asked = await self.reading.read(request, bearer, operation, place)
             asked = asked.with_query(query)
-            if asked.references or (operation.uses and not operation.of_models):
+            if bearer.caller.policy is not None:
+                asked = await self.gate.judge_asked(request, bearer, asked)
+            if asked.references or (operation.uses and names_object(operation, path)):
                 asked = await self._own(request, asked, path, place)
                 asked = await self.stored.find(request, bearer, asked)
             if operation.lists_owned:
@@ -244,7 +256,7 @@ class Proxy:
                 )
                 edits |= edits_of_store(asked)
                 if ending.is_open:
-                    edits |= relay.admitted(await self._hold(request, ending, bearer))
+                    edits |= relay.admitted(await self.holding.hold(request, ending, bearer))
                     place.pay()
                 body = asked.outgoing
                 # A form goes as it came: its ceiling has no fields that limit the upstream.
@@ -253,27 +265,35 @@ class Proxy:
                         body = await offload(with_members, body, asked.document, edits)
                     else:
                         body = with_members(body, asked.document, edits)
-
                 target = operation.target(path, query.encoded)
-                in_part = operation.answer is Answer.BYTES and operation.method == "GET"
-                headers = self.passing.for_upstream(
-                    request.headers, asked.content_type, in_part=in_part
-                )
-                method = request.method if in_part else operation.method
-
-                def send() -> Awaitable[UpstreamResponse]:
-                    return upstream.send(method, target, headers, body, account_id)
-
-                # Nobody needs the rest of a file that its client has left.
-                exchange = Exchange(request, relay, self.cancel_on_disconnect or in_part)
-                if operation.of_models:
-                    await exchange.run(self.models.sending(target, headers, send, response))
-                else:
-                    await exchange.run(self.ownership.sending(asked, send))
+                await self._exchange(request, relay, upstream, target, body)
             finally:
                 if ending.is_open:
                     await ending.cut()
                 self._measure(operation, ending.progress)
+
+    def _exchange(
+        self, request: ClientRequest, relay: Relay, upstream: Upstream, target: str, body: Outgoing
+    ) -> Awaitable[None]:
+        """Send a request upstream, and relay its response."""
+        asked = relay.asked
+        operation, caller = asked.operation, asked.caller
+        in_part = operation.answer is Answer.BYTES and operation.method == "GET"
+        headers = self.passing.for_upstream(request.headers, asked.content_type, in_part=in_part)
+        if caller.policy is not None:
+            headers = without_name(caller.policy, headers)
+        method = request.method if in_part else operation.method
+
+        def send() -> Awaitable[UpstreamResponse]:
+            return upstream.send(method, target, headers, body, caller.account_id)
+
+        # Nobody needs the rest of a file that its client has left.
+        exchange = Exchange(request, relay, self.cancel_on_disconnect or in_part)
+        if operation.of_models:
+            hides = self.gate.hides_model(caller)
+            sending = self.models.sending(target, headers, send, relay.response, hides)
+            return exchange.run(sending)
+        return exchange.run(self.ownership.sending(asked, send))
 
     def _measure(self, operation: Operation, progress: Progress) -> None:
         if progress.streams and progress.first_byte_s is not None:
@@ -293,8 +313,11 @@ class Proxy:
         if self.upstream is None:
             msg = "No upstream API key is configured here. The operator must set OPENAI_API_KEY."
             raise UpstreamNotConfigured(msg)
-        if operation.charged and not bearer.is_remembered:
-            self.admissions.refuse_empty(bearer.caller)
+        if operation.charged:
+            if not bearer.is_remembered:
+                self.admissions.refuse_empty(bearer.caller)
+            if bearer.caller.policy is not None:
+                self.gate.refuse_storm(request, bearer)
         return path, operation, self.upstream
 
     async def _admit_free(self, bearer: Bearer, path: bytes, operation: Operation) -> None:
@@ -309,7 +332,11 @@ class Proxy:
         """Raise what comes before an error, by a look-up if there was none for the request."""
         if bearer.is_remembered:
             await self.bearers.look_up(bearer)
-            _ = self._enter(request, bearer)
+            await self.gate.judge(request, bearer)
+            _, operation, _ = self._enter(request, bearer)
+            await self.gate.judge(request, bearer, operation)
+        else:
+            await self.gate.judge(request, bearer)
 
     def _refuse_own(self, request: ClientRequest) -> None:
         """Refuse a request that this server has sent itself, before it is held a second time."""
@@ -355,37 +382,6 @@ class Proxy:
             raise ServiceUnavailable from error
         ending.owners = self.ownership.owners
         return ending
-
-    async def _hold(self, request: ClientRequest, ending: Ending, bearer: Bearer) -> Admission:
-        """Hold the bound by bytes where the account affords it many times over, else the count."""
-        asked = ending.asked
-        try:
-            if bearer.is_remembered:
-                # From here on it is judged by the hold's statement, or by a look-up.
-                bearer.is_remembered = False
-                admission = await self.admissions.hold_at_once(ending, bearer.available)
-                if admission is not None:
-                    return admission
-                await self.bearers.look_up(bearer)
-                self.admissions.refuse_empty(bearer.caller)
-                ending.asked = asked = replace(asked, caller=bearer.caller)
-            if asked.is_ample(asked.caller.available):
-                # The account may have been emptied since the key was checked.
-                admission = await self.admissions.try_hold(ending, asked.bound)
-                if admission is not None:
-                    return admission
-            if asked.is_quickly_counted:
-                estimate = await self.admissions.counted(asked)
-            else:
-                async with request.cancelling_when_gone():
-                    estimate = await self.admissions.counted(asked)
-            admission = await self.admissions.try_hold(ending, estimate)
-            if admission is not None:
-                return admission
-            async with request.cancelling_when_gone():
-                return await self.admissions.wait_for_hold(ending, estimate)
-        except UNAVAILABLE as error:
-            raise no_database(error) from error
 
 
 def new_request_id() -> str:

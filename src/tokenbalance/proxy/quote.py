@@ -7,7 +7,7 @@ place a hold or promise anything: the account may have changed when the request 
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from tokenbalance.books.ledger.book import Book
@@ -21,6 +21,7 @@ from tokenbalance.openai import SURFACE
 from tokenbalance.openai.conditions import conditions_of
 from tokenbalance.owners.registry import Owners
 from tokenbalance.proxy.asked import READ_INLINE_BYTES_MAX, match, read
+from tokenbalance.proxy.limits.quoting import judged, within_limits
 from tokenbalance.proxy.ownership import Ownership
 from tokenbalance.proxy.stored import known_stored
 from tokenbalance.wire.client.request import BODY_BYTES_MAX
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
     from tokenbalance.model import Caller, Document, Estimate, UpstreamTraits
     from tokenbalance.openai import Surface
     from tokenbalance.proxy.asked import Asked
+    from tokenbalance.proxy.limits.quoting import QuotedLimit
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,6 +72,13 @@ class Quote:
     token is one credit, or nothing is charged."""
     assumptions: tuple[Assumption, ...]
     """What makes it dear to cover the request, the dearest first."""
+    limit: str | None = None
+    """The limit that would refuse it, or else the one that would lower its output; None: none."""
+    retry_after_ms: int | None = None
+    """After which time a limit that would refuse it now would let it pass; None: none would refuse
+    it, or that limit never would, or once requests in progress have ended."""
+    limits: tuple[QuotedLimit, ...] = ()
+    """What the counted limits of the key have left."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,8 +103,8 @@ class Quotes:
         Raises:
             UnknownUrl, EndpointNotAllowed: as the proxy does for that path.
             ObjectNotFound: as the proxy does for objects that are not the caller's.
-            InvalidRequest, ModelNotFound, ServiceTierNotAllowed, ToolNotAllowed: as the proxy does
-                for that body.
+            InvalidRequest, ModelNotFound, ModelNotAllowed, ServiceTierNotAllowed, ToolNotAllowed:
+                as the proxy does for that body.
 
         """
         raw_path, _, query = path.encode("ascii", "replace").partition(b"?")
@@ -107,6 +116,7 @@ class Quotes:
             asked = await offload(read, caller, operation, source, self.upstream, self.rate_card)
         if asked.references or (operation.uses and not operation.of_models):
             asked = await Ownership(Owners(self.pool)).check(asked, path_below)
+        asked = judged(asked, path_below)
         known = known_stored(asked)
         if known is not None:
             asked = asked.with_stored(known)
@@ -114,18 +124,42 @@ class Quotes:
         funds = await book.funds(caller.account_id)
         if not operation.charged:
             return _free(asked, funds)
-        is_ample = asked.is_ample(funds.available)
+        is_ample = caller.policy is None and asked.is_ample(funds.available)
         estimate = asked.bound if is_ample else await asked.quoted(funds.limit)
-        return _quoted(asked, estimate, funds, await book.waited_for(caller.account_id))
+        waited_for = await book.waited_for(caller.account_id)
+        if caller.policy is None:
+            return _quoted(asked, estimate, estimate, funds, waited_for)
+        within = within_limits(asked, estimate, await book.limits_of(asked.caller), funds.limit)
+        quote = _quoted(asked, estimate, within.estimate, funds, waited_for)
+        return replace(
+            quote,
+            admitted=quote.admitted and within.is_admitted,
+            waits=(quote.waits and within.is_admitted)
+            or (within.waits and (quote.waits or quote.admitted)),
+            limit=within.limit,
+            retry_after_ms=within.retry_after_ms,
+            limits=within.limits,
+        )
 
 
-def _quoted(asked: Asked, estimate: Estimate, funds: Funds, waited_for: int) -> Quote:
-    """Predict what `PLACE` would do, and which limit the upstream would get."""
-    claim = asked.claim(estimate, funds.limit)
+def _quoted(
+    asked: Asked, estimate: Estimate, fitted: Estimate, funds: Funds, waited_for: int
+) -> Quote:
+    """Predict what `PLACE` would do, and which limit the upstream would get.
+
+    Args:
+        asked: the request.
+        estimate: its ceiling, as it asks for it.
+        fitted: what of that limits allow.
+        funds: of its account.
+        waited_for: credits that others wait for.
+
+    """
+    claim = asked.claim(fitted, funds.limit)
     amount = min(claim.wanted, funds.limit)
     affordable = amount >= claim.minimum
     admitted = affordable and amount <= funds.available - waited_for
-    paid = paid_for(estimate, amount, asked.rates) if affordable else estimate
+    paid = paid_for(fitted, amount, asked.rates) if affordable else fitted
     return Quote(
         endpoint=asked.operation.path,
         model=asked.model,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tokenbalance.books.pricing.equivalents import is_for_counts
 from tokenbalance.books.pricing.rate_card import UnpricedModel, UnpricedRequest
 from tokenbalance.openai.ceilings.fees import WITHOUT_EQUIVALENT
 from tokenbalance.openai.conditions import conditions_of
@@ -44,7 +43,7 @@ def rates_of(rate_card: RateCard | None, operation: Operation, document: Documen
     conditions = conditions_of(operation, document)
     try:
         rates = rate_card.rates_for(model or "", conditions)
-        if _is_of_tokens(operation) and is_for_counts(rates):
+        if rates.is_for_counts and _is_of_tokens(operation):
             raise UnpricedModel(model or "")
     except UnpricedRequest as error:
         raise refusal_of(error, operation, document) from None

@@ -9,7 +9,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from tokenbalance.errors import ServiceUnavailable, UpstreamIncomplete, UpstreamUnavailable
+from tokenbalance.errors import (
+    ProxyError,
+    ServiceUnavailable,
+    UpstreamIncomplete,
+    UpstreamUnavailable,
+)
+from tokenbalance.proxy.limits.headers import rate_headers
 
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Sequence
@@ -56,6 +62,8 @@ class Relay:
             self.response.add_header(b"x-tokenbalance-output-cap", admission.output_cap)
         if admission.calls_cap is not None:
             self.response.add_header(b"x-tokenbalance-tool-calls-cap", admission.calls_cap)
+        if admission.hold.rooms:
+            self.response.add_headers(rate_headers(admission.hold.rooms))
         return admission.edits
 
     def start(self, upstream: UpstreamResponse) -> Awaitable[None]:
@@ -77,6 +85,18 @@ class Relay:
         if self.ids is None:
             return self.ending.settle(whole=whole)
         return self.settle(self.ids.take_found(), whole=whole)
+
+    def tell_charge(self, charge: Charge | None) -> None:
+        """Add to the head what was charged, if it is known and the head is not sent yet."""
+        if charge is not None and not self.response.started:
+            self.response.add_header(b"x-tokenbalance-charge", charge.amount)
+            self.response.add_header(b"x-tokenbalance-balance", charge.balance)
+
+    async def charged(self, error: ProxyError) -> ProxyError:
+        """Charge what had arrived of a response that ends with an error, if it is charged."""
+        if isinstance(error, UpstreamIncomplete):
+            self.tell_charge(await self.ending.settle())
+        return error
 
     def broke_off(self) -> UpstreamIncomplete | UpstreamUnavailable:
         """The upstream ended its response early."""

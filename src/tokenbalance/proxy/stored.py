@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 import orjson
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
     from tokenbalance.proxy.asked import Asked
     from tokenbalance.proxy.bearers import Bearers
     from tokenbalance.proxy.free_rate import FreeRate
+    from tokenbalance.proxy.limits.gate import Gate
     from tokenbalance.wire.client.request import ClientRequest
     from tokenbalance.wire.upstream import Upstream, UpstreamResponse
 
@@ -61,6 +62,8 @@ class StoredContext:
     admissions: Admissions
     free_rate: FreeRate
     """How often an account may have the upstream asked, as for any other free request."""
+    gate: Gate
+    """What limited keys may ask for."""
 
     async def find(self, request: ClientRequest, bearer: Bearer, asked: Asked) -> Asked:
         """Bound what a request reads that is stored, if it reads anything.
@@ -72,7 +75,7 @@ class StoredContext:
 
         Raises:
             InvalidApiKey, MissingScope, InsufficientQuota, ServiceUnavailable: as without a hold,
-                before the upstream is asked.
+                before the upstream is asked; likewise what `Gate.judge` raises.
             ClientGone: the client has left.
 
         """
@@ -84,7 +87,7 @@ class StoredContext:
         if bearer.is_remembered:
             await self.bearers.look_up(bearer)
             self.admissions.refuse_empty(bearer.caller)
-            asked = replace(asked, caller=bearer.caller)
+            asked = await self.gate.judge_asked(request, bearer, asked)
         async with request.cancelling_when_gone():
             counted = await self._counted(asked)
         return asked if counted is None else asked.with_stored(counted)

@@ -29,10 +29,11 @@ _BEGINNING_BYTES_MAX: Final = 4096
 
 def is_event_stream(headers: Headers) -> bool:
     """Whether a response is declared to be a stream of events."""
-    return any(
-        name == b"content-type" and value.lower().startswith(b"text/event-stream")
-        for name, value in headers
-    )
+    # A loop, which takes a third of the time of `any`.
+    for name, value in headers:
+        if name == b"content-type" and value.lower().startswith(b"text/event-stream"):
+            return True
+    return False
 
 
 async def relay_declared_stream(relay: Relay, upstream: UpstreamResponse) -> None:
@@ -69,7 +70,7 @@ async def relay_requested_stream(relay: Relay, upstream: UpstreamResponse) -> No
                 is_stream = begins_events(beginning)
                 break
     except UpstreamBroke as error:
-        raise relay.broke_off() from error
+        raise await relay.charged(relay.broke_off()) from error
     if is_stream:
         meter = _begin_metering(relay)
         await relay.start(upstream)

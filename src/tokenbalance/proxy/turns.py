@@ -162,11 +162,18 @@ class _Turn:
 
 
 def conversation_of(asked: Asked) -> str | None:
-    """Return the conversation that a request adds to; None if it adds to none."""
+    """Return the conversation that a request adds to; None if it adds to none.
+
+    What takes items away, or changes nothing that a model reads, takes no turn: the holds of others
+    cover it. An endpoint that is not known may add to any conversation that it names.
+    """
     operation = asked.operation
+    if operation.has_fixed_ceiling:
+        return next((one.id for one in asked.known if one.kind == _KIND), None)
     if not operation.charged:
         is_write = operation.method == "POST" and operation.uses == (_KIND,)
-        return asked.path_ids[0] if is_write and operation.path.endswith("/items") else None
+        adds = operation.path.endswith("/items") or "items" in asked.document
+        return asked.path_ids[0] if is_write and adds else None
     named = (str(each.value) for each in asked.references if each.kind == _KIND)
     return next(named, None)
 

@@ -15,6 +15,8 @@ from tokenbalance.errors import (
     ToolNotAllowed,
     UnsupportedParameter,
 )
+from tokenbalance.openai.ceilings.chat import SEARCH_OPTIONS
+from tokenbalance.openai.ceilings.hosted_tools import NO_NAME
 from tokenbalance.openai.conditions import path_of_images, path_of_tool
 from tokenbalance.openai.documents import path_of
 from tokenbalance.openai.tokens.models import shown_name
@@ -43,11 +45,7 @@ def refusal_of(error: UnpricedRequest, operation: Operation, document: Document)
         )
         return ServiceTierNotAllowed(msg, param="service_tier")
     if isinstance(error, UnpricedTool):
-        msg = (
-            f"The tool `{error.tool}` cannot be used with this model here: the rate card has no"
-            " fee for it. Leave it out, or set `tool_choice` to `none`."
-        )
-        return ToolNotAllowed(msg, param=path_of_tool(operation, document, error.tool))
+        return _no_tool(error.tool, document, path_of_tool(operation, document, error.tool))
     msg = f"Unsupported parameter: '{_WINDOW}': the rate card has no price for this window."
     return UnsupportedParameter(msg, param=_WINDOW)
 
@@ -66,6 +64,33 @@ def refusal_of_model(name: str, param: str = "model", advice: str = "") -> Model
     """Make the error for a model without a rate, which `param` names."""
     msg = f"The model `{shown_name(name)}` cannot be used here: no rate is set for it.{advice}"
     return ModelNotFound(msg, param=param)
+
+
+def _no_tool(tool: str, document: Document, param: str) -> ToolNotAllowed:
+    """Make the error for a tool without a fee, or for a search that no tool asks for."""
+    if param == "model":
+        name = shown_name(str(document.get("model")))
+        msg = (
+            f"The model `{name}` cannot be used here: it searches the web for every chat, and the"
+            f" rate card has no fee `{tool}` for it. Name another one in `model`."
+        )
+    elif param == SEARCH_OPTIONS:
+        msg = (
+            f"`{param}` cannot be used with this model here: it asks for a search of the web, and"
+            f" the rate card has no fee `{tool}` for it. Leave it out, and name a model in `model`"
+            " that does not search."
+        )
+    elif tool == NO_NAME:
+        msg = (
+            f"The tool in `{param}` cannot be used here: its `type` is not the name of a tool."
+            " Leave it out, or set `tool_choice` to `none`."
+        )
+    else:
+        msg = (
+            f"The tool `{tool}` in `{param}` cannot be used with this model here: the rate card has"
+            " no fee for it. Leave it out, or set `tool_choice` to `none`."
+        )
+    return ToolNotAllowed(msg, param=param)
 
 
 def _no_model(error: UnpricedModel, operation: Operation, document: Document) -> ModelNotFound:

@@ -7,8 +7,9 @@ of the process, for a while (`memory`).
 
 It serves what has a file here, and what the product's own table of operations opens beside that.
 
-Ask for a length ("write 300 words"), set a limit, force a tool call (`tool_choice`), name a JSON
-schema; for faults, choose a model from the table in `faults.py`.
+Ask for a length ("write 300 words"), set a limit, force a tool call (`tool_choice`), offer a hosted
+tool and ask for it ("draw a cat"), name a JSON schema; for faults, choose a model from the table in
+`faults.py`.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ from tokenbalance.sandbox.faults import (
     unknown_url,
     wrong_method,
 )
-from tokenbalance.sandbox.fields import Fields
+from tokenbalance.sandbox.fields import Fields, refuse_wrong_metadata
 from tokenbalance.sandbox.memory import Memory
 from tokenbalance.sandbox.playback import play
 
@@ -136,6 +137,7 @@ def _handler(endpoint: Endpoint, memory: Memory, pace_s: float) -> _Handler:
         fields, files = await _read(request)
         model = fields.text("model") or ""
         raise_on_demand(model)
+        refuse_wrong_metadata(fields)
         path = cast("dict[str, str]", request.path_params)
         call = Call(fields, memory, path, request.query_params, files)
         # In a thread, because counting a large prompt would stop every other response.

@@ -1,25 +1,19 @@
 """What decides the price of a response beside its tokens, and how the response reports it.
 
-The tier, how long the prompt cache is kept, and searches: enough to try a rate card with all of
-them. A search is made whenever the request offers one, and a prompt is only written into the cache
-if a lifetime was asked for.
+The tier, how long the prompt cache is kept, searches and images: enough to try a rate card with all
+of them. A prompt is only written into the cache if a lifetime was asked for.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from tokenbalance.sandbox.replies import new_id
-
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from tokenbalance.model import Document, Json
+    from tokenbalance.model import Document
     from tokenbalance.sandbox.fields import Fields
 
 _TIERS = {"auto": "default", "fast": "priority"}
 """What is served where something else was asked for."""
-_QUERY_CHARACTERS = 80
 
 
 def served_tier(fields: Fields) -> str:
@@ -43,36 +37,15 @@ def cache_writes(fields: Fields, tokens: int) -> Document:
     }
 
 
-def search_of(fields: Fields, prompt: str) -> Document | None:
-    """Return the item of a web search; None unless the request offers one."""
-    kinds = [tool.value("type") for tool in fields.objects("tools")]
-    offered = any(isinstance(kind, str) and kind.startswith("web_search") for kind in kinds)
-    if not offered or fields.value("tool_choice") == "none" or fields.value("max_tool_calls") == 0:
-        return None
-    query = prompt[:_QUERY_CHARACTERS]
-    return {
-        "id": new_id("ws_"),
-        "type": "web_search_call",
-        "status": "completed",
-        "action": {"type": "search", "query": query, "queries": [query]},
-    }
+def tool_usage(searches: int, drawn: Document | None) -> Document:
+    """Return the usage of hosted tools.
 
+    Args:
+        searches: of the web.
+        drawn: the usage of the image model; None: it has drawn nothing.
 
-def search_events(search: Document) -> Iterator[Document]:
-    """Yield the events of a search, which is the first item."""
-    place: Document = {"output_index": 0}
-    at: Document = {"item_id": search["id"], **place}
-    begun = {name: search[name] for name in ("id", "type")}
-    added: Document = {**begun, "status": "in_progress"}
-    yield {"type": "response.output_item.added", "item": added, **place}
-    for step in ("in_progress", "searching", "completed"):
-        yield {"type": f"response.web_search_call.{step}", **at}
-    yield {"type": "response.output_item.done", "item": search, **place}
-
-
-def tool_usage(searches: int) -> Document:
-    """Return the usage of hosted tools: so many searches."""
-    images: dict[str, Json] = {
+    """
+    images: Document = drawn or {
         "input_tokens": 0,
         "input_tokens_details": {"image_tokens": 0, "text_tokens": 0},
         "output_tokens": 0,

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 
     from tokenbalance.model import Document
     from tokenbalance.sandbox.calls import Call, Endpoint
+    from tokenbalance.sandbox.fields import Fields
     from tokenbalance.sandbox.memory import Kept
     from tokenbalance.sandbox.replies import Reply
 
@@ -50,16 +51,37 @@ def _file(name: str, container: str, path: str, size: int, source: str) -> Docum
     }
 
 
-def _create(call: Call) -> Whole:
-    fields = call.fields
-    title = fields.required_text("name")
+def new_container(call: Call, fields: Fields, title: str = "auto") -> Kept:
+    """Make a container with the memory, the lifetime and the files that some fields name."""
     minutes = fields.within("expires_after").integer("minutes", 1, 24 * 60)
     document = _container(new_id("cntr_"), title, minutes or LIFETIME_MINUTES)
     document["memory_limit"] = fields.text("memory_limit") or "1g"
     container = call.memory.keep("container", document)
     for name in fields.strings("file_ids"):
         _ = _copy(call, container, name)
-    return Whole(container.document)
+    return container
+
+
+def container_named(call: Call, name: str) -> Kept:
+    """Return the container of an id.
+
+    Raises:
+        ApiError: it does not exist.
+    """
+    container = call.memory.found_or_example("container", name, _example)
+    if container is None:
+        raise no_such_object("container", name)
+    return container
+
+
+def write_file(call: Call, container: Kept, filename: str, data: bytes) -> Document:
+    """Keep a file that a model has written in a container."""
+    document = _file(new_id("cfile_"), container.id, _FOLDER + filename, len(data), "assistant")
+    return call.memory.keep("container_file", document, parent=container.id, data=data).document
+
+
+def _create(call: Call) -> Whole:
+    return Whole(new_container(call, call.fields, call.fields.required_text("name")).document)
 
 
 def _list(call: Call) -> Whole:

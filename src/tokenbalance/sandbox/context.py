@@ -48,6 +48,7 @@ def context_of(call: Call) -> Context:
         ApiError: something of it does not exist.
     """
     fields, memory = call.fields, call.memory
+    _refuse_two_contexts(fields)
     model = fields.text("model") or ""
     previous, conversation = _previous(fields, memory), conversation_name(fields)
     tokens = previous + _conversation_tokens(memory, conversation, model)
@@ -79,6 +80,18 @@ def conversation_of(fields: Fields) -> Document:
     """Return how a response says which conversation it belongs to; nothing if to none."""
     name = conversation_name(fields)
     return {} if name is None else {"conversation": {"id": name}}
+
+
+def _refuse_two_contexts(fields: Fields) -> None:
+    """Refuse two sources of earlier turns, but for examples: the SDKs' tests name both."""
+    names = (fields.text("previous_response_id"), conversation_name(fields))
+    if None not in names and not all(is_example(name or "") for name in names):
+        raise ApiError(
+            "Mutually exclusive parameters: 'previous_response_id' and 'conversation'. Ensure you "
+            "are only providing one of: 'previous_response_id' or 'conversation'.",
+            param="previous_response_id",
+            code="mutually_exclusive_parameters",
+        )
 
 
 def _previous(fields: Fields, memory: Memory) -> int:

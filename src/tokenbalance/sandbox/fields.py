@@ -15,6 +15,10 @@ from tokenbalance.sandbox.faults import ApiError
 if TYPE_CHECKING:
     from tokenbalance.model import Document, Json
 
+METADATA_PAIRS_MAX = 16
+METADATA_KEY_CHARACTERS_MAX = 64
+METADATA_VALUE_CHARACTERS_MAX = 512
+
 _JSON_TYPES: dict[type, str] = {
     dict: "an object",
     list: "an array",
@@ -60,6 +64,42 @@ def invalid_value(path: str, value: str, supported: tuple[str, ...]) -> ApiError
         f"Invalid value: '{value}'. Supported values are: {names}.",
         param=path,
         code="invalid_value",
+    )
+
+
+def refuse_wrong_metadata(fields: Fields) -> None:
+    """Make sure that the `metadata` of a request, if it has any, is a small map of strings.
+
+    Raises:
+        ApiError: it is not.
+    """
+    pairs = fields.within("metadata")
+    if len(pairs.document) > METADATA_PAIRS_MAX:
+        raise ApiError(
+            "Invalid 'metadata': too many properties. Expected an object with at most "
+            f"{METADATA_PAIRS_MAX} properties, but got an object with {len(pairs.document)} "
+            "properties instead.",
+            param="metadata",
+            code="object_above_max_properties",
+        )
+    for name in pairs.document:
+        if len(name) > METADATA_KEY_CHARACTERS_MAX:
+            shown = name[:METADATA_KEY_CHARACTERS_MAX]
+            raise _too_long("metadata", f"key '{shown}'", len(name), METADATA_KEY_CHARACTERS_MAX)
+        value = pairs.value(name)
+        if not isinstance(value, str):
+            raise invalid_type(pairs.path_of(name), "a string", value)
+        if len(value) > METADATA_VALUE_CHARACTERS_MAX:
+            path = pairs.path_of(name)
+            raise _too_long(path, "string", len(value), METADATA_VALUE_CHARACTERS_MAX)
+
+
+def _too_long(path: str, noun: str, length: int, most: int) -> ApiError:
+    return ApiError(
+        f"Invalid '{path}': {noun} too long. Expected a string with maximum length {most}, but "
+        f"got a string with length {length} instead.",
+        param=path,
+        code="string_above_max_length",
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from tokenbalance.sandbox.fields import invalid_value
 from tokenbalance.sandbox.lists import page_of
 from tokenbalance.sandbox.replies import Content, Whole, deleted, new_file_id, now
 
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
 
 LISTED_MAX: Final = 10_000
 BATCH_LIFETIME_S: Final = 30 * 24 * 3600
+_PURPOSES: Final = ("assistants", "batch", "fine-tune", "vision", "user_data", "evals")
 
 
 def file_document(
@@ -39,6 +41,18 @@ def file_document(
 def example_file(name: str) -> Document:
     """Describe the file of an id of the documentation."""
     return file_document(name, "mydata.jsonl", 120_000, "user_data", None)
+
+
+def required_purpose(call: Call) -> str:
+    """Return what a new file is for.
+
+    Raises:
+        ApiError: the request does not say it, or OpenAI knows no such purpose.
+    """
+    purpose = call.fields.required_text("purpose")
+    if purpose not in _PURPOSES:
+        raise invalid_value("purpose", purpose, _PURPOSES)
+    return purpose
 
 
 def keep_file(call: Call, filename: str, size: int, data: bytes) -> Kept:
@@ -64,7 +78,7 @@ def content_of(kept: Kept) -> Content:
 
 
 def _create(call: Call) -> Whole:
-    _ = call.fields.required_text("purpose")
+    _ = required_purpose(call)
     file = call.required_file("file")
     return Whole(keep_file(call, file.filename, file.size, file.data).document)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 from tokenbalance.sandbox.counting import count_text
 from tokenbalance.sandbox.faults import MODEL_WITHOUT_USAGE, ApiError, no_such_object
-from tokenbalance.sandbox.fields import invalid_value, missing
+from tokenbalance.sandbox.fields import Fields, invalid_value, missing
 from tokenbalance.sandbox.files import example_file
 from tokenbalance.sandbox.pictures import png, svg
 from tokenbalance.sandbox.replies import Stream, Whole, event, now
@@ -67,14 +67,14 @@ class _Order:
 
 
 def _generate(call: Call) -> Reply:
-    return _fulfil(call, _order(call, inputs=0))
+    return _fulfil(call, _order(call.fields, inputs=0))
 
 
 def _edit(call: Call) -> Reply:
     inputs = len(call.files.get("image", ())) + len(_named_images(call))
     if not inputs:
         raise missing("image")
-    return _fulfil(call, _order(call, inputs=inputs, edits=True))
+    return _fulfil(call, _order(call.fields, inputs=inputs, edits=True))
 
 
 def _named_images(call: Call) -> list[Document]:
@@ -88,8 +88,13 @@ def _named_images(call: Call) -> list[Document]:
     return images
 
 
-def _order(call: Call, inputs: int, *, edits: bool = False) -> _Order:
-    fields = call.fields
+def tool_image(tool: Fields, prompt: str) -> tuple[Document, Document]:
+    """Draw one image as the tool of a response; returns its description and its usage."""
+    order = _order(Fields({**tool.document, "prompt": prompt}, tool.path), inputs=0)
+    return {**_described(order), "result": _drawn(order, "0")}, _usage(order, 1)
+
+
+def _order(fields: Fields, inputs: int, *, edits: bool = False) -> _Order:
     quality = fields.text("quality") or "auto"
     if quality not in _QUALITIES:
         raise invalid_value("quality", quality, _QUALITIES)
@@ -126,17 +131,21 @@ def _fulfil(call: Call, order: _Order) -> Reply:
     document: Document = {"created": now(), "data": data}
     if order.is_dall_e:
         return Whole(document)
-    document |= {
-        "background": "transparent" if order.background == "transparent" else "opaque",
-        "output_format": order.format,
-        "quality": order.drawn,
-        "size": f"{order.width}x{order.height}",
-    }
+    document |= _described(order)
     if order.model != MODEL_WITHOUT_USAGE:
         document["usage"] = _usage(order, order.count)
     if order.format == "svg":
         document["svg_usage"] = _svg_usage(call, order)
     return Whole(document)
+
+
+def _described(order: _Order) -> Document:
+    return {
+        "background": "transparent" if order.background == "transparent" else "opaque",
+        "output_format": order.format,
+        "quality": order.drawn,
+        "size": f"{order.width}x{order.height}",
+    }
 
 
 def _image(call: Call, order: _Order, index: int) -> Document:

@@ -1,6 +1,7 @@
-"""`POST /responses`: the newer endpoint and its events.
+"""`POST /responses`: the newer endpoint.
 
-What stored objects add to a request is in `context`, what is stored of it in `stored_responses`.
+What stored objects add to a request is in `context`, what is stored of it in `stored_responses`,
+what hosted tools do in `hosted_calls`, and how it is streamed in `response_events`.
 """
 
 from __future__ import annotations
@@ -9,23 +10,19 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from tokenbalance.sandbox import counting
-from tokenbalance.sandbox.billed import (
-    cache_writes,
-    search_events,
-    search_of,
-    served_tier,
-    tool_usage,
-)
+from tokenbalance.sandbox.billed import cache_writes, served_tier, tool_usage
 from tokenbalance.sandbox.choices import OUTPUT_LIMIT_TOKENS
 from tokenbalance.sandbox.context import NO_CONTEXT, Context, conversation_of
 from tokenbalance.sandbox.faults import MODEL_WITHOUT_USAGE, ApiError
 from tokenbalance.sandbox.fields import Fields, empty_array, invalid_type, text_within
 from tokenbalance.sandbox.generated import Generated, compose, spell
-from tokenbalance.sandbox.replies import Stream, Whole, event, new_id, now
+from tokenbalance.sandbox.hosted_calls import NOTHING_CALLED, Called
+from tokenbalance.sandbox.replies import Stream, Whole, new_id, now
+from tokenbalance.sandbox.response_events import events_of
 from tokenbalance.sandbox.tools import ToolCall, call_tool, insisted_tool, text_in_format
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable
 
     from tokenbalance.model import Document, Json
 
@@ -62,8 +59,8 @@ class _Turn:
     output: Generated | ToolCall
     item_id: str
     call_id: str
-    search: Document | None
-    """The search before the output; None without one."""
+    called: Called
+    """What hosted tools have done before the output."""
 
     @property
     def generated(self) -> Generated:
@@ -74,12 +71,17 @@ class _Turn:
         return "completed" if self.generated.finished else "incomplete"
 
 
-def respond(fields: Fields, context: Context = NO_CONTEXT) -> Whole | Stream:
-    """Respond with one message or one function call, after a search if one is offered.
+def respond(
+    fields: Fields,
+    context: Context = NO_CONTEXT,
+    call_hosted: Callable[[str], Called] = lambda _: NOTHING_CALLED,
+) -> Whole | Stream:
+    """Respond with one message or one function call, after the calls of hosted tools.
 
     Args:
         fields: of the request.
         context: what the stored objects that it names add to it.
+        call_hosted: calls the hosted tools that the request and its prompt ask for.
 
     Raises:
         ApiError: OpenAI would not accept the request.
@@ -89,13 +91,14 @@ def respond(fields: Fields, context: Context = NO_CONTEXT) -> Whole | Stream:
     prompt = _prompt(fields, context)
     cap = fields.integer("max_output_tokens", SMALLEST_CAP_TOKENS, OUTPUT_LIMIT_TOKENS)
     _ = fields.number("temperature", 0, 2), fields.number("top_p", 0, 1)
-    turn = _turn(fields, model, prompt, cap)
+    turn = _turn(fields, model, cap, prompt, call_hosted(prompt))
     usage = None
     if model != MODEL_WITHOUT_USAGE:
-        usage = _usage(fields, context, turn.generated.tokens)
+        read = sum(counting.count_text(text, model) for text in turn.called.read)
+        usage = _usage(fields, context.tokens + read, turn.generated.tokens)
     document = _ended(turn, usage)
     if fields.flag("stream"):
-        return Stream(tuple(_events(turn, document)), document)
+        return Stream(events_of(document), document)
     return Whole(document)
 
 
@@ -104,20 +107,6 @@ def count_input(fields: Fields, context: Context = NO_CONTEXT) -> Whole:
     _ = fields.text("model"), _prompt(fields, context)
     tokens = context.tokens + counting.response_tokens(fields)
     return Whole({"object": "response.input_tokens", "input_tokens": tokens})
-
-
-def resumed(document: Document) -> tuple[bytes, ...]:
-    """Return the first and the last event of a response that has ended."""
-    begun = {**document, "status": "in_progress", "output": [], "usage": None}
-    documents: list[Document] = [
-        {"type": "response.created", "response": begun},
-        {"type": "response.in_progress", "response": begun},
-        {"type": f"response.{document['status']}", "response": document},
-    ]
-    return tuple(
-        event({**one, "sequence_number": number}, str(one["type"]))
-        for number, one in enumerate(documents)
-    )
 
 
 def _prompt(fields: Fields, context: Context) -> str:
@@ -143,13 +132,13 @@ def _prompt(fields: Fields, context: Context) -> str:
     return " ".join((said, *(f"[{name}]" for name in context.files)))
 
 
-def _turn(fields: Fields, model: str, prompt: str, cap: int | None) -> _Turn:
-    frame, search = _frame(fields, model), search_of(fields, prompt)
+def _turn(fields: Fields, model: str, cap: int | None, prompt: str, called: Called) -> _Turn:
+    frame = _frame(fields, model)
     if function := insisted_tool(fields):
         call = call_tool(function, model, cap, prompt)
-        return _Turn(frame, call, new_id("fc_"), new_id("call_"), search)
+        return _Turn(frame, call, new_id("fc_"), new_id("call_"), called)
     text = text_in_format(fields.within("text").value("format"), compose(prompt))
-    return _Turn(frame, spell(text, model, cap), new_id("msg_"), "", search)
+    return _Turn(frame, spell(text, model, cap), new_id("msg_"), "", called)
 
 
 def _frame(fields: Fields, model: str) -> Document:
@@ -175,8 +164,8 @@ def _frame(fields: Fields, model: str) -> Document:
     }
 
 
-def _usage(fields: Fields, context: Context, output_tokens: int) -> Document:
-    input_tokens = context.tokens + counting.response_tokens(fields)
+def _usage(fields: Fields, more_tokens: int, output_tokens: int) -> Document:
+    input_tokens = more_tokens + counting.response_tokens(fields)
     return {
         "input_tokens": input_tokens,
         "input_tokens_details": {"cached_tokens": 0, **cache_writes(fields, input_tokens)},
@@ -188,88 +177,38 @@ def _usage(fields: Fields, context: Context, output_tokens: int) -> Document:
 
 def _ended(turn: _Turn, usage: Document | None) -> Document:
     incomplete: Json = None if turn.generated.finished else {"reason": "max_output_tokens"}
-    searches: list[Json] = [] if turn.search is None else [turn.search]
+    called = turn.called
+    is_used = bool(called.searches) or called.images is not None
     return {
         **turn.frame,
         "status": turn.status,
         "completed_at": now() if turn.generated.finished else None,
         "incomplete_details": incomplete,
-        "output": [*searches, _item(turn, turn.status, turn.generated.text)],
-        **({"tool_usage": tool_usage(len(searches))} if searches else {}),
+        "output": [*called.items, _item(turn)],
+        **({"tool_usage": tool_usage(called.searches, called.images)} if is_used else {}),
         "usage": usage,
     }
 
 
-def _item(turn: _Turn, status: str, text: str | None) -> Document:
-    """Return the output item that is no search; without a text it has just begun."""
+def _item(turn: _Turn) -> Document:
+    """Return the output item that is no call of a hosted tool."""
+    text = turn.generated.text
     if isinstance(turn.output, ToolCall):
         return {
             "id": turn.item_id,
             "type": "function_call",
-            "status": status,
-            "arguments": text or "",
+            "status": turn.status,
+            "arguments": text,
             "call_id": turn.call_id,
             "name": turn.output.name,
         }
-    content: list[Json] = [] if text is None else [_part(text)]
+    citations: list[Json] = [*turn.called.citations]
     return {
         "id": turn.item_id,
         "type": "message",
-        "status": status,
-        "content": content,
+        "status": turn.status,
+        "content": [
+            {"type": "output_text", "annotations": citations, "logprobs": [], "text": text}
+        ],
         "role": "assistant",
     }
-
-
-def _part(text: str) -> Document:
-    return {"type": "output_text", "annotations": [], "logprobs": [], "text": text}
-
-
-def _events(turn: _Turn, ended: Document) -> Iterator[bytes]:
-    """Yield every event of the response, numbered in order."""
-    documents = [
-        {"type": "response.created", "response": turn.frame},
-        {"type": "response.in_progress", "response": turn.frame},
-        *_item_events(turn),
-        {"type": f"response.{turn.status}", "response": ended},
-    ]
-    for number, document in enumerate(documents):
-        yield event({**document, "sequence_number": number}, str(document["type"]))
-
-
-def _item_events(turn: _Turn) -> Iterator[Document]:
-    place: Document = {"output_index": 0}
-    if turn.search is not None:
-        yield from search_events(turn.search)
-        place = {"output_index": 1}
-    yield {
-        "type": "response.output_item.added",
-        "item": _item(turn, "in_progress", None),
-        **place,
-    }
-    inner = _call_events if isinstance(turn.output, ToolCall) else _text_events
-    yield from inner(turn.generated, {"item_id": turn.item_id, **place})
-    yield {
-        "type": "response.output_item.done",
-        "item": _item(turn, turn.status, turn.generated.text),
-        **place,
-    }
-
-
-def _call_events(arguments: Generated, place: Document) -> Iterator[Document]:
-    for piece in arguments.pieces:
-        yield {"type": "response.function_call_arguments.delta", "delta": piece, **place}
-    yield {
-        "type": "response.function_call_arguments.done",
-        "arguments": arguments.text,
-        **place,
-    }
-
-
-def _text_events(generated: Generated, place: Document) -> Iterator[Document]:
-    place = {**place, "content_index": 0}
-    yield {"type": "response.content_part.added", "part": _part(""), **place}
-    for piece in generated.pieces:
-        yield {"type": "response.output_text.delta", "delta": piece, "logprobs": [], **place}
-    yield {"type": "response.output_text.done", "text": generated.text, "logprobs": [], **place}
-    yield {"type": "response.content_part.done", "part": _part(generated.text), **place}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.sandbox import counting
@@ -10,10 +11,12 @@ from tokenbalance.sandbox.context import context_of, conversation_name
 from tokenbalance.sandbox.conversations import example_item, items_of, keep_items
 from tokenbalance.sandbox.faults import ApiError
 from tokenbalance.sandbox.fields import Fields
+from tokenbalance.sandbox.hosted_calls import call_hosted
 from tokenbalance.sandbox.lists import page_of
 from tokenbalance.sandbox.memory import is_example
 from tokenbalance.sandbox.replies import Stream, Whole, deleted, new_id, now
-from tokenbalance.sandbox.responses import count_input, respond, resumed
+from tokenbalance.sandbox.response_events import events_of
+from tokenbalance.sandbox.responses import count_input, respond
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -28,7 +31,7 @@ _SECRET_BYTES: Final = 48
 
 
 def _respond(call: Call) -> Reply:
-    reply = respond(call.fields, context_of(call))
+    reply = respond(call.fields, context_of(call), partial(call_hosted, call))
     if reply.document is not None:
         _keep(call, reply.document)
     return reply
@@ -56,7 +59,7 @@ def _retrieve(call: Call) -> Reply:
     document = _named(call).document
     if call.query.get("stream") != "true":
         return Whole(document)
-    events = resumed(document)
+    events = events_of(document)
     after = call.query.get("starting_after", "")
     return Stream(events[int(after) + 1 :] if after.isdigit() else events)
 

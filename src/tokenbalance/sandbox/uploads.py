@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.sandbox.faults import ApiError
-from tokenbalance.sandbox.files import expiry, file_document
+from tokenbalance.sandbox.files import expiry, file_document, required_purpose
 from tokenbalance.sandbox.memory import is_example
 from tokenbalance.sandbox.replies import Whole, new_file_id, new_id, now
 
@@ -41,7 +41,7 @@ def _example(name: str) -> Document:
 def _create(call: Call) -> Whole:
     fields = call.fields
     size = fields.integer("bytes", 0, UPLOAD_BYTES_MAX) or 0
-    filename, purpose = fields.required_text("filename"), fields.required_text("purpose")
+    filename, purpose = fields.required_text("filename"), required_purpose(call)
     _ = fields.required_text("mime_type")
     document = _upload(new_id("upload_"), filename, size, purpose)
     lasts = expiry(call, purpose)

@@ -20,7 +20,7 @@ from tokenbalance.sandbox.store_files import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from tokenbalance.model import Document, Json
     from tokenbalance.sandbox.calls import Call, Endpoint
@@ -82,10 +82,7 @@ def _search(call: Call) -> Whole:
     store = _named(call)
     queries = call.fields.strings("query") or [call.fields.required_text("query")]
     most = call.fields.integer("max_num_results", 1, RESULTS_MAX) or RESULTS
-    words = {found[0] for query in queries for found in _WORD.finditer(query.lower())}
-    found = [one for file in files_of(call, store) for one in _matches(call, file, words)]
-    found.sort(key=_score, reverse=True)
-    data: list[Json] = [*found[:most]]
+    data: list[Json] = [*found_in(call, store, queries, most)]
     return Whole(
         {
             "object": "vector_store.search_results.page",
@@ -95,6 +92,14 @@ def _search(call: Call) -> Whole:
             "next_page": None,
         }
     )
+
+
+def found_in(call: Call, store: Kept, queries: Sequence[str], most: int) -> list[Document]:
+    """Return the texts of a store that share words with the queries, the most alike first."""
+    words = {found[0] for query in queries for found in _WORD.finditer(query.lower())}
+    found = [one for file in files_of(call, store) for one in _matches(call, file, words)]
+    found.sort(key=_score, reverse=True)
+    return found[:most]
 
 
 def _score(match: Document) -> float:

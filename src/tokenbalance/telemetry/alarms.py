@@ -22,6 +22,8 @@ class Alarms:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
+        self.on_sound: Callable[[str], None] | None = None
+        """Called with the kind of each alarm that is logged."""
         self._next_at: dict[str, float] = {}
         self._silent: dict[str, int] = {}
 
@@ -39,4 +41,6 @@ class Alarms:
             return
         self._next_at[kind] = now + EVERY_S
         silent = self._silent.pop(kind, 0)
+        if self.on_sound is not None:
+            self.on_sound(kind)
         logger.error("%s%s", message, f" (and {silent} times before)" if silent else "")

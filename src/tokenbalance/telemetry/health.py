@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
     from tokenbalance.books.holds.leases import Leases
     from tokenbalance.database.connections import Pool
+    from tokenbalance.owners.registry import Owners
 
 logger = logging.getLogger(__name__)
 
@@ -45,10 +46,12 @@ async def livez() -> dict[str, str]:
 async def readyz(request: Request) -> JSONResponse:
     """Respond with 200 when requests can be admitted.
 
-    The database and the journal work, and the server is not shutting down.
+    The database, the journal and that of objects work, and the server is not shutting down.
     """
     database = await _state_of(cast("Pool", request.state.pool))
-    journal = "ok" if cast("Leases", request.state.leases).ready else "unavailable"
+    leases = cast("Leases", request.state.leases)
+    owners = cast("Owners", request.state.owners)
+    journal = "ok" if leases.ready and owners.ready else "unavailable"
     status = "ok" if (database, journal) == ("ok", "ok") else "unavailable"
     health = Health(
         status="stopping" if _is_stopping(request) else status, database=database, journal=journal

@@ -47,6 +47,7 @@ if TYPE_CHECKING:
     from tokenbalance.books.holds.leases import Leases
     from tokenbalance.model import Charge, Hold, Usage
     from tokenbalance.openai import Surface
+    from tokenbalance.owners.journal import ObjectJournal
     from tokenbalance.telemetry.metrics_access import MetricsAccess
     from tokenbalance.telemetry.totals import BooksWatch, Totals
 
@@ -74,6 +75,7 @@ class Watched:
     ends: Sized
     """Settlements and voids that are not committed yet."""
     waiters: Sized
+    objects: ObjectJournal
 
 
 class Metrics:
@@ -208,7 +210,7 @@ class Metrics:
         self._gauges.holds_open.set(len(self._watched.leases))
         self._gauges.settlements.set(len(self._watched.ends))
         self._gauges.waiters.set(len(self._watched.waiters))
-        self._gauges.journal.set(self._watched.leases.ready)
+        self._gauges.journal.set(self._watched.leases.ready and self._watched.objects.ready)
 
 
 class _Series(NamedTuple):
@@ -263,7 +265,7 @@ class _Gauges:
         )
         self.journal = Gauge(
             "tokenbalance_journal_healthy",
-            "1 when every worker can write its journal.",
+            "1 when every worker can write its journals, of requests and of objects.",
             registry=registry,
             multiprocess_mode="livemin",
         )

@@ -61,6 +61,12 @@ def user_agent_of(request: Request) -> str:
     return request.headers.get("user-agent", "")
 
 
+def base_url(request: Request) -> str:
+    """Return this server's address without a path, as the visitor's browser knows it."""
+    scheme, netloc = request.url.scheme, request.url.netloc
+    return f"{scheme}://{netloc.removesuffix(':443' if scheme == 'https' else ':80')}"
+
+
 def management_of(request: Request) -> Management:
     """Return what the lifespan has assembled."""
     return cast("Management", request.state.management)

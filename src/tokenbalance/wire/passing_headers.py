@@ -105,6 +105,7 @@ _NEVER_UPSTREAM: Final = _NEVER | {
 }
 _NEVER_TO_CLIENT: Final = _NEVER | {"date", "server"}  # the server's own
 _NAME: Final = re.compile(r"[a-z0-9.-]+\*?")
+_NOTHING: Final = frozenset[bytes]()
 
 
 class PassingHeaders:
@@ -211,11 +212,7 @@ def _meets(name: str, prefix: str) -> bool:
 
 def _named_by_connection(headers: Headers) -> frozenset[bytes]:
     """Headers that `Connection` declares as hop-by-hop (RFC 9110 section 7.6.1)."""
-    return frozenset(
-        [
-            token.strip().lower()
-            for name, value in headers
-            if name == b"connection"
-            for token in value.split(b",")
-        ]
-    )
+    declared = [value for name, value in headers if name == b"connection"]
+    if not declared:
+        return _NOTHING
+    return frozenset(token.strip().lower() for value in declared for token in value.split(b","))

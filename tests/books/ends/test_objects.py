@@ -65,7 +65,7 @@ async def test_they_are_in_the_statement_of_the_charge_however_many_share_it(
     )
     charged += await asyncio.gather(settle(book, holds[2], "resp_2"), settle(book, holds[3]))
     assert charged == [7, 7, 7, 7]
-    assert list(filter(None, sent)) == ["SETTLE_MANY_OWNING", "SETTLE_MANY_OF_ONE_OWNING"]
+    assert list(filter(None, sent)) == ["SETTLE_MANY_FULL", "SETTLE_MANY_OF_ONE_FULL"]
     owners = await owners_of(pool)
     assert owners.pop("same")[0] in {holder.account_id, other.account_id}
     assert owners == {

@@ -119,7 +119,7 @@ class TestAdopting:
     @pytest.mark.parametrize(
         "header",
         [
-            b'{"format":"tokenbalance journal","version":5,"boot_id":null,"pid":1}',
+            b'{"format":"tokenbalance journal","version":6,"boot_id":null,"pid":1}',
             b'{"format":"tokenbalance journal","version":0,"boot_id":null,"pid":1}',
             b'{"format":"something else","version":2,"boot_id":null,"pid":1}',
             b'{"anything":[]}',

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from tests.support import postgres
 from tests.support.books import (
     placed,
 )
@@ -16,9 +17,12 @@ from tokenbalance.database.connections import open_pool
 from tokenbalance.model import Usage
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
     from tests.support.books import Holder
     from tests.support.sweeping import Process
     from tokenbalance.database.connections import Pool
+    from tokenbalance.postgres import EmbeddedPostgres
 
 
 async def test_waiters_of_dead_processes_are_forgotten_after_a_minute(
@@ -44,6 +48,14 @@ DELETE FROM open_holds WHERE amount = 0;
 SELECT pg_stat_force_next_flush()
 """
 DEAD = "SELECT pg_stat_get_dead_tuples('open_holds'::regclass)"
+
+
+@pytest.fixture
+async def dsn(cluster: EmbeddedPostgres, template: str) -> AsyncIterator[str]:
+    """A database in which nobody has deleted anything."""
+    dsn = await postgres.clone(cluster, template)
+    yield dsn
+    await postgres.drop(cluster, dsn)
 
 
 async def test_open_holds_are_vacuumed_after_a_few_thousand_requests(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 from typing import TYPE_CHECKING
 
 import asyncpg
@@ -163,9 +164,13 @@ async def test_without_a_journal_the_commit_alone_counts(
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     assert here.owners.note(maker.caller, files("j-1"))
+    assert here.owners.ready
+    written = os.pwrite
     monkeypatch.setattr("os.pwrite", _full)
     assert not here.owners.note(maker.caller, files("j-2"))
     assert not here.owners.note(maker.caller, files("j-3"))
+    await here.journal.repair()
+    assert not here.owners.ready
     assert caplog.text.count("the journal of objects cannot be written: No space left") == 1
     await here.owners.record(maker.caller, files("j-2"))
     with monkeypatch.context() as patch:
@@ -175,6 +180,10 @@ async def test_without_a_journal_the_commit_alone_counts(
     await here.upkeep.record_overdue(0)
     assert await here.has(maker, "j-1", "j-2", "j-3") == ["j-1", "j-2"]
     assert not Owners(pool).note(maker.caller, files("j-4"))
+    monkeypatch.setattr("os.pwrite", written)
+    await here.upkeep.step()
+    assert here.owners.ready
+    assert here.owners.note(maker.caller, files("j-4"))
 
 
 async def test_a_long_file_is_followed_by_another_and_goes_when_its_lines_do(

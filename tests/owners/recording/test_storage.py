@@ -10,6 +10,7 @@ import pytest
 
 from tests.support.books import account_of, create_holder, entries_of
 from tests.support.broken_books import break_books
+from tests.support.days import midnight
 from tokenbalance.books.ledger.audit import audit
 from tokenbalance.books.ledger.storage import StorageCharges
 from tokenbalance.books.pricing.rate_card import read_rate_card
@@ -41,7 +42,11 @@ async def _nothing_is_stored(pool: Pool) -> None:
 
 
 async def store(pool: Pool, holder: Holder, size: int, **more: object) -> None:
-    """Have a file of a size, made 10 days ago; `more` are other columns."""
+    """Have a file of a size, made 10 days ago; `more` are other columns. The account is older."""
+    await pool.execute(
+        "UPDATE accounts SET created_at = now() - interval '1 year' WHERE id = $1",
+        holder.account_id,
+    )
     columns = {
         "kind": "file",
         "created_at": now() - dt.timedelta(days=10),
@@ -110,6 +115,43 @@ async def test_what_is_charged_is_the_time_that_it_was_stored(
     await store(pool, holder, 10 * GB, **more)
     # A moment has passed since, and what is charged is rounded up.
     assert charged <= await charges(pool).charge() <= charged + 1
+    assert (await audit(pool)).violations == []
+
+
+async def test_nothing_is_charged_for_the_time_before_the_account(pool: Pool) -> None:
+    holder = await create_holder(pool, 1000)
+    await store(pool, holder, 48 * GB)
+    await pool.execute(
+        "UPDATE accounts SET created_at = now() - interval '12 hours' WHERE id = $1",
+        holder.account_id,
+    )
+    assert 12 <= await charges(pool).charge() <= 13
+    assert (await audit(pool)).violations == []
+
+
+@pytest.mark.parametrize(
+    ("begins", "before", "days"),
+    [
+        pytest.param(2, None, 2, id="nothing before"),
+        pytest.param(2, 0, 2, id="free before"),
+        pytest.param(2, 0.1, 10, id="another price before"),
+        pytest.param(0, None, 0, id="today"),
+    ],
+)
+async def test_nothing_is_charged_for_the_time_before_there_was_a_price(
+    pool: Pool, begins: int, before: float | None, days: int
+) -> None:
+    holder = await create_holder(pool, 10_000)
+    await last_charged(pool, holder, dt.timedelta(days=20))
+    await store(pool, holder, 100 * GB)
+    today = midnight()
+    row = '\n[[models]]\nmatch = "storage"\ngb_day = '
+    card = f"version = 2{row}0.5\nvalid_from = {today.date() - dt.timedelta(days=begins)}"
+    if before is not None:
+        card += f"{row}{before}"
+    day_so_far = 0.0 if days == 10 else (now() - today) / dt.timedelta(days=1)
+    charged = await charges(pool, card).charge()
+    assert abs(charged - (days + day_so_far) * 50) <= 1
     assert (await audit(pool)).violations == []
 
 

@@ -153,7 +153,7 @@ async def test_a_key_is_changed_in_what_is_said_and_in_nothing_else(
         ({"insufficient_status": True}, "insufficient_status"),
         ({"credits_total": 0}, "credits_total"),
         ({"sub_account_from": "header:cookie"}, "sub_account_from"),
-        ({"sub_account_limits": {"models": 1}}, "sub_account_limits"),
+        ({"sub_account_limits": {"models": []}}, "sub_account_limits"),
         ({"user_id": 1}, "user_id"),
     ],
 )

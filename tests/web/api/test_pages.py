@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import pytest
+
+from tokenbalance.books.holds.leases import Leases
 from tokenbalance.openai import SURFACE
+from tokenbalance.owners.journal import ObjectJournal
 
 if TYPE_CHECKING:
     import httpx2
@@ -16,6 +20,16 @@ async def test_a_working_product_is_live_and_ready(http: httpx2.AsyncClient) -> 
         response = await http.get(path)
         assert response.status_code == 200
         assert response.json() == {"status": "ok", "database": "ok", "journal": "ok"}
+
+
+@pytest.mark.parametrize("journal", [Leases, ObjectJournal])
+async def test_a_product_with_a_journal_that_cannot_be_written_is_not_ready(
+    http: httpx2.AsyncClient, monkeypatch: pytest.MonkeyPatch, journal: type
+) -> None:
+    monkeypatch.setattr(journal, "ready", False)
+    response = await http.get("/readyz")
+    assert response.status_code == 503
+    assert response.json() == {"status": "unavailable", "database": "ok", "journal": "unavailable"}
 
 
 async def test_every_endpoint_is_documented_with_how_it_is_metered(

@@ -73,6 +73,16 @@ TABLE = [
     Row("GET /api/users", SUPERUSERS),
     Row("PATCH /api/users/{user_id}", SUPERUSERS, body={"name": "Them"}),
     Row("PATCH /api/users/{user_id}", SIGN_INS, body={"is_superuser": True}),
+    Row("POST /api/users/import", SUPERUSERS, body={"csv": "a@b.c", "dry_run": True}),
+    Row("GET /api/tags", SUPERUSERS),
+    Row(
+        "POST /api/tags/{tag}/credits",
+        CREATED_BY_SUPERUSERS,
+        body={"amount": 30},
+        headers={"Idempotency-Key": "k"},
+    ),
+    Row("POST /api/tags/{tag}/disable", SUPERUSERS),
+    Row("POST /api/tags/{tag}/enable", SUPERUSERS),
     Row("GET /api/balance", SIGNED_IN),
     Row("GET /api/balance/{user_id}", SUPERUSERS),
     Row("PUT /api/balance/{user_id}", SUPERUSERS, body={"balance": 30}),
@@ -83,6 +93,25 @@ TABLE = [
         body={"amount": 30},
         headers={"Idempotency-Key": "k"},
     ),
+    Row("GET /api/balance/{user_id}/grants", SUPERUSERS),
+    Row(
+        "POST /api/balance/{user_id}/grants",
+        CREATED_BY_SUPERUSERS,
+        body={"amount": 30},
+        headers={"Idempotency-Key": "g"},
+    ),
+    Row("GET /api/balance/{user_id}/allowances", SUPERUSERS),
+    Row(
+        "POST /api/balance/{user_id}/allowances",
+        CREATED_BY_SUPERUSERS,
+        body={"amount": 30, "every": "day"},
+    ),
+    Row(
+        "PATCH /api/balance/{user_id}/allowances/{allowance_id}",
+        (401, 401, 403, 403, 404),
+        body={"amount": 30},
+    ),
+    Row("DELETE /api/balance/{user_id}/allowances/{allowance_id}", (401, 401, 403, 403, 404)),
     Row("GET /api/keys", SIGNED_IN),
     Row("GET /api/keys", OF_THE_USER, query="user_id={user_id}"),
     Row("POST /api/keys", (401, 401, 201, 201, 201), body={"name": "mine"}),
@@ -138,13 +167,17 @@ async def belongings(pool: Pool, people: People) -> dict[str, str]:
         " VALUES ($1, 'tb-spare', sha256(gen_random_uuid()::text::bytea)) RETURNING id",
         people.user.account_id,
     )
+    tag = f"tag-{people.user.user_id}"
+    await pool.execute("UPDATE users SET tags = $1 WHERE id = $2", [tag], people.user.user_id)
     request_id = f"tb_request_of_{people.user.user_id}"
     await placed(Book(pool, 60), people.user, request_id, 10)
     return {
         "user_id": str(people.user.user_id),
         "key_id": str(key_id),
         "token_id": str(key_id),
+        "allowance_id": "999",
         "request_id": request_id,
+        "tag": tag,
     }
 
 

@@ -168,9 +168,9 @@ class Leases:
 def _placed_with(hold: Hold) -> PlacedWith | None:
     if hold.terms is None:
         return None
-    _, _, model, known_input, estimated_output = hold.terms
+    _, _, model, known_input, estimated_output, tokens, limit_ids = hold.terms
     rates = None if hold.rates is None else hold.rates.text
-    return PlacedWith(hold.amount, model, rates, known_input, estimated_output)
+    return PlacedWith(hold.amount, model, rates, known_input, estimated_output, tokens, limit_ids)
 
 
 def _looked_at(lease: Lease, hold: Hold) -> Callable[[], Usage] | None:

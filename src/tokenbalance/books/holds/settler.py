@@ -54,15 +54,15 @@ class Settler:
     def __len__(self) -> int:
         return len(self._pending)
 
-    async def settle(
+    def settle(
         self,
         lease: Lease,
         hold: Hold,
         usage: Usage | None,
         count: Callable[[], Usage],
         ceiling: Usage,
-    ) -> Charge | None:
-        """Charge what was used.
+    ) -> Awaitable[Charge | None]:
+        """Charge what was used. Its end begins with the call, whoever waits for it.
 
         Args:
             lease: the lease of the request.
@@ -78,10 +78,10 @@ class Settler:
         """
         self._begin(lease)
         if usage is not None:
-            return await self._end(lease, self._settling(lease, hold, usage))
+            return self._end(lease, self._settling(lease, hold, usage))
         outcome = _new_outcome()
         self._start(self._count_and_settle(lease, hold, (count, ceiling), outcome))
-        return await outcome
+        return outcome
 
     async def void(self, lease: Lease, hold: Hold) -> None:
         """Release the whole hold; returns when that is committed or safe in the journal."""
@@ -130,8 +130,9 @@ class Settler:
             self._none_pending.set()
 
     def _settling(self, lease: Lease, hold: Hold, usage: Usage) -> End:
-        if lease.slot.usage != usage:
-            _record(lease, lambda: lease.slot.use(usage))
+        noted = lease.slot.usage
+        if noted is None or noted != usage:
+            _record(lease, partial(lease.slot.use, usage))
         return partial(self._book.settle, hold, usage, lease.trace, lease.objects)
 
     async def _count_and_settle(
@@ -147,7 +148,10 @@ class Settler:
     async def _end(self, lease: Lease, end: End) -> Charge | None:
         """End a hold within its request; if that fails, in a task of its own."""
         try:
-            charge = await _attempt(lease, end)
+            charge = await end()
+        except UnknownHold:
+            _report_unknown(lease)
+            charge = None
         except asyncio.CancelledError:
             self._start(self._repeat(lease, end, _new_outcome()))
             raise
@@ -183,7 +187,11 @@ class Settler:
                 is_safe = is_safe or await self._secure(lease, outcome)
                 await asyncio.sleep(pause_s)
             try:
-                charge = await _attempt(lease, end)
+                charge = await end()
+                break
+            except UnknownHold:
+                _report_unknown(lease)
+                charge = None
                 break
             except Exception as again:  # noqa: BLE001 - it is logged when it is tried again
                 error = again
@@ -203,12 +211,9 @@ class Settler:
         return True
 
 
-async def _attempt(lease: Lease, end: End) -> Charge | None:
-    try:
-        return await end()
-    except UnknownHold:
-        logger.critical("these books have no hold for request %s", lease.purpose.request_id)
-        return None
+def _report_unknown(lease: Lease) -> None:
+    """Report that there was nothing to end."""
+    logger.critical("these books have no hold for request %s", lease.purpose.request_id)
 
 
 def _pause_after(error: Exception, lease: Lease, before_s: float) -> float:

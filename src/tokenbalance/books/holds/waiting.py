@@ -6,6 +6,9 @@ this process releases credits of the account, and when a poll of the books, ever
 attempt promising: that is how a hold that ended elsewhere, or a top-up, is noticed. A waiter leaves
 as soon as a poll finds that its key was revoked or has expired, or that its user was disabled.
 
+A waiter that a limit keeps, and not the balance, keeps no credits from those behind it. It stands
+in a line of those with the same limits, which others of the account pass.
+
 A waiter holds no connection. When it leaves, for any reason, its row is deleted. Heartbeats keep
 the rows of living processes alive; the row of a dead process counts for at most ALIVE_S.
 """
@@ -18,11 +21,12 @@ from bisect import insort
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
+from tokenbalance.books.limits import refusal_of
 from tokenbalance.database import statements
 from tokenbalance.database.connections import UNAVAILABLE
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Coroutine
+    from collections.abc import Awaitable, Callable, Coroutine, Iterable
 
     from tokenbalance.books.ledger.book import Book
     from tokenbalance.database.connections import Pool
@@ -40,7 +44,7 @@ SILENCE_S: Final = 2.0
 """How long the database may be unavailable before all waiters try, to find that out."""
 WAITERS_MAX: Final = 1000
 """Of one account in one process."""
-_POLLED_OF_AN_ACCOUNT: Final = 8
+_POLLED_OF_A_LINE: Final = 8
 """Waiters further back are woken by the one in front of them."""
 
 
@@ -49,11 +53,22 @@ class _Waiter:
     caller: Caller
     position: int
     claim: Claim
+    by_limit: bool
     woken: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def account_id(self) -> int:
         return self.caller.account_id
+
+    @property
+    def line(self) -> tuple[str, ...] | None:
+        """Among whom it waits for its turn; None: all that wait for the balance."""
+        policy = self.caller.policy
+        return policy.subjects if self.by_limit and policy is not None else None
+
+
+_Lines: TypeAlias = "dict[tuple[str, ...] | None, list[_Waiter]]"
+"""The waiters of one account, each line in order."""
 
 
 class Waiters:
@@ -62,16 +77,22 @@ class Waiters:
     def __init__(self, pool: Pool, book: Book) -> None:
         self._pool = pool
         self._book = book
-        self._by_account: dict[int, list[_Waiter]] = {}
+        self._by_account: dict[int, _Lines] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._polling: asyncio.Task[None] | None = None
         book.on_release = self._wake
 
     def __len__(self) -> int:
-        return sum(len(in_order) for in_order in self._by_account.values())
+        return sum(map(_number, self._by_account.values()))
 
     async def place(
-        self, caller: Caller, claim: Claim, attempt: Attempt, wait_s: float
+        self,
+        caller: Caller,
+        claim: Claim,
+        attempt: Attempt,
+        wait_s: float,
+        *,
+        by_limit: bool = False,
     ) -> Hold | None:
         """Place a hold as soon as it is this request's turn and it fits.
 
@@ -80,21 +101,24 @@ class Waiters:
             claim: how much.
             attempt: places the hold if it fits, given the position among the waiters.
             wait_s: the longest wait, in seconds.
+            by_limit: it waits for a limit and not for the balance, so that nobody of the account
+                leaves credits for it. Those of one key stand in one line.
 
         Returns:
-            The hold; None if it can never fit, if the time is up, if too many wait already, or if
-            the key has ended.
+            The hold; None if it can never fit, if a limit refuses it that does not only wait for
+            open holds, if the time is up, if too many wait already, or if the key has ended.
 
         """
-        if len(self._by_account.get(caller.account_id, ())) >= WAITERS_MAX:
+        if _number(self._by_account.get(caller.account_id, {})) >= WAITERS_MAX:
             return None
         deadline = asyncio.get_running_loop().time() + wait_s
-        waiter = await self._enter(caller, claim)
+        waiter = await self._enter(caller, claim, by_limit=by_limit)
         try:
             # More may have come while the row was inserted.
-            if len(self._by_account[waiter.account_id]) > WAITERS_MAX:
+            lines = self._by_account[waiter.account_id]
+            if _number(lines) > WAITERS_MAX:
                 return None
-            if self._by_account[waiter.account_id][0] is waiter:
+            if lines[waiter.line][0] is waiter:
                 waiter.woken.set()
             timely = True
             while timely:
@@ -102,8 +126,7 @@ class Waiters:
                 hold = await attempt(waiter.position)
                 if hold is not None:
                     return hold
-                funds = await self._book.funds_of(caller)
-                if funds is None or funds.limit < claim.minimum:
+                if not await self._may_fit_later(caller, claim):
                     return None
             return None
         finally:
@@ -115,22 +138,37 @@ class Waiters:
             _ = self._polling.cancel()
         _ = await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    async def _enter(self, caller: Caller, claim: Claim) -> _Waiter:
+    async def _may_fit_later(self, caller: Caller, claim: Claim) -> bool:
+        """Tell whether open holds keep a claim from fitting, and nothing else."""
+        funds = await self._book.funds_of(caller)
+        if funds is None or funds.limit < claim.minimum:
+            return False
+        if caller.policy is None:
+            return True
+        states = await self._book.limits_of(caller)
+        refusal = refusal_of(states, min(claim.wanted, funds.limit), claim.tokens)
+        return refusal is None or refusal.is_held
+
+    async def _enter(self, caller: Caller, claim: Claim, *, by_limit: bool) -> _Waiter:
+        kept = 0 if by_limit else claim.wanted
         entered = cast(
             "int",
-            await self._pool.fetchval(statements.ENTER, caller.account_id, claim.wanted, ALIVE_S),
+            await self._pool.fetchval(statements.ENTER, caller.account_id, kept, ALIVE_S),
         )
-        waiter = _Waiter(caller, entered, claim)
-        in_order = self._by_account.setdefault(caller.account_id, [])
+        waiter = _Waiter(caller, entered, claim, by_limit)
+        lines = self._by_account.setdefault(caller.account_id, {})
+        in_order = lines.setdefault(waiter.line, [])
         insort(in_order, waiter, key=lambda other: other.position)
         if self._polling is None:
             self._polling = self._start(self._poll())
         return waiter
 
     def _leave(self, waiter: _Waiter) -> None:
-        in_order = self._by_account[waiter.account_id]
-        in_order.remove(waiter)
-        if not in_order:
+        lines = self._by_account[waiter.account_id]
+        lines[waiter.line].remove(waiter)
+        if not lines[waiter.line]:
+            del lines[waiter.line]
+        if not lines:
             del self._by_account[waiter.account_id]
         # In a task of its own, because the request may have been cancelled.
         _ = self._start(self._delete_row(waiter))
@@ -144,8 +182,7 @@ class Waiters:
             self._wake(waiter.account_id)
 
     def _wake(self, account_id: int) -> None:
-        in_order = self._by_account.get(account_id)
-        if in_order:
+        for in_order in self._by_account.get(account_id, {}).values():
             in_order[0].woken.set()
 
     async def _poll(self) -> None:
@@ -175,7 +212,10 @@ class Waiters:
             waiter.woken.set()
 
     def _all(self) -> list[_Waiter]:
-        return [waiter for in_order in self._by_account.values() for waiter in in_order]
+        return [waiter for in_order in self._all_lines() for waiter in in_order]
+
+    def _all_lines(self) -> list[list[_Waiter]]:
+        return [in_order for lines in self._by_account.values() for in_order in lines.values()]
 
     async def _send_heartbeat(self) -> None:
         waiters = self._all()
@@ -189,18 +229,27 @@ class Waiters:
     async def _wake_promising(self) -> None:
         waiters = {
             waiter.position: waiter
-            for in_order in self._by_account.values()
-            for waiter in in_order[:_POLLED_OF_AN_ACCOUNT]
+            for in_order in self._all_lines()
+            for waiter in in_order[:_POLLED_OF_A_LINE]
         }
-        rows = await self._pool.fetch(
-            statements.PROMISING,
-            [waiter.account_id for waiter in waiters.values()],
-            list(waiters),
-            [waiter.claim.wanted for waiter in waiters.values()],
-            [waiter.claim.minimum for waiter in waiters.values()],
-        )
-        for row in rows:
-            waiters[cast("int", row[0])].woken.set()
+        limited = [waiter for waiter in waiters.values() if waiter.caller.policy is not None]
+        plain = [waiter for waiter in waiters.values() if waiter.caller.policy is None]
+        for waiting, statement, more in (
+            (plain, statements.PROMISING, []),
+            (limited, statements.PROMISING_LIMITED, _limit_columns(limited)),
+        ):
+            if not waiting:
+                continue
+            rows = await self._pool.fetch(
+                statement,
+                [waiter.account_id for waiter in waiting],
+                [waiter.position for waiter in waiting],
+                [waiter.claim.wanted for waiter in waiting],
+                [waiter.claim.minimum for waiter in waiting],
+                *more,
+            )
+            for row in rows:
+                waiters[cast("int", row[0])].woken.set()
 
     async def _wake_ended(self) -> None:
         """Let waiters whose key has ended find that out, however far back they are."""
@@ -228,3 +277,15 @@ async def _is_woken(waiter: _Waiter, deadline: float) -> bool:
         return False
     waiter.woken.clear()
     return True
+
+
+def _limit_columns(waiters: Iterable[_Waiter]) -> list[list[object]]:
+    policies = [(waiter.claim.tokens, waiter.caller.policy) for waiter in waiters]
+    return [
+        [tokens for tokens, _ in policies],
+        [" ".join(policy.subjects) for _, policy in policies if policy is not None],
+    ]
+
+
+def _number(lines: _Lines) -> int:
+    return sum(map(len, lines.values()))

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from itertools import compress
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
-from tokenbalance.books.ledger.invariants import LEDGER, REQUESTS_AND_THEIR_ENDS
+from tokenbalance.books.ledger.invariants import GRANTS, LEDGER, REQUESTS_AND_THEIR_ENDS
 from tokenbalance.database.connections import Pool
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ async def audit(database: Pool | Connection, second: Connection | None = None) -
                 requests = halves.create_task(_prove_requests(second, snapshot))
             counts, violations = ledger.result()
             violations += requests.result()
+        violations += (await _prove(database, GRANTS))[1]
     accounts, entries, open_holds = counts
     return AuditReport(not violations, accounts, entries, open_holds, violations)
 

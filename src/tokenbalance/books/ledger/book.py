@@ -24,6 +24,7 @@ from tokenbalance.books.ledger.corrections import enter_correction
 from tokenbalance.books.ledger.forgotten import Forgotten
 from tokenbalance.books.ledger.placements import Placement, Placements
 from tokenbalance.books.ledger.settlements import Settlement, Settlements
+from tokenbalance.books.limits import Limits
 from tokenbalance.books.pricing.rates import stored_rates
 from tokenbalance.database import statements
 from tokenbalance.database.batches import BATCH_MAX
@@ -31,11 +32,11 @@ from tokenbalance.model import UNTRACED, Charge, Hold, Terms, Trace, Usage
 from tokenbalance.model.values import value
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Coroutine, Sequence
     from uuid import UUID
 
     from tokenbalance.database.connections import Pool
-    from tokenbalance.model import Caller, Claim, Purpose
+    from tokenbalance.model import Caller, Claim, LimitState, Purpose
 
 LEASE_S: Final = 60.0
 _NOTHING_ENTERED: Final = "INSERT 0 0"
@@ -97,7 +98,9 @@ class Book:
 
         """
         self._pool = pool
-        self._placements = Placements(pool, lease_s, batch_max)
+        self.limits = Limits(pool)
+        """Reads what limits have left, of any subject."""
+        self._placements = Placements(pool, self.limits, lease_s, batch_max)
         self._settlements = Settlements(pool, batch_max)
         self._forgotten = Forgotten(pool, lease_s)
         self.lease_s = lease_s
@@ -111,9 +114,9 @@ class Book:
         """Return the id of these books."""
         return str(cast("UUID", await self._pool.fetchval(statements.WHICH_BOOKS)))
 
-    async def place(
+    def place(
         self, caller: Caller, purpose: Purpose, claim: Claim, *, position: int | None = None
-    ) -> Hold | None:
+    ) -> Coroutine[object, object, Hold | None]:
         """Reserve what is claimed, or what the balance affords if that is at least the minimum.
 
         What the balance affords does not depend on open holds: a request is capped because the
@@ -127,14 +130,14 @@ class Book:
                 in which case all waiters come first.
 
         Returns:
-            The hold, or None if it does not fit at this moment or the key has ended since it was
-            looked up; `funds_of` tells which.
+            The hold, or None if it does not fit at this moment, or the key has ended since it was
+            looked up, or has another policy; `funds_of` and `limits_of` tell which.
 
         """
         placement = Placement(caller, purpose, claim)
         if position is not None:
-            return await self._placements.place_alone(placement, position)
-        return await self._placements.place(placement)
+            return self._placements.place_alone(placement, position)
+        return self._placements.place(placement)
 
     async def funds(self, account_id: int) -> Funds:
         """Read what an account has; to be shown, never to decide by."""
@@ -153,6 +156,20 @@ class Book:
             statements.FUNDS_OF_CALLER, caller.account_id, caller.secret_sha256
         )
         return None if row is None else Funds(*cast("tuple[int, int, int]", tuple(row)))
+
+    async def limits_of(self, caller: Caller) -> tuple[LimitState, ...]:
+        """Read what the limits of a caller have left, after entering windows that have begun.
+
+        Never to decide by: `refusal_of` explains with it what a placement has decided.
+
+        Returns:
+            In one fixed order: the subjects of the policy as they stand there, the limits of each
+            as in `COUNTED`, then its budgets by name. Empty without a policy.
+
+        """
+        if caller.policy is None:
+            return ()
+        return await self.limits.states(caller.account_id, caller.policy.subjects)
 
     async def waited_for(self, account_id: int) -> int:
         """Read how many credits the waiters of an account want; to be shown, never to decide by."""

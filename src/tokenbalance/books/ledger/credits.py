@@ -14,15 +14,20 @@ callers use it at the same time: each looks only after it has the lock.
     |-- AmountNotPositive
     |-- AmountZero
     |-- AmountTooLarge
+    |-- AllowanceEndInvalid
     |-- BalanceTooLow
+    |-- EndInvalid
     |-- InvalidIdempotencyKey
     |-- InvalidNote
     |-- KeyReused
     |-- NothingToRefund
     |-- OverdraftInUse
     |-- OverdraftOutOfRange
+    |-- PriorityOutOfRange
     |-- RefundTooLarge
+    |-- RolloverOutOfRange
     |-- UnknownAccount
+    |-- UnknownAllowance
     `-- UnknownRequest
 """
 
@@ -33,6 +38,7 @@ from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import func, select
 
+from tokenbalance.books.grants.due import bring_up_to_date
 from tokenbalance.books.ledger.entries import entry_of
 from tokenbalance.books.ledger.traces import record_entry
 from tokenbalance.database.tables import Account, LedgerEntry
@@ -208,7 +214,10 @@ async def set_balance(session: AsyncSession, account_id: int, target: int, cause
 
 
 async def lock_account(session: AsyncSession, account_id: int) -> Account:
-    """Read and lock the account; holds and settlements wait until the commit."""
+    """Read and lock the account; holds and settlements wait until the commit.
+
+    What is due of its grants is entered first, so that the balance is what it has now.
+    """
     account = await session.get(
         Account,
         account_id,
@@ -219,6 +228,9 @@ async def lock_account(session: AsyncSession, account_id: int) -> Account:
     if account is None:
         msg = f"no account has the id {account_id}"
         raise UnknownAccount(msg)
+    if account.next_expiry is not None:
+        await bring_up_to_date(session, account_id)
+        await session.refresh(account)
     return account
 
 
@@ -251,6 +263,10 @@ async def enter(session: AsyncSession, account: Account, new: NewEntry) -> Entry
     """Make an entry, and record it; the account must be locked."""
     made = await write_entry(session, account, new)
     record_entry(session, new.cause.actor, account.user_id, made)
+    if new.kind == "refund":
+        # To the grants that the request burnt: if one of them has ended, that is due at once.
+        await bring_up_to_date(session, account.id)
+        await session.refresh(account)
     return made
 
 
@@ -258,7 +274,7 @@ async def write_entry(session: AsyncSession, account: Account, new: NewEntry) ->
     """Make an entry as `enter` does, and record nothing."""
     asked = account.balance + new.amount
     _check_balance(new.amount, asked)
-    _check_note(new.cause.note)
+    check_note(new.cause.note)
     # A balance that is already too low may be raised.
     if new.amount < 0 and asked < -account.overdraft:
         msg = f"the balance would be {asked:,}; the lowest allowed is {-account.overdraft:,}"
@@ -325,7 +341,8 @@ def _check_balance(amount: int, balance: int) -> None:
         raise AmountTooLarge(TOO_LARGE)
 
 
-def _check_note(note: str) -> None:
+def check_note(note: str) -> None:
+    """Refuse a note that is too long or has control characters."""
     if len(note) > NOTE_CHARS_MAX or not note.isprintable():
         msg = f"a note must have at most {NOTE_CHARS_MAX} characters and no control characters"
         raise InvalidNote(msg)

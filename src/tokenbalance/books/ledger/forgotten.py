@@ -68,9 +68,7 @@ class Forgotten:
             The charge; None if these books know of the request, or never had its account.
 
         """
-        is_owning = settlement.objects is not None
-        statement = statements.SETTLE_RESTORED_OWNING if is_owning else statements.SETTLE_RESTORED
-        return await self._end(settlement, statement, *settlement.more())
+        return await self._end(settlement, statements.SETTLE_RESTORED, *settlement.full())
 
     async def expire(self, settlement: Settlement) -> Charge | None:
         """Restore a hold whose process is gone and expire it, in one transaction; else as above."""
@@ -110,6 +108,8 @@ class Forgotten:
                 terms.estimated_output,
                 None if hold.rates is None else hold.rates.text,
                 even_with_nothing,
+                terms.tokens,
+                terms.limit_ids,
                 timeout=_TIMEOUT_S,
             ),
         )

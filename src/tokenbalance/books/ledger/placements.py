@@ -1,27 +1,38 @@
 """Placing holds: many in one statement if they fit in full, else each with its own statement.
 
-Owns how PLACE and PLACE_MANY are sent and read. A hold is the same whichever statement placed it.
-Only PLACE decides that a hold does not fit; nothing here may decide that.
+Owns how PLACE and PLACE_MANY are sent and read, and their LIMITED variants for callers with a
+policy. A hold is the same whichever statement placed it. Only PLACE decides that a hold does not
+fit; nothing here may decide that.
 """
 
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from tokenbalance.books.ledger.account_queues import AccountQueues
 from tokenbalance.books.ledger.fallback import each_alone, left_on_item_error
 from tokenbalance.database import statements
 from tokenbalance.database.batches import Left
-from tokenbalance.model import Hold, Terms
+from tokenbalance.model import Hold, Room, Terms
 from tokenbalance.model.values import value
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from tokenbalance.books.limits import Limits
     from tokenbalance.database.batches import Batch
     from tokenbalance.database.connections import Pool
-    from tokenbalance.model import Caller, Claim, Purpose
+    from tokenbalance.model import Caller, Claim, Policy, Purpose
+
+    _Rooms: TypeAlias = list[list[int | None]] | None
+    _Limited: TypeAlias = tuple[int | None, list[int] | None, _Rooms, bool]
+    _Placed: TypeAlias = tuple[int, str, int, list[int] | None, _Rooms]
+    """Account, request and credits of a hold, the limits that it took from, what these leave."""
+    _Taken: TypeAlias = tuple[int, list[int] | None, _Rooms]
+
+_ATTEMPTS: Final = 3
+"""To place a hold while windows of its limits end."""
 
 
 @value
@@ -42,8 +53,15 @@ class Placement:
         """The key of the hold."""
         return self.caller.account_id, self.purpose.request_id
 
-    def placed(self, amount: int) -> Hold:
-        """The hold, placed with this many credits."""
+    def placed(self, amount: int, limit_ids: list[int] | None = None, rooms: _Rooms = None) -> Hold:
+        """The hold, placed with this many credits.
+
+        Args:
+            amount: the credits.
+            limit_ids: the limits that it took from, if any.
+            rooms: what these leave.
+
+        """
         purpose, claim = self.purpose, self.claim
         terms = Terms(
             self.caller.key_id,
@@ -52,19 +70,47 @@ class Placement:
             claim.known_input,
             claim.estimated_output,
         )
-        return Hold(purpose.request_id, self.caller.account_id, amount, purpose.rates, terms)
+        if limit_ids is None:
+            return Hold(
+                purpose.request_id, self.account_id, amount, purpose.rates, terms, is_plain=True
+            )
+        terms = terms._replace(tokens=claim.tokens, limit_ids=tuple(limit_ids))
+        return Hold(
+            purpose.request_id,
+            self.account_id,
+            amount,
+            purpose.rates,
+            terms,
+            rooms=_tightest(rooms or []),
+        )
+
+    def limits(self, policy: Policy) -> tuple[int, int, tuple[str, ...]]:
+        """What the statements call the version, the tokens and the subjects."""
+        return policy.version, self.claim.tokens, policy.subjects
+
+
+def _tightest(rooms: _Rooms) -> tuple[Room, ...]:
+    """Find the tightest limit of requests, and that of tokens."""
+    tightest: dict[bool, Room] = {}
+    for is_tokens, amount, remaining, reset_us in cast("list[tuple[int, int, int, int]]", rooms):
+        other = tightest.get(bool(is_tokens))
+        if other is None or remaining < other.remaining:
+            unit = "tokens" if is_tokens else "requests"
+            tightest[bool(is_tokens)] = Room(unit, amount, remaining, reset_us)
+    return tuple(tightest.values())
 
 
 class Placements:
     """Places holds on the request path's pool; raises what asyncpg raises."""
 
-    def __init__(self, pool: Pool, lease_s: float, batch_max: int) -> None:
+    def __init__(self, pool: Pool, limits: Limits, lease_s: float, batch_max: int) -> None:
         self._pool = pool
+        self._limits = limits
         self._lease_s = lease_s
         self._queues = AccountQueues[Placement, Hold | None](
             self._place_shared,
             self._place_queued,
-            attrgetter("account_id"),
+            attrgetter("caller.account_id"),
             batch_max,
             turns=pool.turns,
         )
@@ -85,9 +131,38 @@ class Placements:
             position: the position of the request among the waiters; None if it is not one of them.
 
         """
+        policy = placement.caller.policy
+        if policy is not None:
+            return await self._place_limited(placement, policy, position)
+        row = await self._pool.fetchrow(statements.PLACE, *self._arguments(placement, position))
+        return None if row is None else placement.placed(cast("int", row[0]))
+
+    async def _place_limited(
+        self, placement: Placement, policy: Policy, position: int | None
+    ) -> Hold | None:
+        version, tokens, subjects = placement.limits(policy)
+        for _ in range(_ATTEMPTS):
+            row = await self._pool.fetchrow(
+                statements.PLACE_LIMITED,
+                *self._arguments(placement, position),
+                version,
+                tokens,
+                subjects,
+            )
+            if row is None:
+                return None
+            amount, limit_ids, rooms, is_stale = cast("_Limited", tuple(row))
+            if amount is not None:
+                return placement.placed(amount, limit_ids, rooms)
+            if not is_stale:
+                return None
+            await self._limits.states(placement.account_id, subjects)
+        return None
+
+    def _arguments(self, placement: Placement, position: int | None) -> tuple[object, ...]:
+        """The parameters that PLACE and PLACE_LIMITED have in common."""
         purpose, claim = placement.purpose, placement.claim
-        row = await self._pool.fetchrow(
-            statements.PLACE,
+        return (
             placement.caller.account_id,
             purpose.request_id,
             placement.caller.key_id,
@@ -102,29 +177,35 @@ class Placements:
             None if purpose.rates is None else purpose.rates.text,
             placement.caller.secret_sha256,
         )
-        return None if row is None else placement.placed(cast("int", row[0]))
 
     async def _place_shared(self, batch: Batch[Placement, Hold | None]) -> None:
-        await self._place_many(statements.PLACE_MANY, batch)
+        variants = statements.PLACE_MANY, statements.PLACE_MANY_LIMITED
+        await self._place_many(variants, batch)
 
     async def _place_queued(self, batch: Batch[Placement, Hold | None]) -> None:
         if len(batch) > 1:
-            await self._place_many(statements.PLACE_MANY_OF_ONE, batch)
+            variants = statements.PLACE_MANY_OF_ONE, statements.PLACE_MANY_OF_ONE_LIMITED
+            await self._place_many(variants, batch)
         await each_alone(batch, self.place_alone)
 
-    async def _place_many(self, statement: str, batch: Batch[Placement, Hold | None]) -> None:
-        columns, rates = _columns([pending.item for pending in batch])
+    async def _place_many(
+        self, plain_and_limited: tuple[str, str], batch: Batch[Placement, Hold | None]
+    ) -> None:
+        placements = [pending.item for pending in batch]
+        columns, rates = _columns(placements)
+        limits = _limit_columns(placements)
+        statement = plain_and_limited[bool(limits)]
         with left_on_item_error():
-            rows = await self._pool.fetch(statement, *columns, self._lease_s, rates)
+            rows = await self._pool.fetch(statement, *columns, self._lease_s, rates, *limits)
             placed = {
-                (account_id, request_id): amount
-                for account_id, request_id, amount in cast("list[tuple[int, str, int]]", rows)
+                (account_id, request_id): cast("_Taken", tuple(taken))
+                for account_id, request_id, *taken in cast("list[_Placed]", rows)
             }
             for pending in batch:
                 # Popped, so that of two items with the same key only the first gets the hold.
-                amount = placed.pop(pending.item.key, None)
-                if amount is not None:
-                    pending.resolve(pending.item.placed(amount))
+                taken = placed.pop(pending.item.key, None)
+                if taken is not None:
+                    pending.resolve(pending.item.placed(*taken))
 
 
 def _columns(placements: Sequence[Placement]) -> tuple[list[list[object]], list[str]]:
@@ -151,3 +232,16 @@ def _columns(placements: Sequence[Placement]) -> tuple[list[list[object]], list[
         for placement in placements
     ]
     return [list(column) for column in zip(*rows, strict=True)], list(rates)
+
+
+def _limit_columns(placements: Sequence[Placement]) -> list[list[object]]:
+    """The columns of a batch that only limits need: versions, tokens, subjects; [] if none does."""
+    if all(placement.caller.policy is None for placement in placements):
+        return []
+    rows = [
+        (0, 0, "")
+        if (policy := placement.caller.policy) is None
+        else (policy.version, placement.claim.tokens, " ".join(policy.subjects))
+        for placement in placements
+    ]
+    return [list(column) for column in zip(*rows, strict=True)]

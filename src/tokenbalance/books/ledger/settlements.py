@@ -63,9 +63,14 @@ class Settlement:
             usage.total,
         )
 
-    def more(self) -> tuple[object, ...]:
-        """The other parameters of a statement that settles: the trace, and objects if any."""
-        return self.trace if self.objects is None else (*self.trace, self.objects)
+    @property
+    def is_plain(self) -> bool:
+        """Whether there is nothing but the charge: no objects, and no limits to give back to."""
+        return self.objects is None and self.hold.is_plain
+
+    def full(self) -> tuple[object, ...]:
+        """The other parameters of a statement that settles anything: the trace, and objects."""
+        return (*self.trace, self.objects)
 
 
 def _stored(usage: Usage, rates: Rates | None) -> str | None:
@@ -91,7 +96,7 @@ class Settlements:
         self._queues = AccountQueues[Settlement, Charge | None](
             self._settle_shared,
             self._settle_queued,
-            attrgetter("account_id"),
+            attrgetter("hold.account_id"),
             batch_max,
             turns=pool.turns,
         )
@@ -111,9 +116,9 @@ class Settlements:
 
     async def settle_alone(self, settlement: Settlement) -> Charge | None:
         """Settle a hold with a statement of its own; None if it is not open."""
-        is_owning = settlement.objects is not None
-        statement = statements.SETTLE_OWNING if is_owning else statements.SETTLE
-        return await self.charge(statement, settlement, *settlement.more())
+        if settlement.is_plain:
+            return await self.charge(statements.SETTLE, settlement, *settlement.trace)
+        return await self.charge(statements.SETTLE_FULL, settlement, *settlement.full())
 
     async def charge(self, statement: str, settlement: Settlement, *more: object) -> Charge | None:
         """Run a statement that charges one hold; None if it changed nothing."""
@@ -124,27 +129,27 @@ class Settlements:
         return Charge(settlement.amount, balance, held)
 
     async def _settle_shared(self, batch: Batch[Settlement, Charge | None]) -> None:
-        owning = statements.SETTLE_MANY_OWNING
-        await self._settle_many((statements.SETTLE_MANY, owning), batch)
+        variants = statements.SETTLE_MANY, statements.SETTLE_MANY_FULL
+        await self._settle_many(variants, batch)
 
     async def _settle_queued(self, batch: Batch[Settlement, Charge | None]) -> None:
         if len(batch) > 1:
-            owning = statements.SETTLE_MANY_OF_ONE_OWNING
-            await self._settle_many((statements.SETTLE_MANY_OF_ONE, owning), batch)
+            variants = statements.SETTLE_MANY_OF_ONE, statements.SETTLE_MANY_OF_ONE_FULL
+            await self._settle_many(variants, batch)
         await each_alone(batch, self.settle_alone)
 
     async def _settle_many(
-        self, plain_and_owning: tuple[str, str], batch: Batch[Settlement, Charge | None]
+        self, plain_and_full: tuple[str, str], batch: Batch[Settlement, Charge | None]
     ) -> None:
         items = [pending.item for pending in batch]
         columns = [
             *zip(*((*item.arguments(), *item.trace) for item in items), strict=True),
         ]
-        is_owning = any(item.objects is not None for item in items)
-        if is_owning:
+        is_full = not all(item.is_plain for item in items)
+        if is_full:
             columns.append(tuple(item.objects for item in items))
         with left_on_item_error():
-            rows = await self._pool.fetch(plain_and_owning[is_owning], *columns)
+            rows = await self._pool.fetch(plain_and_full[is_full], *columns)
             for number, balance, held in cast("list[tuple[int, int, int]]", rows):
                 pending = batch[number - 1]
                 pending.resolve(Charge(pending.item.amount, balance, held))

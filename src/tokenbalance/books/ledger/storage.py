@@ -8,6 +8,7 @@ gigabyte has 10^9 bytes. Any number of replicas may do this: a day has one entry
 from __future__ import annotations
 
 import asyncio
+import datetime as dt
 import logging
 from decimal import Decimal
 from typing import TYPE_CHECKING, Final, cast
@@ -26,6 +27,9 @@ logger = logging.getLogger(__name__)
 STORAGE: Final = "storage"
 """What the card calls it, where it names models."""
 _UNIT: Final = "gb_day"
+_DAY: Final = dt.timedelta(days=1)
+_REACH: Final = dt.timedelta(days=31)
+"""How far back an entry may reach."""
 _PERIOD_S: Final = 600.0
 _RETRY_S: Final = 10.0
 _DEADLINE_S: Final = 30.0
@@ -62,7 +66,7 @@ class StorageCharges:
         rate = self.rate()
         if rate == 0:
             return 0
-        taken = 0
+        taken, since = 0, self._priced_since()
         storing = await self._pool.fetch(statements.STORING, deadline_s=_DEADLINE_S)
         for (account_id,) in cast("list[tuple[int]]", storing):
             amount = cast(
@@ -72,17 +76,26 @@ class StorageCharges:
                     account_id,
                     Decimal(decimal_text(rate)),
                     AMOUNT_MAX,
+                    since,
                     deadline_s=_DEADLINE_S,
                 ),
             )
             taken += amount or 0
         return taken
 
-    def rate(self) -> int:
-        """Nano-credits for a gigabyte and a day, today."""
+    def rate(self, day: dt.date | None = None) -> int:
+        """Nano-credits for a gigabyte and a day, on a day; today (UTC) by default."""
         if self._card is None:
             return 0
         try:
-            return self._card.rates_for(STORAGE).nano[_UNIT]
+            return self._card.rates_for(STORAGE, day=day).nano[_UNIT]
         except UnpricedModel:
             return 0
+
+    def _priced_since(self) -> dt.datetime:
+        """Since when each day has had a price, as far back as an entry may reach."""
+        first = dt.datetime.now(dt.UTC).date()
+        oldest = first - _REACH
+        while first > oldest and self.rate(before := first - _DAY):
+            first = before
+        return dt.datetime.combine(first, dt.time(), dt.UTC)

@@ -45,9 +45,13 @@ def minimum_for(estimate: Estimate, rates: Rates | None) -> int:
 
 def both_for(estimate: Estimate, rates: Rates | None) -> tuple[int, int]:
     """What `wanted_for` and `minimum_for` return, in less time than both take."""
-    if rates is None or estimate.calls is not None:
+    if estimate.calls is not None:
         return wanted_for(estimate, rates), minimum_for(estimate, rates)
     inputs = estimate.input_tokens
+    if rates is None:
+        known = inputs + tokens_of(estimate.more) if estimate.more else inputs
+        wanted = known + estimate.choices * estimate.output_cap
+        return max(wanted, 1), max(known + estimate.choices * estimate.least_output, 1)
     at = _rates_at(estimate, rates, inputs)
     fees = _fees(estimate, rates, 0)
     wanted = _ceiling(estimate, at, fees, inputs, estimate.output_cap)
@@ -144,7 +148,7 @@ def _rates_at(estimate: Estimate, rates: Rates, inputs: int) -> _RatesAt:
     if factors is None:
         return input_rate, output_rate, 1
     # Fractions multiply slowly, and all of this happens several times for each request.
-    up, per = factors.assumed.numerator, factors.assumed.denominator
+    up, per = factors.assumed.as_integer_ratio()
     if factors.always is not None:
         up, per = up * factors.always.numerator, per * factors.always.denominator
     long = factors.long

@@ -55,11 +55,10 @@ def as_charged(usage: Usage, rates: Rates | None, known: Quantities = ()) -> Usa
     return replace(usage, quantities={**usage.quantities, **more}) if more else usage
 
 
-def is_for_counts(rates: Rates) -> bool:
+def is_for_counts(nano: Mapping[str, int]) -> bool:
     """Whether rates are for seconds, characters or images, and none for tokens or requests."""
-    nano = rates.nano
-    return any(nano[kind] for kind in COUNTS) and not any(
-        nano[kind] for kind in (*UNITS.own_tokens, REQUEST)
+    return any(nano.get(kind) for kind in COUNTS) and not any(
+        nano.get(kind) for kind in (*UNITS.own_tokens, REQUEST)
     )
 
 

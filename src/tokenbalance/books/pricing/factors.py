@@ -78,11 +78,13 @@ def is_assumed(kind: str, rates: Rates | None) -> bool:
 
 def scale_of(usage: Usage, factors: Factors) -> Scale | None:
     """Find what multiplies the cost of this usage; None if it is 1."""
-    factor = factors.assumed
-    if named := tiers_of(usage):
-        factor = tier_factor(factors, named[0])
-        for name in named[1:]:
-            factor = max(factor, tier_factor(factors, name))
+    factor = None
+    for kind in usage.quantities:
+        if kind.startswith(TIER):
+            named = tier_factor(factors, kind.removeprefix(TIER))
+            factor = named if factor is None else max(factor, named)
+    if factor is None:
+        factor = factors.assumed
     if factors.always is not None:
         factor *= factors.always
     long = factors.long

@@ -21,6 +21,7 @@ from functools import lru_cache
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, cast
 
+from tokenbalance.books.pricing.equivalents import is_for_counts
 from tokenbalance.books.pricing.factors import factors_document, factors_from, scale_of
 from tokenbalance.books.pricing.units import INPUT, OUTPUT, REQUEST, TIER, UNITS, is_fee
 from tokenbalance.model import PLAIN, Conditions, Peak, Rates
@@ -55,10 +56,11 @@ def cost_of(usage: Usage, rates: Rates) -> int | Fraction:
     tokens = split(usage, rates.sides)
     if not tokens and not counts_of(usage, rates.sides):
         return 0
-    nano = rates.nano
+    nano, quantities = rates.nano, usage.quantities
     cost = nano[REQUEST]
     for kind in rates.extras:
-        cost += usage.quantities.get(kind, 0) * nano[kind]
+        if kind in quantities:
+            cost += quantities[kind] * nano[kind]
     factors = rates.factors
     scale = None if factors is None else scale_of(usage, factors)
     if scale is not None:
@@ -110,9 +112,10 @@ def split(usage: Usage, sides: Sides = UNITS.sides) -> Mapping[str, int]:
     tokens: dict[str, int] = {}
     hidden = usage.total
     for side, parts in sides:
-        left = quantities.get(side, 0)
-        if not left:
+        # A usage has no zeros.
+        if side not in quantities:
             continue
+        left = quantities[side]
         hidden -= left
         for part in parts:
             if left and part in quantities:
@@ -175,6 +178,7 @@ def build_rates(
         output_peak=_peak(filled, units, OUTPUT, lasting=lasting),
         factors=factors,
         extras=tuple(kind for kind, rate in filled.items() if rate and kind not in tokens),
+        is_for_counts=is_for_counts(filled),
     )
 
 

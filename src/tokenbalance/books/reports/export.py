@@ -69,7 +69,10 @@ _ROWS: Final = 2000
 
 
 async def export_usage(
-    sessions: Sessions, period: Period, account_id: int | None = None
+    sessions: Sessions,
+    period: Period,
+    account_id: int | None = None,
+    among: tuple[int, ...] | None = None,
 ) -> AsyncGenerator[Batch]:
     """Read the charged requests of a period as they ended; rows are as `USAGE_COLUMNS`.
 
@@ -77,11 +80,12 @@ async def export_usage(
         sessions: each batch opens a session of its own.
         period: when requests were charged.
         account_id: None: all accounts.
+        among: only these accounts; None: all.
 
     """
     async with sessions() as session:
         (ids,) = await ids_of(session, period)
-    ends = _charged(period, account_id, ids).order_by(LedgerEntry.id).limit(_ROWS)
+    ends = _charged(period, account_id, ids, among).order_by(LedgerEntry.id).limit(_ROWS)
     last = ids.after
     while True:
         rows = await _fetch(sessions, _usage(ends.where(LedgerEntry.id > last)))
@@ -92,11 +96,16 @@ async def export_usage(
         last = rows[-1].id
 
 
-async def count_usage(sessions: Sessions, period: Period, account_id: int | None = None) -> int:
+async def count_usage(
+    sessions: Sessions,
+    period: Period,
+    account_id: int | None = None,
+    among: tuple[int, ...] | None = None,
+) -> int:
     """Count the rows of an export of usage, for a progress display."""
     async with sessions() as session:
         (ids,) = await ids_of(session, period)
-        ends = _charged(period, account_id, ids).where(LedgerEntry.id > ids.after)
+        ends = _charged(period, account_id, ids, among).where(LedgerEntry.id > ids.after)
         statement = select(func.count()).select_from(ends.subquery())
         return (await session.scalars(statement)).one()
 
@@ -122,7 +131,9 @@ async def export_entries(
         last = batch[-1][0]
 
 
-def _charged(period: Period, account_id: int | None, ids: Ids) -> Select[LedgerEntry]:
+def _charged(
+    period: Period, account_id: int | None, ids: Ids, among: tuple[int, ...] | None
+) -> Select[LedgerEntry]:
     conditions: list[ColumnElement[bool]] = [
         LedgerEntry.state.in_(("settled", "expired")),
         LedgerEntry.created_at >= period.start,
@@ -132,6 +143,8 @@ def _charged(period: Period, account_id: int | None, ids: Ids) -> Select[LedgerE
         conditions.append(LedgerEntry.id <= ids.upto)
     if account_id is not None:
         conditions.append(LedgerEntry.account_id == account_id)
+    if among is not None:
+        conditions.append(LedgerEntry.account_id.in_(among))
     return select(LedgerEntry).where(*conditions)
 
 

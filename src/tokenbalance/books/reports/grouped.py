@@ -67,6 +67,8 @@ class UsageQuery:
     """Empty: one row, the sum of everything."""
     period: Period = EVER
     """Whole days, in UTC, are fastest."""
+    among: tuple[int, ...] | None = None
+    """Only these accounts, if `account_id` is None; None: all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +94,7 @@ async def usage_by(
 
     """
     names = columns_of(query.groups)
-    accounts = None if query.account_id is None else (query.account_id,)
+    accounts = query.among if query.account_id is None else (query.account_id,)
     begin = None if after is None else _read(after, names)
     places = await find_places(session, query.period)
     groups = sums_by(Source(names, accounts, query.period, places), begin).limit(limit + 1)

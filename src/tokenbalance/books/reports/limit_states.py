@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
+from zoneinfo import ZoneInfo
 
-from sqlalchemy import and_, func, select
+from sqlalchemy import func, select
 
-from tokenbalance.database.tables import Limit
+from tokenbalance.books.limits.windows import window_at
+from tokenbalance.database.tables import Account, Limit
 from tokenbalance.model.limits import COUNTED, MINUTE, WITHOUT_WINDOWS, LimitState
 
 if TYPE_CHECKING:
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from tokenbalance.model.limits import Unit
+
+    _Found: TypeAlias = tuple[Limit, str, datetime]
 
 _MINUTE: Final = timedelta(minutes=1)
 _ORDER: Final = tuple(COUNTED)
@@ -31,13 +35,13 @@ async def limit_states(
         In the order of the subjects; of each its limits as in `COUNTED`, then its budgets by name.
 
     """
-    now = func.statement_timestamp()
-    is_open = and_(Limit.window_start <= now, Limit.window_end > now)
-    query = select(Limit, is_open, now).where(
-        Limit.account_id == account_id, Limit.subject.in_(subjects)
+    query = (
+        select(Limit, Account.time_zone, func.statement_timestamp())
+        .join(Account, Account.id == Limit.account_id)
+        .where(Limit.account_id == account_id, Limit.subject.in_(subjects))
     )
     found = (await session.execute(query)).all()
-    states = [_state(*row) for row in found]
+    states = [_state(*cast("_Found", tuple(row))) for row in found]
     return sorted(states, key=lambda state: (subjects.index(state.subject), *_place(state.name)))
 
 
@@ -45,7 +49,7 @@ def _place(name: str) -> tuple[int, str]:
     return (_ORDER.index(name) if name in COUNTED else len(_ORDER), name)
 
 
-def _state(limit: Limit, is_open: bool, now: datetime) -> LimitState:  # noqa: FBT001 - a row
+def _state(limit: Limit, time_zone: str, now: datetime) -> LimitState:
     used, reserved, resets_at = limit.used, limit.reserved, None
     if limit.period == MINUTE:
         used = 0
@@ -54,8 +58,12 @@ def _state(limit: Limit, is_open: bool, now: datetime) -> LimitState:  # noqa: F
             resets_at = limit.taken_until
             used = -((now - resets_at) * limit.amount // _MINUTE)
     elif limit.period not in WITHOUT_WINDOWS:
-        used, reserved = (used, reserved) if is_open else (0, 0)
-        resets_at = limit.window_end if is_open else None
+        resets_at = limit.window_end
+        if resets_at <= now:
+            used, reserved = 0, 0
+            resets_at = window_at(
+                now, limit.period, ZoneInfo(time_zone), limit.anchor or limit.created_at
+            ).end
     return LimitState(
         subject=limit.subject,
         name=limit.name,
@@ -65,4 +73,5 @@ def _state(limit: Limit, is_open: bool, now: datetime) -> LimitState:  # noqa: F
         used=used,
         reserved=reserved,
         resets_at=resets_at,
+        at=now,
     )

@@ -22,6 +22,6 @@ OUTGROWN: Final = """
 -- of foreign key checks, read the whole table, and Postgres keeps them until the next ANALYZE.
 SELECT oid::regclass::text
   FROM pg_class
- WHERE oid = ANY ('{users,accounts,api_keys,open_holds,ledger,waiters,objects}'::regclass[])
+ WHERE oid = ANY ('{users,accounts,api_keys,open_holds,ledger,waiters,objects,limits}'::regclass[])
    AND relpages < 32 AND pg_relation_size(oid) >= 32 * current_setting('block_size')::bigint
 """

@@ -11,7 +11,9 @@ SELECT a.user_id, k.account_id, k.id AS key_id,
        k.secret_sha256, k.force_store_false, coalesce(a.next_expiry <= now(), false) AS is_due,
        k.limits_version,
        CASE WHEN k.limits_version <> 0
-            THEN jsonb_build_object('key', k.limits, 'account', a.limits)::text END AS limits
+            THEN jsonb_build_object('key', k.limits, 'account', a.limits,
+                                    'named_by', k.sub_account_from, 'end', k.sub_account_limits
+                                   )::text END AS limits
   FROM (SELECT DISTINCT * FROM unnest($1::bytea[]) LIMIT (SELECT cardinality($1))) asked (secret)
   JOIN api_keys k ON k.secret_sha256 = asked.secret
   JOIN accounts a ON a.id = k.account_id

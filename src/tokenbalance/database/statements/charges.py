@@ -1,13 +1,15 @@
 """Ends of holds that charge: settle, expire, and the correction of an estimated charge.
 
 They all start with the same parameters, those of `Settlement.arguments` in `books.ledger`. Those
-of a living process go on with a `Trace`, and those that are called `OWNING` with the objects that
-the response names, which become the caller's in the same statement. Most requests have none, and
-pay nothing for it.
+of a living process go on with a `Trace`. `SETTLE` and its like only end holds that took from no
+limit. Those called `FULL` end any; they give back to the limits, and go on with the objects that
+the response names, which become the caller's in the same statement. Most requests have neither,
+and pay nothing for it.
 """
 
 from typing import Final
 
+from tokenbalance.database.statements.limits import GIVEN_OF_MANY, giving
 from tokenbalance.database.statements.objects import RECORDING
 
 # The compare-and-set of an end is the deletion of the open hold, so a charge happens only once: if
@@ -33,7 +35,7 @@ WITH hold AS (
            $6, $5, $4, rates, endpoint, model, created_at, estimated_input,
            estimated_output, '{actor}', '{note}'{values}
       FROM account
-){objects}
+){more}
 SELECT balance, held FROM account
 """
 
@@ -47,6 +49,8 @@ _OBJECTS: Final = f""", owned AS (
 }
 )"""  # noqa: S608 - made of constants
 
+_LIMITS: Final = giving(tokens="$6", credits_="$3")
+
 _TRACE: Final = """,
 -- $7..$14 a trace: upstream status, error code, upstream request id,
 -- milliseconds to the first byte and in all, streamed, output cap, capped"""
@@ -59,7 +63,7 @@ _TRACE_VALUES: Final = """,
            $7, $8, $9, $10, $11, $12, $13, $14"""
 
 
-def _settle(*, only_if: str, note: str = "", objects: str = "") -> str:
+def _settle(*, only_if: str, note: str = "", more: str = "") -> str:
     return _CHARGE.format(
         state="settled",
         trace=_TRACE,
@@ -68,7 +72,7 @@ def _settle(*, only_if: str, note: str = "", objects: str = "") -> str:
         only_if=only_if,
         actor="proxy",
         note=note,
-        objects=objects,
+        more=more,
     )
 
 
@@ -77,13 +81,11 @@ _IS_NO_TOMBSTONE: Final = " AND amount > 0"
 _RESTORED: Final = ""
 _WAS_LOST: Final = "its hold was lost in a crash or failover of the database"
 
-SETTLE: Final = _settle(only_if=_IS_NO_TOMBSTONE)
+SETTLE: Final = _settle(only_if=f"{_IS_NO_TOMBSTONE} AND limit_ids IS NULL")
 
-SETTLE_OWNING: Final = _settle(only_if=_IS_NO_TOMBSTONE, objects=_OBJECTS)
+SETTLE_FULL: Final = _settle(only_if=_IS_NO_TOMBSTONE, more=_LIMITS + _OBJECTS)
 
-SETTLE_RESTORED: Final = _settle(only_if=_RESTORED, note=_WAS_LOST)
-
-SETTLE_RESTORED_OWNING: Final = _settle(only_if=_RESTORED, note=_WAS_LOST, objects=_OBJECTS)
+SETTLE_RESTORED: Final = _settle(only_if=_RESTORED, note=_WAS_LOST, more=_LIMITS + _OBJECTS)
 
 _SETTLE_MANY: Final = """
 -- $1 accounts, $2 requests, $3 charges, $4 estimated, $5 quantities by kind or nulls, $6 totals,
@@ -107,7 +109,8 @@ WITH item AS (
      CROSS JOIN LATERAL (
            SELECT account_id, ctid AS place
              FROM open_holds
-            WHERE request_id = item.request_id AND account_id = item.account_id AND amount > 0
+            WHERE request_id = item.request_id AND account_id = item.account_id
+              AND amount > 0{only_if}
               FOR UPDATE SKIP LOCKED) h
       JOIN accounts a ON a.id = h.account_id
        FOR NO KEY UPDATE OF a{or_skip}
@@ -116,7 +119,7 @@ WITH item AS (
      USING hold
      WHERE h.ctid = hold.place
     RETURNING hold.*, h.amount, h.key_id, h.rates, h.endpoint, h.model, h.created_at,
-              h.estimated_input, h.estimated_output
+              h.estimated_input, h.estimated_output{limit_columns}
 ), charged AS (
     SELECT *, balance - (sum(charge) OVER up_to)::bigint AS balance_after,
            held - (sum(amount) OVER (PARTITION BY account_id))::bigint AS held_after
@@ -143,7 +146,7 @@ WITH item AS (
            output_cap, capped
       FROM charged
      ORDER BY number
-){objects}
+){more}
 SELECT number, balance_after, held_after FROM charged
 """
 
@@ -157,23 +160,25 @@ _OBJECTS_OF_MANY: Final = f""", owned AS (
 )"""  # noqa: S608 - made of constants
 
 
-def _settle_many(*, or_skip: str, owning: bool) -> str:
+def _settle_many(*, or_skip: str, is_full: bool) -> str:
     return _SETTLE_MANY.format(
         or_skip=or_skip,
-        objects_comment=",\n-- $15 rows of objects as JSON, or nulls" if owning else "",
-        objects_column=", $15::json[]" if owning else "",
-        objects_name=", objects" if owning else "",
-        objects=_OBJECTS_OF_MANY if owning else "",
+        only_if="" if is_full else " AND limit_ids IS NULL",
+        objects_comment=",\n-- $15 rows of objects as JSON, or nulls" if is_full else "",
+        objects_column=", $15::json[]" if is_full else "",
+        objects_name=", objects" if is_full else "",
+        limit_columns=", h.tokens, h.limit_ids" if is_full else "",
+        more=GIVEN_OF_MANY + _OBJECTS_OF_MANY if is_full else "",
     )
 
 
-SETTLE_MANY: Final = _settle_many(or_skip=" SKIP LOCKED", owning=False)
+SETTLE_MANY: Final = _settle_many(or_skip=" SKIP LOCKED", is_full=False)
 
-SETTLE_MANY_OWNING: Final = _settle_many(or_skip=" SKIP LOCKED", owning=True)
+SETTLE_MANY_FULL: Final = _settle_many(or_skip=" SKIP LOCKED", is_full=True)
 
-SETTLE_MANY_OF_ONE: Final = _settle_many(or_skip="", owning=False)
+SETTLE_MANY_OF_ONE: Final = _settle_many(or_skip="", is_full=False)
 
-SETTLE_MANY_OF_ONE_OWNING: Final = _settle_many(or_skip="", owning=True)
+SETTLE_MANY_OF_ONE_FULL: Final = _settle_many(or_skip="", is_full=True)
 
 EXPIRE: Final = _CHARGE.format(
     state="expired",
@@ -184,7 +189,7 @@ EXPIRE: Final = _CHARGE.format(
     only_if=" AND amount > 0 AND ($7 OR lease_until < now())",
     actor="sweep",
     note="its process was gone",
-    objects="",
+    more=_LIMITS,
 )
 
 EXPIRE_RESTORED: Final = _CHARGE.format(
@@ -196,7 +201,7 @@ EXPIRE_RESTORED: Final = _CHARGE.format(
     only_if="",
     actor="sweep",
     note="its process was gone, and its hold lost in a crash or failover of the database",
-    objects="",
+    more=_LIMITS,
 )
 
 CORRECT: Final = """

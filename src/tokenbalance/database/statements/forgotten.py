@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from tokenbalance.database.statements.limits import TAKING
+
 FORGOTTEN: Final = """
 -- $1 accounts, $2 requests
 -- The requests among these that these books know nothing of. Each is looked up: a join might read
@@ -25,27 +27,39 @@ LOCK_ACCOUNT: Final = """
 SELECT FROM accounts WHERE id = $1 FOR NO KEY UPDATE
 """
 
-RESTORE: Final = """
+RESTORE: Final = f"""
 -- $1 account, $2 request, $3 key, $4 amount, $5 endpoint, $6 model, $7 known input,
--- $8 lease in seconds, $9 estimated output, $10 rates or null, $11 even if nothing is left
+-- $8 lease in seconds, $9 estimated output, $10 rates or null, $11 even if nothing is left,
+-- $12 tokens, $13 limits that it took from, or null
 -- Only while the account is locked. Places a hold again that was placed before, unless its request
--- has ended. Others may have got its credits meanwhile: it takes what is left of them.
+-- has ended. Others may have got its credits meanwhile: it takes what is left of them. It takes
+-- from its limits whatever they have left, unless their windows have ended.
 WITH account AS (
     SELECT greatest(least($4, balance - held + overdraft), 0) AS amount
       FROM accounts
      WHERE id = $1
-), restored AS (
+), taken AS (
+    SELECT array_agg(id) AS limit_ids
+      FROM (SELECT * FROM unnest($13::bigint[]) LIMIT (SELECT cardinality($13))) t (limit_id)
+     CROSS JOIN LATERAL (
+           SELECT id
+             FROM limits
+            WHERE account_id = $1 AND id = limit_id
+              AND now() >= window_start AND now() < window_end
+           OFFSET 0) l
+), placed AS (
     INSERT INTO open_holds
            (account_id, request_id, key_id, amount, endpoint, model, known_input, lease_until,
-            estimated_input, estimated_output, rates)
-    SELECT $1, $2, $3, amount, $5, $6, $7, now() + make_interval(secs => $8), $7, $9, $10
-      FROM account
+            estimated_input, estimated_output, rates, tokens, limit_ids)
+    SELECT $1, $2, $3, amount, $5, $6, $7, now() + make_interval(secs => $8), $7, $9, $10,
+           CASE WHEN limit_ids IS NULL THEN 0 ELSE $12 END, limit_ids
+      FROM account, taken
      WHERE (amount > 0 OR $11)
        AND NOT EXISTS (SELECT
                          FROM ledger
                         WHERE request_id = $2 AND account_id + 0 = $1 AND state IS NOT NULL)
     ON CONFLICT (request_id, account_id) DO NOTHING
-    RETURNING amount
-)
-UPDATE accounts SET held = held + amount FROM restored WHERE id = $1 RETURNING amount
-"""
+    RETURNING account_id, amount, tokens, limit_ids
+), {TAKING}
+UPDATE accounts SET held = held + amount FROM placed WHERE id = $1 RETURNING amount
+"""  # noqa: S608 - made of constants

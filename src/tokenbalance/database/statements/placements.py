@@ -1,29 +1,38 @@
 """Placing holds: one, or those of many requests in one statement.
 
+Of each there is one for requests that no limit binds, and one called `LIMITED`, for any.
+
 Their commit does not wait for the disk: if the database crashes and loses it, the process that has
 the request puts the hold back (`forgotten`).
 """
 
 from typing import Final
 
-PLACE: Final = """
+from tokenbalance.database.statements.limits import JUDGING, TAKING
+
+_KEY: Final = """
+                    WHERE k.secret_sha256 = $13 AND k.revoked_at IS NULL
+                      AND (k.expires_at IS NULL OR k.expires_at > now())
+                      AND ('inference' = ANY (k.scopes) OR k.kind = 'sign-in')"""
+
+PLACE: Final = f"""
 -- $1 account, $2 request, $3 key, $4 wanted, $5 minimum, $6 endpoint, $7 model, $8 known input,
 -- $9 lease in seconds, $10 position among the waiters or null, $11 estimated output,
 -- $12 rates or null, $13 SHA-256 of the key's secret
 -- Reserves what is wanted, or what the balance affords if that is less but at least the minimum.
 -- Leaves enough for the waiters ahead of this request. It is one conditional UPDATE, so nothing can
 -- happen between the check and the reservation. Nothing is reserved with a key that has ended, was
--- rotated, or lost its scope since it was looked up, or for a user who was disabled.
+-- rotated, lost its scope or got limits since it was looked up, for a user who was disabled, or of
+-- an account with something due.
 WITH account AS (
     UPDATE accounts
        SET held = held + least($4, balance + overdraft)
      WHERE id = $1
+       AND (next_expiry IS NULL OR next_expiry > now())
        AND (SELECT u.is_active FROM users u WHERE u.id = accounts.user_id)
        AND EXISTS (SELECT
-                     FROM api_keys k
-                    WHERE k.secret_sha256 = $13 AND k.revoked_at IS NULL
-                      AND (k.expires_at IS NULL OR k.expires_at > now())
-                      AND ('inference' = ANY (k.scopes) OR k.kind = 'sign-in'))
+                     FROM api_keys k{_KEY}
+                      AND k.limits_version = 0)
        AND least($4, balance + overdraft) >= $5
        AND least($4, balance + overdraft) <= balance - held + overdraft - (
                SELECT coalesce(sum(wanted), 0)
@@ -38,22 +47,68 @@ INSERT INTO open_holds
 SELECT $1, $2, $3, amount, $6, $7, $8, now() + make_interval(secs => $9), $8, $11, $12
   FROM account, (SELECT set_config('synchronous_commit', 'off', true)) relaxed
 RETURNING amount
-"""
+"""  # noqa: S608 - made of constants
 
-_PLACE_MANY: Final = """
+PLACE_LIMITED: Final = f"""
+-- $1..$13 as PLACE, $14 version of the limits, $15 tokens, $16 subjects of the limits
+-- PLACE for a key with limits: takes from all limits of the subjects, or reserves nothing. Tells as
+-- well what they leave, and whether the window of one has ended, so that nothing could be taken.
+WITH account AS (
+    SELECT a.id AS account_id, least($4, a.balance + a.overdraft) AS credits
+      FROM accounts a
+     WHERE a.id = $1
+       AND (a.next_expiry IS NULL OR a.next_expiry > now())
+       AND (SELECT u.is_active FROM users u WHERE u.id = a.user_id)
+       AND EXISTS (SELECT
+                     FROM api_keys k{_KEY}
+                      AND k.limits_version = $14)
+       AND least($4, a.balance + a.overdraft) >= $5
+       AND least($4, a.balance + a.overdraft) <= a.balance - a.held + a.overdraft - (
+               SELECT coalesce(sum(wanted), 0)
+                 FROM waiters
+                WHERE account_id = $1 AND alive_until > now()
+                  AND ($10::bigint IS NULL OR position < $10))
+       FOR NO KEY UPDATE OF a
+), pair AS (
+    SELECT l.*, 1 AS item, 1::bigint AS requests, $15::bigint AS tokens, credits
+      FROM (SELECT credits, subject
+              FROM account, unnest($16::text[]) AS subject
+             LIMIT (SELECT cardinality($16))) s
+      JOIN limits l ON l.account_id = $1 AND l.subject = s.subject
+       FOR NO KEY UPDATE OF l
+), {JUDGING}, placed AS (
+    INSERT INTO open_holds
+           (account_id, request_id, key_id, amount, endpoint, model, known_input, lease_until,
+            estimated_input, estimated_output, rates, tokens, limit_ids)
+    SELECT $1, $2, $3, credits, $6, $7, $8, now() + make_interval(secs => $9), $8, $11, $12,
+           CASE WHEN limit_ids IS NULL THEN 0 ELSE $15 END, limit_ids
+      FROM (SELECT set_config('synchronous_commit', 'off', true)) relaxed, account
+      LEFT JOIN judged ON true
+     WHERE coalesce(fits, true)
+    RETURNING account_id, amount, tokens, limit_ids
+), reserved AS (
+    UPDATE accounts SET held = held + amount FROM placed WHERE id = $1
+), {TAKING}
+SELECT amount, judged.limit_ids, rooms, coalesce(is_stale, false)
+  FROM account
+  LEFT JOIN judged ON true
+  LEFT JOIN placed ON true
+"""  # noqa: S608 - made of constants
+
+_ITEM: Final = """
 -- $1 accounts, $2 requests, $3 SHA-256 of the keys' secrets, $4 wanted, $5 minima, $6 endpoints,
 -- $7 models, $8 known inputs, $9 estimated outputs, $10 which of $12 or nulls,
 -- $11 lease in seconds, $12 different rates: few cards have so many models that all of a batch
--- differ
+-- differ{comment}
 -- PLACE for requests that are not waiting: for each account, in order, as many as fit in full. None
 -- of them is capped, and each account's row is written once. Whatever is left out, for any reason,
 -- is left to PLACE.
 WITH item AS (
     SELECT *
       FROM unnest($1::bigint[], $2::text[], $3::bytea[], $4::bigint[], $5::bigint[], $6::text[],
-                  $7::text[], $8::bigint[], $9::bigint[], $10::integer[])
+                  $7::text[], $8::bigint[], $9::bigint[], $10::integer[]{columns})
            WITH ORDINALITY AS item (account_id, request_id, secret, wanted, minimum, endpoint,
-                                    model, known_input, estimated_output, rates, number)
+                                    model, known_input, estimated_output, rates{names}, number)
      LIMIT (SELECT cardinality($1))
 ), account AS (
     SELECT item.*, k.id AS key_id, a.balance + a.overdraft - a.held AS available
@@ -63,6 +118,7 @@ WITH item AS (
       JOIN users u ON u.id = a.user_id
      WHERE k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()) AND u.is_active
        AND ('inference' = ANY (k.scopes) OR k.kind = 'sign-in')
+       AND k.limits_version = {version} AND (a.next_expiry IS NULL OR a.next_expiry > now())
        FOR NO KEY UPDATE OF a{or_skip}
 ), line AS (
     SELECT *, row_number() OVER (PARTITION BY account_id ORDER BY number) AS place FROM account
@@ -74,27 +130,84 @@ WITH item AS (
                 WHERE w.account_id = line.account_id AND w.alive_until > now())
            ELSE 0 END) OVER (PARTITION BY account_id ORDER BY number) AS up_to
       FROM line
-), placed AS (
+)"""
+
+_PLACED: Final = """, placed AS (
     INSERT INTO open_holds
            (account_id, request_id, key_id, amount, endpoint, model, known_input, lease_until,
-            estimated_input, estimated_output, rates)
+            estimated_input, estimated_output, rates{names})
     SELECT account_id, request_id, key_id, wanted, endpoint, model, known_input,
            now() + make_interval(secs => $11), known_input, estimated_output,
-           ($12::jsonb[])[rates]
-      FROM claim, (SELECT set_config('synchronous_commit', 'off', true)) relaxed
-     WHERE up_to <= available AND wanted >= minimum
+           ($12::jsonb[])[rates]{values}
+      FROM (SELECT set_config('synchronous_commit', 'off', true)) relaxed, {claims}
      ORDER BY number
     ON CONFLICT (request_id, account_id) DO NOTHING
-    RETURNING account_id, request_id, amount
+    RETURNING account_id, request_id, amount{names}
 ), reserved AS (
     UPDATE accounts
        SET held = held + amount
       FROM (SELECT account_id, sum(amount)::bigint AS amount FROM placed GROUP BY account_id) p
      WHERE id = account_id
-)
-SELECT account_id, request_id, amount FROM placed
-"""
+)"""
 
-PLACE_MANY: Final = _PLACE_MANY.format(or_skip=" SKIP LOCKED")
+_FITS_THE_BALANCE: Final = "up_to <= available AND wanted >= minimum"
 
-PLACE_MANY_OF_ONE: Final = _PLACE_MANY.format(or_skip="")
+
+def _place_many(or_skip: str) -> str:
+    items = _ITEM.format(or_skip=or_skip, comment="", columns="", names="", version="0")
+    placed = _PLACED.format(names="", values="", claims=f"claim WHERE {_FITS_THE_BALANCE}")
+    return f"{items}{placed}\nSELECT account_id, request_id, amount FROM placed\n"
+
+
+PLACE_MANY: Final = _place_many(" SKIP LOCKED")
+
+PLACE_MANY_OF_ONE: Final = _place_many("")
+
+_FITTING: Final = f""", fitting AS (
+    SELECT * FROM claim WHERE {_FITS_THE_BALANCE}
+), subject AS (
+    SELECT account_id, subject, array_agg(number) AS items, array_agg(tokens) AS tokens,
+           array_agg(wanted) AS wanted
+      FROM fitting, unnest(string_to_array(subjects, ' ')) AS subject
+     GROUP BY account_id, subject
+     LIMIT (SELECT 1000000000)
+), counted AS (
+    -- Each is locked once, however many items take from it.
+    SELECT l.*, items, tokens, wanted
+      FROM subject s
+      JOIN limits l ON l.account_id = s.account_id AND l.subject = s.subject
+       FOR NO KEY UPDATE OF l
+), pair AS (
+    SELECT l.id, unit, period, l.amount, taken_until, window_start, window_end, used, reserved,
+           i.item, row_number() OVER up_to AS requests,
+           (sum(i.tokens) OVER up_to)::bigint AS tokens,
+           (sum(i.wanted) OVER up_to)::bigint AS credits
+      FROM counted l, unnest(items, l.tokens, l.wanted) AS i (item, tokens, wanted)
+    WINDOW up_to AS (PARTITION BY l.id ORDER BY i.item)
+), {JUDGING}"""  # noqa: S608 - made of constants
+
+
+def _place_many_limited(or_skip: str) -> str:
+    items = _ITEM.format(
+        or_skip=or_skip,
+        comment=",\n-- $13 versions of the limits or zeros, $14 tokens, $15 subjects of the limits",
+        columns=", $13::bigint[], $14::bigint[], $15::text[]",
+        names=", version, tokens, subjects",
+        version="item.version",
+    )
+    placed = _PLACED.format(
+        names=", tokens, limit_ids",
+        values=", CASE WHEN limit_ids IS NULL THEN 0 ELSE tokens END, limit_ids",
+        claims="fitting\n      LEFT JOIN judged ON item = number\n     WHERE coalesce(fits, true)",
+    )
+    return f"""{items}{_FITTING}{placed}, {TAKING}
+SELECT account_id, request_id, placed.amount, judged.limit_ids, rooms
+  FROM placed
+  JOIN fitting USING (account_id, request_id)
+  LEFT JOIN judged ON item = number
+"""  # noqa: S608 - made of constants
+
+
+PLACE_MANY_LIMITED: Final = _place_many_limited(" SKIP LOCKED")
+
+PLACE_MANY_OF_ONE_LIMITED: Final = _place_many_limited("")

@@ -20,16 +20,18 @@ SELECT account_id
 """  # noqa: S608 - made of constants
 
 CHARGE_STORAGE: Final = f"""
--- $1 account, $2 credits for a gigabyte and a day, $3 the most credits of a charge
+-- $1 account, $2 credits for a gigabyte and a day, $3 the most credits of a charge, $4 since when
+-- there is a price
 -- What was stored since the last entry, each byte as long as it was. Once a day: the key of a
--- second entry conflicts. The first one is for a day at most, and none for more than 31: before
--- that there may have been no rate. What the balance does not cover is not taken, nor what open
+-- second entry conflicts. The first one is for a day at most, and none for more than 31, nor for a
+-- time before the account or the price. What the balance does not cover is not taken, nor what open
 -- holds reserve.
 WITH account AS (
-    SELECT id, balance, held, overdraft FROM accounts WHERE id = $1 FOR NO KEY UPDATE
+    SELECT id, balance, held, overdraft, created_at FROM accounts WHERE id = $1 FOR NO KEY UPDATE
 ), last AS (
     SELECT greatest(coalesce(max(created_at), now() - interval '1 day'),
-                    now() - interval '31 days') AS moment
+                    now() - interval '31 days',
+                    $4, (SELECT created_at FROM account)) AS moment
       FROM ledger
      WHERE account_id = $1 AND kind = 'storage' AND state IS NULL
 ), stored AS (

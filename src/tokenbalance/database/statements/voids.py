@@ -2,10 +2,13 @@
 
 from typing import Final
 
-VOID: Final = """
+from tokenbalance.database.statements.limits import giving
+
+VOID: Final = f"""
 -- $1 account, $2 request, $3..$10 a trace: upstream status, error code, upstream request id,
 -- milliseconds to the first byte and in all, streamed, output cap, capped
--- Its row in the ledger changes no balance.
+-- Its row in the ledger changes no balance. Limits get all back but the request itself, which was
+-- made.
 WITH hold AS (
     DELETE FROM open_holds
      WHERE request_id = $2 AND account_id = $1 AND amount > 0
@@ -13,7 +16,7 @@ WITH hold AS (
 ), account AS (
     UPDATE accounts SET held = held - hold.amount FROM hold WHERE id = $1
     RETURNING hold.*
-)
+){giving(tokens="0", credits_="0")}
 INSERT INTO ledger
        (account_id, kind, state, amount, request_id, key_id, hold, rates, endpoint, model,
         started_at, estimated_input, estimated_output, actor,
@@ -23,7 +26,7 @@ SELECT $1, 'void', 'voided', 0, $2, key_id, amount, rates, endpoint, model,
        created_at, estimated_input, estimated_output, 'proxy',
        $3, $4, $5, $6, $7, $8, $9, $10
   FROM account
-"""
+"""  # noqa: S608 - made of constants
 
 LEAVE_TOMBSTONE: Final = """
 -- $1 account, $2 request, $3 key, $4 endpoint, $5 credits that it held, or null

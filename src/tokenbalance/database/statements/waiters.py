@@ -2,6 +2,8 @@
 
 from typing import Final
 
+from tokenbalance.database.statements.limits import of_unit
+
 ENTER: Final = """
 -- $1 account, $2 wanted, $3 seconds for which the waiter counts as alive
 INSERT INTO waiters (account_id, wanted, alive_until)
@@ -23,21 +25,47 @@ UPDATE waiters w
  WHERE w.account_id = k.account_id AND w.position = k.position
 """
 
-PROMISING: Final = """
--- $1 accounts, $2 positions, $3 wanted, $4 minimum
+_PROMISING: Final = """
+-- $1 accounts, $2 positions, $3 wanted, $4 minimum{comment}
 -- The waiters worth another attempt: their hold fits now, or never will.
 SELECT k.position
   FROM (SELECT *
-          FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[])
-         LIMIT (SELECT cardinality($1))) k (account_id, position, wanted, minimum)
+          FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]{columns})
+         LIMIT (SELECT cardinality($1))) k (account_id, position, wanted, minimum{names})
   JOIN accounts a ON a.id = k.account_id
  WHERE balance + overdraft < k.minimum
     OR least(k.wanted, balance + overdraft) <= balance - held + overdraft - (
            SELECT coalesce(sum(w.wanted), 0)
              FROM waiters w
             WHERE w.account_id = k.account_id AND w.alive_until > now()
-              AND w.position < k.position)
+              AND w.position < k.position){limits}
 """
+
+PROMISING: Final = _PROMISING.format(comment="", columns="", names="", limits="")
+
+PROMISING_LIMITED: Final = _PROMISING.format(
+    comment=", $5 tokens, $6 subjects of the limits",
+    columns=", $5::bigint[], $6::text[]",
+    names=", tokens, subjects",
+    # A window that has ended is entered by the attempt.
+    limits=f"""
+       AND NOT EXISTS (
+           SELECT
+             FROM unnest(string_to_array(k.subjects, ' ')) AS subject
+            CROSS JOIN LATERAL (
+                  SELECT *
+                    FROM limits
+                   WHERE account_id = k.account_id AND limits.subject = subject.subject
+                  OFFSET 0) l
+            WHERE now() < window_end AND reserved > 0
+              AND amount - used - reserved < {
+        of_unit(tokens="k.tokens", credits_="least(k.wanted, balance + overdraft)", others="1")
+    }
+              AND amount - used >= {
+        of_unit(tokens="k.tokens", credits_="least(k.wanted, balance + overdraft)", others="1")
+    })""",  # noqa: S608 - made of constants
+)
+"""As PROMISING, for waiters with limits: those that only open holds keep do not let them pass."""
 
 WAITED_FOR: Final = """
 -- $1 account

@@ -4,8 +4,11 @@ Constraints are part of the design: a state that must not exist cannot be writte
 the request path touches has `account_id` in its key, so it can be distributed by account.
 """
 
+from tokenbalance.database.tables.alerts import Alert, AlertDelivery, AlertThreshold, Webhook
 from tokenbalance.database.tables.base import Base
 from tokenbalance.database.tables.events import EventRecord
+from tokenbalance.database.tables.grants import PERIODS, Allowance, Burn, Grant
+from tokenbalance.database.tables.imports import UserImport, WelcomeLink
 from tokenbalance.database.tables.ledger import (
     ENTRY_KINDS,
     HOLD_STATES,
@@ -45,13 +48,20 @@ __all__ = [
     "INSUFFICIENT_STATUSES",
     "KEY_KINDS",
     "LEDGER_KINDS",
+    "PERIODS",
     "SIGN_IN_WAYS",
     "UNITS",
     "Account",
+    "Alert",
+    "AlertDelivery",
+    "AlertThreshold",
+    "Allowance",
     "ApiKey",
     "Base",
     "Books",
+    "Burn",
     "EventRecord",
+    "Grant",
     "KnownBrowser",
     "LedgerEntry",
     "Limit",
@@ -69,5 +79,8 @@ __all__ = [
     "UsageTotal",
     "UsageTotalKind",
     "User",
+    "UserImport",
     "Waiter",
+    "Webhook",
+    "WelcomeLink",
 ]

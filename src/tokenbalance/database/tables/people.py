@@ -33,6 +33,7 @@ class User(Base):
     __table_args__: TableArgs = (
         CheckConstraint("position('@' in email) > 1", "email_has_at"),
         Index("uq_users_email_lower", func.lower(text("email")), unique=True),
+        Index("ix_users_tags", "tags", postgresql_using="gin"),
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
@@ -43,6 +44,8 @@ class User(Base):
     is_active: Mapped[bool] = mapped_column(server_default=text("true"))
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     last_sign_in_at: Mapped[datetime | None]
+    tags: Mapped[list[str]] = mapped_column(ARRAY(Text), server_default=text("'{}'"))
+    """Words by which users are found and handled together; sorted, each once."""
 
     account: Mapped[Account] = relationship(back_populates="user", lazy="raise")
 
@@ -54,6 +57,11 @@ class Account(Base):
     __table_args__: TableArgs = (
         CheckConstraint("held >= 0", "held_not_negative"),
         CheckConstraint("overdraft >= 0", "overdraft_not_negative"),
+        Index(
+            "ix_accounts_next_expiry",
+            "next_expiry",
+            postgresql_where=text("next_expiry IS NOT NULL"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
@@ -71,6 +79,10 @@ class Account(Base):
     next_expiry: Mapped[datetime | None]
     """When the next of its grants ends or its next allowance is due; null: none does. No hold is
     placed at or after it before that is entered."""
+    alert_below: Mapped[int | None]
+    """The highest threshold that is armed: a trigger compares the balance with it."""
+    alert_rearm_at: Mapped[int | None]
+    """The lowest threshold that was crossed; a balance of so much arms it again."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
     user: Mapped[User] = relationship(back_populates="account", lazy="raise")

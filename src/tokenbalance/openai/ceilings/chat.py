@@ -69,7 +69,7 @@ _CHOICE: Final = 8
 _UNWRITTEN_CHOICES: Final = (None, "auto", "none")
 _SEARCHES: Final = 1
 """A search model searches once, before its output."""
-_SEARCH_OPTIONS: Final = "web_search_options"
+SEARCH_OPTIONS: Final = "web_search_options"
 _SEARCHED: Final = fee_of(SEARCH)
 """What that search uses besides tokens. No usage report of a chat has it."""
 SEARCH_MODEL: Final = "-search-"
@@ -247,7 +247,7 @@ def _is_hosted(tool: dict[str, Json]) -> bool:
 def _hosted_calls(document: Document, prompt: int, model: Model) -> HostedCalls | None:
     """The calls to hold for; a chat has no field that limits them."""
     tools = optional_list(document, "tools")
-    if not tools and document.get(_SEARCH_OPTIONS) is None:
+    if not tools and document.get(SEARCH_OPTIONS) is None:
         return None
     allowed = callable_tools(document.get("tool_choice"), _hosted_tools(document))
     allowances = [allowance_for(tool) for tool, _ in allowed]
@@ -256,7 +256,7 @@ def _hosted_calls(document: Document, prompt: int, model: Model) -> HostedCalls 
     if any(each.call for each in allowances):
         calls = DEFAULT_CALLS
         uses = tuple(sorted({fee_of(each) for each in allowances if each.call and each.fee}))
-    elif document.get(_SEARCH_OPTIONS) is not None and not _finds_free(document, model):
+    elif document.get(SEARCH_OPTIONS) is not None and not _finds_free(document, model):
         allowances, calls = [SEARCH], _SEARCHES
     if not calls:
         return None
@@ -274,7 +274,7 @@ def offers(document: Document) -> list[Offer]:
     if document.get("tools"):
         offered = callable_tools(document.get("tool_choice"), _hosted_tools(document))
     if is_search(document):
-        at = "model" if document.get(_SEARCH_OPTIONS) is None else _SEARCH_OPTIONS
+        at = "model" if document.get(SEARCH_OPTIONS) is None else SEARCH_OPTIONS
         offered.append(({"type": WEB_SEARCH}, at))
     return offered
 
@@ -287,7 +287,7 @@ def _hosted_tools(document: Document) -> Iterator[Offer]:
 
 def is_search(document: Document) -> bool:
     """Whether the web is searched for a chat, as its fields or its model say."""
-    return document.get(_SEARCH_OPTIONS) is not None or SEARCH_MODEL in str(document.get("model"))
+    return document.get(SEARCH_OPTIONS) is not None or SEARCH_MODEL in str(document.get("model"))
 
 
 def _finds_free(document: Document, model: Model) -> bool:
@@ -301,7 +301,9 @@ def choice_tokens(document: Document, measure: Measure) -> int:
 
 
 def _format_tokens(document: Document, measure: Measure) -> int:
-    wanted = optional_object(document, "response_format") or {}
+    wanted = optional_object(document, "response_format")
+    if not wanted:
+        return 0
     schema = optional_object(wanted, "json_schema", at="response_format")
     tokens = unread_tokens(wanted, _FORMAT_FIELDS, measure)
     return tokens + (0 if schema is None else format_tokens(schema, measure))
@@ -311,4 +313,4 @@ def _options_tokens(document: Document, measure: Measure) -> int:
     """Tokens at most of the older field for which function to call, and of options of a search."""
     call = document.get("function_call")
     tokens = 0 if call in _UNWRITTEN_CHOICES else _CHOICE + json_tokens(call, measure)
-    return tokens + json_tokens(document.get(_SEARCH_OPTIONS), measure)
+    return tokens + json_tokens(document.get(SEARCH_OPTIONS), measure)

@@ -85,9 +85,9 @@ _ALLOWANCES: Final = {
 ALLOWED_TOOLS: Final = frozenset({"allowed_tools"})
 """Types of a `tool_choice` that names the tools that may be called."""
 _FEE_NAME: Final = re.compile(r"[a-z0-9_]{1,40}")
-_NO_NAME: Final = "unknown"
+NO_NAME: Final = "unknown"
 """The fee of a tool whose type cannot be the name of one."""
-_UNNAMED: Final = replace(SEARCH, fee=_NO_NAME)
+_UNNAMED: Final = replace(SEARCH, fee=NO_NAME)
 
 
 def allowance_for(tool: Mapping[str, Json]) -> Allowance:
@@ -107,7 +107,7 @@ def fee_name(kind: str) -> str:
     """The name of the fee of a tool that is not known: what an item of its calls is called."""
     if kind.startswith(WEB_SEARCH):
         return WEB_SEARCH
-    return kind if _FEE_NAME.fullmatch(kind) is not None else _NO_NAME
+    return kind if _FEE_NAME.fullmatch(kind) is not None else NO_NAME
 
 
 def fee_kind(fee: str) -> str:

@@ -1,4 +1,4 @@
-"""Which of the upstream's models callers may see: no fine-tunes, and none that is refused here.
+"""Which of the upstream's models callers may see: no fine-tunes in lists, and none that is refused.
 
 Owns how a fine-tune is recognised, and how lists are filtered. It must never decide what a request
 may use, and is told which models are refused.
@@ -10,8 +10,6 @@ import re
 from typing import TYPE_CHECKING, Final, TypeGuard, cast
 
 import orjson
-
-from tokenbalance.errors import ModelNotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -30,19 +28,14 @@ _OF_FREE_OPERATIONS: Final = re.compile(r"(?:omni|text)-moderation-")
 """Only operations that cost nothing use these models, so that none is refused."""
 
 
-def check_model_path(path: bytes) -> None:
-    """Make sure that the model of a path may be seen.
+def is_fine_tune_path(path: bytes) -> bool:
+    """Whether the model of a path is a fine-tune, which only its owner may see.
 
     Args:
         path: raw, below `/v1`, of one model or of the list.
 
-    Raises:
-        ModelNotFound: it is a fine-tune; with OpenAI's message for a missing model.
-
     """
-    name = model_of(path)
-    if _is_fine_tune(name):
-        raise ModelNotFound(f"The model '{name}' does not exist", param="model")
+    return _is_fine_tune(model_of(path))
 
 
 def model_of(path: bytes) -> str:

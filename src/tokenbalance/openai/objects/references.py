@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, TypeAlias
 from tokenbalance.openai.documents import path_of
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from tokenbalance.model import Document, Json
 
@@ -49,6 +49,9 @@ class _Row:
     """Values that are not ids of stored objects, and that every caller may use."""
     may_be_object: bool = False
     """A JSON object in its place is not an id; its members are searched."""
+    holds_objects: bool = False
+    """What belongs in its place are JSON objects with ids, one or a list. A text there is an id if
+    it looks like one: the upstream might take it for one."""
 
 
 _BASE_MODEL: Final = re.compile(r"(?!ft:).*", re.DOTALL)
@@ -99,12 +102,17 @@ _MEMBERS: Final[Mapping[str, _Row]] = {
     "conversation_id": _Row("conversation"),
     "credential_id": _Row("credential"),
     "environment_id": _Row("environment"),
+    "file": _Row("file", holds_objects=True),
     "file_id": _Row("file"),
     "file_ids": _Row("file"),
+    "files": _Row("file", holds_objects=True),
+    "images": _Row("file", holds_objects=True),
+    "mask": _Row("file", holds_objects=True),
     "model": _MODEL,
     "part_ids": _Row("upload_part"),
     "previous_response_id": _Row("response"),
     "skill_id": _Row("skill", public=_BUILT_IN_SKILL),
+    "skills": _Row("skill", holds_objects=True),
     "tunnel_id": _Row("tunnel"),
     "vault_id": _Row("vault"),
     "vault_ids": _Row("vault"),
@@ -185,6 +193,9 @@ _ELEMENTS: Final[Mapping[tuple[str, str], str]] = {
 }
 """The place of each object in these lists."""
 
+_TEXTS: Final = frozenset({"input", "prompt"})
+"""Members of requests without a place that may be millions of texts or tokens, and nothing else."""
+
 _Where: TypeAlias = "tuple[tuple[str, str], ...]"
 """The places that an object is in, and the members that lead to it from each. A nested type does
 not end the places around it, because the upstream may ignore it."""
@@ -195,8 +206,7 @@ def references(place: str | None, document: Document) -> list[Reference]:
     """Find every id in a document that may be one of a stored object.
 
     Args:
-        place: of the whole document, as in the table; None: of its lists, only those that are
-            called ids are searched, since inputs may be millions of tokens.
+        place: of the whole document, as in the table; None: its texts are not searched.
         document: the request's.
 
     """
@@ -205,7 +215,7 @@ def references(place: str | None, document: Document) -> list[Reference]:
         document = {
             member: value
             for member, value in document.items()
-            if not isinstance(value, list) or member.endswith(ID_ENDINGS)
+            if not isinstance(value, list) or member not in _TEXTS
         }
     _search(document, "", () if place is None else ((place, ""),), found)
     return found
@@ -215,7 +225,9 @@ def _search(fields: Mapping[str, Json], at: str, where: _Where, found: list[Refe
     for member, value in fields.items():
         if value and (member in _NAMES or member.endswith(ID_ENDINGS)):
             row = _row(fields, member, where)
-            if row is not None and not (row.may_be_object and isinstance(value, dict)):
+            if row is not None and row.holds_objects:
+                found += _bare_ids(row, value, path_of(at, member))
+            elif row is not None and not (row.may_be_object and isinstance(value, dict)):
                 if not _is_public(row, value):
                     kind = fields.get("type")
                     within = kind if isinstance(kind, str) else None
@@ -223,6 +235,16 @@ def _search(fields: Mapping[str, Json], at: str, where: _Where, found: list[Refe
                 continue
         if isinstance(value, (dict, list)) and member not in _OPAQUE:
             _search_within(value, path_of(at, member), _further(where, member), found)
+
+
+def _bare_ids(row: _Row, value: Json, at: str) -> Iterator[Reference]:
+    """Yield ids that are where objects with ids belong."""
+    if isinstance(value, list):
+        for index, each in enumerate(value):
+            if isinstance(each, str):
+                yield from _bare_ids(row, each, f"{at}[{index}]")
+    elif isinstance(value, str) and AN_ID.fullmatch(value):
+        yield Reference(row.kind, value, at)
 
 
 def _search_within(
@@ -259,10 +281,13 @@ def _looks_like_an_id(member: str, value: Json) -> bool:
 def _is_public(row: _Row, value: Json) -> bool:
     if isinstance(value, (int, float)):
         return True
+    if row.public is None:
+        return False
+    is_public = row.public.fullmatch
+    if isinstance(value, str):
+        return is_public(value) is not None
     names = value if isinstance(value, list) else [value]
-    return row.public is not None and all(
-        isinstance(name, str) and row.public.fullmatch(name) is not None for name in names
-    )
+    return all(isinstance(name, str) and is_public(name) is not None for name in names)
 
 
 def _further(where: _Where, member: str) -> _Where:

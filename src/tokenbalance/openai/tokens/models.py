@@ -155,6 +155,17 @@ def check_model_name(name: str, upstream: UpstreamTraits = OPENAI) -> None:
         raise ModelNotFound(message, param="model")
 
 
+@lru_cache(maxsize=1024)
+def checked_model(name: str, upstream: UpstreamTraits = OPENAI) -> Model:
+    """The facts about a model whose name may be one of the upstream's.
+
+    Raises:
+        ModelNotFound: it cannot be one, as `check_model_name` says.
+    """
+    check_model_name(name, upstream)
+    return model_for(name, upstream)
+
+
 def shown_name(name: str) -> str:
     """The name of a model as it is shown in a message, whatever a client has sent."""
     return "".join(c if " " <= c <= "~" and c != "`" else "?" for c in name[:_SHOWN_NAME])

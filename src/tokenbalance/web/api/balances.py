@@ -5,6 +5,8 @@ from typing import Annotated, ClassVar
 from fastapi import Depends, Header, Request
 from pydantic import ConfigDict, Field
 
+from tokenbalance.books.grants.allowances import allowances_of
+from tokenbalance.books.grants.issuing import grants_of
 from tokenbalance.books.ledger.credits import (
     IDEMPOTENCY_KEY_CHARS_MAX,
     NOTE_CHARS_MAX,
@@ -78,8 +80,7 @@ IdempotencyKey = Annotated[
 @balances_router.get("/balance", summary="My balance", response_model_exclude_defaults=True)
 async def own_balance(request: Request, caller: Authenticated) -> BalanceResponse:
     """Return your balance, how much of it requests in flight hold, and what is available."""
-    async with management_of(request).sessions() as session:
-        return balance_response(await get_user(session, caller.user_id))
+    return await _balance(request, caller.user_id)
 
 
 @balances_router.get(
@@ -87,8 +88,7 @@ async def own_balance(request: Request, caller: Authenticated) -> BalanceRespons
 )
 async def balance_of(request: Request, _caller: Superuser, user_id: Number) -> BalanceResponse:
     """Return a user's balance, how much of it is held, and what is available."""
-    async with management_of(request).sessions() as session:
-        return balance_response(await get_user(session, user_id))
+    return await _balance(request, user_id)
 
 
 @balances_router.put(
@@ -117,6 +117,15 @@ async def set_balance_of(
         user = await get_user(session, user_id)
         entry = await _set(session, user.account.id, body, Cause(actor, body.note))
         return changed_balance_response(await get_user(session, user_id), entry)
+
+
+async def _balance(request: Request, user_id: int) -> BalanceResponse:
+    """Read a balance, after what is due of its grants was entered."""
+    async with management_of(request).sessions.begin() as session:
+        account_id = (await get_user(session, user_id)).account.id
+        grants = await grants_of(session, account_id)
+        allowances = await allowances_of(session, account_id)
+        return balance_response(await get_user(session, user_id), grants, allowances)
 
 
 async def _set(session: Session, account_id: int, body: NewBalance, cause: Cause) -> Entry:

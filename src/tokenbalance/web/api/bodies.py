@@ -5,6 +5,7 @@ its value, which may be a password.
 """
 
 import json
+from collections.abc import Mapping
 from typing import ClassVar, Final, Generic, Self, TypeVar, cast
 
 from fastapi import Request
@@ -47,6 +48,9 @@ B = TypeVar("B", bound=Body)
 
 class BodyModel:
     """The body model of a route, for the documentation."""
+
+    other_types: ClassVar[Mapping[str, Document]] = {}
+    """Contents that are accepted instead of JSON, by media type."""
 
     def __init__(self, model: type[Body]) -> None:
         self.model = model

@@ -4,6 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final, Protocol, cast
 
+from tokenbalance.alerts.errors import InvalidThresholds, UnknownWebhook, WebhookError
+from tokenbalance.books.grants.allowances import (
+    AllowanceEndInvalid,
+    RolloverOutOfRange,
+    UnknownAllowance,
+)
+from tokenbalance.books.grants.issuing import EndInvalid, PriorityOutOfRange
 from tokenbalance.books.ledger.credits import (
     AmountTooLarge,
     BalanceTooLow,
@@ -36,6 +43,8 @@ from tokenbalance.errors import (
 from tokenbalance.people.account_limits import UnknownAccount as NoSuchAccount
 from tokenbalance.people.attempts import TooSoon
 from tokenbalance.people.budgets import BudgetError, BudgetIsBound, HasBudgets, UnknownBudget
+from tokenbalance.people.imports.enrolling import ImportRepeated
+from tokenbalance.people.imports.mistakes import ImportRefused
 from tokenbalance.people.key_errors import (
     ApiKeyError,
     InvalidExpiry,
@@ -52,6 +61,8 @@ from tokenbalance.people.password_rules import PasswordError
 from tokenbalance.people.passwords import Busy
 from tokenbalance.people.sign_in import SlowDown, WrongCredentials, WrongPassword
 from tokenbalance.people.sign_in_tokens import UnknownToken
+from tokenbalance.people.tag_names import InvalidTag
+from tokenbalance.people.tags import UnknownTag
 from tokenbalance.people.users import (
     EmailTaken,
     InvalidEmail,
@@ -85,6 +96,10 @@ def _limit(error: Exception) -> ProxyError:
     return InvalidValue(_sentence(str(error)), param=cast("InvalidLimit", error).field)
 
 
+def _webhook(error: Exception) -> ProxyError:
+    return InvalidValue(_sentence(str(error)), param=cast("WebhookError", error).field)
+
+
 def _scopes_missing(error: Exception) -> ProxyError:
     refused = cast("ScopesMissing", error)
     return MissingScope(refused.missing, refused.held, param="scopes")
@@ -92,11 +107,18 @@ def _scopes_missing(error: Exception) -> ProxyError:
 
 # The nearest class of an error that is in the table counts.
 _RESPONSES: Final[Mapping[type[BaseException], Response]] = {
+    InvalidThresholds: _as(InvalidValue, "below"),
+    WebhookError: _webhook,
+    UnknownWebhook: _as(NotFound),
     UserError: _as(InvalidRequest),
     InvalidEmail: _as(InvalidValue, "email"),
     InvalidName: _as(InvalidValue, "name"),
     EmailTaken: _as(InvalidValue, "email"),
     UnknownUser: _as(NotFound),
+    InvalidTag: _as(InvalidValue, "tag"),
+    UnknownTag: _as(NotFound),
+    ImportRefused: _as(InvalidValue, "csv"),
+    ImportRepeated: _as(IdempotencyKeyReused, IDEMPOTENCY_HEADER),
     PasswordError: _as(InvalidValue, "password"),
     Busy: lambda error: TooManySigningIn(_sentence(str(error))),
     WrongCredentials: _as(InvalidCredentials),
@@ -129,7 +151,12 @@ _RESPONSES: Final[Mapping[type[BaseException], Response]] = {
     KeyReused: _as(IdempotencyKeyReused, IDEMPOTENCY_HEADER),
     OverdraftInUse: _as(IntegerBelowMinimum, "overdraft"),
     OverdraftOutOfRange: _as(InvalidValue, "overdraft"),
+    EndInvalid: _as(InvalidValue, "expires_at"),
+    PriorityOutOfRange: _as(InvalidValue, "priority"),
+    AllowanceEndInvalid: _as(InvalidValue, "ends_at"),
+    RolloverOutOfRange: _as(InvalidValue, "rollover_max"),
     UnknownAccount: _as(NotFound),
+    UnknownAllowance: _as(NotFound),
     UnknownRequest: _as(NotFound),
     UnexplainedRequest: _as(NotFound),
     InvalidCursor: _as(InvalidValue, "after"),

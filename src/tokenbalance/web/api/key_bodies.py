@@ -31,7 +31,7 @@ _SOURCE: Final = (
     "Where a request names the end user on whose behalf it is sent: `header:` and the name of a"
     " header, `user` or `safety_identifier`; null: nowhere."
 )
-_OF_EACH: Final = "Limits of each end user, such as `credits_per_day`; those that are counted only."
+_OF_EACH: Final = "Limits of each end user, by name, such as `credits_per_day`."
 _SCOPES: Final = (
     "What the key may be used for: `inference` (requests to models), `read` (reading your own"
     " account only) and `manage` (changing what you may change). A key cannot give what it does not"
@@ -87,7 +87,7 @@ class NewKey(LimitsBody):
     insufficient_status: _Status = Field(default=None, description=_STATUS)
     force_store_false: bool = Field(default=False, description=_STORE)
     sub_account_from: str | None = Field(default=None, description=_SOURCE)
-    sub_account_limits: dict[str, int] = Field(default={}, description=_OF_EACH)
+    sub_account_limits: dict[str, int | list[str]] = Field(default={}, description=_OF_EACH)
 
 
 class ChangedKey(LimitsBody, ChangesBody):
@@ -105,7 +105,7 @@ class ChangedKey(LimitsBody, ChangesBody):
     force_store_false: bool = Field(default=False, description=_STORE)
     scopes: list[Scope] = Field(default=[], description=_SCOPES)
     sub_account_from: str | None = Field(default=None, description=_SOURCE)
-    sub_account_limits: dict[str, int] = Field(default={}, description=_OF_EACH)
+    sub_account_limits: dict[str, int | list[str]] = Field(default={}, description=_OF_EACH)
 
     def changes(self) -> KeyChanges:
         """Return the given fields only.
@@ -171,7 +171,7 @@ class KeyResponse(LimitsShown):
     """The key with which it was made, with which it ends; null if a person made it."""
     sub_account_from: str | None
     """Where a request names the end user on whose behalf it is sent; null: nowhere."""
-    sub_account_limits: dict[str, int]
+    sub_account_limits: dict[str, int | list[str]]
     """Of each end user."""
 
 

@@ -69,6 +69,21 @@ class AssumptionResponse(BaseModel):
     """What it multiplies the cost of tokens by, as a decimal or `5/3`; null: it adds to it."""
 
 
+class LimitResponse(BaseModel):
+    """What a counted limit has left."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(from_attributes=True)
+
+    name: str
+    """Subject and limit, such as `key.tokens_per_minute`."""
+    unit: str
+    """`requests`, `tokens`, `credits`, or `holds` for requests in progress."""
+    amount: int
+    """The limit."""
+    remaining: int
+    """What a request could take now."""
+
+
 class QuoteResponse(BaseModel):
     """What the proxy would do with a request now. Amounts are credits."""
 
@@ -92,6 +107,16 @@ class QuoteResponse(BaseModel):
                     "capped": False,
                     "rates": None,
                     "assumptions": [],
+                    "limit": None,
+                    "retry_after_ms": None,
+                    "limits": [
+                        {
+                            "name": "key.tokens_per_minute",
+                            "unit": "tokens",
+                            "amount": 20000,
+                            "remaining": 19400,
+                        }
+                    ],
                 }
             ]
         },
@@ -127,6 +152,14 @@ class QuoteResponse(BaseModel):
     assumptions: list[AssumptionResponse]
     """What makes it dear to cover the request, the dearest first. They overlap: the sum may be more
     than what could be saved."""
+    limit: str | None
+    """The limit that would refuse it, or else the one that would lower its output, such as
+    `key.tokens_per_minute`; null: none would."""
+    retry_after_ms: int | None
+    """After which time that limit would let it pass; null: it would not refuse it, or never lets it
+    pass, or does so when requests in progress have ended."""
+    limits: list[LimitResponse]
+    """What the counted limits of the key have left."""
 
 
 @quote_router.post("/quote", summary="Quote a request", responses={403: {}, 404: {}})

@@ -6,13 +6,18 @@ They contain no secret except a new one.
 from __future__ import annotations
 
 from datetime import datetime
+from operator import itemgetter
 from typing import TYPE_CHECKING, ClassVar, Final, Generic, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict
 
+from tokenbalance.books.grants.calendar import Every
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from tokenbalance.books.grants.allowances import AllowanceRow
+    from tokenbalance.books.grants.issuing import GrantRow
     from tokenbalance.books.ledger.entries import Entry
     from tokenbalance.books.reports import KeyRef
     from tokenbalance.database.paging import Page
@@ -86,6 +91,7 @@ class UserResponse(BaseModel):
         **PERSON_EXAMPLE,
         is_superuser=False,
         is_active=True,
+        tags=["cs101"],
         **FUNDS_EXAMPLE,
         account_id=7,
         time_zone="UTC",
@@ -97,6 +103,8 @@ class UserResponse(BaseModel):
     name: str
     is_superuser: bool
     is_active: bool
+    tags: list[str]
+    """Sorted, each once."""
     balance: int
     held: int
     available: int
@@ -105,6 +113,22 @@ class UserResponse(BaseModel):
     """IANA name: where the account's days, weeks and months begin."""
     limits: dict[str, int | list[str]]
     """Of all keys together; those that are set."""
+
+
+class RemainingResponse(BaseModel):
+    """What remains of a grant."""
+
+    remaining: int
+    expires_at: datetime | None
+    """When it ends; null: never."""
+
+
+class NextAllowanceResponse(BaseModel):
+    """Credits that an allowance will issue."""
+
+    amount: int
+    at: datetime
+    every: Every
 
 
 class BalanceResponse(BaseModel):
@@ -120,6 +144,10 @@ class BalanceResponse(BaseModel):
     """For new requests: `balance` - `held` + `overdraft`."""
     overdraft: int = 0
     """How far below zero requests may take the balance; left out if 0."""
+    grants: list[RemainingResponse] = []
+    """What the balance consists of, first what is spent first; left out if nothing of it ends."""
+    next: NextAllowanceResponse | None = None
+    """When more credits come; left out if there is no allowance."""
 
 
 class ChangedBalanceResponse(BalanceResponse):
@@ -193,6 +221,7 @@ def user_response(user: UserRow) -> UserResponse:
         name=user.name,
         is_superuser=user.is_superuser,
         is_active=user.is_active,
+        tags=list(user.tags),
         balance=user.account.balance,
         held=user.account.held,
         available=user.account.available,
@@ -202,25 +231,43 @@ def user_response(user: UserRow) -> UserResponse:
     )
 
 
-def balance_response(user: UserRow) -> BalanceResponse:
-    """Build the response for a balance."""
-    return BalanceResponse(**_funds(user))
+def balance_response(
+    user: UserRow, grants: Sequence[GrantRow] = (), allowances: Sequence[AllowanceRow] = ()
+) -> BalanceResponse:
+    """Build the response for a balance, which may consist of grants."""
+    return BalanceResponse(
+        user=user.id,
+        balance=user.account.balance,
+        held=user.account.held,
+        available=user.account.available,
+        overdraft=user.account.overdraft,
+        grants=[
+            RemainingResponse(remaining=grant.remaining, expires_at=grant.expires_at)
+            for grant in grants
+        ],
+        next=_next(allowances),
+    )
+
+
+def _next(allowances: Sequence[AllowanceRow]) -> NextAllowanceResponse | None:
+    coming = [(row.next_at, row) for row in allowances if row.next_at is not None]
+    if not coming:
+        return None
+    at, row = min(coming, key=itemgetter(0))
+    return NextAllowanceResponse(amount=row.amount, at=at, every=row.every)
 
 
 def changed_balance_response(user: UserRow, entry: Entry) -> ChangedBalanceResponse:
     """Build the response for a balance that an entry has changed."""
-    return ChangedBalanceResponse(**_funds(user), kept_for_holds=entry.kept_for_holds)
-
-
-def _funds(user: UserRow) -> dict[str, int]:
     account = user.account
-    return {
-        "user": user.id,
-        "balance": account.balance,
-        "held": account.held,
-        "available": account.available,
-        "overdraft": account.overdraft,
-    }
+    return ChangedBalanceResponse(
+        user=user.id,
+        balance=account.balance,
+        held=account.held,
+        available=account.available,
+        overdraft=account.overdraft,
+        kept_for_holds=entry.kept_for_holds,
+    )
 
 
 def key_ref_response(key: KeyRef | None) -> KeyRefResponse | None:

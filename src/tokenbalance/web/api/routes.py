@@ -5,8 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.web.api.accounts import accounts_router
+from tokenbalance.web.api.alerts import alerts_router
 from tokenbalance.web.api.balances import balances_router
 from tokenbalance.web.api.events import events_router
+from tokenbalance.web.api.grants import grants_router
+from tokenbalance.web.api.imports import imports_router
 from tokenbalance.web.api.keys import keys_router
 from tokenbalance.web.api.ledger import ledger_router
 from tokenbalance.web.api.limits import limits_router
@@ -16,9 +19,11 @@ from tokenbalance.web.api.rates import rates_router
 from tokenbalance.web.api.refused import refused_router
 from tokenbalance.web.api.requests import requests_router
 from tokenbalance.web.api.sign_in import sign_in_router
+from tokenbalance.web.api.tags import tags_router
 from tokenbalance.web.api.tokens import tokens_router
 from tokenbalance.web.api.usage import usage_router
 from tokenbalance.web.api.users import users_router
+from tokenbalance.web.api.webhooks import webhooks_router
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -27,7 +32,10 @@ _ROUTERS: Final = (
     sign_in_router,
     tokens_router,
     users_router,
+    imports_router,
+    tags_router,
     balances_router,
+    grants_router,
     keys_router,
     accounts_router,
     limits_router,
@@ -38,6 +46,8 @@ _ROUTERS: Final = (
     objects_router,
     quote_router,
     rates_router,
+    alerts_router,
+    webhooks_router,
     events_router,
 )
 

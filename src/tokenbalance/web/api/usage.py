@@ -23,10 +23,13 @@ from tokenbalance.books.reports import (
 )
 from tokenbalance.database.connections import Session, Sessions
 from tokenbalance.database.paging import PAGE_ROWS_MAX
+from tokenbalance.errors import InvalidValue
 from tokenbalance.model import Caller
 from tokenbalance.people.access import require_superuser
+from tokenbalance.people.tags import accounts_of_tag
 from tokenbalance.web.api.callers import Authenticated
 from tokenbalance.web.api.csv import csv_documented, csv_response, prefers_csv
+from tokenbalance.web.api.fields import Text
 from tokenbalance.web.api.listing import Listing
 from tokenbalance.web.api.quantities import quantities_of, with_quantities
 from tokenbalance.web.api.responses import (
@@ -126,21 +129,38 @@ async def list_usage(
     caller: Authenticated,
     listing: Listing,
     group_by: GroupBy = Group.DAY,
+    tag: Annotated[
+        Text, Query(description="Superusers: all users who have this tag, together.")
+    ] = "",
 ) -> PageResponse[UsageResponse] | StreamingResponse:
     """Sum up tokens and credits of your requests; a superuser may name another user.
 
-    A superuser who groups by `user` without naming one gets all users. With `Accept: text/csv` all
-    groups are returned as one file; `limit` and `after` are ignored.
+    A superuser who groups by `user` without naming one gets all users, or those who have `tag`.
+    With `Accept: text/csv` all groups are returned as one file; `limit` and `after` are ignored.
     """
     groups = frozenset(Group(name) for name in group_by.split(","))
     sessions = management_of(request).sessions
     async with sessions() as session:
-        account_id = await _account_of(session, caller, listing.user_id, groups)
-        query = UsageQuery(account_id, groups, listing.period)
+        if tag:
+            query = await _of_tag(session, caller, listing, tag, groups)
+        else:
+            account_id = await _account_of(session, caller, listing.user_id, groups)
+            query = UsageQuery(account_id, groups, listing.period)
         if not prefers_csv(request):
             page = await usage_by(session, query, listing.after, listing.limit)
             return page_response(page, _respond)
     return await csv_response(csv_lines(CSV_COLUMNS, _batches(sessions, query)), "usage")
+
+
+async def _of_tag(
+    session: Session, caller: Caller, listing: Listing, tag: str, groups: frozenset[Group]
+) -> UsageQuery:
+    require_superuser(caller)
+    if listing.user_id is not None:
+        msg = "Invalid 'user_id': leave it out, or 'tag'."
+        raise InvalidValue(msg, param="user_id")
+    among = await accounts_of_tag(session, tag)
+    return UsageQuery(None, groups, listing.period, among)
 
 
 async def _account_of(

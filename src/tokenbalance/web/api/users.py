@@ -5,6 +5,7 @@ from typing import Annotated, ClassVar
 from fastapi import Depends, Query, Request
 from pydantic import ConfigDict, Field, SecretStr
 
+from tokenbalance.books.grants.due import enter_some_due
 from tokenbalance.errors import MissingParameter
 from tokenbalance.model import Actor, Caller
 from tokenbalance.people.access import require_sign_in
@@ -14,6 +15,7 @@ from tokenbalance.people.passwords import hash_password
 from tokenbalance.people.rows import UserRow
 from tokenbalance.people.sign_in import Attempt, confirm
 from tokenbalance.people.sign_up import Stranger, Wanted, sign_up
+from tokenbalance.people.tag_names import TAGS_MAX
 from tokenbalance.people.users import (
     NAME_CHARS_MAX,
     Changes,
@@ -95,6 +97,11 @@ class UserChanges(ChangesBody):
     name: str = Field(default="", description=_NAME)
     is_active: bool = Field(default=True, description="Whether the user's keys work.")
     is_superuser: bool = Field(default=False, description="May manage other users.")
+    tags: list[str] = Field(
+        default=[],
+        max_length=TAGS_MAX,
+        description="All of them: words of letters, digits and `-_.:`, stored in lower case.",
+    )
 
 
 @users_router.post("/user/create", status_code=201, summary="Create a user", responses={429: {}})
@@ -151,12 +158,14 @@ async def list_users(
     request: Request,
     _caller: Superuser,
     search: Annotated[Text, Query(description="A part of the e-mail or the name.")] = "",
+    tag: Annotated[Text, Query(description="Only users who have this tag.")] = "",
     limit: Limit = FIRST_PAGE,
     after: Cursor = None,
 ) -> PageResponse[UserResponse]:
     """List users with their balances, page by page."""
+    await enter_some_due(management_of(request).pool)
     async with management_of(request).sessions() as session:
-        return page_response(await users_page(session, search, after, limit), user_response)
+        return page_response(await users_page(session, search, after, limit, tag), user_response)
 
 
 @users_router.patch("/users/{user_id}", summary="Change a user")
@@ -167,7 +176,7 @@ async def change_user(
     user_id: Number,
     body: Annotated[UserChanges, Depends(BodyReader(UserChanges))],
 ) -> UserResponse:
-    """Change a user's name, disable or enable the user, or change their role.
+    """Change a user's name or tags, disable or enable the user, or change their role.
 
     The keys of a disabled user stop working at once, and their sign-in tokens end. The last active
     superuser can neither be disabled nor become an ordinary user (400). Changing a role, and
@@ -181,6 +190,7 @@ async def change_user(
         name=body.name if "name" in given else None,
         is_active=body.is_active if "is_active" in given else None,
         is_superuser=body.is_superuser if "is_superuser" in given else None,
+        tags=tuple(body.tags) if "tags" in given else None,
     )
     async with management_of(request).sessions.begin() as session:
         user = await update_user(session, user_id, changes, actor=actor)

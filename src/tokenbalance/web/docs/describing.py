@@ -40,7 +40,6 @@ if TYPE_CHECKING:
     from fastapi.dependencies.models import Dependant
 
     from tokenbalance.model import Document, Json
-    from tokenbalance.web.api.bodies import Body
 
 _RESPONSES: Final[Mapping[int, tuple[str, ProxyError]]] = {
     400: (
@@ -114,7 +113,7 @@ def _describe(route: ApiRoute, operation: Document) -> None:
     bodies = [found for found in dependencies if isinstance(found, BodyModel)]
     fields = {field.alias for field in get_flat_params(route.dependant)}
     for body in bodies:
-        operation["requestBody"] = _body(body.model)
+        operation["requestBody"] = _body(body)
         fields |= set(body.model.model_fields)
     if dependencies & {signed_in, may_create_users}:
         operation["security"] = [{"ApiKey": []}]
@@ -144,10 +143,11 @@ def _dependencies(dependant: Dependant) -> Iterator[object]:
         yield from _dependencies(below)
 
 
-def _body(model: type[Body]) -> Document:
-    schema = cast("Document", model.model_json_schema())
+def _body(body: BodyModel) -> Document:
+    schema = cast("Document", body.model.model_json_schema())
     example: Json = {"schema": schema, "example": cast("list[Json]", schema.pop("examples"))[0]}
-    return {"required": True, "content": {"application/json": example}}
+    content: Document = {"application/json": example, **body.other_types}
+    return {"required": True, "content": content}
 
 
 def _member(document: Document, name: str) -> Document:

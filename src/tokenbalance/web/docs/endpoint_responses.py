@@ -133,8 +133,8 @@ _REFUSED: Final = (
                 param="service_tier",
             ),
             ToolNotAllowed(
-                "The tool `file_search` cannot be used with this model here: the rate card has no"
-                " fee for it. Leave it out, or set `tool_choice` to `none`.",
+                "The tool `file_search` in `tools[0]` cannot be used with this model here: the rate"
+                " card has no fee for it. Leave it out, or set `tool_choice` to `none`.",
                 param="tools[0]",
             ),
             NotAllowed("The upstream does not allow this request; nothing was charged."),
@@ -249,8 +249,8 @@ _CHARGE: Final[Document] = {
         "schema": _COUNT,
     },
     "x-tokenbalance-charge": {
-        "description": "Credits that the request cost; absent from streams, whose headers are sent"
-        " before.",
+        "description": "Credits that the request cost; absent from streams and speech, whose"
+        " headers are sent before.",
         "schema": _COUNT,
     },
     "x-tokenbalance-balance": {

@@ -130,8 +130,8 @@ class Form:
         return value
 
 
-async def read_form(request: Request) -> Form:
-    """Read the body of a POST.
+async def read_form(request: Request, bytes_max: int = BODY_BYTES_MAX) -> Form:
+    """Read the body of a POST, of at most so many bytes.
 
     Raises:
         NotAForm: it has another type.
@@ -145,7 +145,7 @@ async def read_form(request: Request) -> Form:
         raise NotAForm(msg)
     received = ClientRequest.of_asgi(request.scope, request.receive)
     try:
-        return _parse(await received.read_body(BODY_BYTES_MAX, BODY_WITHIN_S))
+        return _parse(await received.read_body(bytes_max, BODY_WITHIN_S))
     except ClientGone:
         msg = "The form was not received completely."
         raise InvalidForm(msg) from None

@@ -9,8 +9,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from tokenbalance.web.context import base_url
 from tokenbalance.web.panel.cookies import Cookie, clear_cookie, read_cookie, set_cookie
-from tokenbalance.web.panel.links import base_url
 from tokenbalance.web.panel.rendering import go_to, render
 
 if TYPE_CHECKING:

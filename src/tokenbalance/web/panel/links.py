@@ -85,9 +85,3 @@ def _is_page(request: Request, path: str) -> bool:
             page = route.app if isinstance(route, Route) else None
             return getattr(page, "get", None) is not None
     return False
-
-
-def base_url(request: Request) -> str:
-    """Return this server's address without a path, as the visitor's browser knows it."""
-    scheme, netloc = request.url.scheme, request.url.netloc
-    return f"{scheme}://{netloc.removesuffix(':443' if scheme == 'https' else ':80')}"

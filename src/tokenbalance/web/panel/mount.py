@@ -13,6 +13,7 @@ from tokenbalance.web.panel.failures import look_elsewhere, nothing_here
 from tokenbalance.web.panel.page import Audience, Page
 from tokenbalance.web.panel.sign_in import ROUTES as SIGN_IN
 from tokenbalance.web.panel.sign_up import ROUTES as SIGN_UP
+from tokenbalance.web.panel.welcome import ROUTES as WELCOME
 
 if TYPE_CHECKING:
     from fastapi import FastAPI
@@ -24,6 +25,7 @@ _ELSEWHERE_ADMIN: Final = Page(get=look_elsewhere, post=nothing_here, audience=A
 ROUTES: Final[tuple[BaseRoute, ...]] = (
     *SIGN_IN,
     *SIGN_UP,
+    *WELCOME,
     *ACCOUNT,
     *ADMIN,
     Route("/account/{rest:path}", _ELSEWHERE, include_in_schema=False),

@@ -44,6 +44,13 @@ class Notice(enum.Enum):
     USER_ENABLED = "user-enabled", "User enabled. Their keys work again."
     SUPERUSER_MADE = "superuser-made", "The user is now a superuser and can manage all users."
     SUPERUSER_UNMADE = "superuser-unmade", "The user is no longer a superuser."
+    TAGS_SAVED = "tags-saved", "Tags saved."
+    TAG_CREDITED = "tag-credited", "Credits added to everybody with this tag."
+    TAG_DISABLED = (
+        "tag-disabled",
+        "Everybody with this tag is disabled, except superusers. Nothing was deleted.",
+    )
+    TAG_ENABLED = "tag-enabled", "Everybody with this tag is enabled, except superusers."
     PASSWORD_SET = (
         "password-set",
         "Password changed. The user has been signed out everywhere.",

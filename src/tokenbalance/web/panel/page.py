@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import enum
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from starlette.requests import Request
 
@@ -22,7 +22,7 @@ from tokenbalance.events import Line, say_refusal
 from tokenbalance.people.access import require_superuser
 from tokenbalance.web.context import address_of, management_of
 from tokenbalance.web.panel.failures import MethodNotAllowed, failure_page
-from tokenbalance.web.panel.forms import read_form
+from tokenbalance.web.panel.forms import BODY_BYTES_MAX, read_form
 from tokenbalance.web.panel.guards import TOKEN_FIELD, ForeignForm, check_origin, check_token
 from tokenbalance.web.panel.rendering import secure
 from tokenbalance.web.panel.visit import Visit, open_visit
@@ -52,6 +52,7 @@ class Page:
     get: Handler | None = None
     post: Handler | None = None
     audience: Audience = Audience.SIGNED_IN
+    form_bytes_max: int = BODY_BYTES_MAX
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Respond to a request, as an ASGI application."""
@@ -67,7 +68,7 @@ class Page:
             visit = await open_visit(request)
             self._admit(visit)
             if request.method == "POST":
-                visit = await _with_form(visit)
+                visit = await _with_form(visit, self.form_bytes_max)
             response = await handler(visit)
         except Exception as error:  # noqa: BLE001 - that each becomes a page is the purpose
             if isinstance(error, ForeignForm):
@@ -99,12 +100,18 @@ def _note_refusal(visit: Visit, refused: ForeignForm) -> None:
             user=person and person.caller.user_id,
             actor=person and person.email,
             address=address_of(visit.request),
-            path=visit.path[:_PATH_CHARS_MAX],
+            path=_shown_path(visit)[:_PATH_CHARS_MAX],
         )
     )
 
 
-async def _with_form(visit: Visit) -> Visit:
-    form = await read_form(visit.request)
+def _shown_path(visit: Visit) -> str:
+    """Return the path without a secret that is a part of it."""
+    secret = cast("str | None", visit.request.path_params.get("secret"))
+    return visit.path.replace(secret, "…") if secret else visit.path
+
+
+async def _with_form(visit: Visit, bytes_max: int) -> Visit:
+    form = await read_form(visit.request, bytes_max)
     check_token(visit.form_secret, form.typed(TOKEN_FIELD))
     return replace(visit, form=form)

@@ -138,9 +138,6 @@ class ClientRequest:
             ClientGone: the client disconnected.
 
         """
-        declared = self.declared_bytes
-        if declared is not None and declared > bytes_max:
-            raise _too_large(bytes_max)
         whole = self._incoming.take_whole()
         if whole is not None:
             if len(whole) > bytes_max:
@@ -148,6 +145,9 @@ class ClientRequest:
             if keep is not None:
                 keep(len(whole))
             return whole
+        declared = self.declared_bytes
+        if declared is not None and declared > bytes_max:
+            raise _too_large(bytes_max)
         now = asyncio.get_running_loop().time
         began = now()
         ends = math.inf if within_s is None else began + within_s

@@ -1,6 +1,6 @@
 """Requests to the upstream through an egress proxy, with httpx2's transport.
 
-The only file that knows httpx2. It calls the transport directly, so that no client in between can
+It calls the transport directly, so that no client in between can
 retry, redirect or buffer a stream. It is slower than connections of our own; only installations
 behind a proxy pay for that.
 

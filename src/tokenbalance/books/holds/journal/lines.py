@@ -33,12 +33,12 @@ may report (16 digits) need less, and so does any true usage of one model with i
 entry of usual length leaves room for a second bill too; what needs more than that is written
 without what its sides divide into."""
 
-VERSION: Final = 4
+VERSION: Final = 5
 """Must be raised with any change to a line; the header has the same form in all versions."""
 
-_READABLE: Final = frozenset({1, 2, 3, VERSION})
-"""Version 3 has the whole text of rates. Versions 1 and 2 name the kinds that were not used too, in
-1 without image tokens."""
+_READABLE: Final = frozenset({1, 2, 3, 4, VERSION})
+"""Version 4 has no limits, version 3 the whole text of rates. Versions 1 and 2 name the kinds that
+were not used too, in 1 without image tokens."""
 
 _PARTS: Final = frozenset(part for _, parts in UNITS.sides for part in parts)
 
@@ -70,6 +70,10 @@ class PlacedWith(NamedTuple):
     """As these are stored with the hold."""
     known_input: int
     estimated_output: int
+    tokens: int = 0
+    """What it took from limits of tokens."""
+    limit_ids: tuple[int, ...] | None = None
+    """The limits that it took from; None: none."""
 
 
 @value
@@ -129,16 +133,19 @@ def slot_line(entry: Entry, known: Known) -> bytes:
     if state is State.FREE:
         return b" " * (SLOT_BYTES - 1) + b"\n"
     payload = _payload(entry, usage)
-    if entry.hold is not None and len(payload) > _PAYLOAD_BYTES:
+    # What the hold needs is given up for a usage.
+    is_final = usage is not None or entry.hold is not None
+    room = _PAYLOAD_BYTES if is_final else _PAYLOAD_BYTES - USAGE_BYTES_MAX
+    if len(payload) <= room:
+        return _sealed(state, payload)
+    if entry.hold is not None:
         return slot_line(entry.held(None), known)
-    if usage is not None and len(payload) > _PAYLOAD_BYTES:
+    if usage is not None:
         payload = _payload(entry, _without(usage, _PARTS))
     if usage is not None and len(payload) > _PAYLOAD_BYTES:
         # Only counts that cannot be true, of many kinds, need so much.
         payload = _payload(entry, _without(usage, usage.quantities.keys() - {INPUT, OUTPUT}))
-    # What the hold needs is given up for a usage.
-    is_final = usage is not None or entry.hold is not None
-    if len(payload) > (_PAYLOAD_BYTES if is_final else _PAYLOAD_BYTES - USAGE_BYTES_MAX):
+    if len(payload) > room:
         raise ValueError("The entry does not fit in a slot.")
     return _sealed(state, payload)
 
@@ -183,8 +190,11 @@ def _payload(entry: Entry, usage: Usage | None) -> bytes:
         "endpoint": entry.endpoint,
     }
     if (hold := entry.hold) is not None:
-        rates = None if hold.rates is None else packed_rates(hold.rates)
-        named["hold"] = [*hold._replace(rates=rates)]
+        amount, model, rates, known_input, estimated_output, tokens, limit_ids = hold
+        packed = None if rates is None else packed_rates(rates)
+        written = [amount, model, packed, known_input, estimated_output]
+        # Most took from no limit.
+        named["hold"] = written if limit_ids is None else [*written, tokens, limit_ids]
     if usage is None:
         return orjson.dumps({"entry": named, "usage": None})
     used = {**usage.quantities, "total": usage.total, "estimated": usage.estimated}

@@ -10,8 +10,8 @@ from starlette.routing import Route
 
 from tokenbalance.database.paging import Page as Rows
 from tokenbalance.owners.stored import stored_page
+from tokenbalance.web.context import base_url
 from tokenbalance.web.panel.forms import query_form
-from tokenbalance.web.panel.links import base_url
 from tokenbalance.web.panel.listing import ROWS
 from tokenbalance.web.panel.page import Page
 from tokenbalance.web.panel.rendering import render

@@ -1,7 +1,8 @@
 """The superusers' pages, below /admin: all balances, keys, entries and requests.
 
 overview     the state of everything, and the last days
-users        all users, with a search; new_user creates one
+users        all users, with a search; new_user creates one, imports many
+tags         forms that change everybody with a tag, or the tags of one user
 user         one user; balance, standing and user_keys handle the forms of its page
 limits       limits and budgets of a user's account, or of a key
 keys         the API keys of all users
@@ -25,6 +26,7 @@ from tokenbalance.web.panel.admin import (
     balance,
     books,
     events,
+    imports,
     key_secret,
     keys,
     ledger,
@@ -36,6 +38,7 @@ from tokenbalance.web.panel.admin import (
     request,
     requests,
     standing,
+    tags,
     user,
     user_keys,
     users,
@@ -47,8 +50,10 @@ if TYPE_CHECKING:
 ROUTES: tuple[Route, ...] = (
     *overview.ROUTES,
     *users.ROUTES,
-    # Before the page of one user, whose id would be "new".
+    # Before the page of one user, whose id would be "new" or "import".
     *new_user.ROUTES,
+    *imports.ROUTES,
+    *tags.ROUTES,
     *user.ROUTES,
     *balance.ROUTES,
     *standing.ROUTES,

@@ -1,0 +1,169 @@
+"""The addresses that alerts are sent to: made, listed, removed.
+
+Works in the caller's transaction and never commits. A secret is returned once, when it is made.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, cast
+from urllib.parse import urlsplit
+
+from sqlalchemy import func, select, update
+
+from tokenbalance.alerts.errors import UnknownWebhook, WebhookError
+from tokenbalance.alerts.events import ACCOUNT_EVENTS, EVENTS, TEST
+from tokenbalance.alerts.signing import new_secret
+from tokenbalance.database.ids import ID_MAX
+from tokenbalance.database.tables import Alert, AlertDelivery, Webhook
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from datetime import datetime
+
+    from sqlalchemy.ext.asyncio import AsyncSession
+
+WEBHOOKS_MAX: Final = 10
+"""Of an account, or of the operator."""
+URL_CHARS_MAX: Final = 2000
+
+
+@dataclass(frozen=True, slots=True)
+class WebhookRow:
+    """An address that alerts are sent to, without its secret."""
+
+    id: int
+    account_id: int | None
+    """Whose alerts it gets; None: everybody's and the operator's."""
+    url: str
+    events: tuple[str, ...]
+    """Those that it gets; empty: all."""
+    created_at: datetime
+    last_delivery_at: datetime | None
+    """When the last alert arrived, or was given up."""
+    problem: str | None
+    """Why the newest delivery has not arrived; None: it has, or there was none."""
+
+
+async def make_webhook(
+    session: AsyncSession, account_id: int | None, url: str, events: Collection[str] = ()
+) -> tuple[WebhookRow, str]:
+    """Make a webhook and its secret.
+
+    Args:
+        session: the caller's transaction.
+        account_id: whose alerts it gets; None: everybody's and the operator's.
+        url: where they are sent to.
+        events: those that it gets; empty: all.
+
+    Raises:
+        WebhookError: an argument is not acceptable, or there are too many.
+
+    """
+    _check_url(url)
+    known = EVENTS if account_id is None else ACCOUNT_EVENTS
+    for event in events:
+        if event not in known:
+            raise WebhookError("events", f"must be of {', '.join(known)}")
+    count = await session.scalar(
+        select(func.count()).select_from(Webhook).where(*_seen(account_id))
+    )
+    if (count or 0) >= WEBHOOKS_MAX:
+        raise WebhookError("url", f"there are {WEBHOOKS_MAX} webhooks already: remove one")
+    chosen = [one for one in known if one in events]
+    webhook = Webhook(account_id=account_id, url=url, secret=new_secret(), events=chosen)
+    session.add(webhook)
+    await session.flush()
+    await session.refresh(webhook)
+    return _row(webhook, None, None), webhook.secret
+
+
+async def webhooks_of(session: AsyncSession, account_id: int | None) -> list[WebhookRow]:
+    """Return the webhooks of an account, or the operator's, in the order of creation."""
+    newest = (
+        select(AlertDelivery.done_at, AlertDelivery.problem)
+        .where(AlertDelivery.webhook_id == Webhook.id)
+        .order_by(AlertDelivery.id.desc())
+        .limit(1)
+        .lateral("newest")
+    )
+    query = (
+        select(Webhook, newest.c.done_at, newest.c.problem)
+        .outerjoin(newest, Webhook.id == Webhook.id)
+        .where(*_seen(account_id))
+        .order_by(Webhook.id)
+    )
+    rows = cast(
+        "Sequence[tuple[Webhook, datetime | None, str | None]]",
+        (await session.execute(query)).all(),
+    )
+    return [_row(*row) for row in rows]
+
+
+async def remove_webhook(session: AsyncSession, webhook_id: int, account_id: int | None) -> None:
+    """Remove a webhook; what is on its way to it is given up.
+
+    Raises:
+        UnknownWebhook: it is not there, or is another account's.
+
+    """
+    _ = await _find(session, webhook_id, account_id)
+    one = update(Webhook).where(Webhook.id == webhook_id)
+    _ = await session.execute(one.values(removed_at=func.now()))
+    pending = update(AlertDelivery).where(
+        AlertDelivery.webhook_id == webhook_id, AlertDelivery.done_at.is_(None)
+    )
+    _ = await session.execute(pending.values(done_at=func.now(), problem="the webhook was removed"))
+
+
+async def try_webhook(session: AsyncSession, webhook_id: int, account_id: int | None) -> None:
+    """Write an alert for one webhook, that says nothing else.
+
+    Raises:
+        UnknownWebhook: it is not there, or is another account's.
+
+    """
+    webhook = await _find(session, webhook_id, account_id)
+    alert = Alert(account_id=webhook.account_id, event=TEST, data={}, is_addressed=True)
+    session.add(alert)
+    await session.flush()
+    session.add(AlertDelivery(alert_id=alert.id, webhook_id=webhook.id))
+
+
+async def _find(session: AsyncSession, webhook_id: int, account_id: int | None) -> Webhook:
+    by_id = Webhook.id == (webhook_id if 0 < webhook_id <= ID_MAX else 0)
+    webhook = await session.scalar(select(Webhook).where(by_id, *_seen(account_id)))
+    if webhook is None:
+        raise UnknownWebhook(webhook_id)
+    return webhook
+
+
+def _seen(account_id: int | None):  # noqa: ANN202 - conditions of a query
+    return (Webhook.account_id.is_not_distinct_from(account_id), Webhook.removed_at.is_(None))
+
+
+def _row(webhook: Webhook, done_at: datetime | None, problem: str | None) -> WebhookRow:
+    return WebhookRow(
+        webhook.id,
+        webhook.account_id,
+        webhook.url,
+        tuple(webhook.events),
+        webhook.created_at,
+        done_at,
+        problem,
+    )
+
+
+def _check_url(url: str) -> None:
+    """Refuse what is no address of a server, or shows a password."""
+    try:
+        parts = urlsplit(url)
+        is_usable = parts.scheme in {"http", "https"} and parts.hostname and parts.port != 0
+    except ValueError:
+        parts, is_usable = None, False
+    if len(url) > URL_CHARS_MAX or not (url.isascii() and url.isprintable()) or " " in url:
+        is_usable = False
+    if parts is None or not is_usable:
+        raise WebhookError("url", "must be an address such as https://example.com/hook")
+    if parts.username is not None or parts.fragment:
+        raise WebhookError("url", "must have no user name, password or fragment")

@@ -1,0 +1,1 @@
+"""Many users at once, with a real Postgres."""

@@ -1,0 +1,1 @@
+"""Tables of users, read without a database."""

@@ -1,0 +1,117 @@
+"""Requests that wait for others of the same limit, on two servers; and SDKs that try again."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING
+
+import openai
+
+from tests.support.books import account_of
+from tests.support.chat import CHAT, DONE, STREAM, USAGE, content
+from tests.support.limited_keys import create_limited
+from tests.support.upstream import Gate, Response, event_stream
+from tests.support.waiting import client_of
+
+if TYPE_CHECKING:
+    import httpx2
+
+    from tests.support.books import Holder
+    from tests.support.upstream import ScriptedUpstream
+    from tokenbalance.database.connections import Pool, Sessions
+
+AMPLE = 10_000_000
+CHATS = "/v1/chat/completions"
+
+
+async def ask(http: httpx2.AsyncClient, holder: Holder) -> httpx2.Response:
+    return await http.post(CHATS, json=STREAM, headers=holder.headers)
+
+
+def held_back(gate: Gate) -> Response:
+    return event_stream([content("Hi"), gate, USAGE, DONE])
+
+
+async def test_a_request_beyond_those_in_parallel_waits_for_one_of_them(
+    pool: Pool,
+    sessions: Sessions,
+    http: httpx2.AsyncClient,
+    upstream: ScriptedUpstream,
+    shared_dsn: str,
+) -> None:
+    holder = await create_limited(pool, sessions, {"parallel_requests": 1}, balance=AMPLE)
+    other = await create_limited(pool, sessions, {"parallel_requests": 1}, balance=AMPLE)
+    gate = Gate()
+    upstream.script(held_back(gate))
+    async with client_of(shared_dsn, upstream) as elsewhere, asyncio.TaskGroup() as group:
+        first = group.create_task(ask(http, holder))
+        await gate.reached.wait()
+        waiting = [group.create_task(ask(each, holder)) for each in (http, elsewhere)]
+        assert (await ask(http, other)).status_code == 200
+        assert len(upstream.requests) == 2
+        gate.open()
+    assert [task.result().status_code for task in (first, *waiting)] == [200] * 3
+    reserved = "SELECT reserved FROM limits WHERE account_id = $1"
+    assert await pool.fetchval(reserved, holder.account_id) == 0
+    assert (await account_of(pool, holder)).held == 0
+
+
+async def test_who_waits_in_vain_is_told_what_for(
+    pool: Pool, sessions: Sessions, upstream: ScriptedUpstream, shared_dsn: str
+) -> None:
+    holder = await create_limited(pool, sessions, {"parallel_requests": 1}, balance=AMPLE)
+    gate = Gate()
+    upstream.script(held_back(gate))
+    async with client_of(shared_dsn, upstream, hold_wait_s=0) as http, asyncio.TaskGroup() as group:
+        first = group.create_task(ask(http, holder))
+        await gate.reached.wait()
+        refused = await ask(http, holder)
+        error = refused.json()["error"]
+        assert (refused.status_code, error["type"]) == (429, "concurrent_requests")
+        assert error["code"] == "rate_limit_exceeded"
+        assert "requests in progress: Limit 1, Used 1, Requested 1" in error["message"]
+        assert refused.headers["x-tokenbalance-limit"] == "key.parallel_requests"
+        assert refused.headers["retry-after-ms"] == "1000"
+        gate.open()
+    assert first.result().status_code == 200
+    assert len(upstream.requests) == 1
+
+
+async def test_two_servers_admit_together_what_a_rate_allows(
+    pool: Pool,
+    sessions: Sessions,
+    http: httpx2.AsyncClient,
+    upstream: ScriptedUpstream,
+    shared_dsn: str,
+) -> None:
+    holder = await create_limited(pool, sessions, {"requests_per_minute": 5}, balance=AMPLE)
+    async with client_of(shared_dsn, upstream) as elsewhere:
+        asked = [ask(each, holder) for each in (http, elsewhere) for _ in range(8)]
+        statuses = [each.status_code for each in await asyncio.gather(*asked)]
+    assert sorted(statuses) == [200] * 5 + [429] * 11
+    assert len(upstream.requests) == 5
+
+
+async def test_an_sdk_that_tries_again_when_it_was_told_to_succeeds(
+    pool: Pool, sessions: Sessions, product: str, upstream: ScriptedUpstream
+) -> None:
+    holder = await create_limited(pool, sessions, {"requests_per_minute": 600}, balance=AMPLE)
+    await pool.execute(
+        "UPDATE limits SET taken_until = now() + interval '60 s' WHERE account_id = $1",
+        holder.account_id,
+    )
+    async with openai.AsyncOpenAI(
+        api_key=holder.secret, base_url=f"{product}/v1", max_retries=1
+    ) as client:
+        answer = await client.chat.completions.with_raw_response.create(**CHAT)
+    assert answer.http_request.headers["x-stainless-retry-count"] == "1"
+    assert len(upstream.requests) == 1
+
+
+async def test_streams_have_the_headers_of_limits(
+    pool: Pool, sessions: Sessions, http: httpx2.AsyncClient
+) -> None:
+    holder = await create_limited(pool, sessions, {"requests_per_minute": 9}, balance=AMPLE)
+    response = await ask(http, holder)
+    assert response.headers["content-type"].startswith("text/event-stream")
+    assert response.headers["x-ratelimit-remaining-requests"] == "8"

@@ -1,0 +1,77 @@
+"""The day of a course: a class is imported, works, gets more, and is closed."""
+
+from __future__ import annotations
+
+import csv
+import io
+from typing import TYPE_CHECKING
+
+import httpx2
+import pytest
+
+from tests.support.chat import CHAT
+from tokenbalance.books.ledger.audit import audit
+from tokenbalance.model import CLI
+from tokenbalance.people.keys import create_key
+from tokenbalance.people.users import create_user
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+    from tests.support.upstream import ScriptedUpstream
+    from tokenbalance.database.connections import Pool, Sessions
+
+STUDENTS = 200
+TABLE = "email,name\n" + "".join(f"s{n}@x.org,Student {n}\n" for n in range(STUDENTS))
+EACH = {"tag": "cs101", "credits": "100", "parallel_requests": "3"}
+ASK = "/v1/chat/completions"
+
+
+@pytest.fixture
+async def teacher(product: str, sessions: Sessions) -> AsyncIterator[httpx2.AsyncClient]:
+    """The teacher's client of the API."""
+    async with sessions.begin() as session:
+        user = await create_user(session, email="t@x.org", is_superuser=True, actor=CLI)
+        _, secret = await create_key(session, user.account.id, scopes=["manage"], actor=CLI)
+    headers = {"authorization": f"Bearer {secret}"}
+    async with httpx2.AsyncClient(base_url=product, headers=headers, timeout=60) as client:
+        yield client
+
+
+async def test_the_day_of_a_course(
+    teacher: httpx2.AsyncClient, http: httpx2.AsyncClient, pool: Pool, upstream: ScriptedUpstream
+) -> None:
+    body = {"csv": TABLE, "defaults": EACH}
+    plan = (await teacher.post("/api/users/import", json={**body, "dry_run": True})).json()
+    assert (plan["new"], plan["credits"], plan["errors"]) == (STUDENTS, STUDENTS * 100, [])
+    once = {"idempotency-key": "cs101", "accept": "text/csv"}
+    done = await teacher.post("/api/users/import", json=body, headers=once)
+    assert done.status_code == 201
+    keys = {row["email"]: row["key"] for row in csv.DictReader(io.StringIO(done.text))}
+    assert len(set(keys.values())) == STUDENTS
+
+    async def ask(email: str) -> httpx2.Response:
+        headers = {"authorization": f"Bearer {keys[email]}"}
+        return await http.post(ASK, json=CHAT, headers=headers)
+
+    spent = 0
+    while (response := await ask("s1@x.org")).status_code == 200:
+        spent += response.json()["usage"]["total_tokens"]
+    assert (response.status_code, response.json()["error"]["code"]) == (402, "insufficient_quota")
+    assert 0 < spent <= 100
+    more = {"amount": 1000, "note": "week 2"}
+    for _ in range(2):
+        credited = await teacher.post(
+            "/api/tags/cs101/credits", json=more, headers={"idempotency-key": "week-2"}
+        )
+        assert credited.json() == {"users": STUDENTS, "amount": 1000, "total": STUDENTS * 1000}
+    assert (await ask("s1@x.org")).status_code == 200
+    assert (await ask("s2@x.org")).status_code == 200
+    usage = await teacher.get("/api/usage?tag=cs101&group_by=user")
+    assert len(usage.json()["data"]) == 2
+    closed = await teacher.post("/api/tags/cs101/disable")
+    assert closed.json() == {"changed": STUDENTS, "superusers": 0}
+    assert [(await ask(email)).status_code for email in ("s1@x.org", "s199@x.org")] == [401, 401]
+    asked = len(upstream.requests)
+    assert asked == await pool.fetchval("SELECT count(*) FROM ledger WHERE kind = 'charge'")
+    assert (await audit(pool)).violations == []
