@@ -105,3 +105,17 @@ def test_a_key_says_where_its_end_users_are_named(cli: Cli) -> None:
     assert cli.json("key", "change", "1", "--end-users", "none")["sub_account_from"] is None
     wrong = cli.refused("key", "create", "a@b.c", "--end-users", "header:cookie")
     assert wrong.startswith("error: sub_account_from: must be 'user', 'safety_identifier'")
+
+
+def test_keys_of_imported_users_have_the_limits_of_the_setting(cli: Cli) -> None:
+    setting = {"TOKENBALANCE_KEY_LIMITS": "credits_per_day=9"}
+    limited = replace(cli, settings={**cli.settings, **setting})
+    done = limited("user", "import", "-", stdin="email,parallel_requests\na@b.c,2\n")
+    assert done.code == 0, done.err
+    shown = cli.json("limit", "show", "a@b.c")
+    assert shown["limits"] == {"parallel_requests": 2}
+    assert [(row["subject"], row["name"], row["amount"]) for row in shown["data"]] == [
+        ("account", "parallel_requests", 2),
+        ("key:1", "credits_per_day", 9),
+    ]
+    assert cli.json("key", "show", "1")["credits_per_day"] == 9
