@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -142,6 +142,35 @@ async def test_a_key_has_the_budgets_of_the_key_that_it_is_made_with(
         assert budgets[0] == budgets[1]
         assert len(made) == 2
         assert (await get_key(session, child.id, None)).bounded.budgets == (made[0].id,)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [
+        ({"every": "year"}, "every"),
+        ({"every": "0 days"}, "every"),
+        ({"every": "3661 days"}, "every"),
+        ({"every": "-1 days"}, "every"),
+        ({"amount": 0}, "amount"),
+        ({"amount": 2**53}, "amount"),
+        ({"unit": "requests"}, "unit"),
+        ({"name": " "}, "name"),
+        ({"name": "x" * 101}, "name"),
+        ({"name": "a\nb"}, "name"),
+        ({"anchor": datetime(2030, 1, 1, tzinfo=UTC)}, "anchor"),
+        ({"every": "2 days", "anchor": datetime.min.replace(tzinfo=UTC)}, "anchor"),
+        ({"every": "2 days", "anchor": datetime.max.replace(tzinfo=UTC)}, "anchor"),
+        ({"every": "2 days", "anchor": datetime.min}, "anchor"),  # noqa: DTZ901 - without a zone
+    ],
+)
+async def test_what_is_wrong_with_a_budget_is_named(
+    sessions: Sessions, holder: Holder, wrong: dict[str, Any], field: str
+) -> None:
+    budget = {"amount": 5, "every": "week", **wrong}
+    async with sessions() as session:
+        with pytest.raises(InvalidLimit) as refused:
+            await add_budget(session, holder.account_id, **budget, by_superuser=True, actor=CLI)
+    assert refused.value.field == field
 
 
 async def test_an_account_has_a_time_zone_that_is_known(sessions: Sessions, holder: Holder) -> None:

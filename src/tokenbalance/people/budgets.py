@@ -44,6 +44,8 @@ if TYPE_CHECKING:
 
     from tokenbalance.model import Actor
 
+_YEAR_MIN: Final = 1970
+_YEAR_MAX: Final = 2999
 BUDGETS_MAX: Final = 100
 """Of one key, or of one account: each is a row that a request takes from."""
 
@@ -348,6 +350,8 @@ def _budget(row: Limit) -> Budget:
 def _checked(anchor: datetime) -> datetime:
     if anchor.tzinfo is None:
         raise InvalidLimit("anchor", "must have a time zone")
+    if not _YEAR_MIN <= anchor.year <= _YEAR_MAX:
+        raise InvalidLimit("anchor", f"must be from {_YEAR_MIN} to {_YEAR_MAX}")
     return anchor
 
 

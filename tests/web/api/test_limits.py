@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from tests.support.chat import CHAT
 from tests.web.api.test_key_ends import token_of
 from tokenbalance.people.limits import LIMITS
 
@@ -167,6 +168,37 @@ async def test_an_owner_has_budgets_of_own_keys_and_cannot_change_a_superusers(
     assert (await http.delete(one, headers=token)).status_code == 404
     other = {**own, "key_id": people.other.key_id}
     assert (await http.post(path, json=other, headers=admin)).status_code == 404
+
+
+async def test_limits_bind_requests_as_soon_as_they_are_set(
+    http: httpx2.AsyncClient, people: People
+) -> None:
+    headers, admin = people.user.headers, people.superuser.headers
+
+    async def chat() -> tuple[int, str | None]:
+        response = await http.post("/v1/chat/completions", json=CHAT, headers=headers)
+        return response.status_code, response.headers.get("x-tokenbalance-limit")
+
+    more, once = f"/api/balance/{people.user.user_id}/credits", {"Idempotency-Key": "more"}
+    await http.post(more, json={"amount": 10_000}, headers={**admin, **once})
+    assert await chat() == (200, None)
+    path, account = f"/api/keys/{people.user.key_id}", f"/api/accounts/{people.user.account_id}"
+    await http.patch(path, json={"models": ["!gpt-4o-mini", "*"]}, headers=admin)
+    assert await chat() == (403, "key.models")
+    await http.patch(path, json={"models": None}, headers=admin)
+    budget = {"amount": 20, "every": "day", "name": "course"}
+    budget = (await http.post(f"{account}/budgets", json=budget, headers=admin)).json()
+    assert await chat() == (200, None)
+    assert await chat() == (429, "account.budget:course")
+    left = (await http.get("/api/limits", headers=headers)).json()["data"]
+    assert [(state["name"], state["used"]) for state in left] == [("budget:course", 20)]
+    await http.delete(f"{account}/budgets/{budget['id']}", headers=admin)
+    assert await chat() == (200, None)
+    await http.patch(f"{account}/limits", json={"requests_per_minute": 1}, headers=admin)
+    assert await chat() == (200, None)
+    assert await chat() == (429, "account.requests_per_minute")
+    left = (await http.get("/api/limits", headers=headers)).json()["data"]
+    assert [(state["name"], state["remaining"]) for state in left] == [("requests_per_minute", 0)]
 
 
 async def test_what_is_left_is_told_to_the_owner_of_the_key(
