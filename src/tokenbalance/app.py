@@ -134,6 +134,7 @@ def create_app(settings: Settings, dsn: str, surface: Surface = SURFACE) -> Fast
                 pool=proxy.pool,
                 signup_open=settings.signup == "open",
                 password_rules=PasswordRules(settings.password_chars_min),
+                key_limits=settings.key_limits,
                 rate_card=settings.rates,
                 upstream=settings.upstream_traits,
                 surface=surface,

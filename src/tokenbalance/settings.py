@@ -28,6 +28,8 @@ from tokenbalance.books.pricing.rate_card import RateCard, RateCardError, load_r
 from tokenbalance.database.batches import BATCH_MAX
 from tokenbalance.model import KnownModel, UpstreamTraits
 from tokenbalance.openai.tokens.model_facts import ModelFactsError, read_models
+from tokenbalance.people.limit_text import read_setting
+from tokenbalance.people.limits import NO_LIMITS, KeyLimits
 from tokenbalance.setting_values import (
     addresses_in,
     egress_proxy,
@@ -164,6 +166,10 @@ class Settings(BaseSettings):
         default=8, ge=5, le=64, validation_alias="TOKENBALANCE_PASSWORD_CHARS_MIN"
     )
     """Fewest characters of a new password. Below 8, only the length is checked."""
+    key_limits: Annotated[KeyLimits, NoDecode, read_by(read_setting)] = Field(
+        default=NO_LIMITS, validation_alias="TOKENBALANCE_KEY_LIMITS"
+    )
+    """Limits of new keys and sign-in tokens, which only superusers lift."""
     insufficient_status: Literal[402, 429] = Field(
         default=402, validation_alias="TOKENBALANCE_INSUFFICIENT_STATUS"
     )

@@ -4,6 +4,8 @@ from datetime import UTC, datetime, timedelta
 from hashlib import sha256
 from typing import TYPE_CHECKING
 
+from tokenbalance.people.limits import LIMITS
+
 if TYPE_CHECKING:
     from tests.cli.conftest import Cli
     from tokenbalance.database.connections import Pool
@@ -42,6 +44,9 @@ def test_keys_are_listed_with_their_dates_and_stay_revoked(cli: Cli) -> None:
         "force_store_false": False,
         "scopes": ["inference"],
         "made_by_key_id": None,
+        "sub_account_from": None,
+        "sub_account_limits": {},
+        **dict.fromkeys(LIMITS),
     }
     lifetime = datetime.fromisoformat(created["expires_at"]) - before
     assert timedelta(days=2) <= lifetime < timedelta(days=2, minutes=5)

@@ -10,8 +10,9 @@ import pytest
 from tests.support.actors import NOBODY
 from tests.support.security_log import events_said, lines, recorded
 from tokenbalance.model import CLI, SCOPES, Actor
+from tokenbalance.people.key_changes import change_key
 from tokenbalance.people.key_ends import revoke_all_keys, revoke_key
-from tokenbalance.people.keys import change_key, create_key
+from tokenbalance.people.keys import create_key
 from tokenbalance.people.sign_in import unlock
 from tokenbalance.people.sign_in_tokens import create_token, end_token_by_id, end_tokens
 from tokenbalance.people.users import Changes, create_user, update_user

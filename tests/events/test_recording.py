@@ -15,8 +15,9 @@ from tokenbalance.books.ledger.overdrafts import set_balance_and_overdraft, set_
 from tokenbalance.events import Subject, record
 from tokenbalance.model import CLI, SERVER, Actor
 from tokenbalance.people.first_superuser import create_first_superuser
+from tokenbalance.people.key_changes import change_key
 from tokenbalance.people.key_ends import revoke_key
-from tokenbalance.people.keys import change_key, create_key, rotate_key
+from tokenbalance.people.keys import create_key, rotate_key
 from tokenbalance.people.users import Changes, EmailTaken, create_user, set_active, update_user
 
 if TYPE_CHECKING:
@@ -197,6 +198,8 @@ async def test_each_change_of_a_key_is_an_event_and_no_change_is_none(
         "scopes": ["inference"],
         "made_by_key_id": None,
         "limits": {},
+        "sub_account_from": None,
+        "sub_account_limits": {},
     }
     assert revoked.revoked_at is not None
     assert [(row[0], row[4]) for row in events] == [

@@ -11,6 +11,7 @@ import pytest
 from tests.support.books import create_holder
 from tests.support.locks import until_blocked
 from tokenbalance.model import CLI
+from tokenbalance.people.key_changes import change_key
 from tokenbalance.people.key_ends import revoke_key
 from tokenbalance.people.key_errors import (
     InvalidExpiry,
@@ -21,7 +22,7 @@ from tokenbalance.people.key_errors import (
     ScopesMissing,
 )
 from tokenbalance.people.key_lists import get_key
-from tokenbalance.people.keys import change_key, create_key, rotate_key
+from tokenbalance.people.keys import create_key, rotate_key
 from tokenbalance.people.limits import KeyLimits
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ import pytest
 
 from tokenbalance.people.key_errors import InvalidScopes, ScopesMissing
 from tokenbalance.people.key_terms import KeyTerms, clean_scopes, earlier
-from tokenbalance.people.limits import InvalidLimit, KeyLimits, tighter
+from tokenbalance.people.limits import InvalidLimit, KeyLimits
+from tokenbalance.people.tighter_limits import tighter
 
 SOON = datetime(2030, 1, 1, tzinfo=UTC)
 LATER = SOON + timedelta(days=1)

@@ -8,8 +8,9 @@ import pytest
 
 from tests.support.books import create_holder
 from tokenbalance.model import CLI, SCOPES
+from tokenbalance.people.key_changes import change_key
 from tokenbalance.people.key_errors import KeyExceeds
-from tokenbalance.people.keys import change_key, create_key
+from tokenbalance.people.keys import create_key
 
 if TYPE_CHECKING:
     from tokenbalance.database.connections import Pool, Sessions

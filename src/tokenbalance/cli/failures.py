@@ -13,8 +13,10 @@ from tokenbalance.cli.database import DatabaseError
 from tokenbalance.cli.upstream_lists import NoObjects
 from tokenbalance.database.connections import UNAVAILABLE
 from tokenbalance.owners.stock import ObjectError
+from tokenbalance.people.budgets import BudgetError
 from tokenbalance.people.imports.mistakes import ImportRefused
 from tokenbalance.people.key_errors import ApiKeyError
+from tokenbalance.people.limits import InvalidLimit
 from tokenbalance.people.password_rules import PasswordError
 from tokenbalance.people.sign_in_tokens import UnknownToken
 from tokenbalance.people.tag_names import InvalidTag
@@ -24,12 +26,14 @@ from tokenbalance.settings import SettingsError
 _COMPLETE = (
     AlertError,
     ApiKeyError,
+    BudgetError,
     CatalogueError,
     CreditError,
     DatabaseError,
     ImportRefused,
     InvalidTag,
     NoObjects,
+    InvalidLimit,
     ObjectError,
     PasswordError,
     SettingsError,

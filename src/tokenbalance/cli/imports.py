@@ -19,6 +19,7 @@ from tokenbalance.cohorts.importing import import_users as import_table
 from tokenbalance.people.imports.planning import Existing, Plan
 from tokenbalance.people.imports.reading import BYTES_MAX
 from tokenbalance.people.imports.results import Gives, as_csv, shown_secret
+from tokenbalance.settings import load_settings
 
 _STDIN: Final = Path("-")
 
@@ -85,7 +86,11 @@ def import_users(  # noqa: PLR0913 - each is an option of its own
         msg = "links need --base-url with the address at which users reach this server"
         raise typer.BadParameter(msg)
     wanted = Wanted(
-        table=_read(file), gives=gives, existing=existing, defaults=_defaults(values or [])
+        table=_read(file),
+        gives=gives,
+        existing=existing,
+        defaults=_defaults(values or []),
+        key_limits=load_settings().key_limits,
     )
     if dry_run:
         _tell(transact(lambda session: plan_import(session, wanted)), as_json=as_json)

@@ -25,7 +25,7 @@ Document: TypeAlias = "Value | Sequence[Document] | Mapping[str, Document]"
 _COLUMNS_MAX: Final = 100_000
 
 
-def print_json(document: Mapping[str, Document] | Sequence[Fields]) -> None:
+def print_json(document: Mapping[str, Document] | Sequence[Mapping[str, Document]]) -> None:
     """Print one JSON value; times are ISO 8601 with an offset."""
     print_line(orjson.dumps(document).decode())
 

@@ -21,6 +21,7 @@ from tokenbalance.people.imports.enrolling import enroll, find_known, note_impor
 from tokenbalance.people.imports.mistakes import ImportRefused, Mistake
 from tokenbalance.people.imports.planning import Existing, Plan, make_plan, read_people
 from tokenbalance.people.imports.results import Gives, Result
+from tokenbalance.people.limits import NO_LIMITS
 from tokenbalance.people.tags import tag_user
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
     from tokenbalance.people.imports.cells import Person
     from tokenbalance.people.imports.enrolling import Enrolled
     from tokenbalance.people.imports.planning import Known
+    from tokenbalance.people.limits import KeyLimits
 
 _OPENING_NOTE: Final = "opening balance"
 _NOTE: Final = "import"
@@ -45,6 +47,8 @@ class Wanted:
     existing: Existing = Existing.REFUSE
     defaults: Mapping[str, str] = field(default_factory=dict[str, str])
     """Cells, by column, for lines where they are empty."""
+    key_limits: KeyLimits = NO_LIMITS
+    """Of the new keys."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,7 +95,7 @@ async def import_users(
         await note_import(session, idempotency_key, actor)
     plan = await plan_import(session, wanted)
     plan.require_no_mistake()
-    enrolled = await enroll(session, plan.new, wanted.gives, actor)
+    enrolled = await enroll(session, plan.new, wanted.gives, actor, wanted.key_limits)
     # Users before accounts, each in the order of ids, as everywhere.
     for person, known in sorted(plan.added, key=lambda one: one[1].user_id):
         if person.tags:

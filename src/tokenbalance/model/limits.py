@@ -44,6 +44,27 @@ COUNTED: Final[Mapping[str, tuple[Unit, str]]] = MappingProxyType(
 )
 """Limits that a hold takes from, each with its unit and its period."""
 
+ENDPOINT_GROUPS: Final = (
+    "audio",
+    "chat",
+    "completions",
+    "containers",
+    "content_provenance_checks",
+    "conversations",
+    "decisions",
+    "embeddings",
+    "files",
+    "fine_tuning",
+    "images",
+    "models",
+    "moderations",
+    "responses",
+    "skills",
+    "uploads",
+    "vector_stores",
+)
+"""Groups of endpoints: the first segments of their paths below `/v1`, as limits name them."""
+
 ACCOUNT: Final = "account"
 """The subject of what binds every key of an account."""
 KEY: Final = "key:"

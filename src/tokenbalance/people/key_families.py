@@ -17,10 +17,15 @@ from typing import TYPE_CHECKING
 from sqlalchemy import func, or_, select, update
 from sqlalchemy.orm import aliased
 
+from tokenbalance.database.ids import ID_MAX
 from tokenbalance.database.tables import Account, ApiKey, User
+from tokenbalance.people.bounded_limits import BoundedLimits
 from tokenbalance.people.key_errors import InvalidScopes
 from tokenbalance.people.key_terms import earlier
+from tokenbalance.people.limit_rows import bind_key
+from tokenbalance.people.limits import InvalidLimit, KeyLimits
 from tokenbalance.people.rows import key_row
+from tokenbalance.people.tighter_limits import narrowed
 from tokenbalance.people.traces import record_keys
 
 if TYPE_CHECKING:
@@ -61,6 +66,18 @@ async def lock_line(session: AsyncSession, key_id: int) -> ApiKey | None:
     return next((key for key in keys if key.id == key_id), None)
 
 
+async def lock_accounts(session: AsyncSession, key_id: int) -> None:
+    """Lock the accounts of a key and of all that were made with it: their counts may change.
+
+    Before any key is locked, as where limits of an account change.
+    """
+    key_id = key_id if 0 < key_id <= ID_MAX else 0
+    family = select(ApiKey.id).where(ApiKey.id == key_id)
+    payers = select(ApiKey.account_id).where(ApiKey.id.in_(_families(family)))
+    locking = select(Account.id).where(Account.id.in_(payers)).order_by(Account.id)
+    await session.execute(locking.with_for_update(key_share=True))
+
+
 async def lock_families(session: AsyncSession, keys: Select[int]) -> None:
     """Lock keys and all that were made with them, for a change."""
     locking = select(ApiKey.id).where(ApiKey.id.in_(_families(keys))).order_by(ApiKey.id)
@@ -94,12 +111,12 @@ async def end_families(session: AsyncSession, keys: Select[int], actor: Actor) -
 async def pass_down(session: AsyncSession, maker: ApiKey, actor: Actor) -> None:
     """Let the keys made with a key have no later end and no other scopes than it has now.
 
-    They store nothing where it does not.
+    Nor looser limits. They store nothing where it does not, and name end users as it does.
 
     The key must be locked. Each change is recorded.
 
     Raises:
-        InvalidScopes: one of them would have no scope left.
+        InvalidScopes, InvalidLimit: one of them would have no scope, or nothing of a list, left.
 
     """
     made = _families(select(ApiKey.id).where(ApiKey.id == maker.id))
@@ -112,7 +129,8 @@ async def pass_down(session: AsyncSession, maker: ApiKey, actor: Actor) -> None:
         locking.with_for_update(key_share=True), execution_options={"populate_existing": True}
     )
     changes: list[tuple[KeyRow, KeyRow]] = []
-    for key in keys.all():
+    made_keys = keys.all()
+    for key in made_keys:
         before = key_row(key)
         scopes: list[Scope] = [scope for scope in key.scopes if scope in maker.scopes]
         if not scopes:
@@ -121,9 +139,28 @@ async def pass_down(session: AsyncSession, maker: ApiKey, actor: Actor) -> None:
         key.scopes = scopes
         key.expires_at = earlier(key.expires_at, maker.expires_at)
         key.force_store_false = key.force_store_false or maker.force_store_false
+        _narrow(key, maker)
         changes.append((before, key_row(key)))
     await session.flush()
+    for key, (before, after) in zip(made_keys, changes, strict=True):
+        if before.terms != after.terms:
+            await bind_key(session, key)
     await record_keys(session, actor, changes)
+
+
+def _narrow(key: ApiKey, maker: ApiKey) -> None:
+    """Let a key have no looser limits than its maker."""
+    bounded = BoundedLimits.stored(key.limits)
+    of_each = KeyLimits.stored(key.sub_account_limits)
+    try:
+        limits = narrowed(bounded.limits, BoundedLimits.stored(maker.limits).limits)
+        of_each = narrowed(of_each, KeyLimits.stored(maker.sub_account_limits))
+    except InvalidLimit as error:
+        reason = f"key {key.id}, made with this key, would have nothing of it left: revoke it first"
+        raise InvalidLimit(error.field, reason) from None
+    key.limits = replace(bounded, limits=limits).as_document()
+    key.sub_account_from = maker.sub_account_from or key.sub_account_from
+    key.sub_account_limits = of_each.as_document()
 
 
 async def families_of(session: AsyncSession, keys: Sequence[KeyRow]) -> Mapping[int, Family]:

@@ -5,12 +5,13 @@ Pure: no database and no clock. The rule in one line: nothing that a key makes e
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.model import SCOPES
 from tokenbalance.people.key_errors import InvalidScopes, ScopesMissing
-from tokenbalance.people.limits import InvalidLimit, KeyLimits, tighter
+from tokenbalance.people.limits import InvalidLimit, KeyLimits
+from tokenbalance.people.tighter_limits import tighter
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -33,12 +34,17 @@ class KeyTerms:
     insufficient_status: int | None = None
     """None: the operator's choice."""
     force_store_false: bool = False
+    sub_account_from: str | None = None
+    """Where a request names its end user; None: nowhere."""
+    sub_account_limits: KeyLimits = field(default_factory=KeyLimits)
+    """Of each end user."""
 
     def within(self, maker: KeyTerms) -> KeyTerms:
         """Return these terms for a key that is made with another one.
 
         It ends no later, each limit is the tighter of both, it responds with the maker's status
-        where it has none of its own, and stores nothing where the maker does not.
+        where it has none of its own, stores nothing where the maker does not, and names its end
+        users as the maker does.
 
         Raises:
             ScopesMissing: they have a scope that the maker has not.
@@ -52,6 +58,8 @@ class KeyTerms:
             limits=tighter(self.limits, maker.limits),
             insufficient_status=self.insufficient_status or maker.insufficient_status,
             force_store_false=self.force_store_false or maker.force_store_false,
+            sub_account_from=maker.sub_account_from or self.sub_account_from,
+            sub_account_limits=tighter(self.sub_account_limits, maker.sub_account_limits),
         )
 
     def is_within(self, other: KeyTerms) -> bool:
@@ -60,11 +68,8 @@ class KeyTerms:
             most = self.within(other)
         except (ScopesMissing, InvalidLimit):
             return False
-        return (most.expires_at, most.limits, most.force_store_false) == (
-            self.expires_at,
-            self.limits,
-            self.force_store_false,
-        )
+        status = self.insufficient_status
+        return replace(most, insufficient_status=status, scopes=self.scopes) == self
 
 
 def require_scopes(wanted: Collection[Scope], held: Collection[Scope]) -> None:

@@ -13,11 +13,13 @@ from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects.postgresql import insert
 
 from tokenbalance.database.tables import Account, ApiKey, Limit
-from tokenbalance.model.limits import ACCOUNT, COUNTED, KEY, WITHOUT_WINDOWS
+from tokenbalance.model.limits import ACCOUNT, COUNTED, KEY, WITHOUT_WINDOWS, subject_of_key
+from tokenbalance.people.limits import KeyLimits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from sqlalchemy import Select
     from sqlalchemy.ext.asyncio import AsyncSession
 
 BUDGET: Final = "budget:"
@@ -69,6 +71,17 @@ async def store_limits(
         )
 
 
+async def bind_key(session: AsyncSession, key: ApiKey) -> None:
+    """Let the limits that are stored with a key, and those of its account, bind it from now on.
+
+    The key must have been written, in this transaction.
+    """
+    subject = subject_of_key(key.id)
+    limits = KeyLimits.stored(key.limits).as_document()
+    await store_limits(session, key.account_id, subject, limits)
+    await renew_versions(session, key.account_id, key.id)
+
+
 async def renew_versions(session: AsyncSession, account_id: int, key_id: int | None = None) -> None:
     """Name a new version of what limits a key, or every key of an account; 0 where nothing does."""
     of_account = select(Account.limits).where(Account.id == account_id).scalar_subquery()
@@ -94,6 +107,15 @@ async def renew_versions(session: AsyncSession, account_id: int, key_id: int | N
         _ = await session.execute(
             change.values(limits_version=version), execution_options={"synchronize_session": False}
         )
+
+
+async def forget_counts(session: AsyncSession, account_id: int, keys: Select[int]) -> None:
+    """Remove the counted limits of keys that have ended. The account must be locked."""
+    subjects = select(func.concat(KEY, keys.subquery().c.id))
+    _ = await session.execute(
+        delete(Limit).where(Limit.account_id == account_id, Limit.subject.in_(subjects)),
+        execution_options={"synchronize_session": False},
+    )
 
 
 async def lock_counts(session: AsyncSession, account_id: int) -> None:

@@ -11,14 +11,15 @@ from hmac import compare_digest
 from typing import TYPE_CHECKING
 
 from tokenbalance.model import SCOPES
+from tokenbalance.people.bounded_limits import BoundedLimits
 from tokenbalance.people.key_terms import KeyTerms
-from tokenbalance.people.limits import KeyLimits
+from tokenbalance.people.limits import NO_LIMITS, KeyLimits
 from tokenbalance.people.secrets import sha256
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from tokenbalance.database.tables import ApiKey, User
+    from tokenbalance.database.tables import Account, ApiKey, User
     from tokenbalance.model import Scope
 
 
@@ -30,6 +31,11 @@ class AccountRow:
     balance: int
     held: int
     overdraft: int
+    limits: KeyLimits = NO_LIMITS
+    """Of all its requests together."""
+    time_zone: str = "UTC"
+    """IANA name: where its days, weeks and months begin."""
+    user_id: int = 0
 
     @property
     def available(self) -> int:
@@ -73,12 +79,22 @@ class KeyRow:
     """The status of a request that the balance does not cover; None: the operator's choice."""
     force_store_false: bool
     """Its responses and chats are sent with `store: false`, whatever they ask for."""
-    limits: KeyLimits
+    bounded: BoundedLimits
+    """Its limits, and how far its owner may change them."""
     scopes: tuple[Scope, ...]
     """What it may be used for."""
     made_by_key_id: int | None
     """The key with which it was made, with which it ends; None if a person made it."""
+    sub_account_from: str | None
+    """Where a request names its end user; None: nowhere."""
+    sub_account_limits: KeyLimits
+    """Of each end user."""
     secret_sha256: bytes = field(repr=False)
+
+    @property
+    def limits(self) -> KeyLimits:
+        """What limits its requests."""
+        return self.bounded.limits
 
     @property
     def terms(self) -> KeyTerms:
@@ -89,6 +105,8 @@ class KeyRow:
             limits=self.limits,
             insufficient_status=self.insufficient_status,
             force_store_false=self.force_store_false,
+            sub_account_from=self.sub_account_from,
+            sub_account_limits=self.sub_account_limits,
         )
 
     def has_ended(self, now: datetime) -> bool:
@@ -113,7 +131,6 @@ class OwnedKey:
 
 def user_row(user: User) -> UserRow:
     """Copy a user, whose account must be loaded."""
-    account = user.account
     return UserRow(
         id=user.id,
         email=user.email,
@@ -124,7 +141,20 @@ def user_row(user: User) -> UserRow:
         created_at=user.created_at,
         last_sign_in_at=user.last_sign_in_at,
         tags=tuple(user.tags),
-        account=AccountRow(account.id, account.balance, account.held, account.overdraft),
+        account=account_row(user.account),
+    )
+
+
+def account_row(account: Account) -> AccountRow:
+    """Copy an account."""
+    return AccountRow(
+        account.id,
+        account.balance,
+        account.held,
+        account.overdraft,
+        KeyLimits.stored(account.limits),
+        account.time_zone,
+        account.user_id,
     )
 
 
@@ -141,8 +171,10 @@ def key_row(key: ApiKey) -> KeyRow:
         last_used_at=key.last_used_at,
         insufficient_status=key.insufficient_status,
         force_store_false=key.force_store_false,
-        limits=KeyLimits.from_document(key.limits),
+        bounded=BoundedLimits.stored(key.limits),
         scopes=tuple(scope for scope in SCOPES if scope in key.scopes),
         made_by_key_id=key.made_by_key_id,
+        sub_account_from=key.sub_account_from,
+        sub_account_limits=KeyLimits.stored(key.sub_account_limits),
         secret_sha256=key.secret_sha256,
     )

@@ -37,6 +37,7 @@ from tokenbalance.people.known_browsers import (
     looks_like_secret,
     remember_browser,
 )
+from tokenbalance.people.limits import NO_LIMITS
 from tokenbalance.people.passwords import Busy, Verdict, verify_password
 from tokenbalance.people.rows import user_row
 from tokenbalance.people.sign_in_lines import say_failed, say_locked_out, say_signed_in
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
     from tokenbalance.database.connections import Sessions
     from tokenbalance.database.tables import User
     from tokenbalance.model import Actor
+    from tokenbalance.people.limits import KeyLimits
     from tokenbalance.people.rows import UserRow
 
 T = TypeVar("T")
@@ -123,13 +125,16 @@ class SignInResult:
     """The browser's new secret, for a cookie; None: not a browser."""
 
 
-async def sign_in(sessions: Sessions, attempt: Attempt, way: Way) -> SignInResult:
+async def sign_in(
+    sessions: Sessions, attempt: Attempt, way: Way, limits: KeyLimits = NO_LIMITS
+) -> SignInResult:
     """Sign a user in.
 
     Args:
         sessions: the database; transactions are opened and committed here.
         attempt: e-mail, password, and where they come from.
         way: one of the constants above.
+        limits: of the token, by which requests may be sent to models as well.
 
     Raises:
         WrongCredentials: after a fixed time, or a multiple of it.
@@ -140,7 +145,7 @@ async def sign_in(sessions: Sessions, attempt: Attempt, way: Way) -> SignInResul
     clock = asyncio.get_running_loop()
     begun_at = clock.time()
     try:
-        return await _in_turn(sessions, attempt, partial(_sign_in, sessions, attempt, way))
+        return await _in_turn(sessions, attempt, partial(_sign_in, sessions, attempt, way, limits))
     except WrongCredentials:
         await asyncio.sleep(_wait_after(clock.time() - begun_at))
         raise
@@ -221,7 +226,9 @@ async def _in_turn(
         return await work(await _find(sessions, attempt))
 
 
-async def _sign_in(sessions: Sessions, attempt: Attempt, way: Way, found: _Found) -> SignInResult:
+async def _sign_in(
+    sessions: Sessions, attempt: Attempt, way: Way, limits: KeyLimits, found: _Found
+) -> SignInResult:
     begun = await _begin(sessions, attempt, found)
     for _ in range(_VERIFICATIONS_MAX):
         verdict = await _verify(sessions, begun, attempt.password)
@@ -233,7 +240,7 @@ async def _sign_in(sessions: Sessions, attempt: Attempt, way: Way, found: _Found
             if _stored(user) == begun.stored:
                 await forgive(session, begun.counted)
                 user.password_hash = verdict.new_hash or user.password_hash
-                return await _admit(session, user, attempt, way)
+                return await _admit(session, user, attempt, way, limits)
         begun = replace(begun, stored=_stored(user))
     raise _wrong(begun, attempt)
 
@@ -314,9 +321,11 @@ async def _verify(sessions: Sessions, begun: _Begun, password: str) -> Verdict:
         raise
 
 
-async def _admit(session: AsyncSession, user: User, attempt: Attempt, way: Way) -> SignInResult:
+async def _admit(
+    session: AsyncSession, user: User, attempt: Attempt, way: Way, limits: KeyLimits
+) -> SignInResult:
     device = Device(way.via, describe_agent(attempt.user_agent), attempt.address)
-    token, secret = await create_token(session, user.account.id, way.lifetime, device)
+    token, secret = await create_token(session, user.account.id, way.lifetime, device, limits)
     browser = None
     if way is BROWSER_SIGN_IN:
         browser = await remember_browser(session, user.id, attempt.browser)

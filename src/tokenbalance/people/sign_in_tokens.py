@@ -14,6 +14,8 @@ from sqlalchemy import delete, func, or_, select, update
 from tokenbalance.database.ids import ID_MAX
 from tokenbalance.database.paging import Page, page_of, read_cursor
 from tokenbalance.database.tables import ApiKey, SignIn
+from tokenbalance.people.limit_rows import bind_key, forget_counts, lock_counts
+from tokenbalance.people.limits import NO_LIMITS, KeyLimits
 from tokenbalance.people.secrets import SIGN_IN_MARK, new_secret, prefix, sha256
 from tokenbalance.people.traces import record_ended_tokens
 
@@ -56,9 +58,15 @@ class TokenRow:
 
 
 async def create_token(
-    session: AsyncSession, account_id: int, lifetime: timedelta, device: Device | None = None
+    session: AsyncSession,
+    account_id: int,
+    lifetime: timedelta,
+    device: Device | None = None,
+    limits: KeyLimits = NO_LIMITS,
 ) -> tuple[ApiKey, str]:
     """Create a token and its secret, which cannot be shown again."""
+    # No limit of the account may be set meanwhile: it would not bind this token.
+    await lock_counts(session, account_id)
     secret = new_secret(SIGN_IN_MARK)
     token = ApiKey(
         account_id=account_id,
@@ -66,9 +74,11 @@ async def create_token(
         prefix=prefix(secret),
         secret_sha256=sha256(secret),
         expires_at=func.clock_timestamp() + lifetime,
+        limits=limits.as_document(),
     )
     session.add(token)
     await session.flush()
+    await bind_key(session, token)
     await session.refresh(token)
     await _forget_devices(session, account_id)
     if device is not None:
@@ -176,7 +186,11 @@ async def end_all_tokens(session: AsyncSession, account_ids: Collection[int]) ->
 
 
 async def _forget_devices(session: AsyncSession, account_id: int) -> None:
-    """Remove what was recorded about tokens of an account that no longer work."""
+    """Remove what was recorded about tokens of an account that no longer work, and their counts."""
+    ended_of_account = select(ApiKey.id).where(
+        ApiKey.account_id == account_id, ApiKey.kind == "sign-in", ~_works()
+    )
+    await forget_counts(session, account_id, ended_of_account)
     ended = (
         select(SignIn.token_id)
         .join(ApiKey, ApiKey.id == SignIn.token_id)

@@ -22,7 +22,8 @@ if TYPE_CHECKING:
 
     from tokenbalance.events import Change
     from tokenbalance.model import Json
-    from tokenbalance.people.rows import KeyRow, UserRow
+    from tokenbalance.people.budget_rows import Budget
+    from tokenbalance.people.rows import AccountRow, KeyRow, UserRow
 
 _ACTIVE: Final[dict[bool, Change]] = {True: "user.enabled", False: "user.disabled"}
 _SUPERUSER: Final[dict[bool, Change]] = {True: "user.promoted", False: "user.demoted"}
@@ -91,8 +92,7 @@ async def record_new_key(session: AsyncSession, actor: Actor, key: KeyRow) -> No
 async def record_new_keys(session: AsyncSession, actor: Actor, keys: Sequence[KeyRow]) -> None:
     """Record that keys were created, an event for each."""
     for subject, key in zip(await _subjects(session, keys), keys, strict=True):
-        limits = key.limits.as_document()
-        record(session, actor, "key.created", subject, **_facts(key), limits=limits)
+        record(session, actor, "key.created", subject, **_facts(key))
 
 
 async def record_key(session: AsyncSession, actor: Actor, before: KeyRow, after: KeyRow) -> None:
@@ -109,6 +109,54 @@ async def record_keys(
         event, details = _change_of_key(before, after)
         if details:
             record(session, actor, event, subject, **details)
+
+
+def record_account(
+    session: AsyncSession, actor: Actor, before: AccountRow, after: AccountRow
+) -> None:
+    """Record that limits or the time zone of an account were changed."""
+    old: dict[str, Json] = {"limits": before.limits.as_document(), "time_zone": before.time_zone}
+    new: dict[str, Json] = {"limits": after.limits.as_document(), "time_zone": after.time_zone}
+    details = {name: changed(old[name], new[name]) for name in new if old[name] != new[name]}
+    if details:
+        subject = Subject(user_id=after.user_id, account_id=after.id)
+        record(session, actor, "account.limits_set", subject, **details)
+
+
+def record_budget(
+    session: AsyncSession,
+    actor: Actor,
+    account: AccountRow,
+    before: Budget | None,
+    after: Budget | None,
+) -> None:
+    """Record that a budget was added, changed or removed."""
+    budget = after or before
+    if budget is None or before == after:
+        return
+    event: Change = "budget.changed"
+    if before is None or after is None:
+        event = "budget.added" if before is None else "budget.removed"
+    old, new = (_facts_of_budget(one) for one in (before, after))
+    details: dict[str, Json] = {
+        name: changed(old.get(name), new.get(name))
+        for name in old | new
+        if old.get(name) != new.get(name)
+    }
+    subject = Subject(user_id=account.user_id, account_id=account.id, key_id=budget.key_id)
+    record(session, actor, event, subject, **{"budget_id": budget.id, **details})
+
+
+def _facts_of_budget(budget: Budget | None) -> dict[str, Json]:
+    if budget is None:
+        return {}
+    return {
+        "name": budget.name,
+        "unit": budget.unit,
+        "amount": budget.amount,
+        "every": budget.every,
+        "anchor": _time(budget.anchor),
+    }
 
 
 async def record_ended_tokens(
@@ -148,6 +196,9 @@ def _facts(key: KeyRow) -> dict[str, Json]:
         "insufficient_status": key.insufficient_status,
         "force_store_false": key.force_store_false,
         "scopes": list(key.scopes),
+        "limits": key.limits.as_document(),
+        "sub_account_from": key.sub_account_from,
+        "sub_account_limits": key.sub_account_limits.as_document(),
         "made_by_key_id": key.made_by_key_id,
     }
 

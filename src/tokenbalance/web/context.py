@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from tokenbalance.model import OPENAI
 from tokenbalance.openai import SURFACE
+from tokenbalance.people.limits import NO_LIMITS
 from tokenbalance.people.password_rules import DEFAULT_RULES
 
 if TYPE_CHECKING:
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from tokenbalance.database.connections import Pool, Sessions
     from tokenbalance.model import UpstreamTraits
     from tokenbalance.openai import Surface
+    from tokenbalance.people.limits import KeyLimits
     from tokenbalance.people.password_rules import PasswordRules
 
 
@@ -39,6 +41,8 @@ class Management:
     """Whether strangers may create users."""
     password_rules: PasswordRules = DEFAULT_RULES
     """Which new passwords are accepted."""
+    key_limits: KeyLimits = NO_LIMITS
+    """Of new keys and sign-in tokens, unless a superuser lifts them."""
     rate_card: RateCard | None = None
     """The rates of tokens; None: one credit each."""
     upstream: UpstreamTraits = OPENAI

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 
 from tests.web.api.test_key_ends import token_of
+from tokenbalance.people.limits import LIMITS
 
 if TYPE_CHECKING:
     import httpx2
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
 FIELDS = {
     *("id", "prefix", "name", "created_at", "expires_at", "revoked_at", "last_used_at"),
     *("insufficient_status", "force_store_false", "scopes", "made_by_key_id"),
-    *("requests_per_minute", "tokens_per_minute", "parallel_requests", "credits_total", "models"),
+    *("sub_account_from", "sub_account_limits"),
+    *LIMITS,
 }
 
 
@@ -149,7 +151,9 @@ async def test_a_key_is_changed_in_what_is_said_and_in_nothing_else(
         ({"expires_at": "2001-01-01"}, "expires_at"),
         ({"insufficient_status": 500}, "insufficient_status"),
         ({"insufficient_status": True}, "insufficient_status"),
-        ({"credits_total": 5}, "credits_total"),
+        ({"credits_total": 0}, "credits_total"),
+        ({"sub_account_from": "header:cookie"}, "sub_account_from"),
+        ({"sub_account_limits": {"models": []}}, "sub_account_limits"),
         ({"user_id": 1}, "user_id"),
     ],
 )

@@ -12,7 +12,7 @@ import pytest
 
 from tests.support.books import create_holder
 from tokenbalance.books.reports import HOLD_STATES
-from tokenbalance.people.keys import STATUS_CHOICES
+from tokenbalance.people.key_fields import STATUS_CHOICES
 from tokenbalance.people.secrets import new_secret, sha256
 from tokenbalance.web.api.key_bodies import StatusChoice
 from tokenbalance.web.api.requests import HoldState

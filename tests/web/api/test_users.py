@@ -210,7 +210,8 @@ async def test_users_are_found_by_a_part_of_their_e_mail_and_listed_in_pages(
     assert listed == [user["id"] for user in [*created, late]]
     assert (rest["has_more"], rest["next"]) == (False, None)
     assert set(first["data"][0]) == {
-        *("id", "email", "name", "is_superuser", "is_active", "balance", "held", "available")
+        *("id", "email", "name", "is_superuser", "is_active", "balance", "held", "available"),
+        *("account_id", "time_zone", "limits"),
     }
 
 

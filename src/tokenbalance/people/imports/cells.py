@@ -11,14 +11,13 @@ parallel_requests, ...         any limit, of the user's account; lists are separ
 from __future__ import annotations
 
 import re
-from dataclasses import fields
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast, get_args
 
 from tokenbalance.model import JSON_INTEGER_MAX
 from tokenbalance.model.limits import COUNTED
 from tokenbalance.model.values import value
 from tokenbalance.people.imports.mistakes import Mistake
-from tokenbalance.people.limits import LIMIT_MAX, InvalidLimit, KeyLimits
+from tokenbalance.people.limits import LIMIT_MAX, InvalidLimit, limit_value
 from tokenbalance.people.tag_names import clean_tags
 from tokenbalance.people.users import UserError, clean_email, clean_name
 
@@ -126,9 +125,7 @@ def _limit(name: str, cell: str) -> int | tuple[str, ...]:
         limit: int | tuple[str, ...] = tuple(_words(cell))
     else:
         limit = _whole(cell, LIMIT_MAX)
-    if name in {field.name for field in fields(KeyLimits)}:
-        _ = KeyLimits.from_document({name: list(limit) if isinstance(limit, tuple) else limit})
-    return limit
+    return limit_value(name, limit) or limit
 
 
 def _whole(cell: str, largest: int) -> int:

@@ -22,12 +22,14 @@ from tokenbalance.database.tables import (
     UserImport,
     WelcomeLink,
 )
-from tokenbalance.model.limits import ACCOUNT, COUNTED, WITHOUT_WINDOWS
+from tokenbalance.model.limits import ACCOUNT, COUNTED, WITHOUT_WINDOWS, subject_of_key
 from tokenbalance.model.values import value
+from tokenbalance.people.bounded_limits import BoundedLimits
 from tokenbalance.people.imports.planning import Known
 from tokenbalance.people.imports.results import Gives
 from tokenbalance.people.key_terms import NEW_KEY_SCOPES
 from tokenbalance.people.limit_rows import NOT_BEGUN
+from tokenbalance.people.limits import NO_LIMITS
 from tokenbalance.people.rows import key_row, user_row
 from tokenbalance.people.secrets import new_secret, prefix, sha256
 from tokenbalance.people.traces import record_link, record_new_keys, record_new_user
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
 
     from tokenbalance.model import Actor
     from tokenbalance.people.imports.cells import Person
+    from tokenbalance.people.limits import KeyLimits
 
 LINK_DAYS: Final = 14
 """How long a link can be used."""
@@ -98,9 +101,13 @@ async def find_known(session: AsyncSession, emails: Sequence[str]) -> Mapping[st
 
 
 async def enroll(
-    session: AsyncSession, people: Sequence[Person], gives: Gives, actor: Actor
+    session: AsyncSession,
+    people: Sequence[Person],
+    gives: Gives,
+    actor: Actor,
+    key_limits: KeyLimits = NO_LIMITS,
 ) -> Sequence[Enrolled]:
-    """Create users with accounts, and a key or a link each.
+    """Create users with accounts, and a key with these limits or a link each.
 
     Raises:
         EmailTaken: one of them became a user meanwhile.
@@ -111,9 +118,15 @@ async def enroll(
         users = await _create(session, some)
         for user in users:
             record_new_user(session, actor, user_row(user))
-        await _limit(session, users, some)
-        give = _give_keys if gives is Gives.KEYS else _give_links
-        secrets = await give(session, users, actor)
+        limits = [
+            (user.account.id, ACCOUNT, person.limits)
+            for user, person in zip(users, some, strict=True)
+        ]
+        await _limit(session, limits)
+        if gives is Gives.KEYS:
+            secrets = await _give_keys(session, users, actor, key_limits)
+        else:
+            secrets = await _give_links(session, users, actor)
         # Nothing of them is needed again, and each flush would look at all of them.
         await session.flush()
         enrolled += (
@@ -145,14 +158,16 @@ async def _create(session: AsyncSession, people: Sequence[Person]) -> Sequence[U
     return users
 
 
-async def _limit(session: AsyncSession, users: Sequence[User], people: Sequence[Person]) -> None:
-    """Make the rows of new accounts that holds take from, as `limit_rows` does for others."""
+async def _limit(
+    session: AsyncSession, subjects: Sequence[tuple[int, str, Mapping[str, object]]]
+) -> None:
+    """Make the rows of new subjects that holds take from, as `limit_rows` does for others."""
     rows: list[dict[str, Any]] = []  # pyright: ignore[reportExplicitAny] - as SQLAlchemy has it
-    for user, person in zip(users, people, strict=True):
+    for account_id, subject, limits in subjects:
         for name, (unit, period) in COUNTED.items():
-            if name in person.limits:
-                row = {"account_id": user.account.id, "subject": ACCOUNT, "name": name}
-                row |= {"unit": unit, "period": period, "amount": person.limits[name]}
+            if name in limits:
+                row = {"account_id": account_id, "subject": subject, "name": name}
+                row |= {"unit": unit, "period": period, "amount": limits[name]}
                 rows.append(row)
     for windowed in (False, True):
         some = [row for row in rows if (row["period"] not in WITHOUT_WINDOWS) is windowed]
@@ -162,7 +177,9 @@ async def _limit(session: AsyncSession, users: Sequence[User], people: Sequence[
             _ = await session.execute(insert(Limit), some)
 
 
-async def _give_keys(session: AsyncSession, users: Sequence[User], actor: Actor) -> list[str]:
+async def _give_keys(
+    session: AsyncSession, users: Sequence[User], actor: Actor, limits: KeyLimits
+) -> list[str]:
     secrets = [new_secret() for _ in users]
     keys = [
         ApiKey(
@@ -171,7 +188,7 @@ async def _give_keys(session: AsyncSession, users: Sequence[User], actor: Actor)
             name="",
             prefix=prefix(secret),
             secret_sha256=sha256(secret),
-            limits={},
+            limits=BoundedLimits(limits, limits).as_document(),
             scopes=list(NEW_KEY_SCOPES),
         )
         for user, secret in zip(users, secrets, strict=True)
@@ -179,7 +196,9 @@ async def _give_keys(session: AsyncSession, users: Sequence[User], actor: Actor)
     session.add_all(keys)
     await session.flush()
     await record_new_keys(session, actor, [key_row(key) for key in keys])
-    limited = [user.account.id for user in users if user.account.limits]
+    document = limits.as_document()
+    await _limit(session, [(key.account_id, subject_of_key(key.id), document) for key in keys])
+    limited = [user.account.id for user in users if user.account.limits or document]
     if limited:
         await _name_versions(session, limited)
     return secrets

@@ -40,7 +40,9 @@ from tokenbalance.errors import (
     TooManyAttempts,
     TooManySigningIn,
 )
+from tokenbalance.people.account_limits import UnknownAccount as NoSuchAccount
 from tokenbalance.people.attempts import TooSoon
+from tokenbalance.people.budgets import BudgetError, BudgetIsBound, HasBudgets, UnknownBudget
 from tokenbalance.people.imports.enrolling import ImportRepeated
 from tokenbalance.people.imports.mistakes import ImportRefused
 from tokenbalance.people.key_errors import (
@@ -136,6 +138,11 @@ _RESPONSES: Final[Mapping[type[BaseException], Response]] = {
     MakerEnded: _as(InvalidApiKey),
     UnknownKey: _as(NotFound),
     UnknownToken: _as(NotFound),
+    NoSuchAccount: _as(NotFound),
+    BudgetError: _as(InvalidRequest),
+    BudgetIsBound: _as(NotAllowed),
+    HasBudgets: _as(NotAllowed),
+    UnknownBudget: _as(NotFound),
     CreditError: _as(InvalidValue, "amount"),
     AmountTooLarge: _as(IntegerAboveMaximum, "amount"),
     BalanceTooLow: _as(IntegerBelowMinimum, "amount"),

@@ -196,6 +196,7 @@ async def import_table(
         gives=Gives(body.gives),
         existing=Existing(body.existing),
         defaults=body.defaults,
+        key_limits=management_of(request).key_limits,
     )
     sessions = management_of(request).sessions
     if body.dry_run:

@@ -1,20 +1,21 @@
 """Bodies of the requests and responses about API keys."""
 
 from datetime import datetime
-from typing import Annotated, ClassVar, Final, Literal, TypeAlias
+from typing import ClassVar, Final, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from tokenbalance.model import Json, Scope
+from tokenbalance.people.end_users import limits_of_each
+from tokenbalance.people.key_changes import KeyChanges
 from tokenbalance.people.key_ends import Revoked
-from tokenbalance.people.keys import KEY_NAME_CHARS_MAX, KeyChanges
-from tokenbalance.people.limits import LIMIT_MAX, KeyLimits
+from tokenbalance.people.key_fields import KEY_NAME_CHARS_MAX
 from tokenbalance.people.rows import KeyRow
 from tokenbalance.web.api.bodies import Body, ChangesBody
 from tokenbalance.web.api.fields import Id, Moment
+from tokenbalance.web.api.limit_bodies import LIMITS_EXAMPLE, LimitsBody, LimitsShown
 from tokenbalance.web.api.responses import example
 
-_Limit = Annotated[int | None, Field(ge=1, le=LIMIT_MAX)]
 StatusChoice: TypeAlias = Literal[402, 429]
 """`people.keys.STATUS_CHOICES`, as a type."""
 _Status: TypeAlias = StatusChoice | None
@@ -26,18 +27,16 @@ _STATUS: Final = (
     "The status of a request that the balance does not cover, for programs that support only one"
     " of them; null: the server's default."
 )
+_SOURCE: Final = (
+    "Where a request names the end user on whose behalf it is sent: `header:` and the name of a"
+    " header, `user` or `safety_identifier`; null: nowhere."
+)
+_OF_EACH: Final = "Limits of each end user, by name, such as `credits_per_day`."
 _SCOPES: Final = (
     "What the key may be used for: `inference` (requests to models), `read` (reading your own"
     " account only) and `manage` (changing what you may change). A key cannot give what it does not"
     " have."
 )
-_LIMITS_EXAMPLE: Final[dict[str, Json]] = {
-    "requests_per_minute": 60,
-    "tokens_per_minute": None,
-    "parallel_requests": None,
-    "credits_total": 100_000,
-    "models": ["gpt-4o-*"],
-}
 _KEY_EXAMPLE: Final[dict[str, Json]] = {
     "id": 3,
     "prefix": "sk-tb-Ab12Cd",
@@ -50,11 +49,13 @@ _KEY_EXAMPLE: Final[dict[str, Json]] = {
     "force_store_false": False,
     "scopes": ["inference"],
     "made_by_key_id": None,
-    **_LIMITS_EXAMPLE,
+    "sub_account_from": None,
+    "sub_account_limits": {},
+    **LIMITS_EXAMPLE,
 }
 
 
-class NewKey(Body):
+class NewKey(LimitsBody):
     """A key to create. A missing limit is no limit.
 
     If the caller is a key, each limit is the tighter of both, and the expiry the earlier.
@@ -85,31 +86,11 @@ class NewKey(Body):
     )
     insufficient_status: _Status = Field(default=None, description=_STATUS)
     force_store_false: bool = Field(default=False, description=_STORE)
-    requests_per_minute: _Limit = None
-    tokens_per_minute: _Limit = None
-    parallel_requests: _Limit = None
-    credits_total: _Limit = Field(default=None, description="Over the lifetime of the key.")
-    models: list[str] | None = Field(
-        default=None, description="Patterns; the name of the model must match one of them."
-    )
-
-    def limits(self) -> KeyLimits:
-        """Return the limits.
-
-        Raises:
-            InvalidLimit: one of them is not valid.
-
-        """
-        return KeyLimits(
-            requests_per_minute=self.requests_per_minute,
-            tokens_per_minute=self.tokens_per_minute,
-            parallel_requests=self.parallel_requests,
-            credits_total=self.credits_total,
-            models=None if self.models is None else tuple(self.models),
-        )
+    sub_account_from: str | None = Field(default=None, description=_SOURCE)
+    sub_account_limits: dict[str, int | list[str]] = Field(default={}, description=_OF_EACH)
 
 
-class ChangedKey(ChangesBody):
+class ChangedKey(LimitsBody, ChangesBody):
     """Changes of a key. A missing field stays as it is."""
 
     model_config: ClassVar[ConfigDict] = ConfigDict(
@@ -123,9 +104,16 @@ class ChangedKey(ChangesBody):
     insufficient_status: _Status = Field(default=None, description=_STATUS)
     force_store_false: bool = Field(default=False, description=_STORE)
     scopes: list[Scope] = Field(default=[], description=_SCOPES)
+    sub_account_from: str | None = Field(default=None, description=_SOURCE)
+    sub_account_limits: dict[str, int | list[str]] = Field(default={}, description=_OF_EACH)
 
     def changes(self) -> KeyChanges:
-        """Return the given fields only."""
+        """Return the given fields only.
+
+        Raises:
+            InvalidLimit: a limit is not valid.
+
+        """
         changes = KeyChanges()
         if "name" in self.model_fields_set:
             changes["name"] = self.name
@@ -137,6 +125,13 @@ class ChangedKey(ChangesBody):
             changes["force_store_false"] = self.force_store_false
         if "scopes" in self.model_fields_set:
             changes["scopes"] = self.scopes
+        limits = self.limit_changes()
+        if limits:
+            changes["limits"] = limits
+        if "sub_account_from" in self.model_fields_set:
+            changes["sub_account_from"] = self.sub_account_from
+        if "sub_account_limits" in self.model_fields_set:
+            changes["sub_account_limits"] = limits_of_each(self.sub_account_limits)
         return changes
 
 
@@ -153,7 +148,7 @@ class AllKeys(Body):
     tokens: bool = Field(default=False, description="End all sign-in tokens as well.")
 
 
-class KeyResponse(BaseModel):
+class KeyResponse(LimitsShown):
     """A key without its secret."""
 
     model_config: ClassVar[ConfigDict] = example(**_KEY_EXAMPLE)
@@ -174,11 +169,10 @@ class KeyResponse(BaseModel):
     """What it may be used for."""
     made_by_key_id: int | None
     """The key with which it was made, with which it ends; null if a person made it."""
-    requests_per_minute: int | None = None
-    tokens_per_minute: int | None = None
-    parallel_requests: int | None = None
-    credits_total: int | None = None
-    models: list[str] | None = None
+    sub_account_from: str | None
+    """Where a request names the end user on whose behalf it is sent; null: nowhere."""
+    sub_account_limits: dict[str, int | list[str]]
+    """Of each end user."""
 
 
 class NewKeyResponse(KeyResponse):
@@ -224,6 +218,8 @@ def key_response(key: KeyRow) -> KeyResponse:
             "force_store_false": key.force_store_false,
             "scopes": list(key.scopes),
             "made_by_key_id": key.made_by_key_id,
+            "sub_account_from": key.sub_account_from,
+            "sub_account_limits": key.sub_account_limits.as_document(),
             **key.limits.as_document(),
         }
     )

@@ -5,10 +5,13 @@ from typing import Annotated
 from fastapi import Depends, Request
 
 from tokenbalance.model import SCOPES
-from tokenbalance.people.access import asking_key
+from tokenbalance.people.access import asking_key, sees_everything
+from tokenbalance.people.bounded_limits import new_limits
+from tokenbalance.people.end_users import limits_of_each
+from tokenbalance.people.key_changes import change_key
 from tokenbalance.people.key_ends import revoke_all_keys, revoke_key
 from tokenbalance.people.key_lists import keys_page
-from tokenbalance.people.keys import change_key, create_key, rotate_key
+from tokenbalance.people.keys import create_key, rotate_key
 from tokenbalance.people.sign_in_tokens import end_tokens
 from tokenbalance.web.api.bodies import BodyReader
 from tokenbalance.web.api.callers import Acting, Authenticated, Managing
@@ -63,12 +66,18 @@ async def create(
     refused (403), and so are models that its own do not cover (400); the earlier end and the
     tighter limits count. It is revoked with the calling key.
 
-    Limits are stored and shown, but not enforced yet. A key of a disabled user works after the user
-    is enabled again.
+    Limits that are left out are those of `TOKENBALANCE_KEY_LIMITS`, which only a superuser may
+    exceed or lift with null; limits that a superuser sets can be loosened only by a superuser. A
+    key of a disabled user works after the user is enabled again.
     """
     by_key_id = asking_key(caller)
     default_scopes = SCOPES if by_key_id is None else None
-    limits = body.limits()
+    limits = new_limits(
+        body.limit_changes(),
+        management_of(request).key_limits,
+        by_superuser=sees_everything(caller),
+    )
+    of_each = limits_of_each(body.sub_account_limits)
     async with management_of(request).sessions.begin() as session:
         account_id = await account_of(session, caller, body.user_id)
         key, secret = await create_key(
@@ -76,9 +85,12 @@ async def create(
             account_id,
             name=body.name,
             expires_at=body.expires_at,
-            limits=limits,
+            limits=limits.limits,
+            bounds=limits.bounds,
             insufficient_status=body.insufficient_status,
             force_store_false=body.force_store_false,
+            sub_account_from=body.sub_account_from,
+            sub_account_limits=of_each,
             scopes=default_scopes if body.scopes is None else body.scopes,
             by_key_id=by_key_id,
             actor=actor,
@@ -114,18 +126,28 @@ async def change(
     key_id: Number,
     body: Annotated[ChangedKey, Depends(BodyReader(ChangedKey))],
 ) -> KeyResponse:
-    """Change a key's name, its expiry, its scopes, or the status when the balance is too low.
+    """Change a key: its name, expiry, scopes, limits, or the status when the balance is too low.
 
-    Its secret keeps working. Keys that were made with it follow where it ends earlier or has fewer
-    scopes; such a key itself stays within the end and the scopes of its maker. A key cannot give
-    scopes that it does not have, nor anything to a key that is valid for longer or has looser
-    limits (403), nor a later end than its own (400). A revoked or expired key is refused (400).
+    Its secret keeps working. A limit that is null is removed; a limit that a superuser has set can
+    be made looser only by a superuser. Keys that were made with it follow where it ends earlier,
+    has fewer scopes or tighter limits; such a key itself stays within those of its maker. A key
+    cannot give scopes that it does not have, nor anything to a key that is valid for longer or has
+    looser limits (403), nor a later end than its own (400). A revoked or expired key is refused
+    (400).
     Only superusers find keys of other users.
     """
     async with management_of(request).sessions.begin() as session:
         seen = account_seen_by(caller)
         by_key_id = asking_key(caller)
-        key = await change_key(session, key_id, seen, by_key_id, actor=actor, **body.changes())
+        key = await change_key(
+            session,
+            key_id,
+            seen,
+            by_key_id,
+            by_superuser=sees_everything(caller),
+            actor=actor,
+            **body.changes(),
+        )
     return key_response(key)
 
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import datetime
 from operator import itemgetter
-from typing import TYPE_CHECKING, ClassVar, Final, Generic, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Final, Generic, TypeVar, cast
 
 from pydantic import BaseModel, ConfigDict
 
@@ -88,7 +88,14 @@ class UserResponse(BaseModel):
     """A user with their balance."""
 
     model_config: ClassVar[ConfigDict] = example(
-        **PERSON_EXAMPLE, is_superuser=False, is_active=True, tags=["cs101"], **FUNDS_EXAMPLE
+        **PERSON_EXAMPLE,
+        is_superuser=False,
+        is_active=True,
+        tags=["cs101"],
+        **FUNDS_EXAMPLE,
+        account_id=7,
+        time_zone="UTC",
+        limits={"credits_per_day": 50_000},
     )
 
     id: int
@@ -101,6 +108,11 @@ class UserResponse(BaseModel):
     balance: int
     held: int
     available: int
+    account_id: int
+    time_zone: str
+    """IANA name: where the account's days, weeks and months begin."""
+    limits: dict[str, int | list[str]]
+    """Of all keys together; those that are set."""
 
 
 class RemainingResponse(BaseModel):
@@ -213,6 +225,9 @@ def user_response(user: UserRow) -> UserResponse:
         balance=user.account.balance,
         held=user.account.held,
         available=user.account.available,
+        account_id=user.account.id,
+        time_zone=user.account.time_zone,
+        limits=cast("dict[str, int | list[str]]", user.account.limits.as_document()),
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
+from tokenbalance.web.api.accounts import accounts_router
 from tokenbalance.web.api.alerts import alerts_router
 from tokenbalance.web.api.balances import balances_router
 from tokenbalance.web.api.events import events_router
@@ -11,6 +12,7 @@ from tokenbalance.web.api.grants import grants_router
 from tokenbalance.web.api.imports import imports_router
 from tokenbalance.web.api.keys import keys_router
 from tokenbalance.web.api.ledger import ledger_router
+from tokenbalance.web.api.limits import limits_router
 from tokenbalance.web.api.objects import objects_router
 from tokenbalance.web.api.quote import quote_router
 from tokenbalance.web.api.rates import rates_router
@@ -35,6 +37,8 @@ _ROUTERS: Final = (
     balances_router,
     grants_router,
     keys_router,
+    accounts_router,
+    limits_router,
     ledger_router,
     usage_router,
     requests_router,

@@ -39,5 +39,7 @@ async def authenticate(
         address=address_of(request),
         user_agent=user_agent_of(request),
     )
-    signed_in = await sign_in(management_of(request).sessions, attempt, API_SIGN_IN)
+    signed_in = await sign_in(
+        management_of(request).sessions, attempt, API_SIGN_IN, management_of(request).key_limits
+    )
     return TokenResponse(token=signed_in.secret, expires_at=signed_in.expires_at)

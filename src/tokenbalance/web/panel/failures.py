@@ -20,6 +20,7 @@ from tokenbalance.books.reports import UnknownRequest
 from tokenbalance.database.connections import is_unavailable
 from tokenbalance.database.paging import InvalidCursor
 from tokenbalance.errors import NotFound, ProxyError
+from tokenbalance.people.budgets import UnknownBudget
 from tokenbalance.people.key_errors import KeyEnded, UnknownKey
 from tokenbalance.people.passwords import Busy
 from tokenbalance.people.sign_in_tokens import UnknownToken
@@ -51,6 +52,7 @@ _HEADINGS: Final = {
 
 _NOT_THERE: Final = (
     UnknownAllowance,
+    UnknownBudget,
     UnknownKey,
     UnknownToken,
     UnknownUser,

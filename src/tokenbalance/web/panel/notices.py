@@ -25,6 +25,9 @@ class Notice(enum.Enum):
         "Key revoked, and {keys} made with it. Requests that use them are now refused.",
     )
     KEYS_REVOKED = "keys-revoked", "{keys} revoked. Requests that use them are now refused."
+    LIMITS_SAVED = "limits-saved", "Limits saved. They apply from now on."
+    BUDGET_ADDED = "budget-added", "Budget added."
+    BUDGET_REMOVED = "budget-removed", "Budget removed."
     PROFILE_SAVED = "profile-saved", "Name saved."
     PASSWORD_CHANGED = (
         "password-changed",

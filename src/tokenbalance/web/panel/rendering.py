@@ -10,6 +10,7 @@ from datetime import UTC, date, datetime
 from http import HTTPStatus
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
+from zoneinfo import ZoneInfo
 
 import orjson
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
@@ -19,16 +20,20 @@ from starlette.responses import HTMLResponse, RedirectResponse
 from tokenbalance.books.ledger.credits import NOTE_CHARS_MAX
 from tokenbalance.people.access import sees_everything
 from tokenbalance.people.emails import EMAIL_CHARS_MAX
-from tokenbalance.people.keys import KEY_NAME_CHARS_MAX
+from tokenbalance.people.key_fields import KEY_NAME_CHARS_MAX
+from tokenbalance.people.limit_text import written
+from tokenbalance.people.limits import NO_LIMITS
 from tokenbalance.people.users import NAME_CHARS_MAX
 from tokenbalance.web.panel.assets import asset
 from tokenbalance.web.panel.cookies import Cookie, clear_cookie, set_cookie
+from tokenbalance.web.panel.limit_words import LIMIT_HINTS, LIMIT_WORDS, limit_name
 from tokenbalance.web.panel.links import address
 from tokenbalance.web.panel.notices import kept_notice
 
 if TYPE_CHECKING:
     from starlette.responses import Response
 
+    from tokenbalance.people.limits import KeyLimits
     from tokenbalance.web.panel.notices import Notice
     from tokenbalance.web.panel.visit import Visit
 
@@ -135,6 +140,19 @@ def _moment(value: datetime, form: str) -> Markup:
     return Markup('<time datetime="{}">{}</time>').format(iso, moment.strftime(form))
 
 
+def _in_zone(value: datetime, zone: str) -> Markup:
+    """A time in a time zone, which is named."""
+    local = value.astimezone(ZoneInfo(zone))
+    iso = value.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    shown = f"{local:%Y-%m-%d %H:%M} {zone}"
+    return Markup('<time datetime="{}">{}</time>').format(iso, shown)
+
+
+def _limits_text(limits: KeyLimits) -> str:
+    values = limits.values().items()
+    return ", ".join(f"{name}={written(value)}" for name, value in values if value is not None)
+
+
 def _day(value: date) -> Markup:
     return Markup('<time datetime="{0}">{0}</time>').format(value.isoformat())
 
@@ -166,6 +184,8 @@ def _templates() -> Environment:
         "milliseconds": _milliseconds,
         "time": _time,
         "minute": _minute,
+        "in_zone": _in_zone,
+        "limits_text": _limits_text,
         "day": _day,
         "name": _name,
         "json": _json,
@@ -176,6 +196,10 @@ def _templates() -> Environment:
         "asset": asset,
         "sees_everything": sees_everything,
         "lengths": _LENGTHS,
+        "limit_hints": LIMIT_HINTS,
+        "limit_name": limit_name,
+        "limit_words": LIMIT_WORDS,
+        "no_limits": NO_LIMITS,
     }
     cast("dict[str, object]", environment.globals).update(names)
     return environment

@@ -52,7 +52,9 @@ async def enter(visit: Visit) -> Response:
     form = visit.form
     attempt = attempt_of(visit, form.typed("email"), form.secret("password"))
     try:
-        signed_in = await sign_in(visit.management.sessions, attempt, BROWSER_SIGN_IN)
+        signed_in = await sign_in(
+            visit.management.sessions, attempt, BROWSER_SIGN_IN, visit.management.key_limits
+        )
     except WrongCredentials:
         form.refuse("password", "wrong e-mail or password")
         return render(

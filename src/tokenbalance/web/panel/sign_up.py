@@ -55,7 +55,12 @@ async def enter(visit: Visit) -> Response:
         return response
     if form.errors:
         return _render(visit, form, HTTPStatus.BAD_REQUEST)
-    signed_in = await sign_in(sessions, attempt_of(visit, email, password), BROWSER_SIGN_IN)
+    signed_in = await sign_in(
+        sessions,
+        attempt_of(visit, email, password),
+        BROWSER_SIGN_IN,
+        visit.management.key_limits,
+    )
     return await begin_session(visit, signed_in, "/account")
 
 

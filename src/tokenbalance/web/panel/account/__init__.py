@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from tokenbalance.web.panel.account import (
     keys,
     ledger,
+    limits,
     models,
     objects,
     overview,
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 ROUTES: tuple[Route, ...] = (
     *overview.ROUTES,
     *keys.ROUTES,
+    *limits.ROUTES,
     *requests.ROUTES,
     *ledger.ROUTES,
     *objects.ROUTES,

@@ -39,7 +39,7 @@ async def create(visit: Visit) -> Response:
     """Create a key, and redirect to its secret."""
     form = visit.form
     async with visit.management.sessions.begin() as session:
-        made = await create_from_form(session, visit.caller.account_id, form, visit.actor)
+        made = await create_from_form(session, visit.caller.account_id, visit)
     if made is None:
         return await _render(visit, form, HTTPStatus.BAD_REQUEST)
     return lead_to_secret(visit, PATH, made, Notice.KEY_MADE)

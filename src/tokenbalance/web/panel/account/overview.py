@@ -12,6 +12,7 @@ from tokenbalance.books.reports.period import midnight
 from tokenbalance.people.users import get_user
 from tokenbalance.web.panel.charts import NO_MODEL, chart_by_day, last_days
 from tokenbalance.web.panel.grants import parts_of
+from tokenbalance.web.panel.limits_left import limits_left
 from tokenbalance.web.panel.page import Page
 from tokenbalance.web.panel.rendering import render
 
@@ -42,6 +43,7 @@ async def show(visit: Visit) -> Response:
         models = await all_usage_by(session, by(Group.MODEL))
         keys = await all_usage_by(session, by(Group.KEY))
         refused = await refused_today(session, account_id)
+        left = await limits_left(session, account_id)
     numbers = ((row.day, row.model or NO_MODEL, row.sums.charge) for row in daily if row.day)
     return render(
         visit,
@@ -52,6 +54,7 @@ async def show(visit: Visit) -> Response:
         models=_most_first(models),
         keys=_most_first(keys),
         refused=refused,
+        left=left,
         days=DAYS,
         no_model=NO_MODEL,
     )

@@ -4,6 +4,7 @@ overview     the state of everything, and the last days
 users        all users, with a search; new_user creates one, imports many
 tags         forms that change everybody with a tag, or the tags of one user
 user         one user; balance, standing and user_keys handle the forms of its page
+limits       limits and budgets of a user's account, or of a key
 keys         the API keys of all users
 ledger       the entries of all users
 requests     the requests of all users; request explains one, and refunds it
@@ -30,6 +31,7 @@ from tokenbalance.web.panel.admin import (
     key_secret,
     keys,
     ledger,
+    limits,
     new_user,
     objects,
     overview,
@@ -58,6 +60,7 @@ ROUTES: tuple[Route, ...] = (
     *grants.ROUTES,
     *standing.ROUTES,
     *user_keys.ROUTES,
+    *limits.ROUTES,
     *key_secret.ROUTES,
     *keys.ROUTES,
     *ledger.ROUTES,

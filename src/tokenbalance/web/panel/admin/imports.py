@@ -55,7 +55,7 @@ async def show(visit: Visit) -> Response:
 
 async def check(visit: Visit) -> Response:
     """Show what an import would do, and every error; changes nothing."""
-    wanted = _read(visit.form)
+    wanted = _read(visit)
     if visit.form.errors:
         return _page(visit, visit.form)
     try:
@@ -69,7 +69,7 @@ async def check(visit: Visit) -> Response:
 async def run(visit: Visit) -> Response:
     """Create the users, and show the result, once."""
     form = visit.form
-    wanted = _read(form)
+    wanted = _read(visit)
     if form.errors:
         return _page(visit, form)
     try:
@@ -91,7 +91,8 @@ async def run(visit: Visit) -> Response:
     )
 
 
-def _read(form: Form) -> Wanted:
+def _read(visit: Visit) -> Wanted:
+    form = visit.form
     if not form.typed("table").strip():
         form.refuse("table", "paste a table")
     gives, existing = form.one_of("gives", _GIVES), form.one_of("existing", _EXISTING)
@@ -100,6 +101,7 @@ def _read(form: Form) -> Wanted:
         gives=Gives(gives or Gives.KEYS),
         existing=Existing(existing or Existing.REFUSE),
         defaults={name: form.text(f"all-{name}") for name in _DEFAULTS},
+        key_limits=visit.management.key_limits,
     )
 
 

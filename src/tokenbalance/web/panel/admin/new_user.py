@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
     from tokenbalance.database.connections import Session
     from tokenbalance.model import Actor
+    from tokenbalance.people.limits import KeyLimits
     from tokenbalance.people.password_rules import PasswordRules
     from tokenbalance.people.rows import KeyRow, UserRow
     from tokenbalance.web.panel.visit import Visit
@@ -63,7 +64,7 @@ async def create(visit: Visit) -> Response:
     if not form.errors:
         try:
             async with visit.management.sessions.begin() as session:
-                user, made = await _make(session, wanted, visit.actor)
+                user, made = await _make(session, wanted, visit.management.key_limits, visit.actor)
         except (UserError, CreditError, ApiKeyError) as error:
             form.refuse(_field_of(error), str(error))
         else:
@@ -117,7 +118,7 @@ def _check(form: Form, wanted: _Wanted, rules: PasswordRules) -> None:
 
 
 async def _make(
-    session: Session, wanted: _Wanted, actor: Actor
+    session: Session, wanted: _Wanted, limits: KeyLimits, actor: Actor
 ) -> tuple[UserRow, tuple[KeyRow, str] | None]:
     user = await create_user(
         session,
@@ -133,7 +134,13 @@ async def _make(
     if wanted.key is None:
         return user, None
     key = await create_key(
-        session, account_id, name=wanted.key.name, expires_at=wanted.key.expires_at, actor=actor
+        session,
+        account_id,
+        name=wanted.key.name,
+        expires_at=wanted.key.expires_at,
+        limits=limits,
+        bounds=limits,
+        actor=actor,
     )
     return user, key
 

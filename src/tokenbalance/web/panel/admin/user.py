@@ -31,6 +31,7 @@ from tokenbalance.web.panel.admin.routing import route
 from tokenbalance.web.panel.charts import NO_MODEL, chart_by_day, last_days
 from tokenbalance.web.panel.forms import Form
 from tokenbalance.web.panel.grants import EVERY, parts_of
+from tokenbalance.web.panel.limits_left import limits_left
 from tokenbalance.web.panel.rendering import render
 
 if TYPE_CHECKING:
@@ -44,6 +45,7 @@ if TYPE_CHECKING:
     from tokenbalance.people.rows import KeyRow, UserRow
     from tokenbalance.web.panel.charts import Chart
     from tokenbalance.web.panel.grants import Parts
+    from tokenbalance.web.panel.limits_left import LimitsLeft
     from tokenbalance.web.panel.visit import Visit
 
 DAYS: Final = 30
@@ -64,6 +66,7 @@ class _Looked:
     entries: Sequence[EntryRow]
     requests: Sequence[RequestRow]
     refused: Sequence[RefusedToday]
+    left: LimitsLeft
     chart: Chart
     parts: Parts
 
@@ -129,6 +132,7 @@ async def _look(session: Session, user: UserRow) -> _Looked:
         entries=(await entries_page(session, newest, limit=_ROWS)).data,
         requests=(await requests_page(session, RequestQuery(account_id), limit=_ROWS)).data,
         refused=await refused_today(session, account_id),
+        left=await limits_left(session, account_id),
         chart=await _usage_chart(session, account_id),
     )
 

@@ -27,7 +27,7 @@ async def create(visit: Visit) -> Response:
     form = visit.form
     async with visit.management.sessions.begin() as session:
         user = await user_of(session, visit)
-        made = await create_from_form(session, user.account.id, form, visit.actor)
+        made = await create_from_form(session, user.account.id, visit)
     if made is None:
         return await user_page(visit, form)
     return lead_to_secret(visit, keys_of(user.id), made, Notice.KEY_MADE)
