@@ -17,7 +17,7 @@ _EXPECTED: Final[Mapping[str, str]] = {
     r"has a fee, and the rate card has none": "it has a fee, and there is no rate card",
     r"'prompt' is not supported": "stored prompts are closed, as a field",
     r"(?s)must be a form.*test_versions\.py": (
-        "OpenAI takes a form here, which the SDK sends only with files; the sandbox takes JSON as well"
+        "OpenAI takes a form here, which the SDK sends only with files; the sandbox takes JSON too"
     ),
     r"integer below minimum value": "OpenAI refuses this value as well; the mock server does not",
     r"(?s)Missing required parameter.*test_(?:responses|input_tokens)\.py": (
