@@ -103,7 +103,8 @@ def _described(objects: Sequence[Adopted]) -> list[Adopted]:
 
 
 def _named(line: Mapping[str, Any]) -> Iterator[Adopted]:
-    path, _, query = str(line["target"]).partition("?")
+    # The sandbox is below a prefix, the mock server is not.
+    path, _, query = str(line["target"]).removeprefix("/v1").partition("?")
     try:
         operation = find_operation(line["method"], path.encode(), query.encode())
     except (EndpointNotAllowed, InvalidValue, UnknownUrl):

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 MODELS = (
     "gpt-6-luna",
+    "gpt-6-astra",
     "gpt-6.2-sol",
     "gpt-5.4",
     "gpt-5.4-mini",
