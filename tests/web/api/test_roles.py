@@ -17,6 +17,8 @@ from tests.support.product import product_app
 from tokenbalance.books.ledger.book import Book
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     import httpx2
 
     from tests.support.books import Holder
@@ -38,15 +40,17 @@ class Row:
     query: str = ""
     body: dict[str, Any] | None = None
     headers: dict[str, str] = field(default_factory=dict)
+    once: bool = False
+    """What it is about is not there a second time."""
 
     @property
     def method(self) -> str:
         """The method."""
         return self.route.partition(" ")[0]
 
-    def path(self, ids: dict[str, str]) -> str:
+    def path(self, ids: Mapping[str, str]) -> str:
         """The path, with the ids of what the user has."""
-        return self.route.partition(" ")[2].format(**ids)
+        return self.route.partition(" ")[2].format_map(ids)
 
 
 ALL = (200, 200, 200, 200, 200)
@@ -108,10 +112,31 @@ TABLE = [
     ),
     Row(
         "PATCH /api/balance/{user_id}/allowances/{allowance_id}",
-        (401, 401, 403, 403, 404),
+        SUPERUSERS,
         body={"amount": 30},
     ),
-    Row("DELETE /api/balance/{user_id}/allowances/{allowance_id}", (401, 401, 403, 403, 404)),
+    Row("DELETE /api/balance/{user_id}/allowances/{allowance_id}", SUPERUSERS, once=True),
+    Row("GET /api/limits", SIGNED_IN),
+    Row("GET /api/limits", THE_USERS, query="key_id={key_id}"),
+    Row("GET /api/accounts/{account_id}/limits", THE_USERS),
+    Row("PATCH /api/accounts/{account_id}/limits", SUPERUSERS, body={"requests_per_minute": 1000}),
+    Row("GET /api/accounts/{account_id}/budgets", THE_USERS),
+    Row(
+        "POST /api/accounts/{account_id}/budgets",
+        (401, 401, 404, 403, 201),
+        body={"amount": 30, "every": "day", "name": "another"},
+        once=True,
+    ),
+    Row(
+        "PATCH /api/accounts/{account_id}/budgets/{budget_id}",
+        (401, 401, 404, 403, 200),
+        body={"amount": 40},
+    ),
+    Row(
+        "DELETE /api/accounts/{account_id}/budgets/{budget_id}",
+        (401, 401, 404, 403, 200),
+        once=True,
+    ),
     Row("GET /api/alerts", SIGNED_IN),
     Row("GET /api/alerts", OF_THE_USER, query="user_id={user_id}"),
     Row("GET /api/alerts/thresholds", SIGNED_IN),
@@ -177,6 +202,18 @@ async def belongings(pool: Pool, people: People) -> dict[str, str]:
     )
     tag = f"tag-{people.user.user_id}"
     await pool.execute("UPDATE users SET tags = $1 WHERE id = $2", [tag], people.user.user_id)
+    allowance_id = await pool.fetchval(
+        "INSERT INTO allowances (account_id, amount, every, next_at, created_by)"
+        " VALUES ($1, 5, 'day', now() + interval '1 day', 'tests') RETURNING id",
+        people.user.account_id,
+    )
+    budget_id = await pool.fetchval(
+        "INSERT INTO limits (account_id, subject, name, unit, period, amount, window_end)"
+        " VALUES ($1, 'account', 'budget:b' || $2::text, 'credits', 'day', 1000, 'epoch')"
+        " RETURNING id",
+        people.user.account_id,
+        str(key_id),
+    )
     webhook_id = await pool.fetchval(
         "INSERT INTO webhooks (account_id, url, secret) VALUES ($1, 'https://example.com/', 'x')"
         " RETURNING id",
@@ -185,10 +222,12 @@ async def belongings(pool: Pool, people: People) -> dict[str, str]:
     request_id = f"tb_request_of_{people.user.user_id}"
     await placed(Book(pool, 60), people.user, request_id, 10)
     return {
+        "account_id": str(people.user.account_id),
+        "budget_id": str(budget_id),
         "user_id": str(people.user.user_id),
         "key_id": str(key_id),
         "token_id": str(key_id),
-        "allowance_id": "999",
+        "allowance_id": str(allowance_id),
         "webhook_id": str(webhook_id),
         "request_id": request_id,
         "tag": tag,
@@ -207,7 +246,8 @@ async def test_everybody_is_answered_as_the_table_says(
     http: httpx2.AsyncClient, people: People, pool: Pool, row: Row
 ) -> None:
     ids = await belongings(pool, people)
-    for (who, status), slash in product(zip(WHO, row.responses, strict=True), ("", "/")):
+    slashes = ("",) if row.once else ("", "/")
+    for (who, status), slash in product(zip(WHO, row.responses, strict=True), slashes):
         spelling = slash.replace("/", "-with-slash")
         response = await http.request(
             row.method,
