@@ -80,12 +80,18 @@ def upgrade() -> None:
     op.create_index(
         "uq_limits_subject_name", "limits", ["account_id", "subject", "name"], unique=True
     )
+    # Who waits for a limit keeps no credits from others.
+    op.drop_constraint(op.f("ck_waiters_wanted_positive"), "waiters")
+    op.create_check_constraint(op.f("ck_waiters_wanted_not_negative"), "waiters", "wanted >= 0")
     op.execute(_COUNT_LIMITS_OF_KEYS)
     op.execute(_NAME_A_VERSION)
 
 
 def downgrade() -> None:
     """Take back; limits are stored with their keys and do nothing then."""
+    op.execute("DELETE FROM waiters WHERE wanted = 0")
+    op.drop_constraint(op.f("ck_waiters_wanted_not_negative"), "waiters")
+    op.create_check_constraint(op.f("ck_waiters_wanted_positive"), "waiters", "wanted > 0")
     op.drop_column("open_holds", "limit_ids")
     op.drop_column("open_holds", "tokens")
     op.drop_table("limits")

@@ -8,16 +8,11 @@ import hashlib
 import logging
 import os
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from typing import TYPE_CHECKING, Final, cast
-
-from fastapi import FastAPI
-from typing_extensions import override
+from typing import TYPE_CHECKING, Final
 
 import tokenbalance
 from tokenbalance.alerts.letters import MailServer
-from tokenbalance.alerts.operator import OperatorAlerts
-from tokenbalance.alerts.sender import Receivers, Sender
-from tokenbalance.alerts.upcoming import Upcoming
+from tokenbalance.alerts.service import Alerts
 from tokenbalance.books.grants.due import DueGrants
 from tokenbalance.books.holds.leases import Leases
 from tokenbalance.books.holds.settler import Settler
@@ -65,11 +60,11 @@ from tokenbalance.telemetry.metrics_access import MetricsAccess
 from tokenbalance.telemetry.totals import BooksWatch
 from tokenbalance.web.api.errors import install_error_handlers
 from tokenbalance.web.api.routes import include_management
+from tokenbalance.web.application import Application
 from tokenbalance.web.context import STATEMENT_TIMEOUT_S, Management
 from tokenbalance.web.docs.pages import mount_docs
 from tokenbalance.web.docs.reference import describe_endpoints
 from tokenbalance.web.panel.mount import mount_panel
-from tokenbalance.wire.callbacks import Callbacks, NotDelivered
 from tokenbalance.wire.client.cors import CrossOrigin
 from tokenbalance.wire.client.spool import Spools
 from tokenbalance.wire.passing_headers import PassingHeaders
@@ -78,12 +73,13 @@ from tokenbalance.wire.upstream import open_upstream
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Awaitable, Coroutine
 
+    from fastapi import FastAPI
     from pydantic import SecretStr
     from starlette.types import Receive, Scope, Send
 
     from tokenbalance.database.connections import Pool
     from tokenbalance.model import Charge, Hold, Usage
-    from tokenbalance.wire.server.direct import DirectTurn, Respond
+    from tokenbalance.wire.server.direct import DirectTurn
     from tokenbalance.wire.upstream import Upstream
 
 logger = logging.getLogger(__name__)
@@ -112,42 +108,6 @@ class _Mounted:
             msg = "the application is not started: its lifespan has not run"
             raise RuntimeError(msg)
         return self.proxy
-
-
-class _Application(FastAPI):
-    """FastAPI, with some paths mounted in front of its middleware and routes.
-
-    The proxy handles errors itself, and nothing else may touch its bytes.
-    """
-
-    _in_front: tuple[tuple[str, _Mounted], ...] = ()
-    _direct: tuple[tuple[bytes, Respond], ...] = ()
-
-    def mount_in_front(self, path: str, app: _Mounted) -> None:
-        """Mount an application that gets its requests unchanged."""
-        self.mount(path, app)
-        self._in_front += ((f"{path}/", app),)
-        self._direct += ((f"{path}/".encode(), app.direct),)
-
-    def direct(self, target: bytes) -> Respond | None:
-        """Who responds to a request of our own server, if no route or middleware is to see it."""
-        for path, respond in self._direct:
-            if target.startswith(path):
-                return respond
-        return None
-
-    @override
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] == "http":
-            target = cast("str", scope["path"])
-            for path, app in self._in_front:
-                if target.startswith(path):
-                    await app(scope, receive, send)
-                    return
-            if scope["method"] == "HEAD":
-                # RFC 9110 section 9.3.2: as `GET`. Servers send no body.
-                scope = {**scope, "method": "GET"}
-        await super().__call__(scope, receive, send)
 
 
 def create_app(settings: Settings, dsn: str, surface: Surface = SURFACE) -> FastAPI:
@@ -179,7 +139,16 @@ def create_app(settings: Settings, dsn: str, surface: Surface = SURFACE) -> Fast
                 upstream=settings.upstream_traits,
                 surface=surface,
             )
-            await _tell_of_alerts(settings, dsn, proxy, stack)
+            alerts = Alerts(
+                await stack.enter_async_context(open_sessions(dsn)),
+                to_private=settings.webhooks_to_private,
+                mail=_mail_server(settings),
+                operators=settings.alert_emails,
+            )
+            proxy.wording.alarms.on_sound = alerts.operator.tell
+            stack.push_async_callback(alerts.close)
+            for work in (alerts.send(), alerts.look_ahead(settings.upstream_traits)):
+                _ = await stack.enter_async_context(_running(work))
             roll_up = RollUp(await stack.enter_async_context(open_sessions(dsn)))
             _ = await stack.enter_async_context(_running(roll_up.run()))
             yield {
@@ -192,7 +161,7 @@ def create_app(settings: Settings, dsn: str, surface: Surface = SURFACE) -> Fast
             }
             await _end_holds(proxy)
 
-    app = _Application(
+    app = Application(
         title="tokenbalance",
         version=tokenbalance.__version__,
         summary="OpenAI access handed out by prepaid balance.",
@@ -324,26 +293,6 @@ async def _open_proxy(
     )
 
 
-async def _tell_of_alerts(
-    settings: Settings, dsn: str, proxy: Proxy, stack: AsyncExitStack
-) -> None:
-    """Begin to deliver alerts, and to look for what they are about."""
-    sessions = await stack.enter_async_context(open_sessions(dsn))
-    callbacks = Callbacks(to_private=settings.webhooks_to_private)
-    stack.push_async_callback(callbacks.close)
-    mail_url = _revealed(settings.smtp_url)
-    mail = None if mail_url is None else MailServer(mail_url, settings.mail_from or "")
-    receivers = Receivers(callbacks, NotDelivered, mail, settings.alert_emails)
-    operator = OperatorAlerts(sessions)
-    stack.push_async_callback(operator.close)
-    proxy.wording.alarms.on_sound = operator.tell
-    for work in (
-        Sender(sessions, receivers).run(),
-        Upcoming(sessions, settings.upstream_traits).run(),
-    ):
-        _ = await stack.enter_async_context(_running(work))
-
-
 async def _open_owners(
     settings: Settings, pool: Pool, journal: ObjectJournal, stack: AsyncExitStack
 ) -> Owners:
@@ -412,6 +361,11 @@ async def _open_upstream(settings: Settings, hop: bytes, stack: AsyncExitStack) 
     if address is None:
         return None
     return await stack.enter_async_context(open_upstream(address))
+
+
+def _mail_server(settings: Settings) -> MailServer | None:
+    url = _revealed(settings.smtp_url)
+    return None if url is None else MailServer(url, settings.mail_from or "")
 
 
 def _revealed(secret: SecretStr | None) -> str | None:

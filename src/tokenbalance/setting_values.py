@@ -9,9 +9,10 @@ import re
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote, urlsplit
 
-from pydantic import SecretStr
+from pydantic import BeforeValidator, SecretStr
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from pathlib import Path
 
 _OPENAI_HOST: Final = "api.openai.com"
@@ -34,26 +35,39 @@ def is_openai(base_url: str) -> bool:
     return host == _OPENAI_HOST or host.endswith(f".{_OPENAI_HOST}")
 
 
-def is_proxy(url: str) -> bool:
-    """Whether a URL is the address of an HTTP proxy, with or without credentials."""
+def read_by(read: Callable[[str], object]) -> BeforeValidator:
+    """Read a value that is text with a function; one of another type is taken as it is."""
+
+    def read_text_only(value: object) -> object:
+        return read(value) if isinstance(value, str) else value
+
+    return BeforeValidator(read_text_only)
+
+
+def egress_proxy(url: SecretStr | None) -> SecretStr | None:
+    """Check that a URL is the address of an HTTP proxy, with or without credentials."""
+    if url is not None and not _is_server(url.get_secret_value(), ("http", "https")):
+        msg = "must be http://host:port or https://host:port, optionally with user:password@"
+        raise ValueError(msg)
+    return url
+
+
+def mail_server(url: SecretStr | None) -> SecretStr | None:
+    """Check that a URL is the address of a mail server, with or without credentials."""
+    if url is not None and not _is_server(url.get_secret_value(), ("smtp", "smtps")):
+        msg = "must be smtp://host:port or smtps://host:port, optionally with user:password@"
+        raise ValueError(msg)
+    return url
+
+
+def _is_server(url: str, schemes: tuple[str, ...]) -> bool:
+    """Whether a URL names a server and nothing on it."""
     try:
         parts = urlsplit(url)
         port = parts.port
     except ValueError:
         return False
-    is_address = parts.scheme in {"http", "https"} and bool(parts.hostname) and port != 0
-    is_more = parts.path.strip("/") or parts.query or parts.fragment
-    return is_address and not is_more and url.isascii() and url.isprintable()
-
-
-def is_mail_server(url: str) -> bool:
-    """Whether a URL is the address of a mail server, with or without a name and a password."""
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError:
-        return False
-    is_address = parts.scheme in {"smtp", "smtps"} and bool(parts.hostname) and port != 0
+    is_address = parts.scheme in schemes and bool(parts.hostname) and port != 0
     is_more = parts.path.strip("/") or parts.query or parts.fragment
     return is_address and not is_more and url.isascii() and url.isprintable()
 
@@ -65,6 +79,14 @@ def addresses_in(text: str) -> tuple[str, ...]:
         msg = "must be e-mail addresses, separated by commas"
         raise ValueError(msg)
     return found
+
+
+def one_address(text: str | None) -> str | None:
+    """Check that a text is one e-mail address."""
+    if text is not None and len(addresses_in(text)) != 1:
+        msg = "must be one e-mail address"
+        raise ValueError(msg)
+    return text
 
 
 def read_secret(name: str, file: Path | None) -> SecretStr | None:

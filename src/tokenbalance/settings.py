@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import platformdirs
 from pydantic import (
+    AfterValidator,
     AliasChoices,
     Field,
     PrivateAttr,
@@ -31,11 +32,13 @@ from tokenbalance.people.limit_text import read_setting
 from tokenbalance.people.limits import NO_LIMITS, KeyLimits
 from tokenbalance.setting_values import (
     addresses_in,
-    is_mail_server,
+    egress_proxy,
     is_openai,
-    is_proxy,
+    mail_server,
+    one_address,
     one_line,
     plain_dsn,
+    read_by,
     read_secret,
     read_text,
     with_password,
@@ -77,20 +80,20 @@ class Settings(BaseSettings):
         default=None, ge=16, le=2**31 - 1, validation_alias="TOKENBALANCE_DEFAULT_OUTPUT_LIMIT"
     )
     """The output limit of requests that name none, in tokens; None: the model's own."""
-    upstream_proxy: SecretStr | None = Field(
+    upstream_proxy: Annotated[SecretStr | None, AfterValidator(egress_proxy)] = Field(
         default=None, validation_alias="TOKENBALANCE_UPSTREAM_PROXY"
     )
     """The egress proxy to the upstream: `http://` or `https://`, with or without credentials."""
 
-    request_headers: Annotated[tuple[str, ...], NoDecode] = Field(
+    request_headers: Annotated[tuple[str, ...], NoDecode, read_by(request_names)] = Field(
         default=(), validation_alias="TOKENBALANCE_REQUEST_HEADERS"
     )
     """Client headers sent upstream in addition to the usual ones; a final `*` matches any end."""
-    response_headers: Annotated[tuple[str, ...], NoDecode] = Field(
+    response_headers: Annotated[tuple[str, ...], NoDecode, read_by(response_names)] = Field(
         default=(), validation_alias="TOKENBALANCE_RESPONSE_HEADERS"
     )
     """Upstream headers that reach clients in addition to the usual ones, likewise."""
-    cors_origins: Annotated[tuple[str, ...], NoDecode] = Field(
+    cors_origins: Annotated[tuple[str, ...], NoDecode, read_by(origins_of)] = Field(
         default=(), validation_alias="TOKENBALANCE_CORS_ORIGINS"
     )
     """Origins of web pages that may call `/v1` from a browser, or `*`."""
@@ -163,7 +166,7 @@ class Settings(BaseSettings):
         default=8, ge=5, le=64, validation_alias="TOKENBALANCE_PASSWORD_CHARS_MIN"
     )
     """Fewest characters of a new password. Below 8, only the length is checked."""
-    key_limits: Annotated[KeyLimits, NoDecode] = Field(
+    key_limits: Annotated[KeyLimits, NoDecode, read_by(read_setting)] = Field(
         default=NO_LIMITS, validation_alias="TOKENBALANCE_KEY_LIMITS"
     )
     """Limits of new keys and sign-in tokens, which only superusers lift."""
@@ -201,11 +204,15 @@ class Settings(BaseSettings):
         default=False, validation_alias="TOKENBALANCE_WEBHOOKS_TO_PRIVATE"
     )
     """Whether webhooks may lead to addresses that are not public."""
-    smtp_url: SecretStr | None = Field(default=None, validation_alias="TOKENBALANCE_SMTP_URL")
+    smtp_url: Annotated[SecretStr | None, AfterValidator(mail_server)] = Field(
+        default=None, validation_alias="TOKENBALANCE_SMTP_URL"
+    )
     """The mail server for alerts: `smtp://` or `smtps://`; None: no e-mail is sent."""
-    mail_from: str | None = Field(default=None, validation_alias="TOKENBALANCE_MAIL_FROM")
+    mail_from: Annotated[str | None, AfterValidator(one_address)] = Field(
+        default=None, validation_alias="TOKENBALANCE_MAIL_FROM"
+    )
     """The sender of e-mails."""
-    alert_emails: Annotated[tuple[str, ...], NoDecode] = Field(
+    alert_emails: Annotated[tuple[str, ...], NoDecode, read_by(addresses_in)] = Field(
         default=(), validation_alias="TOKENBALANCE_ALERT_EMAILS"
     )
     """Who is told by e-mail of what only the operator can mend."""
@@ -224,55 +231,6 @@ class Settings(BaseSettings):
             msg = "must not carry credentials, a query or a fragment"
             raise ValueError(msg)
         return value.rstrip("/")
-
-    @field_validator("request_headers", mode="before")
-    @classmethod
-    def _request_headers_may_pass(cls, value: object) -> object:
-        return request_names(value) if isinstance(value, str) else value
-
-    @field_validator("response_headers", mode="before")
-    @classmethod
-    def _response_headers_may_pass(cls, value: object) -> object:
-        return response_names(value) if isinstance(value, str) else value
-
-    @field_validator("cors_origins", mode="before")
-    @classmethod
-    def _origins_are_origins(cls, value: object) -> object:
-        return origins_of(value) if isinstance(value, str) else value
-
-    @field_validator("key_limits", mode="before")
-    @classmethod
-    def _limits_are_limits(cls, value: object) -> object:
-        return read_setting(value) if isinstance(value, str) else value
-
-    @field_validator("smtp_url")
-    @classmethod
-    def _mail_server_is_one(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not is_mail_server(value.get_secret_value()):
-            msg = "must be smtp://host:port or smtps://host:port, optionally with user:password@"
-            raise ValueError(msg)
-        return value
-
-    @field_validator("alert_emails", mode="before")
-    @classmethod
-    def _emails_are_addresses(cls, value: object) -> object:
-        return addresses_in(value) if isinstance(value, str) else value
-
-    @field_validator("mail_from")
-    @classmethod
-    def _sender_is_one_address(cls, value: str | None) -> str | None:
-        if value is not None and len(addresses_in(value)) != 1:
-            msg = "must be one e-mail address"
-            raise ValueError(msg)
-        return value
-
-    @field_validator("upstream_proxy")
-    @classmethod
-    def _proxy_is_http(cls, value: SecretStr | None) -> SecretStr | None:
-        if value is not None and not is_proxy(value.get_secret_value()):
-            msg = "must be http://host:port or https://host:port, optionally with user:password@"
-            raise ValueError(msg)
-        return value
 
     @field_validator("database_url", "database_direct_url")
     @classmethod

@@ -22,6 +22,7 @@ from tokenbalance.alerts.webhooks import (
     try_webhook,
     webhooks_of,
 )
+from tokenbalance.model import CLI
 from tokenbalance.wire.callbacks import Callbacks, NotDelivered, is_public
 
 if TYPE_CHECKING:
@@ -54,7 +55,9 @@ async def hook(
     sessions: Sessions, receiver: ScriptedUpstream, account_id: int | None, *events: str
 ) -> str:
     async with sessions.begin() as session:
-        _, secret = await make_webhook(session, account_id, f"{receiver.base_url}/hook", events)
+        _, secret = await make_webhook(
+            session, account_id, f"{receiver.base_url}/hook", events, actor=CLI
+        )
     return secret
 
 
@@ -160,15 +163,17 @@ async def test_a_webhook_is_tried_out_and_removed(
     _ = await hook(sessions, receiver, holder.account_id, "balance.empty")
     async with sessions.begin() as session:
         (row,) = await webhooks_of(session, holder.account_id)
-        await try_webhook(session, row.id, holder.account_id)
-        for stranger in (None, holder.account_id + 1):
-            with pytest.raises(UnknownWebhook):
-                await remove_webhook(session, row.id, stranger)
+        await try_webhook(session, row.id, holder.account_id, actor=CLI)
+        with pytest.raises(UnknownWebhook):
+            await remove_webhook(session, row.id, holder.account_id + 1, actor=CLI)
     _ = await sender.step()
     assert [orjson.loads(one.body)["type"] for one in receiver.requests] == ["webhook.test"]
     async with sessions.begin() as session:
-        await try_webhook(session, row.id, holder.account_id)
-        await remove_webhook(session, row.id, holder.account_id)
+        await try_webhook(session, row.id, holder.account_id, actor=CLI)
+        for _ in range(2):
+            await remove_webhook(session, row.id, None, actor=CLI)
+        with pytest.raises(UnknownWebhook):
+            await try_webhook(session, row.id, holder.account_id, actor=CLI)
     _ = await sender.step()
     assert len(receiver.requests) == 1
     assert await pending(pool) == 0
@@ -189,7 +194,7 @@ async def test_a_webhook_is_tried_out_and_removed(
 async def test_what_is_no_address_of_a_server_is_refused(sessions: Sessions, url: str) -> None:
     async with sessions.begin() as session:
         with pytest.raises(WebhookError, match=r"^url: "):
-            _ = await make_webhook(session, None, url)
+            _ = await make_webhook(session, None, url, actor=CLI)
 
 
 async def test_events_that_are_not_ones_own_are_refused(pool: Pool, sessions: Sessions) -> None:
@@ -197,7 +202,7 @@ async def test_events_that_are_not_ones_own_are_refused(pool: Pool, sessions: Se
     async with sessions.begin() as session:
         with pytest.raises(WebhookError, match=r"^events: "):
             _ = await make_webhook(
-                session, holder.account_id, "https://example.com/", ["upstream.quota"]
+                session, holder.account_id, "https://example.com/", ["upstream.quota"], actor=CLI
             )
 
 

@@ -26,7 +26,7 @@ async def alerts(pool: Pool) -> list[tuple[str, int]]:
 
 async def watch(sessions: Sessions, holder: Holder, *below: int) -> None:
     async with sessions.begin() as session:
-        _ = await set_thresholds(session, holder.account_id, below)
+        _ = await set_thresholds(session, holder.account_id, below, CLI)
 
 
 async def spend(pool: Pool, holder: Holder, name: str, tokens: int, held: int = 100) -> None:

@@ -167,7 +167,6 @@ DECIDED: Final[dict[str, tuple[frozenset[str], ...]]] = {
     "OUTGROWN": (THE_CATALOG,),
     "LITTERED": (),
     "COUNT_REFUSALS": (),
-    "IS_DUE": (AN_ACCOUNT,),
     "DUE_ACCOUNTS": (WHO_IS_DUE,),
     "LOCK_PURSE": (AN_ACCOUNT,),
     "LOCK_DUE_PURSE": (AN_ACCOUNT,),
@@ -243,7 +242,9 @@ OPEN_ONE = """
 INSERT INTO open_holds (account_id, request_id, key_id, amount, endpoint)
 VALUES (1, 'one', 1, 1, '');
 """
-ANALYSE = "ANALYZE users, accounts, api_keys, open_holds, ledger, waiters, objects, limits, grants, burns;"
+ANALYSE = """
+ANALYZE users, accounts, api_keys, open_holds, ledger, waiters, objects, limits, grants, burns;
+"""
 WAIT = """
 INSERT INTO waiters (account_id, wanted, alive_until)
 SELECT id, 1, now() + interval '1 hour' FROM accounts LIMIT 20000;

@@ -50,7 +50,7 @@ def test_a_webhook_is_added_listed_tried_and_removed(cli: Cli) -> None:
     webhook_id = str(added["id"])
     assert cli("webhook", "test", webhook_id).code == 0
     assert cli("webhook", "remove", webhook_id).out == f"webhook {webhook_id} removed\n"
-    again = cli("webhook", "remove", webhook_id)
+    again = cli("webhook", "test", webhook_id)
     assert (again.code, again.err) == (1, f"error: no webhook has the id {webhook_id}\n")
     wrong = cli("webhook", "add", "nonsense")
     assert wrong.code == 1

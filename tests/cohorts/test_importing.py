@@ -107,7 +107,8 @@ async def test_work_on_the_same_users_in_any_order_never_deadlocks(
     sessions: Sessions, pool: Pool
 ) -> None:
     _ = await run(sessions, Wanted(table=students(1, 8)))
-    reverse = HEADER + "".join(f"s{n}@x.org,1,more,,\n" for n in range(8, 0, -1))
+    upwards = [f"s{n}@x.org,1,more,,\n" for n in range(1, 9)]
+    tables = (HEADER + "".join(order) for order in (upwards, reversed(upwards)))
 
     async def credit() -> None:
         async with sessions.begin() as session:
@@ -117,9 +118,9 @@ async def test_work_on_the_same_users_in_any_order_never_deadlocks(
         async with sessions.begin() as session:
             _ = await set_tag_active(session, "class", active=False, actor=CLI)
 
-    added = Wanted(table=reverse, existing=Existing.ADD)
+    adding = [Wanted(table=table, existing=Existing.ADD) for table in tables]
     _ = await asyncio.gather(
-        *(run(sessions, added) for _ in range(2)), *(credit() for _ in range(3)), disable()
+        *(run(sessions, wanted) for wanted in adding), *(credit() for _ in range(3)), disable()
     )
     balances = await pool.fetch("SELECT balance FROM accounts ORDER BY id")
     assert [row["balance"] for row in balances] == [n + 2 + 3 for n in range(1, 9)]

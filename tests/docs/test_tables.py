@@ -154,8 +154,7 @@ def test_every_command_is_in_the_table() -> None:
 
 def test_every_kind_of_entry_is_in_the_table() -> None:
     told = {codes(row[0])[0] for row in ADMINISTER.rows("Balances and the ledger")}
-    # Nothing writes an `expiry`.
-    assert told == set(ENTRY_KINDS) - {"expiry"}
+    assert told == set(ENTRY_KINDS)
 
 
 def test_every_model_that_misbehaves_in_the_sandbox_is_in_the_table() -> None:

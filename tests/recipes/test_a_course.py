@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import csv
 import io
 from typing import TYPE_CHECKING
@@ -9,7 +10,8 @@ from typing import TYPE_CHECKING
 import httpx2
 import pytest
 
-from tests.support.chat import CHAT
+from tests.support.chat import CHAT, DONE, STREAM, USAGE, content
+from tests.support.upstream import Gate, event_stream
 from tokenbalance.books.ledger.audit import audit
 from tokenbalance.model import CLI
 from tokenbalance.people.keys import create_key
@@ -23,7 +25,13 @@ if TYPE_CHECKING:
 
 STUDENTS = 200
 TABLE = "email,name\n" + "".join(f"s{n}@x.org,Student {n}\n" for n in range(STUDENTS))
-EACH = {"tag": "cs101", "credits": "100", "parallel_requests": "3"}
+AT_ONCE = 3
+EACH = {
+    "tag": "cs101",
+    "allowance": "100",
+    "every": "week",
+    "parallel_requests": f"{AT_ONCE}",
+}
 ASK = "/v1/chat/completions"
 
 
@@ -43,32 +51,51 @@ async def test_the_day_of_a_course(
 ) -> None:
     body = {"csv": TABLE, "defaults": EACH}
     plan = (await teacher.post("/api/users/import", json={**body, "dry_run": True})).json()
-    assert (plan["new"], plan["credits"], plan["errors"]) == (STUDENTS, STUDENTS * 100, [])
+    assert (plan["new"], plan["errors"]) == (STUDENTS, [])
     once = {"idempotency-key": "cs101", "accept": "text/csv"}
     done = await teacher.post("/api/users/import", json=body, headers=once)
     assert done.status_code == 201
     keys = {row["email"]: row["key"] for row in csv.DictReader(io.StringIO(done.text))}
     assert len(set(keys.values())) == STUDENTS
 
+    def key_of(email: str) -> dict[str, str]:
+        return {"authorization": f"Bearer {keys[email]}"}
+
     async def ask(email: str) -> httpx2.Response:
-        headers = {"authorization": f"Bearer {keys[email]}"}
-        return await http.post(ASK, json=CHAT, headers=headers)
+        return await http.post(ASK, json=CHAT, headers=key_of(email))
 
     spent = 0
     while (response := await ask("s1@x.org")).status_code == 200:
         spent += response.json()["usage"]["total_tokens"]
     assert (response.status_code, response.json()["error"]["code"]) == (402, "insufficient_quota")
     assert 0 < spent <= 100
-    more = {"amount": 1000, "note": "week 2"}
-    for _ in range(2):
-        credited = await teacher.post(
-            "/api/tags/cs101/credits", json=more, headers={"idempotency-key": "week-2"}
-        )
-        assert credited.json() == {"users": STUDENTS, "amount": 1000, "total": STUDENTS * 1000}
+    balance = (await http.get("/api/balance", headers=key_of("s1@x.org"))).json()
+    assert (balance["next"]["amount"], balance["next"]["every"]) == (100, "week")
+    credited = await teacher.post(
+        "/api/tags/cs101/credits",
+        json={"amount": 1000, "note": "week 2"},
+        headers={"idempotency-key": "week-2"},
+    )
+    assert credited.json() == {"users": STUDENTS, "amount": 1000, "total": STUDENTS * 1000}
     assert (await ask("s1@x.org")).status_code == 200
-    assert (await ask("s2@x.org")).status_code == 200
+
+    gates = [Gate() for _ in range(AT_ONCE)]
+    upstream.script(*(event_stream(content("Hi"), gate, USAGE, DONE) for gate in gates))
+    before = len(upstream.requests)
+    async with asyncio.TaskGroup() as group:
+        burst = [
+            group.create_task(http.post(ASK, json=STREAM, headers=key_of("s2@x.org")))
+            for _ in range(2 * AT_ONCE)
+        ]
+        _ = await asyncio.gather(*(gate.reached.wait() for gate in gates))
+        # Those beyond what the account may have at once wait, and nobody else does.
+        assert (await ask("s3@x.org")).status_code == 200
+        assert len(upstream.requests) == before + AT_ONCE + 1
+        for gate in gates:
+            gate.open()
+    assert [one.result().status_code for one in burst] == [200] * 2 * AT_ONCE
     usage = await teacher.get("/api/usage?tag=cs101&group_by=user")
-    assert len(usage.json()["data"]) == 2
+    assert len(usage.json()["data"]) == 3
     closed = await teacher.post("/api/tags/cs101/disable")
     assert closed.json() == {"changed": STUDENTS, "superusers": 0}
     assert [(await ask(email)).status_code for email in ("s1@x.org", "s199@x.org")] == [401, 401]

@@ -121,7 +121,8 @@ class Databases:
         except asyncpg.PostgresError:  # It was dropped, or takes no connections.
             return False
         try:
-            await _alone(connection)
+            async with asyncio.timeout(PATIENCE_S):
+                await _alone(connection)
             if await connection.fetch(_SHAPE) != database.shape:
                 return False
             if await connection.fetchval(_BYTES) > BYTES_MAX:
@@ -130,6 +131,8 @@ class Databases:
             for name, rows in database.rows.items():
                 if await _rows(connection, name) != rows:
                     await _restore(connection, name, rows)
+        except TimeoutError:
+            return False
         finally:
             await connection.close()
         return True
@@ -137,9 +140,8 @@ class Databases:
 
 async def _alone(connection: Connection) -> None:
     """End all other sessions, so that nothing is written any more."""
-    async with asyncio.timeout(PATIENCE_S):
-        while await connection.fetchval(_END_OTHERS):
-            await asyncio.sleep(_POLL_S)
+    while await connection.fetchval(_END_OTHERS):
+        await asyncio.sleep(_POLL_S)
 
 
 async def _rows(connection: Connection, table: str) -> str:

@@ -41,3 +41,20 @@ async def limit_account(sessions: Sessions, holder: Holder, **limits: int | list
 async def caller_of(pool: Pool, holder: Holder) -> Caller:
     """Look the holder's key up, as a request does."""
     return await find_caller(pool, holder.secret)
+
+
+async def counts(pool: Pool) -> dict[str, tuple[int, int]]:
+    """Read what is used of each limit that has no rate, and what is reserved."""
+    rows = await pool.fetch("SELECT name, used, reserved FROM limits WHERE period <> 'minute'")
+    return {row["name"]: (row["used"], row["reserved"]) for row in rows}
+
+
+async def backlogs(pool: Pool) -> dict[str, float]:
+    """Read in how many seconds each rate was to be full again, when the oldest hold was placed."""
+    rows = await pool.fetch(
+        "SELECT name, extract(epoch FROM taken_until - begun) AS seconds FROM limits,"
+        " (SELECT coalesce((SELECT min(created_at) FROM open_holds),"
+        " (SELECT min(started_at) FROM ledger WHERE state IS NOT NULL)) AS begun) b"
+        " WHERE period = 'minute'"
+    )
+    return {row["name"]: float(row["seconds"]) for row in rows}

@@ -1,4 +1,4 @@
-"""One Postgres for a whole test run: a migrated template, and a database of its own per test.
+"""One Postgres for a whole test run: a migrated template, copies of it, and how to empty one.
 
 Real Postgres, the product's own supervisor; only its safety against power cuts is off.
 """

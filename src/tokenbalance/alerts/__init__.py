@@ -10,7 +10,9 @@
     sender        delivers what is due, until it is cancelled
     written       what was told, page by page
     upcoming      what is about to end: keys and models
+    traces        who changed what
     repeating     work that no error ends
+    service       all of it, for one process
     operator      faults that only the operator can mend
 
 Alerts about money are written by triggers, in the transaction that changes a balance or a limit.

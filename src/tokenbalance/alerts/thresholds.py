@@ -12,6 +12,7 @@ from sqlalchemy import delete, func, select, update
 from sqlalchemy.dialects.postgresql import insert
 
 from tokenbalance.alerts.errors import InvalidThresholds
+from tokenbalance.alerts.traces import record_change
 from tokenbalance.database.tables import Account, AlertThreshold
 from tokenbalance.model import JSON_INTEGER_MAX
 
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Collection
 
     from sqlalchemy.ext.asyncio import AsyncSession
+
+    from tokenbalance.model import Actor
 
 THRESHOLDS_MAX: Final = 10
 
@@ -30,7 +33,7 @@ async def thresholds_of(session: AsyncSession, account_id: int) -> list[int]:
 
 
 async def set_thresholds(
-    session: AsyncSession, account_id: int, thresholds: Collection[int]
+    session: AsyncSession, account_id: int, thresholds: Collection[int], actor: Actor
 ) -> list[int]:
     """Set the thresholds of an account in place of those it has; 1 is for an empty balance.
 
@@ -68,4 +71,5 @@ async def set_thresholds(
         .values(alert_below=armed.scalar_subquery(), alert_rearm_at=crossed.scalar_subquery()),
         execution_options={"synchronize_session": False},
     )
+    await record_change(session, actor, "alert.thresholds_set", account_id, below=[*wanted[::-1]])
     return wanted[::-1]

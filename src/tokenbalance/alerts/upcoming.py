@@ -1,6 +1,7 @@
-"""What is about to end: API keys and models. Looked for once an hour; each is told once.
+"""What is about to end: API keys, grants and models. Looked for once an hour; each is told once.
 
-What is about grants is told by the same step once they have ends. Any number of replicas may look.
+Grants that an allowance has issued are not told: the next one follows. Any number of replicas may
+look.
 """
 
 from __future__ import annotations
@@ -13,8 +14,9 @@ from sqlalchemy.dialects.postgresql import insert
 
 from tokenbalance.alerts.operator import tell_operator
 from tokenbalance.alerts.repeating import repeat
+from tokenbalance.books.grants.due import bring_up_to_date
 from tokenbalance.books.reports import Group, Period, UsageQuery, all_usage_by
-from tokenbalance.database.tables import Alert, ApiKey
+from tokenbalance.database.tables import Alert, ApiKey, Grant
 from tokenbalance.openai.tokens.models import retirement_of
 
 if TYPE_CHECKING:
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
     from tokenbalance.model import UpstreamTraits
 
 KEY_NOTICE: Final = timedelta(days=7)
+GRANT_NOTICE: Final = timedelta(days=7)
 MODEL_NOTICE: Final = timedelta(days=60)
 _USED_WITHIN: Final = timedelta(days=30)
 _EVERY_S: Final = 3600.0
@@ -46,6 +49,7 @@ class Upcoming:
         async with self._sessions.begin() as session:
             await tell_of_keys(session)
             await tell_of_models(session, self._upstream)
+        await tell_of_grants(self._sessions)
 
 
 async def tell_of_keys(session: AsyncSession) -> None:
@@ -73,6 +77,41 @@ async def tell_of_keys(session: AsyncSession) -> None:
     )
     new = insert(Alert).from_select(["account_id", "event", "data", "once"], expiring)
     _ = await session.execute(new.on_conflict_do_nothing())
+
+
+async def tell_of_grants(sessions: Sessions) -> None:
+    """Tell of grants that end within a week and of which something remains, as `tell_of_keys`.
+
+    What remains is known once it was burnt: account by account, since that locks each.
+    """
+    once = func.concat("grant ", Grant.id, " ", cast(Grant.expires_at, Text))
+    ending = (
+        Grant.remaining > 0,
+        Grant.allowance_id.is_(None),
+        Grant.expires_at > func.now(),
+        Grant.expires_at <= func.now() + GRANT_NOTICE,
+        Grant.created_at < Grant.expires_at - GRANT_NOTICE,
+    )
+    told = select(Alert.id).where(Alert.account_id == Grant.account_id, Alert.once == once)
+    async with sessions() as session:
+        accounts = (
+            await session.scalars(
+                select(Grant.account_id).where(*ending, ~told.exists()).distinct()
+            )
+        ).all()
+    for account_id in accounts:
+        found = select(
+            Grant.account_id,
+            literal("grant.expiring"),
+            func.jsonb_build_object(
+                "grant_id", Grant.id, "remaining", Grant.remaining, "expires_at", Grant.expires_at
+            ),
+            once,
+        ).where(*ending, Grant.account_id == account_id)
+        new = insert(Alert).from_select(["account_id", "event", "data", "once"], found)
+        async with sessions.begin() as session:
+            await bring_up_to_date(session, account_id)
+            _ = await session.execute(new.on_conflict_do_nothing())
 
 
 async def tell_of_models(session: AsyncSession, upstream: UpstreamTraits) -> None:

@@ -14,6 +14,7 @@ from sqlalchemy import func, select, update
 from tokenbalance.alerts.errors import UnknownWebhook, WebhookError
 from tokenbalance.alerts.events import ACCOUNT_EVENTS, EVENTS, TEST
 from tokenbalance.alerts.signing import new_secret
+from tokenbalance.alerts.traces import record_change
 from tokenbalance.database.ids import ID_MAX
 from tokenbalance.database.tables import Alert, AlertDelivery, Webhook
 
@@ -21,7 +22,11 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
     from datetime import datetime
 
+    from sqlalchemy import ColumnElement
     from sqlalchemy.ext.asyncio import AsyncSession
+
+    from tokenbalance.events import Change
+    from tokenbalance.model import Actor
 
 WEBHOOKS_MAX: Final = 10
 """Of an account, or of the operator."""
@@ -46,7 +51,12 @@ class WebhookRow:
 
 
 async def make_webhook(
-    session: AsyncSession, account_id: int | None, url: str, events: Collection[str] = ()
+    session: AsyncSession,
+    account_id: int | None,
+    url: str,
+    events: Collection[str] = (),
+    *,
+    actor: Actor,
 ) -> tuple[WebhookRow, str]:
     """Make a webhook and its secret.
 
@@ -55,6 +65,7 @@ async def make_webhook(
         account_id: whose alerts it gets; None: everybody's and the operator's.
         url: where they are sent to.
         events: those that it gets; empty: all.
+        actor: who makes it, to be recorded.
 
     Raises:
         WebhookError: an argument is not acceptable, or there are too many.
@@ -65,9 +76,7 @@ async def make_webhook(
     for event in events:
         if event not in known:
             raise WebhookError("events", f"must be of {', '.join(known)}")
-    count = await session.scalar(
-        select(func.count()).select_from(Webhook).where(*_seen(account_id))
-    )
+    count = await session.scalar(select(func.count()).select_from(Webhook).where(*_of(account_id)))
     if (count or 0) >= WEBHOOKS_MAX:
         raise WebhookError("url", f"there are {WEBHOOKS_MAX} webhooks already: remove one")
     chosen = [one for one in known if one in events]
@@ -75,6 +84,7 @@ async def make_webhook(
     session.add(webhook)
     await session.flush()
     await session.refresh(webhook)
+    await _record(session, actor, "webhook.created", webhook)
     return _row(webhook, None, None), webhook.secret
 
 
@@ -90,7 +100,7 @@ async def webhooks_of(session: AsyncSession, account_id: int | None) -> list[Web
     query = (
         select(Webhook, newest.c.done_at, newest.c.problem)
         .outerjoin(newest, Webhook.id == Webhook.id)
-        .where(*_seen(account_id))
+        .where(*_of(account_id))
         .order_by(Webhook.id)
     )
     rows = cast(
@@ -100,45 +110,69 @@ async def webhooks_of(session: AsyncSession, account_id: int | None) -> list[Web
     return [_row(*row) for row in rows]
 
 
-async def remove_webhook(session: AsyncSession, webhook_id: int, account_id: int | None) -> None:
-    """Remove a webhook; what is on its way to it is given up.
+async def remove_webhook(
+    session: AsyncSession, webhook_id: int, account_id: int | None, *, actor: Actor
+) -> None:
+    """Remove a webhook; what is on its way to it is given up. Again, it changes nothing.
 
-    Raises:
-        UnknownWebhook: it is not there, or is another account's.
-
-    """
-    _ = await _find(session, webhook_id, account_id)
-    one = update(Webhook).where(Webhook.id == webhook_id)
-    _ = await session.execute(one.values(removed_at=func.now()))
-    pending = update(AlertDelivery).where(
-        AlertDelivery.webhook_id == webhook_id, AlertDelivery.done_at.is_(None)
-    )
-    _ = await session.execute(pending.values(done_at=func.now(), problem="the webhook was removed"))
-
-
-async def try_webhook(session: AsyncSession, webhook_id: int, account_id: int | None) -> None:
-    """Write an alert for one webhook, that says nothing else.
+    Args:
+        session: the caller's transaction.
+        webhook_id: which.
+        account_id: the account that it must belong to; None: any, or the operator.
+        actor: who removes it, to be recorded.
 
     Raises:
         UnknownWebhook: it is not there, or is another account's.
 
     """
     webhook = await _find(session, webhook_id, account_id)
+    if webhook.removed_at is not None:
+        return
+    one = update(Webhook).where(Webhook.id == webhook_id)
+    _ = await session.execute(one.values(removed_at=func.now()))
+    pending = update(AlertDelivery).where(
+        AlertDelivery.webhook_id == webhook_id, AlertDelivery.done_at.is_(None)
+    )
+    _ = await session.execute(pending.values(done_at=func.now(), problem="the webhook was removed"))
+    await _record(session, actor, "webhook.removed", webhook)
+
+
+async def try_webhook(
+    session: AsyncSession, webhook_id: int, account_id: int | None, *, actor: Actor
+) -> None:
+    """Write an alert for one webhook, that says nothing else; arguments as above.
+
+    Raises:
+        UnknownWebhook: it is not there, was removed, or is another account's.
+
+    """
+    webhook = await _find(session, webhook_id, account_id)
+    if webhook.removed_at is not None:
+        raise UnknownWebhook(webhook_id)
     alert = Alert(account_id=webhook.account_id, event=TEST, data={}, is_addressed=True)
     session.add(alert)
     await session.flush()
     session.add(AlertDelivery(alert_id=alert.id, webhook_id=webhook.id))
+    await _record(session, actor, "webhook.tried", webhook)
+
+
+async def _record(session: AsyncSession, actor: Actor, event: Change, webhook: Webhook) -> None:
+    # Without its query, which may have a token.
+    url = webhook.url.partition("?")[0]
+    await record_change(session, actor, event, webhook.account_id, webhook=webhook.id, url=url)
 
 
 async def _find(session: AsyncSession, webhook_id: int, account_id: int | None) -> Webhook:
-    by_id = Webhook.id == (webhook_id if 0 < webhook_id <= ID_MAX else 0)
-    webhook = await session.scalar(select(Webhook).where(by_id, *_seen(account_id)))
+    query = select(Webhook).where(Webhook.id == (webhook_id if 0 < webhook_id <= ID_MAX else 0))
+    if account_id is not None:
+        query = query.where(Webhook.account_id == account_id)
+    webhook = await session.scalar(query.with_for_update())
     if webhook is None:
         raise UnknownWebhook(webhook_id)
     return webhook
 
 
-def _seen(account_id: int | None):  # noqa: ANN202 - conditions of a query
+def _of(account_id: int | None) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     return (Webhook.account_id.is_not_distinct_from(account_id), Webhook.removed_at.is_(None))
 
 

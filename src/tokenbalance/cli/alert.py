@@ -14,7 +14,7 @@ from tokenbalance.alerts.webhooks import (
     webhooks_of,
 )
 from tokenbalance.alerts.written import alerts_page
-from tokenbalance.cli.arguments import AsJson, Email, read_credits
+from tokenbalance.cli.arguments import ACTOR, AsJson, Email, read_credits
 from tokenbalance.cli.database import transact
 from tokenbalance.cli.output import Fields, print_json, print_line, print_table
 from tokenbalance.database.paging import PAGE_ROWS
@@ -68,7 +68,7 @@ def set_below(
         account_id = (await find_user(session, email)).account.id
         if wanted is None:
             return await thresholds_of(session, account_id)
-        return await set_thresholds(session, account_id, wanted)
+        return await set_thresholds(session, account_id, wanted, ACTOR)
 
     below = transact(change)
     if as_json:
@@ -94,7 +94,7 @@ def add(
 
     async def make(session: AsyncSession) -> Fields:
         account_id = await _account(session, user)
-        row, secret = await make_webhook(session, account_id, url, events or ())
+        row, secret = await make_webhook(session, account_id, url, events or (), actor=ACTOR)
         return {"id": row.id, "url": row.url, "events": list(row.events), "secret": secret}
 
     made = transact(make)
@@ -129,13 +129,11 @@ def show(*, user: OfUser = None, as_json: AsJson = False) -> None:
 @webhooks.command("remove")
 def remove(
     webhook_id: Annotated[int, typer.Argument(metavar="ID", help="Its id.")],
-    *,
-    user: OfUser = None,
 ) -> None:
     """Send no more alerts to an address."""
 
     async def change(session: AsyncSession) -> None:
-        await remove_webhook(session, webhook_id, await _account(session, user))
+        await remove_webhook(session, webhook_id, None, actor=ACTOR)
 
     transact(change)
     print_line(f"webhook {webhook_id} removed")
@@ -144,13 +142,11 @@ def remove(
 @webhooks.command("test")
 def try_out(
     webhook_id: Annotated[int, typer.Argument(metavar="ID", help="Its id.")],
-    *,
-    user: OfUser = None,
 ) -> None:
     """Send an alert of type webhook.test to an address; a running server delivers it."""
 
     async def write(session: AsyncSession) -> None:
-        await try_webhook(session, webhook_id, await _account(session, user))
+        await try_webhook(session, webhook_id, None, actor=ACTOR)
 
     transact(write)
     print_line(f"written for webhook {webhook_id}: `webhook list` shows whether it has arrived")

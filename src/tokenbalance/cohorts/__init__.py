@@ -1,7 +1,6 @@
 """Many users at once: what needs `people` and `books` in one transaction.
 
     importing   users from a table, with credits, limits, tags, and a key or a link each
-    allowances  the credits of an imported user that come again each period
     credits     credits for everybody who has a tag
 
 Works in the caller's transaction and never commits. Accounts are locked in the order of their ids,

@@ -10,11 +10,12 @@ enter       credits and allowances, in the order of accounts
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from tokenbalance.books.grants.allowances import NewAllowance
+from tokenbalance.books.grants.allowances import create as create_allowance
 from tokenbalance.books.ledger.credits import Cause, CreditError, add, check_idempotency_key, grant
-from tokenbalance.cohorts.allowances import allow, mistakes_about
 from tokenbalance.offload import offload
 from tokenbalance.people.imports.enrolling import enroll, find_known, note_import
 from tokenbalance.people.imports.mistakes import ImportRefused, Mistake
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
     from tokenbalance.people.limits import KeyLimits
 
 _OPENING_NOTE: Final = "opening balance"
+_NOTE: Final = "import"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -67,9 +69,7 @@ async def plan_import(session: Session, wanted: Wanted) -> Plan:
     """
     read = await offload(read_people, wanted.table, wanted.defaults)
     known = await find_known(session, [person.email for person in read.people])
-    plan = make_plan(read, known, wanted.existing)
-    wrong = [*plan.mistakes, *mistakes_about(plan.new)]
-    return replace(plan, mistakes=tuple(sorted(wrong, key=lambda mistake: mistake.line)))
+    return make_plan(read, known, wanted.existing)
 
 
 async def import_users(
@@ -115,19 +115,20 @@ async def _enter(
     actor: Actor,
 ) -> None:
     """Enter credits and allowances; accounts are locked in the order of their ids."""
-    cause = Cause(actor, _OPENING_NOTE)
+    opening, import_of = Cause(actor, _OPENING_NOTE), Cause(actor, _NOTE)
     accounts = [(one.account_id, one.person, True) for one in enrolled]
     accounts += [(known.account_id, person, False) for person, known in added]
     for account_id, person, is_new in sorted(accounts, key=lambda account: account[0]):
         try:
             if person.credits and is_new:
-                _ = await grant(session, account_id, person.credits, cause)
+                _ = await grant(session, account_id, person.credits, opening)
             elif person.credits:
-                _ = await add(session, account_id, person.credits, Cause(actor, "import"))
+                _ = await add(session, account_id, person.credits, import_of)
+            if person.allowance and is_new:
+                new = NewAllowance(amount=person.allowance.amount, every=person.allowance.every)
+                _ = await create_allowance(session, account_id, new, import_of)
         except CreditError as error:
             raise ImportRefused([Mistake(person.line, "credits", str(error))]) from None
-        if person.allowance and is_new:
-            await allow(session, account_id, person.allowance, cause)
 
 
 def _result(person: Person, user_id: int, secret: str | None) -> Result:

@@ -36,6 +36,10 @@ Change: TypeAlias = Literal[
     "allowance.changed",
     "allowance.removed",
     "object.adopted",
+    "alert.thresholds_set",
+    "webhook.created",
+    "webhook.removed",
+    "webhook.tried",
 ]
 """What somebody changed: a line for everybody, and a row if they are privileged."""
 

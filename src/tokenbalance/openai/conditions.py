@@ -51,7 +51,12 @@ def conditions_of(operation: Operation, document: Document) -> Conditions:
         return PLAIN._replace(tools=(family.fee,))
     if family.draws:
         return PLAIN._replace(svg_model=svg_author(document))
-    if _is_plain(document):
+    if (
+        _DECIDING.isdisjoint(document)
+        and not isinstance(document.get("input"), list)
+        and SEARCH_MODEL not in str(document.get("model"))
+    ):
+        # Plainly nothing decides its price, as of most.
         return PLAIN
     tier = optional_string(document, "service_tier")
     lifetime, window = _cache_lifetime(document), _window(document)
@@ -67,15 +72,6 @@ def conditions_of(operation: Operation, document: Document) -> Conditions:
         image_model=image_model,
         svg_model=svg_model,
         tools=tuple(sorted(fee for fee in fees if fee is not None)),
-    )
-
-
-def _is_plain(document: Document) -> bool:
-    """Whether a document plainly has nothing that decides its price, as most have not."""
-    return (
-        _DECIDING.isdisjoint(document)
-        and not isinstance(document.get("input"), list)
-        and SEARCH_MODEL not in str(document.get("model"))
     )
 
 

@@ -45,7 +45,8 @@ class Bearers:
         if bearer is not None:
             return bearer
         try:
-            return Bearer.looked_up(await self._look_up(key))
+            caller = await self.callers.look_up(key)
+            return Bearer.looked_up(await self._entered(caller) if caller.is_due else caller)
         except UNAVAILABLE as error:
             raise no_database(error) from error
 
@@ -59,18 +60,16 @@ class Bearers:
         """
         bearer.is_remembered = False
         try:
-            bearer.caller = await self._look_up(bearer.caller.secret_sha256)
+            caller = await self.callers.look_up(bearer.caller.secret_sha256)
+            bearer.caller = await self._entered(caller) if caller.is_due else caller
         except UNAVAILABLE as error:
             raise no_database(error) from error
         require_inference(bearer.caller)
 
-    async def _look_up(self, secret_sha256: bytes) -> Caller:
-        """Look up a caller; what is due of the account's grants is entered before it is judged."""
-        caller = await self.callers.look_up(secret_sha256)
-        if not caller.is_due:
-            return caller
+    async def _entered(self, caller: Caller) -> Caller:
+        """Enter what is due of the account's grants before the caller is judged."""
         await enter_due_of(self.pool, caller.account_id)
-        return await self.callers.look_up(secret_sha256)
+        return await self.callers.look_up(caller.secret_sha256)
 
 
 def no_database(error: Exception) -> ServiceUnavailable:

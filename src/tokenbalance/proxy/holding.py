@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.database.connections import UNAVAILABLE
-from tokenbalance.errors import ServiceUnavailable
+from tokenbalance.errors import MissingScope, ServiceUnavailable
+from tokenbalance.people.callers import EndedKey, RefusedKey
 from tokenbalance.proxy.bearers import no_database
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ class Holding:
                     return admission
                 await self._look_up(request, ending, bearer)
             if ending.asked.caller.policy is None:
-                return await self._hold_unlimited(request, ending, bearer)
+                return await self._hold_unlimited(request, ending, bearer, was_tried=was_tried)
             return await self._hold_limited(request, ending, bearer, was_tried=was_tried)
         except UNAVAILABLE as error:
             raise no_database(error) from error
@@ -79,8 +80,15 @@ class Holding:
         self.admissions.refuse_empty(bearer.caller)
         ending.ask(await self.gate.judge_asked(request, bearer, ending.asked))
 
+    async def _look_up_again(self, request: ClientRequest, ending: Ending, bearer: Bearer) -> None:
+        """Look up a key that was accepted for this request already."""
+        try:
+            await self._look_up(request, ending, bearer)
+        except (RefusedKey, MissingScope):
+            raise EndedKey(bearer.caller.key_id) from None
+
     async def _hold_unlimited(
-        self, request: ClientRequest, ending: Ending, bearer: Bearer
+        self, request: ClientRequest, ending: Ending, bearer: Bearer, *, was_tried: bool
     ) -> Admission:
         asked = ending.asked
         if asked.is_ample(asked.caller.available):
@@ -92,7 +100,8 @@ class Holding:
         admission = await self.admissions.try_hold(ending, estimate)
         if admission is not None:
             return admission
-        await self._look_up(request, ending, bearer)
+        if not was_tried:
+            await self._look_up_again(request, ending, bearer)
         if ending.asked.caller.policy is not None:
             return await self._hold_limited(request, ending, bearer, was_tried=True)
         async with request.cancelling_when_gone():
@@ -115,11 +124,14 @@ class Holding:
                     return await self.admissions.wait_for_hold(ending, estimate)
             admission = await self.limited.hold_lowered(request, ending)
             if admission is None:
-                await self._look_up(request, ending, bearer)
+                await self._look_up_again(request, ending, bearer)
         return admission
 
-    async def _counted(self, request: ClientRequest, asked: Asked) -> Estimate:
-        if asked.is_quickly_counted:
-            return await self.admissions.counted(asked)
-        async with request.cancelling_when_gone():
-            return await self.admissions.counted(asked)
+    def _counted(self, request: ClientRequest, asked: Asked) -> Awaitable[Estimate]:
+        counting = self.admissions.counted(asked)
+        return counting if asked.is_quickly_counted else _while_there(request, counting)
+
+
+async def _while_there(request: ClientRequest, counting: Awaitable[Estimate]) -> Estimate:
+    async with request.cancelling_when_gone():
+        return await counting

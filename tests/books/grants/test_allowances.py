@@ -191,3 +191,17 @@ async def test_an_allowance_that_makes_no_sense_is_refused(
     with pytest.raises(error):
         _ = await allow(sessions, holder, new)
     assert await pool.fetchval("SELECT count(*) FROM allowances") == 0
+
+
+async def test_an_account_that_cannot_be_entered_keeps_no_other_one_from_it(
+    pool: Pool, sessions: Sessions, caplog: pytest.LogCaptureFixture
+) -> None:
+    broken, other = await create_holder(pool), await create_holder(pool)
+    for holder in (broken, other):
+        _ = await allow(sessions, holder, weekly())
+        await pass_time(pool, holder, 7.5)
+    await pool.execute("UPDATE accounts SET time_zone = 'Nowhere' WHERE id = $1", broken.account_id)
+    assert await enter_all_due(pool) == 1
+    assert f"what is due of account {broken.account_id} cannot be entered" in caplog.text
+    assert (await account_of(pool, other)).balance == 100
+    assert len(await kinds(pool, broken)) == 1

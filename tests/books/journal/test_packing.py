@@ -56,6 +56,16 @@ def test_a_slot_has_room_for_a_hold_at_any_rates_of_a_known_model(
     assert read_slot(slot_line(entry, (state, known))) == (entry, state, known)
 
 
+def test_a_slot_has_room_for_what_a_hold_took_from_limits(card: RateCard) -> None:
+    plain = entry_at(card.rates_for("gpt-6.2-sol", DEAREST).text)
+    assert plain.hold is not None
+    limited = plain.held(plain.hold._replace(tokens=17_000, limit_ids=(1001, 1002, 1003, 77, 78)))
+    line = slot_line(limited, (State.DISPATCHED, None))
+    assert read_slot(line) == (limited, State.DISPATCHED, None)
+    # One that took from none is written as before there were limits.
+    assert b",16000]" in slot_line(plain, (State.DISPATCHED, None))
+
+
 @given(st.text(st.characters(exclude_categories=("Cs",))).map(lambda rest: "{" + rest))
 def test_what_is_packed_comes_back(text: str) -> None:
     assert unpacked_rates(packed_rates(text)) == text

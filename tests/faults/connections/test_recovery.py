@@ -21,6 +21,7 @@ from tests.support.database_server import (
     until,
     within,
 )
+from tests.support.fault_proxy import FaultProxy, database_target, dsn_through
 from tokenbalance.database import connections
 from tokenbalance.database.connections import UNAVAILABLE, Pool, open_pool
 from tokenbalance.postgres.connection import dsn_of
@@ -39,6 +40,19 @@ async def test_a_restarted_server_is_used_again_at_once(pool: Pool, server: Serv
     with within(LIMIT_S):
         assert await pool.fetchval("SELECT number FROM numbers") == 1
         await fill(pool)
+
+
+async def test_a_way_on_which_opening_takes_most_of_a_deadline_can_be_used(server: Server) -> None:
+    async with (
+        FaultProxy(database_target(server.dsn)) as proxy,
+        open_pool(dsn_through(proxy, server.dsn), 1) as pool,
+    ):
+        # Opening a connection takes eight times as long, and the first statement four times.
+        proxy.delay(0.12)
+        assert await pool.fetchval("SELECT 1", deadline_s=1.4) == 1
+        opened = proxy.accepted
+        assert await pool.fetchval("SELECT 1", deadline_s=1.4) == 1
+        assert proxy.accepted == opened
 
 
 async def test_a_busy_pool_is_waited_for_as_long_as_others_get_their_answers(pool: Pool) -> None:

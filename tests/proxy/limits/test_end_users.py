@@ -8,7 +8,9 @@ import pytest
 
 from tests.support.chat import CHAT
 from tests.support.limited_keys import create_limited, limit
-from tokenbalance.proxy.limits.end_users import subject_of
+from tokenbalance.model import Policy
+from tokenbalance.model.limits import EndUsers
+from tokenbalance.proxy.limits.end_users import subject_of, without_name
 
 if TYPE_CHECKING:
     import httpx2
@@ -45,7 +47,7 @@ async def test_users_of_open_webui_have_budgets_of_their_own(
     for email in ("ada@example.com", "bob@example.com"):
         first = await ask(http, holder, email)
         assert first.status_code == 200
-        beyond = await ask(http, holder, f" {email.upper()}")
+        beyond = await ask(http, holder, email.upper())
         while beyond.status_code == 200:
             beyond = await ask(http, holder, email)
         assert (beyond.status_code, beyond.json()["error"]["type"]) == (429, "credits_per_day")
@@ -76,7 +78,7 @@ async def test_requests_that_name_nobody_share_the_limits_of_one_more(
     each = {"requests_per_minute": 1}
     holder = await create_limited(pool, sessions, balance=AMPLE, end_users=(BY_HEADER, each))
     assert [(await ask(http, holder)).status_code for _ in range(2)] == [200, 429]
-    assert (await ask(http, holder, " ")).status_code == 429
+    assert (await ask(http, holder, "")).status_code == 429
     assert (await ask(http, holder, "ada@example.com")).status_code == 200
 
 
@@ -114,6 +116,13 @@ async def test_changed_limits_of_end_users_count_with_the_next_request(
     assert (await ask(http, holder, email)).status_code == 429
     await limit(sessions, holder, end_users=(BY_HEADER, {"tokens_per_day": 1000}))
     assert (await ask(http, holder, email)).status_code == 200
+
+
+def test_the_header_that_names_them_stays_here_whatever_passes() -> None:
+    names = EndUsers(BY_HEADER, (("tokens_per_day", 5),), None)
+    headers = [(EMAIL.lower().encode(), b"ada@example.com"), (b"accept", b"*/*")]
+    assert without_name(Policy(1, ("key:1",), (), names), headers) == headers[1:]
+    assert without_name(Policy(1, ("key:1",), ()), headers) == headers
 
 
 def test_the_same_name_is_another_subject_behind_another_key() -> None:

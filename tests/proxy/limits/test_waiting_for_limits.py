@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 import openai
+import pytest
 
 from tests.support.books import account_of
 from tests.support.chat import CHAT, DONE, STREAM, USAGE, content
 from tests.support.limited_keys import create_limited
-from tests.support.upstream import Gate, Response, event_stream
+from tests.support.upstream import Gate, event_stream
 from tests.support.waiting import client_of
+from tokenbalance.proxy.limits import storms
 
 if TYPE_CHECKING:
+    from collections.abc import AsyncGenerator
+
     import httpx2
 
     from tests.support.books import Holder
@@ -28,8 +33,21 @@ async def ask(http: httpx2.AsyncClient, holder: Holder) -> httpx2.Response:
     return await http.post(CHATS, json=STREAM, headers=holder.headers)
 
 
-def held_back(gate: Gate) -> Response:
-    return event_stream([content("Hi"), gate, USAGE, DONE])
+@pytest.fixture
+def gate(upstream: ScriptedUpstream) -> Gate:
+    """What holds the next response back."""
+    gate = Gate()
+    upstream.script(event_stream(content("Hi"), gate, USAGE, DONE))
+    return gate
+
+
+@asynccontextmanager
+async def opened(gate: Gate) -> AsyncGenerator[None]:
+    """Open a gate at the end, so that servers can stop whatever has failed."""
+    try:
+        yield
+    finally:
+        gate.open()
 
 
 async def test_a_request_beyond_those_in_parallel_waits_for_one_of_them(
@@ -37,13 +55,16 @@ async def test_a_request_beyond_those_in_parallel_waits_for_one_of_them(
     sessions: Sessions,
     http: httpx2.AsyncClient,
     upstream: ScriptedUpstream,
+    gate: Gate,
     shared_dsn: str,
 ) -> None:
     holder = await create_limited(pool, sessions, {"parallel_requests": 1}, balance=AMPLE)
     other = await create_limited(pool, sessions, {"parallel_requests": 1}, balance=AMPLE)
-    gate = Gate()
-    upstream.script(held_back(gate))
-    async with client_of(shared_dsn, upstream) as elsewhere, asyncio.TaskGroup() as group:
+    async with (
+        client_of(shared_dsn, upstream) as elsewhere,
+        opened(gate),
+        asyncio.TaskGroup() as group,
+    ):
         first = group.create_task(ask(http, holder))
         await gate.reached.wait()
         waiting = [group.create_task(ask(each, holder)) for each in (http, elsewhere)]
@@ -57,12 +78,14 @@ async def test_a_request_beyond_those_in_parallel_waits_for_one_of_them(
 
 
 async def test_who_waits_in_vain_is_told_what_for(
-    pool: Pool, sessions: Sessions, upstream: ScriptedUpstream, shared_dsn: str
+    pool: Pool, sessions: Sessions, upstream: ScriptedUpstream, gate: Gate, shared_dsn: str
 ) -> None:
     holder = await create_limited(pool, sessions, {"parallel_requests": 1}, balance=AMPLE)
-    gate = Gate()
-    upstream.script(held_back(gate))
-    async with client_of(shared_dsn, upstream, hold_wait_s=0) as http, asyncio.TaskGroup() as group:
+    async with (
+        client_of(shared_dsn, upstream, hold_wait_s=0) as http,
+        opened(gate),
+        asyncio.TaskGroup() as group,
+    ):
         first = group.create_task(ask(http, holder))
         await gate.reached.wait()
         refused = await ask(http, holder)
@@ -93,19 +116,33 @@ async def test_two_servers_admit_together_what_a_rate_allows(
 
 
 async def test_an_sdk_that_tries_again_when_it_was_told_to_succeeds(
-    pool: Pool, sessions: Sessions, product: str, upstream: ScriptedUpstream
+    pool: Pool,
+    sessions: Sessions,
+    product: str,
+    upstream: ScriptedUpstream,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    holder = await create_limited(pool, sessions, {"requests_per_minute": 600}, balance=AMPLE)
-    await pool.execute(
-        "UPDATE limits SET taken_until = now() + interval '60 s' WHERE account_id = $1",
-        holder.account_id,
-    )
+    holder = await create_limited(pool, sessions, {"requests_per_minute": 2}, balance=AMPLE)
+    slept: list[float] = []
+
+    async def pass_time(seconds: float) -> None:
+        slept.append(seconds)
+        await pool.execute(
+            "UPDATE limits SET taken_until = taken_until - $2 * interval '1 s'"
+            " WHERE account_id = $1",
+            holder.account_id,
+            seconds,
+        )
+
+    monkeypatch.setattr("openai._base_client.anyio.sleep", pass_time)
+    monkeypatch.setattr(storms, "REMEMBERED_S", 0.0)
     async with openai.AsyncOpenAI(
         api_key=holder.secret, base_url=f"{product}/v1", max_retries=1
     ) as client:
-        answer = await client.chat.completions.with_raw_response.create(**CHAT)
-    assert answer.http_request.headers["x-stainless-retry-count"] == "1"
-    assert len(upstream.requests) == 1
+        for _ in range(4):
+            await client.chat.completions.create(**CHAT)
+    assert len(slept) == 2
+    assert len(upstream.requests) == 4
 
 
 async def test_streams_have_the_headers_of_limits(

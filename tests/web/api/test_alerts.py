@@ -84,7 +84,9 @@ async def test_a_webhook_is_made_shown_tried_and_removed_by_its_owner_alone(
     assert (await http.post(f"{path}/test", headers=others)).status_code == 404
     assert (await http.post(f"{path}/test", headers=own)).status_code == 202
     assert (await http.delete(path, headers=own)).json() == {"id": webhook["id"]}
-    assert (await http.delete(path, headers=own)).status_code == 404
+    assert (await http.delete(path, headers=own)).status_code == 200
+    assert (await http.post(f"{path}/test", headers=own)).status_code == 404
+    assert (await http.get("/api/webhooks", headers=own)).json() == {"data": []}
 
 
 async def test_what_a_webhook_may_not_be_is_refused_by_its_field(

@@ -112,6 +112,14 @@ TABLE = [
         body={"amount": 30},
     ),
     Row("DELETE /api/balance/{user_id}/allowances/{allowance_id}", (401, 401, 403, 403, 404)),
+    Row("GET /api/alerts", SIGNED_IN),
+    Row("GET /api/alerts", OF_THE_USER, query="user_id={user_id}"),
+    Row("GET /api/alerts/thresholds", SIGNED_IN),
+    Row("PUT /api/alerts/thresholds", OF_THE_USER, query="user_id={user_id}", body={"below": [1]}),
+    Row("GET /api/webhooks", SIGNED_IN),
+    Row("POST /api/webhooks", (401, 401, 201, 201, 201), body={"url": "https://example.com/"}),
+    Row("POST /api/webhooks/{webhook_id}/test", (401, 401, 404, 202, 202)),
+    Row("DELETE /api/webhooks/{webhook_id}", THE_USERS),
     Row("GET /api/keys", SIGNED_IN),
     Row("GET /api/keys", OF_THE_USER, query="user_id={user_id}"),
     Row("POST /api/keys", (401, 401, 201, 201, 201), body={"name": "mine"}),
@@ -169,6 +177,11 @@ async def belongings(pool: Pool, people: People) -> dict[str, str]:
     )
     tag = f"tag-{people.user.user_id}"
     await pool.execute("UPDATE users SET tags = $1 WHERE id = $2", [tag], people.user.user_id)
+    webhook_id = await pool.fetchval(
+        "INSERT INTO webhooks (account_id, url, secret) VALUES ($1, 'https://example.com/', 'x')"
+        " RETURNING id",
+        people.user.account_id,
+    )
     request_id = f"tb_request_of_{people.user.user_id}"
     await placed(Book(pool, 60), people.user, request_id, 10)
     return {
@@ -176,6 +189,7 @@ async def belongings(pool: Pool, people: People) -> dict[str, str]:
         "key_id": str(key_id),
         "token_id": str(key_id),
         "allowance_id": "999",
+        "webhook_id": str(webhook_id),
         "request_id": request_id,
         "tag": tag,
     }

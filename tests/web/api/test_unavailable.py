@@ -32,7 +32,9 @@ async def test_every_route_says_that_it_cannot_now_and_may_be_asked_again(
         ready = await client.post("/api/user/auth", json={"email": "a@b.c", "password": "wrong"})
         assert ready.status_code == 400
         await postgres.drop(cluster, dsn)
-        ids = {"user_id": "1", "key_id": "1", "request_id": "r", "token_id": "1"}
+        ids = dict.fromkeys(
+            ("user_id", "key_id", "request_id", "token_id", "allowance_id", "tag"), "1"
+        )
         with caplog.at_level(logging.CRITICAL, "tokenbalance.books.ledger"):
             for row in TABLE:
                 if row.route.endswith(("/docs", "/schema")):

@@ -133,8 +133,12 @@ async def test_a_link_works_once_and_only_while_its_user_has_no_password(
     said = [str(vars(record)) for record in caplog.records if record.name != "httpx2"]
     assert not [line for line in said if first[9:] in line or second[9:] in line]
     await pool.execute("UPDATE users SET is_active = true")
-    await pool.execute("UPDATE welcome_links SET expires_at = now()")
     async with people.pages() as pages:
+        assert (await pages.get(second)).status_code == 200
+        await pool.execute("UPDATE welcome_links SET expires_at = now()")
+        assert (await pages.get(second)).status_code == 404
+        await pool.execute("UPDATE welcome_links SET expires_at = now() + interval '1 day'")
+        await pool.execute("UPDATE users SET password_hash = 'x' WHERE password_hash IS NULL")
         assert (await pages.get(second)).status_code == 404
 
 

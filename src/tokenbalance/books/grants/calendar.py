@@ -2,34 +2,29 @@
 
 Periods are those of the calendar: from midnight, from Monday, from the 1st. Where an allowance says
 when it starts, they are counted from then: a week later at the same time of day, a month later on
-the same day, or on the last one of a month that has no such day. A time of day that a change of the
-clock leaves out is that much later on that day, and of one that comes twice the first one counts.
+the same day, or on the last one of a month that has no such day. What clocks that change do to a
+time of day is said by `books.limits.windows`.
 """
 
 from __future__ import annotations
 
 import calendar
-from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+from tokenbalance.books.limits.windows import Window, window_at
 
 if TYPE_CHECKING:
     from zoneinfo import ZoneInfo
 
 Every: TypeAlias = Literal["day", "week", "month"]
 
-# A Monday, and the first of a month and a year.
-_OF_THE_CALENDAR: Final = datetime(2001, 1, 1)  # noqa: DTZ001 - a time of day in any zone
+_ONE_DAY: Final = "1 days"
+_DAYS: Final = {"day": _ONE_DAY, "week": "7 days"}
 _MONTHS: Final = 12
 
 
-class Period(NamedTuple):
-    """From its start until before its end, in UTC."""
-
-    start: datetime
-    end: datetime
-
-
-def period_at(moment: datetime, every: Every, anchor: datetime | None, zone: ZoneInfo) -> Period:
+def period_at(moment: datetime, every: Every, anchor: datetime | None, zone: ZoneInfo) -> Window:
     """Find the period that a moment lies in.
 
     Args:
@@ -39,32 +34,24 @@ def period_at(moment: datetime, every: Every, anchor: datetime | None, zone: Zon
         zone: that of the account.
 
     """
-    first = _OF_THE_CALENDAR if anchor is None else _local(anchor, zone)
-    number = _number_near(_local(moment, zone), first, every)
-    while _start(number, first, every, zone) > moment:
-        number -= 1
-    while (end := _start(number + 1, first, every, zone)) <= moment:
-        number += 1
-    return Period(_start(number, first, every, zone), end)
+    if anchor is None:
+        return window_at(moment, every, zone, moment)
+    if every != "month":
+        return window_at(moment, _DAYS[every], zone, anchor)
+    there, first = moment.astimezone(zone), anchor.astimezone(zone)
+    number = (there.year - first.year) * _MONTHS + there.month - first.month
+    # The day of the month may not have come yet, there.
+    start = _month_after(anchor, number, zone)
+    if start > moment:
+        return Window(_month_after(anchor, number - 1, zone), start)
+    return Window(start, _month_after(anchor, number + 1, zone))
 
 
-def _local(moment: datetime, zone: ZoneInfo) -> datetime:
-    return moment.astimezone(zone).replace(tzinfo=None)
-
-
-def _number_near(local: datetime, first: datetime, every: Every) -> int:
-    """Which period a local time lies in, give or take one."""
-    if every == "month":
-        return (local.year - first.year) * _MONTHS + local.month - first.month
-    return (local - first).days // (7 if every == "week" else 1)
-
-
-def _start(number: int, first: datetime, every: Every, zone: ZoneInfo) -> datetime:
-    if every == "month":
-        years, month = divmod(first.month - 1 + number, _MONTHS)
-        year, month = first.year + years, month + 1
-        day = min(first.day, calendar.monthrange(year, month)[1])
-        local = first.replace(year=year, month=month, day=day)
-    else:
-        local = first + timedelta(days=number * (7 if every == "week" else 1))
-    return local.replace(tzinfo=zone, fold=0).astimezone(UTC)
+def _month_after(anchor: datetime, number: int, zone: ZoneInfo) -> datetime:
+    """Find the moment so many months after an anchor."""
+    first = anchor.astimezone(zone)
+    years, month = divmod(first.month - 1 + number, _MONTHS)
+    year, month = first.year + years, month + 1
+    day = min(first.day, calendar.monthrange(year, month)[1])
+    local = first.replace(year=year, month=month, day=day, fold=0)
+    return window_at(local.astimezone(UTC), _ONE_DAY, zone, anchor).start

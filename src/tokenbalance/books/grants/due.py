@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from tokenbalance.books.grants.burning import Part
     from tokenbalance.books.grants.purse import Connection, Purse, Rule
     from tokenbalance.database.connections import Pool
+    from tokenbalance.model import Caller
 
 logger = logging.getLogger(__name__)
 
@@ -58,29 +59,59 @@ class DueGrants:
                 logger.warning("what is due cannot be entered now: %s", type(error).__name__)
                 pause_s = _RETRY_S
             except Exception:
-                logger.exception("what is due cannot be entered")
+                logger.exception("what is due cannot be found")
             await asyncio.sleep(pause_s)
 
 
 async def enter_some_due(pool: Pool) -> int:
     """Enter what is due for the accounts that have waited longest; raises what asyncpg raises.
 
+    An account of which it cannot be entered keeps no other one from it.
+
     Returns:
-        How many were due.
+        For how many it was entered, here or by somebody else.
 
     """
     due = await pool.fetch(statements.DUE_ACCOUNTS, _AT_ONCE)
+    entered = 0
     for (account_id,) in cast("list[tuple[int]]", due):
-        async with pool.acquire() as connection, connection.transaction():
-            if await connection.fetchval(statements.LOCK_DUE_PURSE, account_id) is not None:
-                await enter_due(connection, account_id)
-    return len(due)
+        try:
+            async with pool.acquire() as connection, connection.transaction():
+                if await connection.fetchval(statements.LOCK_DUE_PURSE, account_id) is not None:
+                    await enter_due(connection, account_id)
+            entered += 1
+        except UNAVAILABLE:
+            raise
+        except Exception:
+            logger.exception("what is due of account %d cannot be entered", account_id)
+    return entered
 
 
 async def enter_due_of(pool: Pool, account_id: int) -> None:
     """Enter what is due for one account, in a transaction; raises what asyncpg raises."""
     async with pool.acquire() as connection, connection.transaction():
         await enter_due(connection, account_id)
+
+
+async def funds_row(pool: Pool, caller: Caller) -> tuple[int, int, int, bool] | None:
+    """Read balance, held and overdraft of a caller's account; what is due is entered first.
+
+    So whoever is about to be refused, or waits, gets what an allowance issues meanwhile.
+
+    Returns:
+        None if no request may be sent with the caller's key any more.
+
+    """
+    funds = await _funds_row(pool, caller)
+    if funds is None or not funds[3]:
+        return funds
+    await enter_due_of(pool, caller.account_id)
+    return await _funds_row(pool, caller)
+
+
+async def _funds_row(pool: Pool, caller: Caller) -> tuple[int, int, int, bool] | None:
+    row = await pool.fetchrow(statements.FUNDS_OF_CALLER, caller.account_id, caller.secret_sha256)
+    return None if row is None else cast("tuple[int, int, int, bool]", tuple(row))
 
 
 async def bring_up_to_date(session: AsyncSession, account_id: int) -> None:

@@ -177,10 +177,12 @@ class Sweep:
         except UnknownHold:
             if entry.hold is None:
                 raise
-        amount, model, rates, *more = entry.hold
-        terms = Terms(entry.key_id, entry.endpoint, model, *more)
+        amount, model, rates, known_input, estimated_output, tokens, limit_ids = entry.hold
+        terms = Terms(
+            entry.key_id, entry.endpoint, model, known_input, estimated_output, tokens, limit_ids
+        )
         hold = Hold(entry.request_id, entry.account_id, amount, stored_rates(rates), terms)
-        return Known.of(hold, entry.hold.known_input, 0)
+        return Known.of(hold, known_input, 0)
 
     async def _void(self, left: Unfinished) -> None:
         entry = left.entry

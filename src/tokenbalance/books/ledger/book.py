@@ -20,6 +20,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final, cast
 
+from tokenbalance.books.grants.due import funds_row
 from tokenbalance.books.ledger.corrections import enter_correction
 from tokenbalance.books.ledger.forgotten import Forgotten
 from tokenbalance.books.ledger.placements import Placement, Placements
@@ -145,27 +146,21 @@ class Book:
         return Funds(0, 0, 0) if row is None else Funds(*cast("tuple[int, int, int]", tuple(row)))
 
     async def funds_of(self, caller: Caller) -> Funds | None:
-        """Read what a caller's account has; to be shown, never to decide by.
+        """Read what a caller's account has, once what is due is entered; never to decide by.
 
         Returns:
             None if the key was revoked or rotated, has expired or lost its scope, or the user was
             disabled.
 
         """
-        row = await self._pool.fetchrow(
-            statements.FUNDS_OF_CALLER, caller.account_id, caller.secret_sha256
-        )
-        return None if row is None else Funds(*cast("tuple[int, int, int]", tuple(row)))
+        row = await funds_row(self._pool, caller)
+        return None if row is None else Funds(*row[:3])
 
     async def limits_of(self, caller: Caller) -> tuple[LimitState, ...]:
         """Read what the limits of a caller have left, after entering windows that have begun.
 
-        Never to decide by: `refusal_of` explains with it what a placement has decided.
-
-        Returns:
-            In one fixed order: the subjects of the policy as they stand there, the limits of each
-            as in `COUNTED`, then its budgets by name. Empty without a policy.
-
+        To be shown, never to decide by: with it `refusal_of` explains what a placement decided.
+        Ordered as `Limits.states` has it, by the subjects of the policy; empty without one.
         """
         if caller.policy is None:
             return ()

@@ -8,6 +8,7 @@ fit; nothing here may decide that.
 from __future__ import annotations
 
 from operator import attrgetter
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from tokenbalance.books.ledger.account_queues import AccountQueues
@@ -18,21 +19,22 @@ from tokenbalance.model import Hold, Room, Terms
 from tokenbalance.model.values import value
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from tokenbalance.books.limits import Limits
     from tokenbalance.database.batches import Batch
     from tokenbalance.database.connections import Pool
     from tokenbalance.model import Caller, Claim, Policy, Purpose
 
-    _Rooms: TypeAlias = list[list[int | None]] | None
+    _Rooms: TypeAlias = list[tuple[int, int, int, int, int]] | None
+    """Limit, whether it is of tokens, and a room, each."""
     _Limited: TypeAlias = tuple[int | None, list[int] | None, _Rooms, bool]
-    _Placed: TypeAlias = tuple[int, str, int, list[int] | None, _Rooms]
-    """Account, request and credits of a hold, the limits that it took from, what these leave."""
-    _Taken: TypeAlias = tuple[int, list[int] | None, _Rooms]
+    _Taken: TypeAlias = tuple[int, list[int] | None]
+    """The credits of a hold, and the limits that it took from, if any."""
 
 _ATTEMPTS: Final = 3
 """To place a hold while windows of its limits end."""
+_NONE: Final = MappingProxyType[int, Room]({})
 
 
 @value
@@ -53,13 +55,18 @@ class Placement:
         """The key of the hold."""
         return self.caller.account_id, self.purpose.request_id
 
-    def placed(self, amount: int, limit_ids: list[int] | None = None, rooms: _Rooms = None) -> Hold:
+    def placed(
+        self,
+        amount: int,
+        limit_ids: list[int] | None = None,
+        rooms: Mapping[int, Room] = _NONE,
+    ) -> Hold:
         """The hold, placed with this many credits.
 
         Args:
             amount: the credits.
             limit_ids: the limits that it took from, if any.
-            rooms: what these leave.
+            rooms: what limits leave, by id.
 
         """
         purpose, claim = self.purpose, self.claim
@@ -81,7 +88,7 @@ class Placement:
             amount,
             purpose.rates,
             terms,
-            rooms=_tightest(rooms or []),
+            rooms=_tightest(rooms, limit_ids),
         )
 
     def limits(self, policy: Policy) -> tuple[int, int, tuple[str, ...]]:
@@ -89,15 +96,24 @@ class Placement:
         return policy.version, self.claim.tokens, policy.subjects
 
 
-def _tightest(rooms: _Rooms) -> tuple[Room, ...]:
+def _tightest(rooms: Mapping[int, Room], limit_ids: Iterable[int]) -> tuple[Room, ...]:
     """Find the tightest limit of requests, and that of tokens."""
-    tightest: dict[bool, Room] = {}
-    for is_tokens, amount, remaining, reset_us in cast("list[tuple[int, int, int, int]]", rooms):
-        other = tightest.get(bool(is_tokens))
-        if other is None or remaining < other.remaining:
-            unit = "tokens" if is_tokens else "requests"
-            tightest[bool(is_tokens)] = Room(unit, amount, remaining, reset_us)
+    tightest: dict[str, Room] = {}
+    for limit_id in limit_ids:
+        room = rooms.get(limit_id)
+        if room is None:
+            continue
+        other = tightest.get(room.unit)
+        if other is None or room.remaining < other.remaining:
+            tightest[room.unit] = room
     return tuple(tightest.values())
+
+
+def _rooms(rows: _Rooms) -> dict[int, Room]:
+    return {
+        limit_id: Room("tokens" if is_tokens else "requests", amount, remaining, reset_us)
+        for limit_id, is_tokens, amount, remaining, reset_us in rows or ()
+    }
 
 
 class Placements:
@@ -153,7 +169,7 @@ class Placements:
                 return None
             amount, limit_ids, rooms, is_stale = cast("_Limited", tuple(row))
             if amount is not None:
-                return placement.placed(amount, limit_ids, rooms)
+                return placement.placed(amount, limit_ids, _rooms(rooms))
             if not is_stale:
                 return None
             await self._limits.states(placement.account_id, subjects)
@@ -197,15 +213,17 @@ class Placements:
         statement = plain_and_limited[bool(limits)]
         with left_on_item_error():
             rows = await self._pool.fetch(statement, *columns, self._lease_s, rates, *limits)
+            # What limits leave is told in a row of its own, after all.
+            left = _rooms(cast("_Rooms", rows.pop()[4])) if limits else {}
             placed = {
-                (account_id, request_id): cast("_Taken", tuple(taken))
-                for account_id, request_id, *taken in cast("list[_Placed]", rows)
+                (account_id, request_id): cast("_Taken", tuple(taken[:2]))
+                for account_id, request_id, *taken in cast("list[tuple[int, str, int]]", rows)
             }
             for pending in batch:
                 # Popped, so that of two items with the same key only the first gets the hold.
                 taken = placed.pop(pending.item.key, None)
                 if taken is not None:
-                    pending.resolve(pending.item.placed(*taken))
+                    pending.resolve(pending.item.placed(*taken, rooms=left))
 
 
 def _columns(placements: Sequence[Placement]) -> tuple[list[list[object]], list[str]]:

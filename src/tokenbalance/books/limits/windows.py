@@ -64,11 +64,12 @@ def days_of(period: str) -> int:
 
 def _calendar_window(moment: datetime, period: str, zone: ZoneInfo) -> Window:
     first = _first_day(moment.astimezone(zone).date(), period)
-    window = Window(begin_of(first, zone), begin_of(_next_first_day(first, period), zone))
-    if moment < window.start:
-        # Clocks were put back over midnight: the day has begun once already.
-        return _calendar_window(window.start - timedelta(microseconds=1), period, zone)
-    return window
+    following = _next_first_day(first, period)
+    window = Window(begin_of(first, zone), begin_of(following, zone))
+    if moment < window.end:
+        return window
+    # Clocks were put back over midnight: they show a day that has ended.
+    return Window(window.end, begin_of(_next_first_day(following, period), zone))
 
 
 def _first_day(day: date, period: str) -> date:
@@ -86,7 +87,7 @@ def _next_first_day(first: date, period: str) -> date:
 
 
 def _anchored_window(moment: datetime, days: int, zone: ZoneInfo, anchor: datetime) -> Window:
-    local = anchor.astimezone(zone)
+    local = anchor.astimezone(zone).replace(fold=0)
     passed = (moment.astimezone(zone).date() - local.date()).days // days
     # The time of the day, or clocks that change, may shift the moment into the window before or
     # after that one.

@@ -52,10 +52,15 @@ def both_for(estimate: Estimate, rates: Rates | None) -> tuple[int, int]:
         known = inputs + tokens_of(estimate.more) if estimate.more else inputs
         wanted = known + estimate.choices * estimate.output_cap
         return max(wanted, 1), max(known + estimate.choices * estimate.least_output, 1)
-    at = _rates_at(estimate, rates, inputs)
+    input_rate, output_rate, per = _rates_at(estimate, rates, inputs)
     fees = _fees(estimate, rates, 0)
-    wanted = _ceiling(estimate, at, fees, inputs, estimate.output_cap)
-    minimum = _ceiling(estimate, at, fees, inputs, estimate.least_output)
+    # Two of `_ceiling`, which have all but the output in common.
+    known = inputs * input_rate
+    if estimate.predicted:
+        known += _predicted(estimate, input_rate, output_rate)
+    for_each = estimate.choices * output_rate
+    wanted = fees - (-(known + for_each * estimate.output_cap) // per)
+    minimum = fees - (-(known + for_each * estimate.least_output) // per)
     return max(rounded(wanted), 1), max(rounded(minimum), 1)
 
 

@@ -69,9 +69,10 @@ def tier_factor(factors: Factors, tier: str) -> Fraction:
 
 def is_assumed(kind: str, rates: Rates | None) -> bool:
     """Whether a usage with this kind of tier costs what one without a tier does."""
-    if rates is None or rates.factors is None:
+    factors = None if rates is None else rates.factors
+    if factors is None:
         return True
-    factor, assumed = tier_factor(rates.factors, kind.removeprefix(TIER)), rates.factors.assumed
+    factor, assumed = factors.tiers.get(kind.removeprefix(TIER), factors.dearest), factors.assumed
     # Fractions are slow to compare, and nearly always the same one.
     return factor is assumed or factor == assumed
 
@@ -81,7 +82,7 @@ def scale_of(usage: Usage, factors: Factors) -> Scale | None:
     factor = None
     for kind in usage.quantities:
         if kind.startswith(TIER):
-            named = tier_factor(factors, kind.removeprefix(TIER))
+            named = factors.tiers.get(kind.removeprefix(TIER), factors.dearest)
             factor = named if factor is None else max(factor, named)
     if factor is None:
         factor = factors.assumed

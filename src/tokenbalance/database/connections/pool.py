@@ -4,6 +4,8 @@ A connection is borrowed for one statement; none is held while bytes flow, and n
 server without a deadline:
 
     no connection free, none can be opened    TimeoutError at the deadline
+    one was opened for the statement          the deadline begins again: on a slow way, or a busy
+                                              machine, no statement would ever get a result else
     no response                               TimeoutError at the deadline; the statement is
                                               cancelled in the background, its connection closed
     the task is cancelled                     the same, at once
@@ -37,7 +39,8 @@ T = TypeVar("T")
 SWEEP_NAME: Final = "tokenbalance sweep"
 """That of the connection that sweeps. The audit and the panel look for it: does anybody sweep?"""
 STATEMENT_TIMEOUT_S: Final = 2.5
-"""From asking for a connection to the result. A client with a timeout of 3 s still gets its 503."""
+"""From asking for a connection to the result, or to its opening and from there to the result. While
+no connection can be opened, a client with a timeout of 3 s still gets its 503."""
 BUSY_S: Final = 30.0
 """The longest wait for a connection while the database answers the statements that have one."""
 _PROGRESS_CHECK: Final = 0.8
@@ -124,6 +127,8 @@ class Pool:
         try:
             async with asyncio.timeout(deadline_s) as limit:
                 session = await self._acquire(limit, deadline_s)
+                if not session.uses:
+                    limit.reschedule(asyncio.get_running_loop().time() + deadline_s)
                 try:
                     result = await statement(session)
                 except BaseException as error:

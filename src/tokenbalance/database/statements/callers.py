@@ -25,8 +25,9 @@ SELECT a.user_id, k.account_id, k.id AS key_id,
 
 FUNDS_OF_CALLER: Final = """
 -- $1 account, $2 SHA-256 of the secret
--- What the account has; nothing if no request may be sent with the secret any more.
-SELECT a.balance, a.held, a.overdraft
+-- What the account has, and whether something is due that may change it; nothing if no request may
+-- be sent with the secret any more.
+SELECT a.balance, a.held, a.overdraft, coalesce(a.next_expiry <= now(), false)
   FROM accounts a
   JOIN users u ON u.id = a.user_id
   JOIN api_keys k ON k.secret_sha256 = $2

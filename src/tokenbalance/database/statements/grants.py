@@ -1,15 +1,9 @@
 """Grants of one account: reading what is needed to burn them, and writing what became of them.
 
-All but IS_DUE and DUE_ACCOUNTS are for the transaction that has locked the account.
+All but DUE_ACCOUNTS are for the transaction that has locked the account.
 """
 
 from typing import Final
-
-IS_DUE: Final = """
--- $1 account
--- Whether a grant has ended or an allowance is due that is not entered yet.
-SELECT coalesce(next_expiry <= now(), false) FROM accounts WHERE id = $1
-"""
 
 DUE_ACCOUNTS: Final = """
 -- $1 how many

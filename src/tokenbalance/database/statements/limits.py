@@ -32,34 +32,23 @@ _IS_NOW: Final = "now() >= l.window_start AND now() < l.window_end"
 # Removes nothing. Without it the planner expects so many that it reads the whole table.
 _FEW: Final = "(SELECT 1000000000)"
 
+_BACKLOG: Final = "(extract(epoch FROM greatest(taken_until, now()) - now()) * 1000000)::bigint"
+
 JUDGING: Final = f"""asked AS (
     SELECT *, {of_unit(tokens="tokens", credits_="credits", others="requests")} AS number,
-           (extract(epoch FROM greatest(taken_until, now()) - now()) * 1000000)::bigint AS backlog
+           {_BACKLOG} AS backlog
       FROM pair l
 ), judged AS (
-    SELECT item, array_agg(id) AS limit_ids, NOT bool_and({_IS_NOW}) AS is_stale,
-           bool_and(number = 0
-                    OR number <= amount
-                       AND CASE period WHEN 'minute' THEN backlog + span <= 60000000
-                           ELSE number <= amount - used - reserved END)
-           AND bool_and({_IS_NOW}) AS fits,
-           array_agg(ARRAY[
-               (unit = 'tokens')::int, amount,
-               CASE period
-               WHEN 'minute'
-               THEN greatest(least(amount, 100000000000) * (60000001 - backlog - span) - 1, 0)
-                    / 60000000
-               ELSE greatest(amount - used - reserved - number, 0) END,
-               CASE WHEN period = 'minute' THEN backlog + span
-                    WHEN isfinite(window_end)
-                    THEN (extract(epoch FROM window_end - now()) * 1000000)::bigint END])
-           FILTER (WHERE unit IN ('requests', 'tokens')) AS rooms
-      FROM (SELECT *, {_span("number")} AS span FROM asked l) l
-     GROUP BY item
+    SELECT *, {_IS_NOW} AS is_now,
+           {_IS_NOW}
+           AND (number = 0
+                OR number <= amount
+                   AND CASE period WHEN 'minute' THEN backlog + {_span("number")} <= 60000000
+                       ELSE number <= amount - used - reserved END) AS fits
+      FROM asked l
 )"""  # noqa: S608 - made of constants
-"""Judges pairs of a limit and an item: `pair` has the limit's columns, `item`, and the requests,
-tokens and credits of this item and those before it. An item fits if it fits into all of its limits.
-A room is what the limit leaves then, as `placements` reads it."""
+"""Judges each limit by itself: `pair` has its columns, and the requests, tokens and credits that
+are asked of it."""
 
 TAKING: Final = f"""took AS (
     UPDATE limits l
@@ -77,8 +66,23 @@ TAKING: Final = f"""took AS (
              GROUP BY account_id, limit_id
              LIMIT {_FEW}) t
      WHERE l.account_id = t.account_id AND l.id = t.limit_id
+    RETURNING l.*
+), room AS (
+    SELECT array_agg(ARRAY[
+               id, (unit = 'tokens')::int, amount,
+               CASE period
+               WHEN 'minute'
+               THEN greatest(least(amount, 100000000000) * (60000001 - backlog) - 1, 0) / 60000000
+               ELSE greatest(amount - used - reserved, 0) END,
+               CASE WHEN period = 'minute' THEN backlog
+                    ELSE (extract(epoch FROM window_end - now()) * 1000000)::bigint END]) AS rooms
+      FROM (SELECT *, {_BACKLOG} AS backlog
+              FROM took
+             WHERE unit IN ('requests', 'tokens') AND (period = 'minute' OR isfinite(window_end))
+           ) took
 )"""  # noqa: S608 - made of constants
-"""Takes from the limits of the holds in `placed`."""
+"""Takes from the limits of the holds in `placed`. A room is what a limit leaves then, as
+`placements` reads it, if it is one that time gives back."""
 
 
 def giving(*, tokens: str, credits_: str) -> str:
@@ -108,30 +112,42 @@ def giving(*, tokens: str, credits_: str) -> str:
 )"""  # noqa: S608 - made of constants
 
 
-def _sum_of_many(counted: str) -> str:
-    """Write a sum over the holds of `g` that belong to the window of `l`."""
-    return f"""(
-               SELECT coalesce(sum({counted}), 0)::bigint
-                 FROM unnest(g.created, g.tokens, g.amounts, g.totals, g.charges)
-                      AS h (created_at, tokens, amount, total, charge)
-                WHERE h.created_at >= l.window_start)"""  # noqa: S608 - made of constants
+def _counted(*, tokens: str, credits_: str, requests: str, holds: str) -> str:
+    """Write the sum over the holds of `g`; but for those placed before the window of `l` began."""
+    of_all = f"""CASE l.unit WHEN 'tokens' THEN sum_of_{tokens}
+                        WHEN 'credits' THEN sum_of_{credits_}
+                        WHEN 'requests' THEN {requests} * holds ELSE {holds} * holds END"""
+    return f"""CASE WHEN g.oldest >= l.window_start THEN {of_all}
+                 ELSE (
+                   SELECT coalesce(sum(
+                              CASE l.unit WHEN 'tokens' THEN h.{tokens}
+                                          WHEN 'credits' THEN h.{credits_}
+                                          WHEN 'requests' THEN {requests} ELSE {holds} END), 0)
+                     FROM unnest(g.created, g.tokens, g.amounts, g.totals, g.charges)
+                          AS h (created_at, tokens, amount, total, charge)
+                    WHERE h.created_at >= l.window_start)::bigint
+                 END"""  # noqa: S608 - made of constants
 
 
 def _given_of_many() -> str:
-    taken = of_unit(tokens="h.tokens", credits_="h.amount", others="1")
-    used = "CASE l.unit WHEN 'tokens' THEN h.total WHEN 'credits' THEN h.charge"
-    used += " WHEN 'requests' THEN 1 ELSE 0 END"
-    span = _sum_of_many(f"{_span(used)} - {_span(taken)}")
+    taken = _counted(tokens="tokens", credits_="amount", requests="1", holds="1")
+    used = _counted(tokens="total", credits_="charge", requests="1", holds="0")
+    span = " - ".join(
+        _span(of_unit(tokens=f"sum_of_{tokens}", credits_=f"sum_of_{credits_}", others="holds"))
+        for tokens, credits_ in (("total", "charge"), ("tokens", "amount"))
+    )
     return f""", given AS (
     UPDATE limits l
        SET taken_until = CASE period WHEN 'minute' THEN greatest({_later(span)}, now())
                          ELSE taken_until END,
-           reserved = CASE period WHEN 'minute' THEN 0
-                      ELSE greatest(reserved - {_sum_of_many(taken)}, 0) END,
-           used = CASE period WHEN 'minute' THEN 0 ELSE used + {_sum_of_many(used)} END
-      FROM (SELECT account_id, limit_id, array_agg(created_at) AS created,
-                   array_agg(tokens) AS tokens, array_agg(amount) AS amounts,
-                   array_agg(total) AS totals, array_agg(charge) AS charges
+           reserved = CASE period WHEN 'minute' THEN 0 ELSE greatest(reserved - {taken}, 0) END,
+           used = CASE period WHEN 'minute' THEN 0 ELSE used + {used} END
+      FROM (SELECT account_id, limit_id, count(*) AS holds, min(created_at) AS oldest,
+                   sum(tokens)::bigint AS sum_of_tokens, sum(amount)::bigint AS sum_of_amount,
+                   sum(total)::bigint AS sum_of_total, sum(charge)::bigint AS sum_of_charge,
+                   array_agg(created_at) AS created, array_agg(tokens) AS tokens,
+                   array_agg(amount) AS amounts, array_agg(total) AS totals,
+                   array_agg(charge) AS charges
               FROM ended, unnest(limit_ids) AS limit_id
              GROUP BY account_id, limit_id
              LIMIT {_FEW}) g

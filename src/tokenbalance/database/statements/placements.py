@@ -70,28 +70,34 @@ WITH account AS (
                   AND ($10::bigint IS NULL OR position < $10))
        FOR NO KEY UPDATE OF a
 ), pair AS (
-    SELECT l.*, 1 AS item, 1::bigint AS requests, $15::bigint AS tokens, credits
+    SELECT l.*, 1::bigint AS requests, $15::bigint AS tokens, credits
       FROM (SELECT credits, subject
               FROM account, unnest($16::text[]) AS subject
              LIMIT (SELECT cardinality($16))) s
-      JOIN limits l ON l.account_id = $1 AND l.subject = s.subject
-       FOR NO KEY UPDATE OF l
-), {JUDGING}, placed AS (
+     CROSS JOIN LATERAL (
+           SELECT *
+             FROM limits
+            WHERE account_id = $1 AND limits.subject = s.subject
+              FOR NO KEY UPDATE) l
+), {JUDGING}, verdict AS (
+    SELECT array_agg(id) AS limit_ids, NOT bool_and(is_now) AS is_stale, bool_and(fits) AS fits
+      FROM judged
+), placed AS (
     INSERT INTO open_holds
            (account_id, request_id, key_id, amount, endpoint, model, known_input, lease_until,
             estimated_input, estimated_output, rates, tokens, limit_ids)
     SELECT $1, $2, $3, credits, $6, $7, $8, now() + make_interval(secs => $9), $8, $11, $12,
            CASE WHEN limit_ids IS NULL THEN 0 ELSE $15 END, limit_ids
-      FROM (SELECT set_config('synchronous_commit', 'off', true)) relaxed, account
-      LEFT JOIN judged ON true
+      FROM (SELECT set_config('synchronous_commit', 'off', true)) relaxed, account, verdict
      WHERE coalesce(fits, true)
     RETURNING account_id, amount, tokens, limit_ids
 ), reserved AS (
     UPDATE accounts SET held = held + amount FROM placed WHERE id = $1
 ), {TAKING}
-SELECT amount, judged.limit_ids, rooms, coalesce(is_stale, false)
+SELECT amount, verdict.limit_ids, rooms, coalesce(is_stale, false)
   FROM account
-  LEFT JOIN judged ON true
+ CROSS JOIN verdict
+ CROSS JOIN room
   LEFT JOIN placed ON true
 """  # noqa: S608 - made of constants
 
@@ -165,26 +171,39 @@ PLACE_MANY_OF_ONE: Final = _place_many("")
 
 _FITTING: Final = f""", fitting AS (
     SELECT * FROM claim WHERE {_FITS_THE_BALANCE}
+), key AS (
+    -- Items with the same limits.
+    SELECT account_id, subjects, count(*) AS requests, sum(tokens)::bigint AS tokens,
+           sum(wanted)::bigint AS credits
+      FROM fitting
+     WHERE subjects <> ''
+     GROUP BY account_id, subjects
 ), subject AS (
-    SELECT account_id, subject, array_agg(number) AS items, array_agg(tokens) AS tokens,
-           array_agg(wanted) AS wanted
-      FROM fitting, unnest(string_to_array(subjects, ' ')) AS subject
+    SELECT account_id, subject, sum(requests)::bigint AS requests, sum(tokens)::bigint AS tokens,
+           sum(credits)::bigint AS credits
+      FROM key, unnest(string_to_array(subjects, ' ')) AS subject
      GROUP BY account_id, subject
      LIMIT (SELECT 1000000000)
-), counted AS (
-    -- Each is locked once, however many items take from it.
-    SELECT l.*, items, tokens, wanted
+), pair AS (
+    -- Each is locked once, however many items take from it. All that they want fits, or it is left.
+    SELECT l.*, requests, tokens, credits
       FROM subject s
       JOIN limits l ON l.account_id = s.account_id AND l.subject = s.subject
        FOR NO KEY UPDATE OF l
-), pair AS (
-    SELECT l.id, unit, period, l.amount, taken_until, window_start, window_end, used, reserved,
-           i.item, row_number() OVER up_to AS requests,
-           (sum(i.tokens) OVER up_to)::bigint AS tokens,
-           (sum(i.wanted) OVER up_to)::bigint AS credits
-      FROM counted l, unnest(items, l.tokens, l.wanted) AS i (item, tokens, wanted)
-    WINDOW up_to AS (PARTITION BY l.id ORDER BY i.item)
-), {JUDGING}"""  # noqa: S608 - made of constants
+), {JUDGING}, of_account AS MATERIALIZED (
+    SELECT account_id, array_agg(id) AS ids, array_agg(subject) AS subjects,
+           array_agg(fits) AS fit, bool_and(fits) AS fits
+      FROM judged
+     GROUP BY account_id
+), verdict AS MATERIALIZED (
+    SELECT key.account_id, key.subjects, own.limit_ids, own.fits
+      FROM key
+      LEFT JOIN of_account a ON a.account_id = key.account_id
+     CROSS JOIN LATERAL (
+           SELECT array_agg(id) AS limit_ids, coalesce(bool_and(fits), true) AS fits
+             FROM unnest(a.ids, a.subjects, a.fit) AS l (id, subject, fits)
+            WHERE subject = ANY (string_to_array(key.subjects, ' '))) own
+)"""  # noqa: S608 - made of constants
 
 
 def _place_many_limited(or_skip: str) -> str:
@@ -198,13 +217,13 @@ def _place_many_limited(or_skip: str) -> str:
     placed = _PLACED.format(
         names=", tokens, limit_ids",
         values=", CASE WHEN limit_ids IS NULL THEN 0 ELSE tokens END, limit_ids",
-        claims="fitting\n      LEFT JOIN judged ON item = number\n     WHERE coalesce(fits, true)",
+        claims="fitting\n      LEFT JOIN verdict USING (account_id, subjects)\n"
+        "     WHERE coalesce(fits, true)",
     )
     return f"""{items}{_FITTING}{placed}, {TAKING}
-SELECT account_id, request_id, placed.amount, judged.limit_ids, rooms
-  FROM placed
-  JOIN fitting USING (account_id, request_id)
-  LEFT JOIN judged ON item = number
+SELECT account_id, request_id, amount, limit_ids, NULL::bigint[] AS rooms FROM placed
+ UNION ALL
+SELECT NULL, NULL, NULL, NULL, rooms FROM room
 """  # noqa: S608 - made of constants
 
 

@@ -71,7 +71,7 @@ class Waiter(Base):
 
     __tablename__ = "waiters"
     __table_args__: TableArgs = (
-        CheckConstraint("wanted > 0", "wanted_positive"),
+        CheckConstraint("wanted >= 0", "wanted_not_negative"),
         {"prefixes": ["UNLOGGED"]},
     )
 

@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from tokenbalance.books.limits import refusal_of
 from tokenbalance.books.pricing.ceilings import minimum_for
 from tokenbalance.books.pricing.rates import AMOUNT_MAX
-from tokenbalance.errors import ProxyError
+from tokenbalance.errors import ProxyError, RequestTooExpensive
 from tokenbalance.proxy.admission import lowered_admission
-from tokenbalance.proxy.asked import is_ample
 from tokenbalance.proxy.limits.fitting import (
     UNBOUNDED,
     fitted,
@@ -49,6 +48,8 @@ if TYPE_CHECKING:
 
 Key = TypeVar("Key")
 
+AMPLE_TOKENS: Final = 100
+"""With so many times the bound by bytes left, nobody needs the count, which is a quarter of it."""
 KEYS_MAX: Final = 8192
 """Of how many keys, and end users, something is remembered."""
 
@@ -95,13 +96,16 @@ class LimitedAdmissions:
 
         Raises:
             EndedKey, InsufficientQuota: as `Admissions.try_hold` does.
-            RequestTooExpensive: its key may not use so much for one request.
 
         """
         asked = ending.asked
         await self._open_end_user(asked.caller)
         estimate = await self._estimate(request, asked)
-        within = self._within_rules(asked, estimate)
+        try:
+            within = self._within_rules(asked, estimate)
+        except RequestTooExpensive:
+            # `hold_lowered` refuses it, with what is left of other limits.
+            return None
         if minimum_for(within, asked.rates) > asked.caller.limit:
             await self.admissions.require_covered(asked, within)
         return await self._place(ending, estimate, within, asked.claim(within))
@@ -121,6 +125,7 @@ class LimitedAdmissions:
         """
         asked = ending.asked
         caller = asked.caller
+        await self._open_end_user(caller)
         states = await self.admissions.book.limits_of(caller)
         try:
             estimate = await self._counted(request, asked)
@@ -247,9 +252,9 @@ class LimitedAdmissions:
     def _is_ample(self, asked: Asked, available: int) -> bool:
         """Whether the bound by bytes is small beside everything that could limit it."""
         caller = asked.caller
-        return is_ample(
-            tokens_for(asked.bound), self._tokens_left.get(caller.key_id, 0)
-        ) and asked.is_ample(min(available, _most_credits(_policy_of(caller))))
+        if self._tokens_left.get(caller.key_id, 0) < AMPLE_TOKENS * tokens_for(asked.bound):
+            return False
+        return asked.is_ample(min(available, _most_credits(_policy_of(caller))))
 
     def _note(self, caller: Caller, rooms: tuple[Room, ...]) -> None:
         left = min((room.remaining for room in rooms if room.unit == "tokens"), default=UNBOUNDED)

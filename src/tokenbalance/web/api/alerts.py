@@ -10,7 +10,7 @@ from tokenbalance.alerts.thresholds import THRESHOLDS_MAX, set_thresholds, thres
 from tokenbalance.alerts.written import AlertRow, alerts_page
 from tokenbalance.people.access import require_superuser
 from tokenbalance.web.api.bodies import Body, BodyReader
-from tokenbalance.web.api.callers import Authenticated, Managing
+from tokenbalance.web.api.callers import Acting, Authenticated, Managing
 from tokenbalance.web.api.fields import FIRST_PAGE, Amount, Cursor, Limit, UserId
 from tokenbalance.web.api.responses import PageResponse, example, page_response
 from tokenbalance.web.api.routing import api_router
@@ -91,6 +91,7 @@ async def thresholds(
 async def put_thresholds(
     request: Request,
     caller: Managing,
+    actor: Acting,
     body: Annotated[Thresholds, Depends(BodyReader(Thresholds))],
     user_id: UserId = None,
 ) -> ThresholdsResponse:
@@ -101,7 +102,8 @@ async def put_thresholds(
     """
     async with management_of(request).sessions.begin() as session:
         account_id = await account_of(session, caller, user_id)
-        return ThresholdsResponse(below=await set_thresholds(session, account_id, body.below))
+        below = await set_thresholds(session, account_id, body.below, actor)
+        return ThresholdsResponse(below=below)
 
 
 def _response(row: AlertRow) -> AlertResponse:

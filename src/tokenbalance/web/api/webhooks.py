@@ -20,11 +20,11 @@ from tokenbalance.model import Caller
 from tokenbalance.people.access import require_superuser
 from tokenbalance.web.api.alerts import OfOperator
 from tokenbalance.web.api.bodies import Body, BodyReader
-from tokenbalance.web.api.callers import Authenticated, Managing
+from tokenbalance.web.api.callers import Acting, Authenticated, Managing
 from tokenbalance.web.api.fields import Number, UserId
 from tokenbalance.web.api.responses import example
 from tokenbalance.web.api.routing import api_router
-from tokenbalance.web.api.subjects import account_of
+from tokenbalance.web.api.subjects import account_of, account_seen_by
 from tokenbalance.web.context import management_of
 
 webhooks_router = api_router("Webhooks")
@@ -127,6 +127,7 @@ async def list_webhooks(
 async def create_webhook(
     request: Request,
     caller: Managing,
+    actor: Acting,
     body: Annotated[NewWebhook, Depends(BodyReader(NewWebhook))],
 ) -> NewWebhookResponse:
     """Send alerts to an address from now on; the response is the only one with its secret.
@@ -136,7 +137,7 @@ async def create_webhook(
     """
     async with management_of(request).sessions.begin() as session:
         owner = await _owner(session, caller, body.user_id, operator=body.operator)
-        row, secret = await make_webhook(session, owner, body.url, body.events)
+        row, secret = await make_webhook(session, owner, body.url, body.events, actor=actor)
     return NewWebhookResponse(
         id=row.id,
         url=row.url,
@@ -152,14 +153,15 @@ async def create_webhook(
 async def delete_webhook(
     request: Request,
     caller: Managing,
+    actor: Acting,
     webhook_id: Number,
-    user_id: UserId = None,
-    operator: OfOperator = False,  # noqa: FBT002 - a field of the query
 ) -> DoneResponse:
-    """Send no more alerts to an address; what is on its way is given up."""
+    """Send no more alerts to an address; what is on its way is given up.
+
+    Removing it again changes nothing. Only superusers find webhooks of others.
+    """
     async with management_of(request).sessions.begin() as session:
-        owner = await _owner(session, caller, user_id, operator=operator)
-        await remove_webhook(session, webhook_id, owner)
+        await remove_webhook(session, webhook_id, account_seen_by(caller), actor=actor)
     return DoneResponse(id=webhook_id)
 
 
@@ -167,14 +169,12 @@ async def delete_webhook(
 async def try_out(
     request: Request,
     caller: Managing,
+    actor: Acting,
     webhook_id: Number,
-    user_id: UserId = None,
-    operator: OfOperator = False,  # noqa: FBT002 - a field of the query
 ) -> DoneResponse:
     """Send an alert of type `webhook.test` to an address."""
     async with management_of(request).sessions.begin() as session:
-        owner = await _owner(session, caller, user_id, operator=operator)
-        await try_webhook(session, webhook_id, owner)
+        await try_webhook(session, webhook_id, account_seen_by(caller), actor=actor)
     return DoneResponse(id=webhook_id)
 
 

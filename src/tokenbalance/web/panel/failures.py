@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.responses import Response
 
+from tokenbalance.books.grants.allowances import UnknownAllowance
 from tokenbalance.books.reports import UnknownRequest
 from tokenbalance.database.connections import is_unavailable
 from tokenbalance.database.paging import InvalidCursor
@@ -50,6 +51,7 @@ _HEADINGS: Final = {
 }
 
 _NOT_THERE: Final = (
+    UnknownAllowance,
     UnknownBudget,
     UnknownKey,
     UnknownToken,

@@ -66,6 +66,9 @@ class Notice(enum.Enum):
         "Some credits stayed: requests in flight hold them, see the ledger. Set it again later.",
     )
     OVERDRAFT_SET = "overdraft-set", "Overdraft set. The change is in the ledger."
+    GRANTED = "granted", "Credits granted. The change is in the ledger."
+    ALLOWANCE_MADE = "allowance-made", "Allowance created. Its credits are in the ledger."
+    ALLOWANCE_REMOVED = "allowance-removed", "Allowance removed. It issues no more credits."
     REFUNDED = "refunded", "Refund added to the ledger."
 
     def __init__(self, code: str, words: str) -> None:

@@ -1,9 +1,10 @@
-"""What must be true of each account: its balance, its entries, and its open holds."""
+"""What must be true of each account: its balance, its entries, its open holds, and its limits."""
 
 from __future__ import annotations
 
 from typing import Final
 
+from tokenbalance.books.ledger.invariants.limits import LIMITS
 from tokenbalance.books.ledger.invariants.proof import Invariant, Proof
 from tokenbalance.database.connections import SWEEP_NAME
 
@@ -145,5 +146,6 @@ LEDGER: Final = Proof(
         _EACH_ENTRY_FOLLOWS_FROM_THE_ONE_BEFORE,
         _WHAT_IS_HELD_IS_COVERED,
         _NO_OPEN_HOLD_OUTLIVES_ITS_LEASE,
+        *LIMITS,
     ),
 )

@@ -57,7 +57,7 @@ _BURNT: Final = """
 """
 _BROKEN_GRANTS: Final = f"""
   FROM grants g
-  FULL JOIN {_BURNT} burnt USING (account_id, id)
+  FULL JOIN {_BURNT} burnt ON burnt.account_id = g.account_id AND burnt.id = g.id
   LEFT JOIN ledger e ON e.account_id = g.account_id AND e.id = g.id
  WHERE g.amount IS NULL OR g.remaining + coalesce(burnt.amount, 0) <> g.amount
     OR g.allowance_id IS NOT NULL AND (e.kind IS DISTINCT FROM 'grant'
@@ -67,10 +67,10 @@ _EACH_GRANT_WAS_BURNT_AS_IT_SAYS: Final = Invariant(
     f"EXISTS (SELECT {_BROKEN_GRANTS})",
     f"""
 SELECT format('grant %s of account %s: %s of %s remain, %s were taken, and its entry is of %s',
-              id, account_id, g.remaining, g.amount, coalesce(burnt.amount, 0),
-              coalesce(e.amount::text, 'nothing'))
+              coalesce(g.id, burnt.id), coalesce(g.account_id, burnt.account_id), g.remaining,
+              g.amount, coalesce(burnt.amount, 0), coalesce(e.amount::text, 'nothing'))
        {_BROKEN_GRANTS}
- ORDER BY account_id, id
+ ORDER BY coalesce(g.account_id, burnt.account_id), coalesce(g.id, burnt.id)
 """,
 )
 

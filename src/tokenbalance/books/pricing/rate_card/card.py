@@ -116,7 +116,7 @@ class RateCard:
         """
         if day is not None:
             return self._make(model, conditions, day)
-        if (today := _today()) != self._today:
+        if (today := time.time_ns() // _DAY_NS) != self._today:
             self._kept, self._today = {}, today
         # Most requests are plain: a name is found in half the time of a pair.
         key = model if conditions is PLAIN else (model, conditions)

@@ -11,6 +11,7 @@ from tokenbalance.books.reports import Group, Period, UsageQuery, all_usage_by, 
 from tokenbalance.books.reports.period import midnight
 from tokenbalance.people.users import get_user
 from tokenbalance.web.panel.charts import NO_MODEL, chart_by_day, last_days
+from tokenbalance.web.panel.grants import parts_of
 from tokenbalance.web.panel.limits_left import limits_left
 from tokenbalance.web.panel.page import Page
 from tokenbalance.web.panel.rendering import render
@@ -35,7 +36,8 @@ async def show(visit: Visit) -> Response:
     def by(*groups: Group) -> UsageQuery:
         return UsageQuery(account_id, frozenset(groups), period)
 
-    async with visit.management.sessions() as session:
+    async with visit.management.sessions.begin() as session:
+        parts = await parts_of(session, account_id)
         user = await get_user(session, visit.caller.user_id)
         daily = await all_usage_by(session, by(Group.DAY, Group.MODEL))
         models = await all_usage_by(session, by(Group.MODEL))
@@ -47,6 +49,7 @@ async def show(visit: Visit) -> Response:
         visit,
         "account/overview.html",
         account=user.account,
+        parts=parts,
         chart=chart_by_day(f"Credits used in the last {DAYS} days", "credits", days, numbers),
         models=_most_first(models),
         keys=_most_first(keys),

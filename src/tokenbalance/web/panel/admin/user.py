@@ -30,6 +30,7 @@ from tokenbalance.people.users import get_user
 from tokenbalance.web.panel.admin.routing import route
 from tokenbalance.web.panel.charts import NO_MODEL, chart_by_day, last_days
 from tokenbalance.web.panel.forms import Form
+from tokenbalance.web.panel.grants import EVERY, parts_of
 from tokenbalance.web.panel.limits_left import limits_left
 from tokenbalance.web.panel.rendering import render
 
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from tokenbalance.people.key_families import Family
     from tokenbalance.people.rows import KeyRow, UserRow
     from tokenbalance.web.panel.charts import Chart
+    from tokenbalance.web.panel.grants import Parts
     from tokenbalance.web.panel.limits_left import LimitsLeft
     from tokenbalance.web.panel.visit import Visit
 
@@ -66,6 +68,7 @@ class _Looked:
     refused: Sequence[RefusedToday]
     left: LimitsLeft
     chart: Chart
+    parts: Parts
 
 
 async def show(visit: Visit) -> Response:
@@ -84,7 +87,7 @@ async def user_page(visit: Visit, form: Form) -> Response:
         UnknownUser: no user has this id.
 
     """
-    async with visit.management.sessions() as session:
+    async with visit.management.sessions.begin() as session:
         looked = await _look(session, await user_of(session, visit))
     return render(
         visit,
@@ -93,6 +96,7 @@ async def user_page(visit: Visit, form: Form) -> Response:
         form=form,
         looked=looked,
         user=looked.user,
+        every=EVERY.items(),
         now=datetime.now(UTC),
         # New for every page: submitting its form twice adds once.
         once=secrets.token_urlsafe(16),
@@ -116,10 +120,13 @@ def path_of(visit: Visit) -> str:
 
 async def _look(session: Session, user: UserRow) -> _Looked:
     account_id = user.account.id
+    parts = await parts_of(session, account_id)
     newest = EntryQuery(account_id, newest_first=True)
     keys = await newest_keys(session, account_id, _KEYS)
     return _Looked(
-        user=user,
+        # Read again, since something may have been due.
+        user=await get_user(session, user.id),
+        parts=parts,
         keys=keys,
         families=await families_of(session, keys),
         entries=(await entries_page(session, newest, limit=_ROWS)).data,
