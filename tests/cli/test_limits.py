@@ -81,6 +81,15 @@ def test_budgets_are_added_listed_and_removed(cli: Cli) -> None:
     )
     assert "Budget removed: 1 course" in cli("budget", "remove", "a@b.c", "1").out
     assert "id 1" in cli.refused("budget", "remove", "a@b.c", "1")
+    cli("limit", "set", "a@b.c", "credits_per_day=50", "--time-zone", "Asia/Tokyo")
+    events = cli.json("events", "list")
+    assert [event["event"] for event in events if event["event"][:3] in {"bud", "acc"}] == [
+        "budget.added",
+        "budget.added",
+        "budget.removed",
+        "account.limits_set",
+    ]
+    assert events[-1]["details"]["time_zone"] == {"old": "UTC", "new": "Asia/Tokyo"}
 
 
 def test_new_keys_have_the_limits_of_the_setting_unless_they_are_lifted(cli: Cli) -> None:

@@ -166,7 +166,7 @@ async def test_a_key_has_the_budgets_of_the_key_that_it_is_made_with(
 async def test_what_is_wrong_with_a_budget_is_named(
     sessions: Sessions, holder: Holder, wrong: dict[str, Any], field: str
 ) -> None:
-    budget = {"amount": 5, "every": "week", **wrong}
+    budget: dict[str, Any] = {"amount": 5, "every": "week", **wrong}
     async with sessions() as session:
         with pytest.raises(InvalidLimit) as refused:
             await add_budget(session, holder.account_id, **budget, by_superuser=True, actor=CLI)

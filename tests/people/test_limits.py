@@ -166,6 +166,7 @@ def test_end_users_are_named_nowhere_else(source: str) -> None:
 def test_limits_of_end_users_are_limits_whose_mistakes_name_their_field() -> None:
     limits = {"credits_per_day": 5, "models": ["o3"]}
     assert limits_of_each(limits) == KeyLimits(credits_per_day=5, models=("o3",))
-    for name, value in (("credits_per_day", 0), ("models", []), ("x", 1)):
+    wrong: dict[str, object] = {"credits_per_day": 0, "models": "o3", "x": 1}
+    for name, value in wrong.items():
         with pytest.raises(InvalidLimit, match=f"^sub_account_limits: {name}: "):
             limits_of_each({name: value})

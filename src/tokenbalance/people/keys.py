@@ -83,7 +83,7 @@ async def create_key(  # noqa: PLR0913 - the fields of a key, by name
         MakerEnded: the key that asks was revoked or has expired.
 
     """
-    # No limit of the account may be set meanwhile: it would not bind this key.
+    # Before the keys, as where limits change.
     await lock_counts(session, account_id)
     # Locked until the end: it is not revoked without this one.
     maker = None if by_key_id is None else (await lock_maker(session, by_key_id)).terms

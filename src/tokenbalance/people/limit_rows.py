@@ -74,7 +74,8 @@ async def store_limits(
 async def bind_key(session: AsyncSession, key: ApiKey) -> None:
     """Let the limits that are stored with a key, and those of its account, bind it from now on.
 
-    The key must have been written, in this transaction.
+    The key must have been written, in this transaction. Locks the account: whoever limits it at
+    that moment either finds the key, or is found here.
     """
     subject = subject_of_key(key.id)
     limits = KeyLimits.stored(key.limits).as_document()

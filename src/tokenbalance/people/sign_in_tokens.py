@@ -14,7 +14,7 @@ from sqlalchemy import delete, func, or_, select, update
 from tokenbalance.database.ids import ID_MAX
 from tokenbalance.database.paging import Page, page_of, read_cursor
 from tokenbalance.database.tables import ApiKey, SignIn
-from tokenbalance.people.limit_rows import bind_key, forget_counts, lock_counts
+from tokenbalance.people.limit_rows import bind_key, forget_counts
 from tokenbalance.people.limits import NO_LIMITS, KeyLimits
 from tokenbalance.people.secrets import SIGN_IN_MARK, new_secret, prefix, sha256
 from tokenbalance.people.traces import record_ended_tokens
@@ -65,8 +65,6 @@ async def create_token(
     limits: KeyLimits = NO_LIMITS,
 ) -> tuple[ApiKey, str]:
     """Create a token and its secret, which cannot be shown again."""
-    # No limit of the account may be set meanwhile: it would not bind this token.
-    await lock_counts(session, account_id)
     secret = new_secret(SIGN_IN_MARK)
     token = ApiKey(
         account_id=account_id,
