@@ -112,7 +112,7 @@ class Admissions:
             estimate = await asked.counted()
             claim = asked.claim(estimate)
         hold = await ending.place(self.book, claim.undivided)
-        return None if hold is None else _admission(asked, estimate, estimate, hold)
+        return None if hold is None else admission_of(asked, estimate, estimate, hold)
 
     async def try_hold(self, ending: Ending, estimate: Estimate) -> Admission | None:
         """Reserve what the request may cost, lowering its output cap to what the balance affords.
@@ -242,10 +242,11 @@ def lowered_admission(asked: Asked, estimate: Estimate, fitted: Estimate, hold: 
         hold: what was placed for that.
 
     """
-    return _admission(asked, estimate, paid_for(fitted, hold.amount, hold.rates), hold)
+    return admission_of(asked, estimate, paid_for(fitted, hold.amount, hold.rates), hold)
 
 
-def _admission(asked: Asked, estimate: Estimate, paid: Estimate, hold: Hold) -> Admission:
+def admission_of(asked: Asked, estimate: Estimate, paid: Estimate, hold: Hold) -> Admission:
+    """Return what a hold pays for, where that is known: `paid`, of all that is asked for."""
     output_cap = paid.output_cap if paid.output_cap < estimate.output_cap else None
     calls_cap = _calls_cap(paid)
     edits: Document = {}

@@ -103,9 +103,9 @@ async def test_a_rate_admits_again_exactly_when_it_has_said(
         refused = await ask(http, holder)
         assert refused.status_code == 429, limits
         retry_ms = int(refused.headers["retry-after-ms"])
-        await pass_time(pool, holder, retry_ms - 500)
+        await pass_time(pool, holder, retry_ms - 20_000)
         assert (await ask(http, holder)).status_code == 429
-        await pass_time(pool, holder, 500)
+        await pass_time(pool, holder, 20_000)
         assert (await ask(http, holder)).status_code == 200
 
 

@@ -69,6 +69,7 @@ async def test_a_field_of_the_body_may_name_them(
         for _ in range(2):
             refused = await ask(http, holder, **{field: name})
             assert refused.headers["x-tokenbalance-limit"] == "end.requests_per_minute"
+    assert [(await ask(http, holder)).status_code for _ in range(3)] == [200, 429, 429]
     assert (await ask(http, holder, **{field: "eve"})).status_code == 200
 
 

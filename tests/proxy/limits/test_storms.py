@@ -104,10 +104,10 @@ async def test_who_lifts_a_limit_or_ends_a_key_is_obeyed_when_it_is_read_again(
     monkeypatch.setattr(storms, "REMEMBERED_S", 0.0)
     holder = await create_limited(pool, sessions, {"requests_per_minute": 1}, balance=AMPLE)
     assert [(await ask(http, holder)).status_code for _ in range(3)] == [200, 429, 429]
-    await limit(sessions, holder, {"requests_per_minute": 1000})
-    assert (await ask(http, holder)).status_code == 200
+    await limit(sessions, holder, {"tokens_per_minute": AMPLE})
+    assert [(await ask(http, holder)).status_code for _ in range(2)] == [200, 200]
     await limit(sessions, holder, {"requests_per_minute": 1})
-    assert (await ask(http, holder)).status_code == 429
+    assert [(await ask(http, holder)).status_code for _ in range(2)] == [200, 429]
     await pool.execute("UPDATE api_keys SET revoked_at = now() WHERE id = $1", holder.key_id)
     assert (await ask(http, holder)).status_code == 401
 

@@ -18,7 +18,7 @@ from tokenbalance.books.limits import refusal_of
 from tokenbalance.books.pricing.ceilings import minimum_for
 from tokenbalance.books.pricing.rates import AMOUNT_MAX
 from tokenbalance.errors import ProxyError, RequestTooExpensive
-from tokenbalance.proxy.admission import lowered_admission
+from tokenbalance.proxy.admission import admission_of, lowered_admission
 from tokenbalance.proxy.limits.fitting import (
     UNBOUNDED,
     fitted,
@@ -86,7 +86,11 @@ class LimitedAdmissions:
         if claim.wanted > min(available, AMOUNT_MAX - 1, _most_credits(_policy_of(asked.caller))):
             return None
         await self._open_end_user(asked.caller)
-        return await self._place(ending, estimate, estimate, claim.undivided)
+        hold = await ending.place(self.admissions.book, claim.undivided)
+        if hold is None:
+            return None
+        self._note(asked.caller, hold.rooms)
+        return admission_of(asked, estimate, estimate, hold)
 
     async def try_hold(self, request: ClientRequest, ending: Ending) -> Admission | None:
         """Reserve what the request may cost, for a caller who was looked up for it.

@@ -42,6 +42,14 @@ def policy_for(key_id: int, policy: Policy, headers: Headers, document: Document
     return policy.of_end_user(subject, rules)
 
 
+def subject_in_head(key_id: int, policy: Policy, headers: Headers) -> str | None:
+    """Return the subject of the end user whom a header names; None where a body may name one."""
+    end_users = policy.end_users
+    if end_users is None or not end_users.named_by.startswith(_HEADER):
+        return None
+    return subject_of(key_id, _named(end_users.named_by, headers, {}))
+
+
 def subject_of(key_id: int, name: str) -> str:
     """Name an end user of a key as the subject of limits; another key's is another subject."""
     digest = hashlib.sha256(f"{key_id}:{name.strip().casefold()}".encode(errors="replace"))

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from tokenbalance.errors import ProxyError
 from tokenbalance.openai.objects.models import model_of
 from tokenbalance.proxy.asked import path_below_prefix
-from tokenbalance.proxy.limits.end_users import policy_for
+from tokenbalance.proxy.limits.end_users import policy_for, subject_in_head
 from tokenbalance.proxy.limits.rules import (
     check_address,
     check_asked,
@@ -49,9 +49,7 @@ class Gate:
         policy = bearer.caller.policy
         if policy is None or not self.storms:
             return
-        # A body that names somebody was not read yet.
-        bound = policy_for(bearer.caller.key_id, policy, request.headers, {})
-        self.storms.check(bearer, bound.end_user)
+        self.storms.check(bearer, subject_in_head(bearer.caller.key_id, policy, request.headers))
 
     async def judge(
         self,

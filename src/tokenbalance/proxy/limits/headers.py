@@ -21,6 +21,10 @@ if TYPE_CHECKING:
     from tokenbalance.model.limits import Unit
 
 _TOLD: Final[tuple[Unit, ...]] = ("requests", "tokens")
+_NAMES: Final = {
+    unit: tuple(f"x-ratelimit-{name}-{unit}".encode() for name in ("limit", "remaining", "reset"))
+    for unit in _TOLD
+}
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 
@@ -28,12 +32,11 @@ def rate_headers(rooms: Iterable[Room]) -> list[tuple[bytes, bytes]]:
     """Return the headers for what limits leave; none for a unit without a limit."""
     headers: list[tuple[bytes, bytes]] = []
     for unit, amount, remaining, reset_us in rooms:
-        name = unit.encode()
-        reset = shown_duration(-(-reset_us // 1000)).encode()
+        limit, left, reset = _NAMES[unit]
         headers += (
-            (b"x-ratelimit-limit-" + name, b"%d" % amount),
-            (b"x-ratelimit-remaining-" + name, b"%d" % remaining),
-            (b"x-ratelimit-reset-" + name, reset),
+            (limit, b"%d" % amount),
+            (left, b"%d" % remaining),
+            (reset, shown_duration(-(-reset_us // 1000)).encode()),
         )
     return headers
 
