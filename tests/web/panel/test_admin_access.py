@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from tokenbalance.database.connections import Pool
 
 EVERYTHING = """
-SELECT (SELECT array_agg((u.email, u.name, u.is_active, u.is_superuser, u.password_hash)::text
-                         ORDER BY id) FROM users u),
+SELECT (SELECT array_agg((u.email, u.name, u.is_active, u.is_superuser, u.tags,
+                          u.password_hash)::text ORDER BY id) FROM users u),
        (SELECT array_agg(balance ORDER BY id) FROM accounts),
        (SELECT array_agg(id ORDER BY id) FROM ledger),
        (SELECT array_agg((id, secret_sha256, revoked_at)::text ORDER BY id) FROM api_keys
@@ -33,7 +33,7 @@ def takes(route: Route, method: str) -> bool:
 
 
 def address_of(route: Route) -> str:
-    return route.path.format(user_id=1, key_id=1, request_id="tb_0")
+    return route.path.format(user_id=1, key_id=1, request_id="tb_0", tag="a")
 
 
 PAGES = [address_of(route) for route in ROUTES if takes(route, "GET")]
@@ -54,13 +54,15 @@ FIELDS = {
     "note": "a present",
     "key": "yes",
     "scope-inference": "yes",
+    "table": "imported@example.com",
+    "user-tags": "a b",
 }
 """With which every form would do something."""
 
 
 def test_every_form_is_among_those_that_are_tried() -> None:
-    assert len(FORMS) == 16
-    assert len(PAGES) == 16
+    assert len(FORMS) == 22
+    assert len(PAGES) == 19
 
 
 @pytest.mark.parametrize("path", PAGES)
@@ -84,6 +86,7 @@ async def test_a_form_is_not_taken_from_users_and_strangers(
             "INSERT INTO api_keys (account_id, prefix, secret_sha256)"
             " VALUES (1, 'tb-', sha256('secret'))"
         )
+        await pool.execute("UPDATE users SET tags = '{a}'")
         before = await pool.fetchrow(EVERYTHING)
         response = await pages.submit(path, **FIELDS)
         assert response.status_code == 403
@@ -99,6 +102,7 @@ async def test_a_form_is_not_taken_without_its_token_or_from_another_site(
     people: People, pool: Pool, path: str
 ) -> None:
     async with people.signed_in(await people.create(is_superuser=True)) as pages:
+        await pool.execute("UPDATE users SET tags = '{a}'")
         before = await pool.fetchrow(EVERYTHING)
         for without in ({}, {"form-token": ""}, {"form-token": "0" * 64}):
             response = await pages.post(path, data={**FIELDS, **without})

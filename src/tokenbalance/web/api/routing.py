@@ -11,11 +11,12 @@ Knows no route.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from fastapi import APIRouter
 from fastapi.dependencies.utils import get_flat_params
 from fastapi.routing import APIRoute
+from starlette.routing import Match
 from typing_extensions import override
 
 from tokenbalance.database.connections import is_unavailable
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
 
     from starlette.requests import Request
     from starlette.responses import Response
-    from starlette.routing import Match
     from starlette.types import Scope
 
     Handler = Callable[[Request], Coroutine[object, object, Response]]
@@ -38,16 +38,24 @@ logger = logging.getLogger(__name__)
 NO_STORE = "no-store"
 
 
+_ADDRESSES: Final = set[str]()
+"""Of routes without parameters: none of them is the parameter of another route."""
+
+
 class ApiRoute(APIRoute):
     """One management route."""
 
     @override
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
-        path = cast("str", scope["path"])
-        return super().matches({**scope, "path": path.removesuffix("/")})
+        path = cast("str", scope["path"]).removesuffix("/")
+        if path in _ADDRESSES and path != self.path:
+            return Match.NONE, {}
+        return super().matches({**scope, "path": path})
 
     @override
     def get_route_handler(self) -> Handler:
+        if "{" not in self.path:
+            _ADDRESSES.add(self.path)
         handle = super().get_route_handler()
         taken = {field.alias for field in get_flat_params(self.dependant)}
 
