@@ -76,6 +76,9 @@ class Factors:
     long: Long | None = None
     always: Fraction | None = None
     """Batch, window and region of this request together; None: 1."""
+    unscaled: frozenset[str] = field(default=frozenset(), compare=False, repr=False)
+    """The whole sides and the tiers that a usage may consist of and not be multiplied, unless its
+    input is long."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,7 +9,7 @@ from fractions import Fraction
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
-from tokenbalance.books.pricing.units import INPUT, TIER
+from tokenbalance.books.pricing.units import INPUT, OUTPUT, TIER
 from tokenbalance.model import Factors, Long
 
 if TYPE_CHECKING:
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 ONE: Final = Fraction(1)
 STANDARD_TIERS: Final = ("auto", "default", "standard")
 """Names of the usual tier: they cost what the rates say, unless a card lists them."""
+UNSCALED: Final = frozenset({INPUT, OUTPUT, *(f"{TIER}{name}" for name in STANDARD_TIERS)})
+"""What most usages consist of: `Factors.unscaled` where all factors are 1."""
 
 
 class Scale(NamedTuple):
@@ -54,7 +56,13 @@ def build_factors(
         dearest=max(every.values()),
         long=long,
         always=None if always == ONE else always,
+        unscaled=_unscaled(every) if assumed == always == ONE else frozenset(),
     )
+
+
+def _unscaled(tiers: Mapping[str, Fraction]) -> frozenset[str]:
+    usual = (f"{TIER}{name}" for name, factor in tiers.items() if factor == ONE)
+    return frozenset({INPUT, OUTPUT, *usual})
 
 
 def tiers_of(usage: Usage) -> list[str]:

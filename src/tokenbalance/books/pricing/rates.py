@@ -22,7 +22,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, cast
 
 from tokenbalance.books.pricing.equivalents import is_for_counts
-from tokenbalance.books.pricing.factors import factors_document, factors_from, scale_of
+from tokenbalance.books.pricing.factors import UNSCALED, factors_document, factors_from, scale_of
 from tokenbalance.books.pricing.units import INPUT, OUTPUT, REQUEST, TIER, UNITS, is_fee
 from tokenbalance.model import PLAIN, Conditions, Peak, Rates
 
@@ -53,6 +53,30 @@ def charge_for(usage: Usage, rates: Rates | None) -> int:
 
 def cost_of(usage: Usage, rates: Rates) -> int | Fraction:
     """Nano-credits for a usage, exactly."""
+    cost = _cost_of_sides(usage, rates)
+    return _cost_of_parts(usage, rates) if cost is None else cost
+
+
+def _cost_of_sides(usage: Usage, rates: Rates) -> int | None:
+    """Nano-credits for plain input and output, as most usages are; None for every other usage.
+
+    It saves that most of what `_cost_of_parts` looks for, which takes six times as long.
+    """
+    quantities, factors = usage.quantities, rates.factors
+    unscaled = UNSCALED if factors is None else factors.unscaled
+    if not unscaled.issuperset(quantities):
+        return None
+    inputs, outputs = quantities.get(INPUT, 0), quantities.get(OUTPUT, 0)
+    # There may be hidden output, or nothing at all.
+    if not usage.total or inputs + outputs != usage.total:
+        return None
+    if factors is not None and factors.long is not None and inputs > factors.long.above:
+        return None
+    nano = rates.nano
+    return nano[REQUEST] + inputs * nano[INPUT] + outputs * nano[OUTPUT]
+
+
+def _cost_of_parts(usage: Usage, rates: Rates) -> int | Fraction:
     tokens = split(usage, rates.sides)
     if not tokens and not counts_of(usage, rates.sides):
         return 0
