@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 def test_a_user_is_created_with_a_grant_and_found_in_any_case(cli: Cli) -> None:
     ada = {"id": 1, "email": "Ada@Example.com", "name": "Ada [b]", "is_superuser": False}
     funds = {"balance": 1_234_567, "held": 0, "available": 1_234_567}
-    expected = {**ada, "is_active": True, **funds, "tags": []}
+    tags: list[str] = []
+    expected = {**ada, "is_active": True, **funds, "tags": tags}
 
     created = cli.json(
         *("user", "create", " Ada@Example.com ", "--name", "Ada [b]", "--balance", "1234567")
