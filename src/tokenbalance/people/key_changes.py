@@ -127,6 +127,8 @@ async def change_key(  # noqa: PLR0913 - each says who asks for what
             _keep_within_maker(key_row(maker), values)
         if by_key_id is not None:
             _keep_within_asking(await asking_key(session, by_key_id), key, values)
+        if maker is not None:
+            _require_scopes_of_maker(key_row(maker), values)
     new = working(key_id, account_id).values(**values)
     changed = await apply_change(session, key_id, account_id, new, actor)
     if not set(_LIMITING).isdisjoint(values):
@@ -172,7 +174,6 @@ def _keep_within_maker(maker: KeyRow, values: _Values) -> None:
         wanted_of_each = KeyLimits.stored(values["sub_account_limits"])
         of_each = tighter(wanted_of_each, maker.sub_account_limits)
         values["sub_account_limits"] = of_each.as_document()
-    _require_scopes_of_maker(maker, values)
 
 
 def _keep_within_asking(asking: KeyRow, key: KeyRow, values: _Values) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from typing import TYPE_CHECKING, Any
 
 import orjson
@@ -68,7 +69,14 @@ async def test_no_json_is_a_fault(
     )
     response = await http.request(
         row.method,
-        row.path({"user_id": str(people.user.user_id), "key_id": str(people.user.key_id)}),
+        row.path(
+            defaultdict(
+                lambda: "1",
+                user_id=str(people.user.user_id),
+                account_id=str(people.user.account_id),
+                key_id=str(people.user.key_id),
+            )
+        ),
         content=orjson.dumps(body),
         headers={**people.superuser.headers, **row.headers, "content-type": "application/json"},
     )

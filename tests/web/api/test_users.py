@@ -211,7 +211,7 @@ async def test_users_are_found_by_a_part_of_their_e_mail_and_listed_in_pages(
     assert (rest["has_more"], rest["next"]) == (False, None)
     assert set(first["data"][0]) == {
         *("id", "email", "name", "is_superuser", "is_active", "balance", "held", "available"),
-        *("account_id", "time_zone", "limits"),
+        *("account_id", "time_zone", "limits", "tags"),
     }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, cast
 
 import pytest
@@ -9,7 +10,7 @@ from playwright.async_api import expect
 
 from tests.support import product as products
 from tests.support.books import Holder, account_of, create_holder
-from tests.support.watched_browser import WatchedBrowser
+from tests.support.watched_browser import PATIENCE_MS, WatchedBrowser
 from tokenbalance.openai import SURFACE
 from tokenbalance.web.docs.reference import operation_id
 
@@ -39,7 +40,17 @@ async def authorize(page: Page, holder: Holder) -> None:
 
 
 async def opened(page: Page, name: str) -> Locator:
-    block = page.locator(f"[id^='operations-'][id$='-{name}']")
+    return await unfolded(page, page.locator(f"[id^='operations-'][id$='-{name}']"))
+
+
+async def unfolded(page: Page, block: Locator) -> Locator:
+    """Scroll to an operation, which is not there before, and unfold it."""
+    await page.locator(".opblock").first.wait_for()
+    await page.keyboard.press("Home")
+    async with asyncio.timeout(PATIENCE_MS / 1000):
+        while not await block.count():
+            await page.keyboard.press("PageDown")
+            await asyncio.sleep(0.02)
     await block.locator(".opblock-summary-control").click()
     return block
 
@@ -81,7 +92,7 @@ async def test_requests_are_tried_out_without_a_key_and_then_with_ones_own(
     block = browser.page.locator(".opblock").filter(
         has=browser.page.locator("[data-path='/api/balance']")
     )
-    await block.locator(".opblock-summary-control").click()
+    _ = await unfolded(browser.page, block)
     await expect(await tried(block)).to_contain_text(f'"user": {holder.user_id}')
 
 

@@ -41,6 +41,8 @@ def pages_of(method: str) -> list[str]:
 
 POSTS = pages_of("post")
 GETS = pages_of("get")
+OPEN = {"/sign-in", "/sign-up", "/welcome/1"}
+"""Pages for strangers."""
 
 
 async def books(pool: Pool) -> list[object]:
@@ -174,11 +176,11 @@ async def test_strangers_are_led_to_the_sign_in_whatever_they_ask_for(
     await people.create()
     before = await books(pool)
     async with people.pages() as pages:
-        for path in {*GETS, "/account/nowhere", "/admin/nowhere"} - {"/sign-in", "/sign-up"}:
+        for path in {*GETS, "/account/nowhere", "/admin/nowhere"} - OPEN:
             response = await pages.get(path)
             assert response.status_code == 303, path
             assert response.headers["location"].startswith("/sign-in"), path
-        for path in set(POSTS) - {"/sign-in", "/sign-out", "/sign-up"}:
+        for path in set(POSTS) - OPEN - {"/sign-out"}:
             response = await pages.post(path, data={"name": "x"})
             following = f"?{urlencode({'next': path})}" if path in GETS else ""
             led_to = (response.status_code, response.headers["location"])
