@@ -55,13 +55,13 @@ def both_for(estimate: Estimate, rates: Rates | None) -> tuple[int, int]:
     input_rate, output_rate, per = _rates_at(estimate, rates, inputs)
     fees = _fees(estimate, rates, 0)
     # Two of `_ceiling`, which have all but the output in common.
-    known = inputs * input_rate
+    known = fees * per + inputs * input_rate
     if estimate.predicted:
         known += _predicted(estimate, input_rate, output_rate)
     for_each = estimate.choices * output_rate
-    wanted = fees - (-(known + for_each * estimate.output_cap) // per)
-    minimum = fees - (-(known + for_each * estimate.least_output) // per)
-    return max(rounded(wanted), 1), max(rounded(minimum), 1)
+    wanted = rounded(known + for_each * estimate.output_cap, per)
+    minimum = rounded(known + for_each * estimate.least_output, per)
+    return max(wanted, 1), max(minimum, 1)
 
 
 def affordable(estimate: Estimate, limit: int, rates: Rates | None) -> Estimate:
@@ -152,12 +152,15 @@ def _rates_at(estimate: Estimate, rates: Rates, inputs: int) -> _RatesAt:
     factors = rates.factors
     if factors is None:
         return input_rate, output_rate, 1
+    long = factors.long
+    is_short = long is None or inputs <= long.above
+    if is_short and factors.unscaled:
+        return input_rate, output_rate, 1
     # Fractions multiply slowly, and all of this happens several times for each request.
     up, per = factors.assumed.as_integer_ratio()
     if factors.always is not None:
         up, per = up * factors.always.numerator, per * factors.always.denominator
-    long = factors.long
-    if long is None or inputs <= long.above:
+    if long is None or is_short:
         return input_rate * up, output_rate * up, per
     # It may turn out to be short.
     longer_input, longer_output = max(long.input, 1), max(long.output, 1)

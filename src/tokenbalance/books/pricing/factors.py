@@ -78,7 +78,7 @@ def tier_factor(factors: Factors, tier: str) -> Fraction:
 def is_assumed(kind: str, rates: Rates | None) -> bool:
     """Whether a usage with this kind of tier costs what one without a tier does."""
     factors = None if rates is None else rates.factors
-    if factors is None:
+    if factors is None or kind in factors.unscaled:
         return True
     factor, assumed = factors.tiers.get(kind.removeprefix(TIER), factors.dearest), factors.assumed
     # Fractions are slow to compare, and nearly always the same one.
