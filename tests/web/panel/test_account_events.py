@@ -26,6 +26,10 @@ FIELDS = {
     "password": "a-new-password-of-mine",
     "repeated": "a-new-password-of-mine",
     "scope-inference": "yes",
+    "requests_per_minute": "60",
+    "budget-amount": "5",
+    "budget-every": "day",
+    "budget-unit": "credits",
 }
 """With which every form would do something."""
 
@@ -38,7 +42,7 @@ def _listening(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 
 
 def test_every_form_is_among_those_that_are_tried() -> None:
-    assert len(FORMS) == 8
+    assert len(FORMS) == 11
 
 
 @pytest.mark.parametrize("is_superuser", [False, True])
@@ -52,9 +56,18 @@ async def test_every_form_leaves_a_line_and_an_event_of_superusers(
         await pages.submit("/account/keys", **FIELDS)
         key_id = await pool.fetchval("SELECT max(id) FROM api_keys WHERE kind = 'key'")
         token_id = await pool.fetchval("SELECT min(id) FROM api_keys WHERE kind = 'sign-in'")
+        budget_id = await pool.fetchval(
+            "INSERT INTO limits (account_id, subject, name, unit, period, amount, window_end)"
+            " SELECT account_id, 'key:' || id, 'budget:b', 'credits', 'day', 1000, 'epoch'"
+            " FROM api_keys WHERE id = $1 RETURNING id",
+            key_id,
+        )
         before = await pool.fetchval("SELECT coalesce(max(id), 0) FROM events")
         caplog.clear()
-        response = await pages.submit(path.format(key_id=key_id, token_id=token_id), **FIELDS)
+        ids = {"key_id": key_id, "token_id": token_id, "budget_id": budget_id}
+        # Other limits than those of the key that was made.
+        changed = {**FIELDS, "requests_per_minute": "50"}
+        response = await pages.submit(path.format_map(ids), **changed)
     assert response.status_code == 303, response.text
     said = lines(caplog)
     assert said, f"{path} leaves no trace of who did it"

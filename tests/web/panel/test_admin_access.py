@@ -58,13 +58,22 @@ FIELDS = {
     "scope-inference": "yes",
     "table": "imported@example.com",
     "user-tags": "a b",
+    "grant-amount": "5",
+    "grant-note": "a present",
+    "allowance-amount": "5",
+    "allowance-every": "week",
+    "requests_per_minute": "60",
+    "budget-amount": "5",
+    "budget-every": "day",
+    "budget-unit": "credits",
+    "budget-name": "another",
 }
 """With which every form would do something."""
 
 
 def test_every_form_is_among_those_that_are_tried() -> None:
-    assert len(FORMS) == 22
-    assert len(PAGES) == 19
+    assert len(FORMS) == 31
+    assert len(PAGES) == 21
 
 
 @pytest.mark.parametrize("path", PAGES)
