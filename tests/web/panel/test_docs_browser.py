@@ -26,6 +26,13 @@ if TYPE_CHECKING:
 CHAT = "POST_chat_completions"
 
 
+SCROLL_ON = """
+scrollY + innerHeight + 2 < document.documentElement.scrollHeight
+  ? scrollBy(0, innerHeight / 2) : scrollTo(0, 0)
+"""
+"""By half a window, from the end to the beginning."""
+
+
 @pytest.fixture
 async def holder(pool: Pool) -> Holder:
     return await create_holder(pool, 1000)
@@ -46,11 +53,10 @@ async def opened(page: Page, name: str) -> Locator:
 async def unfolded(page: Page, block: Locator) -> Locator:
     """Scroll to an operation, which is not there before, and unfold it."""
     await page.locator(".opblock").first.wait_for()
-    await page.keyboard.press("Home")
     async with asyncio.timeout(PATIENCE_MS / 1000):
         while not await block.count():
-            await page.keyboard.press("PageDown")
-            await asyncio.sleep(0.02)
+            await page.evaluate(SCROLL_ON)
+            await asyncio.sleep(0.05)
     await block.locator(".opblock-summary-control").click()
     return block
 
