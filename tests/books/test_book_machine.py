@@ -342,8 +342,12 @@ BROKEN: Final = {
         "<= balance - held + overdraft",
         "<= balance - held",
     ),
-    "a charge of a tombstone": ("SETTLE", " AND amount > 0", ""),
-    "a charge that leaves what was held": ("SETTLE", "held = held - hold.amount", "held = held"),
+    "a charge of a tombstone": ("SETTLE_FULL", " AND amount > 0", ""),
+    "a charge that leaves what was held": (
+        "SETTLE_FULL",
+        "held = held - hold.amount",
+        "held = held",
+    ),
     "an expiry of a tombstone": ("EXPIRE", " AND amount > 0", ""),
     "an expiry before the lease has ended": (
         "EXPIRE",

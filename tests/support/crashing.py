@@ -30,6 +30,7 @@ from tokenbalance.books.holds.journal import Abandoned, Journal, Slot
 from tokenbalance.books.holds.leases import Leases
 from tokenbalance.books.holds.sweep import Sweep
 from tokenbalance.books.ledger.book import Book
+from tokenbalance.books.ledger.placements import Placements
 from tokenbalance.openai.tokens import load
 from tokenbalance.owners.journal import ObjectJournal
 from tokenbalance.owners.registry import Owners
@@ -58,7 +59,7 @@ class Point(enum.Enum):
 
     BEGUN = (Leases, "begin", Moment.AFTER)
     """The request is in the journal; its hold is not placed."""
-    PLACED = (Book, "place", Moment.AFTER)
+    PLACED = (Placements, "place", Moment.AFTER)
     """The hold is committed; the process does not know it yet."""
     DISPATCHING = (Slot, "dispatch", Moment.BEFORE)
     """The hold is known; nothing else has happened."""

@@ -74,11 +74,13 @@ SELECT format('grant %s of account %s: %s of %s remain, %s were taken, and its e
 """,
 )
 
+# A grant has the id of its entry. Earlier entries of its account say nothing of grants.
 _BROKEN_ENDS: Final = """
   FROM ledger e
   LEFT JOIN burns b ON b.account_id = e.account_id AND b.up_to = e.id
   LEFT JOIN grants g ON g.account_id = e.account_id AND g.id = b.grants[1]
  WHERE e.kind = 'expiry' AND e.state IS NULL
+   AND e.id > (SELECT min(id) FROM grants WHERE account_id = e.account_id)
    AND (b.amounts IS DISTINCT FROM ARRAY[-e.amount] OR g.expires_at IS NULL
         OR g.expires_at > e.created_at)
 """
