@@ -254,7 +254,7 @@ async def _open_proxy(
     _ = await stack.enter_async_context(_running(refused.run()))
     sweep = Sweep(sweep_pool, sweep_book, leases, settings.sweep_s)
     _ = await stack.enter_async_context(_running(sweep.run()))
-    _ = await stack.enter_async_context(_running(DueGrants(pool, settings.sweep_s).run()))
+    _ = await stack.enter_async_context(_running(DueGrants(sweep_pool, settings.sweep_s).run()))
     owners = await _open_owners(settings, pool, objects, stack)
     storage = StorageCharges(pool, settings.rates)
     _ = await stack.enter_async_context(_running(storage.run()))
