@@ -11,13 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.price_page import IMAGE_MODEL, MODEL, PRICE_PAGE
-from tests.support.priced_usages import any_priced_usage, any_rates, rising_rates
+from tests.support.priced_usages import TIERS, any_priced_usage, any_rates, rising_rates
 from tokenbalance.books.pricing.bill import BillFactor, BillLine, explain_charge
-from tokenbalance.books.pricing.factors import exact_text
+from tokenbalance.books.pricing.factors import build_factors, exact_text
 from tokenbalance.books.pricing.rate_card import read_rate_card
-from tokenbalance.books.pricing.rates import charge_for, cost_of, rates_from, stored_rates
+from tokenbalance.books.pricing.rates import (
+    build_rates,
+    charge_for,
+    cost_of,
+    rates_from,
+    stored_rates,
+)
 from tokenbalance.books.pricing.units import UNITS
-from tokenbalance.model import Conditions, Usage
+from tokenbalance.model import Conditions, Long, Usage
 
 if TYPE_CHECKING:
     from tokenbalance.model import Factors, Rates
@@ -83,6 +89,26 @@ def test_a_charge_is_the_exact_sum_rounded_up_once(usage: Usage, rates: Rates) -
     assert charge == min(ceil(exact(usage, rates)), 10**18)
     assert type(charge) is int
     assert type(cost_of(usage, rates)) in {int, Fraction}
+
+
+@given(
+    st.sampled_from([0, 1, 4_500, 4_501]),
+    st.sampled_from([0, 1, 700]),
+    st.none() | st.sampled_from(TIERS),
+    st.sampled_from([-1, 0, 0, 0, 1]),
+    any_rates,
+    st.booleans(),
+)
+def test_plain_input_and_output_are_charged_by_the_same_sum(
+    inputs: int, outputs: int, tier: str | None, hidden: int, rates: Rates, usual: bool
+) -> None:
+    if usual:
+        factors = build_factors({"priority": Fraction(5, 3)}, long=Long(4_500, *[Fraction(2)] * 2))
+        nano = {"input": 5 * 10**8, "output": 2 * 10**9, "request": 7 * 10**9}
+        rates = build_rates(nano, factors=factors)
+    named = {} if tier is None else {f"tier:{tier}": 1}
+    usage = Usage({"input": inputs, "output": outputs, **named}, max(inputs + outputs + hidden, 0))
+    assert charge_for(usage, rates) == min(ceil(exact(usage, rates)), 10**18)
 
 
 @given(any_priced_usage, rising_rates, st.sampled_from((*DIVISIONS, *COUNTED)), st.integers(1, 99))

@@ -38,7 +38,10 @@ async def asking_through(
     # One connection, on which a first request has prepared every statement of the second.
     installation.variables["DATABASE_POOL_SIZE"] = "1"
     async with FaultProxy(database_target(installation.dsn)) as proxy:
+        # Nothing else may take that connection meanwhile.
+        installation.variables["TOKENBALANCE_SWEEP_S"] = "3600"
         server = await installation.serve(point, dsn=dsn_through(proxy, installation.dsn))
+        del installation.variables["TOKENBALANCE_SWEEP_S"]
         assert await installation.ask(server, document) is not None
         installation.upstream.script(lambda request: responded(request, [gate, *parts(request)]))
         asking = asyncio.create_task(installation.ask(server, document))
