@@ -343,14 +343,8 @@ BROKEN: Final = {
         "<= balance - held",
     ),
     "a charge of a tombstone": ("SETTLE_FULL", " AND amount > 0", ""),
-    "a plain charge of a tombstone": ("SETTLE", " AND amount > 0", ""),
     "a charge that leaves what was held": (
         "SETTLE_FULL",
-        "held = held - hold.amount",
-        "held = held",
-    ),
-    "a plain charge that leaves what was held": (
-        "SETTLE",
         "held = held - hold.amount",
         "held = held",
     ),

@@ -120,10 +120,7 @@ class ComparedBooks(RuleBasedStateMachine):
     def hold_of(self, request: Request) -> Hold:
         model = self.models[request.account].holds.get(request.request_id)
         account_id = self.holders[request.account].account_id
-        amount = 10 if model is None else model.amount
-        # Known to have taken from no limit, or not: each has statements of its own.
-        is_plain = int(request.request_id.removeprefix("tb_")) % 2 == 0
-        return Hold(request.request_id, account_id, amount, is_plain=is_plain)
+        return Hold(request.request_id, account_id, 10 if model is None else model.amount)
 
     def model_of(self, hold: Hold) -> ModelAccount:
         (model,) = (

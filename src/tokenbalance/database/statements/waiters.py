@@ -27,13 +27,13 @@ UPDATE waiters w
 
 _PROMISING: Final = """
 -- $1 accounts, $2 positions, $3 wanted, $4 minimum{comment}
--- The waiters worth another attempt: their hold fits now, or never will.
+-- The waiters worth another attempt: their hold fits now, or never will, or something is due.
 SELECT k.position
   FROM (SELECT *
           FROM unnest($1::bigint[], $2::bigint[], $3::bigint[], $4::bigint[]{columns})
          LIMIT (SELECT cardinality($1))) k (account_id, position, wanted, minimum{names})
   JOIN accounts a ON a.id = k.account_id
- WHERE balance + overdraft < k.minimum
+ WHERE balance + overdraft < k.minimum OR a.next_expiry <= now()
     OR least(k.wanted, balance + overdraft) <= balance - held + overdraft - (
            SELECT coalesce(sum(w.wanted), 0)
              FROM waiters w
