@@ -44,6 +44,8 @@ AN_ACCOUNT = frozenset({"pk_accounts: id"})
 A_KEY = frozenset({"pk_api_keys: id"})
 A_SECRET = frozenset({"uq_api_keys_secret_sha256: secret_sha256"})
 A_USER = frozenset({"pk_users: id"})
+A_MEMBER = frozenset({"pk_memberships: account_id, user_id"})
+A_PROJECT = frozenset({"pk_projects: account_id, id"})
 AN_OBJECT = frozenset({"pk_objects: object_id, kind, upstream"})
 ITS_WHOLE = frozenset({"pk_objects: object_id, upstream"})
 ITS_PARTS = frozenset({"ix_objects_parts: parent_id, account_id", "ix_objects_parts: parent_id"})
@@ -89,11 +91,11 @@ THE_DATABASE = frozenset({"pg_database_datname_index: datname", "all of pg_datab
 
 DECIDED: Final[dict[str, tuple[frozenset[str], ...]]] = {
     "WHICH_BOOKS": (THE_ONE_BOOK,),
-    "FIND_CALLERS": (A_SECRET, AN_ACCOUNT, A_USER),
+    "FIND_CALLERS": (A_SECRET, AN_ACCOUNT, A_USER, A_MEMBER, A_PROJECT),
     "TOUCH_KEYS": (A_KEY,),
     "FUNDS_OF_CALLER": (AN_ACCOUNT, A_SECRET, A_USER),
-    "ENDED_KEYS": (A_SECRET, AN_ACCOUNT, A_USER),
-    "REFUSED_KEY": (A_SECRET, A_KEY, AN_ACCOUNT, A_USER),
+    "ENDED_KEYS": (A_SECRET, A_USER),
+    "REFUSED_KEY": (A_SECRET, A_KEY, A_USER),
     "PLACE": (AN_ACCOUNT, A_SECRET, A_USER, THE_ACCOUNTS_WAITERS),
     "PLACE_LIMITED": (AN_ACCOUNT, A_SECRET, A_USER, THE_ACCOUNTS_WAITERS, ITS_LIMITS, A_LIMIT),
     "PLACE_MANY": (AN_ACCOUNT, A_SECRET, A_USER, THE_ACCOUNTS_WAITERS),
@@ -211,11 +213,14 @@ SELECT id, 'charge', 'settled', -2, 0, 'ended' || id, id, 2, 2, '', now(), '' FR
 INSERT INTO open_holds (account_id, request_id, key_id, amount, endpoint)
 SELECT id, 'ended' || id, id, 2, '' FROM accounts LIMIT 3000;
 INSERT INTO objects (account_id, object_id, kind, parent_id, bytes, expires_at)
-SELECT id, 'made' || id, kind, CASE kind WHEN 'item' THEN 'parent' || id END,
-       CASE kind WHEN 'file' THEN 9 END,
-       CASE WHEN kind = 'file' AND id % 50 = 0 THEN now() + interval '1 day' END
-  FROM accounts, unnest('{response,item,file}'::text[]) kind
- WHERE id <= 30000 AND (kind <> 'file' OR id % 10 = 0);
+SELECT id, 'made' || id, made, CASE made WHEN 'item' THEN 'parent' || id END,
+       CASE made WHEN 'file' THEN 9 END,
+       CASE WHEN made = 'file' AND id % 50 = 0 THEN now() + interval '1 day' END
+  FROM accounts, unnest('{response,item,file}'::text[]) made
+ WHERE id <= 30000 AND (made <> 'file' OR id % 10 = 0);
+INSERT INTO memberships (account_id, user_id, role)
+SELECT accounts.id, n, 'member' FROM accounts, generate_series(1, 50) n WHERE accounts.id <= 400;
+INSERT INTO projects (account_id, name) SELECT id, 'p' FROM accounts WHERE id <= 10000;
 INSERT INTO allowances (account_id, amount, every, created_by)
 SELECT id, 1, 'week', '' FROM accounts WHERE id <= 10000;
 INSERT INTO grants (account_id, id, amount, remaining) SELECT id, id, 1, 1 FROM accounts
@@ -228,8 +233,8 @@ INSERT INTO objects (account_id, object_id, kind) SELECT 1, 'many' || n, 'respon
 """
 LIMIT_ALL = """
 INSERT INTO limits (account_id, subject, name, unit, period, amount)
-SELECT id, 'key:' || id, name, 'tokens', 'minute', 9
-  FROM accounts, unnest('{tokens_per_minute,tokens_per_day}'::text[]) name
+SELECT id, 'key:' || id, called, 'tokens', 'minute', 9
+  FROM accounts, unnest('{tokens_per_minute,tokens_per_day}'::text[]) called
  WHERE id <= 50000;
 """
 LIMIT_ONE = """

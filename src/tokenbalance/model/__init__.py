@@ -148,7 +148,8 @@ OPENAI: Final = UpstreamTraits()
 class Caller:
     """Who sends a request and who pays for it: the account and the API key."""
 
-    user_id: int
+    user_id: int | None
+    """Who answers for the key; None: nobody, it is a service key of a team."""
     account_id: int
     key_id: int
     available: int
@@ -173,6 +174,8 @@ class Caller:
     """A grant of the account has ended, or an allowance is due, and this is not entered yet."""
     policy: Policy | None = None
     """What limits its requests; None: nothing."""
+    is_of_team: bool = False
+    """The account is a team's: the key sees its own requests only, and manages nothing."""
 
 
 @dataclass(frozen=True, slots=True)

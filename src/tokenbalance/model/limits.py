@@ -69,6 +69,10 @@ ACCOUNT: Final = "account"
 """The subject of what binds every key of an account."""
 KEY: Final = "key:"
 """How the subject of one key begins; its id follows."""
+MEMBER: Final = "member:"
+"""How the subject of a user's keys of a team begins; the user's id follows."""
+PROJECT: Final = "project:"
+"""How the subject of a project's keys begins; its id follows."""
 END: Final = "end:"
 """How the subject of an end user begins; 32 hexadecimal digits follow."""
 
@@ -76,6 +80,16 @@ END: Final = "end:"
 def subject_of_key(key_id: int) -> str:
     """Name a key as the subject of limits."""
     return f"{KEY}{key_id}"
+
+
+def subject_of_member(user_id: int) -> str:
+    """Name a member of a team as the subject of limits."""
+    return f"{MEMBER}{user_id}"
+
+
+def subject_of_project(project_id: int) -> str:
+    """Name a project of a team as the subject of limits."""
+    return f"{PROJECT}{project_id}"
 
 
 @value

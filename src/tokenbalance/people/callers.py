@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from tokenbalance.people.remembered import Bearer
 
     _Found: TypeAlias = tuple[
-        int,
+        int | None,
         int,
         int,
         int,
@@ -47,6 +47,7 @@ if TYPE_CHECKING:
         bool,
         int,
         str | None,
+        bool,
     ]
 
 # `Token` is what the clients of the original project send.
@@ -169,7 +170,7 @@ async def find_caller(pool: Pool, secret: str) -> Caller:
 
 def _caller(found: _Found) -> Caller:
     policy = None if found[15] is None else policy_of(found[2], found[14], found[15])
-    return Caller(*found[:9], tuple(found[9]), *found[11:14], policy)
+    return Caller(*found[:9], tuple(found[9]), *found[11:14], policy, found[16])
 
 
 def _is_due(last_used_at: datetime | None) -> bool:

@@ -62,7 +62,7 @@ async def revoke_key(
     if key is None or before is None:
         raise UnknownKey(key_id)
     row = key_row(key)
-    await record_key(session, actor, before, row)
+    record_key(session, actor, before, row)
     family = select(ApiKey.id).where(ApiKey.id == row.id)
     return Revoked(row, await end_families(session, family, actor))
 

@@ -104,7 +104,7 @@ async def end_families(session: AsyncSession, keys: Select[int], actor: Actor) -
     fresh = {"populate_existing": True, "synchronize_session": False}
     keys_ended = await session.scalars(revoked, execution_options=fresh)
     ended = sorted((key_row(key) for key in keys_ended), key=lambda key: key.id)
-    await record_keys(session, actor, [(replace(key, revoked_at=None), key) for key in ended])
+    record_keys(session, actor, [(replace(key, revoked_at=None), key) for key in ended])
     return len(ended)
 
 
@@ -145,7 +145,7 @@ async def pass_down(session: AsyncSession, maker: ApiKey, actor: Actor) -> None:
     for key, (before, after) in zip(made_keys, changes, strict=True):
         if before.terms != after.terms:
             await bind_key(session, key)
-    await record_keys(session, actor, changes)
+    record_keys(session, actor, changes)
 
 
 def _narrow(key: ApiKey, maker: ApiKey) -> None:

@@ -109,7 +109,7 @@ async def apply_change(
         ended = await get_key(session, key_id, account_id)
         msg = f"key {ended.id} was revoked or has expired: create a new one"
         raise KeyEnded(msg)
-    await record_key(session, actor, before, key_row(key))
+    record_key(session, actor, before, key_row(key))
     return key
 
 

@@ -12,9 +12,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tokenbalance.database.tables import ApiKey
+from tokenbalance.people.account_limits import get_account
 from tokenbalance.people.bounded_limits import BoundedLimits
 from tokenbalance.people.budgets import copy_budgets
 from tokenbalance.people.end_users import clean_source
+from tokenbalance.people.key_errors import InvalidScopes
 from tokenbalance.people.key_fields import clean_expiry, clean_key_name, known_status
 from tokenbalance.people.key_givers import (
     apply_change,
@@ -29,6 +31,7 @@ from tokenbalance.people.limit_rows import bind_key, lock_counts
 from tokenbalance.people.limits import NO_LIMITS, KeyLimits
 from tokenbalance.people.rows import key_row
 from tokenbalance.people.secrets import new_secret, prefix, sha256
+from tokenbalance.people.teams.suspensions import renew_suspensions
 from tokenbalance.people.traces import record_new_key
 
 if TYPE_CHECKING:
@@ -54,6 +57,8 @@ async def create_key(  # noqa: PLR0913 - the fields of a key, by name
     scopes: Collection[str] | None = None,
     sub_account_from: str | None = None,
     sub_account_limits: KeyLimits = NO_LIMITS,
+    user_id: int | None = None,
+    project_id: int | None = None,
     by_key_id: int | None = None,
     actor: Actor,
 ) -> tuple[KeyRow, str]:
@@ -72,12 +77,15 @@ async def create_key(  # noqa: PLR0913 - the fields of a key, by name
         scopes: what it may be used for; None: for inference, or as the key that asks.
         sub_account_from: where a request names its end user; None: nowhere.
         sub_account_limits: of each end user.
+        user_id: of a team's key: the member who answers for it, without whom it is suspended; None:
+            nobody, it is a service key. A key of a personal account is its user's.
+        project_id: of a team's key: the project that it belongs to.
         by_key_id: the key that asks, with which it is made and ends; None: a person.
         actor: who creates it, to be recorded.
 
     Raises:
         InvalidKeyName, InvalidExpiry, InvalidInsufficientStatus, InvalidScopes: the value is not
-            acceptable.
+            acceptable; the keys of a team may not manage anything.
         InvalidLimit: `sub_account_from` is not valid.
         ScopesMissing, InvalidLimit: the key that asks does not have what it would give.
         MakerEnded: the key that asks was revoked or has expired.
@@ -85,6 +93,7 @@ async def create_key(  # noqa: PLR0913 - the fields of a key, by name
     """
     # Before the keys, as where limits change.
     await lock_counts(session, account_id)
+    is_of_team = (await get_account(session, account_id)).user_id is None
     # Locked until the end: it is not revoked without this one.
     maker = None if by_key_id is None else (await lock_maker(session, by_key_id)).terms
     default_scopes = NEW_KEY_SCOPES if maker is None else maker.scopes
@@ -99,9 +108,14 @@ async def create_key(  # noqa: PLR0913 - the fields of a key, by name
     )
     if maker is not None:
         terms = terms.within(maker)
+    if is_of_team and "manage" in terms.scopes:
+        msg = "a key of a team cannot have the scope manage: its members have keys of their own"
+        raise InvalidScopes(msg)
     secret = new_secret()
     key = ApiKey(
         account_id=account_id,
+        user_id=user_id,
+        project_id=project_id,
         kind="key",
         name=clean_key_name(name),
         prefix=prefix(secret),
@@ -120,8 +134,10 @@ async def create_key(  # noqa: PLR0913 - the fields of a key, by name
     if by_key_id is not None:
         await copy_budgets(session, by_key_id, key)
     await bind_key(session, key)
+    if is_of_team:
+        await renew_suspensions(session, account_id)
     await session.refresh(key)
-    await record_new_key(session, actor, key_row(key))
+    record_new_key(session, actor, key_row(key))
     return key_row(key), secret
 
 

@@ -12,8 +12,16 @@ from sqlalchemy import BigInteger, and_, delete, func, or_, select, update
 from sqlalchemy import cast as sql_cast
 from sqlalchemy.dialects.postgresql import insert
 
-from tokenbalance.database.tables import Account, ApiKey, Limit
-from tokenbalance.model.limits import ACCOUNT, COUNTED, KEY, WITHOUT_WINDOWS, subject_of_key
+from tokenbalance.database.tables import Account, ApiKey, Limit, Membership, Project
+from tokenbalance.model.limits import (
+    ACCOUNT,
+    COUNTED,
+    KEY,
+    MEMBER,
+    PROJECT,
+    WITHOUT_WINDOWS,
+    subject_of_key,
+)
 from tokenbalance.people.limits import KeyLimits
 
 if TYPE_CHECKING:
@@ -86,19 +94,40 @@ async def bind_key(session: AsyncSession, key: ApiKey) -> None:
 async def renew_versions(session: AsyncSession, account_id: int, key_id: int | None = None) -> None:
     """Name a new version of what limits a key, or every key of an account; 0 where nothing does."""
     of_account = select(Account.limits).where(Account.id == account_id).scalar_subquery()
-    has_rows = (
-        select(Limit.id)
+    subjects = (
+        Limit.subject == ACCOUNT,
+        Limit.subject == func.concat(KEY, ApiKey.id),
+        and_(ApiKey.user_id.is_not(None), Limit.subject == func.concat(MEMBER, ApiKey.user_id)),
+        and_(
+            ApiKey.project_id.is_not(None), Limit.subject == func.concat(PROJECT, ApiKey.project_id)
+        ),
+    )
+    has_rows = select(Limit.id).where(Limit.account_id == account_id, or_(*subjects)).exists()
+    of_member = (
+        select(Membership.user_id)
         .where(
-            Limit.account_id == account_id,
-            or_(
-                Limit.subject == ACCOUNT,
-                Limit.subject == func.concat(KEY, ApiKey.id),
-            ),
+            Membership.account_id == account_id,
+            Membership.user_id == ApiKey.user_id,
+            Membership.limits != {},
+        )
+        .exists()
+    )
+    of_project = (
+        select(Project.id)
+        .where(
+            Project.account_id == account_id,
+            Project.id == ApiKey.project_id,
+            Project.limits != {},
         )
         .exists()
     )
     is_limited = or_(
-        ApiKey.limits != {}, of_account != {}, has_rows, ApiKey.sub_account_from.is_not(None)
+        ApiKey.limits != {},
+        of_account != {},
+        has_rows,
+        ApiKey.sub_account_from.is_not(None),
+        of_member,
+        of_project,
     )
     now = sql_cast(func.extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger)
     for limited, version in ((is_limited, now), (~is_limited, 0)):
@@ -120,6 +149,6 @@ async def forget_counts(session: AsyncSession, account_id: int, keys: Select[int
 
 
 async def lock_counts(session: AsyncSession, account_id: int) -> None:
-    """Lock the account: its counts change only while it is locked."""
+    """Lock the account: its counts, and who belongs to it, change only while it is locked."""
     one = select(Account.id).where(Account.id == account_id)
     _ = await session.execute(one.with_for_update(key_share=True))

@@ -24,7 +24,8 @@ async def owned_keys_page(
 
     Args:
         session: the caller's.
-        search: a part of the key's prefix or name, or of its owner's e-mail; empty for all.
+        search: a part of the key's prefix or name, of its user's e-mail, or of its team's name;
+            empty for all.
         state: one of `KEY_STATES`; empty for all.
         after: the `next` of the previous page; None for the first page.
         limit: rows at most.
@@ -47,27 +48,25 @@ async def owned_keys_page(
     # Owners are looked up for the keys of the page only, not for all that are searched.
     found = ids.limit(limit + 1).subquery("found")
     query = (
-        select(ApiKey, User.id, User.email)
+        select(ApiKey, User.id, func.coalesce(User.email, ""), Account.name)
         .join(found, found.c.id == ApiKey.id)
         .join(Account, Account.id == ApiKey.account_id)
-        .join(User, User.id == Account.user_id)
+        .outerjoin(User, User.id == ApiKey.user_id)
         .order_by(ApiKey.id.desc())
     )
     owned = (await session.execute(query)).all()
-    rows = [OwnedKey(key_row(key), user_id, email) for key, user_id, email in owned]
+    rows = [OwnedKey(key_row(key), user_id, email, team) for key, user_id, email, team in owned]
     return page_of(rows, limit, lambda owned: (owned.key.id,))
 
 
 def _has(search: str) -> ColumnElement[bool]:
-    owners = (
-        select(Account.id)
-        .join(User, User.id == Account.user_id)
-        .where(has_text(User.email, search))
-    )
+    owners = select(User.id).where(has_text(User.email, search))
+    teams = select(Account.id).where(Account.kind == "team", has_text(Account.name, search))
     return or_(
         has_text(ApiKey.prefix, search),
         has_text(ApiKey.name, search),
-        ApiKey.account_id.in_(owners),
+        ApiKey.user_id.in_(owners),
+        ApiKey.account_id.in_(teams),
     )
 
 

@@ -1,4 +1,4 @@
-"""From the limits that are stored with a key and its account to the policy of its requests.
+"""From the limits that are stored for a key, its payer and its group to the policy of its requests.
 
 Pure: it reads what is stored and decides nothing.
 """
@@ -11,13 +11,23 @@ from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 import orjson
 
-from tokenbalance.model.limits import ACCOUNT, COUNTED, END, EndUsers, Policy, Rules, subject_of_key
+from tokenbalance.model.limits import (
+    ACCOUNT,
+    COUNTED,
+    END,
+    EndUsers,
+    Policy,
+    Rules,
+    subject_of_key,
+    subject_of_member,
+    subject_of_project,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     _Limits: TypeAlias = Mapping[str, int | list[str]]
-    _Stored: TypeAlias = Mapping[str, _Limits | str | None]
+    _Stored: TypeAlias = Mapping[str, _Limits | str | int | None]
 
 _CACHED: Final = 8192
 _RULES: Final = tuple(field.name for field in fields(Rules) if field.name != "subject")
@@ -30,14 +40,19 @@ def policy_of(key_id: int, version: int, stored: str) -> Policy:
     Args:
         key_id: which key.
         version: of everything that limits it.
-        stored: the limits of key, account and end users as they are stored, as JSON.
+        stored: the limits of the key, its member, project and account, and of its end users, as
+            they are stored, as JSON.
 
     """
     limits = cast("_Stored", orjson.loads(stored))
-    of_subjects = {
-        subject_of_key(key_id): cast("_Limits", limits["key"]),
-        ACCOUNT: cast("_Limits", limits["account"]),
-    }
+    of_subjects = {subject_of_key(key_id): cast("_Limits", limits["key"])}
+    if limits["member"] is not None:
+        member = subject_of_member(cast("int", limits["member"]))
+        of_subjects[member] = cast("_Limits", limits["of_member"] or {})
+    if limits["project"] is not None:
+        project = subject_of_project(cast("int", limits["project"]))
+        of_subjects[project] = cast("_Limits", limits["of_project"])
+    of_subjects[ACCOUNT] = cast("_Limits", limits["account"])
     return Policy(
         version,
         tuple(of_subjects),

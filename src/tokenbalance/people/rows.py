@@ -35,7 +35,10 @@ class AccountRow:
     """Of all its requests together."""
     time_zone: str = "UTC"
     """IANA name: where its days, weeks and months begin."""
-    user_id: int = 0
+    user_id: int | None = None
+    """Whose it is; None: a team's."""
+    name: str = ""
+    """Of a team; empty: a user's."""
 
     @property
     def available(self) -> int:
@@ -89,6 +92,11 @@ class KeyRow:
     """Where a request names its end user; None: nowhere."""
     sub_account_limits: KeyLimits
     """Of each end user."""
+    user_id: int | None
+    """Who answers for it; None: a service key of a team."""
+    project_id: int | None
+    is_suspended: bool
+    """Refused until its member or project is active again; of keys of a team only."""
     secret_sha256: bytes = field(repr=False)
 
     @property
@@ -122,11 +130,15 @@ class KeyRow:
 
 @dataclass(frozen=True, slots=True)
 class OwnedKey:
-    """A key and its owner."""
+    """A key and who answers for it."""
 
     key: KeyRow
-    user_id: int
+    user_id: int | None
+    """None: a service key of a team."""
     email: str
+    """Empty where there is no user."""
+    team: str
+    """Who pays, by name; empty: the user alone."""
 
 
 def user_row(user: User) -> UserRow:
@@ -155,6 +167,7 @@ def account_row(account: Account) -> AccountRow:
         KeyLimits.stored(account.limits),
         account.time_zone,
         account.user_id,
+        account.name,
     )
 
 
@@ -176,5 +189,8 @@ def key_row(key: ApiKey) -> KeyRow:
         made_by_key_id=key.made_by_key_id,
         sub_account_from=key.sub_account_from,
         sub_account_limits=KeyLimits.stored(key.sub_account_limits),
+        user_id=key.user_id,
+        project_id=key.project_id,
+        is_suspended=key.is_suspended,
         secret_sha256=key.secret_sha256,
     )

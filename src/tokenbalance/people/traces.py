@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from tokenbalance.model import Json
     from tokenbalance.people.budget_rows import Budget
     from tokenbalance.people.rows import AccountRow, KeyRow, UserRow
+    from tokenbalance.people.teams.rows import MemberRow, TeamRow
 
 _ACTIVE: Final[dict[bool, Change]] = {True: "user.enabled", False: "user.disabled"}
 _SUPERUSER: Final[dict[bool, Change]] = {True: "user.promoted", False: "user.demoted"}
@@ -84,27 +85,25 @@ def record_link(session: AsyncSession, actor: Actor, user: UserRow) -> None:
     record(session, actor, "user.link_created", _subject(user))
 
 
-async def record_new_key(session: AsyncSession, actor: Actor, key: KeyRow) -> None:
+def record_new_key(session: AsyncSession, actor: Actor, key: KeyRow) -> None:
     """Record that a key was created."""
-    await record_new_keys(session, actor, [key])
+    record_new_keys(session, actor, [key])
 
 
-async def record_new_keys(session: AsyncSession, actor: Actor, keys: Sequence[KeyRow]) -> None:
+def record_new_keys(session: AsyncSession, actor: Actor, keys: Sequence[KeyRow]) -> None:
     """Record that keys were created, an event for each."""
-    for subject, key in zip(await _subjects(session, keys), keys, strict=True):
+    for subject, key in zip(_subjects(keys), keys, strict=True):
         record(session, actor, "key.created", subject, **_facts(key))
 
 
-async def record_key(session: AsyncSession, actor: Actor, before: KeyRow, after: KeyRow) -> None:
+def record_key(session: AsyncSession, actor: Actor, before: KeyRow, after: KeyRow) -> None:
     """Record the change of a key: revoked, given a new secret, or changed otherwise."""
-    await record_keys(session, actor, [(before, after)])
+    record_keys(session, actor, [(before, after)])
 
 
-async def record_keys(
-    session: AsyncSession, actor: Actor, keys: Sequence[tuple[KeyRow, KeyRow]]
-) -> None:
+def record_keys(session: AsyncSession, actor: Actor, keys: Sequence[tuple[KeyRow, KeyRow]]) -> None:
     """Record the changes of keys, an event for each, from the rows before and after."""
-    subjects = await _subjects(session, [after for _, after in keys])
+    subjects = _subjects([after for _, after in keys])
     for subject, (before, after) in zip(subjects, keys, strict=True):
         event, details = _change_of_key(before, after)
         if details:
@@ -156,6 +155,44 @@ def _facts_of_budget(budget: Budget | None) -> dict[str, Json]:
         "amount": budget.amount,
         "every": budget.every,
         "anchor": _time(budget.anchor),
+    }
+
+
+def record_new_team(
+    session: AsyncSession, actor: Actor, team: TeamRow, owner_id: int | None
+) -> None:
+    """Record that a team was created."""
+    subject = Subject(user_id=owner_id, account_id=team.id)
+    record(session, actor, "team.created", subject, name=team.name)
+
+
+def record_member(
+    session: AsyncSession, actor: Actor, before: MemberRow | None, after: MemberRow | None
+) -> None:
+    """Record that a user was added to a team, removed, or given another role or other limits."""
+    member = after or before
+    if member is None or before == after:
+        return
+    event: Change = "member.changed"
+    if before is None or after is None:
+        event = "member.added" if before is None else "member.removed"
+    old, new = (_facts_of_member(one) for one in (before, after))
+    details: dict[str, Json] = {
+        name: changed(old.get(name), new.get(name))
+        for name in old | new
+        if old.get(name) != new.get(name)
+    }
+    subject = Subject(user_id=member.user_id, account_id=member.team_id)
+    record(session, actor, event, subject, **details)
+
+
+def _facts_of_member(member: MemberRow | None) -> dict[str, Json]:
+    if member is None:
+        return {}
+    return {
+        "role": member.role,
+        "limits": member.limits.as_document(),
+        "disabled_at": _time(member.disabled_at),
     }
 
 
@@ -211,13 +248,5 @@ def _subject(user: UserRow) -> Subject:
     return Subject(user_id=user.id, account_id=user.account.id)
 
 
-async def _subjects(session: AsyncSession, keys: Sequence[KeyRow]) -> list[Subject]:
-    if not keys:
-        return []
-    accounts = {key.account_id for key in keys}
-    owners = select(Account.id, Account.user_id).where(Account.id.in_(accounts))
-    found = {row[0]: row[1] for row in (await session.execute(owners)).all()}
-    return [
-        Subject(user_id=found[key.account_id], account_id=key.account_id, key_id=key.id)
-        for key in keys
-    ]
+def _subjects(keys: Sequence[KeyRow]) -> list[Subject]:
+    return [Subject(user_id=key.user_id, account_id=key.account_id, key_id=key.id) for key in keys]

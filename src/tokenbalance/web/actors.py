@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from tokenbalance.model import Actor
+from tokenbalance.people.access import user_of
 from tokenbalance.people.users import get_user
 from tokenbalance.web.context import address_of, management_of
 
@@ -31,4 +32,4 @@ def actor_at(request: Request, caller: Caller, email: str) -> Actor:
 async def find_actor(request: Request, caller: Caller) -> Actor:
     """Look the e-mail of a caller up, and return the actor."""
     async with management_of(request).sessions() as session:
-        return actor_at(request, caller, (await get_user(session, caller.user_id)).email)
+        return actor_at(request, caller, (await get_user(session, user_of(caller))).email)

@@ -73,7 +73,7 @@ class Payer:
 
 class _Owner(NamedTuple):
     account_id: int
-    user_id: int
+    user_id: int | None
 
 
 class _Posting(NamedTuple):

@@ -34,7 +34,7 @@ class Rerated(NamedTuple):
     """The balance after all of them."""
 
 
-def record_entry(session: AsyncSession, actor: Actor, user_id: int, entry: Entry) -> None:
+def record_entry(session: AsyncSession, actor: Actor, user_id: int | None, entry: Entry) -> None:
     """Record an entry that people make, of a user's account."""
     record(
         session,

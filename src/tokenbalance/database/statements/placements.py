@@ -11,9 +11,11 @@ from typing import Final
 from tokenbalance.database.statements.limits import JUDGING, TAKING
 
 _KEY: Final = """
+                     LEFT JOIN users u ON u.id = k.user_id
                     WHERE k.secret_sha256 = $13 AND k.revoked_at IS NULL
                       AND (k.expires_at IS NULL OR k.expires_at > now())
-                      AND ('inference' = ANY (k.scopes) OR k.kind = 'sign-in')"""
+                      AND ('inference' = ANY (k.scopes) OR k.kind = 'sign-in')
+                      AND NOT k.is_suspended AND u.is_active IS NOT FALSE"""
 
 PLACE: Final = f"""
 -- $1 account, $2 request, $3 key, $4 wanted, $5 minimum, $6 endpoint, $7 model, $8 known input,
@@ -22,14 +24,13 @@ PLACE: Final = f"""
 -- Reserves what is wanted, or what the balance affords if that is less but at least the minimum.
 -- Leaves enough for the waiters ahead of this request. It is one conditional UPDATE, so nothing can
 -- happen between the check and the reservation. Nothing is reserved with a key that has ended, was
--- rotated, lost its scope or got limits since it was looked up, for a user who was disabled, or of
--- an account with something due.
+-- rotated, is suspended, lost its scope or got limits since it was looked up, for a user who was
+-- disabled, or of an account with something due.
 WITH account AS (
     UPDATE accounts
        SET held = held + least($4, balance + overdraft)
      WHERE id = $1
        AND (next_expiry IS NULL OR next_expiry > now())
-       AND (SELECT u.is_active FROM users u WHERE u.id = accounts.user_id)
        AND EXISTS (SELECT
                      FROM api_keys k{_KEY}
                       AND k.limits_version = 0)
@@ -58,7 +59,6 @@ WITH account AS (
       FROM accounts a
      WHERE a.id = $1
        AND (a.next_expiry IS NULL OR a.next_expiry > now())
-       AND (SELECT u.is_active FROM users u WHERE u.id = a.user_id)
        AND EXISTS (SELECT
                      FROM api_keys k{_KEY}
                       AND k.limits_version = $14)
@@ -121,8 +121,9 @@ WITH item AS (
       FROM item
       JOIN accounts a ON a.id = item.account_id
       JOIN api_keys k ON k.secret_sha256 = item.secret
-      JOIN users u ON u.id = a.user_id
-     WHERE k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now()) AND u.is_active
+      LEFT JOIN users u ON u.id = k.user_id
+     WHERE k.revoked_at IS NULL AND (k.expires_at IS NULL OR k.expires_at > now())
+       AND NOT k.is_suspended AND u.is_active IS NOT FALSE
        AND ('inference' = ANY (k.scopes) OR k.kind = 'sign-in')
        AND k.limits_version = {version} AND (a.next_expiry IS NULL OR a.next_expiry > now())
        FOR NO KEY UPDATE OF a{or_skip}

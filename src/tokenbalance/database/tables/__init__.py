@@ -19,6 +19,7 @@ from tokenbalance.database.tables.ledger import (
 from tokenbalance.database.tables.limits import UNITS, Limit
 from tokenbalance.database.tables.objects import StoredObject
 from tokenbalance.database.tables.people import (
+    ACCOUNT_KINDS,
     INSUFFICIENT_STATUSES,
     KEY_KINDS,
     SIGN_IN_WAYS,
@@ -41,8 +42,10 @@ from tokenbalance.database.tables.sums import (
     UsageTotal,
     UsageTotalKind,
 )
+from tokenbalance.database.tables.teams import TEAM_ROLES, Invitation, Membership, Project
 
 __all__ = [
+    "ACCOUNT_KINDS",
     "ENTRY_KINDS",
     "HOLD_STATES",
     "INSUFFICIENT_STATUSES",
@@ -50,6 +53,7 @@ __all__ = [
     "LEDGER_KINDS",
     "PERIODS",
     "SIGN_IN_WAYS",
+    "TEAM_ROLES",
     "UNITS",
     "Account",
     "Alert",
@@ -62,10 +66,13 @@ __all__ = [
     "Burn",
     "EventRecord",
     "Grant",
+    "Invitation",
     "KnownBrowser",
     "LedgerEntry",
     "Limit",
+    "Membership",
     "OpenHold",
+    "Project",
     "RefusalCount",
     "SignIn",
     "SignInFailures",

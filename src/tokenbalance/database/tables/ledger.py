@@ -30,6 +30,7 @@ ENTRY_KINDS: Final = (
     "adjustment",
     "storage",
     "expiry",
+    "transfer",
 )
 """Kinds of rows that change a balance, as people see them."""
 LEDGER_KINDS: Final = (*ENTRY_KINDS, "void")
@@ -68,6 +69,8 @@ class LedgerEntry(Base):
         refund      null      set          credits given back
         storage     null      null         what was stored since `started_at`: bytes times days in
                                            `quantities`, and the rate
+        transfer    null      null         credits moved from one account to another: two rows with
+                                           one `transfer_id`, whose amounts are opposite
         any other   null      null         what people entered
 
     The usage of a request is the sum of its rows. Rows without `balance_after` change no balance
@@ -96,6 +99,7 @@ class LedgerEntry(Base):
             "amount_not_zero",
         ),
         CheckConstraint("balance_after IS NOT NULL OR amount = 0", "balance_after_known"),
+        CheckConstraint("(kind = 'transfer') = (transfer_id IS NOT NULL)", "transfer_is_named"),
         CheckConstraint("asked IS NULL OR asked < amount AND amount <= 0", "asked_takes_more"),
         # The compare-and-set of the end of a request is the deletion of its open hold; this index
         # finds the end. Several parts of a table could each have their own.
@@ -139,6 +143,13 @@ class LedgerEntry(Base):
             "kind",
             "id",
             postgresql_where=text(_NOT_AN_END),
+        ),
+        Index(
+            "uq_ledger_transfer",
+            "transfer_id",
+            "account_id",
+            unique=True,
+            postgresql_where=text("transfer_id IS NOT NULL"),
         ),
         Index(
             "ix_ledger_after_ends",
@@ -197,6 +208,8 @@ class LedgerEntry(Base):
     upstream_request_id: Mapped[str | None]
     idempotency_key: Mapped[str | None]
     """Chosen by the caller: a second entry with the same key is not made."""
+    transfer_id: Mapped[UUID | None]
+    """Of a transfer: the same in both accounts."""
     quantities: Mapped[dict[str, int] | None] = mapped_column(JSONB(none_as_null=True))
     """What was used, by kind, as reported by the upstream; kinds of 0 are left out. Of a
     correction: the differences."""

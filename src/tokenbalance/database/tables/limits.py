@@ -41,7 +41,7 @@ class Limit(Base):
     account_id: Mapped[int] = mapped_column(ForeignKey("accounts.id"), primary_key=True)
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
     subject: Mapped[str] = mapped_column(Text(collation="C"))
-    """`account`, or such as `key:17`."""
+    """`account`, or such as `key:17`, `member:5` (of a user), `project:3`, or an end user's."""
     name: Mapped[str] = mapped_column(Text(collation="C"))
     """The field of the API that has set it, or `budget:` and the name of a budget."""
     unit: Mapped[str]

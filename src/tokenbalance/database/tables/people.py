@@ -8,6 +8,7 @@ from typing import Any
 from sqlalchemy import (
     CheckConstraint,
     ForeignKey,
+    ForeignKeyConstraint,
     Identity,
     Index,
     Text,
@@ -21,6 +22,7 @@ from sqlalchemy.orm import Mapped, mapped_column, relationship
 from tokenbalance.database.tables.base import Base, TableArgs, one_of
 from tokenbalance.model import SCOPES, Scope
 
+ACCOUNT_KINDS = ("personal", "team")
 KEY_KINDS = ("key", "sign-in")
 SIGN_IN_WAYS = ("browser", "api")
 INSUFFICIENT_STATUSES = (402, 429)
@@ -51,12 +53,21 @@ class User(Base):
 
 
 class Account(Base):
-    """Who pays. `balance` is the sum of its ledger entries, `held` of its open holds."""
+    """Who pays: a user alone, or a team.
+
+    `balance` is the sum of its ledger entries, `held` of its open holds.
+    """
 
     __tablename__ = "accounts"
     __table_args__: TableArgs = (
         CheckConstraint("held >= 0", "held_not_negative"),
         CheckConstraint("overdraft >= 0", "overdraft_not_negative"),
+        CheckConstraint(one_of("kind", ACCOUNT_KINDS), "kind_known"),
+        CheckConstraint(
+            "CASE kind WHEN 'team' THEN user_id IS NULL AND name <> '' ELSE user_id IS NOT NULL"
+            " AND name = '' AND closed_at IS NULL END",
+            "kind_fits",
+        ),
         Index(
             "ix_accounts_next_expiry",
             "next_expiry",
@@ -65,7 +76,8 @@ class Account(Base):
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)
-    user_id: Mapped[int] = mapped_column(ForeignKey("users.id"), unique=True)
+    user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"), unique=True)
+    """Whose it is; null: a team's."""
     balance: Mapped[int] = mapped_column(server_default=text("0"))
     held: Mapped[int] = mapped_column(server_default=text("0"))
     overdraft: Mapped[int] = mapped_column(server_default=text("0"))
@@ -84,6 +96,11 @@ class Account(Base):
     alert_rearm_at: Mapped[int | None]
     """The lowest threshold that was crossed; a balance of so much arms it again."""
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    kind: Mapped[str] = mapped_column(server_default="personal")
+    name: Mapped[str] = mapped_column(server_default="")
+    """Of a team; empty: a user's, who has a name."""
+    closed_at: Mapped[datetime | None]
+    """When a team was deleted: its keys are suspended for ever."""
 
     user: Mapped[User] = relationship(back_populates="account", lazy="raise")
 
@@ -92,6 +109,8 @@ class ApiKey(Base):
     """The secret that a caller shows: its SHA-256 and a short display prefix, never itself.
 
     The sign-in token issued for a password is one too, with a kind of its own.
+
+    A trigger enters the user of a personal account: whoever makes a key of it need not.
     """
 
     __tablename__ = "api_keys"
@@ -105,6 +124,8 @@ class ApiKey(Base):
         CheckConstraint(
             f"cardinality(scopes) > 0 AND scopes <@ '{{{','.join(SCOPES)}}}'", "scopes_known"
         ),
+        CheckConstraint("kind <> 'sign-in' OR user_id IS NOT NULL", "token_is_a_users"),
+        ForeignKeyConstraint(["account_id", "project_id"], ["projects.account_id", "projects.id"]),
         Index("ix_api_keys_account_id", "account_id"),
         Index(
             "ix_api_keys_made_by_key_id",
@@ -147,6 +168,12 @@ class ApiKey(Base):
     made_by_key_id: Mapped[int | None] = mapped_column(ForeignKey("api_keys.id"))
     """The key with which it was made, with which it ends; null if a person made it. Never changes,
     and is always smaller than its own id."""
+    user_id: Mapped[int | None] = mapped_column(ForeignKey("users.id"))
+    """Who answers for it, and without whom it does not work; null: a service key of a team."""
+    project_id: Mapped[int | None]
+    is_suspended: Mapped[bool] = mapped_column(server_default=text("false"))
+    """Refused until it is false again. Of a key of a team only: its member is disabled or has left,
+    its project is archived, or the team is closed."""
 
 
 class SignIn(Base):

@@ -184,6 +184,7 @@ async def _give_keys(
     keys = [
         ApiKey(
             account_id=user.account.id,
+            user_id=user.id,
             kind="key",
             name="",
             prefix=prefix(secret),
@@ -195,7 +196,7 @@ async def _give_keys(
     ]
     session.add_all(keys)
     await session.flush()
-    await record_new_keys(session, actor, [key_row(key) for key in keys])
+    record_new_keys(session, actor, [key_row(key) for key in keys])
     document = limits.as_document()
     await _limit(session, [(key.account_id, subject_of_key(key.id), document) for key in keys])
     limited = [user.account.id for user in users if user.account.limits or document]

@@ -8,7 +8,7 @@ from tokenbalance.model.limits import ACCOUNT
 
 LIMIT_HEADER: Final = b"x-tokenbalance-limit"
 """Of a refusal: the limit or rule that refused, such as `key.tokens_per_minute`."""
-_OWNERS: Final = {ACCOUNT: "this account", "key": "this key", "end": "this end user"}
+_OWNERS: Final = {ACCOUNT: "this account", "end": "this end user"}
 
 
 def limit_name(subject: str, name: str) -> str:

@@ -18,6 +18,7 @@ from tokenbalance.books.ledger.entries import Entry
 from tokenbalance.books.ledger.overdrafts import set_balance_and_overdraft, set_overdraft
 from tokenbalance.database.connections import Session
 from tokenbalance.errors import MissingParameter
+from tokenbalance.people.access import user_of
 from tokenbalance.people.users import get_user
 from tokenbalance.web.api.bodies import Body, BodyReader
 from tokenbalance.web.api.callers import Acting, Authenticated, Superuser
@@ -80,7 +81,7 @@ IdempotencyKey = Annotated[
 @balances_router.get("/balance", summary="My balance", response_model_exclude_defaults=True)
 async def own_balance(request: Request, caller: Authenticated) -> BalanceResponse:
     """Return your balance, how much of it requests in flight hold, and what is available."""
-    return await _balance(request, caller.user_id)
+    return await _balance(request, user_of(caller))
 
 
 @balances_router.get(

@@ -21,7 +21,7 @@ async def account_of(session: Session, caller: Caller, user_id: int | None) -> i
 
     """
     subject = subject_of(caller, user_id)
-    if subject == caller.user_id:
+    if subject is None:
         return caller.account_id
     return (await get_user(session, subject)).account.id
 

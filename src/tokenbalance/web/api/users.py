@@ -8,7 +8,7 @@ from pydantic import ConfigDict, Field, SecretStr
 from tokenbalance.books.grants.due import enter_some_due
 from tokenbalance.errors import MissingParameter
 from tokenbalance.model import Actor, Caller
-from tokenbalance.people.access import require_sign_in
+from tokenbalance.people.access import require_sign_in, user_of
 from tokenbalance.people.emails import EMAIL_CHARS_MAX
 from tokenbalance.people.password_rules import PASSWORD_CHARS_MAX, PASSWORD_CHARS_MIN
 from tokenbalance.people.passwords import hash_password
@@ -128,7 +128,7 @@ async def create(
 async def me(request: Request, caller: Authenticated) -> Me:
     """Return the user whose key or sign-in token this is."""
     async with management_of(request).sessions() as session:
-        return _me(await get_user(session, caller.user_id))
+        return _me(await get_user(session, user_of(caller)))
 
 
 @users_router.patch("/user/me", summary="Change my name or password", responses={403: {}})
@@ -149,7 +149,7 @@ async def change_me(
     )
     async with management_of(request).sessions.begin() as session:
         kept = Kept(caller.key_id)
-        user = await update_user(session, caller.user_id, changes, kept, actor=actor)
+        user = await update_user(session, user_of(caller), changes, kept, actor=actor)
     return _me(user)
 
 
@@ -211,7 +211,7 @@ async def _new_password_hash(request: Request, caller: Caller, body: OwnChanges)
         raise MissingParameter(msg, param="current_password")
     management, password = management_of(request), body.password.get_secret_value()
     async with management.sessions() as session:
-        email = (await get_user(session, caller.user_id)).email
+        email = (await get_user(session, user_of(caller))).email
     # Before the work of verifying: it is refused whatever the current one is.
     management.password_rules.check(password, email)
     current = body.current_password.get_secret_value()

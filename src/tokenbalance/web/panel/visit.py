@@ -15,6 +15,7 @@ from markupsafe import Markup
 
 from tokenbalance.database.ids import ID_MAX
 from tokenbalance.errors import InvalidApiKey, NotFound
+from tokenbalance.people.access import user_of
 from tokenbalance.people.callers import find_caller
 from tokenbalance.people.users import get_user
 from tokenbalance.web.actors import actor_at
@@ -162,5 +163,5 @@ async def _find_person(management: Management, secret: str) -> Person | None:
     if not caller.signed_in:
         return None
     async with management.sessions() as session:
-        user = await get_user(session, caller.user_id)
+        user = await get_user(session, user_of(caller))
     return Person(caller, user.email, user.name, secret)

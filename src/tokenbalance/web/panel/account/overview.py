@@ -9,6 +9,7 @@ from starlette.routing import Route
 
 from tokenbalance.books.reports import Group, Period, UsageQuery, all_usage_by, refused_today
 from tokenbalance.books.reports.period import midnight
+from tokenbalance.people.access import user_of
 from tokenbalance.people.users import get_user
 from tokenbalance.web.panel.charts import NO_MODEL, chart_by_day, last_days
 from tokenbalance.web.panel.grants import parts_of
@@ -38,7 +39,7 @@ async def show(visit: Visit) -> Response:
 
     async with visit.management.sessions.begin() as session:
         parts = await parts_of(session, account_id)
-        user = await get_user(session, visit.caller.user_id)
+        user = await get_user(session, user_of(visit.caller))
         daily = await all_usage_by(session, by(Group.DAY, Group.MODEL))
         models = await all_usage_by(session, by(Group.MODEL))
         keys = await all_usage_by(session, by(Group.KEY))

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Final
 
 from starlette.routing import Route
 
+from tokenbalance.people.access import user_of
 from tokenbalance.people.password_rules import PasswordError
 from tokenbalance.people.passwords import hash_password
 from tokenbalance.people.sign_in import SlowDown, WrongCredentials, confirm
@@ -36,7 +37,7 @@ async def save_name(visit: Visit) -> Response:
     changes = Changes(name=visit.form.typed("name"))
     try:
         async with visit.management.sessions.begin() as session:
-            await update_user(session, visit.caller.user_id, changes, actor=visit.actor)
+            await update_user(session, user_of(visit.caller), changes, actor=visit.actor)
     except InvalidName as error:
         visit.form.refuse("name", str(error))
         return _render(visit, visit.form, HTTPStatus.BAD_REQUEST)
@@ -57,7 +58,7 @@ async def change_password(visit: Visit) -> Response:
     async with visit.management.sessions.begin() as session:
         changes = Changes(password_hash=password_hash)
         kept = Kept(visit.caller.key_id, read_cookie(visit.request, Cookie.BROWSER))
-        await update_user(session, visit.caller.user_id, changes, kept, actor=visit.actor)
+        await update_user(session, user_of(visit.caller), changes, kept, actor=visit.actor)
     return go_to(PATH, visit, Notice.PASSWORD_CHANGED)
 
 
