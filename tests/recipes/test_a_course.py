@@ -8,10 +8,13 @@ import io
 from typing import TYPE_CHECKING
 
 import httpx2
+import orjson
 import pytest
 
 from tests.support.chat import CHAT, DONE, STREAM, USAGE, content
-from tests.support.upstream import Gate, event_stream
+from tests.support.product import serving
+from tests.support.sending import until
+from tests.support.upstream import Gate, Response, ScriptedUpstream, event_stream
 from tokenbalance.books.ledger.audit import audit
 from tokenbalance.model import CLI
 from tokenbalance.people.keys import create_key
@@ -20,7 +23,6 @@ from tokenbalance.people.users import create_user
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from tests.support.upstream import ScriptedUpstream
     from tokenbalance.database.connections import Pool, Sessions
 
 STUDENTS = 200
@@ -36,6 +38,21 @@ ASK = "/v1/chat/completions"
 
 
 @pytest.fixture
+async def product(dsn: str, upstream: ScriptedUpstream) -> AsyncIterator[str]:
+    """The product, which may send alerts to this machine."""
+    async with serving(dsn, upstream.base_url, webhooks_to_private=True) as url:
+        yield url
+
+
+@pytest.fixture
+async def office() -> AsyncIterator[ScriptedUpstream]:
+    """Where alerts arrive."""
+    async with ScriptedUpstream() as receiver:
+        receiver.always(Response(status=204))
+        yield receiver
+
+
+@pytest.fixture
 async def teacher(product: str, sessions: Sessions) -> AsyncIterator[httpx2.AsyncClient]:
     """The teacher's client of the API."""
     async with sessions.begin() as session:
@@ -47,7 +64,11 @@ async def teacher(product: str, sessions: Sessions) -> AsyncIterator[httpx2.Asyn
 
 
 async def test_the_day_of_a_course(
-    teacher: httpx2.AsyncClient, http: httpx2.AsyncClient, pool: Pool, upstream: ScriptedUpstream
+    teacher: httpx2.AsyncClient,
+    http: httpx2.AsyncClient,
+    pool: Pool,
+    upstream: ScriptedUpstream,
+    office: ScriptedUpstream,
 ) -> None:
     body = {"csv": TABLE, "defaults": EACH}
     plan = (await teacher.post("/api/users/import", json={**body, "dry_run": True})).json()
@@ -64,11 +85,20 @@ async def test_the_day_of_a_course(
     async def ask(email: str) -> httpx2.Response:
         return await http.post(ASK, json=CHAT, headers=key_of(email))
 
+    hook = {"url": f"{office.base_url}/alerts", "events": ["balance.low"], "operator": True}
+    assert (await teacher.post("/api/webhooks", json=hook)).status_code == 201
+    student = int(await pool.fetchval("SELECT id FROM users WHERE email = 's1@x.org'"))
+    told = await teacher.put(f"/api/alerts/thresholds?user_id={student}", json={"below": [50]})
+    assert told.json() == {"below": [50]}
     spent = 0
     while (response := await ask("s1@x.org")).status_code == 200:
         spent += response.json()["usage"]["total_tokens"]
     assert (response.status_code, response.json()["error"]["code"]) == (402, "insufficient_quota")
     assert 0 < spent <= 100
+    await until(lambda: office.requests)
+    alert = orjson.loads(office.requests[0].body)
+    assert alert["type"] == "balance.low"
+    assert 0 < alert["data"]["balance"] < alert["data"]["below"] == 50
     balance = (await http.get("/api/balance", headers=key_of("s1@x.org"))).json()
     assert (balance["next"]["amount"], balance["next"]["every"]) == (100, "week")
     credited = await teacher.post(
@@ -102,3 +132,4 @@ async def test_the_day_of_a_course(
     asked = len(upstream.requests)
     assert asked == await pool.fetchval("SELECT count(*) FROM ledger WHERE kind = 'charge'")
     assert (await audit(pool)).violations == []
+    assert len(office.requests) == 1
