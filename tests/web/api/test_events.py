@@ -39,6 +39,8 @@ WRITING = [
     if not row.route.startswith("GET ") and row.route not in CHANGES_NOTHING | ENDING
     # Not with a key.
     if row.responses != SIGN_INS
+    # One event for each account: it has its own test.
+    if row.route != "POST /api/accounts/{account_id}/transfers"
 ]
 
 
@@ -61,7 +63,7 @@ async def page_of(
 
 
 def test_the_routes_that_leave_no_event_are_few() -> None:
-    assert len(WRITING) == 38
+    assert len(WRITING) == 45
     assert {row.route for row in TABLE} >= CHANGES_NOTHING | ENDING
 
 

@@ -25,6 +25,7 @@ from tokenbalance.web.api.sign_in import sign_in_router
 from tokenbalance.web.api.tags import tags_router
 from tokenbalance.web.api.teams import teams_router
 from tokenbalance.web.api.tokens import tokens_router
+from tokenbalance.web.api.transfers import transfers_router
 from tokenbalance.web.api.usage import usage_router
 from tokenbalance.web.api.users import users_router
 from tokenbalance.web.api.webhooks import webhooks_router
@@ -40,6 +41,7 @@ _ROUTERS: Final = (
     tags_router,
     balances_router,
     grants_router,
+    transfers_router,
     teams_router,
     members_router,
     invitations_router,
