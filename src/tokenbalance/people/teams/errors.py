@@ -2,11 +2,17 @@
 
 TeamError
 |-- AlreadyMember
+|-- InvalidProject
 |-- InvalidTeamName
 |-- LastOwner
+|-- ProjectArchived
 |-- TeamClosed
+|-- TooManyInTeam
+|-- UnknownInvitation
 |-- UnknownMember
-`-- UnknownTeam
+|-- UnknownProject
+|-- UnknownTeam
+`-- ViewersHaveNoKeys
 """
 
 from __future__ import annotations
@@ -30,8 +36,41 @@ class UnknownMember(TeamError):
         super().__init__(f"no member of this team has the id {user_id}")
 
 
+class UnknownProject(TeamError):
+    """The team has no such project."""
+
+    def __init__(self, project_id: int) -> None:
+        super().__init__(f"no project of this team has the id {project_id}")
+
+
+class UnknownInvitation(TeamError):
+    """No invitation has this id, or this secret and may be used by this user."""
+
+
 class InvalidTeamName(TeamError):
     """The name is empty, too long, or has control characters."""
+
+
+class InvalidProject(TeamError):
+    """The name belongs to another project of the team."""
+
+
+class ProjectArchived(TeamError):
+    """Nothing can be added to the project."""
+
+    def __init__(self) -> None:
+        super().__init__("this project is archived: choose another one, or take that back")
+
+
+class ViewersHaveNoKeys(TeamError):
+    """The member is a viewer."""
+
+    def __init__(self) -> None:
+        super().__init__("viewers of a team have no keys in it: change the role first")
+
+
+class TooManyInTeam(TeamError):
+    """There are as many as there may be."""
 
 
 class AlreadyMember(TeamError):
