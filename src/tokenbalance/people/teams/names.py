@@ -5,6 +5,7 @@ Ids that are never shown to people would be of no use to them. Writes nothing.
 TeamError
 |-- AmbiguousTeam
 |-- NoSuchMember
+|-- NoSuchProject
 `-- NoSuchTeam
 """
 
@@ -17,6 +18,7 @@ from sqlalchemy import func, select
 from tokenbalance.database.tables import Account
 from tokenbalance.people.teams.errors import TeamError
 from tokenbalance.people.teams.members import find_member
+from tokenbalance.people.teams.projects import list_projects
 from tokenbalance.people.teams.rows import team_row
 from tokenbalance.people.teams.teams import get_team
 from tokenbalance.people.users import find_user
@@ -24,7 +26,7 @@ from tokenbalance.people.users import find_user
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
-    from tokenbalance.people.teams.rows import MemberRow, TeamRow
+    from tokenbalance.people.teams.rows import MemberRow, ProjectRow, TeamRow
 
 
 class NoSuchTeam(TeamError):
@@ -47,6 +49,13 @@ class NoSuchMember(TeamError):
 
     def __init__(self, email: str, team: TeamRow) -> None:
         super().__init__(f"{email} is not a member of the team {team.name!r}")
+
+
+class NoSuchProject(TeamError):
+    """The team has no such project."""
+
+    def __init__(self, name: str, team: TeamRow) -> None:
+        super().__init__(f"the team {team.name!r} has no project {name!r}")
 
 
 async def team_named(session: AsyncSession, text: str) -> TeamRow:
@@ -89,3 +98,19 @@ async def member_named(session: AsyncSession, team: TeamRow, email: str) -> Memb
     if member is None:
         raise NoSuchMember(user.email, team)
     return member
+
+
+async def project_named(session: AsyncSession, team: TeamRow, text: str) -> ProjectRow:
+    """Return the project of a team that has this name, ignoring case, or else this id.
+
+    Raises:
+        NoSuchProject: the team has no such project.
+
+    """
+    projects = await list_projects(session, team.id)
+    wanted = text.strip().casefold()
+    named = [one for one in projects if one.name.casefold() == wanted]
+    found = named or [one for one in projects if str(one.id) == wanted]
+    if not found:
+        raise NoSuchProject(text, team)
+    return found[0]
