@@ -137,6 +137,52 @@ TABLE = [
         (401, 401, 404, 403, 200),
         once=True,
     ),
+    Row("POST /api/teams", (401, 401, 201, 201, 201), body={"name": "Mine"}),
+    Row("GET /api/teams", SIGNED_IN),
+    Row("GET /api/teams", SUPERUSERS, query="all=true"),
+    Row("GET /api/teams/{team_id}", THE_USERS),
+    Row("PATCH /api/teams/{team_id}", THE_USERS, body={"name": "Ours"}),
+    # By the user and the superuser, each once.
+    Row("DELETE /api/teams/{team_id}", (401, 401, 404, 200, 400), once=True),
+    Row("GET /api/teams/{team_id}/members", THE_USERS),
+    Row(
+        "POST /api/teams/{team_id}/members",
+        (401, 401, 404, 201, 400),
+        body={"email": "guest{spelling}@example.com"},
+    ),
+    Row(
+        "PATCH /api/teams/{team_id}/members/{member_id}",
+        THE_USERS,
+        body={"credits_per_day": 5},
+    ),
+    Row("DELETE /api/teams/{team_id}/members/{member_id}", (401, 401, 404, 200, 404), once=True),
+    Row("GET /api/teams/{team_id}/invitations", THE_USERS),
+    Row("POST /api/teams/{team_id}/invitations", (401, 401, 404, 201, 201), body={}),
+    Row(
+        "DELETE /api/teams/{team_id}/invitations/{invitation_id}",
+        (401, 401, 404, 200, 404),
+        once=True,
+    ),
+    # The other one, who comes first, uses it up.
+    Row(
+        "POST /api/invitations/accept",
+        (401, 401, 200, 404, 404),
+        body={"secret": "{secret}"},
+        once=True,
+    ),
+    Row("GET /api/teams/{team_id}/projects", THE_USERS),
+    Row(
+        "POST /api/teams/{team_id}/projects",
+        (401, 401, 404, 201, 400),
+        body={"name": "New{spelling}"},
+    ),
+    Row("PATCH /api/teams/{team_id}/projects/{project_id}", THE_USERS, body={"name": "Course"}),
+    Row("GET /api/teams/{team_id}/keys", THE_USERS),
+    Row("POST /api/teams/{team_id}/keys", (401, 401, 404, 201, 201), body={"service": True}),
+    Row("GET /api/keys", THE_USERS, query="team_id={team_id}"),
+    Row("PATCH /api/keys/{team_key_id}", THE_USERS, body={"credits_per_day": 5}),
+    Row("GET /api/limits", THE_USERS, query="key_id={team_key_id}"),
+    Row("GET /api/accounts/{team_id}/budgets", THE_USERS),
     Row("GET /api/alerts", SIGNED_IN),
     Row("GET /api/alerts", OF_THE_USER, query="user_id={user_id}"),
     Row("GET /api/alerts/thresholds", SIGNED_IN),
@@ -208,8 +254,9 @@ async def belongings(pool: Pool, people: People) -> dict[str, str]:
         people.user.account_id,
     )
     budget_id = await pool.fetchval(
-        "INSERT INTO limits (account_id, subject, name, unit, period, amount, window_end)"
-        " VALUES ($1, 'account', 'budget:b' || $2::text, 'credits', 'day', 1000, 'epoch')"
+        "INSERT INTO limits"
+        " (account_id, subject, name, unit, period, amount, window_end, is_bound)"
+        " VALUES ($1, 'account', 'budget:b' || $2::text, 'credits', 'day', 1000, 'epoch', true)"
         " RETURNING id",
         people.user.account_id,
         str(key_id),

@@ -89,5 +89,8 @@ Amount: TypeAlias = Annotated[
 UserId: TypeAlias = Annotated[
     Number | None, Query(description="The user; defaults to you. Other users: superusers only.")
 ]
+TeamId: TypeAlias = Annotated[
+    Number | None, Query(description="The team, of which you are a member; not with `user_id`.")
+]
 
 FIRST_PAGE: Final = PAGE_ROWS
