@@ -24,6 +24,7 @@ def test_a_team_is_created_shown_renamed_and_closed(cli: Cli) -> None:
     _users(cli, "ann@b.c")
     made = cli.json("team", "create", " Crew ", "--owner", "ANN@b.c", "--balance", "1,000")
     assert (made["name"], made["time_zone"], made["available"]) == ("Crew", "UTC", 1000)
+    assert made["credits_per_day"] is None
     team = str(made["id"])
     shown = cli.json("team", "show", "crew")
     (owner,) = shown.pop("members")
@@ -142,6 +143,7 @@ async def test_the_link_of_an_invitation_is_printed_once(cli: Cli, pool: Pool) -
         ("limit set a@b.c models=gpt-* --member b@b.c", "--team is missing"),
         ("budget add a@b.c 5 --every day --project web", "--team is missing"),
         ("budget add --team 1 5 --every day --project web --key 1", "exclude each other"),
+        ("key revoke-all --team 1 --tokens", "--team excludes --tokens"),
         ("key create", "EMAIL is missing: who answers for the key"),
         ("key create --team 1", "EMAIL is missing: who answers for the key, or --service"),
         ("key create a@b.c --team 1 --service", "EMAIL and --service exclude each other"),

@@ -56,7 +56,7 @@ def test_keys_of_a_team_have_a_member_or_are_for_a_service(cli: Cli, crew: int) 
     assert service.out.startswith("sk-tb-")
     cli("key", "create", "bob@b.c")
     listed = cli.json("team", "keys", "Crew")
-    assert [(row["account_id"], row["email"], row["name"]) for row in listed] == [
+    assert [(row["team_id"], row["email"], row["name"]) for row in listed] == [
         (crew, "bob@b.c", "laptop"),
         (crew, "", ""),
     ]
@@ -66,7 +66,22 @@ def test_keys_of_a_team_have_a_member_or_are_for_a_service(cli: Cli, crew: int) 
     refused = cli.refused("key", "create", "bob@b.c", "--team", "Crew", "--scope", "manage")
     assert "cannot have the scope manage" in refused
     assert cli.json("key", "revoke-all", "--team", "Crew") == {"revoked": 2}
-    assert cli.json("key", "show", str(own["id"]))["revoked_at"] is not None
+    shown = cli.json("key", "show", str(own["id"]))
+    assert (shown["team_id"], shown["revoked_at"] is None) == (crew, False)
+
+
+def test_no_key_of_a_team_is_made_that_would_not_work(cli: Cli, crew: int) -> None:
+    cli("team", "member", "set", "Crew", "bob@b.c", "--role", "viewer")
+    assert "viewers of a team have no keys" in cli.refused(
+        "key", "create", "bob@b.c", "--team", "Crew"
+    )
+    cli("team", "project", "add", "Crew", "web")
+    cli("team", "project", "archive", "Crew", "web")
+    service = ("key", "create", "--team", str(crew), "--service")
+    assert "this project is archived" in cli.refused(*service, "--project", "web")
+    cli("team", "close", "Crew")
+    assert "was deleted" in cli.refused(*service)
+    assert cli.json("team", "keys", str(crew)) == []
 
 
 def test_limits_and_budgets_bind_a_team_a_member_or_a_project(cli: Cli, crew: int) -> None:
@@ -118,7 +133,8 @@ def test_credits_move_between_users_and_teams(cli: Cli, crew: int) -> None:
 async def test_usage_and_refusals_of_a_team_are_its_own(cli: Cli, pool: Pool, crew: int) -> None:
     key = cli.json("key", "create", "bob@b.c", "--team", "Crew")
     own = cli.json("key", "create", "bob@b.c")
-    holder = Holder(own["user_id"], own["account_id"], own["id"], own["key"])
+    account = cli.json("limit", "show", "bob@b.c")["account_id"]
+    holder = Holder(own["user_id"], account, own["id"], own["key"])
     _ = await use(pool, holder, Used(tokens=12, at=midnight()))
     await refuse(pool, crew, key["id"], "insufficient_quota", 3)
     export = ("usage", "export", "--since", str(midnight().date()))

@@ -11,11 +11,13 @@ from tokenbalance.cli.arguments import ACTOR, AsJson
 from tokenbalance.cli.database import transact
 from tokenbalance.cli.key_owners import WantedOwner, find_owner
 from tokenbalance.cli.key_rows import (
+    ShownKey,
     key_facts,
     key_fields,
     list_team_keys,
     print_keys,
     print_secret,
+    shown_key,
 )
 from tokenbalance.cli.output import print_json, print_line, print_table
 from tokenbalance.cli.payers import OfPayer, OfTeam, UserEmail, find_payer
@@ -157,9 +159,9 @@ def create_key(  # noqa: PLR0913 - the fields of a key, by name
     defaults = load_settings().key_limits
     limits = new_limits(read_limits(limit or ()), defaults, by_superuser=True)
 
-    async def create(session: AsyncSession) -> tuple[KeyRow, str]:
+    async def create(session: AsyncSession) -> tuple[ShownKey, str]:
         found = await find_owner(session, owner)
-        return await keys.create_key(
+        key, secret = await keys.create_key(
             session,
             found.account_id,
             user_id=found.user_id,
@@ -175,6 +177,7 @@ def create_key(  # noqa: PLR0913 - the fields of a key, by name
             sub_account_limits=limits_of_each(read_limits(end_user_limit or ())),
             actor=ACTOR,
         )
+        return ShownKey(key, found.team_id), secret
 
     key, secret = transact(create)
     print_secret(key, secret, "created", as_json=as_json)
@@ -263,7 +266,11 @@ def limit_key(
 @app.command("show")
 def show_key(key_id: KeyId, *, as_json: AsJson = False) -> None:
     """Show a key with its limits, and where requests name their end users."""
-    key = transact(lambda session: get_key(session, key_id, None))
+
+    async def find(session: AsyncSession) -> ShownKey:
+        return await shown_key(session, await get_key(session, key_id, None))
+
+    key = transact(find)
     if as_json:
         print_json(key_fields(key))
     else:
@@ -276,17 +283,27 @@ def rotate_key(key_id: KeyId, *, as_json: AsJson = False) -> None:
 
     Keys that were made with it keep working: after a leak, revoke it instead.
     """
-    key, secret = transact(lambda session: keys.rotate_key(session, key_id, None, actor=ACTOR))
+
+    async def rotate(session: AsyncSession) -> tuple[ShownKey, str]:
+        key, secret = await keys.rotate_key(session, key_id, None, actor=ACTOR)
+        return await shown_key(session, key), secret
+
+    key, secret = transact(rotate)
     print_secret(key, secret, "rotated", as_json=as_json)
 
 
 @app.command("revoke")
 def revoke_key(key_id: KeyId, *, as_json: AsJson = False) -> None:
     """Revoke a key and all keys that were made with it, at once and for good."""
-    revoked: Revoked = transact(lambda session: revoke(session, key_id, actor=ACTOR))
+
+    async def end(session: AsyncSession) -> tuple[ShownKey, Revoked]:
+        revoked = await revoke(session, key_id, actor=ACTOR)
+        return await shown_key(session, revoked.key), revoked
+
+    shown, revoked = transact(end)
     key = revoked.key
     if as_json:
-        print_json({**key_fields(key), "revoked_with_it": revoked.with_it})
+        print_json({**key_fields(shown), "revoked_with_it": revoked.with_it})
     else:
         print_line(f"Key revoked: {key.id} {key.prefix}…")
         if revoked.with_it:
@@ -304,6 +321,9 @@ def revoke_all(
     as_json: AsJson = False,
 ) -> None:
     """Revoke all keys of a user or a team, and all made with them, at once and for good."""
+    if tokens and team is not None:
+        msg = "a team has no sign-in tokens: --team excludes --tokens"
+        raise typer.BadParameter(msg)
 
     async def end(session: AsyncSession) -> int:
         account_id = (await find_payer(session, email, team)).id
@@ -319,15 +339,15 @@ def revoke_all(
 
 
 def _report_change(key_id: int, changes: KeyChanges, *, as_json: bool) -> None:
-    key = transact(
-        lambda session: change_key_of(
-            session, key_id, None, by_superuser=True, actor=ACTOR, **changes
-        )
-    )
+    async def change(session: AsyncSession) -> ShownKey:
+        key = await change_key_of(session, key_id, None, by_superuser=True, actor=ACTOR, **changes)
+        return await shown_key(session, key)
+
+    changed = transact(change)
     if as_json:
-        print_json(key_fields(key))
+        print_json(key_fields(changed))
     else:
-        print_line(f"Key changed: {key.id} {key.prefix}…")
+        print_line(f"Key changed: {changed.key.id} {changed.key.prefix}…")
 
 
 def _in_days(days: int) -> datetime:

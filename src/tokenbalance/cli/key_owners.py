@@ -12,6 +12,9 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from tokenbalance.people.access import Standing
+from tokenbalance.people.teams.errors import TeamClosed
+from tokenbalance.people.teams.key_rights import require_bearer
 from tokenbalance.people.teams.names import member_named, project_named, team_named
 from tokenbalance.people.users import find_user
 
@@ -52,6 +55,8 @@ class Owner:
     """What was found."""
 
     account_id: int
+    team_id: int | None
+    """The same if a team pays."""
     user_id: int | None
     project_id: int | None
 
@@ -60,16 +65,21 @@ async def find_owner(session: AsyncSession, wanted: WantedOwner) -> Owner:
     """Find the account, and the member and project of a team.
 
     Raises:
-        UnknownUser, TeamError: there is no such user, team, member or project.
+        UnknownUser, TeamError: there is no such user, team, member or project, or it can have no
+            new key.
 
     """
     if wanted.team is None:
         user = await find_user(session, wanted.email or "")
-        return Owner(user.account.id, user.id, None)
+        return Owner(user.account.id, None, user.id, None)
     team = await team_named(session, wanted.team)
-    member = project = None
+    if team.closed_at is not None:
+        raise TeamClosed(team.id)
+    user_id = project_id = None
     if wanted.email is not None:
-        member = await member_named(session, team, wanted.email)
+        user_id = (await member_named(session, team, wanted.email)).user_id
     if wanted.project is not None:
-        project = await project_named(session, team, wanted.project)
-    return Owner(team.id, member and member.user_id, project and project.id)
+        project_id = (await project_named(session, team, wanted.project)).id
+    operator = Standing(team.id, None, None, is_superuser=True)
+    await require_bearer(session, operator, user_id, project_id)
+    return Owner(team.id, team.id, user_id, project_id)

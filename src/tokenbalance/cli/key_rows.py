@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Final, cast
 
 from tokenbalance.cli.database import transact
 from tokenbalance.cli.output import print_aside, print_json, print_line, print_table
 from tokenbalance.cli.team_rows import limits_list
+from tokenbalance.people.account_limits import get_account
 from tokenbalance.people.key_lists import list_keys
 from tokenbalance.people.limits import LIMITS
 from tokenbalance.people.teams.names import team_named
@@ -29,8 +31,24 @@ _COLUMNS: Final = (
 _TEAM_COLUMNS: Final = ("id", "prefix", "name", "email", "project", "is_suspended", *_COLUMNS[3:])
 
 
-def key_fields(key: KeyRow) -> Mapping[str, Document]:
+@dataclass(frozen=True, slots=True)
+class ShownKey:
+    """A key, and whose it is."""
+
+    key: KeyRow
+    team_id: int | None
+    """None: a user's own."""
+
+
+async def shown_key(session: AsyncSession, key: KeyRow) -> ShownKey:
+    """Find out whose a key is."""
+    is_of_team = (await get_account(session, key.account_id)).user_id is None
+    return ShownKey(key, key.account_id if is_of_team else None)
+
+
+def key_fields(shown: ShownKey) -> Mapping[str, Document]:
     """Return what is shown of a key once it exists."""
+    key = shown.key
     return {
         "id": key.id,
         "prefix": key.prefix,
@@ -43,8 +61,8 @@ def key_fields(key: KeyRow) -> Mapping[str, Document]:
         "force_store_false": key.force_store_false,
         "scopes": key.scopes,
         "made_by_key_id": key.made_by_key_id,
-        "account_id": key.account_id,
         "user_id": key.user_id,
+        "team_id": shown.team_id,
         "project_id": key.project_id,
         "is_suspended": key.is_suspended,
         "sub_account_from": key.sub_account_from,
@@ -53,17 +71,18 @@ def key_fields(key: KeyRow) -> Mapping[str, Document]:
     }
 
 
-def key_facts(key: KeyRow) -> list[dict[str, Value]]:
+def key_facts(shown: ShownKey) -> list[dict[str, Value]]:
     """Return a line for each thing that is known of a key."""
+    key = shown.key
     of_each = key.sub_account_limits.as_document()
-    shown = {
+    facts = {
         name: value
-        for name, value in key_fields(key).items()
+        for name, value in key_fields(shown).items()
         if value is not None and name not in LIMITS and name != "sub_account_limits"
     }
-    shown |= {name: value for name, value in key.limits.values().items() if value is not None}
-    shown |= {f"end user: {name}": cast("Value", value) for name, value in of_each.items()}
-    return [{"field": name, "value": _text(value)} for name, value in shown.items()]
+    facts |= {name: value for name, value in key.limits.values().items() if value is not None}
+    facts |= {f"end user: {name}": cast("Value", value) for name, value in of_each.items()}
+    return [{"field": name, "value": _text(value)} for name, value in facts.items()]
 
 
 def _text(value: Document) -> str:
@@ -80,16 +99,17 @@ def _text(value: Document) -> str:
 
 def print_keys(keys: Sequence[KeyRow], *, as_json: bool) -> None:
     """Print the keys of a user."""
+    found = [ShownKey(key, None) for key in keys]
     if as_json:
-        print_json([key_fields(key) for key in keys])
+        print_json([key_fields(key) for key in found])
     else:
-        print_table(_COLUMNS, [_row(key) for key in keys])
+        print_table(_COLUMNS, [_row(key) for key in found])
 
 
 def list_team_keys(text: str, *, as_json: bool) -> None:
     """Print the keys of a team that is named so, with who answers for each."""
 
-    async def find(session: AsyncSession) -> list[tuple[KeyRow, Fields]]:
+    async def find(session: AsyncSession) -> list[tuple[ShownKey, Fields]]:
         team = await team_named(session, text)
         projects = {one.id: one.name for one in await list_projects(session, team.id)}
         keys = await list_keys(session, team.id)
@@ -97,7 +117,10 @@ def list_team_keys(text: str, *, as_json: bool) -> None:
         ids = {key.user_id for key in keys if key.user_id is not None}
         emails = {one: (await get_user(session, one)).email for one in sorted(ids)}
         return [
-            (key, _whose(emails.get(key.user_id or 0, ""), projects.get(key.project_id or 0, "")))
+            (
+                ShownKey(key, team.id),
+                _whose(emails.get(key.user_id or 0, ""), projects.get(key.project_id or 0, "")),
+            )
             for key in keys
         ]
 
@@ -113,18 +136,18 @@ def _whose(email: str, project: str) -> Fields:
     return {"email": email, "project": project}
 
 
-def _row(key: KeyRow) -> Fields:
+def _row(shown: ShownKey) -> Fields:
     """Return a key as a row of a table."""
     return {
-        **{name: cast("Value", value) for name, value in key_fields(key).items()},
-        "limits": limits_list(key.limits),
+        **{name: cast("Value", value) for name, value in key_fields(shown).items()},
+        "limits": limits_list(shown.key.limits),
     }
 
 
-def print_secret(key: KeyRow, secret: str, done: str, *, as_json: bool) -> None:
+def print_secret(shown: ShownKey, secret: str, done: str, *, as_json: bool) -> None:
     """Print a new secret: alone on stdout, for a variable of a shell."""
     if as_json:
-        print_json({"id": key.id, "key": secret, **key_fields(key)})
+        print_json({"id": shown.key.id, "key": secret, **key_fields(shown)})
     else:
-        print_aside(f"Key {done}: {key.id}. Its secret is shown only once:")
+        print_aside(f"Key {done}: {shown.key.id}. Its secret is shown only once:")
         print_line(secret)

@@ -31,23 +31,22 @@ def team_fields(team: TeamRow) -> Fields:
         "balance": team.balance,
         "held": team.held,
         "available": team.available,
-        "overdraft": team.overdraft,
         "created_at": team.created_at,
         "closed_at": team.closed_at,
+        **cast("Fields", team.limits.values()),
     }
 
 
 def member_fields(member: MemberRow) -> Fields:
     """Return what is shown of a member."""
     return {
-        "team_id": member.team_id,
         "user_id": member.user_id,
         "email": member.email,
         "name": member.name,
         "role": member.role,
         "joined_at": member.joined_at,
         "disabled_at": member.disabled_at,
-        "is_active": member.is_active,
+        "is_active": member.is_active and member.disabled_at is None,
         **cast("Fields", member.limits.values()),
     }
 
@@ -55,7 +54,6 @@ def member_fields(member: MemberRow) -> Fields:
 def project_fields(project: ProjectRow) -> Fields:
     """Return what is shown of a project."""
     return {
-        "team_id": project.team_id,
         "id": project.id,
         "name": project.name,
         "created_at": project.created_at,
