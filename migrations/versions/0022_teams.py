@@ -14,6 +14,20 @@ depends_on: None = None
 _USERS_OF_KEYS = """
 UPDATE api_keys k SET user_id = a.user_id FROM accounts a WHERE a.id = k.account_id
 """
+# Which budgets only superusers change: so far a list with the limits of their keys, and all of
+# accounts.
+_BOUND_BUDGETS = """
+UPDATE limits l SET is_bound = true FROM api_keys k
+ WHERE l.subject = 'key:' || k.id AND l.account_id = k.account_id
+   AND k.limits->'bound_budgets' @> to_jsonb(l.id)
+"""
+_LISTED_BUDGETS = """
+UPDATE api_keys k
+   SET limits = k.limits || jsonb_build_object('bound_budgets', bound.ids)
+  FROM (SELECT account_id, subject, jsonb_agg(id) AS ids
+          FROM limits WHERE is_bound GROUP BY account_id, subject) bound
+ WHERE bound.subject = 'key:' || k.id AND bound.account_id = k.account_id
+"""
 # Whoever makes a key of a personal account need not say whose it is, and cannot say otherwise.
 _PERSONAL_KEYS = """
 CREATE FUNCTION user_of_personal_key() RETURNS trigger LANGUAGE plpgsql AS $$
@@ -49,6 +63,7 @@ def upgrade() -> None:
         ("accounts", "kind", sa.Text(), "'personal'"),
         ("accounts", "name", sa.Text(), "''"),
         ("api_keys", "is_suspended", sa.Boolean(), "false"),
+        ("limits", "is_bound", sa.Boolean(), "false"),
     ):
         column = sa.Column(name, kind, server_default=sa.text(default), nullable=False)
         op.add_column(table, column)
@@ -118,6 +133,13 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("account_id", "id", name=op.f("pk_invitations")),
         sa.UniqueConstraint("secret_sha256", name=op.f("uq_invitations_secret_sha256")),
     )
+    op.execute(_BOUND_BUDGETS)
+    op.execute(
+        "UPDATE limits SET is_bound = true WHERE subject = 'account' AND name LIKE 'budget:%'"
+    )
+    op.execute(
+        "UPDATE api_keys SET limits = limits - 'bound_budgets' WHERE limits ? 'bound_budgets'"
+    )
     op.execute(_USERS_OF_KEYS)
     op.create_foreign_key(op.f("fk_api_keys_user_id"), "api_keys", "users", ["user_id"], ["id"])
     op.create_foreign_key(
@@ -161,6 +183,8 @@ def downgrade() -> None:
     op.execute("DROP TRIGGER personal_keys_have_their_user ON api_keys")
     op.execute("DROP FUNCTION user_of_personal_key()")
     op.drop_constraint(op.f("ck_api_keys_token_is_a_users"), "api_keys")
+    op.execute(_LISTED_BUDGETS)
+    op.drop_column("limits", "is_bound")
     for column in ("is_suspended", "project_id", "user_id"):
         op.drop_column("api_keys", column)
     for table in ("invitations", "projects", "memberships"):

@@ -87,6 +87,15 @@ class Standing:
         if not self.may(right):
             raise NotAllowed(_REFUSALS[right])
 
+    def require_over(self, *roles: TeamRole) -> None:
+        """Require that they may change members who have these roles, or shall have them.
+
+        Raises:
+            NotAllowed: they may not.
+
+        """
+        self.require("own" if "owner" in roles else "administer")
+
 
 def require_inference(caller: Caller) -> None:
     """Require what may send requests to models.

@@ -138,8 +138,8 @@ async def count_sign_up(session: AsyncSession, address: str) -> None:
     _ = await _count(session, literal(_address_subject(address, "sign-up")), SIGN_UPS_FREE)
 
 
-async def count_welcome(session: AsyncSession, address: str) -> Counted:
-    """Count an attempt to use a link of a new user; `take_back` once it is known to be a right one.
+async def count_link(session: AsyncSession, address: str) -> Counted:
+    """Count an attempt to use a link with a secret; `take_back` once it is known to be a right one.
 
     Args:
         session: a transaction to commit at once: other attempts wait for it.

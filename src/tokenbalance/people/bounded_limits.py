@@ -1,10 +1,11 @@
-"""Limits of a key and their bounds: what its owner may change, and what only a superuser may.
+"""Limits and their bounds: what the owner of a key may change, and what only a superuser may.
 
     limits    what is in force; the owner of the key may make them tighter, and looser within bounds
     bounds    the loosest that the owner may set: what a superuser has set for the key, and the
               operator's limits for new keys; only a superuser changes them
 
-Both are stored in the one document of the key. Pure: no database and no clock.
+Both are stored in the one document of the key. Those of members and projects of teams are the same,
+and admins of the team are their owners. Pure: no database and no clock.
 """
 
 from __future__ import annotations
@@ -22,18 +23,15 @@ if TYPE_CHECKING:
     from tokenbalance.people.limits import LimitChanges
 
 _BOUNDS: Final = "bounds"
-_BUDGETS: Final = "bound_budgets"
 SUPERUSERS: Final = "the limits that a superuser has set"
 
 
 @dataclass(frozen=True, slots=True)
 class BoundedLimits:
-    """The limits of a key, with what its owner cannot change of them."""
+    """Limits, with what their owner cannot change of them."""
 
     limits: KeyLimits = NO_LIMITS
     bounds: KeyLimits = NO_LIMITS
-    budgets: tuple[int, ...] = ()
-    """Ids of budgets of the key that only a superuser changes."""
 
     def as_document(self) -> Document:
         """Return all of it, as it is stored with the key."""
@@ -41,16 +39,13 @@ class BoundedLimits:
         bounds = self.bounds.as_document()
         if bounds:
             document[_BOUNDS] = bounds
-        if self.budgets:
-            document[_BUDGETS] = list(self.budgets)
         return document
 
     @classmethod
     def stored(cls, document: Mapping[str, object]) -> BoundedLimits:
         """Read what is stored with a key."""
         bounds = cast("Mapping[str, object]", document.get(_BOUNDS, {}))
-        budgets = cast("list[int]", document.get(_BUDGETS, []))
-        return cls(KeyLimits.stored(document), KeyLimits.stored(bounds), tuple(budgets))
+        return cls(KeyLimits.stored(document), KeyLimits.stored(bounds))
 
     def changed(self, changes: LimitChanges, *, by_superuser: bool) -> BoundedLimits:
         """Change limits; None: no limit, or as far as the bound of the owner.
@@ -65,13 +60,13 @@ class BoundedLimits:
         """
         wanted = _with(self.limits, changes)
         if by_superuser:
-            return BoundedLimits(wanted, _with(self.bounds, changes), self.budgets)
+            return BoundedLimits(wanted, _with(self.bounds, changes))
         for name, bound in self.bounds.values().items():
             value = changes.get(name)
             if isinstance(value, int) and isinstance(bound, int) and value > bound:
-                msg = f"must be at most {bound:,}, which a superuser has set for this key"
+                msg = f"must be at most {bound:,}, which a superuser has set"
                 raise InvalidLimit(name, msg)
-        return BoundedLimits(tighter(wanted, self.bounds, SUPERUSERS), self.bounds, self.budgets)
+        return BoundedLimits(tighter(wanted, self.bounds, SUPERUSERS), self.bounds)
 
 
 def new_limits(wanted: LimitChanges, defaults: KeyLimits, *, by_superuser: bool) -> BoundedLimits:

@@ -6,7 +6,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from tokenbalance.model.limits import CALENDAR, KEY
+from tokenbalance.model.limits import CALENDAR, KEY, MEMBER, PROJECT
 from tokenbalance.people.limits import LIMIT_MAX, InvalidLimit
 
 if TYPE_CHECKING:
@@ -22,12 +22,16 @@ _DAYS: Final = re.compile(r"([1-9][0-9]{0,3}) days?")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Budget:
-    """A cap on what a key or an account uses in each period."""
+    """A cap on what a key, a member, a project or an account uses in each period."""
 
     id: int
     account_id: int
     key_id: int | None
-    """None: of all keys of the account together."""
+    """Of this key; where all three are None, of all keys of the account together."""
+    member_id: int | None
+    """Of all keys together that this user has of the team."""
+    project_id: int | None
+    """Of all keys of this project together."""
     name: str
     unit: Unit
     amount: int
@@ -36,6 +40,8 @@ class Budget:
     anchor: datetime | None
     """When a period of days has begun; None for those of the calendar."""
     created_at: datetime
+    is_bound: bool
+    """Only a superuser changes it."""
 
 
 def clean_name(name: str) -> str:
@@ -95,4 +101,18 @@ def clean_period(every: str) -> str:
 
 def key_of(subject: str) -> int | None:
     """Return the key that is the subject of a limit; None: it is another."""
-    return int(subject.removeprefix(KEY)) if subject.startswith(KEY) else None
+    return _id_after(KEY, subject)
+
+
+def member_of(subject: str) -> int | None:
+    """Return the user who is the subject of a limit, as a member; None: it is another."""
+    return _id_after(MEMBER, subject)
+
+
+def project_of(subject: str) -> int | None:
+    """Return the project that is the subject of a limit; None: it is another."""
+    return _id_after(PROJECT, subject)
+
+
+def _id_after(beginning: str, subject: str) -> int | None:
+    return int(subject.removeprefix(beginning)) if subject.startswith(beginning) else None

@@ -1,15 +1,15 @@
-"""Budgets of accounts and of keys: any number each, all of which must allow a request.
+"""Budgets of accounts, keys, members and projects: any number each; all must allow a request.
 
 Works in the caller's transaction and never commits. What was used of a budget is only read here.
 
-    who           may change
-    a superuser   all of them
-    an owner      those of the own keys, but for those that a superuser has set
+    who                     may change
+    a superuser             all of them
+    a user                  those of the own keys, but for those that a superuser has set
+    who administers a team  all of the team, but for those that a superuser has set
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, time
 from typing import TYPE_CHECKING, Final
 from zoneinfo import ZoneInfo
@@ -18,10 +18,15 @@ from sqlalchemy import delete, func, select
 from sqlalchemy.dialects.postgresql import insert
 
 from tokenbalance.database.ids import ID_MAX
-from tokenbalance.database.tables import ApiKey, Limit
-from tokenbalance.model.limits import ACCOUNT, CALENDAR, subject_of_key
+from tokenbalance.database.tables import Limit
+from tokenbalance.model.limits import (
+    ACCOUNT,
+    CALENDAR,
+    subject_of_key,
+    subject_of_member,
+    subject_of_project,
+)
 from tokenbalance.people.account_limits import get_account
-from tokenbalance.people.bounded_limits import BoundedLimits
 from tokenbalance.people.budget_rows import (
     Budget,
     clean_amount,
@@ -29,11 +34,14 @@ from tokenbalance.people.budget_rows import (
     clean_period,
     clean_unit,
     key_of,
+    member_of,
+    project_of,
 )
-from tokenbalance.people.key_errors import UnknownKey
 from tokenbalance.people.key_lists import get_key
 from tokenbalance.people.limit_rows import BUDGET, NOT_BEGUN, lock_counts, renew_versions
 from tokenbalance.people.limits import InvalidLimit
+from tokenbalance.people.teams.members import get_member
+from tokenbalance.people.teams.projects import get_project
 from tokenbalance.people.traces import record_budget
 
 if TYPE_CHECKING:
@@ -42,12 +50,13 @@ if TYPE_CHECKING:
     from sqlalchemy import Select
     from sqlalchemy.ext.asyncio import AsyncSession
 
+    from tokenbalance.database.tables import ApiKey
     from tokenbalance.model import Actor
 
 _YEAR_MIN: Final = 1970
 _YEAR_MAX: Final = 2999
 BUDGETS_MAX: Final = 100
-"""Of one key, or of one account: each is a row that a request takes from."""
+"""Of one key, member or project, or of one account: each is a row that a request takes from."""
 
 
 class BudgetError(Exception):
@@ -75,7 +84,7 @@ class HasBudgets(BudgetError):
 async def list_budgets(
     session: AsyncSession, account_id: int, key_id: int | None = None
 ) -> Sequence[Budget]:
-    """Return the budgets of an account and of its keys, in the order in which they were added.
+    """Return all budgets of an account, in the order in which they were added.
 
     Args:
         session: the caller's transaction.
@@ -99,6 +108,8 @@ async def add_budget(  # noqa: PLR0913 - the fields of a budget, by name
     unit: str = "credits",
     anchor: datetime | None = None,
     key_id: int | None = None,
+    member_id: int | None = None,
+    project_id: int | None = None,
     by_superuser: bool,
     actor: Actor,
 ) -> Budget:
@@ -109,26 +120,28 @@ async def add_budget(  # noqa: PLR0913 - the fields of a budget, by name
         account_id: the account that pays.
         amount: credits or tokens in each period.
         every: a period of the calendar, in the time zone of the account, or a number of days.
-        name: what it is for; None: named by its period. No other of the key or account has it.
+        name: what it is for; None: named by its period. No other of the same subject has it.
         unit: `credits` or `tokens`.
         anchor: when a period of days begins; None: with today, in the time zone of the account.
-        key_id: only of this key; None: of all keys of the account together.
+        key_id: only of this key.
+        member_id: only of all keys of a team together that this user has.
+        project_id: only of all keys of a project together. If none of the three is given, of all
+            keys of the account together.
         by_superuser: whether a superuser adds it.
         actor: who adds it, to be recorded.
 
     Raises:
-        UnknownAccount, UnknownKey: the account has no such key, or does not exist.
-        BudgetIsBound: it is the account's, and nobody but a superuser may add it.
-        InvalidLimit: a value is not valid, or the name is in use.
+        UnknownAccount, UnknownKey, UnknownMember, UnknownProject: the account has no such thing, or
+            does not exist.
+        BudgetIsBound: it is a personal account's, and nobody but a superuser may add it.
+        InvalidLimit: a value is not valid, the name is in use, or several subjects are named.
 
     """
     account = await get_account(session, account_id)
-    if key_id is None and not by_superuser:
-        raise BudgetIsBound
     await lock_counts(session, account_id)
-    subject = ACCOUNT
-    if key_id is not None:
-        subject = subject_of_key((await get_key(session, key_id, account_id)).id)
+    subject = await _subject(session, account_id, key_id, member_id, project_id)
+    if subject == ACCOUNT and account.user_id is not None and not by_superuser:
+        raise BudgetIsBound
     every = clean_period(every)
     if every in CALENDAR and anchor is not None:
         raise InvalidLimit("anchor", f"is only for a number of days; a {every} has its own begin")
@@ -146,14 +159,13 @@ async def add_budget(  # noqa: PLR0913 - the fields of a budget, by name
             amount=clean_amount(amount),
             anchor=anchor,
             window_end=NOT_BEGUN,
+            is_bound=by_superuser,
         )
         .on_conflict_do_nothing()
         .returning(Limit)
     )
     if row is None:
         raise _in_use()
-    if key_id is not None and by_superuser:
-        await _bind(session, key_id, row.id, bound=True)
     await renew_versions(session, account_id, key_id)
     budget = _budget(row)
     record_budget(session, actor, account, None, budget)
@@ -189,9 +201,8 @@ async def change_budget(  # noqa: PLR0913 - the fields of a budget, by name
         row.name = f"{BUDGET}{clean_name(name)}"
     if amount is not None:
         row.amount = clean_amount(amount)
+    row.is_bound = by_superuser
     await session.flush()
-    if before.key_id is not None and by_superuser:
-        await _bind(session, before.key_id, row.id, bound=True)
     await renew_versions(session, account_id, before.key_id)
     after = _budget(row)
     record_budget(session, actor, await get_account(session, account_id), before, after)
@@ -223,8 +234,6 @@ async def remove_budget(  # noqa: PLR0913 - each says who asks for what
         execution_options={"synchronize_session": False},
     )
     session.expunge(row)
-    if removed.key_id is not None:
-        await _bind(session, removed.key_id, removed.id, bound=False)
     await renew_versions(session, account_id, removed.key_id)
     record_budget(session, actor, await get_account(session, account_id), removed, None)
     return removed
@@ -236,11 +245,9 @@ async def copy_budgets(session: AsyncSession, from_key_id: int, key: ApiKey) -> 
     What only a superuser may change stays so. Follow it with `bind_key`.
     """
     maker = await get_key(session, from_key_id, None)
-    bound: list[int] = []
     for budget in await list_budgets(session, maker.account_id, maker.id):
-        row = await session.scalar(
-            insert(Limit)
-            .values(
+        _ = await session.execute(
+            insert(Limit).values(
                 account_id=key.account_id,
                 subject=subject_of_key(key.id),
                 name=f"{BUDGET}{budget.name}",
@@ -249,15 +256,9 @@ async def copy_budgets(session: AsyncSession, from_key_id: int, key: ApiKey) -> 
                 amount=budget.amount,
                 anchor=budget.anchor,
                 window_end=NOT_BEGUN,
+                is_bound=budget.is_bound,
             )
-            .returning(Limit.id)
         )
-        if row is not None and budget.id in maker.bounded.budgets:
-            bound.append(row)
-    if bound:
-        bounded = replace(BoundedLimits.stored(key.limits), budgets=tuple(bound))
-        key.limits = bounded.as_document()
-        await session.flush()
 
 
 async def _lock_budget(
@@ -274,8 +275,7 @@ async def _lock_budget(
     row = await session.scalar(query, execution_options={"populate_existing": True})
     if row is None:
         raise UnknownBudget(budget_id)
-    key_id = key_of(row.subject)
-    if not by_superuser and (key_id is None or row.id in await _bound(session, key_id)):
+    if not by_superuser and row.is_bound:
         raise BudgetIsBound
     if by_key_id is not None and await _has_budgets(session, by_key_id):
         msg = "a key that has budgets cannot change any: sign in, or use another key"
@@ -290,24 +290,23 @@ async def _has_budgets(session: AsyncSession, key_id: int) -> bool:
     return await session.scalar(own.limit(1)) is not None
 
 
-async def _bound(session: AsyncSession, key_id: int) -> tuple[int, ...]:
-    try:
-        return (await get_key(session, key_id, None)).bounded.budgets
-    except UnknownKey:
-        return ()
-
-
-async def _bind(session: AsyncSession, key_id: int, budget_id: int, *, bound: bool) -> None:
-    """Let only superusers change a budget of a key, or no longer."""
-    locking = select(ApiKey).where(ApiKey.id == key_id).with_for_update(key_share=True)
-    key = await session.scalar(locking, execution_options={"populate_existing": True})
-    if key is None:
-        return
-    bounded = BoundedLimits.stored(key.limits)
-    others = tuple(one for one in bounded.budgets if one != budget_id)
-    budgets = (*others, budget_id) if bound else others
-    key.limits = replace(bounded, budgets=budgets).as_document()
-    await session.flush()
+async def _subject(
+    session: AsyncSession,
+    account_id: int,
+    key_id: int | None,
+    member_id: int | None,
+    project_id: int | None,
+) -> str:
+    """Name the subject of a new budget, which must be the account's."""
+    if sum(one is not None for one in (key_id, member_id, project_id)) > 1:
+        raise InvalidLimit("key_id", "can be given without member_id and project_id only")
+    if key_id is not None:
+        return subject_of_key((await get_key(session, key_id, account_id)).id)
+    if member_id is not None:
+        return subject_of_member((await get_member(session, account_id, member_id)).user_id)
+    if project_id is not None:
+        return subject_of_project((await get_project(session, account_id, project_id)).id)
+    return ACCOUNT
 
 
 async def _require_room(session: AsyncSession, account_id: int, subject: str) -> None:
@@ -326,7 +325,7 @@ async def _has_name(session: AsyncSession, row: Limit, name: str) -> bool:
 
 
 def _in_use() -> InvalidLimit:
-    return InvalidLimit("name", "another budget of the same key or account has this name")
+    return InvalidLimit("name", "another budget of the same subject has this name")
 
 
 def _budgets(account_id: int) -> Select[Limit]:
@@ -338,12 +337,15 @@ def _budget(row: Limit) -> Budget:
         id=row.id,
         account_id=row.account_id,
         key_id=key_of(row.subject),
+        member_id=member_of(row.subject),
+        project_id=project_of(row.subject),
         name=row.name.removeprefix(BUDGET),
         unit="tokens" if row.unit == "tokens" else "credits",
         amount=row.amount,
         every=row.period,
         anchor=row.anchor,
         created_at=row.created_at,
+        is_bound=row.is_bound,
     )
 
 

@@ -6,7 +6,7 @@ have been locked in it.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Literal
 
 from sqlalchemy import select
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from tokenbalance.model import Json
     from tokenbalance.people.budget_rows import Budget
     from tokenbalance.people.rows import AccountRow, KeyRow, UserRow
-    from tokenbalance.people.teams.rows import MemberRow, TeamRow
+    from tokenbalance.people.teams.rows import InvitationRow, MemberRow, ProjectRow, TeamRow
 
 _ACTIVE: Final[dict[bool, Change]] = {True: "user.enabled", False: "user.disabled"}
 _SUPERUSER: Final[dict[bool, Change]] = {True: "user.promoted", False: "user.demoted"}
@@ -136,13 +136,9 @@ def record_budget(
     event: Change = "budget.changed"
     if before is None or after is None:
         event = "budget.added" if before is None else "budget.removed"
-    old, new = (_facts_of_budget(one) for one in (before, after))
-    details: dict[str, Json] = {
-        name: changed(old.get(name), new.get(name))
-        for name in old | new
-        if old.get(name) != new.get(name)
-    }
-    subject = Subject(user_id=account.user_id, account_id=account.id, key_id=budget.key_id)
+    details = _differences(_facts_of_budget(before), _facts_of_budget(after))
+    user_id = account.user_id if budget.member_id is None else budget.member_id
+    subject = Subject(user_id=user_id, account_id=account.id, key_id=budget.key_id)
     record(session, actor, event, subject, **{"budget_id": budget.id, **details})
 
 
@@ -150,6 +146,7 @@ def _facts_of_budget(budget: Budget | None) -> dict[str, Json]:
     if budget is None:
         return {}
     return {
+        "project_id": budget.project_id,
         "name": budget.name,
         "unit": budget.unit,
         "amount": budget.amount,
@@ -166,6 +163,14 @@ def record_new_team(
     record(session, actor, "team.created", subject, name=team.name)
 
 
+def record_team(session: AsyncSession, actor: Actor, before: TeamRow, after: TeamRow) -> None:
+    """Record that a team was renamed, got another time zone, or was closed."""
+    event: Change = "team.changed" if after.closed_at is None else "team.closed"
+    details = _differences(_facts_of_team(before), _facts_of_team(after))
+    if details:
+        record(session, actor, event, Subject(account_id=after.id), **details)
+
+
 def record_member(
     session: AsyncSession, actor: Actor, before: MemberRow | None, after: MemberRow | None
 ) -> None:
@@ -176,14 +181,65 @@ def record_member(
     event: Change = "member.changed"
     if before is None or after is None:
         event = "member.added" if before is None else "member.removed"
-    old, new = (_facts_of_member(one) for one in (before, after))
-    details: dict[str, Json] = {
+    details = _differences(_facts_of_member(before), _facts_of_member(after))
+    subject = Subject(user_id=member.user_id, account_id=member.team_id)
+    record(session, actor, event, subject, **details)
+
+
+def record_project(
+    session: AsyncSession, actor: Actor, before: ProjectRow | None, after: ProjectRow
+) -> None:
+    """Record that a project was created, renamed, archived, or given other limits."""
+    if before == after:
+        return
+    event: Change = "project.created" if before is None else "project.changed"
+    details = _differences(_facts_of_project(before), _facts_of_project(after))
+    subject = Subject(account_id=after.team_id)
+    record(session, actor, event, subject, **{"project_id": after.id, **details})
+
+
+def record_invitation(
+    session: AsyncSession,
+    actor: Actor,
+    event: Literal["invitation.created", "invitation.withdrawn"],
+    invitation: InvitationRow,
+) -> None:
+    """Record that an invitation to a team was made or withdrawn."""
+    record(
+        session,
+        actor,
+        event,
+        Subject(account_id=invitation.team_id),
+        invitation_id=invitation.id,
+        email=invitation.email,
+        role=invitation.role,
+    )
+
+
+def _differences(old: dict[str, Json], new: dict[str, Json]) -> dict[str, Json]:
+    return {
         name: changed(old.get(name), new.get(name))
         for name in old | new
         if old.get(name) != new.get(name)
     }
-    subject = Subject(user_id=member.user_id, account_id=member.team_id)
-    record(session, actor, event, subject, **details)
+
+
+def _facts_of_team(team: TeamRow) -> dict[str, Json]:
+    return {
+        "name": team.name,
+        "time_zone": team.time_zone,
+        "closed_at": _time(team.closed_at),
+    }
+
+
+def _facts_of_project(project: ProjectRow | None) -> dict[str, Json]:
+    if project is None:
+        return {}
+    return {
+        "name": project.name,
+        "limits": project.limits.as_document(),
+        "archived_at": _time(project.archived_at),
+    }
 
 
 def _facts_of_member(member: MemberRow | None) -> dict[str, Json]:

@@ -14,7 +14,7 @@ from sqlalchemy import delete, func, select
 
 from tokenbalance.database.tables import User, WelcomeLink
 from tokenbalance.model import Actor
-from tokenbalance.people.attempts import count_welcome, take_back
+from tokenbalance.people.attempts import count_link, take_back
 from tokenbalance.people.passwords import hash_password
 from tokenbalance.people.secrets import sha256
 from tokenbalance.people.turns import turn
@@ -45,7 +45,7 @@ async def open_link(sessions: Sessions, secret: str, address: str) -> UserRow:
 
     """
     async with sessions.begin() as session:
-        counted = await count_welcome(session, address)
+        counted = await count_link(session, address)
     async with sessions.begin() as session:
         user = await _user_of(session, secret)
         await take_back(session, counted)

@@ -60,3 +60,5 @@ class Limit(Base):
     """By requests that have ended."""
     reserved: Mapped[int] = mapped_column(server_default=text("0"))
     """By open holds."""
+    is_bound: Mapped[bool] = mapped_column(server_default=text("false"))
+    """Of a budget: only a superuser changes it."""

@@ -2,10 +2,14 @@
 
 TeamError
 |-- AlreadyMember
+|-- InvalidProject
 |-- InvalidTeamName
 |-- LastOwner
 |-- TeamClosed
+|-- TooManyInTeam
+|-- UnknownInvitation
 |-- UnknownMember
+|-- UnknownProject
 `-- UnknownTeam
 """
 
@@ -30,8 +34,27 @@ class UnknownMember(TeamError):
         super().__init__(f"no member of this team has the id {user_id}")
 
 
+class UnknownProject(TeamError):
+    """The team has no such project."""
+
+    def __init__(self, project_id: int) -> None:
+        super().__init__(f"no project of this team has the id {project_id}")
+
+
+class UnknownInvitation(TeamError):
+    """No invitation has this id, or this secret and may be used by this user."""
+
+
 class InvalidTeamName(TeamError):
     """The name is empty, too long, or has control characters."""
+
+
+class InvalidProject(TeamError):
+    """The project is archived, or its name belongs to another project of the team."""
+
+
+class TooManyInTeam(TeamError):
+    """There are as many as there may be."""
 
 
 class AlreadyMember(TeamError):

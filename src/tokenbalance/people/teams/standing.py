@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 from tokenbalance.people.access import Standing, sees_everything
 from tokenbalance.people.teams.errors import UnknownTeam
 from tokenbalance.people.teams.members import find_member
-from tokenbalance.people.teams.teams import get_team
+from tokenbalance.people.teams.teams import get_team, lock_team
 
 if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
@@ -33,3 +33,17 @@ async def standing_in(session: AsyncSession, caller: Caller, team_id: int) -> St
     if role is None and not superuser:
         raise UnknownTeam(team_id)
     return Standing(team.id, caller.user_id, role, superuser)
+
+
+async def acting_in(session: AsyncSession, caller: Caller, team_id: int) -> Standing:
+    """Lock a team for a change, and return what the caller is in it until the transaction ends.
+
+    Raises:
+        UnknownTeam: as `standing_in`.
+        TeamClosed: it was deleted.
+
+    """
+    # A stranger neither locks a team nor learns that it was deleted.
+    _ = await standing_in(session, caller, team_id)
+    _ = await lock_team(session, team_id)
+    return await standing_in(session, caller, team_id)

@@ -1,7 +1,8 @@
 """Which keys of a team are suspended: the one place for the rule.
 
     of a key                            works while
-    that a member answers for           the member belongs to the team, and is not disabled in it
+    that a member answers for           the member belongs to the team, is not disabled in it, and
+                                        is more than a viewer
     of a project                        the project is not archived
     any                                 the team is not closed
 
@@ -35,6 +36,7 @@ async def renew_suspensions(session: AsyncSession, team_id: int) -> None:
             Membership.account_id == team_id,
             Membership.user_id == ApiKey.user_id,
             Membership.disabled_at.is_(None),
+            Membership.role != "viewer",
         )
         .exists()
     )
@@ -48,9 +50,14 @@ async def renew_suspensions(session: AsyncSession, team_id: int) -> None:
         .exists()
     )
     suspended = or_(is_closed, is_archived, and_(ApiKey.user_id.is_not(None), not_(is_member)))
-    await session.execute(
-        update(ApiKey)
+    # In the order of ids, as whoever else locks several keys.
+    changing = (
+        select(ApiKey.id)
         .where(ApiKey.account_id == team_id, ApiKey.is_suspended != suspended)
-        .values(is_suspended=suspended),
+        .order_by(ApiKey.id)
+        .with_for_update(key_share=True)
+    )
+    await session.execute(
+        update(ApiKey).where(ApiKey.id.in_(changing)).values(is_suspended=suspended),
         execution_options={"synchronize_session": False},
     )
