@@ -342,12 +342,12 @@ async def test_an_export_has_every_row_once_in_small_batches(
 async def test_kinds_that_came_later_are_the_last_columns_of_an_export(
     pool: Pool, sessions: Sessions, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(exporting, "LATER_KINDS", ("a new kind", "another"))
+    monkeypatch.setattr(exporting, "NEWEST_KINDS", ("a new kind", "another"))
     more = {"another": 4, "tier:priority": 1, "call:web_search": 7}
     await use(pool, await create_holder(pool), Used(tokens=9, more=more))
     ((row,),) = [batch async for batch in export_usage(sessions, EVER)]
     others = USAGE_COLUMNS.index(OTHERS)
-    assert row[others:] == ["call:web_search=7 tier:priority=1", 0, 4]
+    assert row[others:] == ["call:web_search=7 tier:priority=1", 0, 0, 0, "", 0, 4]
     assert row[USAGE_COLUMNS.index("input")] == row[USAGE_COLUMNS.index("total")] == 9
 
 

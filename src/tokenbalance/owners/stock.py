@@ -13,6 +13,7 @@ from sqlalchemy import select
 from sqlalchemy.dialects.postgresql import insert
 
 from tokenbalance.database.tables import Account, StoredObject, User
+from tokenbalance.database.whose import PAYER
 from tokenbalance.events import Subject, record
 from tokenbalance.owners.rows import is_id
 
@@ -61,9 +62,10 @@ class Stored:
 
 
 class NewOwner(NamedTuple):
-    """A user who gets objects."""
+    """A user, or a team, who gets objects."""
 
-    user_id: int
+    user_id: int | None
+    """None: a team."""
     account_id: int
 
 
@@ -98,7 +100,7 @@ async def adopt(
     ids: Sequence[str],
     kind: str | None = None,
 ) -> list[tuple[str, str]]:
-    """Make objects of the upstream a user's.
+    """Make objects of the upstream a user's, or a team's.
 
     Args:
         session: the caller's transaction.
@@ -135,14 +137,17 @@ async def adopt(
 
 
 async def known_of(session: AsyncSession, kind: str) -> dict[str, tuple[str, bool]]:
-    """Read the objects of a kind of all accounts: their owners, and whether they are deleted."""
+    """Read the objects of a kind of all accounts: their owners, and whether they are deleted.
+
+    An owner is the e-mail of a user, or the name of a team: objects belong to who pays.
+    """
     rows = await session.execute(
-        select(StoredObject.object_id, User.email, StoredObject.deleted_at.is_not(None))
+        select(StoredObject.object_id, PAYER, StoredObject.deleted_at.is_not(None))
         .join(Account, Account.id == StoredObject.account_id)
-        .join(User, User.id == Account.user_id)
+        .outerjoin(User, User.id == Account.user_id)
         .where(StoredObject.kind == kind)
     )
-    return {object_id: (email, is_deleted) for object_id, email, is_deleted in rows}
+    return {object_id: (owner, is_deleted) for object_id, owner, is_deleted in rows}
 
 
 def _kind_of(object_id: str) -> str:
@@ -154,9 +159,10 @@ def _kind_of(object_id: str) -> str:
 
 async def _owner_of(session: AsyncSession, kind: str, object_id: str) -> str | None:
     owner = (
-        select(User.email)
-        .join(Account, Account.user_id == User.id)
-        .join(StoredObject, StoredObject.account_id == Account.id)
+        select(PAYER)
+        .select_from(StoredObject)
+        .join(Account, Account.id == StoredObject.account_id)
+        .outerjoin(User, User.id == Account.user_id)
     )
     return await session.scalar(
         owner.where(StoredObject.object_id == object_id, StoredObject.kind == kind)

@@ -19,6 +19,7 @@ from sqlalchemy.orm import aliased
 
 from tokenbalance.database.ids import ID_MAX
 from tokenbalance.database.tables import Account, ApiKey, User
+from tokenbalance.database.whose import ANSWERS, PAYER
 from tokenbalance.people.bounded_limits import BoundedLimits
 from tokenbalance.people.key_errors import InvalidScopes
 from tokenbalance.people.key_terms import earlier
@@ -45,7 +46,7 @@ class Family:
     maker: str | None
     """The name of the key that it was made with, else the beginning of its secret."""
     maker_email: str | None
-    """The owner of that key."""
+    """Who answers for that key; the name of the team if nobody does."""
     made: int
     """How many other working keys end with it."""
 
@@ -199,9 +200,9 @@ async def _makers(
     if not ids:
         return {}
     query = (
-        select(ApiKey.id, ApiKey.name, ApiKey.prefix, User.email)
+        select(ApiKey.id, ApiKey.name, ApiKey.prefix, PAYER)
         .join(Account, Account.id == ApiKey.account_id)
-        .join(User, User.id == Account.user_id)
+        .outerjoin(User, User.id == ANSWERS)
         .where(ApiKey.id.in_(ids))
     )
     found = await session.execute(query)

@@ -29,6 +29,7 @@ from tokenbalance.books.ledger.traces import Rerated, record_rerate
 from tokenbalance.books.reports.ids import Ids, ids_of
 from tokenbalance.database import statements
 from tokenbalance.database.tables import Account, LedgerEntry, User
+from tokenbalance.database.whose import EMAIL, TEAM
 from tokenbalance.events import Subject
 from tokenbalance.model import Usage
 
@@ -68,7 +69,15 @@ class Payer:
 
     account_id: int
     email: str
+    """Of its user; empty: it is a team's."""
+    team: str
+    """The name of the team; empty: it is a user's."""
     balance: int
+
+    @property
+    def name(self) -> str:
+        """Whose it is, for people."""
+        return self.email or self.team
 
 
 class _Owner(NamedTuple):
@@ -168,7 +177,7 @@ class Rerate:
             rows = await self._fetch(
                 statements.RERATED_ACCOUNTS, after, ids.after, ids.upto, _ACCOUNTS_AT_ONCE
             )
-            owners = [_Owner(*cast("tuple[int, int]", tuple(row))) for row in rows]
+            owners = [_Owner(*cast("tuple[int, int | None]", tuple(row))) for row in rows]
             for owner in owners:
                 yield owner
             if len(owners) < _ACCOUNTS_AT_ONCE:
@@ -249,8 +258,8 @@ class Rerate:
 
     async def _payers(self, account_ids: Sequence[int]) -> list[Payer]:
         rows = (
-            select(Account.id, User.email, Account.balance)
-            .join(User, User.id == Account.user_id)
+            select(Account.id, EMAIL, TEAM, Account.balance)
+            .outerjoin(User, User.id == Account.user_id)
             .where(Account.id.in_(account_ids))
             .order_by(Account.id)
         )
@@ -261,9 +270,10 @@ class Rerate:
             Payer(
                 account_id,
                 email,
+                team,
                 balance if self._post else balance - self.totals.accounts[account_id].difference,
             )
-            for account_id, email, balance in cast("list[tuple[int, str, int]]", found)
+            for account_id, email, team, balance in cast("list[tuple[int, str, str, int]]", found)
         ]
 
     async def _fetch(self, statement: str, *arguments: object) -> Sequence[Row[*tuple[Any, ...]]]:

@@ -19,11 +19,17 @@ cursor. All rows are frozen.
 """
 
 from tokenbalance.books.reports.entries import EntryQuery, EntryRow, entries, entries_page
-from tokenbalance.books.reports.explanation import Explanation, UnknownRequest, explain
+from tokenbalance.books.reports.explanation import (
+    Explanation,
+    UnknownRequest,
+    explain,
+    unknown_request,
+)
 from tokenbalance.books.reports.export import (
     ENTRY_COLUMNS,
     FIRST_KINDS,
     LATER_KINDS,
+    NEWEST_KINDS,
     OTHERS,
     USAGE_COLUMNS,
     count_usage,
@@ -60,6 +66,7 @@ __all__ = [
     "FIRST_KINDS",
     "HOLD_STATES",
     "LATER_KINDS",
+    "NEWEST_KINDS",
     "OTHERS",
     "USAGE_COLUMNS",
     "AmbiguousRequestId",
@@ -99,5 +106,6 @@ __all__ = [
     "refusals_page",
     "refused_today",
     "requests_page",
+    "unknown_request",
     "usage_by",
 ]

@@ -16,15 +16,21 @@ from sqlalchemy.orm import aliased
 
 from tokenbalance.books.ledger.entries import Entry, entry_of
 from tokenbalance.books.reports.ids import ids_of
-from tokenbalance.books.reports.lookups import by_request_only, is_after_an_end
+from tokenbalance.books.reports.lookups import (
+    by_request_only,
+    is_after_an_end,
+    is_one_of,
+    key_of,
+)
 from tokenbalance.books.reports.period import EVER, Period
 from tokenbalance.database.paging import PAGE_ROWS, Page, cursor, page_of, read_cursor
-from tokenbalance.database.tables import Account, LedgerEntry, User
+from tokenbalance.database.tables import ApiKey, LedgerEntry
+from tokenbalance.database.whose import WHOSE, with_whose
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from sqlalchemy import Select
+    from sqlalchemy import ColumnElement, Select
     from sqlalchemy.ext.asyncio import AsyncSession
 
 _ROWS_AT_ONCE: Final = 1000
@@ -42,14 +48,21 @@ class EntryQuery:
     """From `ENTRY_KINDS`; empty: every kind."""
     period: Period = EVER
     newest_first: bool = False
+    key_ids: tuple[int, ...] | None = None
+    """Only what was entered for requests of these keys; None: everything."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EntryRow(Entry):
     """One change of a balance, and whose balance it is."""
 
-    user_id: int
+    user_id: int | None
+    """Who answers for the key of the request, else the user of the account; None: nobody, in a
+    team."""
     email: str
+    """Theirs; empty if nobody does."""
+    team: str
+    """The name of the team whose balance it is; empty: a personal account."""
 
 
 async def entries_page(
@@ -119,21 +132,31 @@ def entry_rows(
 
     """
     names = (field.name for field in fields(Entry))
-    statement = (
-        select(User.id.label("user_id"), User.email, *(getattr(entry, name) for name in names))
-        .join(Account, Account.id == entry.account_id)
-        .join(User, User.id == Account.user_id)
-        .where(entry.balance_after.is_not(None))
+    rows = (
+        select(*WHOSE, *(getattr(entry, name) for name in names))
+        .select_from(entry)
+        .outerjoin(ApiKey, ApiKey.id == key_of(entry))
+        .where(*are_entries(query, entry))
     )
+    return with_whose(rows, entry.account_id)
+
+
+def are_entries(
+    query: EntryQuery, entry: type[LedgerEntry] = LedgerEntry
+) -> list[ColumnElement[bool]]:
+    """Build the conditions for the rows of the ledger that are the entries of a query."""
+    conditions: list[ColumnElement[bool]] = [entry.balance_after.is_not(None)]
     if query.account_id is not None:
-        statement = statement.where(entry.account_id == query.account_id)
+        conditions.append(entry.account_id == query.account_id)
     if query.kinds:
-        statement = statement.where(entry.kind.in_(query.kinds))
+        conditions.append(entry.kind.in_(query.kinds))
+    if query.key_ids is not None:
+        conditions.append(is_one_of(key_of(entry), query.key_ids))
     if query.period.since is not None:
-        statement = statement.where(entry.created_at >= query.period.start)
+        conditions.append(entry.created_at >= query.period.start)
     if query.period.until is not None:
-        statement = statement.where(entry.created_at < query.period.end)
-    return statement
+        conditions.append(entry.created_at < query.period.end)
+    return conditions
 
 
 async def _read(session: AsyncSession, statement: Select[*tuple[Any, ...]]) -> list[EntryRow]:

@@ -185,14 +185,18 @@ async def explain(
     """
     found = await _find(session, request_id, account_id) if request_id.isprintable() else ()
     if not found:
-        msg = f"no request has the id {request_id!a}"
-        raise UnknownRequest(msg)
+        raise unknown_request(request_id)
     request = found[0]
     return Explanation(
         request=request,
         bill=_bill(request),
         entries=await entries_of_request(session, request.account_id, request.request_id),
     )
+
+
+def unknown_request(request_id: str) -> UnknownRequest:
+    """Write that no request has an id, or none that may be found."""
+    return UnknownRequest(f"no request has the id {request_id!a}")
 
 
 def _bill(request: RequestRow) -> Bill | None:

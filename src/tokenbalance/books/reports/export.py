@@ -20,10 +20,12 @@ from sqlalchemy import cast as as_type
 from sqlalchemy.orm import aliased
 
 from tokenbalance.books.pricing.units import UNITS
-from tokenbalance.books.reports.entries import EntryQuery, entry_rows
+from tokenbalance.books.reports.entries import EntryQuery, are_entries, entry_rows
 from tokenbalance.books.reports.ids import ids_of
+from tokenbalance.books.reports.lookups import is_one_of
 from tokenbalance.books.reports.request_rows import correction_of, rerates_of
-from tokenbalance.database.tables import Account, ApiKey, LedgerEntry, User
+from tokenbalance.database.tables import ApiKey, LedgerEntry
+from tokenbalance.database.whose import EMAIL, TEAM, with_whose
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Mapping
@@ -42,8 +44,10 @@ FIRST_KINDS: Final = UNITS.own_tokens[:8]
 """Kinds with a column of their own before `total`."""
 OTHERS: Final = "others"
 """The column of all kinds without one of their own: fees, tiers, second bills, seconds."""
-LATER_KINDS: Final = UNITS.own_tokens[len(FIRST_KINDS) :]
-"""Kinds that came later: their columns are the last ones, so that no other column moves."""
+LATER_KINDS: Final = UNITS.own_tokens[8:11]
+"""Kinds that came later, with columns behind all that there were."""
+NEWEST_KINDS: Final = UNITS.own_tokens[11:]
+"""Kinds that came after the column of the team, likewise: no column ever moves."""
 _WHOSE: Final = ("created_at", "request_id", "user", "key_id", "key_name", "endpoint", "model")
 _NUMBERS: Final = ("total", "charge", "overrun", "estimated")
 _TRACE: Final = ("upstream_status", "first_byte_ms", "total_ms", "streamed")
@@ -57,10 +61,13 @@ USAGE_COLUMNS: Final = (
     *_TIMES,
     OTHERS,
     *LATER_KINDS,
+    "team",
+    *NEWEST_KINDS,
 )
+"""The user is who answers for the key; empty for a service key of a team."""
 ENTRY_COLUMNS: Final = (
     *("id", "created_at", "user", "kind", "amount", "balance_after"),
-    *("request_id", "actor", "note", "estimated"),
+    *("request_id", "actor", "note", "estimated", "team"),
 )
 
 
@@ -73,6 +80,7 @@ async def export_usage(
     period: Period,
     account_id: int | None = None,
     among: tuple[int, ...] | None = None,
+    key_ids: tuple[int, ...] | None = None,
 ) -> AsyncGenerator[Batch]:
     """Read the charged requests of a period as they ended; rows are as `USAGE_COLUMNS`.
 
@@ -81,11 +89,15 @@ async def export_usage(
         period: when requests were charged.
         account_id: None: all accounts.
         among: only these accounts; None: all.
+        key_ids: only requests of these keys; None: of all.
 
     """
     async with sessions() as session:
         (ids,) = await ids_of(session, period)
-    ends = _charged(period, account_id, ids, among).order_by(LedgerEntry.id).limit(_ROWS)
+    ends = _charged(period, account_id, ids, among)
+    if key_ids is not None:
+        ends = ends.where(is_one_of(LedgerEntry.key_id, key_ids))
+    ends = ends.order_by(LedgerEntry.id).limit(_ROWS)
     last = ids.after
     while True:
         rows = await _fetch(sessions, _usage(ends.where(LedgerEntry.id > last)))
@@ -111,24 +123,33 @@ async def count_usage(
 
 
 async def export_entries(
-    sessions: Sessions, period: Period, account_id: int | None = None
+    sessions: Sessions,
+    period: Period,
+    account_id: int | None = None,
+    key_ids: tuple[int, ...] | None = None,
 ) -> AsyncGenerator[Batch]:
     """Read the ledger entries of a period in their order; rows are as `ENTRY_COLUMNS`."""
-    rows = entry_rows(EntryQuery(account_id, period=period)).subquery()
-    names = ("email" if name == "user" else name for name in ENTRY_COLUMNS)
-    statement = select(*(rows.c[name] for name in names)).order_by(rows.c.id).limit(_ROWS)
+    query = EntryQuery(account_id, period=period, key_ids=key_ids)
     async with sessions() as session:
         (ids,) = await ids_of(session, period)
+    found = select(LedgerEntry).where(*are_entries(query)).order_by(LedgerEntry.id).limit(_ROWS)
     if ids.upto is not None:
-        statement = statement.where(rows.c.id <= ids.upto)
+        found = found.where(LedgerEntry.id <= ids.upto)
     last = ids.after
     while True:
-        batch = await _fetch(sessions, statement.where(rows.c.id > last))
+        batch = await _fetch(sessions, _entries(found.where(LedgerEntry.id > last)))
         if batch:
             yield batch
         if len(batch) < _ROWS:
             return
         last = batch[-1][0]
+
+
+def _entries(found: Select[LedgerEntry]) -> Select[*tuple[Any, ...]]:
+    """Build what reads the cells of some entries; whose they are is looked up for these alone."""
+    rows = entry_rows(EntryQuery(), aliased(LedgerEntry, found.subquery("found"))).subquery()
+    names = ("email" if name == "user" else name for name in ENTRY_COLUMNS)
+    return select(*(rows.c[name] for name in names)).order_by(rows.c.id)
 
 
 def _charged(
@@ -153,11 +174,11 @@ def _usage(ends: Select[LedgerEntry]) -> Select[*tuple[Any, ...]]:
     end = aliased(LedgerEntry, ends.subquery("charged"))
     correction, rerates = correction_of(end), rerates_of(end)
     paid = -end.amount - func.coalesce(correction.amount, 0) - func.coalesce(rerates.c.amount, 0)
-    return (
+    rows = (
         select(
             end.created_at,
             end.request_id,
-            User.email,
+            EMAIL,
             ApiKey.id.label("key_id"),
             ApiKey.name,
             end.endpoint,
@@ -172,6 +193,7 @@ def _usage(ends: Select[LedgerEntry]) -> Select[*tuple[Any, ...]]:
             ),
             end.started_at.label("arrived_at"),
             end.created_at.label("ended_at"),
+            TEAM,
             end.quantities,
             correction.quantities.label("corrected"),
             end.id,
@@ -180,14 +202,12 @@ def _usage(ends: Select[LedgerEntry]) -> Select[*tuple[Any, ...]]:
         .outerjoin(correction, true())
         .outerjoin(rerates, true())
         .join(ApiKey, ApiKey.id == end.key_id)
-        .join(Account, Account.id == end.account_id)
-        .join(User, User.id == Account.user_id)
-        .order_by(end.id)
     )
+    return with_whose(rows, end.account_id).order_by(end.id)
 
 
 def _cells(row: Row[*tuple[Any, ...]]) -> list[Cell]:
-    *cells, quantities, corrected, _ = row
+    *cells, team, quantities, corrected, _ = row
     used = Counter[str](quantities or {})
     used.update(corrected or {})
     whose, others = cells[: len(_WHOSE)], cells[len(_WHOSE) :]
@@ -197,12 +217,14 @@ def _cells(row: Row[*tuple[Any, ...]]) -> list[Cell]:
         *others,
         others_cell(used),
         *(used[kind] for kind in LATER_KINDS),
+        team,
+        *(used[kind] for kind in NEWEST_KINDS),
     ]
 
 
 def others_cell(used: Mapping[str, int]) -> str:
     """Write the quantities that have no column: `call:web_search=7 tier:priority=1`."""
-    shown = {*FIRST_KINDS, *LATER_KINDS}
+    shown = {*FIRST_KINDS, *LATER_KINDS, *NEWEST_KINDS}
     return " ".join(
         f"{kind}={used[kind]}" for kind in sorted(used) if used[kind] and kind not in shown
     )

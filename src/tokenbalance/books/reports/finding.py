@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Final, cast
 
 from sqlalchemy import select, union
 
-from tokenbalance.books.reports.explanation import UnknownRequest
+from tokenbalance.books.reports.explanation import UnknownRequest, unknown_request
 from tokenbalance.books.reports.lookups import by_request_only
 from tokenbalance.database.tables import LedgerEntry, OpenHold
 
@@ -62,8 +62,7 @@ async def find_request(session: AsyncSession, typed: str, account_id: int | None
     named = await session.scalars(ids.order_by("request_id").limit(_ENOUGH))
     found = cast("Sequence[str]", named.all())
     if not found:
-        msg = f"no request has the id {text!a}"
-        raise UnknownRequest(msg)
+        raise unknown_request(text)
     if len(found) > 1 and found[0] != text:
         msg = f"several requests begin with {text!a}: enter more of the id"
         raise AmbiguousRequestId(msg)

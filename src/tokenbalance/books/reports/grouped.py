@@ -24,7 +24,7 @@ from sqlalchemy import (
 from sqlalchemy import cast as as_type
 from sqlalchemy.dialects.postgresql import JSONB
 
-from tokenbalance.books.reports.groups import Group, columns_of
+from tokenbalance.books.reports.groups import NOBODY, USER, Group, columns_of
 from tokenbalance.books.reports.period import EVER, Period
 from tokenbalance.books.reports.request_rows import KeyRef
 from tokenbalance.books.reports.source import (
@@ -46,6 +46,7 @@ from tokenbalance.database.paging import (
     read_cursor,
 )
 from tokenbalance.database.tables import Account, ApiKey, User
+from tokenbalance.database.whose import ANSWERS, EMAIL, TEAM, WHOSE, with_whose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -54,7 +55,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
 _PAGES_MAX: Final = 10
-_CURSOR_TYPES = {"day": str, "account_id": int, "key_id": int, "model": str}
+_CURSOR_TYPES = {"day": str, "account_id": int, USER: int, "key_id": int, "model": str}
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +70,8 @@ class UsageQuery:
     """Whole days, in UTC, are fastest."""
     among: tuple[int, ...] | None = None
     """Only these accounts, if `account_id` is None; None: all."""
+    key_ids: tuple[int, ...] | None = None
+    """Only usage of these keys, which are of these accounts; None: of all."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +80,12 @@ class UsageRow:
 
     day: date | None
     user_id: int | None
+    """Who answers for the keys; also None for service keys of a team."""
     email: str | None
+    """Theirs; empty if nobody does."""
+    team: str | None
+    """The name of the team that pays; empty: a personal account. By user only, as its id."""
+    account_id: int | None
     key: KeyRef | None
     model: str | None
     """Also None for requests without a model."""
@@ -97,7 +105,8 @@ async def usage_by(
     accounts = query.among if query.account_id is None else (query.account_id,)
     begin = None if after is None else _read(after, names)
     places = await find_places(session, query.period)
-    groups = sums_by(Source(names, accounts, query.period, places), begin).limit(limit + 1)
+    source = Source(names, accounts, query.period, places, query.key_ids)
+    groups = sums_by(source, begin).limit(limit + 1)
     await without_compiling(session)
     rows = (await session.execute(_named(groups.subquery(), names))).mappings().all()
     page = page_of(rows, limit, lambda row: _key(row, names))
@@ -128,7 +137,7 @@ def sums_by(source: Source, after: Sequence[Any] | None = None) -> Select[*tuple
     each = _each(source)
     if each is not None:
         return _one_by_one(source, each, after)
-    rows = usage_rows(source)
+    rows = _rows(source)
     columns = [rows.c[name] for name in source.columns]
     beyond = tuple_(*columns) > tuple_(*map(literal, after)) if after else true()
     groups = _grouped(rows, source.columns, beyond)
@@ -136,6 +145,33 @@ def sums_by(source: Source, after: Sequence[Any] | None = None) -> Select[*tuple
         return groups
     found = groups.selected_columns
     return groups.having(_used(groups)).order_by(*(found[name] for name in source.columns))
+
+
+def _rows(source: Source) -> Subquery:
+    """Build the rows to be grouped, which have all columns of their source.
+
+    Who answers for a key is looked up once its rows are summed, not for each of them.
+    """
+    rows = usage_rows(source)
+    if USER not in source.columns:
+        return rows
+    columns = [rows.c["key_id" if name == USER else name] for name in source.columns]
+    quantity = as_type(func.sum(rows.c.quantity), BigInteger).label("quantity")
+    numbers = summed([rows.c[name] for name in SUM_NAMES])
+    of_keys = (
+        select(*columns, rows.c.kind, quantity, *numbers)
+        .group_by(*columns, rows.c.kind)
+        .subquery("of_keys")
+    )
+    answering = (
+        select(ANSWERS)
+        .join_from(ApiKey, Account, Account.id == ApiKey.account_id)
+        .where(ApiKey.id == of_keys.c.key_id)
+        .scalar_subquery()
+    )
+    others = [column for column in of_keys.c if column.key != "key_id"]
+    user_id = func.coalesce(answering, literal_column(str(NOBODY), BigInteger)).label(USER)
+    return select(*others, user_id).subquery("answered")
 
 
 def _grouped(
@@ -186,10 +222,7 @@ def _one_by_one(
 ) -> Select[*tuple[Any, ...]]:
     first, *others = source.columns
     value: ColumnElement[Any] = literal_column(f"each.{first}", each.c[first].type)
-    if first == "account_id":
-        rows = usage_rows(replace(source, accounts=value))
-    else:
-        rows = usage_rows(source)
+    rows = _rows(replace(source, accounts=value) if first == "account_id" else source)
     condition = rows.c[first] == value
     if after:
         beyond = tuple_(value, *(rows.c[name] for name in others)) > tuple_(*map(literal, after))
@@ -209,17 +242,18 @@ async def without_compiling(session: AsyncSession) -> None:
 
 
 def _named(groups: Subquery, names: tuple[str, ...]) -> Select[*tuple[Any, ...]]:
-    """Add users and keys to the groups of a page."""
+    """Add users, teams and keys to the groups of a page."""
     named = select(groups)
-    if "account_id" in names:
-        named = (
-            named.add_columns(User.id.label("user_id"), User.email)
-            .join(Account, Account.id == groups.c.account_id)
-            .join(User, User.id == Account.user_id)
-        )
     if "key_id" in names:
         key = (ApiKey.prefix, ApiKey.name.label("key_name"), ApiKey.kind)
-        named = named.add_columns(*key).join(ApiKey, ApiKey.id == groups.c.key_id)
+        named = named.add_columns(*WHOSE, *key).join(ApiKey, ApiKey.id == groups.c.key_id)
+        named = with_whose(named, groups.c.account_id)
+    elif USER in names:
+        named = (
+            named.add_columns(EMAIL, TEAM)
+            .join(Account, Account.id == groups.c.account_id)
+            .outerjoin(User, User.id == groups.c[USER])
+        )
     return named.order_by(*(groups.c[name] for name in names))
 
 
@@ -245,8 +279,10 @@ def _row_of(row: RowMapping, groups: frozenset[Group]) -> UsageRow:
     by_user, by_key = Group.USER in groups, Group.KEY in groups
     return UsageRow(
         day=row["day"] if Group.DAY in groups else None,
-        user_id=row["user_id"] if by_user else None,
+        user_id=row["user_id"] or None if by_user else None,
         email=row["email"] if by_user else None,
+        team=row["team"] if by_user else None,
+        account_id=row["account_id"] if by_user else None,
         key=KeyRef(row["key_id"], row["prefix"], row["key_name"], row["kind"]) if by_key else None,
         model=(row["model"] or None) if Group.MODEL in groups else None,
         sums=read_sums(row),

@@ -1,15 +1,19 @@
-"""How rows of the ledger are looked up by the id of their request."""
+"""How rows of the ledger are looked up: by the id of their request, and by their key."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from sqlalchemy import Text, and_, literal_column
+from sqlalchemy import BigInteger, Text, and_, any_, case, literal, literal_column, select
+from sqlalchemy.dialects.postgresql import ARRAY
+from sqlalchemy.orm import aliased
 
 from tokenbalance.database.tables import LedgerEntry
 
 if TYPE_CHECKING:
-    from sqlalchemy import ColumnElement
+    from collections.abc import Sequence
+
+    from sqlalchemy import ColumnElement, SQLColumnExpression
     from sqlalchemy.orm import InstrumentedAttribute
 
 
@@ -33,6 +37,29 @@ def is_after_an_end(row: type[LedgerEntry] = LedgerEntry) -> ColumnElement[bool]
 def is_rerate(row: type[LedgerEntry]) -> ColumnElement[bool]:
     """Write that a row is a rerate, likewise."""
     return and_(row.kind == _constant("adjustment"), row.rates.is_not(None))
+
+
+def key_of(row: type[LedgerEntry]) -> ColumnElement[int | None]:
+    """Write the key of a row: its own, or of a refund that of its request; null: no key made it."""
+    end = aliased(LedgerEntry, name="request_end")
+    of_request = (
+        select(end.key_id)
+        .where(
+            end.request_id == row.request_id,
+            by_request_only(end.account_id) == row.account_id,
+            end.state.is_not(None),
+        )
+        .correlate(row)
+        .scalar_subquery()
+    )
+    return case((row.kind == _constant("refund"), of_request), else_=row.key_id)
+
+
+def is_one_of(
+    key_id: SQLColumnExpression[int | None], key_ids: Sequence[int]
+) -> ColumnElement[bool]:
+    """Write that a key is one of these, as one parameter however many they are."""
+    return key_id == any_(literal(list(key_ids), ARRAY(BigInteger)))
 
 
 def _constant(kind: str) -> ColumnElement[str]:

@@ -24,6 +24,7 @@ from tokenbalance.database.tables import (
     UsageTotal,
     User,
 )
+from tokenbalance.database.whose import EMAIL, TEAM
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -48,10 +49,15 @@ class DayTotals:
 
 @dataclass(frozen=True, slots=True)
 class TopUser:
-    """A user with the most usage in the period."""
+    """A user or a team with the most usage in the period: one account."""
 
-    user_id: int
+    account_id: int
+    user_id: int | None
+    """None: a team."""
     email: str
+    """Empty: a team."""
+    team: str
+    """Its name; empty: a user."""
     sums: Sums
 
 
@@ -181,6 +187,6 @@ async def _top_users(
         return []
     sums = await _by(session, Source(("account_id",), tuple(sorted(accounts)), period, places))
     first = sorted(sums, key=lambda account: (-sums[account].charge, account))[:_TOP]
-    users = select(Account.id, User.id, User.email).join(User, User.id == Account.user_id)
-    named = {row[0]: row for row in await session.execute(users.where(Account.id.in_(first)))}
-    return [TopUser(named[each][1], named[each][2], sums[each]) for each in first]
+    payers = select(Account.id, User.id, EMAIL, TEAM).outerjoin(User, User.id == Account.user_id)
+    named = {row[0]: row for row in await session.execute(payers.where(Account.id.in_(first)))}
+    return [TopUser(each, *named[each][1:], sums[each]) for each in first]

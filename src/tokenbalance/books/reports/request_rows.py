@@ -19,7 +19,8 @@ from sqlalchemy.orm import aliased
 
 from tokenbalance.books.pricing.rates import rates_from
 from tokenbalance.books.reports.lookups import by_request_only, is_rerate
-from tokenbalance.database.tables import Account, ApiKey, LedgerEntry, OpenHold, User
+from tokenbalance.database.tables import ApiKey, LedgerEntry, OpenHold
+from tokenbalance.database.whose import WHOSE, with_whose
 from tokenbalance.model import UNTRACED, Trace, Usage
 
 if TYPE_CHECKING:
@@ -52,8 +53,12 @@ class RequestRow:
     """The row of the ledger that is its end; None while it is open."""
     request_id: str
     account_id: int
-    user_id: int
+    user_id: int | None
+    """Who answers for the key; None: it is a service key of a team."""
     email: str
+    """Theirs; empty if nobody does."""
+    team: str
+    """The name of the team that pays; empty: a personal account."""
     created_at: datetime
     ended_at: datetime | None
     state: str
@@ -88,14 +93,13 @@ class RequestRow:
 
 def open_rows(hold: type[OpenHold]) -> Select[*tuple[Any, ...]]:
     """Build the statement that reads open requests, given their holds."""
-    return (
-        select(hold, ApiKey, User.id, User.email)
+    rows = (
+        select(hold, ApiKey, *WHOSE)
         .select_from(hold)
         .join(ApiKey, ApiKey.id == hold.key_id)
-        .join(Account, Account.id == hold.account_id)
-        .join(User, User.id == Account.user_id)
         .where(hold.amount > 0)
     )
+    return with_whose(rows, hold.account_id)
 
 
 def correction_of(end: type[LedgerEntry]) -> type[LedgerEntry]:
@@ -139,15 +143,14 @@ def rerates_of(end: type[LedgerEntry]) -> LateralFromClause:
 def ended_rows(end: type[LedgerEntry], correction: type[LedgerEntry]) -> Select[*tuple[Any, ...]]:
     """Build the statement that reads requests that ended, given their ends and corrections."""
     rerates = rerates_of(end)
-    return (
-        select(end, correction, rerates.c.amount, rerates.c.rates, ApiKey, User.id, User.email)
+    rows = (
+        select(end, correction, rerates.c.amount, rerates.c.rates, ApiKey, *WHOSE)
         .select_from(end)
         .outerjoin(correction, true())
         .outerjoin(rerates, true())
         .join(ApiKey, ApiKey.id == end.key_id)
-        .join(Account, Account.id == end.account_id)
-        .join(User, User.id == Account.user_id)
     )
+    return with_whose(rows, end.account_id)
 
 
 async def read_open(session: AsyncSession, statement: Select[*tuple[Any, ...]]) -> list[RequestRow]:
@@ -162,13 +165,14 @@ async def read_ended(
     return [_ended(*row) for row in await session.execute(statement)]
 
 
-def _open(hold: OpenHold, key: ApiKey, user_id: int, email: str) -> RequestRow:
+def _open(hold: OpenHold, key: ApiKey, user_id: int | None, email: str, team: str) -> RequestRow:
     return RequestRow(
         entry_id=None,
         request_id=hold.request_id,
         account_id=hold.account_id,
         user_id=user_id,
         email=email,
+        team=team,
         created_at=hold.created_at,
         ended_at=None,
         state="open",
@@ -193,8 +197,9 @@ def _ended(  # noqa: PLR0913, PLR0917 - the columns of a row
     rerated: int | None,
     rates: Mapping[str, object] | None,
     key: ApiKey,
-    user_id: int,
+    user_id: int | None,
     email: str,
+    team: str,
 ) -> RequestRow:
     rows = [end] if correction is None else [end, correction]
     charged = end.state != "voided"
@@ -205,6 +210,7 @@ def _ended(  # noqa: PLR0913, PLR0917 - the columns of a row
         account_id=end.account_id,
         user_id=user_id,
         email=email,
+        team=team,
         created_at=end.started_at or end.created_at,
         ended_at=end.created_at,
         state=end.state or "",

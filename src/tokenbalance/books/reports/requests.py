@@ -17,6 +17,7 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import aliased
 
 from tokenbalance.books.reports.ids import Ids, ids_of, negative_ids_of
+from tokenbalance.books.reports.lookups import is_one_of
 from tokenbalance.books.reports.period import EVER, Period
 from tokenbalance.books.reports.request_rows import (
     RequestRow,
@@ -66,6 +67,8 @@ class RequestQuery:
     """Only those whose charge is an estimate."""
     overrun: bool = False
     """Only those whose charge was more than their hold."""
+    key_ids: tuple[int, ...] | None = None
+    """Only those of these keys; None: of all."""
 
     @property
     def open(self) -> bool:
@@ -212,6 +215,8 @@ def _asked(query: RequestQuery, row: type[OpenHold | LedgerEntry]) -> list[Colum
         filters.append(row.model == query.model)
     if query.key_id is not None:
         filters.append(row.key_id == query.key_id)
+    if query.key_ids is not None:
+        filters.append(is_one_of(row.key_id, query.key_ids))
     return filters
 
 

@@ -21,7 +21,7 @@ the sums end at one moment include all rows after any later one.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import (
@@ -42,7 +42,9 @@ from sqlalchemy import (
 )
 from sqlalchemy import cast as as_type
 
+from tokenbalance.books.reports.groups import USER
 from tokenbalance.books.reports.ids import Ids, ids_of
+from tokenbalance.books.reports.lookups import is_one_of
 from tokenbalance.books.reports.period import DAY, Period, midnight
 from tokenbalance.books.reports.sums import (
     HAS_USAGE,
@@ -96,6 +98,8 @@ class Source:
     """None: all; a column: the accounts of the rows that are joined."""
     period: Period
     places: Places
+    key_ids: tuple[int, ...] | None = None
+    """Only usage of these keys, which are of these accounts; None: of all."""
 
 
 async def find_places(session: AsyncSession, period: Period) -> Places:
@@ -109,8 +113,12 @@ async def find_places(session: AsyncSession, period: Period) -> Places:
 def usage_rows(source: Source) -> Subquery:
     """Build the rows: the columns, kind and quantity, then the numbers under `SUM_NAMES`.
 
+    In place of who answers for a key, rows have the key.
+
     A row has either the quantity of one kind, or sums and `NO_KIND`.
     """
+    names = ("key_id" if name == USER else name for name in source.columns)
+    source = replace(source, columns=tuple(dict.fromkeys(names)))
     days, edges = _whole_days(source.period)
     after_sums = after(func.greatest(summed_until(), days.start), source.places.live)
     parts = [
@@ -186,8 +194,10 @@ def _from_sums(source: Source, days: Period) -> list[Rows]:
             table.day < days.end.date(),
             table.day.not_in(select(UsageChange.day)),
         )
-        accounts = getattr(table, "account_id", None)
-        parts.append(rows if accounts is None else rows.where(_among(accounts, source)))
+        accounts, keys = (getattr(table, name, None) for name in ("account_id", "key_id"))
+        if accounts is not None and keys is not None:
+            rows = rows.where(_among(accounts, source), _with(keys, source))
+        parts.append(rows)
     return parts
 
 
@@ -220,7 +230,12 @@ def _from_ledger(source: Source, written: ColumnElement[bool]) -> Rows:
         )
         .select_from(LedgerEntry)
         .join(part, true())
-        .where(written, HAS_USAGE, _among(LedgerEntry.account_id, source))
+        .where(
+            written,
+            HAS_USAGE,
+            _among(LedgerEntry.account_id, source),
+            _with(LedgerEntry.key_id, source),
+        )
     )
 
 
@@ -243,6 +258,12 @@ def _from_changed_days(source: Source, days: Period) -> Rows:
 
 def _midnight(day: ColumnElement[Any]) -> ColumnElement[datetime]:
     return func.timezone("UTC", as_type(day, DateTime(timezone=False)))
+
+
+def _with(
+    column: InstrumentedAttribute[int] | InstrumentedAttribute[int | None], source: Source
+) -> ColumnElement[bool]:
+    return true() if source.key_ids is None else is_one_of(column, source.key_ids)
 
 
 def _among(column: InstrumentedAttribute[int], source: Source) -> ColumnElement[bool]:
