@@ -16,6 +16,7 @@ from tokenbalance.books.ledger.audit import audit
 from tokenbalance.books.ledger.book import Book
 from tokenbalance.books.ledger.credits import CreditError, add, set_balance
 from tokenbalance.books.ledger.refunds import refund
+from tokenbalance.books.ledger.transfers import transfer
 from tokenbalance.model import Usage
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ class Life:
     pool: Pool
     sessions: Sessions
     holder: Holder
+    other: Holder
     holds: list[Hold] = field(default_factory=list["Hold"])
     requests: list[str] = field(default_factory=list[str])
 
@@ -44,6 +46,7 @@ class Life:
                 self.allows,
                 self.adds,
                 self.sets,
+                self.moves,
                 self.holds_,
                 self.settles,
                 self.refunds,
@@ -51,7 +54,7 @@ class Life:
                 self.looks,
                 self.sweeps,
             ),
-            (2, 0.3, 1, 0.5, 6, 6, 2, 3, 1, 1),
+            (2, 0.3, 1, 0.5, 2, 6, 6, 2, 3, 1, 1),
         )[0]
         await action(number)
 
@@ -82,6 +85,23 @@ class Life:
         async with self.sessions.begin() as session:
             target = self.chance.randint(0, 100)
             _ = await set_balance(session, self.holder.account_id, target, CAUSE)
+
+    async def moves(self, _number: int) -> None:
+        accounts = self.holder.account_id, self.other.account_id
+        sender, receiver = accounts if self.chance.random() < 1 / 2 else accounts[::-1]
+        ending = await self._ending()
+        try:
+            async with self.sessions.begin() as session:
+                _ = await transfer(session, sender, receiver, self.chance.randint(1, 60), CAUSE)
+        except CreditError:
+            pass
+        assert await self._ending() == ending
+
+    async def _ending(self) -> int:
+        await catch_up(self.sessions, self.holder)
+        return await self.pool.fetchval(
+            "SELECT coalesce(sum(remaining), 0) FROM grants WHERE expires_at IS NOT NULL"
+        )
 
     async def holds_(self, number: int) -> None:
         hold = await place(Book(self.pool), self.holder, f"tb_{number}", self.chance.randint(1, 60))
@@ -124,10 +144,10 @@ async def test_an_account_is_sound_whatever_happens_to_it(
 ) -> None:
     chance = random.Random(seed)  # noqa: S311 - not for secrets
     holder = await create_holder(pool, 40, overdraft=chance.choice((0, 30)))
-    life = Life(chance, pool, sessions, holder)
+    life = Life(chance, pool, sessions, holder, await create_holder(pool, 40))
     for number in range(STEPS):
         await life.step(number)
-        row = await pool.fetchrow("SELECT balance, held, overdraft FROM accounts")
+        row = await pool.fetchrow("SELECT balance, held, overdraft FROM accounts ORDER BY id")
         assert row is not None
         assert row["balance"] + row["overdraft"] - row["held"] >= 0
         assert (await audit(pool)).violations == []

@@ -39,6 +39,8 @@ WRITING = [
     if not row.route.startswith("GET ") and row.route not in CHANGES_NOTHING | ENDING
     # Not with a key.
     if row.responses != SIGN_INS
+    # One event for each account: it has its own test.
+    if row.route != "POST /api/accounts/{account_id}/transfers"
 ]
 
 
@@ -61,7 +63,7 @@ async def page_of(
 
 
 def test_the_routes_that_leave_no_event_are_few() -> None:
-    assert len(WRITING) == 24
+    assert len(WRITING) == 31
     assert {row.route for row in TABLE} >= CHANGES_NOTHING | ENDING
 
 
@@ -78,7 +80,7 @@ async def test_whatever_a_superuser_does_leaves_an_event_and_a_line(
     response = await http.request(
         row.method,
         row.path(ids),
-        content=orjson.dumps(row.body).replace(b"{spelling}", b"-event"),
+        content=row.content(ids, "-event"),
         headers={**people.superuser.headers, **row.headers, "content-type": "application/json"},
     )
     assert response.is_success, response.text

@@ -52,6 +52,13 @@ class Row:
         """The path, with the ids of what the user has."""
         return self.route.partition(" ")[2].format_map(ids)
 
+    def content(self, ids: Mapping[str, str], spelling: str) -> bytes:
+        """The body, with the ids and a spelling of its own."""
+        content = orjson.dumps(self.body).replace(b"{spelling}", spelling.encode())
+        for name, number in ids.items():
+            content = content.replace(f'"{{{name}}}"'.encode(), number.encode())
+        return content
+
 
 ALL = (200, 200, 200, 200, 200)
 ALL_WRONG = (400, 400, 400, 400, 400)
@@ -116,6 +123,40 @@ TABLE = [
         body={"amount": 30},
     ),
     Row("DELETE /api/balance/{user_id}/allowances/{allowance_id}", SUPERUSERS, once=True),
+    Row("GET /api/accounts/{account_id}/balance", THE_USERS),
+    Row("PUT /api/accounts/{account_id}/balance", SUPERUSERS, body={"balance": 30}),
+    Row("PATCH /api/accounts/{account_id}/balance", SUPERUSERS, body={"balance": 30}),
+    Row(
+        "POST /api/accounts/{account_id}/credits",
+        CREATED_BY_SUPERUSERS,
+        body={"amount": 30},
+        headers={"Idempotency-Key": "k"},
+    ),
+    Row("GET /api/accounts/{account_id}/grants", SUPERUSERS),
+    Row(
+        "POST /api/accounts/{account_id}/grants",
+        CREATED_BY_SUPERUSERS,
+        body={"amount": 30},
+        headers={"Idempotency-Key": "g"},
+    ),
+    Row("GET /api/accounts/{account_id}/allowances", SUPERUSERS),
+    Row(
+        "POST /api/accounts/{account_id}/allowances",
+        CREATED_BY_SUPERUSERS,
+        body={"amount": 30, "every": "day"},
+    ),
+    Row(
+        "PATCH /api/accounts/{account_id}/allowances/{allowance_id}",
+        SUPERUSERS,
+        body={"amount": 30},
+    ),
+    Row("DELETE /api/accounts/{account_id}/allowances/{allowance_id}", SUPERUSERS, once=True),
+    Row(
+        "POST /api/accounts/{account_id}/transfers",
+        (401, 401, 404, 201, 201),
+        body={"to_account_id": "{own_team_id}", "amount": 3},
+        headers={"Idempotency-Key": "t"},
+    ),
     Row("GET /api/limits", SIGNED_IN),
     Row("GET /api/limits", THE_USERS, query="key_id={key_id}"),
     Row("GET /api/accounts/{account_id}/limits", THE_USERS),
@@ -219,11 +260,18 @@ async def belongings(pool: Pool, people: People) -> dict[str, str]:
         " RETURNING id",
         people.user.account_id,
     )
+    own_team_id = await pool.fetchval(
+        "WITH team AS (INSERT INTO accounts (kind, name) VALUES ('team', 'Own') RETURNING id)"
+        " INSERT INTO memberships (account_id, user_id, role) SELECT id, $1, 'viewer' FROM team"
+        " RETURNING account_id",
+        people.user.user_id,
+    )
     request_id = f"tb_request_of_{people.user.user_id}"
     await placed(Book(pool, 60), people.user, request_id, 10)
     return {
         "account_id": str(people.user.account_id),
         "budget_id": str(budget_id),
+        "own_team_id": str(own_team_id),
         "user_id": str(people.user.user_id),
         "key_id": str(key_id),
         "token_id": str(key_id),
@@ -253,7 +301,7 @@ async def test_everybody_is_answered_as_the_table_says(
             row.method,
             row.path(ids) + slash,
             params=row.query.format(**ids),
-            content=orjson.dumps(row.body).replace(b"{spelling}", spelling.encode()),
+            content=row.content(ids, spelling),
             headers={**headers_of(people, who), **row.headers, "content-type": "application/json"},
         )
         assert response.status_code == status, (who, slash, response.text)

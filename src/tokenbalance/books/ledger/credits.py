@@ -1,8 +1,8 @@
 """Entries that people make: grants, top-ups, adjustments, and setting a balance.
 
 Each locks the account's row, so that the balance it writes follows from the previous one, and adds
-one ledger entry, in the caller's transaction. Never commits, never touches holds. `refunds` and
-`overdrafts` build on what is here.
+one ledger entry, in the caller's transaction. Never commits, never touches holds. `refunds`,
+`overdrafts` and `transfers` build on what is here.
 
 What open holds reserve stays covered: an entry that would take some of it takes the rest and keeps
 what was asked for, so the requests in flight cannot bring the balance below the overdraft.
@@ -11,6 +11,7 @@ The rules of "once" are here and nowhere else. An idempotency key makes one entr
 callers use it at the same time: each looks only after it has the lock.
 
     CreditError
+    |-- AccountClosed
     |-- AmountNotPositive
     |-- AmountZero
     |-- AmountTooLarge
@@ -26,6 +27,8 @@ callers use it at the same time: each looks only after it has the lock.
     |-- PriorityOutOfRange
     |-- RefundTooLarge
     |-- RolloverOutOfRange
+    |-- SameAccount
+    |-- TransferTooLarge
     |-- UnknownAccount
     |-- UnknownAllowance
     `-- UnknownRequest
@@ -45,6 +48,8 @@ from tokenbalance.database.tables import Account, LedgerEntry
 from tokenbalance.model import JSON_INTEGER_MAX
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from sqlalchemy.ext.asyncio import AsyncSession
 
     from tokenbalance.books.ledger.entries import Entry
@@ -133,6 +138,12 @@ class NewEntry:
     """What the entry is for, in front of the note."""
     request_id: str | None = None
     idempotency_key: str | None = None
+    transfer_id: UUID | None = None
+
+    @property
+    def note(self) -> str:
+        """What the entry says."""
+        return ": ".join(text for text in (self.said, self.cause.note) if text)
 
 
 async def grant(session: AsyncSession, account_id: int, amount: int, cause: Cause) -> Entry:
@@ -273,7 +284,7 @@ async def enter(session: AsyncSession, account: Account, new: NewEntry) -> Entry
 async def write_entry(session: AsyncSession, account: Account, new: NewEntry) -> Entry:
     """Make an entry as `enter` does, and record nothing."""
     asked = account.balance + new.amount
-    _check_balance(new.amount, asked)
+    check_balance(new.amount, asked)
     check_note(new.cause.note)
     # A balance that is already too low may be raised.
     if new.amount < 0 and asked < -account.overdraft:
@@ -289,8 +300,9 @@ async def write_entry(session: AsyncSession, account: Account, new: NewEntry) ->
         balance_after=account.balance,
         request_id=new.request_id,
         actor=new.cause.actor.name,
-        note=": ".join(text for text in (new.said, new.cause.note) if text),
+        note=new.note,
         idempotency_key=new.idempotency_key,
+        transfer_id=new.transfer_id,
         # When it happened; the transaction may have begun earlier and waited for the lock.
         created_at=func.clock_timestamp(),
     )
@@ -335,8 +347,13 @@ def check_amount(amount: int) -> None:
         raise AmountTooLarge(TOO_LARGE)
 
 
-def _check_balance(amount: int, balance: int) -> None:
-    """Refuse to move a balance out of its bounds; moving it back towards them is allowed."""
+def check_balance(amount: int, balance: int) -> None:
+    """Refuse to move a balance out of its bounds; moving it back towards them is allowed.
+
+    Raises:
+        AmountTooLarge: it would be beyond `CREDITS_MAX`.
+
+    """
     if (amount > 0 and balance > CREDITS_MAX) or (amount < 0 and balance < -CREDITS_MAX):
         raise AmountTooLarge(TOO_LARGE)
 

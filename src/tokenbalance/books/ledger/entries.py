@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from datetime import datetime
+    from uuid import UUID
 
     from tokenbalance.database.tables import LedgerEntry
 
@@ -32,6 +33,8 @@ class Entry:
     estimated: bool
     """The charge is an estimate."""
     created_at: datetime
+    transfer_id: UUID | None = None
+    """Of credits that were moved: that of the entry of the other account as well."""
 
     @property
     def kept_for_holds(self) -> int:
@@ -53,6 +56,7 @@ def entry_of(record: LedgerEntry) -> Entry:
         note=record.note,
         estimated=record.estimated,
         created_at=record.created_at,
+        transfer_id=record.transfer_id,
     )
 
 

@@ -20,6 +20,7 @@ _EVENTS: Final[dict[str, Change]] = {
     "adjustment": "balance.adjusted",
     "set": "balance.set",
     "refund": "balance.refunded",
+    "transfer": "balance.transferred",
 }
 """By the kind of the entry."""
 
@@ -44,6 +45,7 @@ def record_entry(session: AsyncSession, actor: Actor, user_id: int | None, entry
         entry=entry.id,
         amount=entry.amount,
         **({"kept_for_holds": entry.kept_for_holds} if entry.kept_for_holds else {}),
+        **({"transfer": str(entry.transfer_id)} if entry.transfer_id else {}),
         balance=changed(entry.balance_after - entry.amount, entry.balance_after),
         note=entry.note,
     )

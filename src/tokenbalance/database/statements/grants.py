@@ -56,7 +56,8 @@ ENTRIES_AFTER: Final = """
 SELECT id, amount, balance_after, request_id, created_at
   FROM ledger
  WHERE account_id = $1 AND id > $2 AND state IS NULL AND balance_after IS NOT NULL
-   AND kind IN ('grant', 'top-up', 'set', 'refund', 'adjustment', 'storage', 'expiry')
+   AND kind IN ('grant', 'top-up', 'set', 'refund', 'adjustment', 'storage', 'expiry',
+                'transfer')
 """
 
 LATE_CHARGES: Final = """

@@ -23,6 +23,7 @@ from tokenbalance.books.ledger.credits import (
     UnknownAccount,
     UnknownRequest,
 )
+from tokenbalance.books.ledger.transfers import AccountClosed, SameAccount
 from tokenbalance.books.reports import UnknownRequest as UnexplainedRequest
 from tokenbalance.database.paging import InvalidCursor
 from tokenbalance.errors import (
@@ -144,6 +145,8 @@ _RESPONSES: Final[Mapping[type[BaseException], Response]] = {
     HasBudgets: _as(NotAllowed),
     UnknownBudget: _as(NotFound),
     CreditError: _as(InvalidValue, "amount"),
+    AccountClosed: _as(InvalidValue, "to_account_id"),
+    SameAccount: _as(InvalidValue, "to_account_id"),
     AmountTooLarge: _as(IntegerAboveMaximum, "amount"),
     BalanceTooLow: _as(IntegerBelowMinimum, "amount"),
     InvalidNote: _as(InvalidValue, "note"),

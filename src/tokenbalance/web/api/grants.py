@@ -1,4 +1,4 @@
-"""Grants and allowances of users, for superusers."""
+"""Grants and allowances of users and teams, for superusers."""
 
 from datetime import datetime
 from typing import Annotated, ClassVar, Final
@@ -19,11 +19,11 @@ from tokenbalance.books.grants.calendar import Every
 from tokenbalance.books.grants.issuing import PRIORITY_MAX, GrantRow, NewGrant, grants_of, issue
 from tokenbalance.books.ledger.credits import NOTE_CHARS_MAX, Cause
 from tokenbalance.model import Json
-from tokenbalance.people.users import get_user
 from tokenbalance.web.api.balances import IdempotencyKey
 from tokenbalance.web.api.bodies import Body, BodyReader, ChangesBody
-from tokenbalance.web.api.callers import Acting, Superuser
+from tokenbalance.web.api.callers import Acting
 from tokenbalance.web.api.fields import Amount, Balance, Moment, Number
+from tokenbalance.web.api.payers import PATHS, FindPayer, Payer
 from tokenbalance.web.api.responses import (
     ENTRY_EXAMPLE,
     EntryResponse,
@@ -128,7 +128,7 @@ class GrantResponse(BaseModel):
 
 
 class GrantsResponse(BaseModel):
-    """What remains of a user's grants."""
+    """What remains of an account's grants."""
 
     model_config: ClassVar[ConfigDict] = example(data=[_GRANT_EXAMPLE])
 
@@ -179,111 +179,120 @@ class AllowanceResponse(BaseModel):
 
 
 class AllowancesResponse(BaseModel):
-    """The allowances of a user."""
+    """The allowances of an account."""
 
     data: list[AllowanceResponse]
 
 
-@grants_router.post(
-    "/balance/{user_id}/grants", status_code=201, summary="Grant credits", responses={409: {}}
-)
-async def make_grant(
-    request: Request,
-    _caller: Superuser,
-    actor: Acting,
-    user_id: Number,
-    key: IdempotencyKey,
-    body: Annotated[Grant, Depends(BodyReader(Grant))],
-) -> GrantedResponse:
-    """Grant credits that may have an end, once for each `Idempotency-Key` and user.
+def _serve_grants(path: str, find_payer: FindPayer) -> None:
+    """Serve the routes of grants, below the path of whose they are."""
 
-    Credits are spent by priority, then those that end first, then the oldest. What remains at the
-    end is taken, except what requests hold that began before.
-    """
-    async with management_of(request).sessions.begin() as session:
-        user = await get_user(session, user_id)
-        new = NewGrant(amount=body.amount, expires_at=body.expires_at, priority=body.priority)
-        entry = await issue(session, user.account.id, new, Cause(actor, body.note), key)
-    return GrantedResponse(entry=entry_response(entry), balance=entry.balance_after)
+    @grants_router.post(
+        f"{path}/grants", status_code=201, summary="Grant credits", responses={409: {}}
+    )
+    async def make_grant(
+        request: Request,
+        actor: Acting,
+        payer: Annotated[Payer, Depends(find_payer)],
+        key: IdempotencyKey,
+        body: Annotated[Grant, Depends(BodyReader(Grant))],
+    ) -> GrantedResponse:
+        """Grant credits that may have an end, once for each `Idempotency-Key` and account.
 
+        Credits are spent by priority, then those that end first, then the oldest. What remains at
+        the end is taken, except what requests hold that began before.
+        """
+        async with management_of(request).sessions.begin() as session:
+            account_id = await payer.find(session)
+            new = NewGrant(amount=body.amount, expires_at=body.expires_at, priority=body.priority)
+            entry = await issue(session, account_id, new, Cause(actor, body.note), key)
+        return GrantedResponse(entry=entry_response(entry), balance=entry.balance_after)
 
-@grants_router.get("/balance/{user_id}/grants", summary="A user's grants")
-async def list_grants(request: Request, _caller: Superuser, user_id: Number) -> GrantsResponse:
-    """List what remains of a user's grants, first what is spent first."""
-    async with management_of(request).sessions.begin() as session:
-        user = await get_user(session, user_id)
-        rows = await grants_of(session, user.account.id)
-    return GrantsResponse(data=[_grant(row) for row in rows])
-
-
-@grants_router.post("/balance/{user_id}/allowances", status_code=201, summary="Create an allowance")
-async def make_allowance(
-    request: Request,
-    _caller: Superuser,
-    actor: Acting,
-    user_id: Number,
-    body: Annotated[Allowance, Depends(BodyReader(Allowance))],
-) -> AllowanceResponse:
-    """Issue credits each day, week or month; the current period at once.
-
-    They end with their period, except what is carried over. After an outage of several periods
-    only the current one is issued.
-    """
-    async with management_of(request).sessions.begin() as session:
-        user = await get_user(session, user_id)
-        new = NewAllowance(
-            amount=body.amount,
-            every=body.every,
-            starts_at=body.starts_at,
-            ends_at=body.ends_at,
-            rollover_max=body.rollover_max,
-        )
-        return _allowance(await create(session, user.account.id, new, Cause(actor, body.note)))
+    @grants_router.get(f"{path}/grants", summary="An account's grants")
+    async def list_grants(
+        request: Request, payer: Annotated[Payer, Depends(find_payer)]
+    ) -> GrantsResponse:
+        """List what remains of an account's grants, first what is spent first."""
+        async with management_of(request).sessions.begin() as session:
+            account_id = await payer.find(session)
+            rows = await grants_of(session, account_id)
+        return GrantsResponse(data=[_grant(row) for row in rows])
 
 
-@grants_router.get("/balance/{user_id}/allowances", summary="A user's allowances")
-async def list_allowances(
-    request: Request, _caller: Superuser, user_id: Number
-) -> AllowancesResponse:
-    """List a user's allowances, the oldest first."""
-    async with management_of(request).sessions() as session:
-        user = await get_user(session, user_id)
-        rows = await allowances_of(session, user.account.id)
-    return AllowancesResponse(data=[_allowance(row) for row in rows])
+def _serve_allowances(path: str, find_payer: FindPayer) -> None:
+    """Serve the routes of allowances, below the path of whose they are."""
+
+    @grants_router.post(f"{path}/allowances", status_code=201, summary="Create an allowance")
+    async def make_allowance(
+        request: Request,
+        actor: Acting,
+        payer: Annotated[Payer, Depends(find_payer)],
+        body: Annotated[Allowance, Depends(BodyReader(Allowance))],
+    ) -> AllowanceResponse:
+        """Issue credits each day, week or month; the current period at once.
+
+        They end with their period, except what is carried over. After an outage of several periods
+        only the current one is issued.
+        """
+        async with management_of(request).sessions.begin() as session:
+            account_id = await payer.find(session)
+            new = NewAllowance(
+                amount=body.amount,
+                every=body.every,
+                starts_at=body.starts_at,
+                ends_at=body.ends_at,
+                rollover_max=body.rollover_max,
+            )
+            return _allowance(await create(session, account_id, new, Cause(actor, body.note)))
+
+    @grants_router.get(f"{path}/allowances", summary="An account's allowances")
+    async def list_allowances(
+        request: Request, payer: Annotated[Payer, Depends(find_payer)]
+    ) -> AllowancesResponse:
+        """List an account's allowances, the oldest first."""
+        async with management_of(request).sessions() as session:
+            account_id = await payer.find(session)
+            rows = await allowances_of(session, account_id)
+        return AllowancesResponse(data=[_allowance(row) for row in rows])
+
+    @grants_router.patch(path + "/allowances/{allowance_id}", summary="Change an allowance")
+    async def change_allowance(
+        request: Request,
+        actor: Acting,
+        payer: Annotated[Payer, Depends(find_payer)],
+        allowance_id: Number,
+        body: Annotated[AllowanceChanges, Depends(BodyReader(AllowanceChanges))],
+    ) -> AllowanceResponse:
+        """Change an allowance from its next period on; what it has issued stays as it is."""
+        given: dict[str, int | datetime | None] = {
+            name: value
+            for name, value in (
+                ("amount", body.amount),
+                ("rollover_max", body.rollover_max),
+                ("ends_at", body.ends_at),
+            )
+            if name in body.model_fields_set
+        }
+        async with management_of(request).sessions.begin() as session:
+            account_id = await payer.find(session)
+            return _allowance(await change(session, account_id, allowance_id, given, Cause(actor)))
+
+    @grants_router.delete(path + "/allowances/{allowance_id}", summary="Remove an allowance")
+    async def remove_allowance(
+        request: Request,
+        actor: Acting,
+        payer: Annotated[Payer, Depends(find_payer)],
+        allowance_id: Number,
+    ) -> AllowanceResponse:
+        """Remove an allowance: it issues nothing any more; what it has issued stays."""
+        async with management_of(request).sessions.begin() as session:
+            account_id = await payer.find(session)
+            return _allowance(await remove(session, account_id, allowance_id, Cause(actor)))
 
 
-@grants_router.patch("/balance/{user_id}/allowances/{allowance_id}", summary="Change an allowance")
-async def change_allowance(
-    request: Request,
-    _caller: Superuser,
-    actor: Acting,
-    user_id: Number,
-    allowance_id: Number,
-    body: Annotated[AllowanceChanges, Depends(BodyReader(AllowanceChanges))],
-) -> AllowanceResponse:
-    """Change an allowance from its next period on; what it has issued stays as it is."""
-    given: dict[str, int | datetime | None] = {
-        name: value
-        for name, value in (
-            ("amount", body.amount),
-            ("rollover_max", body.rollover_max),
-            ("ends_at", body.ends_at),
-        )
-        if name in body.model_fields_set
-    }
-    async with management_of(request).sessions.begin() as session:
-        user = await get_user(session, user_id)
-        return _allowance(await change(session, user.account.id, allowance_id, given, Cause(actor)))
-
-
-@grants_router.delete("/balance/{user_id}/allowances/{allowance_id}", summary="Remove an allowance")
-async def remove_allowance(
-    request: Request, _caller: Superuser, actor: Acting, user_id: Number, allowance_id: Number
-) -> AllowanceResponse:
-    """Remove an allowance: it issues nothing any more; what it has issued stays until its end."""
-    async with management_of(request).sessions.begin() as session:
-        user = await get_user(session, user_id)
-        return _allowance(await remove(session, user.account.id, allowance_id, Cause(actor)))
+for _path, _find_payer in PATHS:
+    _serve_grants(_path, _find_payer)
+    _serve_allowances(_path, _find_payer)
 
 
 def _grant(row: GrantRow) -> GrantResponse:

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tokenbalance.books.reports import KeyRef
     from tokenbalance.database.paging import Page
     from tokenbalance.model import Json
-    from tokenbalance.people.rows import UserRow
+    from tokenbalance.people.rows import AccountRow, UserRow
 
 Row = TypeVar("Row")
 Source = TypeVar("Source")
@@ -150,6 +150,35 @@ class BalanceResponse(BaseModel):
     """When more credits come; left out if there is no allowance."""
 
 
+class AccountBalanceResponse(BaseModel):
+    """The balance of a user's account or a team, and what is available of it."""
+
+    model_config: ClassVar[ConfigDict] = example(account_id=9, team="Research", **FUNDS_EXAMPLE)
+
+    account_id: int
+    team: str
+    """The team's name; empty: it is a user's account."""
+    balance: int
+    held: int
+    available: int
+    """For new requests: `balance` - `held` + `overdraft`."""
+    overdraft: int = 0
+    """How far below zero requests may take the balance; left out if 0."""
+    grants: list[RemainingResponse] = []
+    """What the balance consists of, first what is spent first; left out if nothing of it ends."""
+    next: NextAllowanceResponse | None = None
+    """When more credits come; left out if there is no allowance."""
+
+
+class ChangedAccountBalanceResponse(AccountBalanceResponse):
+    """An account's balance after it was set."""
+
+    model_config: ClassVar[ConfigDict] = example(account_id=9, team="Research", **FUNDS_EXAMPLE)
+
+    kept_for_holds: int = 0
+    """Credits that were not taken because requests in flight hold them; left out if 0."""
+
+
 class ChangedBalanceResponse(BalanceResponse):
     """A user's balance after it was set."""
 
@@ -241,12 +270,47 @@ def balance_response(
         held=user.account.held,
         available=user.account.available,
         overdraft=user.account.overdraft,
-        grants=[
-            RemainingResponse(remaining=grant.remaining, expires_at=grant.expires_at)
-            for grant in grants
-        ],
+        grants=_grants(grants),
         next=_next(allowances),
     )
+
+
+def account_balance_response(
+    account: AccountRow, grants: Sequence[GrantRow], allowances: Sequence[AllowanceRow]
+) -> AccountBalanceResponse:
+    """Build the response for the balance of any account, which may consist of grants."""
+    return AccountBalanceResponse(
+        account_id=account.id,
+        team=account.name,
+        balance=account.balance,
+        held=account.held,
+        available=account.available,
+        overdraft=account.overdraft,
+        grants=_grants(grants),
+        next=_next(allowances),
+    )
+
+
+def changed_account_balance_response(
+    account: AccountRow, kept_for_holds: int
+) -> ChangedAccountBalanceResponse:
+    """Build the response for the balance of any account that was set."""
+    return ChangedAccountBalanceResponse(
+        account_id=account.id,
+        team=account.name,
+        balance=account.balance,
+        held=account.held,
+        available=account.available,
+        overdraft=account.overdraft,
+        kept_for_holds=kept_for_holds,
+    )
+
+
+def _grants(grants: Sequence[GrantRow]) -> list[RemainingResponse]:
+    return [
+        RemainingResponse(remaining=grant.remaining, expires_at=grant.expires_at)
+        for grant in grants
+    ]
 
 
 def _next(allowances: Sequence[AllowanceRow]) -> NextAllowanceResponse | None:

@@ -21,6 +21,7 @@ from tokenbalance.web.api.requests import requests_router
 from tokenbalance.web.api.sign_in import sign_in_router
 from tokenbalance.web.api.tags import tags_router
 from tokenbalance.web.api.tokens import tokens_router
+from tokenbalance.web.api.transfers import transfers_router
 from tokenbalance.web.api.usage import usage_router
 from tokenbalance.web.api.users import users_router
 from tokenbalance.web.api.webhooks import webhooks_router
@@ -36,6 +37,7 @@ _ROUTERS: Final = (
     tags_router,
     balances_router,
     grants_router,
+    transfers_router,
     keys_router,
     accounts_router,
     limits_router,

@@ -6,6 +6,9 @@ from typing import Final
 
 from tokenbalance.books.ledger.invariants.limits import LIMITS
 from tokenbalance.books.ledger.invariants.proof import Invariant, Proof
+from tokenbalance.books.ledger.invariants.transfers import (
+    WHAT_LEAVES_AN_ACCOUNT_ARRIVES_IN_ANOTHER,
+)
 from tokenbalance.database.connections import SWEEP_NAME
 
 # Rows without `balance_after` change no balance and are no entries.
@@ -41,6 +44,14 @@ _EACH_ACCOUNT_IS_THERE: Final = _of_each_account(
     "a.id IS NULL",
     "'account %s: does not exist, but has %s entries and %s open holds',"
     " coalesce(e.account_id, h.account_id), coalesce(e.number, 0), coalesce(h.number, 0)",
+)
+# The table's constraint says the same; a restored backup may have lost it.
+_EACH_ACCOUNT_IS_A_USERS_OR_A_TEAMS: Final = _of_each_account(
+    "CASE a.kind WHEN 'personal' THEN a.user_id IS NULL WHEN 'team' THEN a.user_id IS NOT NULL"
+    " ELSE a.id IS NOT NULL END",
+    "'account %s: is %s, and its user is %s', a.id,"
+    " CASE a.kind WHEN 'team' THEN 'that of a team' ELSE a.kind END,"
+    " coalesce(a.user_id::text, 'nobody')",
 )
 _BALANCE_IS_THE_SUM_OF_THE_ENTRIES: Final = _of_each_account(
     "a.balance <> coalesce(e.total, 0)",
@@ -141,11 +152,13 @@ LEDGER: Final = Proof(
     _ACCOUNTS,
     (
         _EACH_ACCOUNT_IS_THERE,
+        _EACH_ACCOUNT_IS_A_USERS_OR_A_TEAMS,
         _BALANCE_IS_THE_SUM_OF_THE_ENTRIES,
         _HELD_IS_THE_SUM_OF_THE_OPEN_HOLDS,
         _EACH_ENTRY_FOLLOWS_FROM_THE_ONE_BEFORE,
         _WHAT_IS_HELD_IS_COVERED,
         _NO_OPEN_HOLD_OUTLIVES_ITS_LEASE,
+        WHAT_LEAVES_AN_ACCOUNT_ARRIVES_IN_ANOTHER,
         *LIMITS,
     ),
 )

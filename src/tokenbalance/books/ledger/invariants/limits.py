@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Final
 
 from tokenbalance.books.ledger.invariants.proof import Invariant
-from tokenbalance.model.limits import ACCOUNT, KEY, MINUTE
+from tokenbalance.model.limits import ACCOUNT, KEY, MEMBER, MINUTE, PROJECT
 
 # A hold counts in the window that it was placed in. What a rate has left follows from time, not
 # from holds.
@@ -51,7 +51,17 @@ _MISBOUND: Final = f"""
               OR EXISTS (SELECT
                            FROM limits l
                           WHERE l.account_id = k.account_id
-                            AND l.subject IN ('{ACCOUNT}', '{KEY}' || k.id)) AS is_limited) binding
+                            AND l.subject IN ('{ACCOUNT}', '{KEY}' || k.id, '{MEMBER}' || k.user_id,
+                                              '{PROJECT}' || k.project_id))
+              OR a.kind = 'team' AND (
+                 EXISTS (SELECT
+                           FROM memberships m
+                          WHERE m.account_id = k.account_id AND m.user_id = k.user_id
+                            AND m.limits <> '{{}}')
+                 OR EXISTS (SELECT
+                              FROM projects p
+                             WHERE p.account_id = k.account_id AND p.id = k.project_id
+                               AND p.limits <> '{{}}')) AS is_limited) binding
  WHERE k.revoked_at IS NULL AND (k.limits_version <> 0) <> is_limited
 """  # noqa: S608 - made of constants
 EACH_LIMITED_KEY_HAS_A_VERSION: Final = Invariant(
