@@ -52,7 +52,8 @@ Change: TypeAlias = Literal[
     "webhook.removed",
     "webhook.tried",
 ]
-"""What somebody changed: a line for everybody, and a row if they are privileged."""
+"""What somebody changed: a line for everybody, and a row if they are privileged, or if it belongs
+to a team."""
 
 Access: TypeAlias = Literal[
     "user.signed_in",
@@ -65,6 +66,23 @@ Access: TypeAlias = Literal[
 """Who came in, or did not: only lines."""
 
 EventName: TypeAlias = Change | Access
+
+OF_TEAMS: Final[frozenset[Change]] = frozenset(
+    {
+        "team.created",
+        "team.changed",
+        "team.closed",
+        "member.added",
+        "member.changed",
+        "member.removed",
+        "project.created",
+        "project.changed",
+        "invitation.created",
+        "invitation.withdrawn",
+        "balance.transferred",
+    }
+)
+"""Those that concern several users, whoever changes something."""
 
 RECORDED: Final[tuple[Change, ...]] = tuple(
     name for name in cast("tuple[Change, ...]", get_args(Change)) if name != "user.signed_up"

@@ -1,8 +1,8 @@
 """Records an event, in the transaction of the change that it is about: both happen, or neither.
 
 Whoever makes a change records it, where its old and its new values are known. An event of a
-privileged actor is a row, which nobody can change or delete; each event is a line of the security
-log, written after the commit. Never commits.
+privileged actor, or about what belongs to a team, is a row, which nobody can change or delete; each
+event is a line of the security log, written after the commit. Never commits.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final
 
 from tokenbalance.database.tables import EventRecord
 from tokenbalance.events.commits import say_after_commit
+from tokenbalance.events.names import OF_TEAMS
 from tokenbalance.events.security import Line
 
 if TYPE_CHECKING:
@@ -51,7 +52,7 @@ def record(
         **details: what it was about, `changed(old, new)` for values; never a secret.
 
     """
-    if actor.is_privileged:
+    if actor.is_privileged or actor.is_for_team or event in OF_TEAMS:
         session.add(_row(actor, event, subject, details))
     line = Line(
         event=event,

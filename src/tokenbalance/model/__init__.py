@@ -6,7 +6,7 @@ The words are those of `docs/words.md`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple, TypeAlias, get_args
 
@@ -191,6 +191,13 @@ class Actor:
     address: str = ""
     """Their IP address; empty if there is none."""
     is_superuser: bool = False
+    is_for_team: bool = False
+    """What they change belongs to a team, and so to several users."""
+
+    @property
+    def for_team(self) -> Actor:
+        """The same, changing what belongs to a team."""
+        return replace(self, is_for_team=True)
 
     @property
     def is_privileged(self) -> bool:

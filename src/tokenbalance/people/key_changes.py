@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final, TypedDict
 
+from tokenbalance.people.account_limits import get_account
 from tokenbalance.people.bounded_limits import BoundedLimits
 from tokenbalance.people.end_users import clean_source
 from tokenbalance.people.key_errors import InvalidExpiry, InvalidScopes, ScopesMissing
@@ -23,7 +24,12 @@ from tokenbalance.people.key_givers import (
     working,
 )
 from tokenbalance.people.key_lists import get_key
-from tokenbalance.people.key_terms import clean_scopes, earlier, require_scopes
+from tokenbalance.people.key_terms import (
+    clean_scopes,
+    earlier,
+    require_scopes,
+    require_scopes_of_team,
+)
 from tokenbalance.people.limit_rows import bind_key
 from tokenbalance.people.limits import KeyLimits
 from tokenbalance.people.rows import key_row
@@ -123,6 +129,8 @@ async def change_key(  # noqa: PLR0913 - each says who asks for what
         if "limits" in changes:
             wanted = key.bounded.changed(changes["limits"], by_superuser=by_superuser)
             values["limits"] = wanted.as_document()
+        if "scopes" in values and (await get_account(session, key.account_id)).user_id is None:
+            require_scopes_of_team(values["scopes"])
         if maker is not None:
             _keep_within_maker(key_row(maker), values)
         if by_key_id is not None:

@@ -38,7 +38,11 @@ async def newest_keys(session: AsyncSession, account_id: int, limit: int) -> Seq
 
 
 async def keys_page(
-    session: AsyncSession, account_id: int | None, after: str | None, limit: int
+    session: AsyncSession,
+    account_id: int | None,
+    after: str | None,
+    limit: int,
+    user_id: int | None = None,
 ) -> Page[KeyRow]:
     """Return a page of keys in the order of creation.
 
@@ -47,6 +51,7 @@ async def keys_page(
         account_id: which account; None: every account.
         after: the `next` of the previous page; None for the first page.
         limit: rows at most.
+        user_id: only keys that this user answers for; None: all.
 
     Raises:
         InvalidCursor: `after` is not a cursor of this list.
@@ -55,6 +60,8 @@ async def keys_page(
     query = _keys().limit(limit + 1)
     if account_id is not None:
         query = query.where(ApiKey.account_id == account_id)
+    if user_id is not None:
+        query = query.where(ApiKey.user_id == user_id)
     if after is not None:
         (last_id,) = read_cursor(after, (int,))
         query = query.where(ApiKey.id > last_id)

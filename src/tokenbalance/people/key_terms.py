@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 
 NEW_KEY_SCOPES: Final[tuple[Scope, ...]] = ("inference",)
 """Of a key that a person makes and says nothing about."""
+TEAM_SCOPES: Final[tuple[Scope, ...]] = ("inference", "read")
+"""All that a key of a team may have."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +84,18 @@ def require_scopes(wanted: Collection[Scope], held: Collection[Scope]) -> None:
     missing: list[Scope] = [scope for scope in SCOPES if scope in wanted and scope not in held]
     if missing:
         raise ScopesMissing(missing, tuple(held))
+
+
+def require_scopes_of_team(scopes: Collection[Scope]) -> None:
+    """Require that a key of a team may have these scopes.
+
+    Raises:
+        InvalidScopes: it may not.
+
+    """
+    if not set(scopes) <= set(TEAM_SCOPES):
+        msg = "a key of a team cannot have the scope manage: its members have keys of their own"
+        raise InvalidScopes(msg)
 
 
 def clean_scopes(scopes: Collection[str]) -> tuple[Scope, ...]:

@@ -16,7 +16,6 @@ from tokenbalance.people.account_limits import get_account
 from tokenbalance.people.bounded_limits import BoundedLimits
 from tokenbalance.people.budgets import copy_budgets
 from tokenbalance.people.end_users import clean_source
-from tokenbalance.people.key_errors import InvalidScopes
 from tokenbalance.people.key_fields import clean_expiry, clean_key_name, known_status
 from tokenbalance.people.key_givers import (
     apply_change,
@@ -26,7 +25,13 @@ from tokenbalance.people.key_givers import (
     require_within,
     working,
 )
-from tokenbalance.people.key_terms import NEW_KEY_SCOPES, KeyTerms, clean_scopes
+from tokenbalance.people.key_terms import (
+    NEW_KEY_SCOPES,
+    TEAM_SCOPES,
+    KeyTerms,
+    clean_scopes,
+    require_scopes_of_team,
+)
 from tokenbalance.people.limit_rows import bind_key, lock_counts
 from tokenbalance.people.limits import NO_LIMITS, KeyLimits
 from tokenbalance.people.rows import key_row
@@ -94,11 +99,14 @@ async def create_key(  # noqa: PLR0913 - the fields of a key, by name
     # Before the keys, as where limits change.
     await lock_counts(session, account_id)
     is_of_team = (await get_account(session, account_id)).user_id is None
+    actor = actor.for_team if is_of_team else actor
     # Locked until the end: it is not revoked without this one.
     maker = None if by_key_id is None else (await lock_maker(session, by_key_id)).terms
     default_scopes = NEW_KEY_SCOPES if maker is None else maker.scopes
+    if is_of_team:
+        default_scopes = [scope for scope in default_scopes if scope in TEAM_SCOPES]
     terms = KeyTerms(
-        scopes=default_scopes if scopes is None else clean_scopes(scopes),
+        scopes=clean_scopes(default_scopes if scopes is None else scopes),
         expires_at=clean_expiry(expires_at),
         limits=limits,
         insufficient_status=known_status(insufficient_status),
@@ -108,9 +116,8 @@ async def create_key(  # noqa: PLR0913 - the fields of a key, by name
     )
     if maker is not None:
         terms = terms.within(maker)
-    if is_of_team and "manage" in terms.scopes:
-        msg = "a key of a team cannot have the scope manage: its members have keys of their own"
-        raise InvalidScopes(msg)
+    if is_of_team:
+        require_scopes_of_team(terms.scopes)
     secret = new_secret()
     key = ApiKey(
         account_id=account_id,

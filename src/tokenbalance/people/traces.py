@@ -137,6 +137,8 @@ def record_budget(
     if before is None or after is None:
         event = "budget.added" if before is None else "budget.removed"
     details = _differences(_facts_of_budget(before), _facts_of_budget(after))
+    if account.user_id is None:
+        actor = actor.for_team
     user_id = account.user_id if budget.member_id is None else budget.member_id
     subject = Subject(user_id=user_id, account_id=account.id, key_id=budget.key_id)
     record(session, actor, event, subject, **{"budget_id": budget.id, **details})

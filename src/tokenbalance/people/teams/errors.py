@@ -5,12 +5,14 @@ TeamError
 |-- InvalidProject
 |-- InvalidTeamName
 |-- LastOwner
+|-- ProjectArchived
 |-- TeamClosed
 |-- TooManyInTeam
 |-- UnknownInvitation
 |-- UnknownMember
 |-- UnknownProject
-`-- UnknownTeam
+|-- UnknownTeam
+`-- ViewersHaveNoKeys
 """
 
 from __future__ import annotations
@@ -50,7 +52,21 @@ class InvalidTeamName(TeamError):
 
 
 class InvalidProject(TeamError):
-    """The project is archived, or its name belongs to another project of the team."""
+    """The name belongs to another project of the team."""
+
+
+class ProjectArchived(TeamError):
+    """Nothing can be added to the project."""
+
+    def __init__(self) -> None:
+        super().__init__("this project is archived: choose another one, or take that back")
+
+
+class ViewersHaveNoKeys(TeamError):
+    """The member is a viewer."""
+
+    def __init__(self) -> None:
+        super().__init__("viewers of a team have no keys in it: change the role first")
 
 
 class TooManyInTeam(TeamError):

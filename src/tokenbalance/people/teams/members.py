@@ -153,7 +153,7 @@ async def remove_member(
     await _keep_an_owner(session, member, None)
     keys = select(ApiKey.id).where(ApiKey.account_id == team_id, ApiKey.user_id == user_id)
     await lock_families(session, keys)
-    _ = await end_families(session, keys, actor)
+    _ = await end_families(session, keys, actor.for_team)
     subject = subject_of_member(user_id)
     for rows in (
         delete(Membership).where(Membership.account_id == team_id, Membership.user_id == user_id),
