@@ -108,7 +108,8 @@ async def test_json_is_one_object(
     given = ("--until", "2126-01-01T12:00", "--user", email, "--card", str(file))
     printed = cli.json("ledger", "rerate", *SINCE, *given, "--dry-run")
     sums = {"requests": 1, "before": 15, "after": 15, "difference": 0}
-    account = {"user": email, "account_id": holder.account_id, **sums, "balance": 1000}
+    whose = {"user": email, "team": "", "account_id": holder.account_id}
+    account = {**whose, **sums, "balance": 1000}
     assert printed == {
         "dry_run": True,
         "card": {

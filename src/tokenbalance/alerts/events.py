@@ -11,7 +11,7 @@ AccountEvent: TypeAlias = Literal[
     "grant.expiring",
     "key.expiring",
 ]
-"""About an account; its user is told as well."""
+"""About an account; its user, or the owners and admins of the team, are told as well."""
 
 OperatorEvent: TypeAlias = Literal[
     "upstream.refused_key",

@@ -17,8 +17,8 @@ _TIMEOUT_S: Final = 30.0
 _PORTS: Final = {"smtp": 587, "smtps": 465}
 
 _SENTENCES: Final[Mapping[str, str]] = {
-    "balance.low": "Your balance is {balance} credits, below {below}.",
-    "balance.empty": "Your balance is used up: {balance} credits are left.",
+    "balance.low": "{whose_balance} is {balance} credits, below {below}.",
+    "balance.empty": "{whose_balance} is used up: {balance} credits are left.",
     "budget.reached": "The limit {limit} of {amount} {unit} is used up. It resets: {resets_at}.",
     "grant.expiring": "{remaining} credits end at {expires_at}.",
     "key.expiring": "The API key {name} ({prefix}) expires at {expires_at}.",
@@ -30,6 +30,16 @@ _SENTENCES: Final[Mapping[str, str]] = {
 
 
 @dataclass(frozen=True, slots=True)
+class Mail:
+    """What an e-mail is about."""
+
+    event: str
+    data: Mapping[str, object]
+    team: str = ""
+    """The name of the team that it is about; empty: about the receiver, or the installation."""
+
+
+@dataclass(frozen=True, slots=True)
 class MailServer:
     """Where e-mails are handed over."""
 
@@ -38,14 +48,14 @@ class MailServer:
     a password."""
     sender: str
 
-    def send(self, receiver: str, event: str, data: Mapping[str, object]) -> None:
+    def send(self, receiver: str, mail: Mail) -> None:
         """Hand over an e-mail; blocks, so it belongs in a thread.
 
         Raises:
             OSError, smtplib.SMTPException: it was not accepted.
 
         """
-        message = letter(self.sender, receiver, event, data)
+        message = letter(self.sender, receiver, mail)
         parts = urlsplit(self.url)
         host, port = parts.hostname or "", parts.port or _PORTS[parts.scheme]
         context = ssl.create_default_context()
@@ -62,17 +72,20 @@ class MailServer:
             _ = server.send_message(message)
 
 
-def letter(sender: str, receiver: str, event: str, data: Mapping[str, object]) -> EmailMessage:
+def letter(sender: str, receiver: str, mail: Mail) -> EmailMessage:
     """Write the e-mail of an alert."""
     message = EmailMessage()
     message["From"] = sender
     message["To"] = receiver
-    message["Subject"] = f"tokenbalance: {event}"
+    about = f" ({mail.team})" if mail.team else ""
+    message["Subject"] = f"tokenbalance: {mail.event}{about}"
     message["Date"] = formatdate()
     message["Message-ID"] = make_msgid(domain="tokenbalance.invalid")
     message["Auto-Submitted"] = "auto-generated"
-    values = _Known({name: _shown(value) for name, value in data.items()})
-    message.set_content(_SENTENCES.get(event, event).format_map(values) + "\n")
+    values = _Known({name: _shown(value) for name, value in mail.data.items()})
+    values["whose_balance"] = f"The balance of {mail.team}" if mail.team else "Your balance"
+    sentence = _SENTENCES.get(mail.event, mail.event).format_map(values)
+    message.set_content(f"{sentence}\n" + (f"Team: {mail.team}\n" if mail.team else ""))
     return message
 
 

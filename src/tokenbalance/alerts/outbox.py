@@ -19,12 +19,20 @@ from sqlalchemy import and_, delete, func, literal, or_, select, true, update
 from sqlalchemy.dialects.postgresql import insert
 
 from tokenbalance.alerts.events import ACCOUNT_EVENTS
-from tokenbalance.database.tables import Account, Alert, AlertDelivery, User, Webhook
+from tokenbalance.database.tables import (
+    Account,
+    Alert,
+    AlertDelivery,
+    Membership,
+    User,
+    Webhook,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
+    from sqlalchemy import Select
     from sqlalchemy.ext.asyncio import AsyncSession
 
     _Columns: TypeAlias = tuple[
@@ -38,6 +46,7 @@ if TYPE_CHECKING:
         str | None,
         str | None,
         str | None,
+        str,
     ]
 
 PAUSES_S: Final = (5, 30, 120, 600, 1800, 3600, 7200, 14400, 21600, 43200)
@@ -65,6 +74,8 @@ class Delivery:
     """Of a webhook."""
     secret: str | None
     email: str | None
+    team: str
+    """The name of the team that it is about; empty: it is about none."""
 
 
 async def address(session: AsyncSession, *, mails: bool, operators: Sequence[str]) -> int:
@@ -105,13 +116,11 @@ async def address(session: AsyncSession, *, mails: bool, operators: Sequence[str
     )
     _ = await session.execute(deliveries.from_select(["alert_id", "webhook_id"], to_webhooks))
     if mails:
-        to_users = (
-            select(Alert.id, User.email)
-            .join(Account, Account.id == Alert.account_id)
-            .join(User, and_(User.id == Account.user_id, User.is_active))
-            .where(Alert.id.in_(ids), Alert.event.in_(ACCOUNT_EVENTS))
-        )
-        _ = await session.execute(deliveries.from_select(["alert_id", "email"], to_users))
+        for to_people in (_to_user(), _to_team()):
+            told = to_people.where(
+                Alert.id.in_(ids), Alert.event.in_(ACCOUNT_EVENTS), User.is_active
+            )
+            _ = await session.execute(deliveries.from_select(["alert_id", "email"], told))
         for email in operators:
             to_operator = select(Alert.id, literal(email)).where(
                 Alert.id.in_(ids), Alert.account_id.is_(None)
@@ -119,6 +128,28 @@ async def address(session: AsyncSession, *, mails: bool, operators: Sequence[str
             _ = await session.execute(deliveries.from_select(["alert_id", "email"], to_operator))
     _ = await session.execute(update(Alert).where(Alert.id.in_(ids)).values(is_addressed=True))
     return len(ids)
+
+
+def _to_user() -> Select[int, str]:
+    return (
+        select(Alert.id, User.email)
+        .join(Account, Account.id == Alert.account_id)
+        .join(User, User.id == Account.user_id)
+    )
+
+
+def _to_team() -> Select[int, str]:
+    """Build who is told about a team: those who can do something about it."""
+    is_told = and_(
+        Membership.account_id == Alert.account_id,
+        Membership.role.in_(("admin", "owner")),
+        Membership.disabled_at.is_(None),
+    )
+    return (
+        select(Alert.id, User.email)
+        .join(Membership, is_told)
+        .join(User, User.id == Membership.user_id)
+    )
 
 
 async def take(session: AsyncSession, most: int) -> list[Delivery]:
@@ -147,8 +178,10 @@ async def take(session: AsyncSession, most: int) -> list[Delivery]:
             Webhook.url,
             Webhook.secret,
             AlertDelivery.email,
+            func.coalesce(Account.name, ""),
         )
         .join(Alert, Alert.id == AlertDelivery.alert_id)
+        .outerjoin(Account, Account.id == Alert.account_id)
         .outerjoin(Webhook, Webhook.id == AlertDelivery.webhook_id)
         .where(AlertDelivery.id.in_(ids))
         .order_by(AlertDelivery.id)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 import orjson
 
 from tokenbalance.alerts import outbox
+from tokenbalance.alerts.letters import Mail
 from tokenbalance.alerts.repeating import repeat
 from tokenbalance.alerts.signing import signed_headers
 
@@ -98,8 +99,8 @@ class Sender:
             if delivery.url is not None and delivery.secret is not None:
                 await self._post(delivery, delivery.url, delivery.secret)
             elif delivery.email is not None and self._receivers.mail is not None:
-                send = self._receivers.mail.send
-                await asyncio.to_thread(send, delivery.email, delivery.event, delivery.data)
+                mail = Mail(delivery.event, delivery.data, delivery.team)
+                await asyncio.to_thread(self._receivers.mail.send, delivery.email, mail)
             else:
                 return "no mail server is configured"
         except self._receivers.failed as error:
@@ -109,12 +110,11 @@ class Sender:
         return None
 
     async def _post(self, delivery: Delivery, url: str, secret: str) -> None:
+        data = {**delivery.data, "account_id": delivery.account_id}
+        if delivery.team:
+            data["team"] = delivery.team
         body = orjson.dumps(
-            {
-                "type": delivery.event,
-                "timestamp": delivery.created_at,
-                "data": {**delivery.data, "account_id": delivery.account_id},
-            }
+            {"type": delivery.event, "timestamp": delivery.created_at, "data": data}
         )
         headers = signed_headers(secret, f"alert_{delivery.alert_id}", int(time.time()), body)
         await self._receivers.posts.post(url, headers, body)

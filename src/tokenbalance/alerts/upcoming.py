@@ -53,7 +53,7 @@ class Upcoming:
 
 
 async def tell_of_keys(session: AsyncSession) -> None:
-    """Tell of keys that expire within a week, whose life is longer than that."""
+    """Tell of keys that work and expire within a week, whose life is longer than that."""
     expiring = select(
         ApiKey.account_id,
         literal("key.expiring"),
@@ -71,6 +71,7 @@ async def tell_of_keys(session: AsyncSession) -> None:
     ).where(
         ApiKey.kind == "key",
         ApiKey.revoked_at.is_(None),
+        ~ApiKey.is_suspended,
         ApiKey.expires_at > func.now(),
         ApiKey.expires_at <= func.now() + KEY_NOTICE,
         ApiKey.created_at < ApiKey.expires_at - KEY_NOTICE,

@@ -110,6 +110,20 @@ async def webhooks_of(session: AsyncSession, account_id: int | None) -> list[Web
     return [_row(*row) for row in rows]
 
 
+async def account_of_webhook(session: AsyncSession, webhook_id: int) -> int | None:
+    """Return whose alerts a webhook gets; None: everybody's and the operator's.
+
+    Raises:
+        UnknownWebhook: no webhook has this id.
+
+    """
+    one = select(Webhook.account_id).where(Webhook.id == webhook_id)
+    row = (await session.execute(one)).one_or_none()
+    if row is None:
+        raise UnknownWebhook(webhook_id)
+    return row[0]
+
+
 async def remove_webhook(
     session: AsyncSession, webhook_id: int, account_id: int | None, *, actor: Actor
 ) -> None:

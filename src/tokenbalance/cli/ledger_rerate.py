@@ -180,7 +180,8 @@ def _by_model(totals: Totals) -> Sequence[tuple[str, Sum]]:
 def _account(payer: Payer, totals: Totals) -> Fields:
     cost = totals.accounts[payer.account_id]
     return {
-        "user": payer.email,
+        "user": payer.email or None,
+        "team": payer.team,
         "account_id": payer.account_id,
         **_sums(cost),
         "balance": payer.balance,
@@ -188,7 +189,7 @@ def _account(payer: Payer, totals: Totals) -> Fields:
 
 
 def _printed(payer: Payer, totals: Totals) -> Fields:
-    return {**_account(payer, totals), "balance after": payer.balance}
+    return {**_account(payer, totals), "user": payer.name, "balance after": payer.balance}
 
 
 def _unpriced(totals: Totals) -> Iterable[Fields]:

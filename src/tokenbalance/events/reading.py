@@ -9,7 +9,8 @@ import orjson
 from sqlalchemy import func, select
 
 from tokenbalance.database.paging import PAGE_ROWS, Page, page_of, read_cursor
-from tokenbalance.database.tables import EventRecord, User
+from tokenbalance.database.tables import Account, EventRecord, User
+from tokenbalance.database.whose import TEAM
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Sequence
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 EVENT_COLUMNS: Final = (
     *("id", "at", "event", "actor", "actor_id", "actor_key_id", "address"),
-    *("user_id", "email", "account_id", "key_id", "request_id", "details"),
+    *("user_id", "email", "account_id", "key_id", "request_id", "details", "team"),
 )
 _ROWS: Final = 2000
 """Of a batch."""
@@ -39,6 +40,8 @@ class EventQuery:
     event: str | None = None
     user_id: int | None = None
     """Whom it is about."""
+    team_id: int | None = None
+    """The team that it is about."""
     since: datetime | None = None
     until: datetime | None = None
     """Excluded."""
@@ -66,13 +69,16 @@ class EventRow:
     request_id: str | None
     details: dict[str, Json]
     """A change of a value is `{"old": ..., "new": ...}`."""
+    team: str
+    """The name of the team that it is about; empty: about none."""
 
     @property
     def cells(self) -> Sequence[_Cell]:
         """The row of a file, as `EVENT_COLUMNS`; details as JSON."""
         before = (self.id, self.at, self.event, self.actor, self.actor_id, self.actor_key_id)
         subject = (self.user_id, self.email, self.account_id, self.key_id, self.request_id)
-        return (*before, self.address, *subject, orjson.dumps(self.details).decode())
+        details = orjson.dumps(self.details).decode()
+        return (*before, self.address, *subject, details, self.team)
 
 
 async def events_page(
@@ -121,14 +127,20 @@ async def event_cells(
         yield [row.cells for row in batch]
 
 
-def _matching(query: EventQuery) -> Select[EventRecord, str]:
-    statement = select(EventRecord, User.email).outerjoin(User, User.id == EventRecord.user_id)
+def _matching(query: EventQuery) -> Select[EventRecord, str, str]:
+    statement = (
+        select(EventRecord, User.email, TEAM)
+        .outerjoin(User, User.id == EventRecord.user_id)
+        .outerjoin(Account, Account.id == EventRecord.account_id)
+    )
     if query.actor is not None:
         statement = statement.where(func.lower(EventRecord.actor) == func.lower(query.actor))
     if query.event is not None:
         statement = statement.where(EventRecord.event == query.event)
     if query.user_id is not None:
         statement = statement.where(EventRecord.user_id == query.user_id)
+    if query.team_id is not None:
+        statement = statement.where(EventRecord.account_id == query.team_id, Account.kind == "team")
     if query.since is not None:
         statement = statement.where(EventRecord.at >= query.since)
     if query.until is not None:
@@ -136,12 +148,12 @@ def _matching(query: EventQuery) -> Select[EventRecord, str]:
     return statement
 
 
-async def _read(session: AsyncSession, statement: Select[EventRecord, str]) -> list[EventRow]:
+async def _read(session: AsyncSession, statement: Select[EventRecord, str, str]) -> list[EventRow]:
     found = (await session.execute(statement)).all()
-    return [_row(record, cast("str | None", email)) for record, email in found]
+    return [_row(*cast("tuple[EventRecord, str | None, str | None]", tuple(row))) for row in found]
 
 
-def _row(record: EventRecord, email: str | None) -> EventRow:
+def _row(record: EventRecord, email: str | None, team: str | None) -> EventRow:
     return EventRow(
         id=record.id,
         at=record.at,
@@ -156,4 +168,5 @@ def _row(record: EventRecord, email: str | None) -> EventRow:
         key_id=record.key_id,
         request_id=record.request_id,
         details=record.details,
+        team=team or "",
     )

@@ -10,7 +10,8 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Literal, TypeAlias, cast, get_args
 
 import orjson
-from sqlalchemy import column, literal, select, true, tuple_, values
+from sqlalchemy import BigInteger, any_, column, literal, select, true, tuple_, values
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.types import Text
 
 from tokenbalance.database.paging import NOT_A_CURSOR, InvalidCursor, Page, page_of, read_cursor
@@ -66,8 +67,13 @@ class StoredRow:
     expires_at: datetime | None
 
 
-async def stored_page(
-    session: AsyncSession, account_id: int, kind: str | None, after: str | None, limit: int
+async def stored_page(  # noqa: PLR0913, PLR0917 - which objects, and which page of them
+    session: AsyncSession,
+    account_id: int,
+    kind: str | None,
+    after: str | None,
+    limit: int,
+    key_ids: tuple[int, ...] | None = None,
 ) -> Page[StoredRow]:
     """Return a page of an account's objects, newest first.
 
@@ -77,6 +83,7 @@ async def stored_page(
         kind: one of `KINDS`; None for all of these.
         after: the `next` of the previous page; None for the first page.
         limit: rows at most.
+        key_ids: only what requests with these keys made; None: everything.
 
     Raises:
         InvalidCursor: `after` is not a cursor of this list.
@@ -96,6 +103,9 @@ async def stored_page(
         .order_by(StoredObject.created_at.desc(), StoredObject.object_id.desc())
         .limit(limit + 1)
     )
+    if key_ids is not None:
+        made_with = any_(literal(list(key_ids), ARRAY(BigInteger)))
+        of_kind = of_kind.where(StoredObject.key_id == made_with)
     place = tuple_(StoredObject.created_at, StoredObject.object_id)
     if after is not None:
         moment, last_id = _place_of(read_cursor(after, (int, str)))

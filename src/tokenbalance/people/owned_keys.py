@@ -1,4 +1,4 @@
-"""The API keys of all accounts with their owners, as a list. Writes nothing."""
+"""The API keys of all accounts with their owners, and those of a member. Writes nothing."""
 
 from __future__ import annotations
 
@@ -57,6 +57,12 @@ async def owned_keys_page(
     owned = (await session.execute(query)).all()
     rows = [OwnedKey(key_row(key), user_id, email, team) for key, user_id, email, team in owned]
     return page_of(rows, limit, lambda owned: (owned.key.id,))
+
+
+async def keys_of_member(session: AsyncSession, team_id: int, user_id: int) -> tuple[int, ...]:
+    """Return the ids of all keys of a team that a user answers for, revoked ones included."""
+    keys = select(ApiKey.id).where(ApiKey.account_id == team_id, ApiKey.user_id == user_id)
+    return tuple(await session.scalars(keys.order_by(ApiKey.id)))
 
 
 def _has(search: str) -> ColumnElement[bool]:

@@ -49,7 +49,7 @@ async def test_columns_of_files_do_not_move_when_there_are_more_kinds(
     http: httpx2.AsyncClient, people: People
 ) -> None:
     headers = {**people.user.headers, "accept": "text/csv"}
-    later = ",".join(["", "others", *LATER])
+    later = ",".join(["", "others", *LATER, "team"])
     whose = "day,user_id,user,key_id,key_name,model,requests"
     usage = (await http.get("/api/usage", headers=headers)).text.splitlines()[0]
     assert usage == f"{whose},{','.join(OF_TODAY)},total,charge,overrun,estimated{later}"

@@ -11,10 +11,10 @@ from tokenbalance.alerts.written import AlertRow, alerts_page
 from tokenbalance.people.access import require_superuser
 from tokenbalance.web.api.bodies import Body, BodyReader
 from tokenbalance.web.api.callers import Acting, Authenticated, Managing
-from tokenbalance.web.api.fields import FIRST_PAGE, Amount, Cursor, Limit, UserId
+from tokenbalance.web.api.fields import FIRST_PAGE, Amount, Cursor, Limit, TeamId, UserId, WholeTeam
 from tokenbalance.web.api.responses import PageResponse, example, page_response
 from tokenbalance.web.api.routing import api_router
-from tokenbalance.web.api.subjects import account_of
+from tokenbalance.web.api.seen import whole_account
 from tokenbalance.web.context import management_of
 
 alerts_router = api_router("Alerts")
@@ -65,43 +65,50 @@ async def list_alerts(  # noqa: PLR0913, PLR0917 - the query, field by field
     request: Request,
     caller: Authenticated,
     user_id: UserId = None,
+    team_id: TeamId = None,
     operator: OfOperator = False,  # noqa: FBT002 - a field of the query
     limit: Limit = FIRST_PAGE,
     after: Cursor = None,
 ) -> PageResponse[AlertResponse]:
-    """List what your account was told of, newest first, for 90 days; superusers may name a user."""
+    """List what your account was told of, newest first, for 90 days; superusers may name a user.
+
+    Members who do not see all of a team do not see its alerts.
+    """
     async with management_of(request).sessions() as session:
         if operator:
             require_superuser(caller)
-        account_id = None if operator else await account_of(session, caller, user_id)
+            account_id = None
+        else:
+            account_id = await whole_account(session, caller, user_id, team_id, "see_all")
         return page_response(await alerts_page(session, account_id, after, limit), _response)
 
 
 @alerts_router.get("/alerts/thresholds", summary="Thresholds of the balance")
 async def thresholds(
-    request: Request, caller: Authenticated, user_id: UserId = None
+    request: Request, caller: Authenticated, user_id: UserId = None, team_id: TeamId = None
 ) -> ThresholdsResponse:
-    """Return the balances below which your account is told so."""
+    """Return the balances below which your account, or a team, is told so."""
     async with management_of(request).sessions() as session:
-        account_id = await account_of(session, caller, user_id)
+        account_id = await whole_account(session, caller, user_id, team_id, "see_all")
         return ThresholdsResponse(below=await thresholds_of(session, account_id))
 
 
 @alerts_router.put("/alerts/thresholds", summary="Set thresholds of the balance")
-async def put_thresholds(
+async def put_thresholds(  # noqa: PLR0913, PLR0917 - the query, field by field
     request: Request,
     caller: Managing,
     actor: Acting,
     body: Annotated[Thresholds, Depends(BodyReader(Thresholds))],
     user_id: UserId = None,
+    team_id: WholeTeam = None,
 ) -> ThresholdsResponse:
-    """Set the balances below which your account is told so, in place of those it has.
+    """Set the balances below which your account, or a team, is told so, in place of those it has.
 
     Each is told once, in the transaction that takes the balance below it, and again only after the
     balance was above it. A threshold that the balance is below already waits for that as well.
     """
     async with management_of(request).sessions.begin() as session:
-        account_id = await account_of(session, caller, user_id)
+        account_id = await whole_account(session, caller, user_id, team_id, "administer")
         below = await set_thresholds(session, account_id, body.below, actor)
         return ThresholdsResponse(below=below)
 

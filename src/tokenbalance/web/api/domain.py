@@ -64,6 +64,7 @@ from tokenbalance.people.sign_in import SlowDown, WrongCredentials, WrongPasswor
 from tokenbalance.people.sign_in_tokens import UnknownToken
 from tokenbalance.people.tag_names import InvalidTag
 from tokenbalance.people.tags import UnknownTag
+from tokenbalance.people.teams.errors import UnknownTeam
 from tokenbalance.people.users import (
     EmailTaken,
     InvalidEmail,
@@ -116,6 +117,7 @@ _RESPONSES: Final[Mapping[type[BaseException], Response]] = {
     InvalidName: _as(InvalidValue, "name"),
     EmailTaken: _as(InvalidValue, "email"),
     UnknownUser: _as(NotFound),
+    UnknownTeam: _as(NotFound),
     InvalidTag: _as(InvalidValue, "tag"),
     UnknownTag: _as(NotFound),
     ImportRefused: _as(InvalidValue, "csv"),

@@ -44,12 +44,14 @@ _EXAMPLE: Final[dict[str, Json]] = {
     "key_id": None,
     "request_id": None,
     "details": {"is_active": {"old": True, "new": False}},
+    "team": "",
 }
 _Actor: TypeAlias = Annotated[
     Text | None, Query(description="Only of this actor: an e-mail, `cli` or `server`.")
 ]
 _Event: TypeAlias = Annotated[Change | None, Query(description="Only this event.")]
 _About: TypeAlias = Annotated[Number | None, Query(description="Only about this user.")]
+_AboutTeam: TypeAlias = Annotated[Number | None, Query(description="Only about this team.")]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,7 @@ class Filter:
     actor: _Actor = None
     event: _Event = None
     user_id: _About = None
+    team_id: _AboutTeam = None
 
 
 class EventResponse(BaseModel):
@@ -85,6 +88,8 @@ class EventResponse(BaseModel):
     request_id: str | None
     details: Mapping[str, object]
     """Values; one that changed is `{"old": ..., "new": ...}`."""
+    team: str
+    """The name of the team that it is about; empty: about none."""
 
 
 @events_router.get(
@@ -109,6 +114,7 @@ async def list_events(
         actor=only.actor,
         event=only.event,
         user_id=only.user_id,
+        team_id=only.team_id,
         since=rows.since,
         until=rows.until,
     )
@@ -135,4 +141,5 @@ def _event_response(row: EventRow) -> EventResponse:
         key_id=row.key_id,
         request_id=row.request_id,
         details=row.details,
+        team=row.team,
     )

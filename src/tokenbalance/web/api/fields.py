@@ -89,5 +89,16 @@ Amount: TypeAlias = Annotated[
 UserId: TypeAlias = Annotated[
     Number | None, Query(description="The user; defaults to you. Other users: superusers only.")
 ]
+TeamId: TypeAlias = Annotated[
+    Number | None,
+    Query(
+        description="A team instead of a user: its owners, admins and viewers, and superusers, see"
+        " all of it; where a list tells keys apart, other members see what is of their own keys."
+    ),
+]
+WholeTeam: TypeAlias = Annotated[
+    Number | None,
+    Query(description="A team instead of a user: its owners and admins, and superusers."),
+]
 
 FIRST_PAGE: Final = PAGE_ROWS

@@ -16,13 +16,13 @@ from tokenbalance.web.api.callers import Authenticated
 from tokenbalance.web.api.csv import csv_documented, csv_response, prefers_csv
 from tokenbalance.web.api.listing import Listing
 from tokenbalance.web.api.responses import (
-    EntryResponse,
+    OwnedEntryResponse,
     PageResponse,
-    entry_response,
+    owned_entry_response,
     page_response,
 )
 from tokenbalance.web.api.routing import api_router
-from tokenbalance.web.api.subjects import account_of
+from tokenbalance.web.api.seen import seen_by
 from tokenbalance.web.context import management_of
 
 ledger_router = api_router("Ledger and usage")
@@ -33,7 +33,7 @@ Order = Annotated[Literal["oldest", "newest"], Query(description="Which entries 
 @ledger_router.get(
     "/ledger",
     summary="Ledger entries",
-    response_model=PageResponse[EntryResponse],
+    response_model=PageResponse[OwnedEntryResponse],
     responses=csv_documented(ENTRY_COLUMNS),
 )
 async def list_entries(
@@ -41,18 +41,25 @@ async def list_entries(
     caller: Authenticated,
     listing: Listing,
     order: Order = "oldest",
-) -> PageResponse[EntryResponse] | StreamingResponse:
-    """List the changes of your balance; a superuser may name another user.
+) -> PageResponse[OwnedEntryResponse] | StreamingResponse:
+    """List the changes of your balance, or of a team's; a superuser may name another user.
+
+    A member who does not see all of a team gets the charges and refunds of their own requests.
 
     With `Accept: text/csv` all entries of the period are returned as one file, oldest first;
     `order`, `limit` and `after` are ignored.
     """
     sessions = management_of(request).sessions
     async with sessions() as session:
-        account_id = await account_of(session, caller, listing.user_id)
+        seen = await seen_by(session, caller, listing.user_id, listing.team_id)
         if not prefers_csv(request):
-            query = EntryQuery(account_id, period=listing.period, newest_first=order == "newest")
+            query = EntryQuery(
+                seen.account_id,
+                period=listing.period,
+                newest_first=order == "newest",
+                key_ids=seen.key_ids,
+            )
             page = await entries_page(session, query, listing.after, listing.limit)
-            return page_response(page, entry_response)
-    batches = export_entries(sessions, listing.period, account_id)
+            return page_response(page, owned_entry_response)
+    batches = export_entries(sessions, listing.period, seen.account_id, seen.key_ids)
     return await csv_response(csv_lines(ENTRY_COLUMNS, batches), "ledger")

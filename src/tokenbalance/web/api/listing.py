@@ -1,4 +1,4 @@
-"""Common parameters of lists: user, period, limit and cursor."""
+"""Common parameters of lists: user or team, period, limit and cursor."""
 
 from dataclasses import dataclass
 from typing import Annotated, TypeAlias
@@ -7,7 +7,7 @@ from fastapi import Depends, Query
 
 from tokenbalance.books.reports import Period
 from tokenbalance.errors import InvalidValue
-from tokenbalance.web.api.fields import FIRST_PAGE, Cursor, Limit, Moment, UserId
+from tokenbalance.web.api.fields import FIRST_PAGE, Cursor, Limit, Moment, TeamId, UserId
 
 _Since: TypeAlias = Annotated[
     Moment | None, Query(description="From this date or time on, ISO 8601; UTC by default.")
@@ -44,9 +44,10 @@ class _Rows:
 
 @dataclass(frozen=True, slots=True)
 class _Query(_Rows):
-    """Which rows of a user's list."""
+    """Which rows of the list of a user or a team."""
 
     user_id: UserId = None
+    team_id: TeamId = None
 
 
 Rows: TypeAlias = Annotated[_Rows, Depends()]

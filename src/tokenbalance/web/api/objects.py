@@ -9,10 +9,10 @@ from pydantic import BaseModel, ConfigDict
 
 from tokenbalance.owners.stored import Kind, StoredRow, stored_page
 from tokenbalance.web.api.callers import Authenticated
-from tokenbalance.web.api.fields import FIRST_PAGE, Cursor, Limit, UserId
+from tokenbalance.web.api.fields import FIRST_PAGE, Cursor, Limit, TeamId, UserId
 from tokenbalance.web.api.responses import PageResponse, example, page_response
 from tokenbalance.web.api.routing import api_router
-from tokenbalance.web.api.subjects import account_of
+from tokenbalance.web.api.seen import seen_by
 from tokenbalance.web.context import management_of
 
 objects_router = api_router("Stored objects")
@@ -26,6 +26,7 @@ class _Query:
 
     kind: _Kind = None
     user_id: UserId = None
+    team_id: TeamId = None
     limit: Limit = FIRST_PAGE
     after: Cursor = None
 
@@ -65,14 +66,17 @@ async def list_objects(
     caller: Authenticated,
     listing: _Listing,
 ) -> PageResponse[ObjectResponse]:
-    """List what your requests have stored upstream, newest first; superusers may name a user.
+    """List what your requests, or a team's, have stored upstream; superusers may name a user.
 
-    Parts of other objects, such as the items of a conversation, are left out. To delete an object,
-    use the endpoint of its kind under `/v1`.
+    Newest first. Parts of other objects, such as the items of a conversation, are left out. To
+    delete an object, use the endpoint of its kind under `/v1`. All keys of a team use what one of
+    them has stored.
     """
     async with management_of(request).sessions() as session:
-        account_id = await account_of(session, caller, listing.user_id)
-        page = await stored_page(session, account_id, listing.kind, listing.after, listing.limit)
+        seen = await seen_by(session, caller, listing.user_id, listing.team_id)
+        page = await stored_page(
+            session, seen.account_id, listing.kind, listing.after, listing.limit, seen.key_ids
+        )
     return page_response(page, _response)
 
 

@@ -4,26 +4,28 @@ from datetime import date, datetime
 from typing import ClassVar
 
 from fastapi import Request
-from pydantic import BaseModel, ConfigDict
+from pydantic import ConfigDict
 
 from tokenbalance.books.reports import RefusalRow, refusals_page
 from tokenbalance.web.api.callers import Authenticated
 from tokenbalance.web.api.listing import Listing
 from tokenbalance.web.api.responses import (
+    WHOSE_EXAMPLE,
     KeyRefResponse,
     PageResponse,
+    WhoseResponse,
     example,
     key_ref_response,
     page_response,
 )
 from tokenbalance.web.api.routing import api_router
-from tokenbalance.web.api.subjects import account_of
+from tokenbalance.web.api.seen import seen_by
 from tokenbalance.web.context import management_of
 
 refused_router = api_router("Ledger and usage")
 
 
-class RefusalResponse(BaseModel):
+class RefusalResponse(WhoseResponse):
     """Requests of one day with one key that were refused with one code."""
 
     model_config: ClassVar[ConfigDict] = example(
@@ -32,6 +34,7 @@ class RefusalResponse(BaseModel):
         code="insufficient_quota",
         count=12,
         last_at="2030-01-31T12:00:00Z",
+        **WHOSE_EXAMPLE,
     )
 
     day: date
@@ -48,16 +51,16 @@ class RefusalResponse(BaseModel):
 async def list_refusals(
     request: Request, caller: Authenticated, listing: Listing
 ) -> PageResponse[RefusalResponse]:
-    """Count your requests that were refused, newest day first; a superuser may name another user.
+    """Count your refused requests, or a team's, newest day first; a superuser may name a user.
 
     Counted are responses of this server with status 402, 403, 413 and 429 to requests under `/v1`
     with a valid key, a few seconds late. A day is counted as a whole if any of it lies in the
     period.
     """
     async with management_of(request).sessions() as session:
-        account_id = await account_of(session, caller, listing.user_id)
+        seen = await seen_by(session, caller, listing.user_id, listing.team_id)
         page = await refusals_page(
-            session, account_id, listing.period, listing.after, listing.limit
+            session, seen.account_id, listing.period, listing.after, listing.limit, seen.key_ids
         )
     return page_response(page, _respond)
 
@@ -69,4 +72,8 @@ def _respond(row: RefusalRow) -> RefusalResponse:
         code=row.code,
         count=row.count,
         last_at=row.last_at,
+        user=row.user_id,
+        email=row.email,
+        team=row.team,
+        account_id=row.account_id,
     )

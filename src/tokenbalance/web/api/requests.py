@@ -19,6 +19,7 @@ from tokenbalance.books.reports import (
     explain,
     export_usage,
     requests_page,
+    unknown_request,
 )
 from tokenbalance.model import Json, Usage
 from tokenbalance.web.api.callers import Authenticated
@@ -28,23 +29,25 @@ from tokenbalance.web.api.listing import Listing
 from tokenbalance.web.api.quantities import quantities_of, with_quantities
 from tokenbalance.web.api.responses import (
     ENTRY_EXAMPLE,
+    WHOSE_EXAMPLE,
     EntryResponse,
     KeyRefResponse,
     PageResponse,
+    WhoseResponse,
     entry_response,
     example,
     key_ref_response,
     page_response,
 )
 from tokenbalance.web.api.routing import api_router
-from tokenbalance.web.api.subjects import account_of, account_seen_by
+from tokenbalance.web.api.seen import finds_request, seen_by
 from tokenbalance.web.context import management_of
 
 requests_router = api_router("Ledger and usage")
 
 _REQUEST_EXAMPLE: Final[dict[str, Json]] = {
     "request_id": "tb_018d5f0a1b2c00000000000000000000",
-    "user": 7,
+    **WHOSE_EXAMPLE,
     "created_at": "2030-01-31T12:00:00Z",
     "arrived_at": "2030-01-31T12:00:00Z",
     "ended_at": "2030-01-31T12:00:02Z",
@@ -105,13 +108,12 @@ class TokensResponse(with_quantities(BaseModel)):
     total: int
 
 
-class RequestDetails(BaseModel):
+class RequestDetails(WhoseResponse):
     """One request with its hold, usage and charge."""
 
     model_config: ClassVar[ConfigDict] = example(**_REQUEST_EXAMPLE)
 
     request_id: str
-    user: int
     created_at: datetime
     """As `arrived_at`; in the CSV file it is the end."""
     arrived_at: datetime
@@ -272,20 +274,27 @@ async def list_requests(
     listing: Listing,
     only: Annotated[Filter, Depends()],
 ) -> PageResponse[RequestDetails] | StreamingResponse:
-    """List your requests, newest first; a superuser may name another user.
+    """List your requests, or a team's, newest first; a superuser may name another user.
 
     A page may be shorter than its limit without being the last: see `has_more`. With
     `Accept: text/csv` all charged requests of the period are returned as one file, oldest first;
-    all parameters except `user_id`, `since` and `until` are ignored.
+    all parameters except `user_id`, `team_id`, `since` and `until` are ignored.
     """
     sessions = management_of(request).sessions
     async with sessions() as session:
-        account_id = await account_of(session, caller, listing.user_id)
+        seen = await seen_by(session, caller, listing.user_id, listing.team_id)
         if not prefers_csv(request):
-            query = RequestQuery(account_id, only.state, only.model, only.key_id, listing.period)
+            query = RequestQuery(
+                seen.account_id,
+                only.state,
+                only.model,
+                only.key_id,
+                listing.period,
+                key_ids=seen.key_ids,
+            )
             page = await requests_page(session, query, listing.after, listing.limit)
             return page_response(page, _respond)
-    batches = export_usage(sessions, listing.period, account_id)
+    batches = export_usage(sessions, listing.period, seen.account_id, key_ids=seen.key_ids)
     return await csv_response(csv_lines(USAGE_COLUMNS, batches), "requests")
 
 
@@ -297,10 +306,13 @@ async def explain_request(
 ) -> ExplanationResponse:
     """Explain one request: estimate, hold, usage by kind, rates, factors, fees, rounding, charge.
 
-    Only superusers find requests of other users.
+    You find your own, and those of a team that you see in its list; superusers find all.
     """
     async with management_of(request).sessions() as session:
-        return _explanation(await explain(session, request_id, account_seen_by(caller)))
+        explanation = await explain(session, request_id)
+        if not await finds_request(session, caller, explanation.request):
+            raise unknown_request(request_id)
+    return _explanation(explanation)
 
 
 def _respond(row: RequestRow) -> RequestDetails:
@@ -308,6 +320,9 @@ def _respond(row: RequestRow) -> RequestDetails:
     return RequestDetails(
         request_id=row.request_id,
         user=row.user_id,
+        email=row.email,
+        team=row.team,
+        account_id=row.account_id,
         created_at=row.created_at,
         arrived_at=row.created_at,
         ended_at=row.ended_at,

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from tokenbalance.books.grants.allowances import AllowanceRow
     from tokenbalance.books.grants.issuing import GrantRow
     from tokenbalance.books.ledger.entries import Entry
-    from tokenbalance.books.reports import KeyRef
+    from tokenbalance.books.reports import EntryRow, KeyRef
     from tokenbalance.database.paging import Page
     from tokenbalance.model import Json
     from tokenbalance.people.rows import AccountRow, UserRow
@@ -45,6 +45,12 @@ ENTRY_EXAMPLE: Final[dict[str, Json]] = {
     "note": "May",
     "estimated": False,
     "created_at": "2030-01-31T12:00:00Z",
+}
+WHOSE_EXAMPLE: Final[dict[str, Json]] = {
+    "user": 7,
+    "email": "ada@example.com",
+    "team": "",
+    "account_id": 7,
 }
 
 _TOKEN_EXAMPLE: Final[dict[str, Json]] = {
@@ -204,6 +210,24 @@ class EntryResponse(BaseModel):
     created_at: datetime
 
 
+class WhoseResponse(BaseModel):
+    """Whose something is."""
+
+    user: int | None
+    """The id of who answers for the key, else of the account's user; null: nobody, in a team."""
+    email: str
+    """Theirs; empty if nobody does."""
+    team: str
+    """The name of the team that pays; empty: a personal account."""
+    account_id: int
+
+
+class OwnedEntryResponse(WhoseResponse, EntryResponse):
+    """One change of a balance, and whose balance it is."""
+
+    model_config: ClassVar[ConfigDict] = example(**ENTRY_EXAMPLE, **WHOSE_EXAMPLE)
+
+
 class CreditsResponse(BaseModel):
     """A new entry, and the balance after it."""
 
@@ -339,6 +363,17 @@ def key_ref_response(key: KeyRef | None) -> KeyRefResponse | None:
     if key is None:
         return None
     return KeyRefResponse(id=key.id, prefix=key.prefix, name=key.name, kind=key.kind)
+
+
+def owned_entry_response(entry: EntryRow) -> OwnedEntryResponse:
+    """Build the response for a ledger entry, with whose it is."""
+    whose = {
+        "user": entry.user_id,
+        "email": entry.email,
+        "team": entry.team,
+        "account_id": entry.account_id,
+    }
+    return OwnedEntryResponse.model_validate({**entry_response(entry).model_dump(), **whose})
 
 
 def entry_response(entry: Entry) -> EntryResponse:

@@ -13,6 +13,7 @@ from pydantic_core import PydanticCustomError
 from tokenbalance.books.reports import (
     FIRST_KINDS,
     LATER_KINDS,
+    NEWEST_KINDS,
     OTHERS,
     Group,
     UsageQuery,
@@ -39,7 +40,7 @@ from tokenbalance.web.api.responses import (
     page_response,
 )
 from tokenbalance.web.api.routing import api_router
-from tokenbalance.web.api.subjects import account_of
+from tokenbalance.web.api.seen import seen_by
 from tokenbalance.web.context import management_of
 
 usage_router = api_router("Ledger and usage")
@@ -51,6 +52,8 @@ CSV_COLUMNS: Final = (
     *_NUMBERS,
     OTHERS,
     *LATER_KINDS,
+    "team",
+    *NEWEST_KINDS,
 )
 _NAMES: Final = ", ".join(group.value for group in Group)
 
@@ -61,6 +64,12 @@ class _Group(BaseModel):
     day: date | None
     """In UTC, when requests were charged."""
     user: int | None
+    """Who answers for the keys; null for the service keys of a team, too."""
+    email: str | None
+    """Theirs; empty if nobody does."""
+    team: str | None
+    """The name of the team that pays; empty: a personal account. By user only, as `account_id`."""
+    account_id: int | None
     key: KeyRefResponse | None
     model: str | None
     requests: int
@@ -76,6 +85,9 @@ class UsageResponse(with_quantities(_Group)):
                 {
                     "day": "2030-01-31",
                     "user": None,
+                    "email": None,
+                    "team": None,
+                    "account_id": None,
                     "key": None,
                     "model": "gpt-4o-mini",
                     **quantities_of({"input": 18, "output": 6}),
@@ -111,7 +123,8 @@ def _known_groups(value: str) -> str:
 GroupBy = Annotated[
     str,
     Query(
-        description="Any of `day`, `key`, `model`, for superusers `user`; separated by commas.",
+        description="Any of `day`, `key`, `model`, and `user` for superusers and for who sees all"
+        " of a team; separated by commas.",
         examples=["day,model"],
     ),
     AfterValidator(_known_groups),
@@ -133,9 +146,11 @@ async def list_usage(
         Text, Query(description="Superusers: all users who have this tag, together.")
     ] = "",
 ) -> PageResponse[UsageResponse] | StreamingResponse:
-    """Sum up tokens and credits of your requests; a superuser may name another user.
+    """Sum up tokens and credits of your requests, or a team's; a superuser may name another user.
 
-    A superuser who groups by `user` without naming one gets all users, or those who have `tag`.
+    By `user`, the usage of a team is that of the members who answer for its keys, one of whom may
+    be nobody. A superuser who groups by `user` and names neither a user nor a team gets everybody,
+    or those who have `tag`.
     With `Accept: text/csv` all groups are returned as one file; `limit` and `after` are ignored.
     """
     groups = frozenset(Group(name) for name in group_by.split(","))
@@ -144,8 +159,7 @@ async def list_usage(
         if tag:
             query = await _of_tag(session, caller, listing, tag, groups)
         else:
-            account_id = await _account_of(session, caller, listing.user_id, groups)
-            query = UsageQuery(account_id, groups, listing.period)
+            query = await _of_account(session, caller, listing, groups)
         if not prefers_csv(request):
             page = await usage_by(session, query, listing.after, listing.limit)
             return page_response(page, _respond)
@@ -156,21 +170,26 @@ async def _of_tag(
     session: Session, caller: Caller, listing: Listing, tag: str, groups: frozenset[Group]
 ) -> UsageQuery:
     require_superuser(caller)
-    if listing.user_id is not None:
-        msg = "Invalid 'user_id': leave it out, or 'tag'."
-        raise InvalidValue(msg, param="user_id")
+    for param in ("user_id", "team_id"):
+        if getattr(listing, param) is not None:
+            msg = f"Invalid '{param}': leave it out, or 'tag'."
+            raise InvalidValue(msg, param=param)
     among = await accounts_of_tag(session, tag)
     return UsageQuery(None, groups, listing.period, among)
 
 
-async def _account_of(
-    session: Session, caller: Caller, user_id: int | None, groups: frozenset[Group]
-) -> int | None:
-    """Return the account whose usage is summed up; None: all accounts."""
-    if Group.USER not in groups:
-        return await account_of(session, caller, user_id)
-    require_superuser(caller)
-    return None if user_id is None else await account_of(session, caller, user_id)
+async def _of_account(
+    session: Session, caller: Caller, listing: Listing, groups: frozenset[Group]
+) -> UsageQuery:
+    """Sum up the usage of an account, or of all accounts if none is named."""
+    by_user = Group.USER in groups
+    if by_user and listing.team_id is None:
+        require_superuser(caller)
+        if listing.user_id is None:
+            return UsageQuery(None, groups, listing.period)
+    right = "see_all" if by_user else "see"
+    seen = await seen_by(session, caller, listing.user_id, listing.team_id, right=right)
+    return UsageQuery(seen.account_id, groups, listing.period, key_ids=seen.key_ids)
 
 
 def _respond(row: UsageRow) -> UsageResponse:
@@ -178,6 +197,9 @@ def _respond(row: UsageRow) -> UsageResponse:
     document = {
         "day": row.day,
         "user": row.user_id,
+        "email": row.email,
+        "team": row.team,
+        "account_id": row.account_id,
         "key": key_ref_response(row.key),
         "model": row.model,
         "requests": sums.requests,
@@ -219,4 +241,6 @@ def _cells(row: UsageRow) -> tuple[str | int | None, ...]:
         *cast("tuple[int, ...]", attrgetter(*_NUMBERS)(sums)),
         others_cell(used),
         *(used[kind] for kind in LATER_KINDS),
+        row.team,
+        *(used[kind] for kind in NEWEST_KINDS),
     )

@@ -6,10 +6,12 @@ from typing import Annotated, ClassVar
 from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from tokenbalance.alerts.errors import UnknownWebhook
 from tokenbalance.alerts.events import EVENTS
 from tokenbalance.alerts.webhooks import (
     URL_CHARS_MAX,
     WebhookRow,
+    account_of_webhook,
     make_webhook,
     remove_webhook,
     try_webhook,
@@ -21,10 +23,10 @@ from tokenbalance.people.access import require_superuser
 from tokenbalance.web.api.alerts import OfOperator
 from tokenbalance.web.api.bodies import Body, BodyReader
 from tokenbalance.web.api.callers import Acting, Authenticated, Managing
-from tokenbalance.web.api.fields import Number, UserId
+from tokenbalance.web.api.fields import Number, UserId, WholeTeam
 from tokenbalance.web.api.responses import example
 from tokenbalance.web.api.routing import api_router
-from tokenbalance.web.api.subjects import account_of, account_seen_by
+from tokenbalance.web.api.seen import administers, whole_account
 from tokenbalance.web.context import management_of
 
 webhooks_router = api_router("Webhooks")
@@ -53,6 +55,7 @@ class NewWebhook(Body):
         description="Alerts of all accounts and of the installation; superusers only.",
     )
     user_id: UserId = None
+    team_id: WholeTeam = None
 
 
 class WebhookResponse(BaseModel):
@@ -114,11 +117,15 @@ async def list_webhooks(
     request: Request,
     caller: Authenticated,
     user_id: UserId = None,
+    team_id: WholeTeam = None,
     operator: OfOperator = False,  # noqa: FBT002 - a field of the query
 ) -> WebhooksResponse:
-    """List the addresses that your alerts are sent to; a superuser may name another user."""
+    """List the addresses that your alerts are sent to; a superuser may name another user.
+
+    Those of a team are listed and made by its owners and admins.
+    """
     async with management_of(request).sessions() as session:
-        owner = await _owner(session, caller, user_id, operator=operator)
+        owner = await _owner(session, caller, user_id, team_id, operator=operator)
         rows = await webhooks_of(session, owner)
     return WebhooksResponse(data=[_response(row) for row in rows])
 
@@ -136,7 +143,7 @@ async def create_webhook(
     is not answered with 2xx is tried again for three days, with the same `webhook-id`.
     """
     async with management_of(request).sessions.begin() as session:
-        owner = await _owner(session, caller, body.user_id, operator=body.operator)
+        owner = await _owner(session, caller, body.user_id, body.team_id, operator=body.operator)
         row, secret = await make_webhook(session, owner, body.url, body.events, actor=actor)
     return NewWebhookResponse(
         id=row.id,
@@ -158,10 +165,12 @@ async def delete_webhook(
 ) -> DoneResponse:
     """Send no more alerts to an address; what is on its way is given up.
 
-    Removing it again changes nothing. Only superusers find webhooks of others.
+    Removing it again changes nothing. Owners and admins of a team find its webhooks, and only
+    superusers those of others.
     """
     async with management_of(request).sessions.begin() as session:
-        await remove_webhook(session, webhook_id, account_seen_by(caller), actor=actor)
+        await _require(session, caller, webhook_id)
+        await remove_webhook(session, webhook_id, None, actor=actor)
     return DoneResponse(id=webhook_id)
 
 
@@ -174,18 +183,26 @@ async def try_out(
 ) -> DoneResponse:
     """Send an alert of type `webhook.test` to an address."""
     async with management_of(request).sessions.begin() as session:
-        await try_webhook(session, webhook_id, account_seen_by(caller), actor=actor)
+        await _require(session, caller, webhook_id)
+        await try_webhook(session, webhook_id, None, actor=actor)
     return DoneResponse(id=webhook_id)
 
 
+async def _require(session: Session, caller: Caller, webhook_id: int) -> None:
+    """Require that the caller may change a webhook, which never changes hands."""
+    account_id = await account_of_webhook(session, webhook_id)
+    if not await administers(session, caller, account_id):
+        raise UnknownWebhook(webhook_id)
+
+
 async def _owner(
-    session: Session, caller: Caller, user_id: int | None, *, operator: bool
+    session: Session, caller: Caller, user_id: int | None, team_id: int | None, *, operator: bool
 ) -> int | None:
     """Find whose webhooks are meant: an account's, or the operator's, which is None."""
     if operator:
         require_superuser(caller)
         return None
-    return await account_of(session, caller, user_id)
+    return await whole_account(session, caller, user_id, team_id, "administer")
 
 
 def _response(row: WebhookRow) -> WebhookResponse:
