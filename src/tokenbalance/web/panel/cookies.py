@@ -4,6 +4,8 @@
     form     a random secret for the sign-in form, before there is a session
     notice   which notice the next page shows, once
     new key  its secret, from the form that created it to the page that shows it, once
+    new link  the same for an invitation's secret, sealed with the session's own
+    invitation  its secret, from the page that it opens to the same page after the sign-in
     browser  a random secret by which a browser is known that users have signed in with before; it
              opens nothing, outlives signing out, and is replaced at every sign-in
 
@@ -35,15 +37,19 @@ class Cookie(enum.Enum):
     FORM = "tokenbalance-form"
     NOTICE = "tokenbalance-notice"
     NEW_KEY = "tokenbalance-new-key"
+    NEW_LINK = "tokenbalance-new-link"
+    INVITATION = "tokenbalance-invitation"
     BROWSER = "tokenbalance-browser"
 
 
 _AGES_MAX_S: Final = {
     Cookie.NEW_KEY: 120,
+    Cookie.NEW_LINK: 120,
+    Cookie.INVITATION: 3600,
     Cookie.BROWSER: int(FORGOTTEN_AFTER.total_seconds()),
 }
 """Lifetime of cookies that are not kept until the browser is closed: time for a slow page, or as
-long as the browser is known."""
+long as the browser is known; for an invitation, time to sign up."""
 
 
 def read_cookie(request: Request, cookie: Cookie) -> str | None:

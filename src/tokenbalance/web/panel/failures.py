@@ -2,7 +2,8 @@
 
 SignedOut               to /sign-in, and back afterwards
 ProxyError              its own status and message
-not found               404: users, keys, requests, and pages of lists
+not found               404: users, keys, teams, requests, and pages of lists
+a closed team           409
 database unavailable    503
 anything else           500, logged
 """
@@ -20,10 +21,18 @@ from tokenbalance.books.reports import UnknownRequest
 from tokenbalance.database.connections import is_unavailable
 from tokenbalance.database.paging import InvalidCursor
 from tokenbalance.errors import NotFound, ProxyError
+from tokenbalance.people.account_limits import UnknownAccount
 from tokenbalance.people.budgets import UnknownBudget
 from tokenbalance.people.key_errors import KeyEnded, UnknownKey
 from tokenbalance.people.passwords import Busy
 from tokenbalance.people.sign_in_tokens import UnknownToken
+from tokenbalance.people.teams.errors import (
+    TeamClosed,
+    UnknownInvitation,
+    UnknownMember,
+    UnknownProject,
+    UnknownTeam,
+)
 from tokenbalance.people.users import UnknownUser
 from tokenbalance.web.panel.links import path_here, sign_in_for
 from tokenbalance.web.panel.notices import Notice
@@ -43,6 +52,7 @@ _HEADINGS: Final = {
     404: "Page not found",
     405: "Not allowed",
     408: "Request timed out",
+    409: "Not possible",
     413: "Too large",
     415: "Invalid request",
     429: "Too many requests",
@@ -51,9 +61,14 @@ _HEADINGS: Final = {
 }
 
 _NOT_THERE: Final = (
+    UnknownAccount,
     UnknownAllowance,
     UnknownBudget,
+    UnknownInvitation,
     UnknownKey,
+    UnknownMember,
+    UnknownProject,
+    UnknownTeam,
     UnknownToken,
     UnknownUser,
     UnknownRequest,
@@ -72,11 +87,29 @@ class MethodNotAllowed(ProxyError):
         self.headers = ((b"allow", ", ".join(methods).encode()),)
 
 
+class Closed(ProxyError):
+    """The team was closed."""
+
+    status = HTTPStatus.CONFLICT
+
+
 class Away(ProxyError):
     """The database is unavailable."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     headers = ((b"retry-after", b"5"),)
+
+
+_IN_WORDS: Final[tuple[tuple[tuple[type[Exception], ...], type[ProxyError], str], ...]] = (
+    (_NOT_THERE, NotFound, "It does not exist, or it belongs to another user."),
+    ((KeyEnded,), NotFound, "The key was revoked or has expired. Create a new one."),
+    ((TeamClosed,), Closed, "The team was closed: nothing of it can be changed any more."),
+    (
+        (Busy,),
+        Away,
+        "Too many people are signing in at the moment. Nothing was changed; try again.",
+    ),
+)
 
 
 async def look_elsewhere(visit: Visit) -> Response:
@@ -138,12 +171,9 @@ def _retry_of(visit: Visit, failure: ProxyError) -> str | None:
 def _as_failure(visit: Visit, error: Exception) -> ProxyError:
     if isinstance(error, ProxyError):
         return error
-    if isinstance(error, _NOT_THERE):
-        return NotFound("It does not exist, or it belongs to another user.")
-    if isinstance(error, KeyEnded):
-        return NotFound("The key was revoked or has expired. Create a new one.")
-    if isinstance(error, Busy):
-        return Away("Too many people are signing in at the moment. Nothing was changed; try again.")
+    for errors, failure, words in _IN_WORDS:
+        if isinstance(error, errors):
+            return failure(words)
     if is_unavailable(error):
         logger.warning("The database is unavailable: %s", type(error).__name__)
         return _away(visit)

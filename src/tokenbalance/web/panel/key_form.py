@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Final
 from tokenbalance.model import SCOPES
 from tokenbalance.people.access import sees_everything
 from tokenbalance.people.bounded_limits import new_limits
-from tokenbalance.people.key_errors import InvalidExpiry, InvalidKeyName
+from tokenbalance.people.key_errors import InvalidExpiry, InvalidKeyName, InvalidScopes
 from tokenbalance.people.key_fields import STATUS_CHOICES
 from tokenbalance.people.keys import create_key
 from tokenbalance.people.limit_text import EMPTY, LISTS
@@ -25,9 +25,23 @@ _STATUSES: Final = {str(status): str(status) for status in STATUS_CHOICES}
 
 
 async def create_from_form(
-    session: Session, account_id: int, visit: Visit
+    session: Session,
+    account_id: int,
+    visit: Visit,
+    *,
+    user_id: int | None = None,
+    project_id: int | None = None,
 ) -> tuple[KeyRow, str] | None:
-    """Create the key of a form, and its secret; None if errors were added to the form."""
+    """Create the key of a form, and its secret; None if errors were added to the form.
+
+    Args:
+        session: the caller's transaction.
+        account_id: the account that pays.
+        visit: the one that sent the form.
+        user_id: of a team's key: the member who answers for it; None: nobody.
+        project_id: of a team's key: its project; None: none.
+
+    """
     form = visit.form
     expires_at, limits = form.end_of_day("expires_on"), read_limits(form)
     insufficient_status, scopes = read_insufficient_status(form), read_scopes(form)
@@ -50,12 +64,16 @@ async def create_from_form(
             insufficient_status=insufficient_status,
             force_store_false=form.flag("force_store_false"),
             scopes=scopes,
+            user_id=user_id,
+            project_id=project_id,
             actor=visit.actor,
         )
     except InvalidKeyName as error:
         form.refuse("name", str(error))
     except InvalidExpiry as error:
         form.refuse("expires_on", str(error))
+    except InvalidScopes as error:
+        form.refuse("scopes", str(error))
     except InvalidLimit as error:
         form.refuse(error.field, error.reason)
     return None

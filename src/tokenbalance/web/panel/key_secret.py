@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from starlette.responses import Response
 
     from tokenbalance.people.rows import KeyRow, UserRow
+    from tokenbalance.people.teams.rows import TeamRow
     from tokenbalance.web.panel.notices import Notice
     from tokenbalance.web.panel.visit import Visit
 
@@ -38,7 +39,7 @@ def lead_to_secret(visit: Visit, keys: str, made: tuple[KeyRow, str], notice: No
 
 
 def secret_page(
-    visit: Visit, template: str, keys: str, key: KeyRow, user: UserRow | None = None
+    visit: Visit, template: str, keys: str, key: KeyRow, whose: UserRow | TeamRow | None = None
 ) -> Response:
     """Show the secret of a key from the browser's cookie, or say that it was shown before.
 
@@ -47,14 +48,14 @@ def secret_page(
         template: the page.
         keys: the address of the keys, where the key's own address begins.
         key: a key that the visitor may see.
-        user: its owner, if that is not the visitor.
+        whose: the user or team that it belongs to, if that is not the visitor.
 
     """
     secret = _kept_secret(visit, key)
     response = render(
         visit,
         template,
-        user=user,
+        whose=whose,
         keys=keys,
         key=key,
         secret=secret,

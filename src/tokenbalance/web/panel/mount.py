@@ -13,6 +13,7 @@ from tokenbalance.web.panel.failures import look_elsewhere, nothing_here
 from tokenbalance.web.panel.page import Audience, Page
 from tokenbalance.web.panel.sign_in import ROUTES as SIGN_IN
 from tokenbalance.web.panel.sign_up import ROUTES as SIGN_UP
+from tokenbalance.web.panel.teams import ROUTES as TEAMS
 from tokenbalance.web.panel.welcome import ROUTES as WELCOME
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ ROUTES: Final[tuple[BaseRoute, ...]] = (
     *SIGN_UP,
     *WELCOME,
     *ACCOUNT,
+    *TEAMS,
     *ADMIN,
     Route("/account/{rest:path}", _ELSEWHERE, include_in_schema=False),
     Route("/admin/{rest:path}", _ELSEWHERE_ADMIN, include_in_schema=False),

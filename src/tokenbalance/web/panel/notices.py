@@ -70,6 +70,29 @@ class Notice(enum.Enum):
     ALLOWANCE_MADE = "allowance-made", "Allowance created. Its credits are in the ledger."
     ALLOWANCE_REMOVED = "allowance-removed", "Allowance removed. It issues no more credits."
     REFUNDED = "refunded", "Refund added to the ledger."
+    TEAM_CREATED = "team-created", "Team created. It has no credits yet."
+    TEAM_SAVED = "team-saved", "Team saved."
+    TEAM_CLOSED = "team-closed", "Team closed. Its keys are now refused. Its ledger is kept."
+    TEAM_LEFT = "team-left", "You have left the team. Your keys in it are revoked."
+    TEAM_JOINED = "team-joined", "You have joined the team."
+    MEMBER_ADDED = "member-added", "Member added."
+    ROLE_CHANGED = "role-changed", "Role changed."
+    MEMBER_DISABLED = (
+        "member-disabled",
+        "Member disabled. Their keys in this team are now refused. Nothing was deleted.",
+    )
+    MEMBER_ENABLED = "member-enabled", "Member enabled. Their keys in this team work again."
+    MEMBER_REMOVED = "member-removed", "Member removed. Their keys in this team are revoked."
+    INVITED = "invited", "Invitation created."
+    INVITATION_WITHDRAWN = "invitation-withdrawn", "Invitation withdrawn. Its link is now refused."
+    PROJECT_CREATED = "project-created", "Project created."
+    PROJECT_RENAMED = "project-renamed", "Project renamed."
+    PROJECT_ARCHIVED = (
+        "project-archived",
+        "Project archived. Its keys are refused until it is restored.",
+    )
+    PROJECT_RESTORED = "project-restored", "Project restored. Its keys work again."
+    CREDITS_MOVED = "credits-moved", "Credits moved. Both entries are in the ledgers."
 
     def __init__(self, code: str, words: str) -> None:
         self.code = code

@@ -23,6 +23,7 @@ from tokenbalance.people.emails import EMAIL_CHARS_MAX
 from tokenbalance.people.key_fields import KEY_NAME_CHARS_MAX
 from tokenbalance.people.limit_text import written
 from tokenbalance.people.limits import NO_LIMITS
+from tokenbalance.people.teams.teams import NAME_CHARS_MAX as TEAM_NAME_CHARS_MAX
 from tokenbalance.people.users import NAME_CHARS_MAX
 from tokenbalance.web.panel.assets import asset
 from tokenbalance.web.panel.cookies import Cookie, clear_cookie, set_cookie
@@ -60,6 +61,7 @@ _LENGTHS: Final = {
     "name": NAME_CHARS_MAX,
     "key_name": KEY_NAME_CHARS_MAX,
     "note": NOTE_CHARS_MAX,
+    "team_name": TEAM_NAME_CHARS_MAX,
 }
 """Lengths in characters, for the fields of forms."""
 

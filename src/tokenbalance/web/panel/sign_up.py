@@ -19,6 +19,7 @@ from tokenbalance.web.panel.links import SIGN_UP
 from tokenbalance.web.panel.page import Audience, Page
 from tokenbalance.web.panel.rendering import render
 from tokenbalance.web.panel.sign_in import attempt_of, begin_session
+from tokenbalance.web.panel.teams.joining import after_sign_up
 
 if TYPE_CHECKING:
     from starlette.responses import Response
@@ -61,7 +62,7 @@ async def enter(visit: Visit) -> Response:
         BROWSER_SIGN_IN,
         visit.management.key_limits,
     )
-    return await begin_session(visit, signed_in, "/account")
+    return await begin_session(visit, signed_in, after_sign_up(visit))
 
 
 def _require_open(visit: Visit) -> None:
