@@ -338,8 +338,10 @@ async def of_team(pool: Pool, owner: Holder) -> dict[str, str]:
         sha256(secret),
     )
     await pool.execute(
-        "WITH guests AS (INSERT INTO users (email) SELECT 'guest' || x || '-' || y || '@example.com'"
-        " FROM unnest(ARRAY['', '-with-slash', '-event']) x, unnest(ARRAY['user', 'superuser']) y"
+        "WITH guests AS (INSERT INTO users (email)"
+        " SELECT concat('guest', x, '-', y, '@example.com')"
+        " FROM unnest(ARRAY['', '-with-slash', '-event', '-3']) x,"
+        " unnest(ARRAY['user', 'superuser']) y"
         " ON CONFLICT DO NOTHING RETURNING id)"
         " INSERT INTO accounts (user_id) SELECT id FROM guests"
     )
