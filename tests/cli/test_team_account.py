@@ -130,7 +130,7 @@ def test_credits_move_between_users_and_teams(cli: Cli, crew: int) -> None:
     assert cli("ledger", "verify").code == 0
 
 
-async def test_usage_and_refusals_of_a_team_are_its_own(cli: Cli, pool: Pool, crew: int) -> None:
+async def test_what_a_team_uses_and_is_told_of_is_its_own(cli: Cli, pool: Pool, crew: int) -> None:
     key = cli.json("key", "create", "bob@b.c", "--team", "Crew")
     own = cli.json("key", "create", "bob@b.c")
     account = cli.json("limit", "show", "bob@b.c")["account_id"]
@@ -140,6 +140,13 @@ async def test_usage_and_refusals_of_a_team_are_its_own(cli: Cli, pool: Pool, cr
     export = ("usage", "export", "--since", str(midnight().date()))
     assert cli(*export, "--user", "bob@b.c").out.count("\n") == 2
     assert cli(*export, "--team", "Crew").out.count("\n") == 1
+    _ = await pool.execute(
+        "INSERT INTO alerts (account_id, event, data) VALUES ($1, 'balance.empty', '{}')", crew
+    )
+    (alert,) = cli.json("alert", "list", "--team", "Crew")
+    assert (alert["event"], cli.json("alert", "list")) == ("balance.empty", [])
+    assert cli("alert", "below", "--team", "Crew", "9", "1").out == "9, 1\n"
+    assert cli.json("objects", "list", "--team", "Crew") == []
     (refused,) = cli.json("usage", "refusals", "--team", "Crew")
     assert (refused["key_id"], refused["count"]) == (key["id"], 3)
 
