@@ -32,7 +32,7 @@ def crew(cli: Cli) -> int:
 def test_a_team_has_a_balance_grants_and_an_allowance(cli: Cli, crew: int) -> None:
     team = ("--team", "crew")
     added = cli.json("balance", "add", *team, "40", "--note", "May")
-    assert (added["account_id"], added["balance"]) == (crew, 140)
+    assert (added["account_id"], added["team"], added["balance"]) == (crew, "Crew", 140)
     assert cli.json("balance", "add", "-15", *team)["balance"] == 125
     assert "120" in cli("balance", "add", "--team", str(crew), "--", "-5").out.split()
     assert cli.json("balance", "set", "90", *team)["balance"] == 90
@@ -116,12 +116,14 @@ def test_limits_and_budgets_bind_a_team_a_member_or_a_project(cli: Cli, crew: in
     assert [row["amount"] for row in cli.json("budget", "list", *team)] == [70, 50]
 
 
-def test_credits_move_between_users_and_teams(cli: Cli, crew: int) -> None:
+async def test_credits_move_between_users_and_teams(cli: Cli, pool: Pool, crew: int) -> None:
     moved = cli.json("transfer", "ann@b.c", "Crew", "20", "--note", "lunch")
     sent, received = moved["sent"], moved["received"]
     assert (sent["kind"], sent["amount"], sent["balance_after"]) == ("transfer", -20, 30)
     assert (received["account_id"], received["amount"]) == (crew, 20)
     assert received["balance_after"] == 120
+    ids = await pool.fetch("SELECT transfer_id FROM ledger WHERE kind = 'transfer'")
+    assert [str(row["transfer_id"]) for row in ids] == [moved["id"]] * 2
     table = cli("transfer", str(crew), "BOB@b.c", "5").out.splitlines()
     assert [line.split()[0] for line in table] == ["account", "Crew", "bob@b.c"]
     assert "at most 30 credits can be moved" in cli.refused("transfer", "ann@b.c", "Crew", "31")
