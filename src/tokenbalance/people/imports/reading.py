@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 ROWS_MAX: Final = 10_000
 BYTES_MAX: Final = 5 * 1024 * 1024
 COLUMNS_MAX: Final = 100
-"""Many more than there are: each that is wrong is named, and a file that is no table has millions."""
+"""Many more than there are: each that is wrong is named, and what is no table has millions."""
 _SEPARATORS: Final = ",;\t"
 _WITHOUT_HEADER: Final = ("email", "name")
 _ALIASES: Final = {"e_mail": "email", "mail": "email", "tags": "tag", "credit": "credits"}
