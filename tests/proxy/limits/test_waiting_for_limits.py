@@ -77,6 +77,30 @@ async def test_a_request_beyond_those_in_parallel_waits_for_one_of_them(
     assert (await account_of(pool, holder)).held == 0
 
 
+@pytest.mark.parametrize("name", ["tokens_per_day", "credits_per_day", "credits_total"])
+async def test_who_waits_is_lowered_to_what_those_in_front_have_left(
+    pool: Pool,
+    sessions: Sessions,
+    http: httpx2.AsyncClient,
+    upstream: ScriptedUpstream,
+    gate: Gate,
+    name: str,
+) -> None:
+    """Each asks for 59 of 60 and uses 12."""
+    holder = await create_limited(pool, sessions, {name: 60}, balance=AMPLE)
+    upstream.always(event_stream(content("Hi"), USAGE, DONE))
+    async with opened(gate), asyncio.TaskGroup() as group:
+        asked = [group.create_task(ask(http, holder)) for _ in range(4)]
+        await gate.reached.wait()
+        gate.open()
+    answers = [task.result() for task in asked]
+    assert [each.status_code for each in answers] == [200] * 4, [each.text for each in answers]
+    caps = sorted(int(each.headers.get("x-tokenbalance-output-cap", 50)) for each in answers)
+    assert caps == [24 - 9, 36 - 9, 48 - 9, 50]
+    used = "SELECT used FROM limits WHERE account_id = $1"
+    assert await pool.fetchval(used, holder.account_id) == 48
+
+
 async def test_who_waits_in_vain_is_told_what_for(
     pool: Pool, sessions: Sessions, upstream: ScriptedUpstream, gate: Gate, shared_dsn: str
 ) -> None:
