@@ -57,6 +57,10 @@ KEYS_MAX: Final = 8192
 """Of how many keys, and end users, something is remembered."""
 
 
+class _Unexplained(Exception):
+    """A hold was not placed although limits have room for it, as where its key has changed."""
+
+
 @dataclass(frozen=True, slots=True)
 class LimitedAdmissions:
     """Where the holds of limited keys are placed."""
@@ -223,15 +227,21 @@ class LimitedAdmissions:
 
     async def _wait_for_others(
         self, request: ClientRequest, ending: Ending, estimate: Estimate, within: Estimate
-    ) -> Admission:
-        """Wait for other requests that the same limits count, and take what they leave over."""
+    ) -> Admission | None:
+        """Wait for other requests that the same limits count, and take what they leave over.
+
+        None where limits have room for it, and its key has to be looked up once more.
+        """
         asked, admissions = ending.asked, self.admissions
         caller = asked.caller
         loop = asyncio.get_running_loop()
         until = loop.time() + admissions.wait_s
         while (left_s := until - loop.time()) > 0:
-            async with request.cancelling_when_gone():
-                hold, lower = await self._wait_in_line(ending, estimate, within, left_s)
+            try:
+                async with request.cancelling_when_gone():
+                    hold, lower = await self._wait_in_line(ending, estimate, within, left_s)
+            except _Unexplained:
+                return await self._wait_for_balance(request, ending, estimate, within)
             if hold is not None:
                 self._note(caller, hold.rooms)
                 return lowered_admission(asked, estimate, lower, hold)
@@ -259,6 +269,9 @@ class LimitedAdmissions:
         Returns:
             Its hold, or None if it does not fit; and what it was lowered to.
 
+        Raises:
+            _Unexplained: limits have room for it, and it was not placed.
+
         """
         asked, book = ending.asked, self.admissions.book
 
@@ -266,10 +279,14 @@ class LimitedAdmissions:
             nonlocal within
             hold = await ending.place(book, asked.claim(within), position)
             if hold is None:
-                lower = self._fitted(asked, estimate, await book.limits_of(asked.caller))
-                if lower != within:
+                states = await book.limits_of(asked.caller)
+                lower = self._fitted(asked, estimate, states)
+                seems_to_fit = _refusal(states, asked.caller, asked.claim(lower)) is None
+                if seems_to_fit or lower != within:
                     within = lower
                     hold = await ending.place(book, asked.claim(within), position)
+                if seems_to_fit and hold is None:
+                    raise _Unexplained
             return hold
 
         hold = await self.admissions.waiters.place(
