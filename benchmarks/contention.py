@@ -16,36 +16,24 @@ import re
 import sys
 import tempfile
 from collections import Counter
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
-import aiohttp
 import orjson
 
-from benchmarks.database import Database
-from benchmarks.replicas import Replica, kill_all, start_all
+from benchmarks.ring import OUTPUT_TOKENS, PROMPT_TOKENS, Ring, open_ring
 from benchmarks.watch import Watch, until_no_hold_is_open
 from tests.support.books import create_holder
-from tests.support.upstream import Part, Response, ScriptedUpstream, event_stream
-from tokenbalance.database.connections import open_pool
-from tokenbalance.database.migrate import migrate_in_thread
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
     from tests.support.books import Holder
-    from tests.support.upstream import Received
-    from tokenbalance.database.connections import Pool
 
-PROMPT_TOKENS: Final = 9
-OUTPUT_TOKENS: Final = 30
-"""The output of every response, unless a limit stops it earlier."""
 OUTPUT_LIMIT: Final = 120
 """What the clients allow; so a hold is three times what is used."""
-PIECES: Final = 5
-PIECE_S: Final = 0.1
 SAMPLE_S: Final = 0.02
 END_S: Final = 30.0
 _FUNDS: Final = re.compile(r"needs (?:more than )?(\d+) credit.*balance (-?\d+),")
@@ -69,61 +57,6 @@ class Tally:
             found = _FUNDS.search(message)
             if found is None or int(found[1]) <= int(found[2]):
                 self.falsely_refused.append(message)
-
-
-@dataclass(frozen=True, slots=True)
-class Ring:
-    """Where it takes place."""
-
-    replicas: list[Replica]
-    pool: Pool
-    dsn: str
-    session: aiohttp.ClientSession
-
-
-def _respond(request: Received) -> Response:
-    document = cast("dict[str, int]", request.json())
-    limit = document.get("max_completion_tokens") or document.get("max_tokens") or OUTPUT_TOKENS
-    output = min(OUTPUT_TOKENS, limit)
-    usage = {
-        "prompt_tokens": PROMPT_TOKENS,
-        "completion_tokens": output,
-        "total_tokens": PROMPT_TOKENS + output,
-    }
-    if not document.get("stream"):
-        return Response(body=orjson.dumps({"id": "a", "choices": [], "usage": usage}))
-    piece = {"id": "a", "choices": [{"index": 0, "delta": {"content": "word "}}]}
-    parts: list[Part] = []
-    for _ in range(PIECES):
-        parts += [b"data: " + orjson.dumps(piece) + b"\n\n", PIECE_S]
-    last = b"data: " + orjson.dumps({"id": "a", "choices": [], "usage": usage}) + b"\n\n"
-    return event_stream(*parts, last, b"data: [DONE]\n\n")
-
-
-@asynccontextmanager
-async def _open_ring(folder: Path) -> AsyncGenerator[Ring]:
-    async with AsyncExitStack() as stack:
-        database = Database(folder / "postgres")
-        stack.push_async_callback(database.stop)
-        await database.start()
-        await migrate_in_thread(database.dsn)
-        upstream = await stack.enter_async_context(ScriptedUpstream())
-        upstream.always(_respond)
-        settings = {
-            "DATABASE_URL": database.dsn,
-            "OPENAI_BASE_URL": upstream.base_url,
-            "OPENAI_API_KEY": "sk-upstream",
-        }
-        replicas = [Replica(folder / name, settings) for name in "ab"]
-        stack.push_async_callback(kill_all, replicas)
-        await start_all(replicas)
-        pool = await stack.enter_async_context(open_pool(database.dsn, 3))
-        session = await stack.enter_async_context(
-            aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=120)
-            )
-        )
-        yield Ring(replicas, pool, database.dsn, session)
 
 
 async def _ask(ring: Ring, holder: Holder, number: int, limit: int, tally: Tally) -> int:
@@ -229,7 +162,7 @@ async def _verdict(ring: Ring, holder: Holder, tally: Tally, watch: Watch) -> li
 
 async def _run(streams: int, responses: int) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="contention-", ignore_cleanup_errors=True) as folder:
-        async with _open_ring(Path(folder)) as ring:
+        async with open_ring(Path(folder)) as ring:
             breaches = await _all_at_once(ring, requests=400, affordable=100)
             breaches += await _until_spent(ring, streams, responses)
     return breaches
