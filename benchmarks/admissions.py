@@ -10,16 +10,14 @@ Limits that are lowered under way, or removed with their member, would need thei
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeAlias, cast
+from typing import TYPE_CHECKING, Final, cast
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from tokenbalance.database.connections import Pool
+    import asyncpg
 
-    Connection: TypeAlias = (
-        "asyncpg.Connection[asyncpg.Record] | PoolConnectionProxy[asyncpg.Record]"
-    )
+    from tokenbalance.database.connections import Pool
 
 _TOLERANCE_S: Final = 0.001
 """Spans are whole microseconds."""
@@ -54,7 +52,7 @@ SELECT started_at
 """
 
 
-async def over_limits(connection: Connection) -> list[str]:
+async def over_limits(connection: asyncpg.Connection[asyncpg.Record]) -> list[str]:
     """Find limits of which more is reserved than they have."""
     rows = await connection.fetch(_NOW)
     return [cast("str", row[0]) for row in rows]

@@ -49,6 +49,8 @@ class Crew:
     project_id: int
     holder: Holder
     """The member's key, which pays from the team."""
+    own_account_id: int
+    """The member's."""
 
 
 async def create_crew(pool: Pool, sessions: Sessions, bounds: Bounds) -> Crew:
@@ -93,4 +95,4 @@ async def create_crew(pool: Pool, sessions: Sessions, bounds: Bounds) -> Crew:
                 actor=CLI,
             )
     holder = Holder(member.user_id, team.id, key.id, secret)
-    return Crew(team.id, project.id, holder)
+    return Crew(team.id, project.id, holder, member.account_id)
