@@ -11,11 +11,11 @@ import pytest
 from fastapi.routing import iter_route_contexts
 from starlette.routing import Route
 
-from tests.support.books import create_holder, placed
+from tests.support.books import placed
 from tests.support.chat import CHAT
+from tests.support.owned_teams import of_team
 from tests.support.product import product_app
 from tokenbalance.books.ledger.book import Book
-from tokenbalance.people.secrets import new_secret, sha256
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -353,52 +353,6 @@ async def belongings(pool: Pool, people: People) -> dict[str, str]:
     }
 
 
-async def of_team(pool: Pool, owner: Holder) -> dict[str, str]:
-    """Give a user a team with another member, a project, a service key and an invitation."""
-    team_id = await pool.fetchval(
-        "INSERT INTO accounts (kind, name) VALUES ('team', 'Crew') RETURNING id"
-    )
-    member = await create_holder(pool)
-    await pool.execute(
-        "INSERT INTO memberships (account_id, user_id, role)"
-        " VALUES ($1, $2, 'owner'), ($1, $3, 'member')",
-        team_id,
-        owner.user_id,
-        member.user_id,
-    )
-    project_id = await pool.fetchval(
-        "INSERT INTO projects (account_id, name) VALUES ($1, 'Optics') RETURNING id", team_id
-    )
-    key_id = await pool.fetchval(
-        "INSERT INTO api_keys (account_id, prefix, secret_sha256)"
-        " VALUES ($1, 'tb-team', sha256(gen_random_uuid()::text::bytea)) RETURNING id",
-        team_id,
-    )
-    secret = new_secret("")
-    invitation_id = await pool.fetchval(
-        "INSERT INTO invitations (account_id, secret_sha256, role, created_by, expires_at)"
-        " VALUES ($1, $2, 'member', '', now() + interval '1 day') RETURNING id",
-        team_id,
-        sha256(secret),
-    )
-    await pool.execute(
-        "WITH guests AS (INSERT INTO users (email)"
-        " SELECT concat('guest', x, '-', y, '@example.com')"
-        " FROM unnest(ARRAY['', '-with-slash', '-event', '-3']) x,"
-        " unnest(ARRAY['user', 'superuser']) y"
-        " ON CONFLICT DO NOTHING RETURNING id)"
-        " INSERT INTO accounts (user_id) SELECT id FROM guests"
-    )
-    return {
-        "team_id": str(team_id),
-        "member_id": str(member.user_id),
-        "project_id": str(project_id),
-        "team_key_id": str(key_id),
-        "invitation_id": str(invitation_id),
-        "secret": secret,
-    }
-
-
 def headers_of(people: People, who: Who) -> dict[str, str]:
     if who == "nobody":
         return {}
@@ -429,33 +383,3 @@ async def test_everybody_is_answered_as_the_table_says(
         assert response.headers.get("www-authenticate") == (
             "Bearer" if response.status_code == 401 else None
         )
-
-
-async def test_a_superuser_may_name_somebody_in_a_body(
-    http: httpx2.AsyncClient, people: People, pool: Pool
-) -> None:
-    stranger = await create_holder(pool)
-    body = {"user_id": stranger.user_id}
-    for holder, status in ((people.user, 403), (stranger, 201), (people.superuser, 201)):
-        response = await http.post("/api/keys", json=body, headers=holder.headers)
-        assert response.status_code == status
-    listed = await http.get("/api/keys", headers=stranger.headers)
-    assert len(listed.json()["data"]) == 3
-
-
-async def test_who_is_not_known_is_not_told_what_is_wrong_with_the_request(
-    http: httpx2.AsyncClient, people: People
-) -> None:
-    for headers, status in (({}, 401), (people.user.headers, 403)):
-        response = await http.put("/api/balance/x", content=b"{", headers=headers)
-        assert response.status_code == status
-
-
-async def test_tokens_of_the_original_are_accepted(
-    http: httpx2.AsyncClient, people: People
-) -> None:
-    for headers in (
-        {"Authorization": f"Token {people.user.secret}"},
-        {"Authorization": f"token {people.user.secret}"},
-    ):
-        assert (await http.get("/api/balance/", headers=headers)).status_code == 200
