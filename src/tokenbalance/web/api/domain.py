@@ -63,7 +63,17 @@ from tokenbalance.people.sign_in import SlowDown, WrongCredentials, WrongPasswor
 from tokenbalance.people.sign_in_tokens import UnknownToken
 from tokenbalance.people.tag_names import InvalidTag
 from tokenbalance.people.tags import UnknownTag
-from tokenbalance.people.teams.errors import UnknownTeam
+from tokenbalance.people.teams.errors import (
+    InvalidProject,
+    InvalidTeamName,
+    ProjectArchived,
+    TeamError,
+    UnknownInvitation,
+    UnknownMember,
+    UnknownProject,
+    UnknownTeam,
+    ViewersHaveNoKeys,
+)
 from tokenbalance.people.users import (
     EmailTaken,
     InvalidEmail,
@@ -116,7 +126,6 @@ _RESPONSES: Final[Mapping[type[BaseException], Response]] = {
     InvalidName: _as(InvalidValue, "name"),
     EmailTaken: _as(InvalidValue, "email"),
     UnknownUser: _as(NotFound),
-    UnknownTeam: _as(NotFound),
     InvalidTag: _as(InvalidValue, "tag"),
     UnknownTag: _as(NotFound),
     ImportRefused: _as(InvalidValue, "csv"),
@@ -141,6 +150,15 @@ _RESPONSES: Final[Mapping[type[BaseException], Response]] = {
     UnknownKey: _as(NotFound),
     UnknownToken: _as(NotFound),
     NoSuchAccount: _as(NotFound),
+    TeamError: _as(InvalidRequest),
+    InvalidTeamName: _as(InvalidValue, "name"),
+    InvalidProject: _as(InvalidValue, "name"),
+    ProjectArchived: _as(InvalidValue, "project_id"),
+    ViewersHaveNoKeys: _as(InvalidValue, "user_id"),
+    UnknownTeam: _as(NotFound),
+    UnknownMember: _as(NotFound),
+    UnknownProject: _as(NotFound),
+    UnknownInvitation: _as(NotFound),
     BudgetError: _as(InvalidRequest),
     BudgetIsBound: _as(NotAllowed),
     HasBudgets: _as(NotAllowed),
