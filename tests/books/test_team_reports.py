@@ -31,7 +31,8 @@ from tokenbalance.books.reports import (
 )
 from tokenbalance.books.reports.rollup import RollUp
 from tokenbalance.model import CLI, Usage
-from tokenbalance.people.teams.members import remove_member
+from tokenbalance.people.teams.members import add_member, remove_member
+from tokenbalance.people.teams.teams import create_team
 
 if TYPE_CHECKING:
     from tests.support.teams import Team
@@ -154,6 +155,21 @@ async def test_rows_of_who_has_left_keep_the_name_and_a_service_key_has_none(
     assert sorted(told[1:]) == sorted(
         (kind, name, "Crew") for kind in ("charge", "refund") for name in (email, "")
     )
+
+
+async def test_the_only_member_of_a_team_who_was_removed_still_has_the_usage(
+    pool: Pool, sessions: Sessions
+) -> None:
+    holder = await create_holder(pool)
+    async with sessions.begin() as session:
+        team = await create_team(session, "Nobody's", None, actor=CLI)
+        await add_member(session, team.id, holder.user_id, "member", actor=CLI)
+    key_id, secret = await team_key(sessions, team.id, holder.user_id)
+    await use(pool, Holder(holder.user_id, team.id, key_id, secret), Used(tokens=5))
+    async with sessions.begin() as session:
+        await remove_member(session, team.id, holder.user_id, actor=CLI)
+        (row,) = await all_usage_by(session, UsageQuery(team.id, BY_USER))
+    assert (row.user_id, row.team, row.sums.total) == (holder.user_id, "Nobody's", 5)
 
 
 async def test_a_team_is_named_among_those_with_the_most_usage(

@@ -46,7 +46,7 @@ from tokenbalance.database.paging import (
     page_of,
     read_cursor,
 )
-from tokenbalance.database.tables import Account, ApiKey, Membership, User
+from tokenbalance.database.tables import Account, ApiKey, User
 from tokenbalance.database.whose import EMAIL, TEAM, with_whose
 
 if TYPE_CHECKING:
@@ -170,7 +170,8 @@ def _rows(source: Source) -> Subquery:
     nobody = literal_column(str(NOBODY), BigInteger)
     # A scalar subquery is always read by the index. Small where there are few teams.
     answering = select(ApiKey.user_id).where(ApiKey.id == of_keys.c.key_id).scalar_subquery()
-    is_of_team = of_keys.c.account_id.in_(select(Membership.account_id))
+    teams = select(Account.id).where(Account.kind == literal_column("'team'"))
+    is_of_team = of_keys.c.account_id.in_(teams)
     user_id = case((is_of_team, func.coalesce(answering, nobody)), else_=nobody).label(USER)
     return select(*others, user_id).subquery("answered")
 
