@@ -81,6 +81,9 @@ def upgrade() -> None:
         "CASE kind WHEN 'team' THEN user_id IS NULL AND name <> '' ELSE user_id IS NOT NULL"
         " AND name = '' AND closed_at IS NULL END",
     )
+    op.create_index(
+        "ix_accounts_teams", "accounts", ["id"], postgresql_where=sa.text("kind = 'team'")
+    )
     op.create_table(
         "memberships",
         sa.Column("account_id", sa.BigInteger(), nullable=False),
@@ -189,6 +192,7 @@ def downgrade() -> None:
         op.drop_column("api_keys", column)
     for table in ("invitations", "projects", "memberships"):
         op.drop_table(table)
+    op.drop_index("ix_accounts_teams", "accounts")
     for check in ("ck_accounts_kind_fits", "ck_accounts_kind_known"):
         op.drop_constraint(op.f(check), "accounts")
     op.alter_column("accounts", "user_id", nullable=False)

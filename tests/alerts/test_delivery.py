@@ -12,6 +12,7 @@ import pytest
 
 from tests.support.books import create_holder
 from tests.support.locks import until_blocked
+from tests.support.teams import create_full_team
 from tests.support.threads import busy_threads
 from tests.support.upstream import Response, ScriptedUpstream
 from tokenbalance.alerts import outbox
@@ -99,6 +100,18 @@ async def test_an_alert_arrives_once_signed_with_the_secret(
     proof = base64.b64encode(hmac.digest(key, signed, "sha256")).decode()
     assert request.header("webhook-signature") == f"v1,{proof}"
     assert await pending(pool) == 0
+
+
+async def test_an_alert_of_a_team_names_it(
+    pool: Pool, sessions: Sessions, receiver: ScriptedUpstream, sender: Sender
+) -> None:
+    team = await create_full_team(pool, sessions)
+    _ = await hook(sessions, receiver, team.id)
+    _ = await write(pool, team.id)
+    _ = await sender.step()
+    (request,) = receiver.requests
+    data = {"balance": 5, "account_id": team.id, "team": "Crew"}
+    assert orjson.loads(request.body)["data"] == data
 
 
 def test_a_signature_is_that_of_the_example_of_standard_webhooks() -> None:

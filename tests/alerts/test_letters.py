@@ -8,9 +8,12 @@ from email import message_from_bytes, policy
 from typing import TYPE_CHECKING
 
 from tests.support.books import create_holder
+from tests.support.teams import create_full_team
 from tests.support.threads import busy_threads
 from tokenbalance.alerts.letters import MailServer
 from tokenbalance.alerts.sender import Receivers, Sender
+from tokenbalance.model import CLI
+from tokenbalance.people.teams.members import add_member, change_member
 from tokenbalance.wire.callbacks import Callbacks, NotDelivered
 
 if TYPE_CHECKING:
@@ -91,3 +94,30 @@ async def test_users_and_the_operator_get_what_is_about_them(
     assert letter["from"] == "books@example.com"
     assert "Your balance is 950 credits, below 1,000." in letter.get_content()
     assert await pool.fetchval("SELECT count(*) FROM alert_deliveries WHERE done_at IS NULL") == 0
+
+
+async def test_owners_and_admins_of_a_team_get_what_is_about_it(
+    pool: Pool, sessions: Sessions
+) -> None:
+    team = await create_full_team(pool, sessions)
+    disabled = await create_holder(pool)
+    async with sessions.begin() as session:
+        await add_member(session, team.id, disabled.user_id, "admin", actor=CLI)
+        await change_member(session, team.id, disabled.user_id, is_active=False, actor=CLI)
+    told = [team.owner.user_id, team.admin.user_id]
+    emails = await pool.fetch("SELECT email FROM users WHERE id = any($1)", told)
+    callbacks = Callbacks()
+    async with mailbox() as box:
+        mail = MailServer(box.url, "books@example.com")
+        sender = Sender(sessions, Receivers(callbacks, NotDelivered, mail))
+        await pool.execute(
+            "INSERT INTO alerts (account_id, event, data) VALUES"
+            " ($1, 'balance.low', '{\"balance\": 950, \"below\": 1000}')",
+            team.id,
+        )
+        _ = await sender.step()
+    await callbacks.close()
+    assert sorted(receiver for receiver, _ in box.letters) == sorted(row["email"] for row in emails)
+    letter = message_from_bytes(box.letters[0][1], policy=policy.default)
+    assert letter["subject"] == "tokenbalance: balance.low (Crew)"
+    assert "The balance of Crew is 950 credits, below 1,000." in letter.get_content()

@@ -19,12 +19,13 @@ if TYPE_CHECKING:
 
 
 async def test_keys_that_expire_within_a_week_are_told_once(pool: Pool, sessions: Sessions) -> None:
-    soon, later, short, revoked = [await create_holder(pool) for _ in range(4)]
+    soon, later, short, revoked, suspended = [await create_holder(pool) for _ in range(5)]
     for holder, made, ends in (
         (soon, "30 days", "6 days"),
         (later, "30 days", "8 days"),
         (short, "1 day", "1 day"),
         (revoked, "30 days", "6 days"),
+        (suspended, "30 days", "6 days"),
     ):
         await pool.execute(
             "UPDATE api_keys SET created_at = now() - $2::interval,"
@@ -34,6 +35,7 @@ async def test_keys_that_expire_within_a_week_are_told_once(pool: Pool, sessions
             interval(ends),
         )
     await pool.execute("UPDATE api_keys SET revoked_at = now() WHERE id = $1", revoked.key_id)
+    await pool.execute("UPDATE api_keys SET is_suspended = true WHERE id = $1", suspended.key_id)
     for _ in range(2):
         await Upcoming(sessions, OPENAI).look()
     rows = await pool.fetch("SELECT account_id, event, (data ->> 'key_id')::bigint FROM alerts")

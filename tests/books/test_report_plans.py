@@ -101,6 +101,21 @@ READINGS: dict[str, Reading] = {
     "usage by user": lambda session: usage_by(
         session, UsageQuery(None, frozenset([Group.USER]), LATELY)
     ),
+    "usage by user and day": lambda session: usage_by(
+        session, UsageQuery(None, frozenset([Group.USER, Group.DAY]), LATELY)
+    ),
+    "usage of one by user": lambda session: usage_by(
+        session, UsageQuery(HEAVY, frozenset([Group.USER]), LATELY)
+    ),
+    "usage of some keys": lambda session: usage_by(
+        session, UsageQuery(HEAVY, BY_DAY, LATELY, key_ids=(HEAVY, 2))
+    ),
+    "requests of some keys": lambda session: requests_page(
+        session, RequestQuery(HEAVY, key_ids=(HEAVY, 2))
+    ),
+    "entries of some keys": lambda session: entries_page(
+        session, EntryQuery(HEAVY, newest_first=True, key_ids=(HEAVY, 2))
+    ),
     "overview": lambda session: overview(session, 10),
 }
 

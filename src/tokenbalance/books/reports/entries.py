@@ -30,7 +30,7 @@ from tokenbalance.database.whose import WHOSE, with_whose
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from sqlalchemy import ColumnElement, Select
+    from sqlalchemy import ColumnElement, Select, SQLColumnExpression
     from sqlalchemy.ext.asyncio import AsyncSession
 
 _ROWS_AT_ONCE: Final = 1000
@@ -84,18 +84,23 @@ async def entries_page(
     if after is not None:
         (last,) = read_cursor(after, (int,))
         rows = rows.where(LedgerEntry.id < last if query.newest_first else LedgerEntry.id > last)
-    order = LedgerEntry.id.desc() if query.newest_first else LedgerEntry.id
-    looked_at = rows.order_by(order).limit(_LOOKED_AT).subquery("looked_at")
+    looked_at = rows.order_by(_in_order(query)).limit(_LOOKED_AT).subquery("looked_at")
     entry = aliased(LedgerEntry, looked_at)
-    statement = entry_rows(query, entry).order_by(
-        entry.id.desc() if query.newest_first else entry.id
-    )
-    found = await _read(session, statement.limit(limit + 1))
+    matching = select(entry).where(*are_entries(query, entry))
+    of_page = matching.order_by(_in_order(query, entry)).limit(limit + 1)
+    shown = aliased(LedgerEntry, of_page.subquery("of_page"))
+    found = await _read(session, named_entries(shown).order_by(_in_order(query, shown)))
     if len(found) > limit:
         return page_of(found, limit, lambda row: (row.id,))
     furthest = func.min(looked_at.c.id) if query.newest_first else func.max(looked_at.c.id)
     number, end = (await session.execute(select(func.count(), furthest))).one()
     return Page(found, cursor((end,)) if number == _LOOKED_AT else None)
+
+
+def _in_order(
+    query: EntryQuery, entry: type[LedgerEntry] = LedgerEntry
+) -> SQLColumnExpression[int]:
+    return entry.id.desc() if query.newest_first else entry.id
 
 
 def _among(query: EntryQuery) -> Select[LedgerEntry]:
@@ -112,8 +117,10 @@ async def entries_of_request(
     session: AsyncSession, account_id: int, request_id: str
 ) -> list[EntryRow]:
     """Read the entries that name a request, oldest first."""
-    of_request = entry_rows(EntryQuery()).where(
-        LedgerEntry.request_id == request_id, by_request_only(LedgerEntry.account_id) == account_id
+    of_request = named_entries().where(
+        LedgerEntry.balance_after.is_not(None),
+        LedgerEntry.request_id == request_id,
+        by_request_only(LedgerEntry.account_id) == account_id,
     )
     # Two queries, each in the words of its partial index.
     rows = await _read(session, of_request.where(LedgerEntry.state.is_not(None)))
@@ -121,22 +128,16 @@ async def entries_of_request(
     return sorted(rows, key=lambda row: row.id)
 
 
-def entry_rows(
-    query: EntryQuery, entry: type[LedgerEntry] = LedgerEntry
-) -> Select[*tuple[Any, ...]]:
-    """Build the statement that reads entries under the names of `EntryRow`.
+def named_entries(entry: type[LedgerEntry] = LedgerEntry) -> Select[*tuple[Any, ...]]:
+    """Build the statement that reads entries, all of them, under the names of `EntryRow`.
 
-    Args:
-        query: which entries.
-        entry: the rows among which they are.
-
+    Whose they are is looked up for each: those of a page, or a batch, are to be found before.
     """
     names = (field.name for field in fields(Entry))
     rows = (
         select(*WHOSE, *(getattr(entry, name) for name in names))
         .select_from(entry)
         .outerjoin(ApiKey, ApiKey.id == key_of(entry))
-        .where(*are_entries(query, entry))
     )
     return with_whose(rows, entry.account_id)
 

@@ -20,7 +20,7 @@ from sqlalchemy import cast as as_type
 from sqlalchemy.orm import aliased
 
 from tokenbalance.books.pricing.units import UNITS
-from tokenbalance.books.reports.entries import EntryQuery, are_entries, entry_rows
+from tokenbalance.books.reports.entries import EntryQuery, are_entries, named_entries
 from tokenbalance.books.reports.ids import ids_of
 from tokenbalance.books.reports.lookups import is_one_of
 from tokenbalance.books.reports.request_rows import correction_of, rerates_of
@@ -147,7 +147,7 @@ async def export_entries(
 
 def _entries(found: Select[LedgerEntry]) -> Select[*tuple[Any, ...]]:
     """Build what reads the cells of some entries; whose they are is looked up for these alone."""
-    rows = entry_rows(EntryQuery(), aliased(LedgerEntry, found.subquery("found"))).subquery()
+    rows = named_entries(aliased(LedgerEntry, found.subquery("found"))).subquery()
     names = ("email" if name == "user" else name for name in ENTRY_COLUMNS)
     return select(*(rows.c[name] for name in names)).order_by(rows.c.id)
 

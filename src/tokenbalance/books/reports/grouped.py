@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import (
     BigInteger,
     and_,
+    case,
     func,
     literal,
     literal_column,
@@ -46,7 +47,7 @@ from tokenbalance.database.paging import (
     read_cursor,
 )
 from tokenbalance.database.tables import Account, ApiKey, User
-from tokenbalance.database.whose import ANSWERS, EMAIL, TEAM, WHOSE, with_whose
+from tokenbalance.database.whose import EMAIL, TEAM, with_whose
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
     from sqlalchemy.ext.asyncio import AsyncSession
 
 _PAGES_MAX: Final = 10
+_WHOSE: Final = (User.id.label("answering"), EMAIL, TEAM)
 _CURSOR_TYPES = {"day": str, "account_id": int, USER: int, "key_id": int, "model": str}
 
 
@@ -150,7 +152,8 @@ def sums_by(source: Source, after: Sequence[Any] | None = None) -> Select[*tuple
 def _rows(source: Source) -> Subquery:
     """Build the rows to be grouped, which have all columns of their source.
 
-    Who answers for a key is looked up once its rows are summed, not for each of them.
+    Only in teams is it looked up who answers for a key, and only once its rows are summed: in a
+    personal account it is the same for all keys, so that `NOBODY` stands for its user.
     """
     rows = usage_rows(source)
     if USER not in source.columns:
@@ -163,14 +166,13 @@ def _rows(source: Source) -> Subquery:
         .group_by(*columns, rows.c.kind)
         .subquery("of_keys")
     )
-    answering = (
-        select(ANSWERS)
-        .join_from(ApiKey, Account, Account.id == ApiKey.account_id)
-        .where(ApiKey.id == of_keys.c.key_id)
-        .scalar_subquery()
-    )
     others = [column for column in of_keys.c if column.key != "key_id"]
-    user_id = func.coalesce(answering, literal_column(str(NOBODY), BigInteger)).label(USER)
+    nobody = literal_column(str(NOBODY), BigInteger)
+    # A scalar subquery is always read by the index. Small where there are few teams.
+    answering = select(ApiKey.user_id).where(ApiKey.id == of_keys.c.key_id).scalar_subquery()
+    teams = select(Account.id).where(Account.kind == literal_column("'team'"))
+    is_of_team = of_keys.c.account_id.in_(teams)
+    user_id = case((is_of_team, func.coalesce(answering, nobody)), else_=nobody).label(USER)
     return select(*others, user_id).subquery("answered")
 
 
@@ -246,13 +248,14 @@ def _named(groups: Subquery, names: tuple[str, ...]) -> Select[*tuple[Any, ...]]
     named = select(groups)
     if "key_id" in names:
         key = (ApiKey.prefix, ApiKey.name.label("key_name"), ApiKey.kind)
-        named = named.add_columns(*WHOSE, *key).join(ApiKey, ApiKey.id == groups.c.key_id)
+        named = named.add_columns(*_WHOSE, *key).join(ApiKey, ApiKey.id == groups.c.key_id)
         named = with_whose(named, groups.c.account_id)
     elif USER in names:
+        user_id = func.coalesce(func.nullif(groups.c[USER], NOBODY), Account.user_id)
         named = (
-            named.add_columns(EMAIL, TEAM)
+            named.add_columns(*_WHOSE)
             .join(Account, Account.id == groups.c.account_id)
-            .outerjoin(User, User.id == groups.c[USER])
+            .outerjoin(User, User.id == user_id)
         )
     return named.order_by(*(groups.c[name] for name in names))
 
@@ -279,7 +282,7 @@ def _row_of(row: RowMapping, groups: frozenset[Group]) -> UsageRow:
     by_user, by_key = Group.USER in groups, Group.KEY in groups
     return UsageRow(
         day=row["day"] if Group.DAY in groups else None,
-        user_id=row["user_id"] or None if by_user else None,
+        user_id=row["answering"] if by_user else None,
         email=row["email"] if by_user else None,
         team=row["team"] if by_user else None,
         account_id=row["account_id"] if by_user else None,

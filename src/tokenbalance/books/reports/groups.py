@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 USER: Final = "user_id"
 """The column of who answers for a key: no column of the sums, but of the key."""
 NOBODY: Final = 0
-"""In this column: the key is a service key of a team."""
+"""In this column: it is a service key of a team, or of a personal account, which has its user."""
 
 
 class Group(StrEnum):

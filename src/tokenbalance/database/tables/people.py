@@ -73,6 +73,7 @@ class Account(Base):
             "next_expiry",
             postgresql_where=text("next_expiry IS NOT NULL"),
         ),
+        Index("ix_accounts_teams", "id", postgresql_where=text("kind = 'team'")),
     )
 
     id: Mapped[int] = mapped_column(Identity(always=True), primary_key=True)

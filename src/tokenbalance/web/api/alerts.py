@@ -11,7 +11,15 @@ from tokenbalance.alerts.written import AlertRow, alerts_page
 from tokenbalance.people.access import require_superuser
 from tokenbalance.web.api.bodies import Body, BodyReader
 from tokenbalance.web.api.callers import Acting, Authenticated, Managing
-from tokenbalance.web.api.fields import FIRST_PAGE, Amount, Cursor, Limit, TeamId, UserId, WholeTeam
+from tokenbalance.web.api.fields import (
+    FIRST_PAGE,
+    Amount,
+    Cursor,
+    Limit,
+    SeenTeam,
+    UserId,
+    WholeTeam,
+)
 from tokenbalance.web.api.responses import PageResponse, example, page_response
 from tokenbalance.web.api.routing import api_router
 from tokenbalance.web.api.seen import whole_account
@@ -65,7 +73,7 @@ async def list_alerts(  # noqa: PLR0913, PLR0917 - the query, field by field
     request: Request,
     caller: Authenticated,
     user_id: UserId = None,
-    team_id: TeamId = None,
+    team_id: SeenTeam = None,
     operator: OfOperator = False,  # noqa: FBT002 - a field of the query
     limit: Limit = FIRST_PAGE,
     after: Cursor = None,
@@ -85,7 +93,7 @@ async def list_alerts(  # noqa: PLR0913, PLR0917 - the query, field by field
 
 @alerts_router.get("/alerts/thresholds", summary="Thresholds of the balance")
 async def thresholds(
-    request: Request, caller: Authenticated, user_id: UserId = None, team_id: TeamId = None
+    request: Request, caller: Authenticated, user_id: UserId = None, team_id: SeenTeam = None
 ) -> ThresholdsResponse:
     """Return the balances below which your account, or a team, is told so."""
     async with management_of(request).sessions() as session:

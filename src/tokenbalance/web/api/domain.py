@@ -127,7 +127,6 @@ _RESPONSES: Final[Mapping[type[BaseException], Response]] = {
     InvalidName: _as(InvalidValue, "name"),
     EmailTaken: _as(InvalidValue, "email"),
     UnknownUser: _as(NotFound),
-    UnknownTeam: _as(NotFound),
     InvalidTag: _as(InvalidValue, "tag"),
     UnknownTag: _as(NotFound),
     ImportRefused: _as(InvalidValue, "csv"),

@@ -90,6 +90,9 @@ UserId: TypeAlias = Annotated[
     Number | None, Query(description="The user; defaults to you. Other users: superusers only.")
 ]
 TeamId: TypeAlias = Annotated[
+    Number | None, Query(description="The team, of which you are a member; not with `user_id`.")
+]
+SeenTeam: TypeAlias = Annotated[
     Number | None,
     Query(
         description="A team instead of a user: its owners, admins and viewers, and superusers, see"

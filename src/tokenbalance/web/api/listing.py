@@ -7,7 +7,7 @@ from fastapi import Depends, Query
 
 from tokenbalance.books.reports import Period
 from tokenbalance.errors import InvalidValue
-from tokenbalance.web.api.fields import FIRST_PAGE, Cursor, Limit, Moment, TeamId, UserId
+from tokenbalance.web.api.fields import FIRST_PAGE, Cursor, Limit, Moment, SeenTeam, UserId
 
 _Since: TypeAlias = Annotated[
     Moment | None, Query(description="From this date or time on, ISO 8601; UTC by default.")
@@ -47,7 +47,7 @@ class _Query(_Rows):
     """Which rows of the list of a user or a team."""
 
     user_id: UserId = None
-    team_id: TeamId = None
+    team_id: SeenTeam = None
 
 
 Rows: TypeAlias = Annotated[_Rows, Depends()]

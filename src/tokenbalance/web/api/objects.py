@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from tokenbalance.owners.stored import Kind, StoredRow, stored_page
 from tokenbalance.web.api.callers import Authenticated
-from tokenbalance.web.api.fields import FIRST_PAGE, Cursor, Limit, TeamId, UserId
+from tokenbalance.web.api.fields import FIRST_PAGE, Cursor, Limit, SeenTeam, UserId
 from tokenbalance.web.api.responses import PageResponse, example, page_response
 from tokenbalance.web.api.routing import api_router
 from tokenbalance.web.api.seen import seen_by
@@ -26,7 +26,7 @@ class _Query:
 
     kind: _Kind = None
     user_id: UserId = None
-    team_id: TeamId = None
+    team_id: SeenTeam = None
     limit: Limit = FIRST_PAGE
     after: Cursor = None
 
