@@ -27,6 +27,12 @@ def chat(size: int, *, streams: bool = False) -> bytes:
     return json.dumps(document | ({"stream": True} if streams else {})).encode()
 
 
+def response(size: int, *, stored: bool, streams: bool = False) -> bytes:
+    """Write a request for a response whose prompt has so many bytes."""
+    document = {"model": MODEL, "input": prompt(size), "store": stored, "stream": streams}
+    return json.dumps(document).encode()
+
+
 def embeddings(size: int) -> bytes:
     """Write a request for the embedding of so many bytes."""
     return json.dumps({"model": EMBEDDING_MODEL, "input": prompt(size)}).encode()

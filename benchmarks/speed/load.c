@@ -23,9 +23,9 @@
  *     first_byte_us   from there to the first byte of the response's body
  *     chunk_delay_us  from the time in an event's id (upstream.c writes it) to its arrival
  * Responses that are wrong in any way count as errors and not in the first two: not connected,
- * truncated, not HTTP, another status than expected, a stream without its "data: [DONE]", an empty
- * 200, silence for a minute. "requests" are all that ended, "chunks" the events of streams except
- * [DONE]. Percentiles of nothing are null.
+ * truncated, not HTTP, another status than expected, a stream without its end ("data: [DONE]" or
+ * "response.completed"), an empty 200, silence for a minute. "requests" are all that ended,
+ * "chunks" the events of streams except [DONE]. Percentiles of nothing are null.
  *
  * It must never take an incomplete response for a complete one, nor retry a request: a proxy that
  * drops one in a thousand has to show.
@@ -277,6 +277,7 @@ static bool on_event(struct response *response, int64_t now)
         response->done = true;
         return true;
     }
+    response->done = begins(data, "{\"type\":\"response.completed\"");
     results.chunks++;
     record_delay(data, now);
     return true;

@@ -8,6 +8,9 @@
  *     ./upstream --port 9001 --json 600
  *     ./upstream --port 9001 --stream 200 --gap-us 50000 [--idle-after 3]
  *     ./upstream --port 9001 --embeddings 1536
+ *     ./upstream --port 9001 --responses 1024 | --responses-stream 200
+ *
+ * The last two respond as POST /v1/responses, with ids that no other response has.
  *
  * Any of them takes --status CODE (400 and above: an error document) and --model-delay-ms D, the
  * time a model thinks before the head of its response. Port 0 takes a free one. It says
@@ -49,6 +52,8 @@ enum {
     EVENTS_UNPACED_MAX = 100 * 1000,
     READY_MAX = 256,
     SENT_AT_DIGITS = 16,
+    ID_DIGITS = 16,
+    IDS_MAX = 4096,
     /* One client's turn: large responses leave in pieces, and fast streams take turns. */
     TURN_BYTES = 16 * 1024,
     NOT_DUE = -1,
@@ -58,12 +63,16 @@ enum {
 static const char SENT_AT_UNKNOWN[] = "unpaced-unpaced-";
 _Static_assert(sizeof SENT_AT_UNKNOWN - 1 == SENT_AT_DIGITS, "the time takes its place");
 
+/* Stands where the number of a response goes. */
+static const char NUMBER_UNKNOWN[] = "number--unknown-";
+_Static_assert(sizeof NUMBER_UNKNOWN - 1 == ID_DIGITS, "the number takes its place");
+
 struct text {
     char *bytes;
     size_t length, room;
 };
 
-enum kind { JSON, STREAM, EMBEDDINGS };
+enum kind { JSON, STREAM, EMBEDDINGS, RESPONSES, RESPONSES_STREAM };
 
 struct options {
     enum kind kind;
@@ -97,6 +106,7 @@ struct client {
     size_t body_at, body_end, chunk_at;
     int64_t body_length; /* of a request in chunks: -1 */
 
+    char *numbered; /* a copy with ids of its own */
     const char *unsent;
     size_t unsent_length;
     char piece[3 * EVENT_BYTES_MAX];
@@ -110,6 +120,10 @@ static struct options options = {.port = 0, .status = 200, .json_bytes = 600, .i
 static struct stream streams[2]; /* by wants_usage */
 static struct text heads[2];     /* of streams, by closes */
 static struct text whole[2][2];  /* responses without a pace, by wants_usage and closes */
+
+static size_t number_at[2][IDS_MAX]; /* in responses with ids, by closes */
+static int numbers[2];
+static int64_t responses_seen;
 
 static int epoll_fd, listen_fd;
 static uint32_t clients_seen;
@@ -219,6 +233,130 @@ static struct text embedding(void)
     return document;
 }
 
+/* ---- responses with ids ---- */
+
+static void append_response(struct text *text, const char *status, const char *words)
+{
+    append(text,
+           "{\"id\":\"resp_68a1f0c2d7b4819%s\",\"object\":\"response\",\"created_at\":1741569952,"
+           "\"status\":\"%s\",\"background\":false,\"error\":null,\"incomplete_details\":null,"
+           "\"instructions\":null,\"max_output_tokens\":null,\"model\":\"gpt-4o-mini-2024-07-18\","
+           "\"output\":[",
+           NUMBER_UNKNOWN, status);
+    if (words != NULL) {
+        append(text,
+               "{\"id\":\"msg_68a1f0c3e5a0819%s\",\"type\":\"message\",\"status\":\"completed\","
+               "\"content\":[{\"type\":\"output_text\",\"annotations\":[],\"logprobs\":[],"
+               "\"text\":\"",
+               NUMBER_UNKNOWN);
+        append_bytes(text, words, strlen(words));
+        append(text, "\"}],\"role\":\"assistant\"}");
+    }
+    append(text,
+           "],\"parallel_tool_calls\":true,\"previous_response_id\":null,\"service_tier\":\"default\","
+           "\"temperature\":1.0,\"text\":{\"format\":{\"type\":\"text\"}},\"tool_choice\":\"auto\","
+           "\"tools\":[],\"top_p\":1.0,\"truncation\":\"disabled\",\"usage\":%s}",
+           words == NULL ? "null"
+                         : "{\"input_tokens\":9,\"input_tokens_details\":{\"cached_tokens\":0},"
+                           "\"output_tokens\":12,\"output_tokens_details\":{"
+                           "\"reasoning_tokens\":0},\"total_tokens\":21}");
+}
+
+static struct text words_of(long count)
+{
+    struct text words = {0};
+    append(&words, "Hello!");
+    for (long i = 0; i < count; i++)
+        append(&words, " word");
+    return words;
+}
+
+static struct text response_document(void)
+{
+    struct text words = words_of(0), document = {0};
+    append_response(&document, "completed", words.bytes);
+    while (document.length < (size_t)options.json_bytes) {
+        words = words_of(1 + (options.json_bytes - (long)document.length) / 5);
+        document.length = 0;
+        append_response(&document, "completed", words.bytes);
+    }
+    return document;
+}
+
+/* An event of a stream, as a chunk of HTTP. */
+static void append_event(struct text *text, const char *name, const struct text *members)
+{
+    size_t length = strlen("event: \ndata: {\"type\":\"\",}\n\n") + 2 * strlen(name)
+                    + members->length;
+    append(text, "%zx\r\nevent: %s\ndata: {\"type\":\"%s\",", length, name, name);
+    append_bytes(text, members->bytes, members->length);
+    append(text, "}\n\n\r\n");
+}
+
+static void append_whole_event(struct text *text, const char *name, const char *status,
+                               const char *words)
+{
+    struct text members = {0};
+    append(&members, "\"response\":");
+    append_response(&members, status, words);
+    append_event(text, name, &members);
+}
+
+__attribute__((format(printf, 3, 4))) static void append_part_event(
+    struct text *text, const char *name, const char *format, ...)
+{
+    char line[EVENT_BYTES_MAX];
+    struct text members = {0};
+    va_list values;
+    va_start(values, format);
+    vsnprintf(line, sizeof line, format, values);
+    va_end(values);
+    append(&members, "%s", line);
+    append_event(text, name, &members);
+}
+
+#define ITEM_ID "\"item_id\":\"msg_68a1f0c3e5a0819%s\",\"output_index\":0,\"content_index\":0,"
+#define ITEM "\"output_index\":0,\"item\":{\"id\":\"msg_68a1f0c3e5a0819%s\",\"type\":\"message\","
+
+static struct text response_events(void)
+{
+    struct text words = words_of(options.events - 1), text = {0};
+    append_whole_event(&text, "response.created", "in_progress", NULL);
+    append_whole_event(&text, "response.in_progress", "in_progress", NULL);
+    append_part_event(&text, "response.output_item.added",
+                      ITEM "\"status\":\"in_progress\",\"content\":[],\"role\":\"assistant\"}",
+                      NUMBER_UNKNOWN);
+    append_part_event(&text, "response.content_part.added",
+                      ITEM_ID "\"part\":{\"type\":\"output_text\",\"annotations\":[],\"text\":\"\"}",
+                      NUMBER_UNKNOWN);
+    for (long i = 0; i < options.events; i++)
+        append_part_event(&text, "response.output_text.delta",
+                          ITEM_ID "\"delta\":\"%s\",\"logprobs\":[],\"obfuscation\":\"4kf9aX2L\"",
+                          NUMBER_UNKNOWN, i == 0 ? "Hello!" : " word");
+    append_part_event(&text, "response.output_item.done",
+                      ITEM "\"status\":\"completed\",\"content\":[],\"role\":\"assistant\"}",
+                      NUMBER_UNKNOWN);
+    append_whole_event(&text, "response.completed", "completed", words.bytes);
+    append(&text, "0\r\n\r\n");
+    return text;
+}
+
+static bool has_ids(void)
+{
+    return options.kind == RESPONSES || options.kind == RESPONSES_STREAM;
+}
+
+static void find_numbers(const struct text *response, int closes)
+{
+    const char *at = response->bytes, *end = response->bytes + response->length;
+    while ((at = memmem(at, (size_t)(end - at), NUMBER_UNKNOWN, ID_DIGITS)) != NULL) {
+        if (numbers[closes] == IDS_MAX)
+            die("a response has too many ids");
+        number_at[closes][numbers[closes]++] = (size_t)(at - response->bytes);
+        at += ID_DIGITS;
+    }
+}
+
 /* ---- streams ---- */
 
 static void append_chunk(struct text *text, const char *data)
@@ -303,12 +441,17 @@ static bool paced(void)
     return options.kind == STREAM && options.gap_us > 0;
 }
 
-static void prepare_streams(void)
+static void prepare_heads(void)
 {
     for (int closes = 0; closes < 2; closes++) {
         append_head(&heads[closes], "text/event-stream; charset=utf-8", closes);
         append(&heads[closes], "transfer-encoding: chunked\r\n\r\n");
     }
+}
+
+static void prepare_streams(void)
+{
+    prepare_heads();
     for (int wants_usage = 0; wants_usage < 2; wants_usage++)
         streams[wants_usage] = stream_of(wants_usage);
 }
@@ -317,6 +460,8 @@ static struct text document(void)
 {
     if (options.status >= 400)
         return error_document();
+    if (options.kind == RESPONSES)
+        return response_document();
     return options.kind == EMBEDDINGS ? embedding() : chat_completion();
 }
 
@@ -328,10 +473,39 @@ static void prepare_documents(void)
     free(content.bytes);
 }
 
+static void prepare_response_streams(void)
+{
+    struct text events = response_events();
+    for (int closes = 0; closes < 2; closes++) {
+        struct text response = {0};
+        append_bytes(&response, heads[closes].bytes, heads[closes].length);
+        append_bytes(&response, events.bytes, events.length);
+        whole[0][closes] = whole[1][closes] = response;
+    }
+    free(events.bytes);
+}
+
+static void prepare_responses_with_ids(void)
+{
+    if (options.kind == RESPONSES) {
+        prepare_documents();
+    } else {
+        prepare_heads();
+        prepare_response_streams();
+    }
+    for (int closes = 0; closes < 2; closes++)
+        find_numbers(&whole[0][closes], closes);
+    responses_seen = now_us();
+}
+
 static void prepare_responses(void)
 {
     if (options.status >= 400)
         options.kind = JSON;
+    if (has_ids()) {
+        prepare_responses_with_ids();
+        return;
+    }
     if (options.kind != STREAM) {
         prepare_documents();
         return;
@@ -402,6 +576,7 @@ static void drop(struct client *client)
     do_not_call(client);
     close(client->fd);
     free(client->request);
+    free(client->numbered);
     free(client);
     clients_open--;
 }
@@ -503,14 +678,28 @@ static void send_turn(struct client *client)
         call_at(client, now_us());
 }
 
+/* Makes a copy of the response with a number of its own. */
+static const char *numbered(struct client *client, const struct text *response)
+{
+    client->numbered = realloc(client->numbered, response->length);
+    if (client->numbered == NULL)
+        die("out of memory");
+    memcpy(client->numbered, response->bytes, response->length);
+    responses_seen++;
+    for (int i = 0; i < numbers[client->closes]; i++)
+        write_digits(client->numbered + number_at[client->closes][i], responses_seen);
+    return client->numbered;
+}
+
 static void start_response(struct client *client)
 {
     client->phase = RESPONDING;
     if (paced()) {
         compose_piece(client);
     } else {
-        client->unsent = whole[client->wants_usage][client->closes].bytes;
-        client->unsent_length = whole[client->wants_usage][client->closes].length;
+        const struct text *response = &whole[client->wants_usage][client->closes];
+        client->unsent = has_ids() ? numbered(client, response) : response->bytes;
+        client->unsent_length = response->length;
     }
     send_turn(client);
 }
@@ -805,6 +994,8 @@ static void read_option(int option)
     case 'j': options.kind = JSON; options.json_bytes = number_in(optarg, 0, 64 << 20); break;
     case 's': options.kind = STREAM; options.events = number_in(optarg, 1, 1L << 40); break;
     case 'e': options.kind = EMBEDDINGS; options.dimensions = number_in(optarg, 1, 1 << 20); break;
+    case 'r': options.kind = RESPONSES; options.json_bytes = number_in(optarg, 0, 1 << 14); break;
+    case 'R': options.kind = RESPONSES_STREAM; options.events = number_in(optarg, 1, 2000); break;
     case 'g': options.gap_us = number_in(optarg, 0, 3600L * 1000000); break;
     case 'i': options.idle_after = number_in(optarg, 1, 1L << 40); break;
     case 'd': options.model_delay_us = 1000 * number_in(optarg, 0, 3600 * 1000); break;
@@ -820,6 +1011,8 @@ static void read_options(int count, char **words)
         {"json", required_argument, NULL, 'j'},
         {"stream", required_argument, NULL, 's'},
         {"embeddings", required_argument, NULL, 'e'},
+        {"responses", required_argument, NULL, 'r'},
+        {"responses-stream", required_argument, NULL, 'R'},
         {"gap-us", required_argument, NULL, 'g'},
         {"idle-after", required_argument, NULL, 'i'},
         {"model-delay-ms", required_argument, NULL, 'd'},

@@ -11,12 +11,16 @@ import orjson
 import pytest
 
 from tests.support.books import create_holder
+from tests.support.locks import until_blocked
+from tests.support.threads import busy_threads
 from tests.support.upstream import Response, ScriptedUpstream
+from tokenbalance.alerts import outbox
 from tokenbalance.alerts.errors import UnknownWebhook, WebhookError
 from tokenbalance.alerts.operator import OperatorAlerts
 from tokenbalance.alerts.sender import Receivers, Sender
 from tokenbalance.alerts.signing import new_secret, signed_headers
 from tokenbalance.alerts.webhooks import (
+    WEBHOOKS_MAX,
     make_webhook,
     remove_webhook,
     try_webhook,
@@ -179,6 +183,77 @@ async def test_a_webhook_is_tried_out_and_removed(
     assert await pending(pool) == 0
 
 
+async def test_of_many_test_alerts_for_one_webhook_only_the_newest_is_on_its_way(
+    pool: Pool, sessions: Sessions, receiver: ScriptedUpstream, sender: Sender
+) -> None:
+    holder = await create_holder(pool)
+    _ = await hook(sessions, receiver, holder.account_id)
+    _ = await write(pool, holder.account_id)
+    receiver.always(Response(status=500))
+    _ = await sender.step()
+    for _ in range(5):
+        async with sessions.begin() as session:
+            (row,) = await webhooks_of(session, holder.account_id)
+            await try_webhook(session, row.id, holder.account_id, actor=CLI)
+    assert await pending(pool) == 2, "the alert and the newest test"
+    assert await pool.fetchval("SELECT count(*) FROM alert_deliveries WHERE problem ~ 'newer'") == 4
+
+
+async def test_receivers_take_turns_whatever_one_of_them_has_waiting(
+    pool: Pool, sessions: Sessions, receiver: ScriptedUpstream
+) -> None:
+    busy, other = await create_holder(pool), await create_holder(pool)
+    _ = await hook(sessions, receiver, busy.account_id)
+    _ = await hook(sessions, receiver, other.account_id)
+    for _ in range(30):
+        _ = await write(pool, busy.account_id)
+    _ = await write(pool, other.account_id)
+    async with sessions.begin() as session:
+        _ = await outbox.address(session, mails=False, operators=())
+        taken = await outbox.take(session, 4)
+    assert [one.account_id for one in taken].count(other.account_id) == 1
+
+
+async def test_a_webhook_is_removed_while_its_alerts_are_noted(
+    pool: Pool, sessions: Sessions, receiver: ScriptedUpstream
+) -> None:
+    holder = await create_holder(pool)
+    _ = await hook(sessions, receiver, holder.account_id)
+    for _ in range(2):
+        _ = await write(pool, holder.account_id)
+    async with sessions.begin() as session:
+        _ = await outbox.address(session, mails=False, operators=())
+        (row,) = await webhooks_of(session, holder.account_id)
+
+    async def remove() -> None:
+        async with sessions.begin() as session:
+            await remove_webhook(session, row.id, None, actor=CLI)
+
+    async with sessions.begin() as session:
+        first, second = await outbox.take(session, 2)
+    # As after other attempts, the first comes after the second.
+    later = "UPDATE alert_deliveries SET next_at = next_at + interval '1 s' WHERE id = $1"
+    await pool.execute(later, first.id)
+    async with sessions.begin() as session:
+        _ = await outbox.note(session, first, "the response was 500")
+        removing = asyncio.create_task(remove())
+        await until_blocked(pool)
+        _ = await outbox.note(session, second, "the response was 500")
+    await removing
+    assert await pending(pool) == 0
+
+
+async def test_no_number_of_webhooks_made_at_once_is_more_than_there_may_be(
+    pool: Pool, sessions: Sessions, receiver: ScriptedUpstream
+) -> None:
+    holder = await create_holder(pool)
+    made = await asyncio.gather(
+        *(hook(sessions, receiver, holder.account_id) for _ in range(WEBHOOKS_MAX + 5)),
+        return_exceptions=True,
+    )
+    assert sum(isinstance(one, str) for one in made) == WEBHOOKS_MAX
+
+
 @pytest.mark.parametrize(
     "url",
     [
@@ -222,11 +297,24 @@ async def test_events_that_are_not_ones_own_are_refused(pool: Pool, sessions: Se
         ("fe80::1%eth0", False),
         ("2002:7f00:1::", False),
         ("2606:4700::1111", True),
+        ("64:ff9b::127.0.0.1", False),
+        ("64:ff9b::8.8.8.8", True),
+        ("::127.0.0.1", False),
+        ("fec0::1", False),
+        ("ff02::1", False),
         ("nonsense", False),
     ],
 )
 def test_only_addresses_of_the_internet_are_public(address: str, *, public: bool) -> None:
     assert is_public(address) is public
+
+
+async def test_names_of_users_are_looked_up_while_the_threads_of_others_are_busy(
+    receiver: ScriptedUpstream, callbacks: Callbacks
+) -> None:
+    async with busy_threads(), asyncio.timeout(5):
+        await callbacks.post(receiver.base_url.replace("127.0.0.1", "localhost"), {}, b"{}")
+    assert len(receiver.requests) == 1
 
 
 async def test_a_private_address_is_not_reached_unless_that_is_allowed(

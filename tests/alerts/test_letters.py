@@ -8,6 +8,7 @@ from email import message_from_bytes, policy
 from typing import TYPE_CHECKING
 
 from tests.support.books import create_holder
+from tests.support.threads import busy_threads
 from tokenbalance.alerts.letters import MailServer
 from tokenbalance.alerts.sender import Receivers, Sender
 from tokenbalance.wire.callbacks import Callbacks, NotDelivered
@@ -77,8 +78,9 @@ async def test_users_and_the_operator_get_what_is_about_them(
         ]
         box.refuses = False
         await pool.execute("UPDATE alert_deliveries SET next_at = now()")
-        _ = await sender.step()
-        _ = await sender.step()
+        async with busy_threads(), asyncio.timeout(5):
+            _ = await sender.step()
+            _ = await sender.step()
     await callbacks.close()
     found = {
         receiver: message_from_bytes(text, policy=policy.default) for receiver, text in box.letters

@@ -47,7 +47,7 @@ def test_20000_every_monday_is_one_line(cli: Cli) -> None:
     cli("allowance", "remove", "a@b.c", str(daily["id"]))
     cli("allowance", "remove", "a@b.c")
     assert cli.json("allowance", "list", "a@b.c") == []
-    assert "The user has no allowance" in cli("allowance", "remove", "a@b.c").err
+    assert "The account has no allowance" in cli("allowance", "remove", "a@b.c").err
 
 
 @pytest.mark.parametrize(

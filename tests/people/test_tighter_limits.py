@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from fnmatch import fnmatchcase
 
 import pytest
@@ -9,6 +10,7 @@ import pytest
 from tokenbalance.people.bounded_limits import BoundedLimits, new_limits
 from tokenbalance.people.limits import InvalidLimit, KeyLimits
 from tokenbalance.people.tighter_limits import narrowed, tighter
+from tokenbalance.proxy.limits.rules import allows_model
 
 NAMES = ("o3", "gpt-4o", "gpt-4o-mini", "gpt-5", "gpt-5-nano", "gpt-5-pro")
 MAKERS = (
@@ -65,6 +67,29 @@ def test_what_the_maker_forbids_is_kept_before_what_it_would_match() -> None:
     assert tighter(KeyLimits(models=("gpt-4o",)), maker).models == ("gpt-4o",)
     with pytest.raises(InvalidLimit, match="'gpt-5' is not among the models"):
         tighter(KeyLimits(models=("gpt-5",)), maker)
+
+
+@pytest.mark.parametrize(
+    ("maker", "wanted", "asked"),
+    [
+        (("!GPT-5-Pro", "*"), ("gpt-5-pro",), "gpt-5-pro"),
+        (("!gpt-5-pro", "*"), ("openai/gpt-5-pro",), "openai/gpt-5-pro"),
+        (("!gpt-5-pro", "*"), ("ft:gpt-5-pro:us::1",), "ft:gpt-5-pro:us::1"),
+        (("!openai/*", "*"), ("gpt-5-pro",), "openai/gpt-5-pro"),
+        (("!ft:*", "*"), ("gpt-5-pro",), "ft:gpt-5-pro:us::1"),
+        (("!azure/ft:*", "*"), ("GPT-5-pro",), "azure/ft:gpt-5-pro:us::1"),
+        (("!*::1", "*"), ("gpt-5-pro",), "ft:gpt-5-pro:us::1"),
+    ],
+)
+def test_no_other_name_of_a_model_gives_what_the_maker_forbids(
+    maker: tuple[str, ...], wanted: tuple[str, ...], asked: str
+) -> None:
+    assert not allows_model(maker, asked)
+    assert allows_model(wanted, asked)
+    with suppress(InvalidLimit):
+        given = tighter(KeyLimits(models=wanted), KeyLimits(models=maker)).models
+        assert given is not None
+        assert not allows_model(given, asked)
 
 
 @pytest.mark.parametrize(

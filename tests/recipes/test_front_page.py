@@ -50,7 +50,7 @@ def test_every_product_that_is_compared_has_its_sources() -> None:
     assert sorted(columns) == sorted(re.findall(r"^## (\S+)$", sources, re.MULTILINE))
 
 
-async def test_the_three_commands_and_the_python_recipe_run_on_the_sandbox(
+async def test_the_first_steps_and_the_python_recipe_run_on_the_sandbox(
     dsn: str, tmp_path: Path
 ) -> None:
     kept = {name: text for name, text in os.environ.items() if not name.startswith(OURS)}

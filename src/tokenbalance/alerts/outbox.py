@@ -153,12 +153,20 @@ def _to_team() -> Select[int, str]:
 
 
 async def take(session: AsyncSession, most: int) -> list[Delivery]:
-    """Take deliveries that are due; others leave them alone until their lease ends."""
+    """Take deliveries that are due; others leave them alone until their lease ends.
+
+    Receivers take turns: one that is slow, and has many, does not keep others waiting for all.
+    """
+    is_due = (AlertDelivery.done_at.is_(None), AlertDelivery.next_at <= func.now())
+    turn = func.row_number().over(
+        partition_by=(AlertDelivery.webhook_id, AlertDelivery.email), order_by=AlertDelivery.next_at
+    )
+    in_turn = select(AlertDelivery.id, AlertDelivery.next_at, turn.label("turn")).where(*is_due)
+    waiting = in_turn.subquery()
+    first = select(waiting.c.id).order_by(waiting.c.turn, waiting.c.next_at).limit(most)
     due = (
         select(AlertDelivery.id)
-        .where(AlertDelivery.done_at.is_(None), AlertDelivery.next_at <= func.now())
-        .order_by(AlertDelivery.next_at)
-        .limit(most)
+        .where(AlertDelivery.id.in_(first), *is_due)
         .with_for_update(skip_locked=True)
     )
     ids = list(await session.scalars(due))

@@ -6,6 +6,7 @@ import asyncio
 import logging
 import smtplib
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, Protocol
 
@@ -28,6 +29,8 @@ logger = logging.getLogger(__name__)
 EVERY_S: Final = 2.0
 _FORGET_EVERY_S: Final = 3600.0
 _AT_ONCE: Final = 20
+_THREADS: Final = ThreadPoolExecutor(2, thread_name_prefix="mail")
+"""Those of nothing else: a mail server that lets them wait must not keep heartbeats waiting."""
 
 
 class Posts(Protocol):
@@ -100,7 +103,10 @@ class Sender:
                 await self._post(delivery, delivery.url, delivery.secret)
             elif delivery.email is not None and self._receivers.mail is not None:
                 mail = Mail(delivery.event, delivery.data, delivery.team)
-                await asyncio.to_thread(self._receivers.mail.send, delivery.email, mail)
+                send = self._receivers.mail.send
+                await asyncio.get_running_loop().run_in_executor(
+                    _THREADS, send, delivery.email, mail
+                )
             else:
                 return "no mail server is configured"
         except self._receivers.failed as error:

@@ -31,5 +31,7 @@ async def record_change(
     """
     user_id = None
     if account_id is not None:
-        user_id = await session.scalar(select(Account.user_id).where(Account.id == account_id))
+        one = select(Account.user_id, Account.kind).where(Account.id == account_id)
+        user_id, kind = (await session.execute(one)).one()
+        actor = actor.for_team if kind == "team" else actor
     record(session, actor, event, Subject(user_id=user_id, account_id=account_id), **details)

@@ -16,7 +16,7 @@ from tokenbalance.alerts.events import ACCOUNT_EVENTS, EVENTS, TEST
 from tokenbalance.alerts.signing import new_secret
 from tokenbalance.alerts.traces import record_change
 from tokenbalance.database.ids import ID_MAX
-from tokenbalance.database.tables import Alert, AlertDelivery, Webhook
+from tokenbalance.database.tables import Account, Alert, AlertDelivery, Webhook
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -76,6 +76,10 @@ async def make_webhook(
     for event in events:
         if event not in known:
             raise WebhookError("events", f"must be of {', '.join(known)}")
+    if account_id is not None:
+        # Others who make one wait, so that all are counted.
+        account = select(Account.id).where(Account.id == account_id)
+        _ = await session.execute(account.with_for_update(key_share=True))
     count = await session.scalar(select(func.count()).select_from(Webhook).where(*_of(account_id)))
     if (count or 0) >= WEBHOOKS_MAX:
         raise WebhookError("url", f"there are {WEBHOOKS_MAX} webhooks already: remove one")
@@ -144,10 +148,7 @@ async def remove_webhook(
         return
     one = update(Webhook).where(Webhook.id == webhook_id)
     _ = await session.execute(one.values(removed_at=func.now()))
-    pending = update(AlertDelivery).where(
-        AlertDelivery.webhook_id == webhook_id, AlertDelivery.done_at.is_(None)
-    )
-    _ = await session.execute(pending.values(done_at=func.now(), problem="the webhook was removed"))
+    await _give_up(session, webhook_id, "the webhook was removed")
     await _record(session, actor, "webhook.removed", webhook)
 
 
@@ -156,6 +157,9 @@ async def try_webhook(
 ) -> None:
     """Write an alert for one webhook, that says nothing else; arguments as above.
 
+    It takes the place of one that has not arrived yet, so that no number of them keeps the alerts
+    of others waiting.
+
     Raises:
         UnknownWebhook: it is not there, was removed, or is another account's.
 
@@ -163,11 +167,28 @@ async def try_webhook(
     webhook = await _find(session, webhook_id, account_id)
     if webhook.removed_at is not None:
         raise UnknownWebhook(webhook_id)
+    await _give_up(session, webhook_id, "a newer test took its place", Alert.event == TEST)
     alert = Alert(account_id=webhook.account_id, event=TEST, data={}, is_addressed=True)
     session.add(alert)
     await session.flush()
     session.add(AlertDelivery(alert_id=alert.id, webhook_id=webhook.id))
     await _record(session, actor, "webhook.tried", webhook)
+
+
+async def _give_up(
+    session: AsyncSession, webhook_id: int, problem: str, *which: ColumnElement[bool]
+) -> None:
+    # Locked in the order in which the sender notes them, so that neither waits for the other.
+    pending = (
+        select(AlertDelivery.id)
+        .join(Alert, Alert.id == AlertDelivery.alert_id)
+        .where(AlertDelivery.webhook_id == webhook_id, AlertDelivery.done_at.is_(None), *which)
+        .order_by(AlertDelivery.id)
+        .with_for_update(of=AlertDelivery)
+    )
+    ids = list(await session.scalars(pending))
+    given_up = update(AlertDelivery).where(AlertDelivery.id.in_(ids))
+    _ = await session.execute(given_up.values(done_at=func.now(), problem=problem))
 
 
 async def _record(session: AsyncSession, actor: Actor, event: Change, webhook: Webhook) -> None:

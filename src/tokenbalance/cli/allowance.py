@@ -17,10 +17,10 @@ from tokenbalance.books.grants.allowances import (
 )
 from tokenbalance.books.grants.calendar import Every
 from tokenbalance.books.ledger.credits import Cause
-from tokenbalance.cli.arguments import ACTOR, ISO, AsJson, Email, Note, read_credits, read_moment
+from tokenbalance.cli.arguments import ACTOR, ISO, AsJson, Note, read_credits, read_moment
 from tokenbalance.cli.database import transact
 from tokenbalance.cli.output import Fields, print_json, print_table
-from tokenbalance.people.users import find_user
+from tokenbalance.cli.payers import OfPayer, OfTeam, UserEmail, find_payer
 
 app = typer.Typer(name="allowance", help="Issue credits each day, week or month.")
 
@@ -37,9 +37,9 @@ _FIELDS: Final = (
 )
 
 
-@app.command("set")
+@app.command("set", cls=OfPayer)
 def set_to(  # noqa: PLR0913 - a command has as many options as it needs
-    email: Email,
+    email: UserEmail,
     amount: Annotated[
         int, typer.Argument(metavar="N", parser=read_credits, help="Credits each period.")
     ],
@@ -66,6 +66,7 @@ def set_to(  # noqa: PLR0913 - a command has as many options as it needs
         str | None,
         typer.Option("--until", metavar="TIME", help=f"When it ends; {ISO} Default: never."),
     ] = None,
+    team: OfTeam = None,
     note: Note = "",
     as_json: AsJson = False,
 ) -> None:
@@ -84,7 +85,7 @@ def set_to(  # noqa: PLR0913 - a command has as many options as it needs
     )
 
     async def make(session: AsyncSession) -> AllowanceRow:
-        account_id = (await find_user(session, email)).account.id
+        account_id = (await find_payer(session, email, team)).id
         cause = Cause(ACTOR, note)
         for row in await allowances_of(session, account_id):
             if row.every == every and starts is None:
@@ -99,29 +100,30 @@ def set_to(  # noqa: PLR0913 - a command has as many options as it needs
     _print([transact(make)], as_json=as_json)
 
 
-@app.command("list")
-def show(email: Email, *, as_json: AsJson = False) -> None:
-    """List a user's allowances."""
+@app.command("list", cls=OfPayer)
+def show(email: UserEmail, *, team: OfTeam = None, as_json: AsJson = False) -> None:
+    """List the allowances of a user or a team."""
 
     async def find(session: AsyncSession) -> Sequence[AllowanceRow]:
-        return await allowances_of(session, (await find_user(session, email)).account.id)
+        return await allowances_of(session, (await find_payer(session, email, team)).id)
 
     _print(transact(find), as_json=as_json)
 
 
-@app.command("remove")
+@app.command("remove", cls=OfPayer)
 def take_away(
-    email: Email,
+    email: UserEmail,
     number: Annotated[
         int | None, typer.Argument(metavar="ID", help="Which one; needed if there are several.")
     ] = None,
     *,
+    team: OfTeam = None,
     as_json: AsJson = False,
 ) -> None:
     """Remove an allowance: it issues nothing more; what it has issued stays until its end."""
 
     async def find(session: AsyncSession) -> AllowanceRow:
-        account_id = (await find_user(session, email)).account.id
+        account_id = (await find_payer(session, email, team)).id
         which = number if number is not None else await _only(session, account_id)
         return await remove(session, account_id, which, Cause(ACTOR))
 
@@ -132,7 +134,7 @@ async def _only(session: AsyncSession, account_id: int) -> int:
     rows = await allowances_of(session, account_id)
     if len(rows) != 1:
         ids = ", ".join(str(row.id) for row in rows)
-        msg = f"Name one of the allowances: {ids}" if ids else "The user has no allowance"
+        msg = f"Name one of the allowances: {ids}" if ids else "The account has no allowance"
         raise UnknownAllowance(msg)
     return rows[0].id
 

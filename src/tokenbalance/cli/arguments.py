@@ -14,6 +14,9 @@ ACTOR: Final = CLI
 Email: TypeAlias = Annotated[
     str, typer.Argument(metavar="EMAIL", help="The user's e-mail; case is ignored.")
 ]
+Team: TypeAlias = Annotated[
+    str, typer.Argument(metavar="TEAM", help="Its id, or its name if no other team has it.")
+]
 Note: TypeAlias = Annotated[str, typer.Option("--note", help="Reason, kept in the ledger.")]
 AsJson: TypeAlias = Annotated[bool, typer.Option("--json", help="Print only JSON.")]
 

@@ -52,11 +52,17 @@ _PLACES: Final = {
     "sign-in": _Place(
         "sign_in", "app", "List and end sign-in tokens; let a user sign in without waiting."
     ),
+    "team": _Place("team", "app", "Create and change teams, their members and projects."),
     "tag": _Place("tag", "app", "List tags; credit, disable or enable everybody who has one."),
     "key": _Place("key", "app", "Create, list, change, rotate and revoke API keys."),
     "limit": _Place("limit", "app", "Show and set limits of an account, and what is left."),
-    "budget": _Place("budget", "app", "Add, list and remove budgets of accounts and keys."),
+    "budget": _Place(
+        "budget", "app", "Add, list and remove budgets of accounts, keys, members, projects."
+    ),
     "balance": _Place("balance", "app", "Show and change balances and overdrafts, in credits."),
+    "transfer": _Place(
+        "transfer", "move_credits", "Move credits from one account to another, of a user or a team."
+    ),
     "grant": _Place("grant", "app", "Grant credits with an end, list what remains of grants."),
     "allowance": _Place("allowance", "app", "Issue credits each day, week or month."),
     "ledger": _Place(

@@ -20,6 +20,7 @@ from tokenbalance.people.limits import InvalidLimit
 from tokenbalance.people.password_rules import PasswordError
 from tokenbalance.people.sign_in_tokens import UnknownToken
 from tokenbalance.people.tag_names import InvalidTag
+from tokenbalance.people.teams.errors import TeamError
 from tokenbalance.people.users import UserError
 from tokenbalance.settings import SettingsError
 
@@ -37,6 +38,7 @@ _COMPLETE = (
     ObjectError,
     PasswordError,
     SettingsError,
+    TeamError,
     UnknownRequest,
     UnknownToken,
     UserError,

@@ -8,19 +8,19 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tokenbalance.books.grants.burning import PRIORITY
 from tokenbalance.books.grants.issuing import PRIORITY_MAX, GrantRow, NewGrant, grants_of, issue
 from tokenbalance.books.ledger.credits import Cause
-from tokenbalance.cli.arguments import ACTOR, ISO, AsJson, Email, Note, read_credits, read_moment
+from tokenbalance.cli.arguments import ACTOR, ISO, AsJson, Note, read_credits, read_moment
 from tokenbalance.cli.database import transact
 from tokenbalance.cli.output import Fields, print_aside, print_json, print_table
-from tokenbalance.people.users import find_user
+from tokenbalance.cli.payers import OfPayer, OfTeam, UserEmail, find_payer
 
 app = typer.Typer(name="grant", help="Grant credits with an end, list what remains of grants.")
 
 _FIELDS = ("id", "amount", "remaining", "priority", "expires_at", "allowance_id", "note")
 
 
-@app.command("add")
+@app.command("add", cls=OfPayer)
 def add(  # noqa: PLR0913 - a command has as many options as it needs
-    email: Email,
+    email: UserEmail,
     amount: Annotated[
         int, typer.Argument(metavar="N", parser=read_credits, help="Credits to grant.")
     ],
@@ -33,6 +33,7 @@ def add(  # noqa: PLR0913 - a command has as many options as it needs
         int,
         typer.Option("--priority", metavar="P", help=f"0 to {PRIORITY_MAX}; lower is spent first."),
     ] = PRIORITY,
+    team: OfTeam = None,
     note: Note = "",
     as_json: AsJson = False,
 ) -> None:
@@ -41,9 +42,9 @@ def add(  # noqa: PLR0913 - a command has as many options as it needs
     new = NewGrant(amount=amount, expires_at=end, priority=priority)
 
     async def make(session: AsyncSession) -> list[GrantRow]:
-        user = await find_user(session, email)
-        entry = await issue(session, user.account.id, new, Cause(ACTOR, note))
-        rows = await grants_of(session, user.account.id)
+        account_id = (await find_payer(session, email, team)).id
+        entry = await issue(session, account_id, new, Cause(ACTOR, note))
+        rows = await grants_of(session, account_id)
         return [row for row in rows if row.id == entry.id]
 
     made = transact(make)
@@ -55,13 +56,13 @@ def add(  # noqa: PLR0913 - a command has as many options as it needs
         print_aside("Nothing remains of it: the account owed as much")
 
 
-@app.command("list")
-def show(email: Email, *, as_json: AsJson = False) -> None:
-    """List what remains of a user's grants, first what is spent first."""
+@app.command("list", cls=OfPayer)
+def show(email: UserEmail, *, team: OfTeam = None, as_json: AsJson = False) -> None:
+    """List what remains of grants, first what is spent first."""
 
     async def find(session: AsyncSession) -> list[Fields]:
-        user = await find_user(session, email)
-        return [_fields(row) for row in await grants_of(session, user.account.id)]
+        account_id = (await find_payer(session, email, team)).id
+        return [_fields(row) for row in await grants_of(session, account_id)]
 
     rows = transact(find)
     if as_json:

@@ -1,24 +1,26 @@
 """`tokenbalance key ...`: API keys. A secret is printed once, when the key is created."""
 
-from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import Annotated, TypeAlias, cast
+from typing import Annotated, TypeAlias
 
 import typer
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from tokenbalance.cli.arguments import ACTOR, AsJson, Email
+from tokenbalance.cli.arguments import ACTOR, AsJson
 from tokenbalance.cli.database import transact
-from tokenbalance.cli.output import (
-    Document,
-    Fields,
-    Value,
-    print_aside,
-    print_json,
-    print_line,
-    print_table,
+from tokenbalance.cli.key_owners import WantedOwner, find_owner
+from tokenbalance.cli.key_rows import (
+    ShownKey,
+    key_facts,
+    key_fields,
+    list_team_keys,
+    print_keys,
+    print_secret,
+    shown_key,
 )
+from tokenbalance.cli.output import print_json, print_line, print_table
+from tokenbalance.cli.payers import OfPayer, OfTeam, UserEmail, find_payer
 from tokenbalance.people import keys
 from tokenbalance.people.bounded_limits import new_limits
 from tokenbalance.people.end_users import limits_of_each
@@ -29,8 +31,7 @@ from tokenbalance.people.key_ends import revoke_key as revoke
 from tokenbalance.people.key_lists import get_key
 from tokenbalance.people.key_lists import list_keys as keys_of
 from tokenbalance.people.key_terms import NEW_KEY_SCOPES
-from tokenbalance.people.limit_text import NONE, read_limits, written
-from tokenbalance.people.limits import LIMITS
+from tokenbalance.people.limit_text import NONE, read_limits
 from tokenbalance.people.rows import KeyRow
 from tokenbalance.people.sign_in_tokens import end_tokens
 from tokenbalance.people.users import find_user
@@ -105,8 +106,25 @@ EndUserLimits: TypeAlias = Annotated[
 
 @app.command("create")
 def create_key(  # noqa: PLR0913 - the fields of a key, by name
-    email: Email,
+    email: Annotated[
+        str | None,
+        typer.Argument(metavar="EMAIL", help="Whose key it is; of a team: who answers for it."),
+    ] = None,
     *,
+    team: Annotated[
+        str | None,
+        typer.Option("--team", metavar="TEAM", help="The team that pays, by its id or name."),
+    ] = None,
+    service: Annotated[
+        bool,
+        typer.Option("--service", help="A key of the team that nobody in particular answers for."),
+    ] = False,
+    project: Annotated[
+        str | None,
+        typer.Option(
+            "--project", metavar="PROJECT", help="The project of the team, by its name or id."
+        ),
+    ] = None,
     name: KeyName = None,
     expires_in_days: Days = None,
     scope: Scopes = None,
@@ -131,17 +149,23 @@ def create_key(  # noqa: PLR0913 - the fields of a key, by name
 ) -> None:
     """Create a key; only its secret goes to stdout: KEY=$(tokenbalance key create EMAIL).
 
+    With --team the team pays. EMAIL is then the member who answers for the key, without whom it
+    does not work; with --service, which takes the place of EMAIL, nobody is.
+
     By default it is for inference only, never expires, and has the limits of
     TOKENBALANCE_KEY_LIMITS.
     """
+    owner = WantedOwner(email, team, project, service=service)
     defaults = load_settings().key_limits
     limits = new_limits(read_limits(limit or ()), defaults, by_superuser=True)
 
-    async def create(session: AsyncSession) -> tuple[KeyRow, str]:
-        user = await find_user(session, email)
-        return await keys.create_key(
+    async def create(session: AsyncSession) -> tuple[ShownKey, str]:
+        found = await find_owner(session, owner)
+        key, secret = await keys.create_key(
             session,
-            user.account.id,
+            found.account_id,
+            user_id=found.user_id,
+            project_id=found.project_id,
             name=name or "",
             expires_at=None if expires_in_days is None else _in_days(expires_in_days),
             insufficient_status=int(insufficient_status) if insufficient_status else None,
@@ -153,28 +177,24 @@ def create_key(  # noqa: PLR0913 - the fields of a key, by name
             sub_account_limits=limits_of_each(read_limits(end_user_limit or ())),
             actor=ACTOR,
         )
+        return ShownKey(key, found.team_id), secret
 
     key, secret = transact(create)
-    _print_secret(key, secret, "created", as_json=as_json)
+    print_secret(key, secret, "created", as_json=as_json)
 
 
-@app.command("list")
-def list_keys(email: Email, *, as_json: AsJson = False) -> None:
-    """List a user's keys, including revoked and expired ones."""
+@app.command("list", cls=OfPayer)
+def list_keys(email: UserEmail, *, team: OfTeam = None, as_json: AsJson = False) -> None:
+    """List the keys of a user or a team, including revoked and expired ones."""
+    if team is not None:
+        list_team_keys(team, as_json=as_json)
+        return
 
     async def find(session: AsyncSession) -> list[KeyRow]:
         user = await find_user(session, email)
         return list(await keys_of(session, user.account.id))
 
-    found = transact(find)
-    if as_json:
-        print_json([key_fields(key) for key in found])
-    else:
-        columns = (
-            "id prefix name scopes limits made_by_key_id created_at expires_at revoked_at"
-            " last_used_at"
-        )
-        print_table(columns.split(), [_row(key) for key in found])
+    print_keys(transact(find), as_json=as_json)
 
 
 @app.command("change")
@@ -246,11 +266,15 @@ def limit_key(
 @app.command("show")
 def show_key(key_id: KeyId, *, as_json: AsJson = False) -> None:
     """Show a key with its limits, and where requests name their end users."""
-    key = transact(lambda session: get_key(session, key_id, None))
+
+    async def find(session: AsyncSession) -> ShownKey:
+        return await shown_key(session, await get_key(session, key_id, None))
+
+    key = transact(find)
     if as_json:
         print_json(key_fields(key))
     else:
-        print_table(["field", "value"], _facts(key))
+        print_table(["field", "value"], key_facts(key))
 
 
 @app.command("rotate")
@@ -259,36 +283,50 @@ def rotate_key(key_id: KeyId, *, as_json: AsJson = False) -> None:
 
     Keys that were made with it keep working: after a leak, revoke it instead.
     """
-    key, secret = transact(lambda session: keys.rotate_key(session, key_id, None, actor=ACTOR))
-    _print_secret(key, secret, "rotated", as_json=as_json)
+
+    async def rotate(session: AsyncSession) -> tuple[ShownKey, str]:
+        key, secret = await keys.rotate_key(session, key_id, None, actor=ACTOR)
+        return await shown_key(session, key), secret
+
+    key, secret = transact(rotate)
+    print_secret(key, secret, "rotated", as_json=as_json)
 
 
 @app.command("revoke")
 def revoke_key(key_id: KeyId, *, as_json: AsJson = False) -> None:
     """Revoke a key and all keys that were made with it, at once and for good."""
-    revoked: Revoked = transact(lambda session: revoke(session, key_id, actor=ACTOR))
+
+    async def end(session: AsyncSession) -> tuple[ShownKey, Revoked]:
+        revoked = await revoke(session, key_id, actor=ACTOR)
+        return await shown_key(session, revoked.key), revoked
+
+    shown, revoked = transact(end)
     key = revoked.key
     if as_json:
-        print_json({**key_fields(key), "revoked_with_it": revoked.with_it})
+        print_json({**key_fields(shown), "revoked_with_it": revoked.with_it})
     else:
         print_line(f"Key revoked: {key.id} {key.prefix}…")
         if revoked.with_it:
             print_line(f"Keys made with it, revoked as well: {revoked.with_it:,}")
 
 
-@app.command("revoke-all")
+@app.command("revoke-all", cls=OfPayer)
 def revoke_all(
-    email: Email,
+    email: UserEmail,
     *,
+    team: OfTeam = None,
     tokens: Annotated[
         bool, typer.Option("--tokens", help="End all sessions and sign-in tokens as well.")
     ] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Revoke all keys of a user and all keys that were made with them, at once and for good."""
+    """Revoke all keys of a user or a team, and all made with them, at once and for good."""
+    if tokens and team is not None:
+        msg = "a team has no sign-in tokens: --team excludes --tokens"
+        raise typer.BadParameter(msg)
 
     async def end(session: AsyncSession) -> int:
-        account_id = (await find_user(session, email)).account.id
+        account_id = (await find_payer(session, email, team)).id
         if tokens:
             await end_tokens(session, account_id, actor=ACTOR)
         return await revoke_all_keys(session, account_id, actor=ACTOR)
@@ -300,83 +338,17 @@ def revoke_all(
         print_line(f"Keys revoked: {revoked:,}")
 
 
-def key_fields(key: KeyRow) -> Mapping[str, Document]:
-    """Return what is shown of a key once it exists."""
-    return {
-        "id": key.id,
-        "prefix": key.prefix,
-        "name": key.name,
-        "created_at": key.created_at,
-        "expires_at": key.expires_at,
-        "revoked_at": key.revoked_at,
-        "last_used_at": key.last_used_at,
-        "insufficient_status": key.insufficient_status,
-        "force_store_false": key.force_store_false,
-        "scopes": key.scopes,
-        "made_by_key_id": key.made_by_key_id,
-        "sub_account_from": key.sub_account_from,
-        "sub_account_limits": cast("Document", key.sub_account_limits.as_document()),
-        **key.limits.values(),
-    }
-
-
-def _facts(key: KeyRow) -> list[dict[str, Value]]:
-    """Return a line for each thing that is known of a key."""
-    of_each = key.sub_account_limits.as_document()
-    shown = {
-        name: value
-        for name, value in key_fields(key).items()
-        if value is not None and name not in LIMITS and name != "sub_account_limits"
-    }
-    shown |= {name: value for name, value in key.limits.values().items() if value is not None}
-    shown |= {f"end user: {name}": cast("Value", value) for name, value in of_each.items()}
-    return [{"field": name, "value": _text(value)} for name, value in shown.items()]
-
-
-def _text(value: Document) -> str:
-    match value:
-        case tuple() | list():
-            return ", ".join(map(str, value)) or "none"
-        case datetime():
-            return value.isoformat(sep=" ", timespec="seconds")
-        case bool():
-            return "yes" if value else "no"
-        case _:
-            return str(value)
-
-
-def _row(key: KeyRow) -> Fields:
-    """Return a key as a row of a table."""
-    return {
-        **{name: cast("Value", value) for name, value in key_fields(key).items()},
-        "limits": _limits(key),
-    }
-
-
-def _limits(key: KeyRow) -> list[str]:
-    values = key.limits.values().items()
-    return [f"{name}={written(value)}" for name, value in values if value is not None]
-
-
 def _report_change(key_id: int, changes: KeyChanges, *, as_json: bool) -> None:
-    key = transact(
-        lambda session: change_key_of(
-            session, key_id, None, by_superuser=True, actor=ACTOR, **changes
-        )
-    )
+    async def change(session: AsyncSession) -> ShownKey:
+        key = await change_key_of(session, key_id, None, by_superuser=True, actor=ACTOR, **changes)
+        return await shown_key(session, key)
+
+    changed = transact(change)
     if as_json:
-        print_json(key_fields(key))
+        print_json(key_fields(changed))
     else:
-        print_line(f"Key changed: {key.id} {key.prefix}…")
+        print_line(f"Key changed: {changed.key.id} {changed.key.prefix}…")
 
 
 def _in_days(days: int) -> datetime:
     return datetime.now(UTC) + timedelta(days=days)
-
-
-def _print_secret(key: KeyRow, secret: str, done: str, *, as_json: bool) -> None:
-    if as_json:
-        print_json({"id": key.id, "key": secret, **key_fields(key)})
-    else:
-        print_aside(f"Key {done}: {key.id}. Its secret is shown only once:")
-        print_line(secret)

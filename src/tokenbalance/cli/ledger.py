@@ -16,36 +16,36 @@ from tokenbalance.books.ledger.audit import AuditReport, audit
 from tokenbalance.books.ledger.credits import Cause
 from tokenbalance.books.ledger.entries import Entry
 from tokenbalance.books.ledger.refunds import refund
-from tokenbalance.cli.arguments import ACTOR, AsJson, Email, Note, read_credits
+from tokenbalance.cli.arguments import ACTOR, AsJson, Note, read_credits
 from tokenbalance.cli.database import open_books, transact
 from tokenbalance.cli.ledger_rerate import rerate
 from tokenbalance.cli.output import Fields, counted, print_json, print_line, print_table
+from tokenbalance.cli.payers import OfPayer, OfTeam, UserEmail, find_payer
 from tokenbalance.database.connections import CONNECT_TIMEOUT_S, connect, open_sessions
-from tokenbalance.people.users import find_user
 from tokenbalance.settings import load_settings
 
 app = typer.Typer(name="ledger", help="List entries, refund and rerate requests, verify the books.")
 _ = app.command("rerate")(rerate)
 
-_COLUMNS: Final = (
+ENTRY_COLUMNS: Final = (
     *("id", "created_at", "kind", "amount", "balance_after"),
     *("estimated", "actor", "request_id", "note"),
 )
 
 
-@app.command("list")
-def list_entries(email: Email, *, as_json: AsJson = False) -> None:
-    """List every entry of a user's account, oldest first."""
+@app.command("list", cls=OfPayer)
+def list_entries(email: UserEmail, *, team: OfTeam = None, as_json: AsJson = False) -> None:
+    """List every entry of the account of a user or a team, oldest first."""
 
     async def find(session: AsyncSession) -> list[Fields]:
-        user = await find_user(session, email)
-        return [_entry_fields(entry) async for entry in report.entries(session, user.account.id)]
+        account_id = (await find_payer(session, email, team)).id
+        return [entry_fields(entry) async for entry in report.entries(session, account_id)]
 
     found = transact(find)
     if as_json:
         print_json(found)
     else:
-        print_table(_COLUMNS, found)
+        print_table(ENTRY_COLUMNS, found)
 
 
 @app.command("refund")
@@ -66,13 +66,13 @@ def refund_request(
     """Refund the charge of a request, or part of it, with a ledger entry."""
 
     async def enter(session: AsyncSession) -> Fields:
-        return _entry_fields(await refund(session, request_id, amount, Cause(ACTOR, note)))
+        return entry_fields(await refund(session, request_id, amount, Cause(ACTOR, note)))
 
     entered = transact(enter)
     if as_json:
         print_json(entered)
     else:
-        print_table(_COLUMNS, [entered])
+        print_table(ENTRY_COLUMNS, [entered])
 
 
 @app.command("verify")
@@ -121,7 +121,8 @@ def _print(verdict: AuditReport) -> None:
         )
 
 
-def _entry_fields(entry: Entry) -> Fields:
+def entry_fields(entry: Entry) -> Fields:
+    """Return what is shown of an entry."""
     return {
         "id": entry.id,
         "kind": entry.kind,

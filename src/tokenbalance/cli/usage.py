@@ -26,12 +26,14 @@ from tokenbalance.books.reports import (
     refusals_page,
 )
 from tokenbalance.books.reports.export import Batch
-from tokenbalance.cli.arguments import ISO, AsJson, Email, read_moment
+from tokenbalance.cli.arguments import ISO, AsJson, read_moment
 from tokenbalance.cli.database import open_books, transact
 from tokenbalance.cli.output import Fields, counted, print_aside, print_json, print_table
+from tokenbalance.cli.payers import OfPayer, OfTeam, UserEmail, find_payer
 from tokenbalance.database.connections import Session, Sessions, open_sessions
 from tokenbalance.database.paging import PAGE_ROWS_MAX
 from tokenbalance.people.tags import accounts_of_tag
+from tokenbalance.people.teams.names import team_named
 from tokenbalance.people.users import find_user
 from tokenbalance.settings import load_settings
 
@@ -57,32 +59,34 @@ class _Export:
 
     period: Period
     email: str | None
+    team: str | None
     tag: str | None
     format: Format
 
 
-@app.command("refusals")
+@app.command("refusals", cls=OfPayer)
 def refusals(
-    email: Email,
+    email: UserEmail,
     *,
+    team: OfTeam = None,
     since: Annotated[str | None, typer.Option(metavar="D", help=f"From this day on. {ISO}")] = None,
     until: Annotated[str | None, typer.Option(metavar="D", help="Before this moment.")] = None,
     as_json: AsJson = False,
 ) -> None:
-    """Count a user's refused requests by day (UTC), key and code, newest first."""
+    """Count refused requests of a user or a team by day (UTC), key and code, newest first."""
     period = Period(
         None if since is None else read_moment(since, "--since"),
         None if until is None else read_moment(until, "--until"),
     )
-    rows = transact(lambda session: _refusals(session, email, period))
+    rows = transact(lambda session: _refusals(session, email, team, period))
     if as_json:
         print_json(rows)
     else:
         print_table(("day", "key", "code", "count", "last_at"), rows)
 
 
-async def _refusals(session: Session, email: str, period: Period) -> list[Fields]:
-    account_id = (await find_user(session, email)).account.id
+async def _refusals(session: Session, email: str, team: str | None, period: Period) -> list[Fields]:
+    account_id = (await find_payer(session, email, team)).id
     rows: list[Fields] = []
     after: str | None = None
     while True:
@@ -108,6 +112,10 @@ def export(  # noqa: PLR0913 - each is an option of its own
     since: Annotated[str, typer.Option(metavar="D", help=f"From this moment on. {ISO}")],
     until: Annotated[str | None, typer.Option(metavar="D", help="Before this moment.")] = None,
     user: Annotated[str | None, typer.Option(metavar="EMAIL", help="Only this user.")] = None,
+    team: Annotated[
+        str | None,
+        typer.Option(metavar="TEAM", help="Only what this team paid, by its id or name."),
+    ] = None,
     tag: Annotated[
         str | None, typer.Option(metavar="TAG", help="Only users who have this tag.")
     ] = None,
@@ -122,9 +130,12 @@ def export(  # noqa: PLR0913 - each is an option of its own
     as_json: Annotated[bool, typer.Option("--json", help="Same as --format jsonl.")] = False,
 ) -> None:
     """Write a row for each charged request, in the order in which they ended."""
+    if team is not None and (user is not None or tag is not None):
+        msg = "--team excludes --user and --tag, which are about what users paid themselves"
+        raise typer.BadParameter(msg)
     end = None if until is None else read_moment(until, "--until")
     period = Period(read_moment(since, "--since"), end)
-    wanted = _Export(period, user, tag, Format.JSONL if as_json else format)
+    wanted = _Export(period, user, team, tag, Format.JSONL if as_json else format)
     try:
         with open_books(load_settings()) as dsn, _opened(output) as file:
             asyncio.run(_write(dsn, wanted, file))
@@ -161,6 +172,8 @@ async def _accounts(sessions: Sessions, wanted: _Export) -> tuple[int, ...] | No
     async with sessions() as session:
         if wanted.email is not None:
             found.append({(await find_user(session, wanted.email)).account.id})
+        if wanted.team is not None:
+            found.append({(await team_named(session, wanted.team)).id})
         if wanted.tag is not None:
             found.append({*await accounts_of_tag(session, wanted.tag)})
     return tuple(sorted(set[int].intersection(*found))) if found else None

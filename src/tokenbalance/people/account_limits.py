@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 TIME_ZONE: Final = "time_zone"
 _NAME_CHARS_MAX: Final = 64
+_OF_NO_PLACE: Final = frozenset({"Factory", "localtime"})
+"""Names that Python finds on some machines, and that mean something else on each."""
 
 
 class UnknownAccount(Exception):
@@ -101,7 +103,7 @@ def known_time_zone(name: str) -> str:
 
 @lru_cache(1)
 def _time_zones() -> frozenset[str]:
-    return frozenset(available_timezones())
+    return frozenset(available_timezones()) - _OF_NO_PLACE
 
 
 async def _account(session: AsyncSession, account_id: int, *, locked: bool = False) -> Account:

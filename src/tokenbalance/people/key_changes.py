@@ -78,7 +78,8 @@ class _Values(TypedDict, total=False):
 
 _PASSED_DOWN: Final = frozenset(_Values.__annotations__) - {"name", "insufficient_status"}
 """What keys follow the key with which they were made in."""
-_LIMITING: Final = ("limits", "sub_account_from", "sub_account_limits")
+LIMITING: Final = frozenset({"limits", "sub_account_from", "sub_account_limits"})
+"""What limits the requests of a key."""
 
 
 async def change_key(  # noqa: PLR0913 - each says who asks for what
@@ -119,7 +120,7 @@ async def change_key(  # noqa: PLR0913 - each says who asks for what
     """
     values = _clean(changes)
     passes_down = not _PASSED_DOWN.isdisjoint(changes)
-    if not set(_LIMITING).isdisjoint(changes):
+    if not LIMITING.isdisjoint(changes):
         await lock_accounts(session, key_id)
     if passes_down or by_key_id is not None:
         key = await get_key(session, key_id, account_id)
@@ -139,7 +140,7 @@ async def change_key(  # noqa: PLR0913 - each says who asks for what
             _require_scopes_of_maker(key_row(maker), values)
     new = working(key_id, account_id).values(**values)
     changed = await apply_change(session, key_id, account_id, new, actor)
-    if not set(_LIMITING).isdisjoint(values):
+    if not LIMITING.isdisjoint(values):
         await bind_key(session, changed)
     if passes_down:
         await pass_down(session, changed, actor)

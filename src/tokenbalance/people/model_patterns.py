@@ -1,10 +1,16 @@
-"""Patterns of model names: which of two matches all that the other does. Pure."""
+"""Patterns of model names: which of two matches all that the other does. Pure.
+
+A pattern is compared as requests are: in any case of letters, with the name of the model and with
+the names of the model that it stands for.
+"""
 
 from __future__ import annotations
 
 import re
 from fnmatch import fnmatchcase
 from typing import TYPE_CHECKING, Final
+
+from tokenbalance.model.model_names import FINE_TUNE, GATEWAYS, forms_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,6 +22,7 @@ _WILDCARD: Final = re.compile(r"\[!?\]?[^\]]*\]|[*?]")
 
 def covers(wider: str, pattern: str) -> bool:
     """Whether `wider` matches every name that `pattern` does; False if that is not obvious."""
+    wider, pattern = wider.casefold(), pattern.casefold()
     if wider == pattern:
         return True
     literal, wildcards = _WILDCARD.subn("\0", pattern)
@@ -31,14 +38,17 @@ def denials_before(pattern: str, among: Sequence[str]) -> tuple[str, ...] | None
     None: no pattern obviously allows all of it.
     """
     is_name = _WILDCARD.search(pattern) is None
+    forms = forms_of(pattern) if is_name else (pattern,)
     denials: list[str] = []
     for other in among:
         if not other.startswith(DENIES):
             if covers(other, pattern):
                 return tuple(denials)
-        elif covers(other.removeprefix(DENIES), pattern):
+            continue
+        denied = other.removeprefix(DENIES)
+        if any(covers(denied, form) for form in forms):
             return None
-        elif not is_name:
+        if not is_name or _may_match_another_name_of(forms[0], denied):
             denials.append(other)
     return None
 
@@ -51,3 +61,17 @@ def useless_denial(patterns: Sequence[str]) -> tuple[str, str] | None:
                 if covers(before, pattern.removeprefix(DENIES)):
                     return pattern, before
     return None
+
+
+def _may_match_another_name_of(model: str, pattern: str) -> bool:
+    """Whether a pattern may match a model that stands for `model`: by a gateway, or tuned from it.
+
+    True as well if that is not obvious.
+    """
+    literal = _WILDCARD.split(pattern.casefold(), maxsplit=1)[0]
+    return any(
+        literal.startswith(begin) or begin.startswith(literal)
+        for gateway in ("", *GATEWAYS)
+        for begin in (f"{gateway}{FINE_TUNE}{model}", f"{gateway}{model}")
+        if begin != model
+    )

@@ -2,7 +2,8 @@
 
 It must reach no machine that only this one can reach: the name is looked up here, an address that
 is not public is refused, and the connection goes to the address that was checked. Redirects are
-not followed. The answer's body is not read.
+not followed. The answer's body is not read. Names are looked up in threads of their own: a name
+server of a user, which may let them wait, must not keep the threads of anything else.
 """
 
 from __future__ import annotations
@@ -10,6 +11,8 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import socket
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit, urlunsplit
 
@@ -23,6 +26,12 @@ if TYPE_CHECKING:
 TIMEOUT_S: Final = 20.0
 """Of the whole attempt."""
 _DONE: Final = range(200, 300)
+_LOOKUPS: Final = 4
+"""Names that are looked up at once."""
+_INTERNET: Final = ipaddress.IPv6Network("2000::/3")
+"""All IPv6 addresses of the public Internet are of this network."""
+_TRANSLATED: Final = ipaddress.IPv6Network("64:ff9b::/96")
+"""IPv4 addresses, as hosts without IPv4 reach them (RFC 6052)."""
 
 
 class NotDelivered(Exception):
@@ -40,6 +49,7 @@ class Callbacks:
 
         """
         self._to_private = to_private
+        self._threads = ThreadPoolExecutor(_LOOKUPS, thread_name_prefix="callbacks")
         self._transport = httpx2.AsyncHTTPTransport(verify=trusting_context(), trust_env=False)
 
     async def post(self, url: str, headers: Mapping[str, str], body: bytes) -> None:
@@ -64,7 +74,8 @@ class Callbacks:
             raise NotDelivered(msg)
 
     async def close(self) -> None:
-        """Close every connection."""
+        """Close every connection; a lookup in progress is left alone."""
+        self._threads.shutdown(wait=False, cancel_futures=True)
         await self._transport.aclose()
 
     async def _send(self, url: str, headers: Mapping[str, str], body: bytes) -> int:
@@ -92,7 +103,8 @@ class Callbacks:
 
         """
         loop = asyncio.get_running_loop()
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+        look_up = partial(socket.getaddrinfo, host, port, type=socket.SOCK_STREAM)
+        found = await loop.run_in_executor(self._threads, look_up)
         for *_, place in found:
             if self._to_private or is_public(str(place[0])):
                 return str(place[0])
@@ -108,6 +120,9 @@ def is_public(address: str) -> bool:
         return False
     if isinstance(ip, ipaddress.IPv6Address):
         inner = ip.ipv4_mapped or ip.sixtofour or (ip.teredo and ip.teredo[1])
+        if ip in _TRANSLATED:
+            inner = ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
         if inner:
             return inner.is_global and not inner.is_multicast
+        return ip.is_global and ip in _INTERNET
     return ip.is_global and not ip.is_multicast

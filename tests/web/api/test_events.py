@@ -63,7 +63,7 @@ async def page_of(
 
 
 def test_the_routes_that_leave_no_event_are_few() -> None:
-    assert len(WRITING) == 31
+    assert len(WRITING) == 45
     assert {row.route for row in TABLE} >= CHANGES_NOTHING | ENDING
 
 
@@ -80,12 +80,14 @@ async def test_whatever_a_superuser_does_leaves_an_event_and_a_line(
     response = await http.request(
         row.method,
         row.path(ids),
-        content=row.content(ids, "-event"),
+        content=row.content(ids, "-event-superuser"),
         headers={**people.superuser.headers, **row.headers, "content-type": "application/json"},
     )
     assert response.is_success, response.text
     events = await pool.fetch(
-        "SELECT event, actor_id, actor_key_id, address, user_id FROM events WHERE id > $1", before
+        "SELECT event, actor_id, actor_key_id, address, user_id, account_id FROM events"
+        " WHERE id > $1",
+        before,
     )
     assert len(events) == 1, f"{row.route} leaves no trace of who did it"
     event = events[0]
@@ -93,7 +95,7 @@ async def test_whatever_a_superuser_does_leaves_an_event_and_a_line(
     assert event["actor_id"] == people.superuser.user_id
     assert event["actor_key_id"] == people.superuser.key_id
     assert event["address"] == "127.0.0.1"
-    assert event["user_id"] is not None
+    assert event["user_id"] or event["account_id"]
     (line,) = lines(caplog)
     assert (line["event"], line["outcome"]) == (event["event"], "ok")
     assert line["actor_key_id"] == people.superuser.key_id

@@ -15,6 +15,7 @@ from tests.support.books import create_holder, placed
 from tests.support.chat import CHAT
 from tests.support.product import product_app
 from tokenbalance.books.ledger.book import Book
+from tokenbalance.people.secrets import new_secret, sha256
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -42,6 +43,8 @@ class Row:
     headers: dict[str, str] = field(default_factory=dict)
     once: bool = False
     """What it is about is not there a second time."""
+    instead: dict[str, str] = field(default_factory=dict)
+    """Which other ids are meant, by their names in the path."""
 
     @property
     def method(self) -> str:
@@ -50,11 +53,13 @@ class Row:
 
     def path(self, ids: Mapping[str, str]) -> str:
         """The path, with the ids of what the user has."""
-        return self.route.partition(" ")[2].format_map(ids)
+        meant = {name: ids[other] for name, other in self.instead.items()}
+        return self.route.partition(" ")[2].format_map({**ids, **meant})
 
     def content(self, ids: Mapping[str, str], spelling: str) -> bytes:
-        """The body, with the ids and a spelling of its own."""
+        """The body, with the ids, and what differs from one request to the next."""
         content = orjson.dumps(self.body).replace(b"{spelling}", spelling.encode())
+        content = content.replace(b"{secret}", ids["secret"].encode())
         for name, number in ids.items():
             content = content.replace(f'"{{{name}}}"'.encode(), number.encode())
         return content
@@ -178,6 +183,70 @@ TABLE = [
         (401, 401, 404, 403, 200),
         once=True,
     ),
+    Row("POST /api/teams", (401, 401, 201, 201, 201), body={"name": "Mine"}),
+    Row("GET /api/teams", SIGNED_IN),
+    Row("GET /api/teams", SUPERUSERS, query="all=true"),
+    Row("GET /api/teams/{team_id}", THE_USERS),
+    Row("PATCH /api/teams/{team_id}", THE_USERS, body={"name": "Ours"}),
+    # By the user and the superuser, each once.
+    Row("DELETE /api/teams/{team_id}", (401, 401, 404, 200, 400), once=True),
+    Row("GET /api/teams/{team_id}/members", THE_USERS),
+    Row(
+        "POST /api/teams/{team_id}/members",
+        (401, 401, 404, 201, 201),
+        body={"email": "guest{spelling}@x.org"},
+    ),
+    Row(
+        "PATCH /api/teams/{team_id}/members/{user_id}",
+        THE_USERS,
+        body={"credits_per_day": 5},
+        instead={"user_id": "member_id"},
+    ),
+    Row(
+        "DELETE /api/teams/{team_id}/members/{user_id}",
+        (401, 401, 404, 200, 404),
+        once=True,
+        instead={"user_id": "member_id"},
+    ),
+    Row("GET /api/teams/{team_id}/invitations", THE_USERS),
+    Row("POST /api/teams/{team_id}/invitations", (401, 401, 404, 201, 201), body={}),
+    Row(
+        "DELETE /api/teams/{team_id}/invitations/{invitation_id}",
+        (401, 401, 404, 200, 404),
+        once=True,
+    ),
+    # The other one, who comes first, uses it up.
+    Row(
+        "POST /api/invitations/accept",
+        (401, 401, 200, 404, 404),
+        body={"secret": "{secret}"},
+        once=True,
+    ),
+    Row("GET /api/teams/{team_id}/projects", THE_USERS),
+    Row(
+        "POST /api/teams/{team_id}/projects",
+        (401, 401, 404, 201, 201),
+        body={"name": "New{spelling}"},
+    ),
+    Row("PATCH /api/teams/{team_id}/projects/{project_id}", THE_USERS, body={"name": "Course"}),
+    Row("GET /api/teams/{team_id}/keys", THE_USERS),
+    Row("POST /api/teams/{team_id}/keys", (401, 401, 404, 201, 201), body={"service": True}),
+    Row("GET /api/keys", THE_USERS, query="team_id={team_id}"),
+    Row(
+        "PATCH /api/keys/{key_id}",
+        THE_USERS,
+        body={"credits_per_day": 5},
+        instead={"key_id": "team_key_id"},
+    ),
+    Row("GET /api/limits", THE_USERS, query="key_id={team_key_id}"),
+    Row("GET /api/accounts/{account_id}/budgets", THE_USERS, instead={"account_id": "team_id"}),
+    Row(
+        "POST /api/accounts/{account_id}/budgets",
+        (401, 401, 404, 201, 201),
+        body={"amount": 30, "every": "day", "name": "new{spelling}"},
+        once=True,
+        instead={"account_id": "team_id"},
+    ),
     Row("GET /api/alerts", SIGNED_IN),
     Row("GET /api/alerts", OF_THE_USER, query="user_id={user_id}"),
     Row("GET /api/alerts/thresholds", SIGNED_IN),
@@ -249,8 +318,9 @@ async def belongings(pool: Pool, people: People) -> dict[str, str]:
         people.user.account_id,
     )
     budget_id = await pool.fetchval(
-        "INSERT INTO limits (account_id, subject, name, unit, period, amount, window_end)"
-        " VALUES ($1, 'account', 'budget:b' || $2::text, 'credits', 'day', 1000, 'epoch')"
+        "INSERT INTO limits"
+        " (account_id, subject, name, unit, period, amount, window_end, is_bound)"
+        " VALUES ($1, 'account', 'budget:b' || $2::text, 'credits', 'day', 1000, 'epoch', true)"
         " RETURNING id",
         people.user.account_id,
         str(key_id),
@@ -279,6 +349,52 @@ async def belongings(pool: Pool, people: People) -> dict[str, str]:
         "webhook_id": str(webhook_id),
         "request_id": request_id,
         "tag": tag,
+        **await of_team(pool, people.user),
+    }
+
+
+async def of_team(pool: Pool, owner: Holder) -> dict[str, str]:
+    """Give a user a team with another member, a project, a service key and an invitation."""
+    team_id = await pool.fetchval(
+        "INSERT INTO accounts (kind, name) VALUES ('team', 'Crew') RETURNING id"
+    )
+    member = await create_holder(pool)
+    await pool.execute(
+        "INSERT INTO memberships (account_id, user_id, role)"
+        " VALUES ($1, $2, 'owner'), ($1, $3, 'member')",
+        team_id,
+        owner.user_id,
+        member.user_id,
+    )
+    project_id = await pool.fetchval(
+        "INSERT INTO projects (account_id, name) VALUES ($1, 'Optics') RETURNING id", team_id
+    )
+    key_id = await pool.fetchval(
+        "INSERT INTO api_keys (account_id, prefix, secret_sha256)"
+        " VALUES ($1, 'tb-team', sha256(gen_random_uuid()::text::bytea)) RETURNING id",
+        team_id,
+    )
+    secret = new_secret("")
+    invitation_id = await pool.fetchval(
+        "INSERT INTO invitations (account_id, secret_sha256, role, created_by, expires_at)"
+        " VALUES ($1, $2, 'member', '', now() + interval '1 day') RETURNING id",
+        team_id,
+        sha256(secret),
+    )
+    await pool.execute(
+        "WITH guests AS (INSERT INTO users (email) SELECT 'guest' || x || '-' || y || '@x.org'"
+        " FROM unnest(ARRAY['', '-with-slash', '-event']) x,"
+        " unnest(ARRAY['user', 'superuser']) y"
+        " ON CONFLICT DO NOTHING RETURNING id)"
+        " INSERT INTO accounts (user_id) SELECT id FROM guests"
+    )
+    return {
+        "team_id": str(team_id),
+        "member_id": str(member.user_id),
+        "project_id": str(project_id),
+        "team_key_id": str(key_id),
+        "invitation_id": str(invitation_id),
+        "secret": secret,
     }
 
 
@@ -301,7 +417,7 @@ async def test_everybody_is_answered_as_the_table_says(
             row.method,
             row.path(ids) + slash,
             params=row.query.format(**ids),
-            content=row.content(ids, spelling),
+            content=row.content(ids, f"{spelling}-{who}"),
             headers={**headers_of(people, who), **row.headers, "content-type": "application/json"},
         )
         assert response.status_code == status, (who, slash, response.text)

@@ -20,6 +20,7 @@ from tokenbalance.errors import (
     ServiceTierNotAllowed,
     ToolNotAllowed,
 )
+from tokenbalance.model.model_names import forms_of
 from tokenbalance.openai.conditions import hosted_tools, models_of_tools
 from tokenbalance.openai.tokens.models import shown_name
 from tokenbalance.proxy.limits.naming import limit_header, owner_of
@@ -39,9 +40,6 @@ DENIES: Final = "!"
 """How a pattern of models begins that forbids what it matches."""
 _CACHED: Final = 4096
 _MAPPED: Final = ipaddress.IPv6Network("::ffff:0:0/96")
-_FINE_TUNE: Final = "ft:"
-_GATEWAY: Final = re.compile(r"(?:openai|azure)/")
-"""How gateways begin the names of OpenAI's models."""
 _USUAL_TIERS: Final = frozenset({"auto", "default", "standard"})
 """Names of what a request is served at that asks for no tier."""
 
@@ -133,19 +131,11 @@ def allows_model(patterns: tuple[str, ...], name: str) -> bool:
     Compared are the name and that of the model which it stands for, in any case of letters. What
     nothing matches is refused, unless the list does nothing but forbid.
     """
-    names = _names_of(name)
+    names = forms_of(name)
     for pattern in patterns:
         if any(_pattern(pattern.removeprefix(DENIES)).match(each) for each in names):
             return not pattern.startswith(DENIES)
     return all(pattern.startswith(DENIES) for pattern in patterns)
-
-
-def _names_of(name: str) -> tuple[str, ...]:
-    """The name of a model, and that of the one it was tuned from or that a gateway knows it by."""
-    folded = name.casefold()
-    plain = _GATEWAY.sub("", folded, count=1) if _GATEWAY.match(folded) else folded
-    base = plain.removeprefix(_FINE_TUNE).partition(":")[0]
-    return (folded, plain, base) if plain.startswith(_FINE_TUNE) else (folded, plain)
 
 
 @lru_cache(_CACHED)

@@ -1,13 +1,15 @@
 """Accounts: what limits all keys of one together, its time zone, and its budgets."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Annotated, ClassVar, Final, Literal
 
 from fastapi import Depends, Request
 from pydantic import BaseModel, ConfigDict, Field
 
+from tokenbalance.database.connections import Session
 from tokenbalance.model import Caller, Json
-from tokenbalance.people.access import asking_key, sees_everything
+from tokenbalance.people.access import Standing, asking_key, sees_everything
 from tokenbalance.people.account_limits import (
     UnknownAccount,
     change_account_limits,
@@ -15,8 +17,11 @@ from tokenbalance.people.account_limits import (
 )
 from tokenbalance.people.budget_rows import DAYS_MAX, NAME_CHARS_MAX, Budget
 from tokenbalance.people.budgets import add_budget, change_budget, list_budgets, remove_budget
+from tokenbalance.people.key_lists import list_keys
 from tokenbalance.people.limits import LIMIT_MAX
 from tokenbalance.people.rows import AccountRow
+from tokenbalance.people.teams.errors import UnknownTeam
+from tokenbalance.people.teams.standing import acting_in, standing_in
 from tokenbalance.web.api.bodies import Body, BodyReader, ChangesBody
 from tokenbalance.web.api.callers import Acting, Authenticated, Managing, Superuser
 from tokenbalance.web.api.fields import Id, Moment, Number
@@ -28,13 +33,13 @@ from tokenbalance.web.context import management_of
 accounts_router = api_router("Limits")
 
 _ZONE: Final = "IANA name, such as `Europe/Berlin`: where its days, weeks and months begin."
-_NAME: Final = (
-    f"At most {NAME_CHARS_MAX} characters; no other budget of the same key or account has it."
-)
+_NAME: Final = f"At most {NAME_CHARS_MAX} characters; no other budget of the same subject has it."
 _BUDGET_EXAMPLE: Final[dict[str, Json]] = {
     "id": 5,
     "account_id": 7,
     "key_id": None,
+    "member_id": None,
+    "project_id": None,
     "name": "course",
     "unit": "credits",
     "amount": 20_000,
@@ -62,7 +67,8 @@ class AccountLimitsResponse(LimitsShown):
     )
 
     account_id: int
-    user_id: int
+    user_id: int | None
+    """Whose it is; null: a team's."""
     time_zone: str
     """IANA name: where its days, weeks and months begin."""
 
@@ -87,8 +93,15 @@ class NewBudget(Body):
     )
     key_id: Id | None = Field(
         default=None,
-        description="Only of this key; left out: of all keys of the account together, which only a"
-        " superuser may set.",
+        description="Only of this key; if nothing is named, of all keys of the account together,"
+        " which for a personal account only a superuser may set.",
+    )
+    member_id: Id | None = Field(
+        default=None,
+        description="Only of all keys together that this user has of the team.",
+    )
+    project_id: Id | None = Field(
+        default=None, description="Only of all keys of this project of the team together."
     )
 
 
@@ -104,14 +117,18 @@ class ChangedBudget(ChangesBody):
 
 
 class BudgetResponse(BaseModel):
-    """A cap on what a key, or all keys of an account together, use in each period."""
+    """A cap on what a key, or all keys of a member, project or account, use in each period."""
 
     model_config: ClassVar[ConfigDict] = example(**_BUDGET_EXAMPLE)
 
     id: int
     account_id: int
     key_id: int | None
-    """Null: of all keys of the account together."""
+    """Where all three are null: of all keys of the account together."""
+    member_id: int | None
+    """The user: of all keys together that this member has of the team."""
+    project_id: int | None
+    """Of all keys of this project together."""
     name: str
     unit: str
     amount: int
@@ -121,7 +138,7 @@ class BudgetResponse(BaseModel):
 
 
 class BudgetsResponse(BaseModel):
-    """Budgets of an account and of its keys."""
+    """Budgets of an account, and of its keys, members and projects."""
 
     model_config: ClassVar[ConfigDict] = example(data=[_BUDGET_EXAMPLE])
 
@@ -132,9 +149,12 @@ class BudgetsResponse(BaseModel):
 async def limits_of(
     request: Request, caller: Authenticated, account_id: Number
 ) -> AccountLimitsResponse:
-    """Return what limits all keys of your account together. Superusers find every account."""
-    _require_seen(caller, account_id)
+    """Return what limits all keys of your account together, or of a team of yours.
+
+    Superusers find every account.
+    """
     async with management_of(request).sessions() as session:
+        _ = await _seen(session, caller, account_id)
         return _limits(await get_account(session, account_id))
 
 
@@ -163,14 +183,16 @@ async def change_limits(
 async def budgets_of(
     request: Request, caller: Authenticated, account_id: Number
 ) -> BudgetsResponse:
-    """List the budgets of an account and of its keys. Superusers find every account.
+    """List the budgets of your account, or of a team of yours, and of what belongs to it.
 
-    What is left of them is in `GET /api/limits`.
+    Members of a team see those that bind their own keys. Superusers find every account. What is
+    left of them is in `GET /api/limits`.
     """
-    _require_seen(caller, account_id)
     async with management_of(request).sessions() as session:
-        _ = await get_account(session, account_id)
+        standing = await _seen(session, caller, account_id)
         found = await list_budgets(session, account_id)
+        if caller.is_of_team or not (standing is None or standing.may("see_all")):
+            found = await _binding(session, caller, account_id, found)
     return BudgetsResponse(data=[_budget(budget) for budget in found])
 
 
@@ -187,12 +209,14 @@ async def add(
     account_id: Number,
     body: Annotated[NewBudget, Depends(BodyReader(NewBudget))],
 ) -> BudgetResponse:
-    """Add a budget, of which nothing is used yet: to a key of yours, or as a superuser to any.
+    """Add a budget, of which nothing is used yet.
 
-    All budgets and limits of a key and of its account must allow a request.
+    To a key of yours; as an owner or admin to a team, and to its keys, members and projects; as a
+    superuser to any. All budgets and limits of a key, its member, project and account must allow a
+    request.
     """
-    _require_seen(caller, account_id)
     async with management_of(request).sessions.begin() as session:
+        await _require_budgets(session, caller, account_id)
         budget = await add_budget(
             session,
             account_id,
@@ -202,6 +226,8 @@ async def add(
             unit=body.unit,
             anchor=body.anchor,
             key_id=body.key_id,
+            member_id=body.member_id,
+            project_id=body.project_id,
             by_superuser=sees_everything(caller),
             actor=actor,
         )
@@ -221,12 +247,12 @@ async def change(  # noqa: PLR0913, PLR0917 - what the path, the key and the bod
 ) -> BudgetResponse:
     """Change the amount or the name of a budget; what is used of it stays used.
 
-    A budget of an account, or that a superuser has set for a key, is changed by superusers only
-    (403). A key that has budgets of its own cannot change any (403).
+    A budget that a superuser has set is changed by superusers only (403), others of a team by its
+    owners and admins. A key that has budgets of its own cannot change any (403).
     """
-    _require_seen(caller, account_id)
     given = body.model_fields_set
     async with management_of(request).sessions.begin() as session:
+        await _require_budgets(session, caller, account_id)
         budget = await change_budget(
             session,
             account_id,
@@ -247,8 +273,8 @@ async def remove(
     request: Request, caller: Managing, actor: Acting, account_id: Number, budget_id: Number
 ) -> BudgetResponse:
     """Remove a budget, and return it. Who may is as for a change."""
-    _require_seen(caller, account_id)
     async with management_of(request).sessions.begin() as session:
+        await _require_budgets(session, caller, account_id)
         budget = await remove_budget(
             session,
             account_id,
@@ -260,15 +286,51 @@ async def remove(
     return _budget(budget)
 
 
-def _require_seen(caller: Caller, account_id: int) -> None:
-    """Require that the account is the caller's, or the caller a superuser.
+async def _seen(session: Session, caller: Caller, account_id: int) -> Standing | None:
+    """Return what the caller is in a team; None: it is the own account, or any for a superuser.
 
     Raises:
-        UnknownAccount: it is not.
+        UnknownAccount: the caller has nothing to do with the account.
 
     """
-    if account_id != caller.account_id and not sees_everything(caller):
-        raise UnknownAccount(account_id)
+    if account_id == caller.account_id:
+        return None
+    if sees_everything(caller):
+        _ = await get_account(session, account_id)
+        return None
+    try:
+        return await standing_in(session, caller, account_id)
+    except UnknownTeam:
+        raise UnknownAccount(account_id) from None
+
+
+async def _require_budgets(session: Session, caller: Caller, account_id: int) -> None:
+    """Require that the caller may change budgets of an account; a team is locked.
+
+    Raises:
+        UnknownAccount: the caller has nothing to do with the account.
+        NotAllowed: it is a team that the caller does not administer.
+
+    """
+    if await _seen(session, caller, account_id) is not None:
+        (await acting_in(session, caller, account_id)).require("administer")
+
+
+async def _binding(
+    session: Session, caller: Caller, account_id: int, budgets: Sequence[Budget]
+) -> Sequence[Budget]:
+    """Return those budgets of a team that bind the caller's own keys."""
+    own = {
+        key.id
+        for key in await list_keys(session, account_id)
+        if key.user_id is not None and key.user_id == caller.user_id
+    } | {caller.key_id}
+    return [
+        budget
+        for budget in budgets
+        if (budget.key_id is None or budget.key_id in own)
+        and (budget.member_id is None or budget.member_id == caller.user_id)
+    ]
 
 
 def _limits(account: AccountRow) -> AccountLimitsResponse:

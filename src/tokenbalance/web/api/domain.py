@@ -64,7 +64,17 @@ from tokenbalance.people.sign_in import SlowDown, WrongCredentials, WrongPasswor
 from tokenbalance.people.sign_in_tokens import UnknownToken
 from tokenbalance.people.tag_names import InvalidTag
 from tokenbalance.people.tags import UnknownTag
-from tokenbalance.people.teams.errors import UnknownTeam
+from tokenbalance.people.teams.errors import (
+    InvalidProject,
+    InvalidTeamName,
+    ProjectArchived,
+    TeamError,
+    UnknownInvitation,
+    UnknownMember,
+    UnknownProject,
+    UnknownTeam,
+    ViewersHaveNoKeys,
+)
 from tokenbalance.people.users import (
     EmailTaken,
     InvalidEmail,
@@ -142,6 +152,14 @@ _RESPONSES: Final[Mapping[type[BaseException], Response]] = {
     UnknownKey: _as(NotFound),
     UnknownToken: _as(NotFound),
     NoSuchAccount: _as(NotFound),
+    TeamError: _as(InvalidRequest),
+    InvalidTeamName: _as(InvalidValue, "name"),
+    InvalidProject: _as(InvalidValue, "name"),
+    ProjectArchived: _as(InvalidValue, "project_id"),
+    ViewersHaveNoKeys: _as(InvalidValue, "user_id"),
+    UnknownMember: _as(NotFound),
+    UnknownProject: _as(NotFound),
+    UnknownInvitation: _as(NotFound),
     BudgetError: _as(InvalidRequest),
     BudgetIsBound: _as(NotAllowed),
     HasBudgets: _as(NotAllowed),

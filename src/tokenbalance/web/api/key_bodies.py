@@ -49,13 +49,36 @@ _KEY_EXAMPLE: Final[dict[str, Json]] = {
     "force_store_false": False,
     "scopes": ["inference"],
     "made_by_key_id": None,
+    "user_id": 7,
+    "team_id": None,
+    "project_id": None,
+    "is_suspended": False,
     "sub_account_from": None,
     "sub_account_limits": {},
     **LIMITS_EXAMPLE,
 }
 
 
-class NewKey(LimitsBody):
+class KeyFields(LimitsBody):
+    """What is said of every new key."""
+
+    name: str = Field(default="", description=_NAME)
+    expires_at: Moment | None = Field(default=None, description="A time in the future, ISO 8601.")
+    project_id: Id | None = Field(
+        default=None, description="Of a team's key: the project that it belongs to."
+    )
+    scopes: list[Scope] | None = Field(
+        default=None,
+        description=f"{_SCOPES} Defaults to those of the calling key, and to all with a sign-in"
+        " token. A key of a team cannot have `manage`.",
+    )
+    insufficient_status: _Status = Field(default=None, description=_STATUS)
+    force_store_false: bool = Field(default=False, description=_STORE)
+    sub_account_from: str | None = Field(default=None, description=_SOURCE)
+    sub_account_limits: dict[str, int | list[str]] = Field(default={}, description=_OF_EACH)
+
+
+class NewKey(KeyFields):
     """A key to create. A missing limit is no limit.
 
     If the caller is a key, each limit is the tighter of both, and the expiry the earlier.
@@ -74,20 +97,32 @@ class NewKey(LimitsBody):
         }
     )
 
-    name: str = Field(default="", description=_NAME)
-    expires_at: Moment | None = Field(default=None, description="A time in the future, ISO 8601.")
     user_id: Id | None = Field(
-        default=None, description="The owner; defaults to you. Other users: superusers only."
-    )
-    scopes: list[Scope] | None = Field(
         default=None,
-        description=f"{_SCOPES} Defaults to those of the calling key, and to all with a sign-in"
-        " token.",
+        description="The owner; defaults to you. Other users: superusers, and in a team its owners"
+        " and admins.",
     )
-    insufficient_status: _Status = Field(default=None, description=_STATUS)
-    force_store_false: bool = Field(default=False, description=_STORE)
-    sub_account_from: str | None = Field(default=None, description=_SOURCE)
-    sub_account_limits: dict[str, int | list[str]] = Field(default={}, description=_OF_EACH)
+    team_id: Id | None = Field(
+        default=None, description="The team that pays; null: the personal account."
+    )
+
+
+class NewTeamKey(KeyFields):
+    """A key of a team to create. A missing limit is no limit."""
+
+    model_config: ClassVar[ConfigDict] = ConfigDict(
+        json_schema_extra={"examples": [{"name": "nightly build", "service": True}]}
+    )
+
+    user_id: Id | None = Field(
+        default=None,
+        description="The member who answers for it, without whom it does not work; defaults to you."
+        " Others: owners and admins of the team.",
+    )
+    service: bool = Field(
+        default=False,
+        description="Nobody answers for it: it stays when members leave. Owners and admins only.",
+    )
 
 
 class ChangedKey(LimitsBody, ChangesBody):
@@ -169,6 +204,14 @@ class KeyResponse(LimitsShown):
     """What it may be used for."""
     made_by_key_id: int | None
     """The key with which it was made, with which it ends; null if a person made it."""
+    user_id: int | None
+    """Who answers for it; null: nobody, it is a service key of a team."""
+    team_id: int | None
+    """Who pays; null: the personal account of its user."""
+    project_id: int | None
+    is_suspended: bool
+    """Refused for now: its member is disabled or a viewer, its project is archived, or its team was
+    deleted."""
     sub_account_from: str | None
     """Where a request names the end user on whose behalf it is sent; null: nowhere."""
     sub_account_limits: dict[str, int | list[str]]
@@ -203,8 +246,8 @@ class RevokedKeysResponse(BaseModel):
     """Of those that worked: the user's, and keys of others that were made with them."""
 
 
-def key_response(key: KeyRow) -> KeyResponse:
-    """Build the response about a key."""
+def key_response(key: KeyRow, team_id: int | None) -> KeyResponse:
+    """Build the response about a key, which may be a team's."""
     return KeyResponse.model_validate(
         {
             "id": key.id,
@@ -218,6 +261,10 @@ def key_response(key: KeyRow) -> KeyResponse:
             "force_store_false": key.force_store_false,
             "scopes": list(key.scopes),
             "made_by_key_id": key.made_by_key_id,
+            "user_id": key.user_id,
+            "team_id": team_id,
+            "project_id": key.project_id,
+            "is_suspended": key.is_suspended,
             "sub_account_from": key.sub_account_from,
             "sub_account_limits": key.sub_account_limits.as_document(),
             **key.limits.as_document(),
@@ -225,12 +272,13 @@ def key_response(key: KeyRow) -> KeyResponse:
     )
 
 
-def new_key_response(key: KeyRow, secret: str) -> NewKeyResponse:
+def new_key_response(key: KeyRow, team_id: int | None, secret: str) -> NewKeyResponse:
     """Build the response about a key with its secret."""
-    return NewKeyResponse.model_validate({**key_response(key).model_dump(), "key": secret})
+    fields = key_response(key, team_id).model_dump()
+    return NewKeyResponse.model_validate({**fields, "key": secret})
 
 
-def revoked_key_response(revoked: Revoked) -> RevokedKeyResponse:
+def revoked_key_response(revoked: Revoked, team_id: int | None) -> RevokedKeyResponse:
     """Build the response about a revoked key."""
-    fields = key_response(revoked.key).model_dump()
+    fields = key_response(revoked.key, team_id).model_dump()
     return RevokedKeyResponse.model_validate({**fields, "revoked_with_it": revoked.with_it})

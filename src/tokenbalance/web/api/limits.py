@@ -8,14 +8,19 @@ from pydantic import BaseModel, ConfigDict
 
 from tokenbalance.books.reports.limit_states import limit_states
 from tokenbalance.model import Json
-from tokenbalance.model.limits import ACCOUNT, LimitState, subject_of_key
+from tokenbalance.model.limits import (
+    ACCOUNT,
+    LimitState,
+    subject_of_key,
+    subject_of_member,
+    subject_of_project,
+)
 from tokenbalance.people.account_limits import get_account
-from tokenbalance.people.key_lists import get_key
+from tokenbalance.people.teams.key_rights import seen_key
 from tokenbalance.web.api.callers import Authenticated
 from tokenbalance.web.api.fields import Number
 from tokenbalance.web.api.responses import example
 from tokenbalance.web.api.routing import api_router
-from tokenbalance.web.api.subjects import account_seen_by
 from tokenbalance.web.context import management_of
 
 limits_router = api_router("Limits")
@@ -39,7 +44,8 @@ class LimitStateResponse(BaseModel):
     model_config: ClassVar[ConfigDict] = example(**_STATE_EXAMPLE)
 
     subject: str
-    """`key:` and the id of the key, or `account`: all its keys together."""
+    """`key:` and the id of the key; `account`: all its keys together; `member:` and the id of the
+    user, or `project:` and its id: all their keys of the team together."""
     name: str
     """The field that has set it, or `budget:` and the name of the budget."""
     unit: str
@@ -68,7 +74,7 @@ class LimitStatesResponse(BaseModel):
     time_zone: str
     """Of the account: where its days, weeks and months begin."""
     data: list[LimitStateResponse]
-    """Of the key, then of its account."""
+    """Of the key, then of its member and project, then of its account."""
 
 
 @limits_router.get("/limits", summary="What is left of limits")
@@ -79,17 +85,24 @@ async def limits_left(
         Number | None, Query(description="The key; defaults to the one that asks.")
     ] = None,
 ) -> LimitStatesResponse:
-    """Return each limit and budget of a key and of its account, with what is left.
+    """Return each limit and budget of a key, its member, project and account, with what is left.
 
-    Without limits the list is empty. Only superusers find keys of other users.
+    Without limits the list is empty. Only superusers find keys of other users; in a team, its
+    owners, admins and viewers do.
     """
     async with management_of(request).sessions() as session:
         account_id, shown_id = caller.account_id, caller.key_id
-        if key_id is not None:
-            key = await get_key(session, key_id, account_seen_by(caller))
+        of_team: list[str] = []
+        if key_id is not None or caller.is_of_team:
+            key = await seen_key(session, caller, shown_id if key_id is None else key_id)
             account_id, shown_id = key.account_id, key.id
+            # Of a personal account there are none.
+            if key.user_id is not None:
+                of_team.append(subject_of_member(key.user_id))
+            if key.project_id is not None:
+                of_team.append(subject_of_project(key.project_id))
         account = await get_account(session, account_id)
-        subjects = (subject_of_key(shown_id), ACCOUNT)
+        subjects = (subject_of_key(shown_id), *of_team, ACCOUNT)
         states = await limit_states(session, account_id, subjects)
     return LimitStatesResponse(
         key_id=shown_id,

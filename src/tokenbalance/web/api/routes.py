@@ -10,16 +10,20 @@ from tokenbalance.web.api.balances import balances_router
 from tokenbalance.web.api.events import events_router
 from tokenbalance.web.api.grants import grants_router
 from tokenbalance.web.api.imports import imports_router
+from tokenbalance.web.api.invitations import invitations_router
 from tokenbalance.web.api.keys import keys_router
 from tokenbalance.web.api.ledger import ledger_router
 from tokenbalance.web.api.limits import limits_router
+from tokenbalance.web.api.members import members_router
 from tokenbalance.web.api.objects import objects_router
+from tokenbalance.web.api.projects import projects_router
 from tokenbalance.web.api.quote import quote_router
 from tokenbalance.web.api.rates import rates_router
 from tokenbalance.web.api.refused import refused_router
 from tokenbalance.web.api.requests import requests_router
 from tokenbalance.web.api.sign_in import sign_in_router
 from tokenbalance.web.api.tags import tags_router
+from tokenbalance.web.api.teams import teams_router
 from tokenbalance.web.api.tokens import tokens_router
 from tokenbalance.web.api.transfers import transfers_router
 from tokenbalance.web.api.usage import usage_router
@@ -38,6 +42,10 @@ _ROUTERS: Final = (
     balances_router,
     grants_router,
     transfers_router,
+    teams_router,
+    members_router,
+    invitations_router,
+    projects_router,
     keys_router,
     accounts_router,
     limits_router,
