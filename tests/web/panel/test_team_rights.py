@@ -88,9 +88,8 @@ async def test_each_role_sees_and_does_what_it_may(people: People, pool: Pool) -
         await owner.submit(f"{team}/members/{somebody['disabled'].user_id}/disable")
         await owner.submit(f"{team}/credits", **{"move-amount": "5", "once": "first"})
         await owner.submit(f"{team}/keys", name="the robot", member="service", **NEW_KEY)
-        ids = {who: one.user_id for who, one in somebody.items()} | {
-            "service": await pool.fetchval("SELECT max(id) FROM api_keys")
-        }
+        ids = {who: one.user_id for who, one in somebody.items()}
+        ids["service"] = await pool.fetchval("SELECT max(id) FROM api_keys")
         for path, statuses in LOOKING.items():
             for who, status in zip(WHO, statuses, strict=True):
                 response = await pages[who].get(f"{team}{path.format(**ids)}")
@@ -118,3 +117,19 @@ async def test_each_role_sees_and_does_what_it_may(people: People, pool: Pool) -
             assert response.status_code == 400
             assert "last owner" in response.text
         assert await books(pool) == before
+
+
+async def test_a_key_of_another_account_is_none_of_the_team(people: People, pool: Pool) -> None:
+    async with people.signed_in(await people.create(is_superuser=True)) as pages:
+        team, other = await create_team(pages), await create_team(pages)
+        for keys in ("/account/keys", f"{other}/keys"):
+            made = await pages.submit(keys, **NEW_KEY)
+            assert made.status_code == 303
+            key_id = await pool.fetchval("SELECT max(id) FROM api_keys")
+            key = f"{team}/keys/{key_id}"
+            before = await books(pool)
+            for form in ("rotate", "revoke", "limits"):
+                response = await pages.submit(f"{key}/{form}", requests_per_minute="5")
+                assert response.status_code == 404, (keys, form)
+            assert (await pages.get(f"{key}/secret")).status_code == 404
+            assert await books(pool) == before
