@@ -4,7 +4,8 @@
 
 Exits with 1 if anything that is promised was broken: an invariant, at any second; a hold still open
 half a minute after the load; a response of the upstream not charged once, or charged wrongly; a
-client that was asked to retry although its response had been paid for. The same seed gives the same
+client that was asked to retry although its response had been paid for; a limit that admitted too
+much, or a removed member who was served. The same seed gives the same
 faults and the same requests at the same times.
 """
 
@@ -20,13 +21,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from benchmarks.clients import top_up
+from benchmarks.admissions import admitted_too_many
 from benchmarks.faults import Struck, fault_table, schedule, strike_all
 from benchmarks.reconciliation import Reconciliation, reconcile
 from benchmarks.stage import Stage, open_stage
 from benchmarks.verdict import conclude, say
 from benchmarks.watch import Watch, until_no_hold_is_open
-from tokenbalance.database.connections import open_pool, open_sessions
+from tokenbalance.database.connections import open_pool
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator, Coroutine
@@ -85,15 +86,17 @@ async def run(plan: Plan, folder: Path) -> Outcome:
         async with open_pool(stage.dsn, 1) as pool:
             reconciliation = await reconcile(pool, stage.upstream.served, stage.clients.received)
             reconciliation.breaches += await stage.makers.breaches(pool)
+            reconciliation.breaches += await admitted_too_many(pool)
+        reconciliation.breaches += stage.changes.breaches
         stage.scene.exit_codes += [await replica.stop() for replica in stage.scene.replicas]
         say("\n".join(["", *fault_table(struck, stage.clients.received, began)]))
+        say(f"changes: {dict(stage.changes.made)}")
         return Outcome(watch, open_holds, quiet_after_s, reconciliation, stage.scene.exit_codes)
 
 
 async def _load(plan: Plan, stage: Stage, struck: list[Struck]) -> None:
     async with (
-        open_sessions(stage.dsn) as sessions,
-        _in_parallel(top_up(stage.clients, sessions)),
+        _in_parallel(stage.changes.run()),
         asyncio.TaskGroup() as tasks,
     ):
         _ = tasks.create_task(strike_all(stage.scene, struck))

@@ -12,20 +12,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 import aiohttp
-from sqlalchemy.exc import DBAPIError
 
 from benchmarks.upstream import Kind, model_of
 from tests.support.books import create_holder
-from tokenbalance.books.ledger.credits import Cause, add
-from tokenbalance.database.connections import UNAVAILABLE
-from tokenbalance.model import Actor
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from benchmarks.replicas import Replica
     from tests.support.books import Holder
-    from tokenbalance.database.connections import Pool, Sessions
+    from tokenbalance.database.connections import Pool
 
 PATIENCE_S: Final = 45.0
 """How long a client waits for its whole response."""
@@ -47,8 +43,6 @@ _SHARES: Final = {
     Kind.LATE: 4,
 }
 _HANGS_UP: Final = 0.12
-_BUYS_S: Final = 2.0
-"""How often one of the poor accounts gets a top-up."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +95,11 @@ class Clients:
     """Clients of several replicas."""
 
     replicas: Sequence[Replica]
-    holders: Sequence[Holder]
-    """The rich first, then the poor."""
+    holders: list[Holder]
+    """The rich first, then the poor, then others; a holder may get another key under way."""
     rich: int
     seed: int
+    poor: Sequence[Holder] = ()
     received: list[Received] = field(default_factory=list)
     """In the order of sending."""
     _asked: int = 0
@@ -159,7 +154,7 @@ class Clients:
         limit_s = PATIENCE_S if request.hangs_up_after_s is None else request.hangs_up_after_s
         try:
             async with asyncio.timeout(limit_s):
-                await self._send(session, received)
+                await self._send(session, received, self.holders[request.account])
         except TimeoutError:
             received.hung_up = request.hangs_up_after_s is not None
         except (aiohttp.ClientError, OSError):
@@ -167,11 +162,31 @@ class Clients:
         finally:
             received.ended = asyncio.get_running_loop().time()
 
-    async def _send(self, session: aiohttp.ClientSession, received: Received) -> None:
+    async def try_key(self, holder: Holder, replica: int) -> Received:
+        """Send a request that is expected to be refused, with a key of the caller's own."""
+        self._asked += 1
+        request = ClientRequest(
+            self._asked, Kind.JSON, 0, replica, 20, asks_for_usage=False, hangs_up_after_s=None
+        )
+        received = Received(request, asyncio.get_running_loop().time())
+        self.received.append(received)
+        timeout = aiohttp.ClientTimeout(total=PATIENCE_S)
+        try:
+            async with aiohttp.ClientSession(timeout=timeout) as session:
+                await self._send(session, received, holder)
+        except (aiohttp.ClientError, OSError):
+            pass
+        finally:
+            received.ended = asyncio.get_running_loop().time()
+        return received
+
+    async def _send(
+        self, session: aiohttp.ClientSession, received: Received, holder: Holder
+    ) -> None:
         async with session.post(
             f"{self.replicas[received.request.replica].url}/v1/chat/completions",
             json=received.request.document,
-            headers=self.holders[received.request.account].headers,
+            headers=holder.headers,
         ) as response:
             received.status = response.status
             received.request_id = response.headers.get("x-tokenbalance-request-id", "")
@@ -200,19 +215,6 @@ async def create_clients(
     pool: Pool, replicas: Sequence[Replica], seed: int, *, rich: int = 14, poor: int = 6
 ) -> Clients:
     """Create the accounts."""
-    holders = [await create_holder(pool, RICH) for _ in range(rich)]
-    holders += [await create_holder(pool, POOR) for _ in range(poor)]
-    return Clients(replicas, holders, rich, seed)
-
-
-async def top_up(clients: Clients, sessions: Sessions) -> None:
-    """Top up poor accounts now and then, until cancelled."""
-    chance = random.Random(f"{clients.seed} top-ups")
-    while True:
-        await asyncio.sleep(_BUYS_S)
-        account = chance.choice(clients.holders[clients.rich :]).account_id
-        try:
-            async with asyncio.timeout(_BUYS_S), sessions.begin() as session:
-                _ = await add(session, account, TOP_UP, Cause(Actor("benchmarks")))
-        except (*UNAVAILABLE, DBAPIError):
-            continue
+    the_rich = [await create_holder(pool, RICH) for _ in range(rich)]
+    the_poor = [await create_holder(pool, POOR) for _ in range(poor)]
+    return Clients(replicas, [*the_rich, *the_poor], rich, seed, the_poor)

@@ -4,8 +4,10 @@
 
 Two replicas with two workers each on one Postgres. First many requests fired together at a balance
 that covers a quarter of them; then streams without a pause, which use less than their holds
-reserve, until the balance is spent. Balance and books are watched all the while. Exits with 1 when
-a credit too much was spent, when something affordable was refused, or when books are broken.
+reserve, until the balance is spent; then the same with keys of a team until its limit is reached,
+while credits come, end and move to a member and back. Balance and books are watched all the while.
+Exits with 1 when a credit too much was spent, when something affordable was refused, or when books
+are broken.
 """
 
 from __future__ import annotations
@@ -16,36 +18,34 @@ import re
 import sys
 import tempfile
 from collections import Counter
-from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
-import aiohttp
 import orjson
 
-from benchmarks.database import Database
-from benchmarks.replicas import Replica, kill_all, start_all
+from benchmarks.admissions import admitted_too_many
+from benchmarks.crews import Bounds, create_crew
+from benchmarks.ring import OUTPUT_TOKENS, PROMPT_TOKENS, Ring, open_ring
 from benchmarks.watch import Watch, until_no_hold_is_open
-from tests.support.books import create_holder
-from tests.support.upstream import Part, Response, ScriptedUpstream, event_stream
-from tokenbalance.database.connections import open_pool
-from tokenbalance.database.migrate import migrate_in_thread
+from tests.support.books import Holder, create_holder
+from tokenbalance.books.grants.issuing import NewGrant, issue
+from tokenbalance.books.ledger.credits import Cause
+from tokenbalance.books.ledger.transfers import transfer
+from tokenbalance.database.connections import open_sessions
+from tokenbalance.model import CLI
+from tokenbalance.people.keys import create_key
 
 if TYPE_CHECKING:
     from collections.abc import AsyncGenerator
 
-    from tests.support.books import Holder
-    from tests.support.upstream import Received
-    from tokenbalance.database.connections import Pool
+    from benchmarks.crews import Crew
+    from tokenbalance.database.connections import Sessions
 
-PROMPT_TOKENS: Final = 9
-OUTPUT_TOKENS: Final = 30
-"""The output of every response, unless a limit stops it earlier."""
 OUTPUT_LIMIT: Final = 120
 """What the clients allow; so a hold is three times what is used."""
-PIECES: Final = 5
-PIECE_S: Final = 0.1
 SAMPLE_S: Final = 0.02
 END_S: Final = 30.0
 _FUNDS: Final = re.compile(r"needs (?:more than )?(\d+) credit.*balance (-?\d+),")
@@ -65,65 +65,13 @@ class Tally:
         """Count one response."""
         self.statuses[status] += 1
         if status in {402, 429}:
-            message = str(orjson.loads(body)["error"]["message"])
+            error = cast("dict[str, str]", orjson.loads(body)["error"])
+            message = error["message"]
+            if error["code"] == "rate_limit_exceeded":
+                return
             found = _FUNDS.search(message)
             if found is None or int(found[1]) <= int(found[2]):
                 self.falsely_refused.append(message)
-
-
-@dataclass(frozen=True, slots=True)
-class Ring:
-    """Where it takes place."""
-
-    replicas: list[Replica]
-    pool: Pool
-    dsn: str
-    session: aiohttp.ClientSession
-
-
-def _respond(request: Received) -> Response:
-    document = cast("dict[str, int]", request.json())
-    limit = document.get("max_completion_tokens") or document.get("max_tokens") or OUTPUT_TOKENS
-    output = min(OUTPUT_TOKENS, limit)
-    usage = {
-        "prompt_tokens": PROMPT_TOKENS,
-        "completion_tokens": output,
-        "total_tokens": PROMPT_TOKENS + output,
-    }
-    if not document.get("stream"):
-        return Response(body=orjson.dumps({"id": "a", "choices": [], "usage": usage}))
-    piece = {"id": "a", "choices": [{"index": 0, "delta": {"content": "word "}}]}
-    parts: list[Part] = []
-    for _ in range(PIECES):
-        parts += [b"data: " + orjson.dumps(piece) + b"\n\n", PIECE_S]
-    last = b"data: " + orjson.dumps({"id": "a", "choices": [], "usage": usage}) + b"\n\n"
-    return event_stream(*parts, last, b"data: [DONE]\n\n")
-
-
-@asynccontextmanager
-async def _open_ring(folder: Path) -> AsyncGenerator[Ring]:
-    async with AsyncExitStack() as stack:
-        database = Database(folder / "postgres")
-        stack.push_async_callback(database.stop)
-        await database.start()
-        await migrate_in_thread(database.dsn)
-        upstream = await stack.enter_async_context(ScriptedUpstream())
-        upstream.always(_respond)
-        settings = {
-            "DATABASE_URL": database.dsn,
-            "OPENAI_BASE_URL": upstream.base_url,
-            "OPENAI_API_KEY": "sk-upstream",
-        }
-        replicas = [Replica(folder / name, settings) for name in "ab"]
-        stack.push_async_callback(kill_all, replicas)
-        await start_all(replicas)
-        pool = await stack.enter_async_context(open_pool(database.dsn, 3))
-        session = await stack.enter_async_context(
-            aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0), timeout=aiohttp.ClientTimeout(total=120)
-            )
-        )
-        yield Ring(replicas, pool, database.dsn, session)
 
 
 async def _ask(ring: Ring, holder: Holder, number: int, limit: int, tally: Tally) -> int:
@@ -210,6 +158,61 @@ async def _until_spent(ring: Ring, streams: int, responses: int) -> list[str]:
     return breaches
 
 
+async def _of_a_team(ring: Ring, streams: int, responses: int) -> list[str]:
+    """Stream with a member's key and a service key until what the team may use a day is used."""
+    limit = responses * (PROMPT_TOKENS + OUTPUT_TOKENS)
+    bounds = Bounds({"account": {"credits_per_day": limit}, "member": {"parallel_requests": 48}})
+    tally, moved = Tally(), Counter[str]()
+    async with open_sessions(ring.dsn) as sessions:
+        crew = await create_crew(ring.pool, sessions, bounds)
+        async with sessions.begin() as session:
+            key, secret = await create_key(session, crew.team_id, actor=CLI)
+        keys = [crew.holder, Holder(0, crew.team_id, key.id, secret)]
+
+        async def stream(number: int) -> None:
+            key = keys[number // 2 % len(keys)]
+            while await _ask(ring, key, number, OUTPUT_LIMIT, tally) == 200:  # noqa: PLR2004 - OK
+                pass
+
+        async with _watched(ring, crew.holder, tally) as watch:
+            moving = asyncio.create_task(_move_credits(sessions, crew, moved))
+            _ = await asyncio.gather(*(stream(number) for number in range(streams)))
+            _ = moving.cancel()
+            with suppress(asyncio.CancelledError):
+                await moving
+            breaches = await _verdict(ring, crew.holder, tally, watch)
+        breaches += await admitted_too_many(ring.pool)
+    used = cast(
+        "int",
+        await ring.pool.fetchval(
+            "SELECT used FROM limits WHERE account_id = $1 AND name = 'credits_per_day'",
+            crew.team_id,
+        ),
+    )
+    print(
+        f"{streams} streams of a team, a limit for {responses}: succeeded {tally.statuses[200]},"
+        f" used {used} of {limit}, meanwhile {dict(moved)}"
+    )
+    if not limit * 0.99 <= used <= limit:
+        breaches.append(f"{used} of {limit} credits a day were used")
+    return breaches
+
+
+async def _move_credits(sessions: Sessions, crew: Crew, moved: Counter[str]) -> None:
+    """Let credits come, end, and move between the team and its member, until cancelled."""
+    pair = crew.team_id, crew.own_account_id
+    while True:
+        end = datetime.now(UTC) + timedelta(seconds=1)
+        async with sessions.begin() as session:
+            _ = await issue(session, crew.team_id, NewGrant(amount=50, expires_at=end), Cause(CLI))
+        moved["grants with an end"] += 1
+        for sender, receiver in (pair, pair[::-1]):
+            async with sessions.begin() as session:
+                _ = await transfer(session, sender, receiver, 30, Cause(CLI))
+            moved["transfers"] += 1
+        await asyncio.sleep(SAMPLE_S)
+
+
 async def _verdict(ring: Ring, holder: Holder, tally: Tally, watch: Watch) -> list[str]:
     open_holds, _ = await until_no_hold_is_open(ring.dsn, END_S)
     await watch.look(0)
@@ -229,9 +232,10 @@ async def _verdict(ring: Ring, holder: Holder, tally: Tally, watch: Watch) -> li
 
 async def _run(streams: int, responses: int) -> list[str]:
     with tempfile.TemporaryDirectory(prefix="contention-", ignore_cleanup_errors=True) as folder:
-        async with _open_ring(Path(folder)) as ring:
+        async with open_ring(Path(folder)) as ring:
             breaches = await _all_at_once(ring, requests=400, affordable=100)
             breaches += await _until_spent(ring, streams, responses)
+            breaches += await _of_a_team(ring, streams, responses)
     return breaches
 
 

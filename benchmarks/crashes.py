@@ -15,10 +15,12 @@ import random
 import signal
 import sys
 import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from benchmarks.admissions import admitted_too_many
 from benchmarks.processes import send
 from benchmarks.reconciliation import Reconciliation, reconcile
 from benchmarks.replicas import kill_all
@@ -61,6 +63,7 @@ async def run(plan: Plan, folder: Path) -> list[str]:
 
 async def _crash(stage: Stage, per_s: float, after_s: float, chance: random.Random) -> None:
     """Kill everything under load, and start it again."""
+    changing = asyncio.create_task(stage.changes.run())
     loading = asyncio.gather(
         stage.clients.load(per_s, after_s + 1), stage.makers.load(MAKERS_PER_S, after_s + 1)
     )
@@ -72,6 +75,9 @@ async def _crash(stage: Stage, per_s: float, after_s: float, chance: random.Rand
     await scene.database.kill()
     await kill_all(scene.replicas)
     _ = await loading
+    _ = changing.cancel()
+    with suppress(asyncio.CancelledError):
+        await changing
     await scene.database.start()
     _ = await asyncio.gather(*(replica.start() for replica in scene.replicas))
 
@@ -83,10 +89,15 @@ async def _look(stage: Stage, number: int) -> list[str]:
     async with open_pool(stage.dsn, 1) as pool:
         found = await reconcile(pool, stage.upstream.served, stage.clients.received)
         found.breaches += await stage.makers.breaches(pool)
+        found.breaches += await admitted_too_many(pool)
+    found.breaches += stage.changes.breaches
     found.breaches += list(watch.violations)
     if left:
         found.breaches.append(f"{left} holds are open after {took_s:.0f} s")
-    say(f"{_line(number, took_s, found)}, objects seen {len(stage.makers.seen)}")
+    say(
+        f"{_line(number, took_s, found)}, objects seen {len(stage.makers.seen)},"
+        f" changes {stage.changes.made.total()}"
+    )
     return found.breaches
 
 

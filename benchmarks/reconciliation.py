@@ -190,8 +190,9 @@ class _Request:
         self._found.estimated += 1
         off_by = self._booked.net - served.total
         self._found.estimated_off_by += off_by
-        # Output that was relayed whole can be counted exactly.
-        if self._received.complete and (off_by or served.kind is not Kind.BARE):
+        # Output that was relayed whole can be counted exactly. An error instead of it is none.
+        relayed = self._received.complete and self._received.status == HTTPStatus.OK
+        if relayed and (off_by or served.kind is not Kind.BARE):
             self._breach(f"is charged by estimate, the client has all of its {served.total} tokens")
 
     def _may_be_charged(self, served: Served | None) -> bool:

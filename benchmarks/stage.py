@@ -12,14 +12,16 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from benchmarks.changes import Changes
 from benchmarks.clients import Clients, create_clients
+from benchmarks.cohort import create_cohort
 from benchmarks.database import Database
 from benchmarks.faults import Scene
 from benchmarks.objects import Makers
 from benchmarks.replicas import Replica, kill_all, start_all
 from benchmarks.upstream import RememberingUpstream, Tap
 from tests.support.fault_proxy import FaultProxy, database_target, dsn_through, url_target
-from tokenbalance.database.connections import open_pool
+from tokenbalance.database.connections import open_pool, open_sessions
 from tokenbalance.database.migrate import migrate_in_thread
 
 if TYPE_CHECKING:
@@ -42,6 +44,7 @@ class Stage:
     upstream: RememberingUpstream
     clients: Clients
     makers: Makers
+    changes: Changes
 
     @property
     def dsn(self) -> str:
@@ -70,13 +73,15 @@ async def open_stage(folder: Path, seed: int) -> AsyncGenerator[Stage]:
         ]
         stack.push_async_callback(kill_all, replicas)
         await start_all(replicas)
+        sessions = await stack.enter_async_context(open_sessions(database.dsn))
         async with open_pool(database.dsn, 2) as pool:
             clients = await create_clients(pool, replicas, seed)
+            cohort = await create_cohort(pool, sessions, clients)
         scene = Scene(database, replicas, before_database, before_upstream)
         # A frozen process could not be shut down.
         _ = stack.callback(scene.heal)
         makers = Makers(replicas, clients.holders[: clients.rich], seed)
-        yield Stage(scene, upstream, clients, makers)
+        yield Stage(scene, upstream, clients, makers, Changes(clients, cohort, sessions, seed))
 
 
 def _settings(dsn: str, tap: Tap) -> dict[str, str]:

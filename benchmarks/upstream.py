@@ -120,7 +120,8 @@ class RememberingUpstream(ScriptedUpstream):
             return response_with_objects(request.target, body)
         document = orjson.loads(request.body)
         kind, number = _parsed(document["model"])
-        script = _Script(kind, number, document.get("max_tokens"))
+        cap = document.get("max_completion_tokens") or document.get("max_tokens")
+        script = _Script(kind, number, cap)
         known = self.served.get(number)
         if known is not None:
             known.times += 1

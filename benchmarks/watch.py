@@ -1,4 +1,4 @@
-"""The watch: audits the books every second for as long as it is let, past every fault.
+"""The watch: audits the books and limits every second for as long as it is let, past every fault.
 
 It has a connection of its own that no fault is put before, and knows nothing of what goes on.
 """
@@ -11,6 +11,7 @@ from typing import Final
 
 import asyncpg
 
+from benchmarks.admissions import over_limits
 from tokenbalance.books.ledger.audit import audit
 from tokenbalance.database.connections import UNAVAILABLE
 
@@ -50,11 +51,12 @@ class Watch:
             connection = await asyncpg.connect(self.dsn)
             try:
                 report = await audit(connection)
+                over = await over_limits(connection)
                 lowest = await connection.fetchval("SELECT min(balance + overdraft) FROM accounts")
             finally:
                 connection.terminate()
         self.audits += 1
-        for violation in report.violations:
+        for violation in (*report.violations, *over):
             _ = self.violations.setdefault(violation, at_s)
         self.lowest = lowest if self.lowest is None else min(lowest, self.lowest)
 

@@ -36,6 +36,20 @@ BALANCE_TAKEN_FROM_AN_OPEN_HOLD: Final = (
     VALUES (1, 'adjustment', -100, 0, 'root')
     """,
 )
+BEFORE_TEAMS: Final = "0022-1"
+BUDGETS_OF_A_KEY: Final = (
+    "INSERT INTO users (email) VALUES ('old@example.com')",
+    "INSERT INTO accounts (user_id) VALUES (1)",
+    """
+    INSERT INTO limits (account_id, subject, name, unit, period, amount)
+    SELECT 1, subject, 'budget:' || name, 'credits', 'day', 1
+      FROM (VALUES ('key:1', 'a'), ('key:1', 'b'), ('account', 'a')) budget (subject, name)
+    """,
+    """
+    INSERT INTO api_keys (account_id, prefix, secret_sha256, limits)
+    VALUES (1, 'p', sha256('p'), '{"tokens_per_day": 5, "bound_budgets": [2]}')
+    """,
+)
 
 
 # SQLAlchemy's own reading of a check that is NOT VALID passes an argument that it does not know.
@@ -72,3 +86,21 @@ async def test_old_entries_that_took_what_was_held_are_excused_by_the_migration(
     assert (await audit(pool)).violations == [
         "account 2: balance is 0, held is 50, the lowest balance allowed is 50"
     ]
+
+
+async def test_what_only_superusers_change_stays_so_with_teams_and_without(
+    dsn: str, pool: Pool
+) -> None:
+    config = alembic_config(dsn)
+    await asyncio.to_thread(command.downgrade, config, BEFORE_TEAMS)
+    for statement in BUDGETS_OF_A_KEY:
+        await pool.execute(statement)
+    of_key = "SELECT limits::text FROM api_keys"
+    old = await pool.fetchval(of_key)
+    await asyncio.to_thread(command.upgrade, config, "head")
+    bound = await pool.fetch("SELECT id FROM limits WHERE is_bound ORDER BY id")
+    assert [row["id"] for row in bound] == [2, 3]
+    assert await pool.fetchval(of_key) == '{"tokens_per_day": 5}'
+    assert await pool.fetchval("SELECT user_id FROM api_keys") == 1
+    await asyncio.to_thread(command.downgrade, config, BEFORE_TEAMS)
+    assert await pool.fetchval(of_key) == old

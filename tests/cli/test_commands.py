@@ -64,6 +64,8 @@ def test_commands_are_listed_with_all_that_their_first_paragraph_says(tmp_path: 
     assert "Serve the proxy, with DATABASE_URL or an embedded Postgres." in listed
     listed = " ".join(cli("key", "--help").out.split())
     assert "Revoke a key and all keys that were made with it, at once and for good." in listed
+    listed = " ".join(cli("team", "member", "--help").out.split())
+    assert "Suspend a member and the member's keys of the team, at once; service keys" in listed
 
 
 @pytest.mark.parametrize("name", app.commands)

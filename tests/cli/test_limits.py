@@ -114,6 +114,9 @@ def test_a_key_says_where_its_end_users_are_named(cli: Cli) -> None:
     assert cli.json("key", "change", "1", "--end-users", "none")["sub_account_from"] is None
     wrong = cli.refused("key", "create", "a@b.c", "--end-users", "header:cookie")
     assert wrong.startswith("error: sub_account_from: must be 'user', 'safety_identifier'")
+    useless = cli("key", "create", "a@b.c", "--end-user-limit", "credits_per_day=5")
+    assert (useless.code, useless.out) == (2, "")
+    assert "--end-user-limit needs --end-users" in useless.err
 
 
 def test_keys_of_imported_users_have_the_limits_of_the_setting(cli: Cli) -> None:

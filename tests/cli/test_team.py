@@ -141,6 +141,8 @@ async def test_the_link_of_an_invitation_is_printed_once(cli: Cli, pool: Pool) -
         ("balance add --team 1", "Missing argument 'N'"),
         ("limit set a@b.c models=gpt-* --team 1", "EMAIL and --team exclude each other"),
         ("limit set a@b.c models=gpt-* --member b@b.c", "--team is missing"),
+        ("limit set --team 1 --member b@b.c --time-zone UTC", "a team has one time zone"),
+        ("alert list --user a@b.c --team 1", "--user and --team exclude each other"),
         ("budget add a@b.c 5 --every day --project web", "--team is missing"),
         ("budget add --team 1 5 --every day --project web --key 1", "exclude each other"),
         ("key revoke-all --team 1 --tokens", "--team excludes --tokens"),

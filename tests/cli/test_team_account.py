@@ -32,7 +32,7 @@ def crew(cli: Cli) -> int:
 def test_a_team_has_a_balance_grants_and_an_allowance(cli: Cli, crew: int) -> None:
     team = ("--team", "crew")
     added = cli.json("balance", "add", *team, "40", "--note", "May")
-    assert (added["account_id"], added["balance"]) == (crew, 140)
+    assert (added["account_id"], added["team"], added["balance"]) == (crew, "Crew", 140)
     assert cli.json("balance", "add", "-15", *team)["balance"] == 125
     assert "120" in cli("balance", "add", "--team", str(crew), "--", "-5").out.split()
     assert cli.json("balance", "set", "90", *team)["balance"] == 90
@@ -116,12 +116,14 @@ def test_limits_and_budgets_bind_a_team_a_member_or_a_project(cli: Cli, crew: in
     assert [row["amount"] for row in cli.json("budget", "list", *team)] == [70, 50]
 
 
-def test_credits_move_between_users_and_teams(cli: Cli, crew: int) -> None:
+async def test_credits_move_between_users_and_teams(cli: Cli, pool: Pool, crew: int) -> None:
     moved = cli.json("transfer", "ann@b.c", "Crew", "20", "--note", "lunch")
     sent, received = moved["sent"], moved["received"]
     assert (sent["kind"], sent["amount"], sent["balance_after"]) == ("transfer", -20, 30)
     assert (received["account_id"], received["amount"]) == (crew, 20)
     assert received["balance_after"] == 120
+    ids = await pool.fetch("SELECT transfer_id FROM ledger WHERE kind = 'transfer'")
+    assert [str(row["transfer_id"]) for row in ids] == [moved["id"]] * 2
     table = cli("transfer", str(crew), "BOB@b.c", "5").out.splitlines()
     assert [line.split()[0] for line in table] == ["account", "Crew", "bob@b.c"]
     assert "at most 30 credits can be moved" in cli.refused("transfer", "ann@b.c", "Crew", "31")
@@ -130,7 +132,7 @@ def test_credits_move_between_users_and_teams(cli: Cli, crew: int) -> None:
     assert cli("ledger", "verify").code == 0
 
 
-async def test_usage_and_refusals_of_a_team_are_its_own(cli: Cli, pool: Pool, crew: int) -> None:
+async def test_what_a_team_uses_and_is_told_of_is_its_own(cli: Cli, pool: Pool, crew: int) -> None:
     key = cli.json("key", "create", "bob@b.c", "--team", "Crew")
     own = cli.json("key", "create", "bob@b.c")
     account = cli.json("limit", "show", "bob@b.c")["account_id"]
@@ -140,6 +142,13 @@ async def test_usage_and_refusals_of_a_team_are_its_own(cli: Cli, pool: Pool, cr
     export = ("usage", "export", "--since", str(midnight().date()))
     assert cli(*export, "--user", "bob@b.c").out.count("\n") == 2
     assert cli(*export, "--team", "Crew").out.count("\n") == 1
+    _ = await pool.execute(
+        "INSERT INTO alerts (account_id, event, data) VALUES ($1, 'balance.empty', '{}')", crew
+    )
+    (alert,) = cli.json("alert", "list", "--team", "Crew")
+    assert (alert["event"], cli.json("alert", "list")) == ("balance.empty", [])
+    assert cli("alert", "below", "--team", "Crew", "9", "1").out == "9, 1\n"
+    assert cli.json("objects", "list", "--team", "Crew") == []
     (refused,) = cli.json("usage", "refusals", "--team", "Crew")
     assert (refused["key_id"], refused["count"]) == (key["id"], 3)
 

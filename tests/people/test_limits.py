@@ -130,6 +130,7 @@ def test_limits_are_read_as_commands_and_settings_write_them() -> None:
         credits_per_day=5, endpoints=("chat", "files")
     )
     assert read_setting("") == KeyLimits()
+    assert read_limits(["models=null"]) == {"models": None}, "as errors call it"
 
 
 @pytest.mark.parametrize(

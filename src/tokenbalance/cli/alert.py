@@ -14,11 +14,11 @@ from tokenbalance.alerts.webhooks import (
     webhooks_of,
 )
 from tokenbalance.alerts.written import alerts_page
-from tokenbalance.cli.arguments import ACTOR, AsJson, Email, read_credits
+from tokenbalance.cli.arguments import ACTOR, AsJson, read_credits
 from tokenbalance.cli.database import transact
 from tokenbalance.cli.output import Fields, print_json, print_line, print_table
+from tokenbalance.cli.payers import OfPayer, OfTeam, UserEmail, find_payer
 from tokenbalance.database.paging import PAGE_ROWS
-from tokenbalance.people.users import find_user
 
 app = typer.Typer(name="alert", help="List alerts; set the balances that users are told of.")
 webhooks = typer.Typer(name="webhook", help="Send alerts to addresses, signed.")
@@ -30,14 +30,18 @@ OfUser: TypeAlias = Annotated[
     str | None,
     typer.Option("--user", metavar="EMAIL", help="Those of a user.", show_default="the operator's"),
 ]
+OrTeam: TypeAlias = Annotated[
+    str | None, typer.Option("--team", metavar="TEAM", help="Those of a team, by its id or name.")
+]
 
 
 @app.command("list")
-def list_alerts(*, user: OfUser = None, as_json: AsJson = False) -> None:
-    """List the newest alerts of the operator, or of a user."""
+def list_alerts(*, user: OfUser = None, team: OrTeam = None, as_json: AsJson = False) -> None:
+    """List the newest alerts of the operator, or of a user or a team."""
+    _exclude_each_other(user, team)
 
     async def find(session: AsyncSession) -> list[Fields]:
-        page = await alerts_page(session, await _account(session, user), None, PAGE_ROWS)
+        page = await alerts_page(session, await _account(session, user, team), None, PAGE_ROWS)
         return [cast("Fields", asdict(row)) for row in page.data]
 
     found = transact(find)
@@ -47,9 +51,9 @@ def list_alerts(*, user: OfUser = None, as_json: AsJson = False) -> None:
         print_table(_ALERTS, [{**row, "data": _shown(row["data"])} for row in found])
 
 
-@app.command("below")
+@app.command("below", cls=OfPayer)
 def set_below(
-    email: Email,
+    email: UserEmail,
     credits: Annotated[  # noqa: A002 - the name in the help
         list[str] | None,
         typer.Argument(
@@ -59,20 +63,21 @@ def set_below(
         ),
     ] = None,
     *,
+    team: OfTeam = None,
     as_json: AsJson = False,
 ) -> None:
-    """Set the balances below which a user is told so, in place of those there are."""
+    """Set the balances below which a user or a team is told so, in place of those there are."""
     wanted = None if credits is None else {read_credits(one) for one in credits} - {0}
 
     async def change(session: AsyncSession) -> list[int]:
-        account_id = (await find_user(session, email)).account.id
+        account_id = (await find_payer(session, email, team)).id
         if wanted is None:
             return await thresholds_of(session, account_id)
         return await set_thresholds(session, account_id, wanted, ACTOR)
 
     below = transact(change)
     if as_json:
-        print_json({"user": email, "below": below})
+        print_json({**({"team": team} if team else {"user": email}), "below": below})
     else:
         print_line(", ".join(f"{one:,}" for one in below) or "none")
 
@@ -82,6 +87,7 @@ def add(
     url: Annotated[str, typer.Argument(metavar="URL", help="Where alerts are sent to.")],
     *,
     user: OfUser = None,
+    team: OrTeam = None,
     events: Annotated[
         list[str] | None,
         typer.Option(
@@ -91,9 +97,10 @@ def add(
     as_json: AsJson = False,
 ) -> None:
     """Send alerts to an address from now on, and print its secret once."""
+    _exclude_each_other(user, team)
 
     async def make(session: AsyncSession) -> Fields:
-        account_id = await _account(session, user)
+        account_id = await _account(session, user, team)
         row, secret = await make_webhook(session, account_id, url, events or (), actor=ACTOR)
         return {"id": row.id, "url": row.url, "events": list(row.events), "secret": secret}
 
@@ -106,11 +113,12 @@ def add(
 
 
 @webhooks.command("list")
-def show(*, user: OfUser = None, as_json: AsJson = False) -> None:
-    """List the addresses that alerts of the operator, or of a user, are sent to."""
+def show(*, user: OfUser = None, team: OrTeam = None, as_json: AsJson = False) -> None:
+    """List the addresses that alerts of the operator, or of a user or a team, are sent to."""
+    _exclude_each_other(user, team)
 
     async def find(session: AsyncSession) -> list[Fields]:
-        rows = await webhooks_of(session, await _account(session, user))
+        rows = await webhooks_of(session, await _account(session, user, team))
         return [cast("Fields", asdict(row)) for row in rows]
 
     found = transact(find)
@@ -152,8 +160,16 @@ def try_out(
     print_line(f"written for webhook {webhook_id}: `webhook list` shows whether it has arrived")
 
 
-async def _account(session: AsyncSession, email: str | None) -> int | None:
-    return None if email is None else (await find_user(session, email)).account.id
+def _exclude_each_other(user: str | None, team: str | None) -> None:
+    if user is not None and team is not None:
+        msg = "--user and --team exclude each other"
+        raise typer.BadParameter(msg)
+
+
+async def _account(session: AsyncSession, email: str | None, team: str | None) -> int | None:
+    if email is None and team is None:
+        return None
+    return (await find_payer(session, email or "", team)).id
 
 
 def _shown(data: object) -> str:

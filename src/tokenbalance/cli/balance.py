@@ -95,8 +95,9 @@ def set_overdraft_to(
 def balance_fields(payer: Payer) -> Fields:
     """Return what is shown of a balance: of a user's by the id, of a team's by the account."""
     account = payer.account
-    whose = {"account_id": account.id} if payer.team else {"user": account.user_id}
-    return {**whose, **_funds(payer)}
+    if payer.team is None:
+        return {"user": account.user_id, **_funds(payer)}
+    return {"account_id": account.id, "team": payer.name, **_funds(payer)}
 
 
 def print_balance(payer: Payer) -> None:

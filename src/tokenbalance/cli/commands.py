@@ -100,6 +100,8 @@ def _list_in_full(group: TyperGroup) -> None:
     """List commands with all of their first paragraph; without this it is cut to fit a line."""
     for command in group.commands.values():
         command.short_help = (command.help or "").partition("\n\n")[0]
+        if isinstance(command, TyperGroup):
+            _list_in_full(command)
 
 
 def _make_group() -> None:

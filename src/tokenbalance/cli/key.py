@@ -156,6 +156,9 @@ def create_key(  # noqa: PLR0913 - the fields of a key, by name
     TOKENBALANCE_KEY_LIMITS.
     """
     owner = WantedOwner(email, team, project, service=service)
+    if end_user_limit and end_users is None:
+        msg = "--end-user-limit needs --end-users, which says where requests name them"
+        raise typer.BadParameter(msg)
     defaults = load_settings().key_limits
     limits = new_limits(read_limits(limit or ()), defaults, by_superuser=True)
 

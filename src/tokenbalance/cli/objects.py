@@ -10,6 +10,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from tokenbalance.cli.arguments import ACTOR, AsJson, Email
 from tokenbalance.cli.database import open_books, transact
 from tokenbalance.cli.output import Fields, counted, print_json, print_line, print_table
+from tokenbalance.cli.payers import OfPayer, OfTeam, UserEmail, find_payer
 from tokenbalance.cli.upstream_lists import LISTS, Listed, objects_of_upstream
 from tokenbalance.database.connections import open_sessions
 from tokenbalance.owners.stock import ADOPTABLE, NewOwner, adopt, known_of, objects_of
@@ -25,23 +26,22 @@ _DELETED: Final = "deleted here, but the upstream has it"
 _GONE: Final = "the upstream does not have it"
 
 
-@app.command("list")
+@app.command("list", cls=OfPayer)
 def list_objects(
-    email: Email,
+    email: UserEmail,
     *,
+    team: OfTeam = None,
     kind: Annotated[
         str | None,
         typer.Option(metavar="KIND", help="Only these, such as file; item for items of responses."),
     ] = None,
     as_json: AsJson = False,
 ) -> None:
-    """List the objects of a user that the upstream stores, oldest first."""
+    """List the objects of a user or a team that the upstream stores, oldest first."""
 
     async def find(session: AsyncSession) -> list[Fields]:
-        user = await find_user(session, email)
-        return [
-            cast("Fields", asdict(one)) for one in await objects_of(session, user.account.id, kind)
-        ]
+        account_id = (await find_payer(session, email, team)).id
+        return [cast("Fields", asdict(one)) for one in await objects_of(session, account_id, kind)]
 
     found = transact(find)
     if as_json:

@@ -26,7 +26,9 @@ if TYPE_CHECKING:
 
 UserEmail: TypeAlias = Annotated[
     str,
-    typer.Argument(metavar="[EMAIL]", help="The user's e-mail, case is ignored; or --team TEAM."),
+    typer.Argument(
+        metavar="EMAIL|--team TEAM", help="The user's e-mail, case is ignored; or a team."
+    ),
 ]
 """Empty where `--team` is given."""
 OfTeam: TypeAlias = Annotated[

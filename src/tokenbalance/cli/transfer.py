@@ -53,6 +53,7 @@ def move_credits(
     if as_json:
         print_json(
             {
+                "id": str(moved.sent.transfer_id),
                 "sent": {"account_id": paying.id, **sent},
                 "received": {"account_id": paid.id, **received},
             }

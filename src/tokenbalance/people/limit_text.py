@@ -5,7 +5,7 @@ Each is `NAME=VALUE`:
     requests_per_minute=60
     models=!gpt-5*|gpt-*        the entries of a list are parted by `|`
     tools=[]                    a list without entries
-    credits_per_day=none        no limit
+    credits_per_day=none        no limit; `null`, as errors call it, is read as well
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 NONE: Final = "none"
 EMPTY: Final = "[]"
+_NONES: Final = frozenset({NONE, "null"})
 LISTS: Final = frozenset({"models", "endpoints", "addresses", "service_tiers", "tools"})
 _DIGITS: Final = re.compile(r"[0-9]{1,19}")
 
@@ -34,7 +35,7 @@ def read_value(name: str, text: str) -> LimitValue:
 
     """
     text = text.strip()
-    if text.lower() == NONE or name not in LIMITS:
+    if text.lower() in _NONES or name not in LIMITS:
         return limit_value(name, None)
     if name in LISTS:
         entries = [] if text == EMPTY else [entry.strip() for entry in text.split("|")]

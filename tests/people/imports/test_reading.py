@@ -56,6 +56,7 @@ def test_a_cell_may_contain_separators_quotes_and_line_ends() -> None:
         ("email,nmae\na@x.org,A\n", "line 1, nmae: is not a column: use email, name, credits"),
         ("name\nA\n", "line 1, email: this column is missing"),
         ("email,E-Mail\na@x.org,b@x.org\n", "line 1, email: this column is there twice"),
+        (",".join(map(str, range(101))), "line 1: a table may have at most 100 columns"),
         ("a@x.org,A,5\n", "line 1: more than e-mail and name need a header"),
         ("email\na@x.org,A\n", "line 2: there are 2 cells, but 1 columns"),
         ('email,name\na@x.org,"A\n', "line 2: the quotes do not fit"),

@@ -11,7 +11,7 @@ import pytest
 
 from tests.support.books import account_of
 from tests.support.chat import CHAT, DONE, STREAM, USAGE, content
-from tests.support.limited_keys import create_limited
+from tests.support.limited_keys import create_limited, limit
 from tests.support.upstream import Gate, event_stream
 from tests.support.waiting import client_of
 from tokenbalance.proxy.limits import storms
@@ -75,6 +75,55 @@ async def test_a_request_beyond_those_in_parallel_waits_for_one_of_them(
     reserved = "SELECT reserved FROM limits WHERE account_id = $1"
     assert await pool.fetchval(reserved, holder.account_id) == 0
     assert (await account_of(pool, holder)).held == 0
+
+
+@pytest.mark.parametrize("name", ["tokens_per_day", "credits_per_day", "credits_total"])
+async def test_who_waits_is_lowered_to_what_those_in_front_have_left(
+    pool: Pool,
+    sessions: Sessions,
+    http: httpx2.AsyncClient,
+    upstream: ScriptedUpstream,
+    gate: Gate,
+    name: str,
+) -> None:
+    """Each asks for 59 of 60 and uses 12."""
+    holder = await create_limited(pool, sessions, {name: 60}, balance=AMPLE)
+    upstream.always(event_stream(content("Hi"), USAGE, DONE))
+    async with opened(gate), asyncio.TaskGroup() as group:
+        asked = [group.create_task(ask(http, holder)) for _ in range(4)]
+        await gate.reached.wait()
+        gate.open()
+    answers = [task.result() for task in asked]
+    assert [each.status_code for each in answers] == [200] * 4, [each.text for each in answers]
+    caps = sorted(int(each.headers.get("x-tokenbalance-output-cap", 50)) for each in answers)
+    assert caps == [24 - 9, 36 - 9, 48 - 9, 50]
+    used = "SELECT used FROM limits WHERE account_id = $1"
+    assert await pool.fetchval(used, holder.account_id) == 48
+
+
+@pytest.mark.parametrize(("after", "status"), [({}, 200), ({"models": ["o3"]}, 403)])
+async def test_who_waits_is_judged_by_the_limits_that_its_key_has_by_now(
+    pool: Pool,
+    sessions: Sessions,
+    http: httpx2.AsyncClient,
+    gate: Gate,
+    after: dict[str, list[str]],
+    status: int,
+) -> None:
+    holder = await create_limited(pool, sessions, {"parallel_requests": 1}, balance=AMPLE)
+    waiters = "SELECT count(*) FROM waiters WHERE account_id = $1"
+    async with opened(gate), asyncio.TaskGroup() as group:
+        first = group.create_task(ask(http, holder))
+        await gate.reached.wait()
+        waiting = group.create_task(ask(http, holder))
+        async with asyncio.timeout(10):
+            while not await pool.fetchval(waiters, holder.account_id):
+                await asyncio.sleep(0)
+        await limit(sessions, holder, {"parallel_requests": 1, **after})
+        gate.open()
+        async with asyncio.timeout(10):
+            assert (await waiting).status_code == status
+    assert first.result().status_code == 200
 
 
 async def test_who_waits_in_vain_is_told_what_for(

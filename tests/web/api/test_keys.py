@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 FIELDS = {
     *("id", "prefix", "name", "created_at", "expires_at", "revoked_at", "last_used_at"),
     *("insufficient_status", "force_store_false", "scopes", "made_by_key_id"),
+    *("user_id", "team_id", "project_id", "is_suspended"),
     *("sub_account_from", "sub_account_limits"),
     *LIMITS,
 }

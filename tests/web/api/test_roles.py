@@ -194,7 +194,7 @@ TABLE = [
     Row(
         "POST /api/teams/{team_id}/members",
         (401, 401, 404, 201, 201),
-        body={"email": "guest{spelling}@x.org"},
+        body={"email": "guest{spelling}@example.com"},
     ),
     Row(
         "PATCH /api/teams/{team_id}/members/{user_id}",
@@ -382,8 +382,9 @@ async def of_team(pool: Pool, owner: Holder) -> dict[str, str]:
         sha256(secret),
     )
     await pool.execute(
-        "WITH guests AS (INSERT INTO users (email) SELECT 'guest' || x || '-' || y || '@x.org'"
-        " FROM unnest(ARRAY['', '-with-slash', '-event']) x,"
+        "WITH guests AS (INSERT INTO users (email)"
+        " SELECT concat('guest', x, '-', y, '@example.com')"
+        " FROM unnest(ARRAY['', '-with-slash', '-event', '-3']) x,"
         " unnest(ARRAY['user', 'superuser']) y"
         " ON CONFLICT DO NOTHING RETURNING id)"
         " INSERT INTO accounts (user_id) SELECT id FROM guests"

@@ -5,7 +5,6 @@ from __future__ import annotations
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
-import orjson
 import pytest
 
 from tests.support.chat import CHAT
@@ -52,7 +51,7 @@ async def test_a_key_does_what_its_scopes_say_and_nothing_else(
             row.method,
             row.path(ids),
             params=row.query.format(**ids),
-            content=orjson.dumps(row.body).replace(b"{spelling}", b"-%d" % number),
+            content=row.content(ids, f"-{number}-{who}"),
             headers={**headers_of(people, who), **row.headers, "content-type": "application/json"},
         )
         status = expected(row, who, scopes)

@@ -85,7 +85,7 @@ class Waiters:
     def __len__(self) -> int:
         return sum(map(_number, self._by_account.values()))
 
-    async def place(
+    async def place(  # noqa: PLR0913 - how it waits, by name
         self,
         caller: Caller,
         claim: Claim,
@@ -93,6 +93,7 @@ class Waiters:
         wait_s: float,
         *,
         by_limit: bool = False,
+        claimed: Callable[[], Claim] | None = None,
     ) -> Hold | None:
         """Place a hold as soon as it is this request's turn and it fits.
 
@@ -103,6 +104,7 @@ class Waiters:
             wait_s: the longest wait, in seconds.
             by_limit: it waits for a limit and not for the balance, so that nobody of the account
                 leaves credits for it. Those of one key stand in one line.
+            claimed: what an attempt claims by now, where attempts lower it; None: `claim`.
 
         Returns:
             The hold; None if it can never fit, if a limit refuses it that does not only wait for
@@ -126,7 +128,7 @@ class Waiters:
                 hold = await attempt(waiter.position)
                 if hold is not None:
                     return hold
-                if not await self._may_fit_later(caller, claim):
+                if not await self._may_fit_later(caller, claimed() if claimed else claim):
                     return None
             return None
         finally:

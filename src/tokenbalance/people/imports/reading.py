@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 ROWS_MAX: Final = 10_000
 BYTES_MAX: Final = 5 * 1024 * 1024
+COLUMNS_MAX: Final = 100
+"""Many more than there are: each that is wrong is named, and what is no table has millions."""
 _SEPARATORS: Final = ",;\t"
 _WITHOUT_HEADER: Final = ("email", "name")
 _ALIASES: Final = {"e_mail": "email", "mail": "email", "tags": "tag", "credit": "credits"}
@@ -111,6 +113,8 @@ def _header(row: tuple[int, list[str]], columns: Collection[str]) -> list[str] |
         return None
     while cells and not cells[-1]:
         _ = cells.pop()
+    if len(cells) > COLUMNS_MAX:
+        raise _refusal(number, f"a table may have at most {COLUMNS_MAX} columns")
     names = [column_name(cell) for cell in cells]
     mistakes = [
         Mistake(number, cell[:_SHOWN_CHARS], f"is not a column: use {', '.join(columns)}")

@@ -11,6 +11,7 @@ The statement of the hold alone decides; what is read explains it, and says what
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -37,7 +38,7 @@ from tokenbalance.proxy.limits.refusals import (
 
 if TYPE_CHECKING:
     from tokenbalance.books.limits import Refusal
-    from tokenbalance.model import Caller, Claim, Estimate, LimitState, Policy, Room
+    from tokenbalance.model import Caller, Claim, Estimate, Hold, LimitState, Policy, Room
     from tokenbalance.proxy.admission import Admission, Admissions
     from tokenbalance.proxy.asked import Asked
     from tokenbalance.proxy.ending import Ending
@@ -50,8 +51,14 @@ Key = TypeVar("Key")
 
 AMPLE_TOKENS: Final = 100
 """With so many times the bound by bytes left, nobody needs the count, which is a quarter of it."""
+FITTED_MAX: Final = 5
+"""How often a request is lowered again at once, because others have used what it was lowered to."""
 KEYS_MAX: Final = 8192
 """Of how many keys, and end users, something is remembered."""
+
+
+class _Unexplained(Exception):
+    """A hold was not placed although limits have room for it, as where its key has changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,16 +141,22 @@ class LimitedAdmissions:
         try:
             estimate = await self._counted(request, asked)
             within = self._fitted(asked, estimate, states)
-            claim = asked.claim(within)
-            admission = await self._place(ending, estimate, within, claim)
-            if admission is not None:
-                return admission
-            states = await self.admissions.book.limits_of(caller)
-            refusal = _refusal(states, caller, claim)
-            if refusal is None:
-                return await self._wait_for_balance(request, ending, estimate, within)
-            if not refusal.is_held:
-                raise self._refused(asked, refusal, states)
+            for _ in range(FITTED_MAX):
+                claim = asked.claim(within)
+                admission = await self._place(ending, estimate, within, claim)
+                if admission is not None:
+                    return admission
+                states = await self.admissions.book.limits_of(caller)
+                refusal = _refusal(states, caller, claim)
+                if refusal is None:
+                    return await self._wait_for_balance(request, ending, estimate, within)
+                if refusal.is_held:
+                    break
+                # Others may have ended meanwhile, and have used a part of what it was lowered to.
+                lower = self._fitted(asked, estimate, states)
+                if lower == within:
+                    raise self._refused(asked, refusal, states)
+                within = lower
             return await self._wait_for_others(request, ending, estimate, within)
         except ProxyError as error:
             error.headers = (*error.headers, *rate_headers(rooms_of(states)))
@@ -214,25 +227,32 @@ class LimitedAdmissions:
 
     async def _wait_for_others(
         self, request: ClientRequest, ending: Ending, estimate: Estimate, within: Estimate
-    ) -> Admission:
-        """Wait for other requests that the same limits count."""
+    ) -> Admission | None:
+        """Wait for other requests that the same limits count, and take what they leave over.
+
+        None where limits have room for it, and its key has to be looked up once more.
+        """
         asked, admissions = ending.asked, self.admissions
-        caller, claim = asked.caller, asked.claim(within)
-        if admissions.wait_s > 0:
-            async with request.cancelling_when_gone():
-                hold = await admissions.waiters.place(
-                    caller,
-                    claim,
-                    lambda position: ending.place(admissions.book, claim, position),
-                    admissions.wait_s,
-                    by_limit=True,
-                )
+        caller = asked.caller
+        loop = asyncio.get_running_loop()
+        until = loop.time() + admissions.wait_s
+        while (left_s := until - loop.time()) > 0:
+            try:
+                async with request.cancelling_when_gone():
+                    hold, lower = await self._wait_in_line(ending, estimate, within, left_s)
+            except _Unexplained:
+                return await self._wait_for_balance(request, ending, estimate, within)
             if hold is not None:
                 self._note(caller, hold.rooms)
-                return lowered_admission(asked, estimate, within, hold)
+                return lowered_admission(asked, estimate, lower, hold)
+            lower = self._fitted(asked, estimate, await admissions.book.limits_of(caller))
+            if lower == within:
+                break
+            within = lower
         _ = await admissions.funds_of(caller)
-        states = await self.admissions.book.limits_of(caller)
-        refusal = _refusal(states, caller, claim)
+        states = await admissions.book.limits_of(caller)
+        within = self._fitted(asked, estimate, states)
+        refusal = _refusal(states, caller, asked.claim(within))
         if refusal is None:
             # There is room now, and others were in front for as long as one may wait.
             return await admissions.wait_for_hold(ending, estimate, within)
@@ -240,6 +260,44 @@ class LimitedAdmissions:
             raise self._refused(asked, refusal, states)
         retry_after_ms = 1000 * await admissions.retry_after_s(caller.account_id)
         raise refused(refusal, retry_after_ms, admissions.insufficient_status_of(caller))
+
+    async def _wait_in_line(
+        self, ending: Ending, estimate: Estimate, within: Estimate, wait_s: float
+    ) -> tuple[Hold | None, Estimate]:
+        """Wait for the turn of a request, which is lowered to what those in front have left.
+
+        Returns:
+            Its hold, or None if it does not fit; and what it was lowered to.
+
+        Raises:
+            _Unexplained: limits have room for it, and it was not placed.
+
+        """
+        asked, book = ending.asked, self.admissions.book
+
+        async def attempt(position: int) -> Hold | None:
+            nonlocal within
+            hold = await ending.place(book, asked.claim(within), position)
+            if hold is None:
+                states = await book.limits_of(asked.caller)
+                lower = self._fitted(asked, estimate, states)
+                seems_to_fit = _refusal(states, asked.caller, asked.claim(lower)) is None
+                if seems_to_fit or lower != within:
+                    within = lower
+                    hold = await ending.place(book, asked.claim(within), position)
+                if seems_to_fit and hold is None:
+                    raise _Unexplained
+            return hold
+
+        hold = await self.admissions.waiters.place(
+            asked.caller,
+            asked.claim(within),
+            attempt,
+            wait_s,
+            by_limit=True,
+            claimed=lambda: asked.claim(within),
+        )
+        return hold, within
 
     async def _estimate(self, request: ClientRequest, asked: Asked) -> Estimate:
         """The bound by bytes where there is plenty of everything, else the count."""

@@ -320,11 +320,10 @@ async def _binding(
     session: Session, caller: Caller, account_id: int, budgets: Sequence[Budget]
 ) -> Sequence[Budget]:
     """Return those budgets of a team that bind the caller's own keys."""
-    own = {
-        key.id
-        for key in await list_keys(session, account_id)
-        if key.user_id is not None and key.user_id == caller.user_id
-    } | {caller.key_id}
+    own = {caller.key_id}
+    if not caller.is_of_team:
+        keys = await list_keys(session, account_id)
+        own.update(key.id for key in keys if key.user_id == caller.user_id)
     return [
         budget
         for budget in budgets
