@@ -34,7 +34,7 @@ def takes(route: Route, method: str) -> bool:
 
 
 def address_of(route: Route) -> str:
-    ids = defaultdict(lambda: "1", request_id="tb_0", tag="a")
+    ids = defaultdict(lambda: "1", request_id="tb_0", tag="a", team_id="2")
     return route.path.format_map(ids)
 
 
@@ -67,13 +67,14 @@ FIELDS = {
     "budget-every": "day",
     "budget-unit": "credits",
     "budget-name": "another",
+    "team-name": "Another Team",
 }
 """With which every form would do something."""
 
 
 def test_every_form_is_among_those_that_are_tried() -> None:
-    assert len(FORMS) == 31
-    assert len(PAGES) == 21
+    assert len(FORMS) == 41
+    assert len(PAGES) == 24
 
 
 @pytest.mark.parametrize("path", PAGES)

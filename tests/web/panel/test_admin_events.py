@@ -42,11 +42,13 @@ def _listening(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 
 @pytest.fixture
 async def subject(pool: Pool) -> None:
-    """User 1 with key 1 and the charged request `tb_0`, which the addresses of forms name."""
+    """User 1 with key 1 and the charged request `tb_0`, and team 2: what addresses name."""
     holder = await create_holder(pool, 1000)
     assert (holder.user_id, holder.key_id) == (1, 1)
     await charge(pool, holder, "tb_0", Usage({"input": 10, "output": 10}, total=20))
     await pool.execute("UPDATE users SET tags = '{a}'")
+    await pool.execute("INSERT INTO accounts (kind, name) VALUES ('team', 'Physics')")
+    # Both accounts have an allowance 1 and a budget 1.
     await pool.execute(
         "INSERT INTO allowances (account_id, amount, every, next_at, created_by)"
         " VALUES (1, 5, 'day', now() + interval '1 day', 'tests')"
@@ -55,6 +57,15 @@ async def subject(pool: Pool) -> None:
         "INSERT INTO limits (account_id, subject, name, unit, period, amount, window_end)"
         " VALUES (1, $1, 'budget:b', 'credits', 'day', 1000, 'epoch')",
         "account",
+    )
+    await pool.execute(
+        "INSERT INTO allowances (account_id, id, amount, every, next_at, created_by)"
+        " OVERRIDING SYSTEM VALUE SELECT 2, id, amount, every, next_at, created_by FROM allowances"
+    )
+    await pool.execute(
+        "INSERT INTO limits (account_id, id, subject, name, unit, period, amount, window_end)"
+        " OVERRIDING SYSTEM VALUE SELECT 2, id, subject, name, unit, period, amount, window_end"
+        " FROM limits"
     )
 
 

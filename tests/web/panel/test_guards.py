@@ -25,7 +25,7 @@ FOREIGN = [
     {"sec-fetch-site": "cross-site"},
     {"sec-fetch-site": "same-site"},
 ]
-TABLES = ("users", "accounts", "api_keys", "ledger")
+TABLES = ("users", "accounts", "api_keys", "ledger", "memberships", "projects", "invitations")
 
 
 def pages_of(method: str) -> list[str]:
@@ -41,7 +41,7 @@ def pages_of(method: str) -> list[str]:
 
 POSTS = pages_of("post")
 GETS = pages_of("get")
-OPEN = {"/sign-in", "/sign-up", "/welcome/1"}
+OPEN = {"/sign-in", "/sign-up", "/welcome/1", "/invitations/1"}
 """Pages for strangers."""
 
 

@@ -3,8 +3,11 @@
 overview     the state of everything, and the last days
 users        all users, with a search; new_user creates one, imports many
 tags         forms that change everybody with a tag, or the tags of one user
-user         one user; balance, standing and user_keys handle the forms of its page
-limits       limits and budgets of a user's account, or of a key
+user         one user; balance, grants, standing and user_keys handle the forms of its page
+teams        all teams, with a search, and creating one
+team         one team; balance and grants handle the forms of its page
+payers       whose account a form changes: a user's, or a team's
+limits       limits and budgets of the account of a user or a team, or of a key
 keys         the API keys of all users
 ledger       the entries of all users
 requests     the requests of all users; request explains one, and refunds it
@@ -40,6 +43,8 @@ from tokenbalance.web.panel.admin import (
     requests,
     standing,
     tags,
+    team,
+    teams,
     user,
     user_keys,
     users,
@@ -56,6 +61,8 @@ ROUTES: tuple[Route, ...] = (
     *imports.ROUTES,
     *tags.ROUTES,
     *user.ROUTES,
+    *teams.ROUTES,
+    *team.ROUTES,
     *balance.ROUTES,
     *grants.ROUTES,
     *standing.ROUTES,

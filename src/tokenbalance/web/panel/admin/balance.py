@@ -1,4 +1,4 @@
-"""Forms that change a user's balance: add credits, set the balance or the overdraft; with a reason.
+"""Forms that change the balance of a user or a team: add, set, overdraft; each with a reason.
 
 What requests in flight hold is not taken. The page then says so, and its ledger how much stayed.
 """
@@ -16,8 +16,8 @@ from tokenbalance.books.ledger.credits import (
     set_balance,
 )
 from tokenbalance.books.ledger.overdrafts import set_overdraft
+from tokenbalance.web.panel.admin.payers import PAYERS, account_of, path_of, payer_page
 from tokenbalance.web.panel.admin.routing import route
-from tokenbalance.web.panel.admin.user import path_of, user_of, user_page
 from tokenbalance.web.panel.notices import Notice
 from tokenbalance.web.panel.rendering import go_to
 
@@ -42,19 +42,19 @@ async def add_credits(visit: Visit) -> Response:
     if amount is None:
         form.refuse("add-amount", "enter an amount")
     if amount is None or form.errors:
-        return await user_page(visit, form)
+        return await payer_page(visit, form)
     cause = Cause(visit.actor, note)
     try:
         async with visit.management.sessions.begin() as session:
-            user = await user_of(session, visit)
-            entry = await add_once(session, user.account.id, amount, cause, form.typed("once"))
+            account_id = await account_of(session, visit)
+            entry = await add_once(session, account_id, amount, cause, form.typed("once"))
     except KeyReused:
         form.refuse("add-amount", SENT_BEFORE)
     except CreditError as error:
         form.refuse("add-note" if isinstance(error, InvalidNote) else "add-amount", str(error))
     else:
         return _done(visit, entry, Notice.CREDITS_ADDED, Notice.CREDITS_KEPT)
-    return await user_page(visit, form)
+    return await payer_page(visit, form)
 
 
 async def change_balance(visit: Visit) -> Response:
@@ -65,15 +65,15 @@ async def change_balance(visit: Visit) -> Response:
     if target is None:
         form.refuse("set-balance", "enter a balance")
     if target is None or form.errors:
-        return await user_page(visit, form)
+        return await payer_page(visit, form)
     cause = Cause(visit.actor, note)
     try:
         async with visit.management.sessions.begin() as session:
-            user = await user_of(session, visit)
-            entry = await set_balance(session, user.account.id, target, cause)
+            account_id = await account_of(session, visit)
+            entry = await set_balance(session, account_id, target, cause)
     except CreditError as error:
         form.refuse("set-note" if isinstance(error, InvalidNote) else "set-balance", str(error))
-        return await user_page(visit, form)
+        return await payer_page(visit, form)
     return _done(visit, entry, Notice.BALANCE_SET, Notice.BALANCE_KEPT)
 
 
@@ -85,25 +85,29 @@ async def change_overdraft(visit: Visit) -> Response:
     if overdraft is None:
         form.refuse("overdraft", "enter an overdraft")
     if overdraft is None or form.errors:
-        return await user_page(visit, form)
+        return await payer_page(visit, form)
     cause = Cause(visit.actor, note)
     try:
         async with visit.management.sessions.begin() as session:
-            user = await user_of(session, visit)
-            _ = await set_overdraft(session, user.account.id, overdraft, cause)
+            account_id = await account_of(session, visit)
+            _ = await set_overdraft(session, account_id, overdraft, cause)
     except CreditError as error:
         form.refuse("overdraft-note" if isinstance(error, InvalidNote) else "overdraft", str(error))
-        return await user_page(visit, form)
+        return await payer_page(visit, form)
     return go_to(path_of(visit), visit, Notice.OVERDRAFT_SET)
 
 
 def _done(visit: Visit, entry: Entry, done: Notice, kept: Notice) -> Response:
-    """Lead to the user's page, which says whether all was taken."""
+    """Lead to the page of the user or team, which says whether all was taken."""
     return go_to(path_of(visit), visit, kept if entry.kept_for_holds else done)
 
 
-ROUTES: Final = (
-    route("/users/{user_id}/credits", post=add_credits),
-    route("/users/{user_id}/balance", post=change_balance),
-    route("/users/{user_id}/overdraft", post=change_overdraft),
+ROUTES: Final = tuple(
+    one
+    for payer in PAYERS
+    for one in (
+        route(f"{payer}/credits", post=add_credits),
+        route(f"{payer}/balance", post=change_balance),
+        route(f"{payer}/overdraft", post=change_overdraft),
+    )
 )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from tokenbalance.web.panel.forms import Form
     from tokenbalance.web.panel.visit import Visit
 
-FILE_FIELDS: Final = ("user", "since", "until")
+FILE_FIELDS: Final = ("user", "team", "since", "until")
 """The filters of a download, unless it has its own."""
 
 

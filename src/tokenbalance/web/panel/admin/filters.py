@@ -25,24 +25,28 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Whose:
-    """Which user's rows, and of which days."""
+    """Which user's or team's rows, and of which days."""
 
     user: UserRow | None = None
     """None: all users."""
     period: Period = field(default=EVER)
+    team_id: int | None = None
+    """In place of a user: the team that pays."""
 
     @property
     def account_id(self) -> int | None:
-        """The account of the user."""
-        return None if self.user is None else self.user.account.id
+        """The account of the user, or the team's; None: all accounts."""
+        return self.team_id if self.user is None else self.user.account.id
 
 
 async def read_whose(visit: Visit, form: Form) -> Whose:
-    """Read the fields `user`, `since` and `until`; errors are added to the form."""
+    """Read the fields `user`, `team`, `since` and `until`; errors are added to the form."""
     period = read_period(form)
-    email = form.text("user")
+    email, team_id = form.text("user"), form.integer("team", minimum=1)
     if not email:
-        return Whose(None, period)
+        return Whose(None, period, team_id)
+    if team_id is not None:
+        form.refuse("team", "leave this empty, or the e-mail")
     async with visit.management.sessions() as session:
         try:
             return Whose(await find_user(session, email), period)

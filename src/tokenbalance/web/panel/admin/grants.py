@@ -1,4 +1,4 @@
-"""Forms of a user's grants and allowances: credits with an end, and credits each period."""
+"""Forms of the grants and allowances of a user or a team: credits that end, credits each period."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from tokenbalance.books.grants.allowances import NewAllowance, create, remove
 from tokenbalance.books.grants.issuing import EndInvalid, NewGrant, issue
 from tokenbalance.books.ledger.credits import Cause, CreditError, InvalidNote, KeyReused
 from tokenbalance.web.panel.admin.balance import SENT_BEFORE
+from tokenbalance.web.panel.admin.payers import PAYERS, account_of, path_of, payer_page
 from tokenbalance.web.panel.admin.routing import route
-from tokenbalance.web.panel.admin.user import path_of, user_of, user_page
 from tokenbalance.web.panel.grants import EVERY
 from tokenbalance.web.panel.notices import Notice
 from tokenbalance.web.panel.rendering import go_to
@@ -30,20 +30,20 @@ async def make_grant(visit: Visit) -> Response:
     if amount is None:
         form.refuse("grant-amount", "enter an amount")
     if amount is None or form.errors:
-        return await user_page(visit, form)
+        return await payer_page(visit, form)
     new = NewGrant(amount=amount, expires_at=end)
     cause = Cause(visit.actor, note)
     try:
         async with visit.management.sessions.begin() as session:
-            user = await user_of(session, visit)
-            _ = await issue(session, user.account.id, new, cause, form.typed("once"))
+            account_id = await account_of(session, visit)
+            _ = await issue(session, account_id, new, cause, form.typed("once"))
     except KeyReused:
         form.refuse("grant-amount", SENT_BEFORE)
     except CreditError as error:
         form.refuse(_field_of(error, "grant"), str(error))
     else:
         return go_to(path_of(visit), visit, Notice.GRANTED)
-    return await user_page(visit, form)
+    return await payer_page(visit, form)
 
 
 async def make_allowance(visit: Visit) -> Response:
@@ -57,26 +57,26 @@ async def make_allowance(visit: Visit) -> Response:
     if amount is None:
         form.refuse("allowance-amount", "enter an amount")
     if amount is None or form.errors:
-        return await user_page(visit, form)
+        return await payer_page(visit, form)
     new = NewAllowance(
         amount=amount, every=cast("Every", every), rollover_max=rollover, ends_at=end
     )
     try:
         async with visit.management.sessions.begin() as session:
-            user = await user_of(session, visit)
-            _ = await create(session, user.account.id, new, Cause(visit.actor, note))
+            account_id = await account_of(session, visit)
+            _ = await create(session, account_id, new, Cause(visit.actor, note))
     except CreditError as error:
         form.refuse(_field_of(error, "allowance"), str(error))
-        return await user_page(visit, form)
+        return await payer_page(visit, form)
     return go_to(path_of(visit), visit, Notice.ALLOWANCE_MADE)
 
 
 async def remove_allowance(visit: Visit) -> Response:
     """Remove an allowance."""
     async with visit.management.sessions.begin() as session:
-        user = await user_of(session, visit)
+        account_id = await account_of(session, visit)
         number = visit.number("allowance_id")
-        _ = await remove(session, user.account.id, number, Cause(visit.actor))
+        _ = await remove(session, account_id, number, Cause(visit.actor))
     return go_to(path_of(visit), visit, Notice.ALLOWANCE_REMOVED)
 
 
@@ -90,8 +90,12 @@ def _field_of(error: CreditError, form: str) -> str:
             return f"{form}-amount"
 
 
-ROUTES: Final = (
-    route("/users/{user_id}/grants", post=make_grant),
-    route("/users/{user_id}/allowances", post=make_allowance),
-    route("/users/{user_id}/allowances/{allowance_id}/remove", post=remove_allowance),
+ROUTES: Final = tuple(
+    one
+    for payer in PAYERS
+    for one in (
+        route(f"{payer}/grants", post=make_grant),
+        route(f"{payer}/allowances", post=make_allowance),
+        route(f"{payer}/allowances/{{allowance_id}}/remove", post=remove_allowance),
+    )
 )

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from tokenbalance.web.panel.visit import Visit
 
-_LIST: Final = FilteredList("ledger", ("user", "kind", "since", "until"))
+_LIST: Final = FilteredList("ledger", ("user", "team", "kind", "since", "until"))
 _KINDS: Final = {kind: kind for kind in ENTRY_KINDS}
 
 

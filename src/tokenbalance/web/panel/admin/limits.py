@@ -1,12 +1,12 @@
-"""Limits and budgets of a user's account, and of a user's keys."""
+"""Limits and budgets of the account of a user or a team, and of a user's keys."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
 from tokenbalance.web.panel import limits_page
+from tokenbalance.web.panel.admin.payers import OF_A_USER, PAYERS, account_of, path_of
 from tokenbalance.web.panel.admin.routing import route
-from tokenbalance.web.panel.admin.user import path_of, user_of
 from tokenbalance.web.panel.limits_page import Place
 
 if TYPE_CHECKING:
@@ -37,7 +37,7 @@ async def remove_budget(visit: Visit) -> Response:
 
 async def _place(visit: Visit) -> Place:
     async with visit.management.sessions() as session:
-        account_id = (await user_of(session, visit)).account.id
+        account_id = await account_of(session, visit)
     back = path_of(visit)
     of_key = "key_id" in visit.request.path_params
     key_id = visit.number("key_id") if of_key else None
@@ -45,7 +45,7 @@ async def _place(visit: Visit) -> Place:
     return Place(account_id, key_id, path, back, "admin/frame.html")
 
 
-_PATHS: Final = ("/users/{user_id}/limits", "/users/{user_id}/keys/{key_id}/limits")
+_PATHS: Final = (*(f"{payer}/limits" for payer in PAYERS), f"{OF_A_USER}/keys/{{key_id}}/limits")
 ROUTES: Final = tuple(
     one
     for path in _PATHS

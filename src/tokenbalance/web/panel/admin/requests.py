@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 
     from tokenbalance.web.panel.visit import Visit
 
-_LIST: Final = FilteredList("requests", ("user", "state", "model", "only", "since", "until"))
+_LIST: Final = FilteredList(
+    "requests", ("user", "team", "state", "model", "only", "since", "until")
+)
 _STATES: Final = {state: state for state in HOLD_STATES}
 _ONLY: Final = {"estimated": "estimated charges", "overrun": "overruns"}
 

@@ -133,11 +133,12 @@ async def _look(session: Session, user: UserRow) -> _Looked:
         requests=(await requests_page(session, RequestQuery(account_id), limit=_ROWS)).data,
         refused=await refused_today(session, account_id),
         left=await limits_left(session, account_id),
-        chart=await _usage_chart(session, account_id),
+        chart=await usage_chart(session, account_id),
     )
 
 
-async def _usage_chart(session: Session, account_id: int) -> Chart:
+async def usage_chart(session: Session, account_id: int) -> Chart:
+    """Build the chart of the last days' usage of an account."""
     days = last_days(DAYS)
     period = Period(since=midnight(days[0]))
     query = UsageQuery(account_id, frozenset({Group.DAY, Group.MODEL}), period)
