@@ -227,6 +227,11 @@ async def _verdict(ring: Ring, holder: Holder, tally: Tally, watch: Watch) -> li
         f" audits {watch.audits}, violations {len(watch.violations)}, overrun {overrun}"
     )
     breaches = list(watch.violations) + tally.falsely_refused
+    breaches += [
+        f"{number} received {status}"
+        for status, number in tally.statuses.items()
+        if status not in {200, 402, 429}
+    ]
     if open_holds or overrun or tally.lowest is None or tally.lowest < 0:
         breaches.append(f"open holds {open_holds}, overrun {overrun}, lowest {tally.lowest}")
     return breaches
