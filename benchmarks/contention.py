@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, cast
 
 import orjson
+from sqlalchemy.exc import DBAPIError
 
 from benchmarks.admissions import admitted_too_many
 from benchmarks.crews import Bounds, create_crew
@@ -203,15 +204,19 @@ async def _move_credits(sessions: Sessions, crew: Crew, moved: Counter[str]) -> 
     pair = crew.team_id, crew.own_account_id
     while True:
         new = NewGrant(amount=50, expires_at=datetime.now(UTC) + timedelta(seconds=1))
-        # It may have ended before the account was locked.
-        with suppress(EndInvalid):
+        try:
             async with sessions.begin() as session:
                 _ = await issue(session, crew.team_id, new, Cause(CLI))
             moved["grants with an end"] += 1
-        for sender, receiver in (pair, pair[::-1]):
-            async with sessions.begin() as session:
-                _ = await transfer(session, sender, receiver, 30, Cause(CLI))
-            moved["transfers"] += 1
+            for sender, receiver in (pair, pair[::-1]):
+                async with sessions.begin() as session:
+                    _ = await transfer(session, sender, receiver, 30, Cause(CLI))
+                moved["transfers"] += 1
+        except EndInvalid:
+            moved["grants that ended before the account was locked"] += 1
+        except DBAPIError as error:
+            # An API request would be asked to try again.
+            moved[str(error.orig)] += 1
         await asyncio.sleep(SAMPLE_S)
 
 
