@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Final, cast
 from tokenbalance.books.grants.burning import Lot
 from tokenbalance.books.grants.calendar import period_at
 from tokenbalance.books.grants.purse import connection_of, open_purse
+from tokenbalance.books.ledger.fallback import repeated
 from tokenbalance.database import statements
 from tokenbalance.database.connections import UNAVAILABLE
 from tokenbalance.model import JSON_INTEGER_MAX
@@ -89,8 +90,12 @@ async def enter_some_due(pool: Pool) -> int:
 
 async def enter_due_of(pool: Pool, account_id: int) -> None:
     """Enter what is due for one account, in a transaction; raises what asyncpg raises."""
-    async with pool.acquire() as connection, connection.transaction():
-        await enter_due(connection, account_id)
+
+    async def enter() -> None:
+        async with pool.acquire() as connection, connection.transaction():
+            await enter_due(connection, account_id)
+
+    await repeated(enter)
 
 
 async def funds_row(pool: Pool, caller: Caller) -> tuple[int, int, int, bool] | None:

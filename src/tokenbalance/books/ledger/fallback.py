@@ -26,6 +26,7 @@ _ITEM_ERRORS: Final = (
     asyncpg.TransactionRollbackError,
 )
 """Errors of a statement that only some of its items may have caused."""
+_REPEATS: Final = 2
 
 
 @contextmanager
@@ -49,3 +50,15 @@ async def each_alone(batch: Batch[Item, Result], act: Callable[[Item], Awaitable
             raise
         except Exception as error:  # noqa: BLE001 - it is raised in the caller
             pending.fail(error)
+
+
+async def repeated(act: Callable[[], Awaitable[Result]]) -> Result:
+    """Do again what Postgres has rolled back to end a deadlock: nothing of it has happened.
+
+    For what locks an account, and for a whole transaction. Statements that lock the account and
+    then write its row were seen in deadlocks with each other, while entries of grants refer to it.
+    """
+    for _ in range(_REPEATS):
+        with suppress(asyncpg.DeadlockDetectedError):
+            return await act()
+    return await act()

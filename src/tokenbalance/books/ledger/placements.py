@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from tokenbalance.books.ledger.account_queues import AccountQueues
-from tokenbalance.books.ledger.fallback import each_alone, left_on_item_error
+from tokenbalance.books.ledger.fallback import each_alone, left_on_item_error, repeated
 from tokenbalance.database import statements
 from tokenbalance.database.batches import Left
 from tokenbalance.model import Hold, Room, Terms
@@ -149,7 +149,7 @@ class Placements:
         """
         policy = placement.caller.policy
         if policy is not None:
-            return await self._place_limited(placement, policy, position)
+            return await repeated(lambda: self._place_limited(placement, policy, position))
         row = await self._pool.fetchrow(statements.PLACE, *self._arguments(placement, position))
         return None if row is None else placement.placed(cast("int", row[0]))
 
