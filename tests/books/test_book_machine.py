@@ -348,13 +348,6 @@ BROKEN: Final = {
         "held = held - hold.amount",
         "held = held",
     ),
-    "a plain charge of a tombstone": ("SETTLE", " AND amount > 0", ""),
-    "a plain charge that leaves what was held": (
-        "SETTLE",
-        "held = held - hold.amount",
-        "held = held",
-    ),
-    "a plain charge of another amount": ("SETTLE", "balance = balance - $3", "balance = balance"),
     "an expiry of a tombstone": ("EXPIRE", " AND amount > 0", ""),
     "an expiry before the lease has ended": (
         "EXPIRE",

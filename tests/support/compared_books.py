@@ -118,11 +118,9 @@ class ComparedBooks(RuleBasedStateMachine):
         return self.run(at_once())
 
     def hold_of(self, request: Request) -> Hold:
-        """The hold as its process has it: of the first account it is known to be plain."""
         model = self.models[request.account].holds.get(request.request_id)
         account_id = self.holders[request.account].account_id
-        amount = 10 if model is None else model.amount
-        return Hold(request.request_id, account_id, amount, is_plain=request.account == 0)
+        return Hold(request.request_id, account_id, 10 if model is None else model.amount)
 
     def model_of(self, hold: Hold) -> ModelAccount:
         (model,) = (
