@@ -139,14 +139,10 @@ class Policy:
     """Of one request: the end user whom it names, who is among the subjects."""
 
     def of_end_user(self, subject: str, rules: Rules | None) -> Policy:
-        """The policy of a request that names an end user."""
+        """The policy of a request that names an end user, whose counts it takes from as well."""
         bound = self.rules if rules is None else (*self.rules, rules)
         subjects = (*self.subjects, subject)
         return Policy(self.version, subjects, bound, self.end_users, subject)
-
-    def on_behalf_of(self, subject: str) -> Policy:
-        """The policy of a request that names its end user, whose counts it takes from as well."""
-        return Policy(self.version, (*self.subjects, subject), self.rules)
 
 
 @value

@@ -53,8 +53,12 @@ def _row(one: Found) -> Mapping[str, object]:
     if one.expires_at is not None and 0 <= one.expires_at <= _MOMENT_MAX:
         row["expires_at"] = one.expires_at
     if one.snapshot is not None:
-        row["snapshot"] = orjson.Fragment(_NUL.sub(r"\1\\ufffd", one.snapshot))
+        row["snapshot"] = orjson.Fragment(_storable(one.snapshot))
     return row
+
+
+def _storable(snapshot: str) -> str:
+    return _NUL.sub(r"\1\\ufffd", snapshot) if r"\u0000" in snapshot else snapshot
 
 
 def _is_text(text: str, most: int) -> bool:

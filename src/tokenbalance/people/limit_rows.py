@@ -6,7 +6,7 @@ Works in the caller's transaction and never commits. Must never change what has 
 from __future__ import annotations
 
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final
 
 from sqlalchemy import BigInteger, and_, delete, func, or_, select, update
 from sqlalchemy import cast as sql_cast
@@ -25,9 +25,9 @@ from tokenbalance.model.limits import (
 from tokenbalance.people.limits import KeyLimits
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
-    from sqlalchemy import Select
+    from sqlalchemy import ColumnElement, Select
     from sqlalchemy.ext.asyncio import AsyncSession
 
 BUDGET: Final = "budget:"
@@ -53,30 +53,40 @@ async def store_limits(
     """
     await lock_counts(session, account_id)
     of_subject = and_(Limit.account_id == account_id, Limit.subject == subject)
-    counted = {name: cast("int", limits[name]) for name in COUNTED if name in limits}
+    counted = [name for name in COUNTED if name in limits]
     _ = await session.execute(
-        delete(Limit).where(
-            of_subject, ~Limit.name.startswith(BUDGET), Limit.name.not_in(list(counted))
-        )
+        delete(Limit).where(of_subject, ~Limit.name.startswith(BUDGET), Limit.name.not_in(counted))
     )
-    for name, amount in counted.items():
-        unit, period = COUNTED[name]
-        new = insert(Limit).values(
-            account_id=account_id,
-            subject=subject,
-            name=name,
-            unit=unit,
-            period=period,
-            amount=amount,
-        )
-        if period not in WITHOUT_WINDOWS:
-            new = new.values(window_end=NOT_BEGUN)
-        _ = await session.execute(
-            new.on_conflict_do_update(
-                index_elements=[Limit.account_id, Limit.subject, Limit.name],
-                set_={"amount": amount},
-            )
-        )
+    await add_limits(session, [(account_id, subject, limits)])
+
+
+async def add_limits(
+    session: AsyncSession, subjects: Sequence[tuple[int, str, Mapping[str, object]]]
+) -> None:
+    """Write the counted limits of many subjects, in two statements; removes none.
+
+    Args:
+        session: the caller's transaction; the accounts are locked, or made in it.
+        subjects: the account that pays, whose limits, and all limits that are set.
+
+    """
+    rows: list[dict[str, object]] = []
+    for account_id, subject, limits in subjects:
+        for name, (unit, period) in COUNTED.items():
+            if name in limits:
+                row = {"account_id": account_id, "subject": subject, "name": name}
+                rows.append({**row, "unit": unit, "period": period, "amount": limits[name]})
+    new = insert(Limit)
+    once = new.on_conflict_do_update(
+        index_elements=[Limit.account_id, Limit.subject, Limit.name],
+        set_={"amount": new.excluded.amount},
+    )
+    for windowed in (False, True):
+        some = [row for row in rows if (row["period"] not in WITHOUT_WINDOWS) is windowed]
+        if windowed:
+            some = [{**row, "window_end": NOT_BEGUN} for row in some]
+        if some:
+            _ = await session.execute(once, some)
 
 
 async def bind_key(session: AsyncSession, key: ApiKey) -> None:
@@ -129,14 +139,27 @@ async def renew_versions(session: AsyncSession, account_id: int, key_id: int | N
         of_member,
         of_project,
     )
-    now = sql_cast(func.extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger)
-    for limited, version in ((is_limited, now), (~is_limited, 0)):
+    for limited, version in ((is_limited, _new_version()), (~is_limited, 0)):
         change = update(ApiKey).where(ApiKey.account_id == account_id, limited)
         if key_id is not None:
             change = change.where(ApiKey.id == key_id)
         _ = await session.execute(
             change.values(limits_version=version), execution_options={"synchronize_session": False}
         )
+
+
+async def name_versions(session: AsyncSession, account_ids: Sequence[int]) -> None:
+    """Name a new version of what limits the keys of new accounts, all of which something limits."""
+    _ = await session.execute(
+        update(ApiKey)
+        .where(ApiKey.account_id.in_(account_ids))
+        .values(limits_version=_new_version()),
+        execution_options={"synchronize_session": False},
+    )
+
+
+def _new_version() -> ColumnElement[int]:
+    return sql_cast(func.extract("epoch", func.clock_timestamp()) * 1_000_000, BigInteger)
 
 
 async def forget_counts(session: AsyncSession, account_id: int, keys: Select[int]) -> None:

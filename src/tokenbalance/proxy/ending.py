@@ -35,6 +35,7 @@ through a meter.
 
 from __future__ import annotations
 
+import asyncio
 import enum
 import time
 from contextlib import suppress
@@ -253,7 +254,12 @@ class Ending:
             return await self._charge(lease, lease.hold, usage)
         carried = self.owners.carry(lease.caller, found)
         lease.objects = carried.rows
-        charge = await self._charge(lease, lease.hold, usage)
+        try:
+            charge = await self._charge(lease, lease.hold, usage)
+        except asyncio.CancelledError:
+            # The settler has them, and this process may end before it.
+            _ = carried.note()
+            raise
         if charge is not None:
             carried.committed()
         elif not await carried.is_safe():

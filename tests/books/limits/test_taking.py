@@ -257,7 +257,7 @@ async def test_end_users_have_counts_of_their_own(
         for _ in range(2):
             await book.limits.open_end_user(holder.account_id, name, limits)
         assert caller.policy is not None
-        callers.append(replace(caller, policy=caller.policy.on_behalf_of(name)))
+        callers.append(replace(caller, policy=caller.policy.of_end_user(name, None)))
     held = [await place(book, caller, f"tb_{number}") for number, caller in enumerate(callers)]
     assert None not in held
     refused = await asyncio.gather(*(place(book, caller, "tb_9", 1) for caller in callers))

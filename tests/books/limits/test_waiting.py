@@ -74,12 +74,12 @@ async def test_the_next_request_of_a_key_follows_when_one_ends(
     assert await place(here, caller, "b", 10) is None
     waiting = [asyncio.create_task(wait(here, caller, f"w{number}", 10)) for number in range(3)]
     await until(lambda: standing(pool), 3)
-    for _ in waiting:
+    left = set(waiting)
+    while left:
         _ = await here.book.settle(hold, Usage.counted(1, 1))
-        done, _ = await asyncio.wait(
-            [task for task in waiting if not task.done()],
-            timeout=PATIENCE_S,
-            return_when=asyncio.FIRST_COMPLETED,
+        # The next one may have its hold before the end of this one is known here.
+        done, left = await asyncio.wait(
+            left, timeout=PATIENCE_S, return_when=asyncio.FIRST_COMPLETED
         )
         assert len(done) == 1
         hold = done.pop().result()

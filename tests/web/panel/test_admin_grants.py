@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC
 from typing import TYPE_CHECKING
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -31,7 +31,7 @@ async def test_credits_that_end_are_granted_once_and_shown(
         assert (response.status_code, response.headers["location"]) == (303, here)
     page = await admin.pages.see(here)
     assert "Credits granted. The change is in the ledger." in page.text
-    assert "2100-01-01 00:00" in page.text
+    assert "2100-01-01 00:00 UTC" in page.text
     email = admin.somebody.email
     assert (await entries_of(pool, holder.account_id))[1:] == [
         ("grant", 2000, 3000, email, "course")
@@ -43,6 +43,7 @@ async def test_credits_that_end_are_granted_once_and_shown(
 
 async def test_20000_every_monday_is_one_form(admin: Admin, pool: Pool, holder: Holder) -> None:
     here = f"/admin/users/{holder.user_id}"
+    await pool.execute("UPDATE accounts SET time_zone = 'Asia/Tokyo'")
     fields = {"allowance-amount": "20,000", "allowance-every": "week"}
     response = await admin.pages.submit(f"{here}/allowances", **fields)
     assert response.status_code == 303
@@ -52,7 +53,8 @@ async def test_20000_every_monday_is_one_form(admin: Admin, pool: Pool, holder: 
     removing = re.search(rf'action="({here}/allowances/\d+/remove)"', page.text)
     assert removing
     next_at = await pool.fetchval("SELECT next_at FROM allowances")
-    assert f"{next_at.astimezone(UTC):%Y-%m-%d %H:%M}" in page.text
+    there = next_at.astimezone(ZoneInfo("Asia/Tokyo"))
+    assert f"{there:%Y-%m-%d} 00:00 Asia/Tokyo" in page.text
     assert (await admin.pages.submit(removing[1])).status_code == 303
     assert "Allowance removed." in (await admin.pages.see(here)).text
     assert (await admin.pages.submit(removing[1])).status_code == 404

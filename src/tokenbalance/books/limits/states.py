@@ -2,27 +2,25 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Final, NamedTuple
 from zoneinfo import ZoneInfo
 
-from tokenbalance.books.limits.refusals import MINUTE_US
+from tokenbalance.books.limits.shown import in_order, is_over, state_of
 from tokenbalance.books.limits.windows import window_at
 from tokenbalance.database import statements
-from tokenbalance.model.limits import COUNTED, MINUTE, WITHOUT_WINDOWS, LimitState
+from tokenbalance.model.limits import COUNTED, WITHOUT_WINDOWS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from tokenbalance.database.connections import Pool
-    from tokenbalance.model.limits import Unit
+    from tokenbalance.model.limits import LimitState, Unit
 
 _ATTEMPTS: Final = 3
 """To read counts while windows end."""
-_ORDER: Final = {name: number for number, name in enumerate(COUNTED)}
 _NOT_BEGUN: Final = datetime.fromtimestamp(0, UTC)
 """The end of the window of a limit that has never had one."""
-_ONE_US: Final = timedelta(microseconds=1)
 
 
 class _Row(NamedTuple):
@@ -36,40 +34,13 @@ class _Row(NamedTuple):
     amount: int
     used: int
     reserved: int
-    full_at: datetime
+    taken_until: datetime
     """Of a rate: when all of it is available, or now."""
     window_end: datetime
     anchor: datetime | None
     created_at: datetime
     time_zone: str
     at: datetime
-
-    @property
-    def is_over(self) -> bool:
-        """Whether its window has ended, so that nothing can be taken from it."""
-        return self.period not in WITHOUT_WINDOWS and self.window_end <= self.at
-
-    @property
-    def state(self) -> LimitState:
-        """The row as it is shown."""
-        used, resets_at = self.used, None
-        if self.period == MINUTE:
-            resets_at = self.full_at
-            backlog_us = (resets_at - self.at) // _ONE_US
-            used = -(-backlog_us * self.amount // MINUTE_US)
-        elif self.period not in WITHOUT_WINDOWS:
-            resets_at = self.window_end
-        return LimitState(
-            self.subject,
-            self.name,
-            self.unit,
-            self.period,
-            self.amount,
-            used,
-            self.reserved,
-            resets_at,
-            self.at,
-        )
 
 
 class Limits:
@@ -88,17 +59,14 @@ class Limits:
         """
         rows = await self._read(account_id, subjects)
         for _ in range(_ATTEMPTS):
-            over = [row for row in rows if row.is_over]
+            over = [row for row in rows if is_over(row, row.at)]
             if not over:
                 break
             for row in over:
                 await self._enter(account_id, row)
             rows = await self._read(account_id, subjects)
-        places = {subject: number for number, subject in enumerate(subjects)}
-        rows.sort(
-            key=lambda row: (places[row.subject], _ORDER.get(row.name, len(_ORDER)), row.name)
-        )
-        return tuple(row.state for row in rows)
+        states = (state_of(row, row.time_zone, row.at) for row in rows)
+        return tuple(in_order(states, subjects))
 
     async def open_end_user(
         self, account_id: int, subject: str, limits: Mapping[str, object]

@@ -162,7 +162,7 @@ LIMITS: Final = """
 -- $1 account, $2 subjects
 -- The counts, in one fixed order of subjects, and what decides when their windows begin and end.
 SELECT l.id, l.subject, l.name, l.unit, l.period, l.amount, l.used, l.reserved,
-       greatest(l.taken_until, now()) AS full_at, l.window_end, l.anchor, l.created_at,
+       greatest(l.taken_until, now()) AS taken_until, l.window_end, l.anchor, l.created_at,
        a.time_zone, now() AS at
   FROM (SELECT * FROM unnest($2::text[]) LIMIT (SELECT cardinality($2))) asked (subject)
   JOIN accounts a ON a.id = $1

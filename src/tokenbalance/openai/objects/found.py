@@ -5,7 +5,7 @@ Pure; what becomes of what is found is never decided here. Where ids are is said
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Final, TypeGuard
+from typing import TYPE_CHECKING, Final, TypeAlias, TypeGuard
 
 import orjson
 
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from tokenbalance.model import Document, Json
     from tokenbalance.openai.objects.places import Places, Way
     from tokenbalance.openai.operation import Operation
+
+    _Id: TypeAlias = tuple[Place, str, Document]
+    """Where an id is, the id, and the object that has it."""
 
 ID_CHARS_MAX: Final = 512
 """Longer ids are not kept; OpenAI's have fewer than a hundred characters."""
@@ -151,10 +154,11 @@ def part_of(document: Document, within: str | None) -> str | None:
 
 def _tokens_of(holder: Mapping[str, Json]) -> int | None:
     """The most that a later response reads of one; None where its usage does not say it."""
-    usage, items = holder.get("usage"), holder.get("output")
+    usage = holder.get("usage")
     if not isinstance(usage, dict):
         return None
-    for item in items if isinstance(items, list) else []:
+    items = holder.get("output")
+    for item in items if isinstance(items, list) else ():
         # Another model has drawn it, but this one will read it.
         if isinstance(item, dict) and item.get("type") == "image_generation_call":
             return None
@@ -168,25 +172,31 @@ def _snapshot(kind: str, holder: Document) -> str | None:
     return dumped.decode() if len(dumped) <= SNAPSHOT_BYTES_MAX else None
 
 
-def _ids(way: Way, document: Document) -> list[tuple[Place, str, Document]]:
+def _ids(way: Way, document: Document) -> list[_Id]:
     """Return each id at the end of a way, with its place and the object that has it."""
-    found: list[tuple[Place, str, Document]] = []
+    found: list[_Id] = []
     _follow(way, document, document, found)
     return found
 
 
-def _follow(
-    way: Way, value: Json, holder: Document, found: list[tuple[Place, str, Document]]
-) -> None:
-    if is_id(value):
-        found += [(place, value, holder) for place in way.places]
-    elif isinstance(value, dict):
+def _follow(way: Way, value: Json, holder: Document, found: list[_Id]) -> None:
+    if isinstance(value, dict):
         for step, further in way.steps.items():
-            if step in value:
-                _follow(further, value[step], value, found)
-    elif isinstance(value, list) and (further := way.steps.get("[]")) is not None:
-        for element in value:
-            _follow(further, element, holder, found)
+            member = value.get(step)
+            # Most members are missing or empty, and ids need no call of their own.
+            if not member:
+                continue
+            if not isinstance(member, str):
+                _follow(further, member, value, found)
+            elif further.places and len(member) <= ID_CHARS_MAX:
+                found += [(place, member, value) for place in further.places]
+    elif isinstance(value, list):
+        further = way.steps.get("[]")
+        if further is not None:
+            for element in value:
+                _follow(further, element, holder, found)
+    elif way.places and is_id(value):
+        found += [(place, value, holder) for place in way.places]
 
 
 def _text(value: Json) -> str | None:

@@ -63,13 +63,16 @@ class Places:
     """The way to all of them."""
     words: tuple[bytes, ...]
     """A text without any of them has no id."""
+    own: frozenset[str]
+    """Kinds of objects that a request makes, rather than parts of them."""
 
     @classmethod
     def of(cls, places: Iterable[Place]) -> Places:
         """Take places, each once."""
         each = tuple(dict.fromkeys(places))
         words = tuple(dict.fromkeys(place.word for place in each))
-        return cls(each, _way_to([(place.steps, place) for place in each]), words)
+        own = frozenset(place.kind for place in each if place.is_own)
+        return cls(each, _way_to([(place.steps, place) for place in each]), words, own)
 
 
 @value

@@ -18,8 +18,10 @@ an event back:
     that is stored. `pending` has that object then, and everything waits until `release` says that
     it is committed. All other ids are only written down: to be lost they would need two failures.
 
-Most events name nothing, which a search for a few words shows: `Places.words`. A chat has
-one id; once that is known, nothing more is searched unless it may have spoken output.
+Most events name nothing, which a search for a few words shows: `Places.words`. Each word is
+searched once in all whole events of a read, and only the events that have one are taken out of them
+and parsed. A chat has one id; once that is known, nothing more is searched unless it may have
+spoken output.
 """
 
 from __future__ import annotations
@@ -40,6 +42,8 @@ EVENT_KEPT: Final = 1024 * 1024
 """Bytes of an incomplete event that are kept."""
 _WHOLE_EVENTS: Final = (b"\n\n", b"\r\n\r\n")
 _BLANK: Final = (b":", b"\r", b"\n")
+_SEARCHED_AT_ONCE: Final = 16 * 1024
+"""Bytes: CPython searches a longer text than 30,000 in a way that is slower for short words."""
 _END_BYTES_MAX: Final = 4
 """Bytes of the blank line that ends an event, with the end of the line before."""
 
@@ -64,7 +68,7 @@ class StreamIds:
         """What must be committed before anything goes on: then call `release`."""
         self._places = sought.in_events
         self._words = sought.in_events.words
-        self._own = frozenset(place.kind for place in sought.in_events.all if place.is_own)
+        self._own = sought.in_events.own
         self._whole = within
         self._known: set[tuple[str, str]] = set()
         self._found: dict[tuple[str, str], Found] = {}
@@ -139,8 +143,11 @@ class StreamIds:
     def _go_on(self) -> bytes:
         out: list[bytes] = []
         while self._buffer and not self.pending:
-            if self._scanner is None and self._buffer.startswith(_BLANK):
-                self._pass_between(out)
+            if self._scanner is None:
+                if self._buffer.startswith(_BLANK):
+                    self._pass_between(out)
+                if self._pass_whole_events(out):
+                    continue
             end = end_of_event(self._buffer, max(self._looked_at - _END_BYTES_MAX, 0))
             if self._scanner is None and end < 0 and len(self._buffer) > EVENT_KEPT:
                 self._scanner, self._looked_at = IdScanner(self._places, self._whole), 0
@@ -153,6 +160,47 @@ class StreamIds:
             if end < 0:
                 break
         return b"".join(out)
+
+    def _pass_whole_events(self, out: list[bytes]) -> bool:
+        """Pass on all whole events, up to one that has to wait for a commit; False: there is none.
+
+        Where a line may end with a CR it takes none of them.
+        """
+        buffer = self._buffer
+        looked_at = max(self._looked_at - 1, 0)
+        stop = buffer.rfind(b"\n\n", looked_at, looked_at + _SEARCHED_AT_ONCE) + 2
+        if stop < len(b"\n\n") or buffer.find(b"\r", 0, stop) >= 0:
+            return False
+        events = bytes(buffer[:stop])
+        del buffer[:stop]
+        self._looked_at = 0
+        left = self._pass_unnamed(events, out)
+        if left:
+            buffer[:0] = left
+        return True
+
+    def _pass_unnamed(self, events: bytes, out: list[bytes]) -> bytes:
+        """Pass on events that name nothing, and read the others; returns what has to wait."""
+        end, words = 0, self._words
+        following = [events.find(word) for word in words]
+        while (named := _first(following)) >= 0:
+            before = events.rfind(b"\n\n", end, named)
+            begin = before + 2 if before >= 0 else end
+            end = events.find(b"\n\n", named) + 2
+            self._read(events[begin:end])
+            if self.pending:
+                out.append(events[:begin])
+                self._ready = events[begin:end]
+                return events[end:]
+            if self._words is not words:
+                words = self._words
+                following = [events.find(word, end) for word in words]
+                continue
+            for number, at in enumerate(following):
+                if 0 <= at < end:
+                    following[number] = events.find(words[number], end)
+        out.append(events)
+        return b""
 
     def _pass_between(self, out: list[bytes]) -> None:
         """Pass on what keeps a connection alive."""
@@ -209,7 +257,7 @@ class StreamIds:
         """Remember an object; says whether it is new."""
         key = (one.kind, one.id)
         before = self._found.get(key)
-        if before is not None and one.parent is None:
+        if before is not None and one.parent is None is not before.parent:
             one = replace(one, parent=before.parent)
         self._found[key] = one
         if key in self._known:
@@ -220,3 +268,12 @@ class StreamIds:
             self._places = Places.of(each for each in self._places.all if not each.is_own)
             self._words = self._places.words
         return True
+
+
+def _first(places: list[int]) -> int:
+    """The smallest place; -1 if there is none."""
+    first = -1
+    for place in places:
+        if place >= 0 and (place < first or first < 0):
+            first = place
+    return first

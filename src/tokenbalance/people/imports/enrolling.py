@@ -9,7 +9,7 @@ from datetime import timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Final
 
-from sqlalchemy import ARRAY, Text, column, func, insert, literal, select, update
+from sqlalchemy import ARRAY, Text, column, func, insert, literal, select
 from sqlalchemy import cast as as_type
 from sqlalchemy.dialects.postgresql import insert as insert_once
 from sqlalchemy.exc import IntegrityError
@@ -17,18 +17,17 @@ from sqlalchemy.exc import IntegrityError
 from tokenbalance.database.tables import (
     Account,
     ApiKey,
-    Limit,
     User,
     UserImport,
     WelcomeLink,
 )
-from tokenbalance.model.limits import ACCOUNT, COUNTED, WITHOUT_WINDOWS, subject_of_key
+from tokenbalance.model.limits import ACCOUNT, subject_of_key
 from tokenbalance.model.values import value
 from tokenbalance.people.bounded_limits import BoundedLimits
 from tokenbalance.people.imports.planning import Known
 from tokenbalance.people.imports.results import Gives
 from tokenbalance.people.key_terms import NEW_KEY_SCOPES
-from tokenbalance.people.limit_rows import NOT_BEGUN
+from tokenbalance.people.limit_rows import add_limits, name_versions
 from tokenbalance.people.limits import NO_LIMITS
 from tokenbalance.people.rows import key_row, user_row
 from tokenbalance.people.secrets import new_secret, prefix, sha256
@@ -37,7 +36,6 @@ from tokenbalance.people.users import EmailTaken, UserError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
-    from typing import Any
 
     from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -122,7 +120,7 @@ async def enroll(
             (user.account.id, ACCOUNT, person.limits)
             for user, person in zip(users, some, strict=True)
         ]
-        await _limit(session, limits)
+        await add_limits(session, limits)
         if gives is Gives.KEYS:
             secrets = await _give_keys(session, users, actor, key_limits)
         else:
@@ -158,25 +156,6 @@ async def _create(session: AsyncSession, people: Sequence[Person]) -> Sequence[U
     return users
 
 
-async def _limit(
-    session: AsyncSession, subjects: Sequence[tuple[int, str, Mapping[str, object]]]
-) -> None:
-    """Make the rows of new subjects that holds take from, as `limit_rows` does for others."""
-    rows: list[dict[str, Any]] = []  # pyright: ignore[reportExplicitAny] - as SQLAlchemy has it
-    for account_id, subject, limits in subjects:
-        for name, (unit, period) in COUNTED.items():
-            if name in limits:
-                row = {"account_id": account_id, "subject": subject, "name": name}
-                row |= {"unit": unit, "period": period, "amount": limits[name]}
-                rows.append(row)
-    for windowed in (False, True):
-        some = [row for row in rows if (row["period"] not in WITHOUT_WINDOWS) is windowed]
-        if windowed:
-            some = [{**row, "window_end": NOT_BEGUN} for row in some]
-        if some:
-            _ = await session.execute(insert(Limit), some)
-
-
 async def _give_keys(
     session: AsyncSession, users: Sequence[User], actor: Actor, limits: KeyLimits
 ) -> list[str]:
@@ -198,20 +177,11 @@ async def _give_keys(
     await session.flush()
     record_new_keys(session, actor, [key_row(key) for key in keys])
     document = limits.as_document()
-    await _limit(session, [(key.account_id, subject_of_key(key.id), document) for key in keys])
+    await add_limits(session, [(key.account_id, subject_of_key(key.id), document) for key in keys])
     limited = [user.account.id for user in users if user.account.limits or document]
     if limited:
-        await _name_versions(session, limited)
+        await name_versions(session, limited)
     return secrets
-
-
-async def _name_versions(session: AsyncSession, account_ids: Sequence[int]) -> None:
-    """Name a version of what limits the keys of accounts, as `limit_rows` does for one."""
-    now = func.extract("epoch", func.clock_timestamp()) * 1_000_000
-    _ = await session.execute(
-        update(ApiKey).where(ApiKey.account_id.in_(account_ids)).values(limits_version=now),
-        execution_options={"synchronize_session": False},
-    )
 
 
 async def _give_links(session: AsyncSession, users: Sequence[User], actor: Actor) -> list[str]:
