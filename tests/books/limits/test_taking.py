@@ -219,7 +219,7 @@ async def test_a_removed_limit_is_owed_nothing(
     assert (await audit(pool)).violations == []
 
 
-async def test_holds_of_two_windows_end_in_one_statement(
+async def test_holds_of_two_windows_end_in_one_batch(
     pool: Pool, book: Book, holder: Holder
 ) -> None:
     caller = await caller_of(pool, holder)
