@@ -21,7 +21,7 @@ import platformdirs
 from benchmarks.compare.ratios import PAIRS_MIN, ratio_of
 from benchmarks.markdown import lay_out
 from benchmarks.speed import bodies
-from benchmarks.speed.accounts import AMPLE, write_keys
+from benchmarks.speed.accounts import AMPLE, Proof, write_keys
 from benchmarks.speed.cases import CASES, KB
 from benchmarks.speed.loads import Load, Loader, LoadFailed
 from benchmarks.speed.machine import cores_for, describe, free_port, raise_open_files
@@ -128,7 +128,7 @@ async def measure(given: Given, folder: Path, cache: Path) -> list[str]:
     place = Place(folder / "here", folder, seat.port, sys.executable)
     place.folder.mkdir()
     async with serve(place) as plain, seat.responding(CASES[0].upstream):
-        assert plain.proof is not None
+        assert isinstance(plain.proof, Proof)
         subject = await _with_keys(plain, plain.proof.dsn, folder)
         results = {number: await _pairs(given, meter, subject, number) for number in ACCOUNTS}
         breaches = await plain.proof.breaches()
