@@ -342,9 +342,9 @@ BROKEN: Final = {
         "<= balance - held + overdraft",
         "<= balance - held",
     ),
-    "a charge of a tombstone": ("SETTLE_FULL", " AND amount > 0", ""),
+    "a charge of a tombstone": ("SETTLE_LIMITED", " AND amount > 0", ""),
     "a charge that leaves what was held": (
-        "SETTLE_FULL",
+        "SETTLE_LIMITED",
         "held = held - hold.amount",
         "held = held",
     ),

@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import pytest
+from asyncpg import UniqueViolationError
 
 from tests.support.books import account_of, create_holder, end_leases
 from tests.support.limits import backlogs, caller_of, counts, limit_account, limit_key
@@ -218,7 +219,7 @@ async def test_a_removed_limit_is_owed_nothing(
     assert (await audit(pool)).violations == []
 
 
-async def test_holds_of_two_windows_end_in_one_statement(
+async def test_holds_of_two_windows_end_in_one_batch(
     pool: Pool, book: Book, holder: Holder
 ) -> None:
     caller = await caller_of(pool, holder)
@@ -271,4 +272,40 @@ async def test_end_users_have_counts_of_their_own(
         (f"key:{holder.key_id}", "credits_total", 500, 300),
         ("end:a", "parallel_requests", 2, 2),
     ]
+    assert (await audit(pool)).violations == []
+
+
+async def test_holds_of_one_batch_take_from_the_limits_of_their_own_subjects(
+    pool: Pool, sessions: Sessions, book: Book
+) -> None:
+    holder = await create_holder(pool, 1000)
+    await limit_key(sessions, holder, credits_total=500)
+    caller = await caller_of(pool, holder)
+    assert caller.policy is not None
+    policy = caller.policy
+    ends: list[Caller] = []
+    for name in ("end:a", "end:b"):
+        await book.limits.open_end_user(holder.account_id, name, {"parallel_requests": 2})
+        ends.append(replace(caller, policy=policy.on_behalf_of(name)))
+    await pool.execute("DELETE FROM limits WHERE subject = 'end:b'")
+    first = await placed(book, caller, "taken")
+    batch = [(caller, "a"), (ends[0], "b"), (ends[0], "c"), (ends[1], "d")]
+    holds = await asyncio.gather(*(place(book, *each, 10) for each in batch))
+    own = first.terms and first.terms.limit_ids
+    end = await pool.fetchval("SELECT max(id) FROM limits")
+    assert own is not None
+    assert [hold and hold.terms and hold.terms.limit_ids for hold in holds] == [
+        own,
+        (*own, end),
+        (*own, end),
+        own,
+    ]
+    assert await counts(pool) == {"credits_total": (0, 140), "parallel_requests": (0, 2)}
+    # One that does not fit, or cannot be placed, takes nothing with the others.
+    batch = [(ends[0], "e"), (caller, "f"), (caller, "taken")]
+    held = await asyncio.gather(*(place(book, *each, 10) for each in batch), return_exceptions=True)
+    assert held[0] is None
+    assert isinstance(held[1], Hold)
+    assert isinstance(held[2], UniqueViolationError)
+    assert await counts(pool) == {"credits_total": (0, 150), "parallel_requests": (0, 2)}
     assert (await audit(pool)).violations == []

@@ -110,20 +110,16 @@ async def test_a_release_elsewhere_is_noticed_and_nothing_is_tried_in_vain_befor
     waiting = asyncio.create_task(wait(here, caller, "w", 10))
     await until(lambda: standing(pool), 1)
     sent: list[str] = []
-    fetchrow, fetch = type(here.pool).fetchrow, type(here.pool).fetch
-
-    async def noted_row(pool: Pool, statement: str, *arguments: object, **options: float) -> object:
-        sent.append("PLACE" if statement == statements.PLACE_LIMITED else "")
-        return await fetchrow(pool, statement, *arguments, **options)
+    names = {statements.PLACE_LIMITED: "PLACE", statements.PROMISING_LIMITED: "PROMISING"}
+    fetch = type(here.pool).fetch
 
     async def noted(pool: Pool, statement: str, *arguments: object, **options: float) -> object:
-        sent.append("PROMISING" if statement == statements.PROMISING_LIMITED else "")
+        sent.append(names.get(statement, ""))
         return await fetch(pool, statement, *arguments, **options)
 
     # Its first attempt is over.
     await asyncio.sleep(0)
     await until_polled(here)
-    monkeypatch.setattr(type(here.pool), "fetchrow", noted_row)
     monkeypatch.setattr(type(here.pool), "fetch", noted)
 
     async def polls() -> bool:

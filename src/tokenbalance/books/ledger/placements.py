@@ -7,12 +7,14 @@ fit; nothing here may decide that.
 
 from __future__ import annotations
 
+from datetime import timedelta
 from operator import attrgetter
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Final, TypeAlias, cast
 
 from tokenbalance.books.ledger.account_queues import AccountQueues
 from tokenbalance.books.ledger.fallback import each_alone, left_on_item_error, repeated
+from tokenbalance.books.limits.refusals import COUNTED_MAX, MINUTE_US
 from tokenbalance.database import statements
 from tokenbalance.database.batches import Left
 from tokenbalance.model import Hold, Room, Terms
@@ -21,19 +23,24 @@ from tokenbalance.model.values import value
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
+    from asyncpg import Record
+
     from tokenbalance.books.limits import Limits
     from tokenbalance.database.batches import Batch
     from tokenbalance.database.connections import Pool
     from tokenbalance.model import Caller, Claim, Policy, Purpose
+    from tokenbalance.model.limits import Unit
 
-    _Rooms: TypeAlias = list[tuple[int, int, int, int, int]] | None
-    """Limit, whether it is of tokens, and a room, each."""
-    _Limited: TypeAlias = tuple[int | None, list[int] | None, _Rooms, bool]
     _Taken: TypeAlias = tuple[int, list[int] | None]
     """The credits of a hold, and the limits that it took from, if any."""
+    _Limited: TypeAlias = tuple[int | None, list[int] | None, bool]
+    """As well, whether the window of a limit has ended; no credits: it was not placed."""
+    _Left: TypeAlias = tuple[int, Unit, int, int | None, timedelta | None]
+    """A limit, what it leaves (None: it is a rate), and until it is full; None: there is none."""
 
 _ATTEMPTS: Final = 3
 """To place a hold while windows of its limits end."""
+_ONE_US: Final = timedelta(microseconds=1)
 _NONE: Final = MappingProxyType[int, Room]({})
 
 
@@ -109,11 +116,19 @@ def _tightest(rooms: Mapping[int, Room], limit_ids: Iterable[int]) -> tuple[Room
     return tuple(tightest.values())
 
 
-def _rooms(rows: _Rooms) -> dict[int, Room]:
-    return {
-        limit_id: Room("tokens" if is_tokens else "requests", amount, remaining, reset_us)
-        for limit_id, is_tokens, amount, remaining, reset_us in rows or ()
-    }
+def _keep_room(left: dict[int, Room], limit: _Left) -> None:
+    """Note what a limit leaves; a rate leaves what it has regained.
+
+    As much fits as takes a span, in whole microseconds, after which the rate is full in a minute.
+    """
+    limit_id, unit, amount, remaining, full_in = limit
+    if full_in is None:
+        return
+    reset_us = full_in // _ONE_US
+    if remaining is None:
+        regained = min(amount, COUNTED_MAX) * (MINUTE_US + 1 - reset_us) - 1
+        remaining = regained // MINUTE_US
+    left[limit_id] = Room(unit, amount, max(remaining, 0), reset_us)
 
 
 class Placements:
@@ -158,18 +173,22 @@ class Placements:
     ) -> Hold | None:
         version, tokens, subjects = placement.limits(policy)
         for _ in range(_ATTEMPTS):
-            row = await self._pool.fetchrow(
+            rows = await self._pool.fetch(
                 statements.PLACE_LIMITED,
                 *self._arguments(placement, position),
                 version,
                 tokens,
                 subjects,
             )
-            if row is None:
+            if not rows:
                 return None
-            amount, limit_ids, rooms, is_stale = cast("_Limited", tuple(row))
+            found = cast("list[tuple[*_Limited, *_Left]]", [tuple(row) for row in rows])
+            amount, limit_ids, is_stale, *_ = found[0]
             if amount is not None:
-                return placement.placed(amount, limit_ids, _rooms(rooms))
+                left: dict[int, Room] = {}
+                for row in found:
+                    _keep_room(left, row[3:])
+                return placement.placed(amount, limit_ids, left)
             if not is_stale:
                 return None
             await self._limits.states(placement.account_id, subjects)
@@ -213,8 +232,9 @@ class Placements:
         statement = plain_and_limited[bool(limits)]
         with left_on_item_error():
             rows = await self._pool.fetch(statement, *columns, self._lease_s, rates, *limits)
-            # What limits leave is told in a row of its own, after all.
-            left = _rooms(cast("_Rooms", rows.pop()[4])) if limits else {}
+            left: dict[int, Room] = {}
+            if limits:
+                left, rows = _left_by(rows)
             placed = {
                 (account_id, request_id): cast("_Taken", tuple(taken[:2]))
                 for account_id, request_id, *taken in cast("list[tuple[int, str, int]]", rows)
@@ -256,10 +276,31 @@ def _limit_columns(placements: Sequence[Placement]) -> list[list[object]]:
     """The columns of a batch that only limits need: versions, tokens, subjects; [] if none does."""
     if all(placement.caller.policy is None for placement in placements):
         return []
-    rows = [
-        (0, 0, "")
-        if (policy := placement.caller.policy) is None
-        else (policy.version, placement.claim.tokens, " ".join(policy.subjects))
-        for placement in placements
-    ]
-    return [list(column) for column in zip(*rows, strict=True)]
+    subjects: dict[int, str] = {}
+    mixed: set[int] = set()
+    rows: list[tuple[int, int, str]] = []
+    for placement in placements:
+        policy, account_id = placement.caller.policy, placement.caller.account_id
+        row = (
+            (0, 0, "")
+            if policy is None
+            else (policy.version, placement.claim.tokens, " ".join(policy.subjects))
+        )
+        rows.append(row)
+        if subjects.setdefault(account_id, row[2]) != row[2]:
+            mixed.add(account_id)
+    columns: list[list[object]] = [list(column) for column in zip(*rows, strict=True)]
+    columns.append([placement.caller.account_id in mixed for placement in placements])
+    return columns
+
+
+def _left_by(rows: Sequence[Record]) -> tuple[dict[int, Room], list[Record]]:
+    """Part what limits leave, by id, from the holds that took from them."""
+    left: dict[int, Room] = {}
+    placed: list[Record] = []
+    for row in rows:
+        if row[5] is None:
+            placed.append(row)
+        else:
+            _keep_room(left, cast("_Left", (*row[:3], *row[4:])))
+    return left, placed

@@ -7,7 +7,7 @@ the hold, so it makes no difference which statement settles it, or how often it 
 from __future__ import annotations
 
 from operator import attrgetter
-from typing import TYPE_CHECKING, Final, cast
+from typing import TYPE_CHECKING, Final, NamedTuple, cast
 
 import orjson
 
@@ -63,11 +63,6 @@ class Settlement:
             usage.total,
         )
 
-    @property
-    def is_plain(self) -> bool:
-        """Whether there is nothing but the charge: no objects, and no limits to give back to."""
-        return self.objects is None and self.hold.is_plain
-
     def full(self) -> tuple[object, ...]:
         """The other parameters of a statement that settles anything: the trace, and objects."""
         return (*self.trace, self.objects)
@@ -86,6 +81,27 @@ def _stored(usage: Usage, rates: Rates | None) -> str | None:
 
 
 _USUAL: Final = (f"{TIER}default", f"{TIER}standard")
+
+
+class _Variants(NamedTuple):
+    """A statement for many, by what there is besides charges."""
+
+    plain: str
+    """Nothing."""
+    limited: str
+    """Limits to give back to."""
+    full: str
+    """Objects, and perhaps limits."""
+
+
+_SHARED: Final = _Variants(
+    statements.SETTLE_MANY, statements.SETTLE_MANY_LIMITED, statements.SETTLE_MANY_FULL
+)
+_OF_ONE: Final = _Variants(
+    statements.SETTLE_MANY_OF_ONE,
+    statements.SETTLE_MANY_OF_ONE_LIMITED,
+    statements.SETTLE_MANY_OF_ONE_FULL,
+)
 
 
 class Settlements:
@@ -116,9 +132,10 @@ class Settlements:
 
     async def settle_alone(self, settlement: Settlement) -> Charge | None:
         """Settle a hold with a statement of its own; None if it is not open."""
-        if settlement.is_plain:
-            return await self.charge(statements.SETTLE, settlement, *settlement.trace)
-        return await self.charge(statements.SETTLE_FULL, settlement, *settlement.full())
+        if settlement.objects is not None:
+            return await self.charge(statements.SETTLE_FULL, settlement, *settlement.full())
+        statement = statements.SETTLE if settlement.hold.is_plain else statements.SETTLE_LIMITED
+        return await self.charge(statement, settlement, *settlement.trace)
 
     async def charge(self, statement: str, settlement: Settlement, *more: object) -> Charge | None:
         """Run a statement that charges one hold; None if it changed nothing."""
@@ -129,27 +146,28 @@ class Settlements:
         return Charge(settlement.amount, balance, held)
 
     async def _settle_shared(self, batch: Batch[Settlement, Charge | None]) -> None:
-        variants = statements.SETTLE_MANY, statements.SETTLE_MANY_FULL
-        await self._settle_many(variants, batch)
+        await self._settle_many(_SHARED, batch)
 
     async def _settle_queued(self, batch: Batch[Settlement, Charge | None]) -> None:
         if len(batch) > 1:
-            variants = statements.SETTLE_MANY_OF_ONE, statements.SETTLE_MANY_OF_ONE_FULL
-            await self._settle_many(variants, batch)
+            await self._settle_many(_OF_ONE, batch)
         await each_alone(batch, self.settle_alone)
 
     async def _settle_many(
-        self, plain_and_full: tuple[str, str], batch: Batch[Settlement, Charge | None]
+        self, variants: _Variants, batch: Batch[Settlement, Charge | None]
     ) -> None:
         items = [pending.item for pending in batch]
         columns = [
             *zip(*((*item.arguments(), *item.trace) for item in items), strict=True),
         ]
-        is_full = not all(item.is_plain for item in items)
-        if is_full:
+        statement = variants.plain
+        if any(item.objects is not None for item in items):
+            statement = variants.full
             columns.append(tuple(item.objects for item in items))
+        elif not all(item.hold.is_plain for item in items):
+            statement = variants.limited
         with left_on_item_error():
-            rows = await self._pool.fetch(plain_and_full[is_full], *columns)
+            rows = await self._pool.fetch(statement, *columns)
             for number, balance, held in cast("list[tuple[int, int, int]]", rows):
                 pending = batch[number - 1]
                 pending.resolve(Charge(pending.item.amount, balance, held))

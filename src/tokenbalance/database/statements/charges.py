@@ -2,9 +2,9 @@
 
 They all start with the same parameters, those of `Settlement.arguments` in `books.ledger`. Those
 of a living process go on with a `Trace`. `SETTLE` and its like only end holds that took from no
-limit. Those called `FULL` end any; they give back to the limits, and go on with the objects that
-the response names, which become the caller's in the same statement. Most requests have neither,
-and pay nothing for it.
+limit. Those called `LIMITED` end any, and give back to the limits. Those called `FULL` do that as
+well, and go on with the objects that the response names, which become the caller's in the same
+statement. Most requests have neither, and pay nothing for it.
 """
 
 from typing import Final
@@ -83,6 +83,8 @@ _WAS_LOST: Final = "its hold was lost in a crash or failover of the database"
 
 SETTLE: Final = _settle(only_if=f"{_IS_NO_TOMBSTONE} AND limit_ids IS NULL")
 
+SETTLE_LIMITED: Final = _settle(only_if=_IS_NO_TOMBSTONE, more=_LIMITS)
+
 SETTLE_FULL: Final = _settle(only_if=_IS_NO_TOMBSTONE, more=_LIMITS + _OBJECTS)
 
 SETTLE_RESTORED: Final = _settle(only_if=_RESTORED, note=_WAS_LOST, more=_LIMITS + _OBJECTS)
@@ -160,25 +162,31 @@ _OBJECTS_OF_MANY: Final = f""", owned AS (
 )"""  # noqa: S608 - made of constants
 
 
-def _settle_many(*, or_skip: str, is_full: bool) -> str:
+def _settle_many(*, or_skip: str, has_limits: bool = False, has_objects: bool = False) -> str:
     return _SETTLE_MANY.format(
         or_skip=or_skip,
-        only_if="" if is_full else " AND limit_ids IS NULL",
-        objects_comment=",\n-- $15 rows of objects as JSON, or nulls" if is_full else "",
-        objects_column=", $15::json[]" if is_full else "",
-        objects_name=", objects" if is_full else "",
-        limit_columns=", h.tokens, h.limit_ids" if is_full else "",
-        more=GIVEN_OF_MANY + _OBJECTS_OF_MANY if is_full else "",
+        only_if="" if has_limits else " AND limit_ids IS NULL",
+        objects_comment=",\n-- $15 rows of objects as JSON, or nulls" if has_objects else "",
+        objects_column=", $15::json[]" if has_objects else "",
+        objects_name=", objects" if has_objects else "",
+        limit_columns=", h.tokens, h.limit_ids" if has_limits else "",
+        more=(GIVEN_OF_MANY if has_limits else "") + (_OBJECTS_OF_MANY if has_objects else ""),
     )
 
 
-SETTLE_MANY: Final = _settle_many(or_skip=" SKIP LOCKED", is_full=False)
+_OR_SKIP: Final = " SKIP LOCKED"
 
-SETTLE_MANY_FULL: Final = _settle_many(or_skip=" SKIP LOCKED", is_full=True)
+SETTLE_MANY: Final = _settle_many(or_skip=_OR_SKIP)
 
-SETTLE_MANY_OF_ONE: Final = _settle_many(or_skip="", is_full=False)
+SETTLE_MANY_LIMITED: Final = _settle_many(or_skip=_OR_SKIP, has_limits=True)
 
-SETTLE_MANY_OF_ONE_FULL: Final = _settle_many(or_skip="", is_full=True)
+SETTLE_MANY_FULL: Final = _settle_many(or_skip=_OR_SKIP, has_limits=True, has_objects=True)
+
+SETTLE_MANY_OF_ONE: Final = _settle_many(or_skip="")
+
+SETTLE_MANY_OF_ONE_LIMITED: Final = _settle_many(or_skip="", has_limits=True)
+
+SETTLE_MANY_OF_ONE_FULL: Final = _settle_many(or_skip="", has_limits=True, has_objects=True)
 
 EXPIRE: Final = _CHARGE.format(
     state="expired",

@@ -30,25 +30,55 @@ def _later(span: str) -> str:
 _IS_NOW: Final = "now() >= l.window_start AND now() < l.window_end"
 
 # Removes nothing. Without it the planner expects so many that it reads the whole table.
-_FEW: Final = "(SELECT 1000000000)"
+FEW: Final = "(SELECT 1000000000)"
 
-_BACKLOG: Final = "(extract(epoch FROM greatest(taken_until, now()) - now()) * 1000000)::bigint"
+ASKED: Final = f"""l.account_id, l.id, l.subject, l.unit, l.period, l.amount, l.used,
+           l.reserved, l.taken_until, l.window_start, l.window_end,
+           {of_unit(tokens="tokens", credits_="credits", others="requests")} AS number"""
+"""What `JUDGING` reads of a limit; the requests, tokens and credits beside it are asked of it."""
 
-JUDGING: Final = f"""asked AS (
-    SELECT *, {of_unit(tokens="tokens", credits_="credits", others="requests")} AS number,
-           {_BACKLOG} AS backlog
-      FROM pair l
-), judged AS (
-    SELECT *, {_IS_NOW} AS is_now,
+_SPAN: Final = _span("number")
+
+JUDGING: Final = f"""judged AS (
+    SELECT l.account_id, l.id, l.subject, {_IS_NOW} AS is_now,
+           CASE period WHEN 'minute' THEN {_later(_SPAN)} ELSE taken_until END AS taken_until,
+           CASE period WHEN 'minute' THEN 0 ELSE number END AS reserving,
            {_IS_NOW}
            AND (number = 0
-                OR number <= amount
-                   AND CASE period WHEN 'minute' THEN backlog + {_span("number")} <= 60000000
-                       ELSE number <= amount - used - reserved END) AS fits
-      FROM asked l
+                OR CASE WHEN number > amount THEN false
+                        WHEN period = 'minute'
+                        THEN {_later(_SPAN)} <= now() + interval '1 minute'
+                        ELSE number <= amount - used - reserved END) AS fits
+      FROM pair l
 )"""  # noqa: S608 - made of constants
-"""Judges each limit by itself: `pair` has its columns, and the requests, tokens and credits that
-are asked of it."""
+"""Judges each limit of `pair` by itself, and says what it is once the number is taken."""
+
+
+def taking(accepted: str) -> str:
+    """Write what takes from limits that were judged, and tells what they leave.
+
+    Only those are told that time gives back: of requests and tokens. `remaining` is null for a
+    rate; how much a rate leaves is in the time until it is full.
+
+    Args:
+        accepted: a SELECT of those of `judged` that are taken from.
+
+    """
+    return f"""took AS (
+    UPDATE limits l
+       SET taken_until = j.taken_until, reserved = l.reserved + j.reserving
+      FROM ({accepted} LIMIT {FEW}) j
+     WHERE l.account_id = j.account_id AND l.id = j.id
+    RETURNING l.id, l.unit, l.amount, l.period, l.used, l.reserved, l.taken_until, l.window_end
+), room AS (
+    SELECT id, unit, amount AS most,
+           CASE WHEN period <> 'minute' THEN amount - used - reserved END AS remaining,
+           CASE period WHEN 'minute' THEN greatest(taken_until, now()) ELSE window_end END - now()
+               AS full_in
+      FROM took
+     WHERE unit IN ('requests', 'tokens') AND (period = 'minute' OR isfinite(window_end))
+)"""  # noqa: S608 - made of constants
+
 
 TAKING: Final = f"""took AS (
     UPDATE limits l
@@ -64,25 +94,13 @@ TAKING: Final = f"""took AS (
                    sum(amount)::bigint AS credits
               FROM placed, unnest(limit_ids) AS limit_id
              GROUP BY account_id, limit_id
-             LIMIT {_FEW}) t
+             LIMIT {FEW}) t
      WHERE l.account_id = t.account_id AND l.id = t.limit_id
-    RETURNING l.*
-), room AS (
-    SELECT array_agg(ARRAY[
-               id, (unit = 'tokens')::int, amount,
-               CASE period
-               WHEN 'minute'
-               THEN greatest(least(amount, 100000000000) * (60000001 - backlog) - 1, 0) / 60000000
-               ELSE greatest(amount - used - reserved, 0) END,
-               CASE WHEN period = 'minute' THEN backlog
-                    ELSE (extract(epoch FROM window_end - now()) * 1000000)::bigint END]) AS rooms
-      FROM (SELECT *, {_BACKLOG} AS backlog
-              FROM took
-             WHERE unit IN ('requests', 'tokens') AND (period = 'minute' OR isfinite(window_end))
-           ) took
 )"""  # noqa: S608 - made of constants
-"""Takes from the limits of the holds in `placed`. A room is what a limit leaves then, as
-`placements` reads it, if it is one that time gives back."""
+"""Takes from the limits of the holds in `placed`, whether that fits or not."""
+
+# A request stays made, so a rate of requests gets nothing back.
+_GIVES_BACK: Final = "(l.period <> 'minute' OR l.unit <> 'requests')"
 
 
 def giving(*, tokens: str, credits_: str) -> str:
@@ -106,36 +124,28 @@ def giving(*, tokens: str, credits_: str) -> str:
                          ELSE taken_until END,
            reserved = CASE period WHEN 'minute' THEN 0 ELSE greatest(reserved - ({taken}), 0) END,
            used = CASE period WHEN 'minute' THEN 0 ELSE used + ({used}) END
-      FROM (SELECT account.*, limit_id FROM account, unnest(limit_ids) AS limit_id LIMIT {_FEW}) h
+      FROM (SELECT account.*, limit_id FROM account, unnest(limit_ids) AS limit_id LIMIT {FEW}) h
      WHERE l.account_id = $1 AND l.id = limit_id
-       AND h.created_at >= l.window_start
+       AND h.created_at >= l.window_start AND {_GIVES_BACK}
 )"""  # noqa: S608 - made of constants
 
 
-def _counted(*, tokens: str, credits_: str, requests: str, holds: str) -> str:
-    """Write the sum over the holds of `g`; but for those placed before the window of `l` began."""
-    of_all = f"""CASE l.unit WHEN 'tokens' THEN sum_of_{tokens}
-                        WHEN 'credits' THEN sum_of_{credits_}
-                        WHEN 'requests' THEN {requests} * holds ELSE {holds} * holds END"""
+def _counted(of_all: str, of_each: str) -> str:
+    """Write a number of all holds of `g`, but for those placed before the window of `l` began."""
     return f"""CASE WHEN g.oldest >= l.window_start THEN {of_all}
-                 ELSE (
-                   SELECT coalesce(sum(
-                              CASE l.unit WHEN 'tokens' THEN h.{tokens}
-                                          WHEN 'credits' THEN h.{credits_}
-                                          WHEN 'requests' THEN {requests} ELSE {holds} END), 0)
-                     FROM unnest(g.created, g.tokens, g.amounts, g.totals, g.charges)
-                          AS h (created_at, tokens, amount, total, charge)
-                    WHERE h.created_at >= l.window_start)::bigint
-                 END"""  # noqa: S608 - made of constants
+                ELSE (SELECT coalesce(sum({of_each}), 0)::bigint
+                        FROM ended h
+                       WHERE h.account_id = l.account_id AND l.id = ANY (h.limit_ids)
+                         AND h.created_at >= l.window_start) END"""  # noqa: S608 - made of constants
 
 
 def _given_of_many() -> str:
-    taken = _counted(tokens="tokens", credits_="amount", requests="1", holds="1")
-    used = _counted(tokens="total", credits_="charge", requests="1", holds="0")
-    span = " - ".join(
-        _span(of_unit(tokens=f"sum_of_{tokens}", credits_=f"sum_of_{credits_}", others="holds"))
-        for tokens, credits_ in (("total", "charge"), ("tokens", "amount"))
-    )
+    taken = of_unit(tokens="sum_of_tokens", credits_="sum_of_amount", others="holds")
+    used = of_unit(tokens="sum_of_total", credits_="sum_of_charge", others="holds")
+    span = f"{_span(used)} - {_span(taken)}"
+    each_used = of_unit(tokens="h.total", credits_="h.charge", others="1")
+    taken = _counted(taken, of_unit(tokens="h.tokens", credits_="h.amount", others="1"))
+    used = f"CASE l.unit WHEN 'holds' THEN 0 ELSE {_counted(used, each_used)} END"
     return f""", given AS (
     UPDATE limits l
        SET taken_until = CASE period WHEN 'minute' THEN greatest({_later(span)}, now())
@@ -144,14 +154,11 @@ def _given_of_many() -> str:
            used = CASE period WHEN 'minute' THEN 0 ELSE used + {used} END
       FROM (SELECT account_id, limit_id, count(*) AS holds, min(created_at) AS oldest,
                    sum(tokens)::bigint AS sum_of_tokens, sum(amount)::bigint AS sum_of_amount,
-                   sum(total)::bigint AS sum_of_total, sum(charge)::bigint AS sum_of_charge,
-                   array_agg(created_at) AS created, array_agg(tokens) AS tokens,
-                   array_agg(amount) AS amounts, array_agg(total) AS totals,
-                   array_agg(charge) AS charges
+                   sum(total)::bigint AS sum_of_total, sum(charge)::bigint AS sum_of_charge
               FROM ended, unnest(limit_ids) AS limit_id
              GROUP BY account_id, limit_id
-             LIMIT {_FEW}) g
-     WHERE l.account_id = g.account_id AND l.id = g.limit_id
+             LIMIT {FEW}) g
+     WHERE l.account_id = g.account_id AND l.id = g.limit_id AND {_GIVES_BACK}
 )"""  # noqa: S608 - made of constants
 
 

@@ -8,7 +8,7 @@ the request puts the hold back (`forgotten`).
 
 from typing import Final
 
-from tokenbalance.database.statements.limits import JUDGING, TAKING
+from tokenbalance.database.statements.limits import ASKED, FEW, JUDGING, taking
 
 _KEY: Final = """
                      LEFT JOIN users u ON u.id = k.user_id
@@ -70,8 +70,8 @@ WITH account AS (
                   AND ($10::bigint IS NULL OR position < $10))
        FOR NO KEY UPDATE OF a
 ), pair AS (
-    SELECT l.*, 1::bigint AS requests, $15::bigint AS tokens, credits
-      FROM (SELECT credits, subject
+    SELECT {ASKED}
+      FROM (SELECT credits, subject, 1 AS requests, $15::bigint AS tokens
               FROM account, unnest($16::text[]) AS subject
              LIMIT (SELECT cardinality($16))) s
      CROSS JOIN LATERAL (
@@ -90,15 +90,15 @@ WITH account AS (
            CASE WHEN limit_ids IS NULL THEN 0 ELSE $15 END, limit_ids
       FROM (SELECT set_config('synchronous_commit', 'off', true)) relaxed, account, verdict
      WHERE coalesce(fits, true)
-    RETURNING account_id, amount, tokens, limit_ids
+    RETURNING amount
 ), reserved AS (
     UPDATE accounts SET held = held + amount FROM placed WHERE id = $1
-), {TAKING}
-SELECT amount, verdict.limit_ids, rooms, coalesce(is_stale, false)
+), {taking("SELECT judged.* FROM judged, verdict WHERE verdict.fits")}
+SELECT amount, verdict.limit_ids, coalesce(is_stale, false), room.id, unit, most, remaining, full_in
   FROM account
  CROSS JOIN verdict
- CROSS JOIN room
   LEFT JOIN placed ON true
+  LEFT JOIN room ON true
 """  # noqa: S608 - made of constants
 
 _ITEM: Final = """
@@ -147,9 +147,8 @@ _PLACED: Final = """, placed AS (
            now() + make_interval(secs => $11), known_input, estimated_output,
            ($12::jsonb[])[rates]{values}
       FROM (SELECT set_config('synchronous_commit', 'off', true)) relaxed, {claims}
-     ORDER BY number
-    ON CONFLICT (request_id, account_id) DO NOTHING
-    RETURNING account_id, request_id, amount{names}
+     ORDER BY number{or_not}
+    RETURNING account_id, request_id, amount{returned}
 ), reserved AS (
     UPDATE accounts
        SET held = held + amount
@@ -162,7 +161,13 @@ _FITS_THE_BALANCE: Final = "up_to <= available AND wanted >= minimum"
 
 def _place_many(or_skip: str) -> str:
     items = _ITEM.format(or_skip=or_skip, comment="", columns="", names="", version="0")
-    placed = _PLACED.format(names="", values="", claims=f"claim WHERE {_FITS_THE_BALANCE}")
+    placed = _PLACED.format(
+        names="",
+        values="",
+        claims=f"claim WHERE {_FITS_THE_BALANCE}",
+        or_not="\n    ON CONFLICT (request_id, account_id) DO NOTHING",
+        returned="",
+    )
     return f"{items}{placed}\nSELECT account_id, request_id, amount FROM placed\n"
 
 
@@ -172,59 +177,60 @@ PLACE_MANY_OF_ONE: Final = _place_many("")
 
 _FITTING: Final = f""", fitting AS (
     SELECT * FROM claim WHERE {_FITS_THE_BALANCE}
-), key AS (
-    -- Items with the same limits.
-    SELECT account_id, subjects, count(*) AS requests, sum(tokens)::bigint AS tokens,
-           sum(wanted)::bigint AS credits
-      FROM fitting
-     WHERE subjects <> ''
-     GROUP BY account_id, subjects
 ), subject AS (
-    SELECT account_id, subject, sum(requests)::bigint AS requests, sum(tokens)::bigint AS tokens,
-           sum(credits)::bigint AS credits
-      FROM key, unnest(string_to_array(subjects, ' ')) AS subject
+    SELECT account_id, subject, count(*) AS requests, sum(tokens)::bigint AS tokens,
+           sum(wanted)::bigint AS credits
+      FROM fitting, unnest(string_to_array(subjects, ' ')) AS subject
      GROUP BY account_id, subject
-     LIMIT (SELECT 1000000000)
+     LIMIT {FEW}
 ), pair AS (
-    -- Each is locked once, however many items take from it. All that they want fits, or it is left.
-    SELECT l.*, requests, tokens, credits
+    -- Each is locked once, however many items take from it.
+    SELECT {ASKED}
       FROM subject s
       JOIN limits l ON l.account_id = s.account_id AND l.subject = s.subject
        FOR NO KEY UPDATE OF l
-), {JUDGING}, of_account AS MATERIALIZED (
-    SELECT account_id, array_agg(id) AS ids, array_agg(subject) AS subjects,
-           array_agg(fits) AS fit, bool_and(fits) AS fits
+), {JUDGING}, verdict AS MATERIALIZED (
+    -- All that the items of an account want fits, or all of them are left.
+    SELECT account_id, array_agg(id) AS ids, array_agg(subject) AS subjects, bool_and(fits) AS fits
       FROM judged
      GROUP BY account_id
-), verdict AS MATERIALIZED (
-    SELECT key.account_id, key.subjects, own.limit_ids, own.fits
-      FROM key
-      LEFT JOIN of_account a ON a.account_id = key.account_id
-     CROSS JOIN LATERAL (
-           SELECT array_agg(id) AS limit_ids, coalesce(bool_and(fits), true) AS fits
-             FROM unnest(a.ids, a.subjects, a.fit) AS l (id, subject, fits)
-            WHERE subject = ANY (string_to_array(key.subjects, ' '))) own
+), item_limits AS (
+    SELECT fitting.*, CASE
+           WHEN is_mixed THEN (
+               SELECT array_agg(id)
+                 FROM unnest(v.ids, v.subjects) AS l (id, subject)
+                WHERE l.subject = ANY (string_to_array(fitting.subjects, ' ')))
+           ELSE v.ids END AS limit_ids
+      FROM fitting
+      LEFT JOIN verdict v USING (account_id)
+     WHERE coalesce(v.fits, true)
+    -- Removes nothing. Without it the limits are looked for once more, for the tokens.
+    OFFSET 0
 )"""  # noqa: S608 - made of constants
 
 
 def _place_many_limited(or_skip: str) -> str:
     items = _ITEM.format(
         or_skip=or_skip,
-        comment=",\n-- $13 versions of the limits or zeros, $14 tokens, $15 subjects of the limits",
-        columns=", $13::bigint[], $14::bigint[], $15::text[]",
-        names=", version, tokens, subjects",
+        comment=",\n-- $13 versions of the limits or zeros, $14 tokens, $15 subjects of the limits,"
+        "\n-- $16 whether another item of its account has other subjects",
+        columns=", $13::bigint[], $14::bigint[], $15::text[], $16::boolean[]",
+        names=", version, tokens, subjects, is_mixed",
         version="item.version",
     )
     placed = _PLACED.format(
         names=", tokens, limit_ids",
         values=", CASE WHEN limit_ids IS NULL THEN 0 ELSE tokens END, limit_ids",
-        claims="fitting\n      LEFT JOIN verdict USING (account_id, subjects)\n"
-        "     WHERE coalesce(fits, true)",
+        claims="item_limits",
+        # What is placed is what was taken: a hold that cannot be fails the statement.
+        or_not="",
+        returned=", limit_ids",
     )
-    return f"""{items}{_FITTING}{placed}, {TAKING}
-SELECT account_id, request_id, amount, limit_ids, NULL::bigint[] AS rooms FROM placed
+    took = taking("SELECT judged.* FROM judged JOIN verdict v USING (account_id) WHERE v.fits")
+    return f"""{items}{_FITTING}{placed}, {took}
+SELECT account_id, request_id, amount, limit_ids, NULL::bigint, NULL::interval FROM placed
  UNION ALL
-SELECT NULL, NULL, NULL, NULL, rooms FROM room
+SELECT id, unit, most, NULL, remaining, full_in FROM room
 """  # noqa: S608 - made of constants
 
 
