@@ -19,23 +19,23 @@ if TYPE_CHECKING:
 LIMIT: Final = "limit {id} of account 1, {name} of key:1: {reserved} are reserved, open holds took"
 FORGET: Final = "DELETE FROM open_holds; UPDATE accounts SET held = 0"
 FREE_ALL_BUT_HOLDS: Final = "UPDATE limits SET reserved = 0 WHERE unit <> 'holds'"
-USE_LESS_THAN_NOTHING: Final = "UPDATE limits SET used = -1 WHERE id = 1"
+USE_LESS_THAN_NOTHING: Final = "UPDATE limits SET used = -1 WHERE unit = 'tokens'"
 BROKEN: Final = {
     "a hold that was counted twice": (
         "UPDATE limits SET reserved = reserved * 2 WHERE unit = 'credits'",
-        [f"{LIMIT.format(id=2, name='credits_per_day', reserved=20)} 10; 0 are used"],
+        [f"{LIMIT.format(id=3, name='credits_per_day', reserved=20)} 10; 0 are used"],
     ),
     "a hold that was given back and is still open": (
         "UPDATE limits SET reserved = 0 WHERE unit = 'tokens'",
-        [f"{LIMIT.format(id=1, name='tokens_per_day', reserved=0)} 30; 0 are used"],
+        [f"{LIMIT.format(id=2, name='tokens_per_day', reserved=0)} 30; 0 are used"],
     ),
     "a request in progress that is none": (
         f"{FORGET}; {FREE_ALL_BUT_HOLDS}",
-        [f"{LIMIT.format(id=3, name='parallel_requests', reserved=1)} 0; 0 are used"],
+        [f"{LIMIT.format(id=1, name='parallel_requests', reserved=1)} 0; 0 are used"],
     ),
     "less than nothing": (
         f"{without('limits', 'nothing_is_negative')}; {USE_LESS_THAN_NOTHING}",
-        [f"{LIMIT.format(id=1, name='tokens_per_day', reserved=30)} 30; -1 are used"],
+        [f"{LIMIT.format(id=2, name='tokens_per_day', reserved=30)} 30; -1 are used"],
     ),
     "tokens from nowhere": (
         "UPDATE open_holds SET limit_ids = NULL; UPDATE limits SET reserved = 0",

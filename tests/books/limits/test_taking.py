@@ -286,7 +286,7 @@ async def test_holds_of_one_batch_take_from_the_limits_of_their_own_subjects(
     ends: list[Caller] = []
     for name in ("end:a", "end:b"):
         await book.limits.open_end_user(holder.account_id, name, {"parallel_requests": 2})
-        ends.append(replace(caller, policy=policy.on_behalf_of(name)))
+        ends.append(replace(caller, policy=policy.of_end_user(name, None)))
     await pool.execute("DELETE FROM limits WHERE subject = 'end:b'")
     first = await placed(book, caller, "taken")
     batch = [(caller, "a"), (ends[0], "b"), (ends[0], "c"), (ends[1], "d")]

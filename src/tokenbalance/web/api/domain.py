@@ -156,6 +156,7 @@ _RESPONSES: Final[Mapping[type[BaseException], Response]] = {
     InvalidProject: _as(InvalidValue, "name"),
     ProjectArchived: _as(InvalidValue, "project_id"),
     ViewersHaveNoKeys: _as(InvalidValue, "user_id"),
+    UnknownTeam: _as(NotFound),
     UnknownMember: _as(NotFound),
     UnknownProject: _as(NotFound),
     UnknownInvitation: _as(NotFound),
