@@ -52,7 +52,7 @@ _AFTER = (
 
 
 class TeamsExist(RuntimeError):
-    """The books have accounts that the release before does not know."""
+    """The books have accounts or entries that the release before does not know."""
 
 
 def upgrade() -> None:
@@ -174,11 +174,17 @@ def upgrade() -> None:
 
 
 def downgrade() -> None:
-    """Take back, if there was never a team: earlier versions have no account without a user."""
-    if op.get_bind().scalar(sa.text("SELECT id FROM accounts WHERE kind = 'team' LIMIT 1")):
-        msg = "The books cannot be moved back: they have teams, which the release before does not"
-        raise TeamsExist(msg)
-    # Credits move to and from teams only, so there are no transfers either.
+    """Take back, if there was never a team and no credits have moved."""
+    for what, found in (
+        ("teams", "SELECT id FROM accounts WHERE kind = 'team' LIMIT 1"),
+        ("transfers", "SELECT id FROM ledger WHERE transfer_id IS NOT NULL LIMIT 1"),
+    ):
+        if op.get_bind().scalar(sa.text(found)):
+            msg = (
+                f"The books cannot be moved back: they have {what}, which the release before"
+                " does not know"
+            )
+            raise TeamsExist(msg)
     op.drop_index("uq_ledger_transfer", "ledger")
     op.drop_constraint(op.f("ck_ledger_transfer_is_named"), "ledger")
     op.drop_column("ledger", "transfer_id")
