@@ -41,7 +41,7 @@ def clean_source(source: str | None) -> str | None:
 
 
 def require_source(source: str | None, of_each: KeyLimits) -> None:
-    """Require that a new key says where requests name its end users, if these have limits.
+    """Require that a key says where requests name its end users, if these are given limits.
 
     Raises:
         InvalidLimit: it does not, so that the limits would bind nobody.
