@@ -135,13 +135,21 @@ async def test_credits_move_between_users_and_teams(cli: Cli, pool: Pool, crew: 
 async def test_what_a_team_uses_and_is_told_of_is_its_own(cli: Cli, pool: Pool, crew: int) -> None:
     key = cli.json("key", "create", "bob@b.c", "--team", "Crew")
     own = cli.json("key", "create", "bob@b.c")
+    _ = await use(pool, Holder(key["user_id"], crew, key["id"], key["key"]), Used(tokens=7))
+    cli("team", "member", "remove", "Crew", "bob@b.c")
+    entries = cli.json("ledger", "list", "--team", "Crew")
+    assert [(row["kind"], row["email"]) for row in entries] == [
+        ("grant", ""),
+        ("charge", "bob@b.c"),
+    ]
+    assert "bob@b.c" in cli("ledger", "list", "--team", "Crew").out
     account = cli.json("limit", "show", "bob@b.c")["account_id"]
     holder = Holder(own["user_id"], account, own["id"], own["key"])
     _ = await use(pool, holder, Used(tokens=12, at=midnight()))
     await refuse(pool, crew, key["id"], "insufficient_quota", 3)
     export = ("usage", "export", "--since", str(midnight().date()))
     assert cli(*export, "--user", "bob@b.c").out.count("\n") == 2
-    assert cli(*export, "--team", "Crew").out.count("\n") == 1
+    assert cli(*export, "--team", "Crew").out.count("\n") == 2
     _ = await pool.execute(
         "INSERT INTO alerts (account_id, event, data) VALUES ($1, 'balance.empty', '{}')", crew
     )

@@ -173,6 +173,9 @@ def _tell(plan: Plan, *, as_json: bool) -> None:
 
 
 def _summarise(plan: Plan, *, would: bool = False) -> None:
+    if plan.mistakes:
+        print_aside(f"{counted(len(plan.mistakes), 'error')}; nothing was changed")
+        return
     what = "would be created" if would else "created"
     parts = [f"{counted(len(plan.new), 'user')} {what}"]
     if plan.added:
@@ -181,7 +184,7 @@ def _summarise(plan: Plan, *, would: bool = False) -> None:
         parts.append(f"{len(plan.skipped):,} skipped")
     print_aside(f"{', '.join(parts)}; {counted(plan.credits, 'credit')} in all")
     if would:
-        print_aside(f"{counted(len(plan.mistakes), 'error')}; nothing was changed")
+        print_aside("0 errors; nothing was changed")
 
 
 def _numbers(plan: Plan) -> dict[str, int]:

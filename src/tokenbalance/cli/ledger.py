@@ -31,21 +31,29 @@ ENTRY_COLUMNS: Final = (
     *("id", "created_at", "kind", "amount", "balance_after"),
     *("estimated", "actor", "request_id", "note"),
 )
+TEAM_COLUMNS: Final = (*ENTRY_COLUMNS[:-1], "email", "note")
+"""In a team the e-mail says who answers for the key of a request; empty: nobody does."""
 
 
 @app.command("list", cls=OfPayer)
 def list_entries(email: UserEmail, *, team: OfTeam = None, as_json: AsJson = False) -> None:
-    """List every entry of the account of a user or a team, oldest first."""
+    """List every entry of the account of a user or a team, oldest first.
+
+    Those of a team name the member who answers for the key, also after the member has left.
+    """
 
     async def find(session: AsyncSession) -> list[Fields]:
         account_id = (await find_payer(session, email, team)).id
-        return [entry_fields(entry) async for entry in report.entries(session, account_id)]
+        return [
+            {**entry_fields(entry), "email": entry.email}
+            async for entry in report.entries(session, account_id)
+        ]
 
     found = transact(find)
     if as_json:
         print_json(found)
     else:
-        print_table(ENTRY_COLUMNS, found)
+        print_table(ENTRY_COLUMNS if team is None else TEAM_COLUMNS, found)
 
 
 @app.command("refund")

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Final
 
-from tokenbalance.people.limits import InvalidLimit, KeyLimits
+from tokenbalance.people.limits import NO_LIMITS, InvalidLimit, KeyLimits
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,6 +38,17 @@ def clean_source(source: str | None) -> str | None:
         fields = ", ".join(f"'{field}'" for field in FIELDS)
         raise InvalidLimit(FROM, f"must be {fields}, '{HEADER}' and the name of a header, or null")
     return f"{HEADER}{name}"
+
+
+def require_source(source: str | None, of_each: KeyLimits) -> None:
+    """Require that a key says where requests name its end users, if these are given limits.
+
+    Raises:
+        InvalidLimit: it does not, so that the limits would bind nobody.
+
+    """
+    if source is None and of_each != NO_LIMITS:
+        raise InvalidLimit(FROM, f"is required with {LIMITS_OF}: where requests name end users")
 
 
 def limits_of_each(document: Mapping[str, object]) -> KeyLimits:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TypedDict
 
 from tokenbalance.people.account_limits import get_account
 from tokenbalance.people.bounded_limits import BoundedLimits
-from tokenbalance.people.end_users import clean_source
+from tokenbalance.people.end_users import clean_source, require_source
 from tokenbalance.people.key_errors import InvalidExpiry, InvalidScopes, ScopesMissing
 from tokenbalance.people.key_families import lock_accounts, lock_line, pass_down
 from tokenbalance.people.key_fields import clean_expiry, clean_key_name, known_status
@@ -134,6 +134,7 @@ async def change_key(  # noqa: PLR0913 - each says who asks for what
             require_scopes_of_team(values["scopes"])
         if maker is not None:
             _keep_within_maker(key_row(maker), values)
+        _require_source(key, changes, values)
         if by_key_id is not None:
             _keep_within_asking(await asking_key(session, by_key_id), key, values)
         if maker is not None:
@@ -164,6 +165,12 @@ def _clean(changes: KeyChanges) -> _Values:
     if "sub_account_limits" in changes:
         values["sub_account_limits"] = changes["sub_account_limits"].as_document()
     return values
+
+
+def _require_source(key: KeyRow, changes: KeyChanges, values: _Values) -> None:
+    if "sub_account_limits" in changes:
+        named_in = values.get("sub_account_from", key.sub_account_from)
+        require_source(named_in, changes["sub_account_limits"])
 
 
 def _keep_within_maker(maker: KeyRow, values: _Values) -> None:

@@ -86,6 +86,20 @@ def require_scopes(wanted: Collection[Scope], held: Collection[Scope]) -> None:
         raise ScopesMissing(missing, tuple(held))
 
 
+def scopes_for_team(scopes: Collection[Scope]) -> list[Scope]:
+    """Return which of these scopes a key of a team has where none are asked for.
+
+    Raises:
+        InvalidScopes: none; the key that asks may only manage.
+
+    """
+    found: list[Scope] = [scope for scope in TEAM_SCOPES if scope in scopes]
+    if not found:
+        msg = "the key that creates it must have inference or read too, which a key of a team needs"
+        raise InvalidScopes(msg)
+    return found
+
+
 def require_scopes_of_team(scopes: Collection[Scope]) -> None:
     """Require that a key of a team may have these scopes.
 

@@ -15,7 +15,7 @@ from tokenbalance.database.tables import ApiKey
 from tokenbalance.people.account_limits import get_account
 from tokenbalance.people.bounded_limits import BoundedLimits
 from tokenbalance.people.budgets import copy_budgets
-from tokenbalance.people.end_users import clean_source
+from tokenbalance.people.end_users import clean_source, require_source
 from tokenbalance.people.key_fields import clean_expiry, clean_key_name, known_status
 from tokenbalance.people.key_givers import (
     apply_change,
@@ -27,10 +27,10 @@ from tokenbalance.people.key_givers import (
 )
 from tokenbalance.people.key_terms import (
     NEW_KEY_SCOPES,
-    TEAM_SCOPES,
     KeyTerms,
     clean_scopes,
     require_scopes_of_team,
+    scopes_for_team,
 )
 from tokenbalance.people.limit_rows import bind_key, lock_counts
 from tokenbalance.people.limits import NO_LIMITS, KeyLimits
@@ -91,7 +91,7 @@ async def create_key(  # noqa: PLR0913 - the fields of a key, by name
     Raises:
         InvalidKeyName, InvalidExpiry, InvalidInsufficientStatus, InvalidScopes: the value is not
             acceptable; the keys of a team may not manage anything.
-        InvalidLimit: `sub_account_from` is not valid.
+        InvalidLimit: `sub_account_from` is not valid, or missing where there are limits for each.
         ScopesMissing, InvalidLimit: the key that asks does not have what it would give.
         MakerEnded: the key that asks was revoked or has expired.
 
@@ -103,10 +103,10 @@ async def create_key(  # noqa: PLR0913 - the fields of a key, by name
     # Locked until the end: it is not revoked without this one.
     maker = None if by_key_id is None else (await lock_maker(session, by_key_id)).terms
     default_scopes = NEW_KEY_SCOPES if maker is None else maker.scopes
-    if is_of_team:
-        default_scopes = [scope for scope in default_scopes if scope in TEAM_SCOPES]
+    if scopes is None:
+        scopes = scopes_for_team(default_scopes) if is_of_team else default_scopes
     terms = KeyTerms(
-        scopes=clean_scopes(default_scopes if scopes is None else scopes),
+        scopes=clean_scopes(scopes),
         expires_at=clean_expiry(expires_at),
         limits=limits,
         insufficient_status=known_status(insufficient_status),
@@ -116,6 +116,7 @@ async def create_key(  # noqa: PLR0913 - the fields of a key, by name
     )
     if maker is not None:
         terms = terms.within(maker)
+    require_source(terms.sub_account_from, sub_account_limits)
     if is_of_team:
         require_scopes_of_team(terms.scopes)
     secret = new_secret()

@@ -93,6 +93,25 @@ async def test_a_key_loosens_no_limit_of_its_own(http: httpx2.AsyncClient, peopl
     assert [key["credits_total"] for key in listed] == [7, 7]
 
 
+async def test_limits_of_end_users_need_to_know_where_requests_name_them(
+    http: httpx2.AsyncClient, people: People
+) -> None:
+    body: dict[str, Any] = {"sub_account_limits": {"credits_per_month": 5}}
+    refused = await http.post("/api/keys", json=body, headers=people.user.headers)
+    assert (refused.status_code, refused.json()["error"]["param"]) == (400, "sub_account_from")
+    path = f"/api/keys/{people.user.key_id}"
+    changed = await http.patch(path, json=body, headers=people.user.headers)
+    assert (changed.status_code, changed.json()["error"]["param"]) == (400, "sub_account_from")
+    named = {**body, "sub_account_from": "user"}
+    assert (await http.patch(path, json=named, headers=people.user.headers)).status_code == 200
+    made = await http.post("/api/keys", json=named, headers=people.user.headers)
+    assert made.json()["sub_account_limits"] == {"credits_per_month": 5}
+    named["sub_account_limits"] = {"credits_per_mont": 5}
+    wrong = await http.post("/api/keys", json=named, headers=people.user.headers)
+    message = wrong.json()["error"]["message"]
+    assert message.startswith("Invalid 'sub_account_limits': credits_per_mont: is not a known")
+
+
 async def test_an_account_is_limited_by_superusers(
     http: httpx2.AsyncClient, people: People, pool: Pool
 ) -> None:

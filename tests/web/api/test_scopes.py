@@ -20,6 +20,12 @@ if TYPE_CHECKING:
 SCOPES = (("inference",), ("read",), ("inference", "read"), ("manage",))
 OPEN = {"POST /api/user/auth", "GET /api/docs", "GET /api/schema"}
 CALLERS: tuple[Who, ...] = ("user", "superuser")
+# With `manage` alone: a key of a team needs a scope that its maker has not. And nobody has used the
+# invitation up: it is refused to who is in the team already.
+MANAGING: dict[str, dict[Who, int]] = {
+    "POST /api/teams/{team_id}/keys": {"user": 400, "superuser": 400},
+    "POST /api/invitations/accept": {"user": 400, "superuser": 200},
+}
 
 
 async def give(pool: Pool, key_id: int, *scopes: str) -> None:
@@ -31,6 +37,8 @@ def expected(row: Row, who: Who, scopes: tuple[str, ...]) -> int:
     """What the table says of a caller whose key has not all scopes."""
     if row.route == "POST /api/quote":
         return 200 if "inference" in scopes else 403
+    if row.route in MANAGING and "manage" in scopes:
+        return MANAGING[row.route][who]
     if row.route in OPEN or "manage" in scopes:
         return row.responses[WHO.index(who)]
     # A superuser is an ordinary user, and not the one whose things these are.
@@ -143,6 +151,21 @@ async def test_a_key_gets_no_secret_of_a_key_that_may_do_more(
     assert (response.status_code, response.json()["error"]["code"]) == (403, "missing_scope")
     await give(pool, people.user.key_id, "inference", "read", "manage")
     assert (await http.post(path, headers=people.user.headers)).status_code == 200
+
+
+async def test_a_key_that_only_manages_is_told_what_a_key_of_a_team_needs(
+    http: httpx2.AsyncClient, people: People, pool: Pool
+) -> None:
+    await give(pool, people.user.key_id, "manage")
+    headers = people.user.headers
+    team = (await http.post("/api/teams", json={"name": "Physics"}, headers=headers)).json()["id"]
+    response = await http.post(f"/api/teams/{team}/keys", json={}, headers=headers)
+    error = response.json()["error"]
+    assert (response.status_code, error["param"]) == (400, "scopes")
+    assert "must have inference or read too" in error["message"]
+    await give(pool, people.user.key_id, "inference", "manage")
+    made = await http.post(f"/api/teams/{team}/keys", json={}, headers=headers)
+    assert made.json()["scopes"] == ["inference"]
 
 
 @pytest.mark.parametrize("scopes", [[], ["write"], ["inference", 5], "read", None])

@@ -73,7 +73,8 @@ async def test_a_table_is_checked_and_imported_and_its_links_are_shown_once(
     assert "carried out before" in again.text
     assert not LINK.search(again.text)
     rows = await pool.fetch(
-        "SELECT email, name, balance, tags, limits FROM users JOIN accounts ON user_id = users.id"
+        "SELECT email, users.name, balance, tags, limits"
+        " FROM users JOIN accounts ON user_id = users.id"
         " WHERE NOT is_superuser ORDER BY users.id"
     )
     assert [tuple(row) for row in rows] == [

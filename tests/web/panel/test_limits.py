@@ -87,6 +87,7 @@ async def test_an_account_is_limited_on_the_page_of_its_user(
     await page.goto(f"{browser.page.url.rsplit('/', 1)[0]}{path}")
     await page.get_by_role("link", name="Limits and budgets of the account").click()
     await page.get_by_label("Credits per day").fill("40")
+    await page.get_by_label("Parallel requests").fill("3")
     await page.get_by_label("Time zone").fill("Europe/Berlin")
     await page.get_by_role("button", name="Save limits").click()
     await expect(page.get_by_role("status")).to_contain_text("Limits saved")
@@ -101,6 +102,7 @@ async def test_an_account_is_limited_on_the_page_of_its_user(
     async with people.signed_in(somebody) as pages:
         shown = (await pages.see("/account")).text
     assert "all keys" in shown
+    assert "as requests end</td>" in shown
     assert "</progress> 25</td>" in shown
     assert "2999-01-02 00:00 Europe/Berlin" in shown
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 from sqlalchemy import func, select
 from sqlalchemy.orm import aliased
 
-from tokenbalance.books.ledger.entries import Entry, entry_of
+from tokenbalance.books.ledger.entries import Entry
 from tokenbalance.books.reports.ids import ids_of
 from tokenbalance.books.reports.lookups import (
     by_request_only,
@@ -165,13 +165,11 @@ async def _read(session: AsyncSession, statement: Select[*tuple[Any, ...]]) -> l
     return [EntryRow(**row) for row in rows]
 
 
-async def entries(session: AsyncSession, account_id: int) -> AsyncIterator[Entry]:
+async def entries(session: AsyncSession, account_id: int) -> AsyncIterator[EntryRow]:
     """Stream the entries of an account, oldest first, in one snapshot."""
-    query = select(LedgerEntry).where(
-        LedgerEntry.account_id == account_id, LedgerEntry.balance_after.is_not(None)
+    found = named_entries().where(*are_entries(EntryQuery(account_id)))
+    rows = await session.stream(
+        found.order_by(LedgerEntry.id), execution_options={"yield_per": _ROWS_AT_ONCE}
     )
-    rows = await session.stream_scalars(
-        query.order_by(LedgerEntry.id), execution_options={"yield_per": _ROWS_AT_ONCE}
-    )
-    async for record in rows:
-        yield entry_of(record)
+    async for row in rows.mappings():
+        yield EntryRow(**row)

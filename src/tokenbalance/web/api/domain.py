@@ -105,7 +105,8 @@ def _sentence(message: str) -> str:
 
 
 def _limit(error: Exception) -> ProxyError:
-    return InvalidValue(_sentence(str(error)), param=cast("InvalidLimit", error).field)
+    wrong = cast("InvalidLimit", error)
+    return InvalidValue(f"Invalid '{wrong.field}': {wrong.reason}.", param=wrong.field)
 
 
 def _webhook(error: Exception) -> ProxyError:
