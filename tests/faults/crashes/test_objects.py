@@ -65,9 +65,12 @@ async def owners(installation: Installation) -> dict[str, int]:
     return {row["object_id"]: row["account_id"] for row in rows}
 
 
-@pytest.mark.parametrize("made", MADE)
+# What is charged is written with its charge, and noted before only if that fails.
 @pytest.mark.parametrize(
-    "point", [Point.NOTING, Point.NOTED, Point.OWNED], ids=lambda point: point.name
+    ("point", "made"),
+    [(Point.NOTING, "conversation"), (Point.NOTED, "conversation")]
+    + [(Point.OWNED, made) for made in MADE],
+    ids=lambda value: value if isinstance(value, str) else value.name,
 )
 async def test_an_object_has_its_owner_before_its_id_is_seen(
     installation: Installation, made: str, point: Point

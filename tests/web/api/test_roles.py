@@ -53,8 +53,10 @@ class Row:
 
     def path(self, ids: Mapping[str, str]) -> str:
         """The path, with the ids of what the user has."""
-        meant = {name: ids[other] for name, other in self.instead.items()}
-        return self.route.partition(" ")[2].format_map({**ids, **meant})
+        path = self.route.partition(" ")[2]
+        for name, other in self.instead.items():
+            path = path.replace(f"{{{name}}}", f"{{{other}}}")
+        return path.format_map(ids)
 
     def content(self, ids: Mapping[str, str], spelling: str) -> bytes:
         """The body, with the ids, and what differs from one request to the next."""

@@ -165,7 +165,7 @@ async def take_back(
 
 
 @invitations_router.post(
-    "/invitations/accept", summary="Accept an invitation", responses={403: {}, 429: {}}
+    "/invitations/accept", summary="Accept an invitation", responses={403: {}, 404: {}, 429: {}}
 )
 async def join(
     request: Request,
