@@ -96,7 +96,7 @@ class TeamResponse(LimitsShown):
     available: int
 
 
-@teams_router.post("/teams", status_code=201, summary="Create a team", responses={403: {}})
+@teams_router.post("/teams", status_code=201, summary="Create a team", responses={403: {}, 404: {}})
 async def create(
     request: Request,
     caller: Managing,
