@@ -24,3 +24,5 @@ async def busy_threads() -> AsyncGenerator[None]:
     finally:
         is_free.set()
         _ = await busy
+        # The loop is that of all tests, and others need several threads at once.
+        loop.set_default_executor(ThreadPoolExecutor())

@@ -132,7 +132,7 @@ async def test_redoc_shows_every_endpoint(browser: WatchedBrowser) -> None:
     await browser.page.goto("/redoc")
     for endpoint in SURFACE.described:
         shown = browser.page.locator(f"[id^='tag/'][id$='/operation/{operation_id(endpoint)}']")
-        await expect(shown).to_contain_text(endpoint.summary)
+        await expect(shown).to_contain_text(endpoint.summary, timeout=60_000)
         await expect(shown).to_contain_text("Metering: ")
 
 

@@ -94,16 +94,6 @@ class _Variants(NamedTuple):
     """Objects, and perhaps limits."""
 
 
-_SHARED: Final = _Variants(
-    statements.SETTLE_MANY, statements.SETTLE_MANY_LIMITED, statements.SETTLE_MANY_FULL
-)
-_OF_ONE: Final = _Variants(
-    statements.SETTLE_MANY_OF_ONE,
-    statements.SETTLE_MANY_OF_ONE_LIMITED,
-    statements.SETTLE_MANY_OF_ONE_FULL,
-)
-
-
 class Settlements:
     """Settles holds on the request path's pool; raises what asyncpg raises."""
 
@@ -146,11 +136,19 @@ class Settlements:
         return Charge(settlement.amount, balance, held)
 
     async def _settle_shared(self, batch: Batch[Settlement, Charge | None]) -> None:
-        await self._settle_many(_SHARED, batch)
+        variants = _Variants(
+            statements.SETTLE_MANY, statements.SETTLE_MANY_LIMITED, statements.SETTLE_MANY_FULL
+        )
+        await self._settle_many(variants, batch)
 
     async def _settle_queued(self, batch: Batch[Settlement, Charge | None]) -> None:
         if len(batch) > 1:
-            await self._settle_many(_OF_ONE, batch)
+            variants = _Variants(
+                statements.SETTLE_MANY_OF_ONE,
+                statements.SETTLE_MANY_OF_ONE_LIMITED,
+                statements.SETTLE_MANY_OF_ONE_FULL,
+            )
+            await self._settle_many(variants, batch)
         await each_alone(batch, self.settle_alone)
 
     async def _settle_many(
